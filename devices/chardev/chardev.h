@@ -1,0 +1,72 @@
+/*
+ * chardev.h - byte streams to the outside: what a UART or a monitor talks through
+ *
+ * Main loop thread, machine lock held.  Nothing here blocks: output that the
+ * host does not take at once is refused, and the front end is told when to go on.
+ */
+#ifndef MINIVMM_DEVICES_CHARDEV_H
+#define MINIVMM_DEVICES_CHARDEV_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct cfg_chardev;
+struct chardev;
+struct err;
+struct machine;
+
+/* What a front end wants to hear.  Any member may be NULL. */
+struct chardev_client {
+	void (*opened)(void *opaque); /* a peer is there (at once for files, null and stdio) */
+	void (*closed)(void *opaque); /* it left; output is dropped until the next opened */
+	size_t (*can_read)(void *opaque); /* how many bytes the front end takes now */
+	void (*read)(void *opaque, const uint8_t *p, size_t n);
+	void (*writable)(void *opaque); /* after chardev_write took less than all */
+	/* A descriptor came with SCM_RIGHTS, before the bytes it rode on; taken by the callee. */
+	void (*receive_fd)(void *opaque, int fd);
+};
+
+/* A back end; one file and one const table each. */
+struct chardev_ops {
+	const char *type; /* "stdio", "file", "socket", "null" */
+	int (*open)(struct chardev *c, const struct cfg_chardev *cfg, struct err *err);
+	ssize_t (*write)(struct chardev *c, const uint8_t *p, size_t n); /* taken, 0: none now, -errno */
+	void (*accept_input)(struct chardev *c); /* the front end can read again */
+	void (*close)(struct chardev *c); /* frees its state */
+};
+
+struct chardev {
+	const struct chardev_ops *ops;
+	struct machine *m;
+	char *id;	/* owned */
+	char *filename; /* owned; as query-chardev shows it: "unix:/path,server=on" */
+	bool connected;
+	const struct chardev_client *client; /* borrowed, NULL: no front end */
+	void *client_opaque;
+	void *state; /* the back end's */
+};
+
+/* Open what cfg says.  Returns owned, or NULL. */
+struct chardev *chardev_new(struct machine *m, const struct cfg_chardev *cfg, struct err *err);
+void chardev_free(struct chardev *c); /* NULL is fine */
+/* Become the front end; 'opened' is called (now or when a peer comes).  -EBUSY if there is one. */
+int chardev_attach(struct chardev *c, const struct chardev_client *client, void *opaque,
+		   struct err *err);
+void chardev_detach(struct chardev *c);
+/* Bytes taken, 0 when none now (writable() follows), or -errno. */
+ssize_t chardev_write(struct chardev *c, const uint8_t *p, size_t n);
+/* can_read() has grown. */
+void chardev_accept_input(struct chardev *c);
+
+/* All chardevs of a machine, by id (made by main.c from the config). */
+struct chardevs {
+	struct chardev **v;
+	size_t n;
+};
+int chardevs_open(struct chardevs *cs, struct machine *m, struct err *err);
+struct chardev *chardevs_find(const struct chardevs *cs, const char *id);
+void chardevs_close(struct chardevs *cs);
+
+#endif

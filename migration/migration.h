@@ -1,0 +1,123 @@
+/*
+ * migration.h - moving a machine's state: what qmp/ and main.c may ask for
+ *
+ * All functions: main thread, machine lock held, none blocks.  Progress is
+ * published as NOTIFY_MIGRATION and NOTIFY_MIGRATION_PASS and read with
+ * migration_query().
+ */
+#ifndef MINIVMM_MIGRATION_H
+#define MINIVMM_MIGRATION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "migration/capabilities.h"
+#include "migration/params.h"
+
+struct err;
+struct machine;
+struct migration;
+
+/* MigrationStatus (qmp-surface 3.4), in the interface's order */
+enum migration_status {
+	MIG_NONE,
+	MIG_SETUP,
+	MIG_CANCELLING,
+	MIG_CANCELLED,
+	MIG_ACTIVE,
+	MIG_POSTCOPY_ACTIVE,
+	MIG_POSTCOPY_PAUSED,
+	MIG_POSTCOPY_RECOVER,
+	MIG_COMPLETED,
+	MIG_FAILED,
+	MIG_COLO,
+	MIG_PRE_SWITCHOVER,
+	MIG_DEVICE,
+	MIG_WAIT_UNPLUG,
+	MIG_STATUS_COUNT
+};
+const char *migration_status_name(enum migration_status s);
+
+/* MigrationStats: bytes unless said otherwise (qmp-surface 3.3) */
+struct migration_ram_stats {
+	uint64_t transferred, remaining, total;
+	uint64_t duplicate, skipped, normal; /* pages */
+	uint64_t normal_bytes;
+	uint64_t dirty_pages_rate; /* pages/s */
+	double mbps;
+	uint64_t dirty_sync_count, postcopy_requests;
+	uint64_t page_size, multifd_bytes;
+	uint64_t pages_per_second;
+	uint64_t precopy_bytes, downtime_bytes, postcopy_bytes;
+	uint64_t dirty_sync_missed_zero_copy;
+};
+
+struct migration_address {
+	enum { ADDR_INET, ADDR_UNIX, ADDR_FD } type;
+	char host[256], port[8], path[108]; /* path: also the fd's number */
+	bool ipv4, ipv6;
+};
+
+/* What query-migrate shows; has_* say which members are there. */
+struct migration_info {
+	enum migration_status status;
+	bool has_times, has_setup, has_expected, has_downtime, has_ram;
+	uint64_t total_time_ms, setup_time_ms, expected_downtime_ms, downtime_ms;
+	struct migration_ram_stats ram;
+	char error_desc[512]; /* "" : none */
+	bool has_address;
+	struct migration_address address;
+	/* beyond QEMU, shown as "x-minivmm" while a migration runs or after it */
+	bool has_progress;
+	unsigned percent; /* never runs backwards within one migration */
+	bool converges;	  /* dirty rate below bandwidth at the last pass */
+	uint64_t eta_ms, predicted_downtime_ms;
+	char advice[256];
+};
+
+struct migration *migration_new(struct machine *m, struct err *err);
+void migration_free(struct migration *mg); /* cancels, joins */
+
+struct migrate_args {
+	const char *uri; /* tcp:H:P unix:P fd:NAME exec:CMD file:P[,offset=N] */
+	int fd;		 /* for fd: the descriptor (taken), else -1 */
+	bool blk, inc, resume;
+};
+/* Start an outgoing migration; result by query.  Refusals of qmp-surface 2.2. */
+int migration_start(struct migration *mg, const struct migrate_args *args, struct err *err);
+void migration_cancel(struct migration *mg);
+/* migrate-continue: leave the state 'expected' */
+int migration_continue(struct migration *mg, enum migration_status expected, struct err *err);
+/* -incoming URI / migrate-incoming; "defer" only arms migrate-incoming.  'from_qmp': may only follow "defer". */
+int migration_incoming(struct migration *mg, const char *uri, int fd, bool from_qmp, struct err *err);
+/*
+ * Should a failed incoming migration end the program (status 1)?  Default
+ * false: the machine stays in inmigrate and can be asked.  -incoming with
+ * exit-on-error=on sets it.
+ */
+void migration_set_exit_on_error(struct migration *mg, bool on);
+
+void migration_query(struct migration *mg, struct migration_info *info);
+/* Reasons why this machine cannot be migrated now; n strings, borrowed until the next call. */
+const char *const *migration_blockers(struct migration *mg, size_t *n);
+
+/* Current values; set validates the whole set first and changes nothing when it refuses. */
+const struct migration_params *migration_get_params(struct migration *mg);
+int migration_set_params(struct migration *mg, const struct migration_params_set *set, struct err *err);
+bool migration_get_capability(struct migration *mg, enum migration_capability c);
+int migration_set_capabilities(struct migration *mg, const enum migration_capability *caps,
+			       const bool *states, size_t n, struct err *err);
+/* Any migration in progress on either side ("busy" of qmp-surface 2). */
+bool migration_busy(struct migration *mg);
+
+/* announce-self: RARP and virtio-net announcements in rounds; ms. */
+struct announce_args {
+	uint64_t initial_ms, max_ms, rounds, step_ms;
+	const char *const *interfaces; /* NULL: all */
+	size_t n_interfaces;
+	const char *id; /* NULL or a name; a later call of the same id replaces this one */
+};
+int migration_announce(struct migration *mg, const struct announce_args *args, struct err *err);
+
+#endif

@@ -1,0 +1,61 @@
+/*
+ * params.h - MigrationParameters as one table (qmp-surface 3.2)
+ *
+ * The table parses and checks migrate-set-parameters, writes
+ * query-migrate-parameters and the schema, and lists the names in the manual.
+ */
+#ifndef MINIVMM_MIGRATION_PARAMS_H
+#define MINIVMM_MIGRATION_PARAMS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum multifd_compression { MULTIFD_NONE, MULTIFD_ZLIB, MULTIFD_ZSTD };
+
+struct migration_params {
+	uint64_t announce_initial, announce_max, announce_rounds, announce_step;
+	uint8_t compress_level, compress_threads;
+	bool compress_wait_thread;
+	uint8_t decompress_threads, throttle_trigger_threshold, cpu_throttle_initial;
+	uint8_t cpu_throttle_increment;
+	bool cpu_throttle_tailslow;
+	uint8_t max_cpu_throttle;
+	char tls_creds[256], tls_hostname[256], tls_authz[256];
+	uint64_t max_bandwidth, downtime_limit;
+	uint32_t x_checkpoint_delay;
+	bool block_incremental;
+	uint8_t multifd_channels;
+	uint64_t xbzrle_cache_size, max_postcopy_bandwidth;
+	uint8_t multifd_compression; /* enum multifd_compression */
+	uint8_t multifd_zlib_level, multifd_zstd_level;
+};
+
+enum param_kind { PARAM_BOOL, PARAM_U8, PARAM_U32, PARAM_U64, PARAM_SIZE, PARAM_STR_OR_NULL, PARAM_ENUM };
+
+struct migration_param_info {
+	const char *name; /* with dashes */
+	enum param_kind kind;
+	size_t offset; /* in struct migration_params */
+	uint64_t min, max, initial;
+	const char *phrase; /* "a value between 0 and 9": what the range error says */
+	const char *const *values; /* PARAM_ENUM, NULL-terminated */
+	/* false: any value but the initial one is refused by name ('instead' says what to use) */
+	bool offered;
+	bool unstable;
+	const char *instead;
+};
+
+/* Ends with a NULL name. */
+extern const struct migration_param_info migration_param_table[];
+#define MIGRATION_MAX_PARAMS 40
+
+/* New values of some parameters: set[i] says whether row i of the table is given in 'value'. */
+struct migration_params_set {
+	bool given[MIGRATION_MAX_PARAMS];
+	struct migration_params value;
+};
+
+void migration_params_init(struct migration_params *p);
+
+#endif

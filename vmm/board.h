@@ -1,0 +1,70 @@
+/*
+ * board.h - the machine description: what was built, where, on which interrupt
+ *
+ * Written by the code that builds devices, read by those that describe the
+ * machine to somebody else: ACPI tables, the flattened device tree, -M help.
+ * Constant once the machine is built.
+ */
+#ifndef MINIVMM_BOARD_H
+#define MINIVMM_BOARD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define BOARD_MAX_DEVICES 40
+
+/* Guest-physical places and interrupts of the microvm board (machine-microvm 1.2 - 1.5). */
+#define BOARD_LOWMEM_LIMIT 0xc0000000ULL
+#define BOARD_HIGHMEM_BASE 0x100000000ULL
+#define BOARD_GED_EVENT 0xfea00000ULL
+#define BOARD_GED_REGS 0xfea00200ULL
+#define BOARD_VIRTIO_BASE 0xfeb00000ULL
+#define BOARD_VIRTIO_BYTES 0x200ULL
+#define BOARD_VIRTIO_SLOTS 8
+#define BOARD_VIRTIO_GSI 16 /* of slot 0 */
+#define BOARD_IOAPIC_BASE 0xfec00000ULL
+#define BOARD_LAPIC_BASE 0xfee00000ULL
+#define BOARD_PORT_SERIAL 0x3f8
+#define BOARD_PORT_RTC 0x70
+#define BOARD_PORT_FW_CFG 0x510
+#define BOARD_GSI_SERIAL 4
+#define BOARD_GSI_RTC 8
+#define BOARD_GSI_GED 9
+
+enum board_kind {
+	BOARD_VIRTIO_MMIO, /* slot: transport number; base, bytes, gsi set; props tell the device */
+	BOARD_SERIAL,
+	BOARD_RTC,
+	BOARD_GED,
+	BOARD_FW_CFG,
+	BOARD_DEBUG_EXIT,
+};
+
+/* A property that migration depends on (capacity, mac, queue size...). */
+struct board_prop {
+	char name[24];
+	char text[104];
+};
+
+struct board_device {
+	enum board_kind kind;
+	char name[32]; /* "virtio-blk" */
+	char id[64];   /* the user's id or "" */
+	int slot;      /* BOARD_VIRTIO_MMIO, else -1 */
+	uint64_t base, bytes; /* port or guest-physical address */
+	unsigned gsi;
+	struct board_prop props[8];
+	size_t n_props;
+};
+
+struct board {
+	struct board_device devices[BOARD_MAX_DEVICES]; /* in order of creation */
+	size_t n;
+};
+
+/* Append and return a zeroed entry (borrowed); NULL when the board is full. */
+struct board_device *board_add(struct board *b, enum board_kind kind, const char *name);
+void board_prop(struct board_device *d, const char *name, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+#endif

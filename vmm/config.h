@@ -1,0 +1,141 @@
+/*
+ * config.h - what the command line asked for
+ *
+ * Filled once by options.c, read by everyone, changed by nobody after that.
+ * Strings are owned by the config; a NULL string was not given.
+ */
+#ifndef MINIVMM_CONFIG_H
+#define MINIVMM_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* One "key=value" of an option's list, in the order given; 'used' marks what a consumer has read. */
+struct keyval {
+	char *key, *val;
+};
+
+struct keyvals {
+	struct keyval *v; /* owned */
+	size_t n;
+};
+
+/* -object TYPE,id=ID,... (memory-backend-ram|memfd|file) */
+struct cfg_object {
+	char *type, *id;
+	uint64_t size;	 /* bytes */
+	bool share;	 /* MAP_SHARED */
+	bool prealloc;	 /* populate at start */
+	bool hugetlb;	 /* memfd only */
+	uint64_t hugetlb_bytes; /* page size; 0: the host's default */
+	char *mem_path;	 /* file only */
+	bool readonly;
+};
+
+/* -blockdev, or what -drive stands for: one node over one file. */
+struct cfg_blockdev {
+	char *node_name;
+	char *driver;	/* "raw" or "file" (a raw node names the file below it) */
+	char *filename; /* host path, may be /dev/fdset/N */
+	bool readonly;
+	bool direct;	/* O_DIRECT (cache.direct=on, cache=none) */
+	bool no_flush;	/* cache=unsafe: flushes are not passed on */
+	bool writeback; /* the guest sees a write cache (default) */
+	bool aio_threads; /* aio=threads: preadv/pwritev instead of io_uring */
+	char *drive_id; /* -drive's id ("" for blockdev): what query-block calls device */
+};
+
+/* -netdev tap|stream|socket,id=... */
+struct cfg_netdev {
+	char *type, *id;
+	char *ifname, *script, *downscript; /* tap */
+	int fd;				    /* tap or stream: given descriptor, else -1 */
+	bool server;			    /* stream */
+	char *addr_type;		    /* stream: "inet", "unix", "fd" */
+	char *host, *port, *path;	    /* stream */
+	uint32_t reconnect_s;		    /* stream client: try again after so many seconds; 0: never */
+	bool vnet_hdr;			    /* tap: offer offloads (default true) */
+};
+
+/* -chardev, or what -serial, -qmp and -monitor stand for */
+struct cfg_chardev {
+	char *type, *id; /* stdio null file socket */
+	char *path;	 /* file or unix socket */
+	char *host, *port; /* tcp socket */
+	int fd;		 /* socket: given descriptor, else -1 */
+	bool server, wait, append, signal; /* signal: stdio, ^C ends the program */
+	uint32_t reconnect_s;
+	char *logfile;
+};
+
+/* -mon / -qmp: a QMP monitor on a chardev */
+struct cfg_monitor {
+	char *chardev;
+	bool pretty;
+};
+
+/* -device DRIVER[,id=ID][,prop=value...]; props hold all but driver and id */
+struct cfg_device {
+	char *driver, *id;
+	struct keyvals props;
+};
+
+enum cfg_action_panic { PANIC_PAUSE, PANIC_SHUTDOWN, PANIC_EXIT_FAILURE, PANIC_NONE };
+
+struct config {
+	/* identity */
+	char *name;	  /* -name guest= */
+	char *process;	  /* -name process= */
+	bool debug_threads;
+	uint8_t uuid[16]; /* all zero unless uuid_set */
+	bool uuid_set;
+
+	/* machine */
+	bool acpi, pic, pit, rtc, isa_serial; /* -M microvm,... */
+	char *memory_backend;		      /* id of an object, or NULL */
+	uint64_t ram_bytes;
+	unsigned cpus, maxcpus, sockets, dies, cores, threads;
+	char *cpu_model;    /* "host", "qemu64", "kvm64" */
+	char *cpu_features; /* "+f,-g,h=on" as given, or NULL */
+	uint32_t dirty_ring_size; /* entries per vCPU; 0: dirty log */
+	char *dumpdtb;		  /* write the device tree here and exit */
+	bool suppress_vmdesc;
+
+	/* boot */
+	char *kernel, *initrd, *append, *bios;
+
+	/* devices */
+	struct cfg_object *objects;
+	struct cfg_blockdev *blockdevs;
+	struct cfg_netdev *netdevs;
+	struct cfg_chardev *chardevs;
+	struct cfg_monitor *monitors;
+	struct cfg_device *devices;
+	size_t n_objects, n_blockdevs, n_netdevs, n_chardevs, n_monitors, n_devices;
+	char *serial; /* id of the chardev behind the UART, or NULL: no UART */
+
+	/* running */
+	char *incoming; /* URI or "defer" */
+	bool paused;	/* -S */
+	bool no_reboot, no_shutdown;
+	enum cfg_action_panic panic;
+	bool only_migratable;
+	bool daemonize;
+	char *pidfile, *logfile;
+	bool log_timestamp;
+	/* -global migration.NAME=VALUE, in order; consumed by migration/ */
+	struct keyvals migration_globals;
+};
+
+/* The entry whose id (node name) is given, or NULL. */
+const struct cfg_object *config_object(const struct config *c, const char *id);
+const struct cfg_blockdev *config_blockdev(const struct config *c, const char *name);
+const struct cfg_netdev *config_netdev(const struct config *c, const char *id);
+const struct cfg_chardev *config_chardev(const struct config *c, const char *id);
+/* The last value given for key, or NULL. */
+const char *keyvals_get(const struct keyvals *kv, const char *key);
+/* Frees all that the config owns, not the struct. */
+void config_fini(struct config *c);
+
+#endif

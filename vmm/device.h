@@ -1,0 +1,42 @@
+/*
+ * device.h - what every device offers
+ *
+ * A device embeds struct device first, and is made by its own
+ * NAME_create(machine, ...), which registers its regions (bus.h), its state
+ * (vmstate.h, in the order of the stream) and itself (machine_add_device).
+ * All ops are called on the main or the migration thread under the machine lock.
+ */
+#ifndef MINIVMM_DEVICE_H
+#define MINIVMM_DEVICE_H
+
+#include "vmm/base/list.h"
+
+struct machine;
+struct device;
+struct err;
+
+struct device_ops {
+	const char *name; /* "virtio-blk-device", "serial" */
+	/* Power-on state; vCPUs are paused.  May be NULL. */
+	void (*reset)(struct device *d);
+	/*
+	 * pause: return when no thread of the device will touch guest memory or
+	 * device state again and requests in flight are done (vCPUs have already
+	 * stopped).  resume: undo.  Either may be NULL.
+	 */
+	void (*pause)(struct device *d);
+	void (*resume)(struct device *d);
+	/* A migration or load has completed here and the guest is about to run: e.g. announce.  May be NULL. */
+	void (*arrived)(struct device *d);
+	/* Free everything, the struct included; I/O threads have stopped. */
+	void (*destroy)(struct device *d);
+};
+
+struct device {
+	const struct device_ops *ops;
+	struct machine *m;
+	char *id; /* owned; the user's id or NULL */
+	struct list link;
+};
+
+#endif

@@ -1,0 +1,152 @@
+/*
+ * machine.h - the virtual machine: memory, vCPUs, devices; start, pause, reset, shutdown
+ *
+ * The machine lock (m->lock) protects run state, device registers and every
+ * field below marked so.  It is taken by the main loop around each callback,
+ * by vCPU threads around exits, and by the migration thread around control.
+ * I/O threads never take it.  Under it one may take: a device's irq lock.
+ */
+#ifndef MINIVMM_MACHINE_H
+#define MINIVMM_MACHINE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "vmm/board.h"
+#include "vmm/bus.h"
+#include "vmm/memory.h"
+#include "vmm/notify.h"
+#include "vmm/runstate.h"
+#include "vmm/vclock.h"
+#include "vmm/vmstate.h"
+
+struct config;
+struct device;
+struct dirty;
+struct err;
+struct loop;
+struct machine;
+struct vcpu;
+
+/* What arch/ provides to this floor. */
+struct arch_ops {
+	/* CPUID, MSRs and v->arch of a new vCPU; registers its state tables. */
+	int (*vcpu_init)(struct vcpu *v, struct err *err);
+	void (*vcpu_fini)(struct vcpu *v);
+	/* Power-on or after-INIT state of all vCPUs and the interrupt controllers, pushed into KVM. */
+	int (*reset)(struct machine *m, struct err *err);
+	/* Put kernel, tables and boot registers in place for a fresh start of the guest; after reset. */
+	int (*stage_boot)(struct machine *m, struct err *err);
+	/*
+	 * The machine has just stopped (vCPUs parked): capture the clocks.
+	 * The machine is about to run: restore them.  Order: users.md row 20.
+	 */
+	void (*stopped)(struct machine *m);
+	void (*starting)(struct machine *m);
+	/* Fetch all vCPU and irqchip state from KVM, before save. */
+	int (*fetch)(struct machine *m, struct err *err);
+	/* Push what the state tables loaded into KVM, after the last section of a stream. */
+	int (*push)(struct machine *m, struct err *err);
+	/* An exit vcpu.c does not know: 0 handled, else -errno (internal error). */
+	int (*unknown_exit)(struct vcpu *v);
+	void (*fini)(struct machine *m);
+};
+
+struct machine {
+	/* set at creation and then constant */
+	const struct config *cfg;
+	int kvm_fd, vm_fd;
+	struct loop *loop; /* main; its lock is 'lock' */
+	struct loop *io;   /* the I/O thread that serves queues */
+	struct memory mem;
+	struct bus ports, mmio;
+	struct board board;
+	const struct arch_ops *arch;
+	void *arch_state; /* owned by arch/ */
+	struct vcpu **vcpus;
+	unsigned n_vcpus;
+	struct vms_registry vmstate;
+
+	pthread_mutex_t lock;
+	/* under lock */
+	pthread_cond_t cond; /* a vCPU parked or may run; a request arrived */
+	struct list devices; /* struct device, in order of creation */
+	struct notify notify;
+	struct vclock vclock;
+	enum runstate state;
+	enum runstate before_stop; /* what globalstate reports during a switchover */
+	bool paused;	       /* vCPUs must park */
+	bool quitting;	       /* vCPU threads must end */
+	bool autostart;	       /* run when an incoming migration has finished */
+	bool needs_boot;       /* stage_boot before the next run */
+	unsigned pause_depth;  /* machine_pause() calls outstanding */
+	bool reset_pending, shutdown_pending, powerdown_pending;
+	enum shutdown_cause reset_cause, shutdown_cause;
+	int exit_status;
+	struct dirty *dirty; /* while tracking; owned by dirty.c */
+	/* the one GED, told of the power button; NULL without */
+	void (*powerdown)(void *opaque);
+	void *powerdown_opaque;
+};
+
+/*
+ * Open /dev/kvm, make the VM and its loops.  No vCPU yet.  'cfg' is borrowed.
+ * Returns owned, or NULL with *err set (no /dev/kvm, no permission, missing
+ * capability by name).
+ */
+struct machine *machine_new(const struct config *cfg, struct err *err);
+/* Stops every thread, destroys devices.  The caller does not hold the lock. */
+void machine_free(struct machine *m);
+/* Make vCPUs (arch must be set).  Their threads start parked. */
+int machine_add_vcpus(struct machine *m, unsigned n, struct err *err);
+void machine_add_device(struct machine *m, struct device *d);
+
+static inline void machine_lock(struct machine *m)
+{
+	pthread_mutex_lock(&m->lock);
+}
+
+static inline void machine_unlock(struct machine *m)
+{
+	pthread_mutex_unlock(&m->lock);
+}
+
+/* ---- everything below: machine lock held, main or migration thread ---- */
+
+/*
+ * Pause: returns when every vCPU has left KVM_RUN, every I/O thread is drained
+ * and no device state can change.  Gives the lock up while it waits.  Nests;
+ * nothing else stops the machine.  No event, no change of run state.
+ */
+void machine_pause(struct machine *m);
+void machine_resume(struct machine *m);
+
+/* Go to a run state that the table allows; an illegal move is -EINVAL and changes nothing. */
+int machine_set_state(struct machine *m, enum runstate s, struct err *err);
+static inline bool machine_running(const struct machine *m)
+{
+	return m->state == RS_RUNNING;
+}
+/* Stop a running guest: pause, run state 's', STOP event.  A stopped one keeps its state. */
+void machine_stop(struct machine *m, enum runstate s);
+/* Run a stopped guest: RESUME event.  Refuses (in words) states from which it cannot run. */
+int machine_start(struct machine *m, struct err *err);
+
+/* Ask; carried out by the main loop, soon.  Any thread, lock held. */
+void machine_request_reset(struct machine *m, enum shutdown_cause cause);
+void machine_request_shutdown(struct machine *m, enum shutdown_cause cause);
+void machine_request_powerdown(struct machine *m);
+/* From a vCPU thread: stop the guest in this state (internal-error, guest-panicked). */
+void machine_request_stop(struct machine *m, enum runstate s);
+
+/* Reset devices, vCPUs, RAM for boot.  The machine is paused or not running. */
+int machine_reset(struct machine *m, struct err *err);
+
+/* Drive interrupt line 'gsi' of the in-kernel controllers.  Any thread, no lock needed. */
+void machine_irq(struct machine *m, unsigned gsi, bool level);
+
+/* Does a KVM extension exist?  Its value (0: no). */
+int machine_kvm_cap(const struct machine *m, long cap);
+
+#endif

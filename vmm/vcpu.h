@@ -1,0 +1,51 @@
+/*
+ * vcpu.h - vCPU threads and the KVM_RUN loop
+ *
+ * A vCPU thread runs the guest, hands port and MMIO exits to the buses under
+ * the machine lock, and parks when the machine pauses.  Before it parks it
+ * re-enters KVM once with immediate_exit, so that a half-done I/O instruction
+ * is complete and the registers may be saved.
+ *
+ * While all vCPUs are parked any thread that holds the machine lock may use
+ * vcpu->fd.
+ */
+#ifndef MINIVMM_VCPU_H
+#define MINIVMM_VCPU_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct err;
+struct kvm_run;
+struct machine;
+
+struct vcpu {
+	/* set at creation and then constant */
+	struct machine *m;
+	unsigned index;	 /* also the initial APIC id */
+	int fd;
+	struct kvm_run *run;
+	size_t run_bytes;
+	void *arch; /* owned by arch/ */
+	void *ring; /* the dirty ring, or NULL; owned by dirty-ring.c */
+	pthread_t thread;
+	pid_t tid;
+	/* under the machine lock */
+	bool started; /* the thread exists */
+	bool parked;  /* it is outside KVM_RUN and stays there until the machine resumes */
+	/* throttle: vCPU thread reads atomically; percent of time to sleep, 0..99 */
+	uint32_t throttle_percent;
+};
+
+/* Make vCPU 'index' (KVM_CREATE_VCPU); the thread is started by vcpu_start.  Returns owned, or NULL. */
+struct vcpu *vcpu_new(struct machine *m, unsigned index, struct err *err);
+void vcpu_free(struct vcpu *v); /* its thread has ended */
+
+/* Start the thread; it parks until the machine runs.  Machine lock held. */
+int vcpu_start(struct vcpu *v, struct err *err);
+/* Make the vCPU leave KVM_RUN soon.  Any thread. */
+void vcpu_kick(struct vcpu *v);
+
+#endif
