@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/param.h> /* MIN, MAX */
 
 #define KiB (1024ULL)
 #define MiB (1024ULL * KiB)
@@ -15,8 +16,6 @@
 #define ARRAY_LEN(a)     (sizeof(a) / sizeof((a)[0]))
 #define ALIGN_DOWN(x, a) ((x) / (a) * (a))
 #define ALIGN_UP(x, a)   ALIGN_DOWN((x) + (a)-1, (a))
-#define MIN(a, b)        ((a) < (b) ? (a) : (b))
-#define MAX(a, b)        ((a) > (b) ? (a) : (b))
 
 /* The struct of type T in which 'member' is what 'ptr' points at. */
 #define container_of(ptr, T, member) ((T *)(void *)((char *)(ptr)-offsetof(T, member)))
