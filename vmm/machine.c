@@ -14,6 +14,7 @@
 #include "vmm/base/units.h"
 #include "vmm/config.h"
 #include "vmm/device.h"
+#include "vmm/dirty-ring.h"
 #include "vmm/loop.h"
 #include "vmm/vcpu.h"
 
@@ -99,7 +100,12 @@ struct machine *machine_new(const struct config *cfg, struct err *err)
 	m->io = m->loop ? loop_new(NULL, err) : NULL;
 	if (!m->io || open_kvm(m, err) < 0 || check_caps(m, err) < 0)
 		goto fail;
-	enable_manual_protect(m);
+	if (cfg->dirty_ring_size) {
+		if (dirty_ring_create(m, cfg->dirty_ring_size, err) < 0)
+			goto fail;
+	} else {
+		enable_manual_protect(m);
+	}
 	memory_init(&m->mem, m->vm_fd);
 	vms_register(&m->vmstate, VMS_RANK_TIMER, "timer", 0, -1, &vclock_vmstate, &m->vclock);
 	vcpu_init_signals();
@@ -160,6 +166,7 @@ void machine_free(struct machine *m)
 	free(m->vcpus);
 	if (m->arch)
 		m->arch->fini(m);
+	dirty_ring_destroy(m);
 	vms_registry_fini(&m->vmstate);
 	memory_fini(&m->mem);
 	if (m->vm_fd >= 0)

@@ -24,6 +24,7 @@
 struct config;
 struct device;
 struct dirty;
+struct dirty_ring;
 struct err;
 struct loop;
 struct machine;
@@ -66,7 +67,8 @@ struct machine {
 	struct bus ports, mmio;
 	struct board board;
 	const struct arch_ops *arch;
-	void *arch_state; /* owned by arch/ */
+	void *arch_state;        /* owned by arch/ */
+	struct dirty_ring *ring; /* NULL: the dirty log is used */
 	struct vcpu **vcpus;
 	unsigned n_vcpus;
 	struct vms_registry vmstate;
