@@ -34,9 +34,11 @@ struct arch_ops {
 	/* CPUID, MSRs and v->arch of a new vCPU; registers its state tables. */
 	int (*vcpu_init)(struct vcpu *v, struct err *err);
 	void (*vcpu_fini)(struct vcpu *v);
-	/* Power-on or after-INIT state of all vCPUs and the interrupt controllers, pushed into KVM. */
+	/* Power-on or after-INIT state of all vCPUs and the interrupt controllers, pushed into KVM.
+	 */
 	int (*reset)(struct machine *m, struct err *err);
-	/* Put kernel, tables and boot registers in place for a fresh start of the guest; after reset. */
+	/* Put kernel, tables and boot registers in place for a fresh start of the guest; after
+	 * reset. */
 	int (*stage_boot)(struct machine *m, struct err *err);
 	/*
 	 * The machine has just stopped (vCPUs parked): capture the clocks.
@@ -76,11 +78,11 @@ struct machine {
 	struct vclock vclock;
 	enum runstate state;
 	enum runstate before_stop; /* what globalstate reports during a switchover */
-	bool paused;	       /* vCPUs must park */
-	bool quitting;	       /* vCPU threads must end */
-	bool autostart;	       /* run when an incoming migration has finished */
-	bool needs_boot;       /* stage_boot before the next run */
-	unsigned pause_depth;  /* machine_pause() calls outstanding */
+	bool paused;               /* vCPUs must park */
+	bool quitting;             /* vCPU threads must end */
+	bool autostart;            /* run when an incoming migration has finished */
+	bool needs_boot;           /* stage_boot before the next run */
+	unsigned pause_depth;      /* machine_pause() calls outstanding */
 	bool reset_pending, shutdown_pending, powerdown_pending;
 	enum shutdown_cause reset_cause, shutdown_cause;
 	int exit_status;

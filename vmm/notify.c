@@ -43,6 +43,6 @@ void notify_unsubscribe(struct notify_listener *l)
 
 void notify_publish(struct notify *n, const struct notification *what)
 {
-	list_for_each_safe(l, &n->listeners, struct notify_listener, link)
+	list_for_each_safe (l, &n->listeners, struct notify_listener, link)
 		l->fn(l->opaque, what);
 }

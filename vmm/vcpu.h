@@ -24,7 +24,7 @@ struct machine;
 struct vcpu {
 	/* set at creation and then constant */
 	struct machine *m;
-	unsigned index;	 /* also the initial APIC id */
+	unsigned index; /* also the initial APIC id */
 	int fd;
 	struct kvm_run *run;
 	size_t run_bytes;
@@ -39,7 +39,8 @@ struct vcpu {
 	uint32_t throttle_percent;
 };
 
-/* Make vCPU 'index' (KVM_CREATE_VCPU); the thread is started by vcpu_start.  Returns owned, or NULL. */
+/* Make vCPU 'index' (KVM_CREATE_VCPU); the thread is started by vcpu_start.  Returns owned, or
+ * NULL. */
 struct vcpu *vcpu_new(struct machine *m, unsigned index, struct err *err);
 void vcpu_free(struct vcpu *v); /* its thread has ended */
 
