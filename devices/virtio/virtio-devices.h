@@ -29,7 +29,8 @@ int virtio_net_create(struct machine *m, const struct cfg_device *cfg, unsigned 
 		      struct backends *be, struct err *err);
 int virtio_rng_create(struct machine *m, const struct cfg_device *cfg, unsigned slot,
 		      struct backends *be, struct err *err);
-/* Answer for the transports whose bit in used_mask is 0: no device behind them (machine-microvm 1.5). */
+/* Answer for the transports whose bit in used_mask is 0: no device behind them
+ * (machine-microvm 1.5). */
 int virtio_mmio_add_empty_slots(struct machine *m, uint8_t used_mask, struct err *err);
 
 /*
@@ -41,7 +42,8 @@ void nic_for_each(struct machine *m, void (*fn)(void *opaque, struct nic *nic), 
 const char *nic_id(const struct nic *nic);
 /* The address that the guest uses now. */
 void nic_mac(const struct nic *nic, uint8_t mac[6]);
-/* Put one frame of n bytes (at least 14, at most 1514) on the back end as if the guest had sent it. */
+/* Put one frame of n bytes (at least 14, at most 1514) on the back end as if the guest had sent it.
+ */
 void nic_send_raw(struct nic *nic, const uint8_t *frame, size_t n);
 /* Ask the guest to announce itself, when its driver has negotiated that; else nothing happens. */
 void nic_announce_guest(struct nic *nic);
