@@ -19,12 +19,13 @@
 #include "devices/virtio/queue.h"
 #include "vmm/device.h"
 
-struct buf;
+struct board_device;
 struct cfg_device;
 struct err;
 struct loop_fd;
-struct src;
+struct machine;
 struct virtio_device;
+struct vms_codec;
 struct vms_desc;
 
 #define VIRTIO_MAX_QUEUES   4
@@ -52,16 +53,17 @@ struct vms_desc;
 	(VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX | VIRTIO_F_VERSION_1 | VIRTIO_F_RING_RESET)
 
 struct virtio_ops {
-	const char *name;   /* "virtio-blk": section name, board entry, messages */
-	const char *driver; /* "virtio-blk-device" */
-	uint32_t device_id; /* virtio 1.2, 5 */
+	struct device_ops device; /* VIRTIO_DEVICE_OPS("virtio-blk-device") */
+	const char *name;         /* "virtio-blk": section name, board entry, messages */
+	uint32_t device_id;       /* virtio 1.2, 5 */
 	/* Fill config[] with what the driver reads; irq_lock held.  NULL: no config space. */
 	void (*get_config)(struct virtio_device *v, uint8_t *config);
 	/* The driver has written config[]; machine lock, irq_lock held.  May be NULL. */
 	void (*set_config)(struct virtio_device *v, const uint8_t *config);
 	/* I/O loop: chains may be available in queue q. */
 	void (*serve)(struct virtio_device *v, unsigned q);
-	/* I/O loop: v->features are final, the queues are mapped; before the first serve.  May be NULL. */
+	/* I/O loop: v->features are final, the queues are mapped; before the first serve.  May be
+	 * NULL. */
 	void (*start)(struct virtio_device *v);
 	/* I/O loop: take no new work; requests in flight may still complete.  May be NULL. */
 	void (*stop)(struct virtio_device *v);
@@ -79,9 +81,9 @@ struct virtio_ops {
 struct virtio_kick {
 	struct virtio_device *v;
 	unsigned q;
-	int fd;		 /* eventfd behind QueueNotify, -1: none */
+	int fd;                /* eventfd behind QueueNotify, -1: none */
 	struct loop_fd *watch; /* I/O loop; while served */
-	bool posted;	       /* atomic: a post to the I/O loop is under way */
+	bool posted;           /* atomic: a post to the I/O loop is under way */
 };
 
 /* What the driver wrote to the queue registers of the transport. */
@@ -103,10 +105,11 @@ struct virtio_device {
 	/* machine lock */
 	uint32_t host_features_sel, guest_features_sel; /* 0 or 1 */
 	uint32_t guest_features[2];
+	uint32_t page_shift; /* a legacy driver's; only carried along */
 	uint16_t queue_sel;
 	struct virtio_queue_regs regs[VIRTIO_MAX_QUEUES];
-	bool paused;  /* the machine is; true at creation */
-	bool started; /* the queues are served */
+	bool paused;     /* the machine is; true at creation */
+	bool started;    /* the queues are served */
 	unsigned warned; /* I/O loop: how often a broken ring was logged */
 	/* irq_lock: a leaf, taken by any thread */
 	pthread_mutex_t irq_lock;
@@ -114,14 +117,14 @@ struct virtio_device {
 	uint8_t status, isr;
 	uint32_t generation;
 	uint8_t config[VIRTIO_CONFIG_BYTES]; /* as the driver last saw it */
-	bool idle;			     /* no request is in flight; virtio_stop() waits for it */
+	bool idle; /* no request is in flight; virtio_stop() waits for it */
 	/* I/O loop while started, else machine lock */
 	uint64_t features;
 	struct virtq queues[VIRTIO_MAX_QUEUES];
 	struct virtio_kick kicks[VIRTIO_MAX_QUEUES];
-	bool serving;	    /* new work may be taken */
-	bool broken;	    /* a ring was malformed: silent until reset */
-	unsigned in_flight; /* requests taken and not completed */
+	bool serving;            /* new work may be taken */
+	bool broken;             /* a ring was malformed: silent until reset */
+	unsigned in_flight;      /* requests taken and not completed */
 	struct virtq_elem *elem; /* scratch for virtio_pop() */
 };
 
@@ -179,6 +182,21 @@ void virtio_request_end(struct virtio_device *v);
 void virtio_config_changed(struct virtio_device *v);
 
 /* ---- between the files of this folder ---- */
+#define VIRTIO_DEVICE_OPS(driver)                                                                  \
+	{                                                                                          \
+		.name = (driver), .reset = virtio_device_reset, .pause = virtio_device_pause,      \
+		.resume = virtio_device_resume, .arrived = virtio_device_arrived,                  \
+		.destroy = virtio_device_destroy,                                                  \
+	}
+void virtio_device_reset(struct device *d);
+void virtio_device_pause(struct device *d);
+void virtio_device_resume(struct device *d);
+void virtio_device_arrived(struct device *d);
+void virtio_device_destroy(struct device *d);
+/* The virtio device that d is, or NULL. */
+struct virtio_device *virtio_from_device(struct device *d);
+/* A board entry with the slot's place; the device adds its properties.  NULL: the board is full. */
+struct board_device *virtio_board_add(struct virtio_device *v);
 extern const struct vms_codec virtio_codec; /* over a whole virtio device (state.c) */
 /* Put the registers on the bus (mmio.c). */
 int virtio_mmio_add(struct virtio_device *v, struct machine *m, struct err *err);
