@@ -125,6 +125,7 @@ struct config {
 	bool daemonize;
 	char *pidfile, *logfile;
 	bool log_timestamp;
+	bool help_cpu; /* -cpu help: main.c prints what arch/ knows and exits */
 	/* -global migration.NAME=VALUE, in order; consumed by migration/ */
 	struct keyvals migration_globals;
 };
