@@ -197,13 +197,23 @@ static void obey(char c)
 	}
 }
 
+/* Only when every status page is filled in: the host looks at them from now on. */
+static void say_started(void)
+{
+	for (unsigned cpu = 0; cpu < running_cpus; cpu++) {
+		while (status_of(cpu)->magic != COUNTING_MAGIC)
+			wait_for_interrupt();
+	}
+	field("counting on ", running_cpus);
+	text("\n");
+}
+
 static _Noreturn void count_on(unsigned cpu)
 {
 	struct counter c = {.status = status_of(cpu)};
 	volatile struct counting_status *s = c.status;
 	uint64_t pages = arg_number("pages", 1000), until_devices = every;
 
-	memset((void *)s, 0, sizeof(*s));
 	s->cpu = cpu;
 	s->base = arg_number("start", 16u << 20) + cpu * pages * PAGE_BYTES;
 	s->pages = pages;
@@ -211,6 +221,8 @@ static _Noreturn void count_on(unsigned cpu)
 	s->magic = COUNTING_MAGIC;
 	s->tsc = rdtsc();
 	ticks_start();
+	if (cpu == 0)
+		say_started();
 	interrupts_on();
 	for (;;) {
 		pace(&c);
@@ -238,6 +250,8 @@ _Noreturn void counting_run(bool all_cpus, bool devices)
 	every = arg_number("every", 64);
 	with_devices = devices;
 	running_cpus = 1;
+	for (unsigned cpu = 0; cpu < MAX_CPUS; cpu++)
+		memset((void *)status_of(cpu), 0, sizeof(struct counting_status));
 	ticks_start();
 	commands_start();
 	if (devices)
@@ -249,7 +263,5 @@ _Noreturn void counting_run(bool all_cpus, bool devices)
 		if (running_cpus != cpus)
 			text("FAIL not every processor has started\n");
 	}
-	field("counting on ", running_cpus);
-	text("\n");
 	count_on(0);
 }

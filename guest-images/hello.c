@@ -1,5 +1,7 @@
-/* hello.c - says hello, then ends: exit=ged, exit=debug [code=N], exit=reset, exit=triple,
- * exit=halt */
+/*
+ * hello.c - says hello, then ends: exit=ged, exit=debug [code=N], exit=reset, exit=triple,
+ * exit=badcode (an instruction that an emulating KVM does not know), exit=halt
+ */
 #include "lib.h"
 
 static _Noreturn void triple_fault(void)
@@ -14,6 +16,18 @@ static _Noreturn void triple_fault(void)
 	__builtin_unreachable();
 }
 
+/* Where KVM executes it, int3 finds no gate, and this is a triple fault. */
+static _Noreturn void bad_code(void)
+{
+	static const struct {
+		uint16_t limit;
+		uint64_t base;
+	} __attribute__((packed)) nothing;
+
+	__asm__ volatile("lidt %0; int3" : : "m"(nothing));
+	__builtin_unreachable();
+}
+
 void guest_main(void)
 {
 	text("hello from a tiny guest\n");
@@ -25,6 +39,8 @@ void guest_main(void)
 	}
 	if (arg_is("exit", "triple"))
 		triple_fault();
+	if (arg_is("exit", "badcode"))
+		bad_code();
 	if (arg_is("exit", "reset"))
 		request_reset();
 	else
