@@ -16,20 +16,20 @@
 /* Guest-physical places and interrupts of the microvm board (machine-microvm 1.2 - 1.5). */
 #define BOARD_LOWMEM_LIMIT 0xc0000000ULL
 #define BOARD_HIGHMEM_BASE 0x100000000ULL
-#define BOARD_GED_EVENT 0xfea00000ULL
-#define BOARD_GED_REGS 0xfea00200ULL
-#define BOARD_VIRTIO_BASE 0xfeb00000ULL
+#define BOARD_GED_EVENT    0xfea00000ULL
+#define BOARD_GED_REGS     0xfea00200ULL
+#define BOARD_VIRTIO_BASE  0xfeb00000ULL
 #define BOARD_VIRTIO_BYTES 0x200ULL
 #define BOARD_VIRTIO_SLOTS 8
-#define BOARD_VIRTIO_GSI 16 /* of slot 0 */
-#define BOARD_IOAPIC_BASE 0xfec00000ULL
-#define BOARD_LAPIC_BASE 0xfee00000ULL
-#define BOARD_PORT_SERIAL 0x3f8
-#define BOARD_PORT_RTC 0x70
-#define BOARD_PORT_FW_CFG 0x510
-#define BOARD_GSI_SERIAL 4
-#define BOARD_GSI_RTC 8
-#define BOARD_GSI_GED 9
+#define BOARD_VIRTIO_GSI   16 /* of slot 0 */
+#define BOARD_IOAPIC_BASE  0xfec00000ULL
+#define BOARD_LAPIC_BASE   0xfee00000ULL
+#define BOARD_PORT_SERIAL  0x3f8
+#define BOARD_PORT_RTC     0x70
+#define BOARD_PORT_FW_CFG  0x510
+#define BOARD_GSI_SERIAL   4
+#define BOARD_GSI_RTC      8
+#define BOARD_GSI_GED      9
 
 enum board_kind {
 	BOARD_VIRTIO_MMIO, /* slot: transport number; base, bytes, gsi set; props tell the device */
@@ -48,9 +48,9 @@ struct board_prop {
 
 struct board_device {
 	enum board_kind kind;
-	char name[32]; /* "virtio-blk" */
-	char id[64];   /* the user's id or "" */
-	int slot;      /* BOARD_VIRTIO_MMIO, else -1 */
+	char name[32];        /* "virtio-blk" */
+	char id[64];          /* the user's id or "" */
+	int slot;             /* BOARD_VIRTIO_MMIO, else -1 */
 	uint64_t base, bytes; /* port or guest-physical address */
 	unsigned gsi;
 	struct board_prop props[8];

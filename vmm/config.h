@@ -11,7 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* One "key=value" of an option's list, in the order given; 'used' marks what a consumer has read. */
+/* One "key=value" of an option's list, in the order given; 'used' marks what a consumer has read.
+ */
 struct keyval {
 	char *key, *val;
 };
@@ -24,46 +25,46 @@ struct keyvals {
 /* -object TYPE,id=ID,... (memory-backend-ram|memfd|file) */
 struct cfg_object {
 	char *type, *id;
-	uint64_t size;	 /* bytes */
-	bool share;	 /* MAP_SHARED */
-	bool prealloc;	 /* populate at start */
-	bool hugetlb;	 /* memfd only */
+	uint64_t size;          /* bytes */
+	bool share;             /* MAP_SHARED */
+	bool prealloc;          /* populate at start */
+	bool hugetlb;           /* memfd only */
 	uint64_t hugetlb_bytes; /* page size; 0: the host's default */
-	char *mem_path;	 /* file only */
+	char *mem_path;         /* file only */
 	bool readonly;
 };
 
 /* -blockdev, or what -drive stands for: one node over one file. */
 struct cfg_blockdev {
 	char *node_name;
-	char *driver;	/* "raw" or "file" (a raw node names the file below it) */
+	char *driver;   /* "raw" or "file" (a raw node names the file below it) */
 	char *filename; /* host path, may be /dev/fdset/N */
 	bool readonly;
-	bool direct;	/* O_DIRECT (cache.direct=on, cache=none) */
-	bool no_flush;	/* cache=unsafe: flushes are not passed on */
-	bool writeback; /* the guest sees a write cache (default) */
+	bool direct;      /* O_DIRECT (cache.direct=on, cache=none) */
+	bool no_flush;    /* cache=unsafe: flushes are not passed on */
+	bool writeback;   /* the guest sees a write cache (default) */
 	bool aio_threads; /* aio=threads: preadv/pwritev instead of io_uring */
-	char *drive_id; /* -drive's id ("" for blockdev): what query-block calls device */
+	char *drive_id;   /* -drive's id ("" for blockdev): what query-block calls device */
 };
 
 /* -netdev tap|stream|socket,id=... */
 struct cfg_netdev {
 	char *type, *id;
 	char *ifname, *script, *downscript; /* tap */
-	int fd;				    /* tap or stream: given descriptor, else -1 */
-	bool server;			    /* stream */
-	char *addr_type;		    /* stream: "inet", "unix", "fd" */
-	char *host, *port, *path;	    /* stream */
-	uint32_t reconnect_s;		    /* stream client: try again after so many seconds; 0: never */
-	bool vnet_hdr;			    /* tap: offer offloads (default true) */
+	int fd;                             /* tap or stream: given descriptor, else -1 */
+	bool server;                        /* stream */
+	char *addr_type;                    /* stream: "inet", "unix", "fd" */
+	char *host, *port, *path;           /* stream */
+	uint32_t reconnect_s; /* stream client: try again after so many seconds; 0: never */
+	bool vnet_hdr;        /* tap: offer offloads (default true) */
 };
 
 /* -chardev, or what -serial, -qmp and -monitor stand for */
 struct cfg_chardev {
-	char *type, *id; /* stdio null file socket */
-	char *path;	 /* file or unix socket */
-	char *host, *port; /* tcp socket */
-	int fd;		 /* socket: given descriptor, else -1 */
+	char *type, *id;                   /* stdio null file socket */
+	char *path;                        /* file or unix socket */
+	char *host, *port;                 /* tcp socket */
+	int fd;                            /* socket: given descriptor, else -1 */
 	bool server, wait, append, signal; /* signal: stdio, ^C ends the program */
 	uint32_t reconnect_s;
 	char *logfile;
@@ -85,21 +86,21 @@ enum cfg_action_panic { PANIC_PAUSE, PANIC_SHUTDOWN, PANIC_EXIT_FAILURE, PANIC_N
 
 struct config {
 	/* identity */
-	char *name;	  /* -name guest= */
-	char *process;	  /* -name process= */
+	char *name;    /* -name guest= */
+	char *process; /* -name process= */
 	bool debug_threads;
 	uint8_t uuid[16]; /* all zero unless uuid_set */
 	bool uuid_set;
 
 	/* machine */
 	bool acpi, pic, pit, rtc, isa_serial; /* -M microvm,... */
-	char *memory_backend;		      /* id of an object, or NULL */
+	char *memory_backend;                 /* id of an object, or NULL */
 	uint64_t ram_bytes;
 	unsigned cpus, maxcpus, sockets, dies, cores, threads;
-	char *cpu_model;    /* "host", "qemu64", "kvm64" */
-	char *cpu_features; /* "+f,-g,h=on" as given, or NULL */
+	char *cpu_model;          /* "host", "qemu64", "kvm64" */
+	char *cpu_features;       /* "+f,-g,h=on" as given, or NULL */
 	uint32_t dirty_ring_size; /* entries per vCPU; 0: dirty log */
-	char *dumpdtb;		  /* write the device tree here and exit */
+	char *dumpdtb;            /* write the device tree here and exit */
 	bool suppress_vmdesc;
 
 	/* boot */
@@ -117,13 +118,14 @@ struct config {
 
 	/* running */
 	char *incoming; /* URI or "defer" */
-	bool paused;	/* -S */
+	bool paused;    /* -S */
 	bool no_reboot, no_shutdown;
 	enum cfg_action_panic panic;
 	bool only_migratable;
 	bool daemonize;
 	char *pidfile, *logfile;
 	bool log_timestamp;
+	bool help_cpu; /* -cpu help: main.c prints what arch/ knows and exits */
 	/* -global migration.NAME=VALUE, in order; consumed by migration/ */
 	struct keyvals migration_globals;
 };

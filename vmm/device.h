@@ -26,7 +26,8 @@ struct device_ops {
 	 */
 	void (*pause)(struct device *d);
 	void (*resume)(struct device *d);
-	/* A migration or load has completed here and the guest is about to run: e.g. announce.  May be NULL. */
+	/* A migration or load has completed here and the guest is about to run: e.g. announce.  May
+	 * be NULL. */
 	void (*arrived)(struct device *d);
 	/* Free everything, the struct included; I/O threads have stopped. */
 	void (*destroy)(struct device *d);

@@ -28,7 +28,8 @@ void dirty_stop(struct machine *m);
 /*
  * Collect: set the bit of every page of every block that was written since
  * its bit was last cleared.  'maps' has one bitmap per block, in mem->blocks
- * order, a bit per 4 KiB page; NULL entries are skipped.  *added counts the bits that were 0 before.
+ * order, a bit per 4 KiB page; NULL entries are skipped.  *added counts the bits that were 0
+ * before.
  */
 int dirty_sync(struct machine *m, uint64_t *const *maps, uint64_t *added, struct err *err);
 

@@ -42,15 +42,16 @@ void loop_stop(struct loop *l);
 
 /* Run fn(opaque) on the loop's thread, in order of posting, soon.  Any thread. */
 void loop_post(struct loop *l, loop_fn *fn, void *opaque);
-/* The same, and wait until it has run (at once when called on the loop's thread).  The caller must not
- * hold a lock that the loop's callbacks take. */
+/* The same, and wait until it has run (at once when called on the loop's thread).  The caller must
+ * not hold a lock that the loop's callbacks take. */
 void loop_call(struct loop *l, loop_fn *fn, void *opaque);
 
 /* A thread named 'name' that runs the loop until loop_thread_join(), which stops it. */
 int loop_thread_start(struct loop *l, const char *name, struct err *err);
 void loop_thread_join(struct loop *l);
 
-/* Call fn(opaque, ready) while fd is ready for what 'events' asks (level triggered); fd is borrowed. */
+/* Call fn(opaque, ready) while fd is ready for what 'events' asks (level triggered); fd is
+ * borrowed. */
 struct loop_fd *loop_fd_add(struct loop *l, int fd, int events, void (*fn)(void *opaque, int ready),
 			    void *opaque);
 void loop_fd_events(struct loop_fd *w, int events); /* 0 pauses it */
@@ -64,8 +65,8 @@ void loop_timer_cancel(struct loop_timer *t);
 void loop_timer_free(struct loop_timer *t); /* NULL is fine */
 
 /* Call fn(opaque, signum) on the loop's thread for each signal. */
-struct loop_signal *loop_signal_add(struct loop *l, int signum, void (*fn)(void *opaque, int signum),
-				    void *opaque);
+struct loop_signal *loop_signal_add(struct loop *l, int signum,
+				    void (*fn)(void *opaque, int signum), void *opaque);
 void loop_signal_del(struct loop_signal *s);
 
 #endif

@@ -20,29 +20,30 @@
 
 struct err;
 
-#define RAM_NAME_BYTES 256
+#define RAM_NAME_BYTES    256
 #define MEMORY_MAX_BLOCKS 8
-#define MEMORY_MAX_SLOTS 16
+#define MEMORY_MAX_SLOTS  16
 
 struct ram_backend {
 	enum { RAM_ANONYMOUS, RAM_MEMFD, RAM_FILE } kind;
-	const char *path; /* RAM_FILE: a file, or a directory (hugetlbfs) in which an unlinked file is made */
-	bool share;	  /* MAP_SHARED */
-	bool prealloc;	  /* populate now */
-	bool hugetlb;	  /* RAM_MEMFD */
+	const char *path; /* RAM_FILE: a file, or a directory (hugetlbfs) in which an unlinked file
+			     is made */
+	bool share;       /* MAP_SHARED */
+	bool prealloc;    /* populate now */
+	bool hugetlb;     /* RAM_MEMFD */
 	uint64_t hugetlb_bytes; /* page size wanted, 0: the host's default */
-	int fd;		  /* >= 0: use this descriptor (taken) instead of opening one */
+	int fd;                 /* >= 0: use this descriptor (taken) instead of opening one */
 };
 
 struct ram_block {
 	/* set at creation and then constant */
 	char name[RAM_NAME_BYTES];
-	uint8_t *hva;	     /* PROT_NONE guard pages stand before and behind */
-	uint64_t bytes;	     /* multiple of page_bytes */
+	uint8_t *hva;        /* PROT_NONE guard pages stand before and behind */
+	uint64_t bytes;      /* multiple of page_bytes */
 	uint64_t page_bytes; /* of the backing: 4096, or a huge page's size */
-	uint64_t gpa;	     /* of its first slot */
-	int fd;		     /* the backing's, -1 for anonymous */
-	bool share;	     /* MAP_SHARED: another process may hold the same pages */
+	uint64_t gpa;        /* of its first slot */
+	int fd;              /* the backing's, -1 for anonymous */
+	bool share;          /* MAP_SHARED: another process may hold the same pages */
 	size_t map_bytes;    /* with guards */
 	/* any thread, atomically; meaningful while memory.tracking */
 	uint64_t *dma_dirty; /* one bit per 4 KiB page: written by the VMM */
@@ -51,11 +52,11 @@ struct ram_block {
 struct mem_slot {
 	struct ram_block *block;
 	uint64_t gpa, bytes, off; /* window [gpa, gpa + bytes) shows block bytes from off on */
-	uint32_t id;		  /* KVM's slot number */
+	uint32_t id;              /* KVM's slot number */
 };
 
 struct memory {
-	int vm_fd;		/* -1: no KVM (unit tests) */
+	int vm_fd;                                   /* -1: no KVM (unit tests) */
 	struct ram_block *blocks[MEMORY_MAX_BLOCKS]; /* owned; the stream's order */
 	size_t n_blocks;
 	struct mem_slot slots[MEMORY_MAX_SLOTS];
@@ -74,6 +75,9 @@ struct ram_block *memory_find_block(const struct memory *mem, const char *name);
 int memory_map_block(struct memory *mem, struct ram_block *b, uint64_t off, uint64_t gpa,
 		     uint64_t bytes, struct err *err);
 
+/* KVM_MEM_* flags of a slot; 0 or -errno. */
+int memory_set_slot_flags(struct memory *mem, const struct mem_slot *s, uint32_t flags);
+
 /*
  * The host address of [gpa, gpa + len), len >= 1, or NULL when any of it is
  * not RAM or it crosses from one slot into another.
@@ -81,10 +85,12 @@ int memory_map_block(struct memory *mem, struct ram_block *b, uint64_t off, uint
 void *memory_ptr(const struct memory *mem, uint64_t gpa, uint64_t len);
 /* As memory_ptr, but *len is cut to what is contiguous from gpa on; NULL if gpa is not RAM. */
 void *memory_ptr_some(const struct memory *mem, uint64_t gpa, uint64_t *len);
-/* Copy; crossing slots is fine.  0, or -EFAULT when some of it is not RAM (nothing promised about the rest). */
+/* Copy; crossing slots is fine.  0, or -EFAULT when some of it is not RAM (nothing promised about
+ * the rest). */
 int memory_read(const struct memory *mem, uint64_t gpa, void *buf, uint64_t len);
 int memory_write(struct memory *mem, uint64_t gpa, const void *buf, uint64_t len); /* marks dirty */
-/* The VMM wrote [gpa, gpa + len): after the bytes are visible.  Any thread; cheap while not tracking. */
+/* The VMM wrote [gpa, gpa + len): after the bytes are visible.  Any thread; cheap while not
+ * tracking. */
 void memory_mark_dirty(struct memory *mem, uint64_t gpa, uint64_t len);
 
 /* Sum of the blocks' bytes. */

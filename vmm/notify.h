@@ -16,17 +16,17 @@
 enum notify_kind {
 	NOTIFY_STOP,
 	NOTIFY_RESUME,
-	NOTIFY_RESET,		    /* cause */
-	NOTIFY_SHUTDOWN,	    /* cause */
+	NOTIFY_RESET,    /* cause */
+	NOTIFY_SHUTDOWN, /* cause */
 	NOTIFY_POWERDOWN,
-	NOTIFY_GUEST_PANICKED,	    /* text: "pause", "poweroff", "run" */
-	NOTIFY_MIGRATION,	    /* text: the MigrationStatus */
-	NOTIFY_MIGRATION_PASS,	    /* number */
-	NOTIFY_NIC_RX_FILTER_CHANGED, /* text: device id, may be "" */
-	NOTIFY_NETDEV_STREAM_CONNECTED, /* text: netdev id; text2: address */
+	NOTIFY_GUEST_PANICKED,             /* text: "pause", "poweroff", "run" */
+	NOTIFY_MIGRATION,                  /* text: the MigrationStatus */
+	NOTIFY_MIGRATION_PASS,             /* number */
+	NOTIFY_NIC_RX_FILTER_CHANGED,      /* text: device id, may be "" */
+	NOTIFY_NETDEV_STREAM_CONNECTED,    /* text: netdev id; text2: address */
 	NOTIFY_NETDEV_STREAM_DISCONNECTED, /* text: netdev id */
-	NOTIFY_BLOCK_IO_ERROR,	    /* text: device id; text2: "read"/"write"; number: errno */
-	NOTIFY_RTC_CHANGE,	    /* number: offset in seconds */
+	NOTIFY_BLOCK_IO_ERROR, /* text: device id; text2: "read"/"write"; number: errno */
+	NOTIFY_RTC_CHANGE,     /* number: offset in seconds */
 };
 
 /* ShutdownCause; names in shutdown_cause_name() */
@@ -67,5 +67,7 @@ void notify_init(struct notify *n);
 void notify_subscribe(struct notify *n, struct notify_listener *l); /* borrows l */
 void notify_unsubscribe(struct notify_listener *l);
 void notify_publish(struct notify *n, const struct notification *what);
+/* The common case: a kind and perhaps a cause. */
+void notify_event(struct notify *n, enum notify_kind kind, enum shutdown_cause cause);
 
 #endif

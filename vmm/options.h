@@ -1,4 +1,5 @@
-/* options.h - the command line: one table that parses, checks, prints the help and the manual page */
+/* options.h - the command line: one table that parses, checks, prints the help and the manual page
+ */
 #ifndef MINIVMM_OPTIONS_H
 #define MINIVMM_OPTIONS_H
 

@@ -15,7 +15,8 @@ struct vms_desc;
 struct vclock {
 	/* under the machine lock */
 	bool running;
-	int64_t offset_ns; /* virtual minus CLOCK_MONOTONIC while running; the clock itself while stopped */
+	int64_t offset_ns; /* virtual minus CLOCK_MONOTONIC while running; the clock itself while
+			      stopped */
 	/* wire image, valid during save and load */
 	int64_t cpu_ticks_offset, cpu_clock_offset;
 };

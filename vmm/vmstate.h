@@ -24,10 +24,10 @@ struct src;
 
 enum vms_kind {
 	VMS_END,
-	VMS_BOOL, /* C bool, one byte */
-	VMS_UINT, /* uint8_t .. uint64_t, by size */
-	VMS_INT,  /* int8_t .. int64_t, by size */
-	VMS_TIMER, /* int64_t ns, -1 (all ones): not armed */
+	VMS_BOOL,   /* C bool, one byte */
+	VMS_UINT,   /* uint8_t .. uint64_t, by size */
+	VMS_INT,    /* int8_t .. int64_t, by size */
+	VMS_TIMER,  /* int64_t ns, -1 (all ones): not armed */
 	VMS_BUFFER, /* size raw bytes */
 	VMS_UNUSED, /* size zero bytes, ignored on load */
 	VMS_STRUCT, /* nested table 'sub' */
@@ -44,14 +44,14 @@ struct vms_codec {
 };
 
 struct vms_field {
-	const char *name;	/* as the stream's description names it */
+	const char *name; /* as the stream's description names it */
 	enum vms_kind kind;
-	size_t offset;		/* bytes from the start of the struct */
-	size_t size;		/* bytes of one element, in memory; scalars: on the wire too */
-	size_t count;		/* elements; 0 and 1 both mean a single value */
-	size_t stride;		/* bytes from one element to the next; 0: size */
-	uint32_t since;		/* first version of the table that carries it */
-	bool counted;		/* elements present are *(uint32_t *)(dev + count_at), at most count */
+	size_t offset;  /* bytes from the start of the struct */
+	size_t size;    /* bytes of one element, in memory; scalars: on the wire too */
+	size_t count;   /* elements; 0 and 1 both mean a single value */
+	size_t stride;  /* bytes from one element to the next; 0: size */
+	uint32_t since; /* first version of the table that carries it */
+	bool counted;   /* elements present are *(uint32_t *)(dev + count_at), at most count */
 	size_t count_at;
 	bool (*exists)(const void *dev, uint32_t version); /* NULL: always */
 	const struct vms_desc *sub;
@@ -60,13 +60,13 @@ struct vms_field {
 
 struct vms_desc {
 	const char *name;
-	uint32_t version;     /* written by save */
-	uint32_t min_version; /* oldest accepted by load */
-	const struct vms_field *fields;	      /* ends with VMS_LAST */
-	const struct vms_desc *const *subs;   /* subsections, NULL-terminated, or NULL */
-	bool (*needed)(void *dev);	      /* subsections only; NULL: always */
-	int (*pre_save)(void *dev, struct err *err);  /* before the fields are read */
-	int (*pre_load)(void *dev, struct err *err);  /* e.g. defaults of absent subsections */
+	uint32_t version;                            /* written by save */
+	uint32_t min_version;                        /* oldest accepted by load */
+	const struct vms_field *fields;              /* ends with VMS_LAST */
+	const struct vms_desc *const *subs;          /* subsections, NULL-terminated, or NULL */
+	bool (*needed)(void *dev);                   /* subsections only; NULL: always */
+	int (*pre_save)(void *dev, struct err *err); /* before the fields are read */
+	int (*pre_load)(void *dev, struct err *err); /* e.g. defaults of absent subsections */
 	/* Checks what the stream claims; it is hostile.  After fields and subsections. */
 	int (*post_load)(void *dev, uint32_t version, struct err *err);
 };
@@ -80,13 +80,13 @@ struct vms_desc {
 		##__VA_ARGS__                                                                      \
 	}
 /* S: the struct; m: its member; n: the name on the wire; then e.g. .since = 3, .exists = fn */
-#define VMS_BOOL(S, m, n, ...) VMS_TYPED_(VMS_BOOL, bool, S, m, n, ##__VA_ARGS__)
-#define VMS_U8(S, m, n, ...) VMS_TYPED_(VMS_UINT, uint8_t, S, m, n, ##__VA_ARGS__)
-#define VMS_U16(S, m, n, ...) VMS_TYPED_(VMS_UINT, uint16_t, S, m, n, ##__VA_ARGS__)
-#define VMS_U32(S, m, n, ...) VMS_TYPED_(VMS_UINT, uint32_t, S, m, n, ##__VA_ARGS__)
-#define VMS_U64(S, m, n, ...) VMS_TYPED_(VMS_UINT, uint64_t, S, m, n, ##__VA_ARGS__)
-#define VMS_S32(S, m, n, ...) VMS_TYPED_(VMS_INT, int32_t, S, m, n, ##__VA_ARGS__)
-#define VMS_S64(S, m, n, ...) VMS_TYPED_(VMS_INT, int64_t, S, m, n, ##__VA_ARGS__)
+#define VMS_BOOL(S, m, n, ...)  VMS_TYPED_(VMS_BOOL, bool, S, m, n, ##__VA_ARGS__)
+#define VMS_U8(S, m, n, ...)    VMS_TYPED_(VMS_UINT, uint8_t, S, m, n, ##__VA_ARGS__)
+#define VMS_U16(S, m, n, ...)   VMS_TYPED_(VMS_UINT, uint16_t, S, m, n, ##__VA_ARGS__)
+#define VMS_U32(S, m, n, ...)   VMS_TYPED_(VMS_UINT, uint32_t, S, m, n, ##__VA_ARGS__)
+#define VMS_U64(S, m, n, ...)   VMS_TYPED_(VMS_UINT, uint64_t, S, m, n, ##__VA_ARGS__)
+#define VMS_S32(S, m, n, ...)   VMS_TYPED_(VMS_INT, int32_t, S, m, n, ##__VA_ARGS__)
+#define VMS_S64(S, m, n, ...)   VMS_TYPED_(VMS_INT, int64_t, S, m, n, ##__VA_ARGS__)
 #define VMS_TIMER(S, m, n, ...) VMS_TYPED_(VMS_TIMER, int64_t, S, m, n, ##__VA_ARGS__)
 /* uintN_t m[K] */
 #define VMS_ARRAY(T, S, m, n, ...)                                                                 \
@@ -115,8 +115,8 @@ struct vms_desc {
 #define VMS_STRUCTS(S, m, n, d, ...)                                                               \
 	{                                                                                          \
 		.name = (n), .kind = VMS_STRUCT, .offset = offsetof(S, m),                         \
-		.size = sizeof(((S *)0)->m[0]), .count = sizeof(((S *)0)->m) / sizeof(((S *)0)->m[0]), \
-		.sub = (d), ##__VA_ARGS__                                                          \
+		.size = sizeof(((S *)0)->m[0]),                                                    \
+		.count = sizeof(((S *)0)->m) / sizeof(((S *)0)->m[0]), .sub = (d), ##__VA_ARGS__   \
 	}
 /* A piece of the wire that is a table over the same struct. */
 #define VMS_TMP(n, d, ...)                                                                         \
@@ -128,7 +128,10 @@ struct vms_desc {
 		.name = (n), .kind = VMS_CUSTOM, .offset = offsetof(S, m), .codec = (c),           \
 		##__VA_ARGS__                                                                      \
 	}
-#define VMS_LAST {.name = NULL, .kind = VMS_END}
+#define VMS_LAST                                                                                   \
+	{                                                                                          \
+		.name = NULL, .kind = VMS_END                                                      \
+	}
 
 /*
  * Append the body of 'dev' (fields and subsections) to 'out'; with 'json' also

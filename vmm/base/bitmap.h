@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define BITS_PER_WORD 64
+#define BITS_PER_WORD      64
 #define BITMAP_WORDS(bits) (((bits) + BITS_PER_WORD - 1) / BITS_PER_WORD)
 
 /* A zeroed bitmap of 'bits' bits, or NULL; free with free(). */

@@ -20,7 +20,7 @@ struct buf {
 	size_t len, cap;
 };
 
-void buf_free(struct buf *b); /* frees the bytes, leaves an empty buf */
+void buf_free(struct buf *b);  /* frees the bytes, leaves an empty buf */
 void buf_clear(struct buf *b); /* len = 0, keeps the memory */
 /* Room for n more bytes at b->data + b->len; the caller adds to len what it used. */
 uint8_t *buf_room(struct buf *b, size_t n);
@@ -35,8 +35,8 @@ void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(print
 
 struct src {
 	const uint8_t *data; /* borrowed */
-	size_t at, len;	     /* next byte, end of the valid ones */
-	uint64_t base;	     /* stream offset of data[0], for messages */
+	size_t at, len;      /* next byte, end of the valid ones */
+	uint64_t base;       /* stream offset of data[0], for messages */
 	/*
 	 * Make at least n bytes readable from data[at] on if the other side
 	 * sends them (may move data, at, len, base); 0 or -errno.  After it

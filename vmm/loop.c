@@ -1,0 +1,424 @@
+#include "vmm/loop.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <uv.h>
+
+#include "vmm/base/alloc.h"
+#include "vmm/base/error.h"
+#include "vmm/base/list.h"
+
+struct post {
+	loop_fn *fn;
+	void *opaque;
+	struct list link;
+};
+
+struct loop {
+	/* set at creation and then constant */
+	uv_loop_t uv;
+	pthread_mutex_t *lock; /* borrowed, may be NULL */
+	uv_async_t wake;
+	/* under 'mutex'; nothing else is taken under it */
+	pthread_mutex_t mutex;
+	struct list posts;
+	bool stopping;
+	/* the loop's thread; 'running' tells whether 'thread' is valid, atomically */
+	bool running;
+	pthread_t thread;
+	bool has_thread; /* made by loop_thread_start */
+};
+
+struct loop_fd {
+	uv_poll_t poll;
+	struct loop *loop;
+	void (*fn)(void *opaque, int ready);
+	void *opaque;
+};
+
+struct loop_timer {
+	uv_timer_t timer;
+	struct loop *loop;
+	loop_fn *fn;
+	void *opaque;
+};
+
+struct loop_signal {
+	uv_signal_t sig;
+	struct loop *loop;
+	void (*fn)(void *opaque, int signum);
+	void *opaque;
+};
+
+static void enter(struct loop *l)
+{
+	if (l->lock)
+		pthread_mutex_lock(l->lock);
+}
+
+static void leave(struct loop *l)
+{
+	if (l->lock)
+		pthread_mutex_unlock(l->lock);
+}
+
+static struct post *next_post(struct loop *l)
+{
+	struct post *p = NULL;
+
+	pthread_mutex_lock(&l->mutex);
+	if (!list_empty(&l->posts)) {
+		p = container_of(l->posts.next, struct post, link);
+		list_del(&p->link);
+	}
+	pthread_mutex_unlock(&l->mutex);
+	return p;
+}
+
+static bool is_stopping(struct loop *l)
+{
+	bool stopping;
+
+	pthread_mutex_lock(&l->mutex);
+	stopping = l->stopping;
+	pthread_mutex_unlock(&l->mutex);
+	return stopping;
+}
+
+static void run_posts(struct loop *l)
+{
+	for (struct post *p = next_post(l); p; p = next_post(l)) {
+		enter(l);
+		p->fn(p->opaque);
+		leave(l);
+		free(p);
+	}
+}
+
+static void woken(uv_async_t *a)
+{
+	struct loop *l = container_of(a, struct loop, wake);
+
+	run_posts(l);
+	if (is_stopping(l))
+		uv_stop(&l->uv);
+}
+
+struct loop *loop_new(pthread_mutex_t *lock, struct err *err)
+{
+	struct loop *l = NEW(struct loop);
+	int ret = uv_loop_init(&l->uv);
+
+	if (ret < 0) {
+		free(l);
+		(void)err_set(err, -ret, "cannot make an event loop: %s", uv_strerror(ret));
+		return NULL;
+	}
+	ret = uv_async_init(&l->uv, &l->wake, woken);
+	if (ret < 0) {
+		(void)uv_loop_close(&l->uv);
+		free(l);
+		(void)err_set(err, -ret, "cannot make an event loop: %s", uv_strerror(ret));
+		return NULL;
+	}
+	l->lock = lock;
+	pthread_mutex_init(&l->mutex, NULL);
+	list_init(&l->posts);
+	return l;
+}
+
+void loop_free(struct loop *l)
+{
+	if (!l)
+		return;
+	assert(!l->has_thread);
+	run_posts(l);
+	uv_close((uv_handle_t *)&l->wake, NULL);
+	(void)uv_run(&l->uv, UV_RUN_DEFAULT); /* lets the closings finish */
+	(void)uv_loop_close(&l->uv);
+	pthread_mutex_destroy(&l->mutex);
+	free(l);
+}
+
+struct uv_loop_s *loop_uv(struct loop *l)
+{
+	return &l->uv;
+}
+
+void loop_run(struct loop *l)
+{
+	l->thread = pthread_self();
+	__atomic_store_n(&l->running, true, __ATOMIC_RELEASE);
+	while (!is_stopping(l))
+		(void)uv_run(&l->uv, UV_RUN_DEFAULT);
+	__atomic_store_n(&l->running, false, __ATOMIC_RELEASE);
+	pthread_mutex_lock(&l->mutex);
+	l->stopping = false;
+	pthread_mutex_unlock(&l->mutex);
+}
+
+void loop_stop(struct loop *l)
+{
+	pthread_mutex_lock(&l->mutex);
+	l->stopping = true;
+	pthread_mutex_unlock(&l->mutex);
+	(void)uv_async_send(&l->wake);
+}
+
+void loop_post(struct loop *l, loop_fn *fn, void *opaque)
+{
+	struct post *p = NEW(struct post);
+
+	p->fn = fn;
+	p->opaque = opaque;
+	pthread_mutex_lock(&l->mutex);
+	list_add_tail(&l->posts, &p->link);
+	pthread_mutex_unlock(&l->mutex);
+	(void)uv_async_send(&l->wake);
+}
+
+struct call {
+	loop_fn *fn;
+	void *opaque;
+	pthread_mutex_t mutex;
+	pthread_cond_t cond;
+	bool done; /* under mutex */
+};
+
+static void run_call(void *opaque)
+{
+	struct call *c = opaque;
+
+	c->fn(c->opaque);
+	pthread_mutex_lock(&c->mutex);
+	c->done = true;
+	pthread_cond_signal(&c->cond);
+	pthread_mutex_unlock(&c->mutex);
+}
+
+void loop_call(struct loop *l, loop_fn *fn, void *opaque)
+{
+	struct call c = {.fn = fn, .opaque = opaque};
+
+	/* A loop that does not run yet, or no more, has no thread to disturb. */
+	if (!__atomic_load_n(&l->running, __ATOMIC_ACQUIRE) ||
+	    pthread_equal(l->thread, pthread_self())) {
+		fn(opaque);
+		return;
+	}
+	pthread_mutex_init(&c.mutex, NULL);
+	pthread_cond_init(&c.cond, NULL);
+	loop_post(l, run_call, &c);
+	pthread_mutex_lock(&c.mutex);
+	while (!c.done)
+		pthread_cond_wait(&c.cond, &c.mutex);
+	pthread_mutex_unlock(&c.mutex);
+	pthread_cond_destroy(&c.cond);
+	pthread_mutex_destroy(&c.mutex);
+}
+
+/* ---- threads ---- */
+
+struct start {
+	struct loop *loop;
+	pthread_mutex_t mutex;
+	pthread_cond_t cond;
+	bool up; /* under mutex */
+};
+
+static void announce_start(void *opaque)
+{
+	struct start *s = opaque;
+
+	pthread_mutex_lock(&s->mutex);
+	s->up = true;
+	pthread_cond_signal(&s->cond);
+	pthread_mutex_unlock(&s->mutex);
+}
+
+static void *thread_main(void *opaque)
+{
+	loop_run(opaque);
+	return NULL;
+}
+
+int loop_thread_start(struct loop *l, const char *name, struct err *err)
+{
+	struct start s = {.loop = l};
+	int ret;
+
+	pthread_mutex_init(&s.mutex, NULL);
+	pthread_cond_init(&s.cond, NULL);
+	loop_post(l, announce_start, &s);
+	ret = pthread_create(&l->thread, NULL, thread_main, l);
+	if (ret) {
+		free(next_post(l));
+		return err_set(err, ret, "cannot start thread %s: %s", name, err_text(ret));
+	}
+	(void)pthread_setname_np(l->thread, name);
+	l->has_thread = true;
+	pthread_mutex_lock(&s.mutex);
+	while (!s.up) /* from here on loop_call knows the thread */
+		pthread_cond_wait(&s.cond, &s.mutex);
+	pthread_mutex_unlock(&s.mutex);
+	pthread_cond_destroy(&s.cond);
+	pthread_mutex_destroy(&s.mutex);
+	return 0;
+}
+
+void loop_thread_join(struct loop *l)
+{
+	if (!l->has_thread)
+		return;
+	loop_stop(l);
+	(void)pthread_join(l->thread, NULL);
+	l->has_thread = false;
+}
+
+/* ---- descriptors ---- */
+
+static void fd_ready(uv_poll_t *p, int status, int events)
+{
+	struct loop_fd *w = container_of(p, struct loop_fd, poll);
+	int ready = 0;
+
+	if (events & UV_READABLE)
+		ready |= LOOP_READABLE;
+	if (events & UV_WRITABLE)
+		ready |= LOOP_WRITABLE;
+	if (status < 0) /* an error shows as readable: the read will tell */
+		ready = LOOP_READABLE;
+	enter(w->loop);
+	if (w->fn)
+		w->fn(w->opaque, ready);
+	leave(w->loop);
+}
+
+struct loop_fd *loop_fd_add(struct loop *l, int fd, int events, void (*fn)(void *opaque, int ready),
+			    void *opaque)
+{
+	struct loop_fd *w = NEW(struct loop_fd);
+	int ret = uv_poll_init(&l->uv, &w->poll, fd);
+
+	assert(ret == 0); /* a descriptor that cannot be polled is a bug of ours */
+	w->loop = l;
+	w->fn = fn;
+	w->opaque = opaque;
+	loop_fd_events(w, events);
+	return w;
+}
+
+void loop_fd_events(struct loop_fd *w, int events)
+{
+	int uv = 0;
+
+	if (events & LOOP_READABLE)
+		uv |= UV_READABLE;
+	if (events & LOOP_WRITABLE)
+		uv |= UV_WRITABLE;
+	if (uv)
+		(void)uv_poll_start(&w->poll, uv, fd_ready);
+	else
+		(void)uv_poll_stop(&w->poll);
+}
+
+static void fd_closed(uv_handle_t *h)
+{
+	free(container_of((uv_poll_t *)(void *)h, struct loop_fd, poll));
+}
+
+void loop_fd_del(struct loop_fd *w)
+{
+	if (!w)
+		return;
+	w->fn = NULL;
+	(void)uv_poll_stop(&w->poll);
+	uv_close((uv_handle_t *)&w->poll, fd_closed);
+}
+
+/* ---- timers ---- */
+
+static void timer_fired(uv_timer_t *u)
+{
+	struct loop_timer *t = container_of(u, struct loop_timer, timer);
+
+	enter(t->loop);
+	if (t->fn)
+		t->fn(t->opaque);
+	leave(t->loop);
+}
+
+struct loop_timer *loop_timer_new(struct loop *l, loop_fn *fn, void *opaque)
+{
+	struct loop_timer *t = NEW(struct loop_timer);
+
+	(void)uv_timer_init(&l->uv, &t->timer);
+	t->loop = l;
+	t->fn = fn;
+	t->opaque = opaque;
+	return t;
+}
+
+void loop_timer_arm_ms(struct loop_timer *t, uint64_t delay_ms)
+{
+	uv_update_time(&t->loop->uv);
+	(void)uv_timer_start(&t->timer, timer_fired, delay_ms, 0);
+}
+
+void loop_timer_cancel(struct loop_timer *t)
+{
+	(void)uv_timer_stop(&t->timer);
+}
+
+static void timer_closed(uv_handle_t *h)
+{
+	free(container_of((uv_timer_t *)(void *)h, struct loop_timer, timer));
+}
+
+void loop_timer_free(struct loop_timer *t)
+{
+	if (!t)
+		return;
+	t->fn = NULL;
+	(void)uv_timer_stop(&t->timer);
+	uv_close((uv_handle_t *)&t->timer, timer_closed);
+}
+
+/* ---- signals ---- */
+
+static void signal_came(uv_signal_t *u, int signum)
+{
+	struct loop_signal *s = container_of(u, struct loop_signal, sig);
+
+	enter(s->loop);
+	if (s->fn)
+		s->fn(s->opaque, signum);
+	leave(s->loop);
+}
+
+struct loop_signal *loop_signal_add(struct loop *l, int signum,
+				    void (*fn)(void *opaque, int signum), void *opaque)
+{
+	struct loop_signal *s = NEW(struct loop_signal);
+
+	(void)uv_signal_init(&l->uv, &s->sig);
+	s->loop = l;
+	s->fn = fn;
+	s->opaque = opaque;
+	(void)uv_signal_start(&s->sig, signal_came, signum);
+	return s;
+}
+
+static void signal_closed(uv_handle_t *h)
+{
+	free(container_of((uv_signal_t *)(void *)h, struct loop_signal, sig));
+}
+
+void loop_signal_del(struct loop_signal *s)
+{
+	if (!s)
+		return;
+	s->fn = NULL;
+	(void)uv_signal_stop(&s->sig);
+	uv_close((uv_handle_t *)&s->sig, signal_closed);
+}

@@ -1,0 +1,341 @@
+#include "vmm/memory.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/kvm.h>
+#include <linux/memfd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "vmm/base/alloc.h"
+#include "vmm/base/bitmap.h"
+#include "vmm/base/error.h"
+#include "vmm/base/units.h"
+
+/* Blocks start on a huge page's boundary, so that the host may use huge pages for them. */
+#define BLOCK_ALIGN            (2 * MiB)
+#define HUGETLBFS_MAGIC_NUMBER 0x958458f6
+
+void memory_init(struct memory *mem, int vm_fd)
+{
+	*mem = (struct memory){.vm_fd = vm_fd};
+}
+
+static void block_free(struct ram_block *b)
+{
+	if (!b)
+		return;
+	if (b->hva)
+		(void)munmap(b->hva - MAX(BLOCK_ALIGN, b->page_bytes), b->map_bytes);
+	if (b->fd >= 0)
+		(void)close(b->fd);
+	free(b->dma_dirty);
+	free(b);
+}
+
+void memory_fini(struct memory *mem)
+{
+	for (size_t i = 0; i < mem->n_blocks; i++)
+		block_free(mem->blocks[i]);
+	*mem = (struct memory){.vm_fd = -1};
+}
+
+/* ---- backing ---- */
+
+static int open_memfd(const char *name, const struct ram_backend *be, struct err *err)
+{
+	unsigned flags = MFD_CLOEXEC;
+	int fd;
+
+	if (be->hugetlb) {
+		flags |= MFD_HUGETLB;
+		if (be->hugetlb_bytes)
+			flags |= (unsigned)__builtin_ctzll(be->hugetlb_bytes) << MFD_HUGE_SHIFT;
+	}
+	fd = memfd_create(name, flags);
+	if (fd < 0)
+		return err_set(err, errno, "cannot set up guest memory '%s': memfd: %s", name,
+			       err_text(errno));
+	return fd;
+}
+
+static int open_file(const char *name, const struct ram_backend *be, struct err *err)
+{
+	struct stat st;
+	int fd;
+
+	if (stat(be->path, &st) == 0 && S_ISDIR(st.st_mode)) {
+		fd = open(be->path, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+		if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR)) {
+			CLEANUP(cleanup_free)
+			char *path = xasprintf("%s/minivmm-ram.XXXXXX", be->path);
+
+			fd = mkostemp(path, O_CLOEXEC);
+			if (fd >= 0)
+				(void)unlink(path);
+		}
+	} else {
+		fd = open(be->path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+	}
+	if (fd < 0)
+		return err_set(err, errno, "can't open backing store %s for guest RAM '%s': %s",
+			       be->path, name, err_text(errno));
+	return fd;
+}
+
+/* The page size of what fd is on. */
+static uint64_t backing_page_bytes(int fd)
+{
+	struct statfs fs;
+
+	if (fd >= 0 && fstatfs(fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC_NUMBER)
+		return (uint64_t)fs.f_bsize;
+	return PAGE_BYTES;
+}
+
+/* A file is grown to the block's size, never shrunk. */
+static int size_backing(int fd, uint64_t bytes, const char *name, struct err *err)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return err_set(err, errno, "guest RAM '%s': %s", name, err_text(errno));
+	if ((uint64_t)st.st_size < bytes && ftruncate(fd, (off_t)bytes) < 0)
+		return err_set(err, errno,
+			       "cannot size the backing of guest RAM '%s' to %" PRIu64 " bytes: %s",
+			       name, bytes, err_text(errno));
+	return 0;
+}
+
+/* Reserve address space with a guard at both ends and put the block in the middle. */
+static int map_backing(struct ram_block *b, struct err *err)
+{
+	size_t guard = MAX(BLOCK_ALIGN, b->page_bytes);
+	size_t want = b->bytes + 3 * guard;
+	uint8_t *base =
+	    mmap(NULL, want, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	int flags = b->share ? MAP_SHARED : MAP_PRIVATE;
+	uint8_t *start, *end;
+	void *p;
+
+	if (base == MAP_FAILED)
+		return err_set(err, errno, "cannot set up guest memory '%s': %s", b->name,
+			       err_text(errno));
+	start = base + guard;
+	start += (guard - (uintptr_t)start % guard) % guard;
+	end = start + b->bytes;
+	p = mmap(start, b->bytes, PROT_READ | PROT_WRITE,
+		 flags | MAP_FIXED | MAP_NORESERVE | (b->fd < 0 ? MAP_ANONYMOUS : 0), b->fd, 0);
+	if (p == MAP_FAILED) {
+		int e = errno;
+
+		(void)munmap(base, want);
+		return err_set(err, e, "cannot set up guest memory '%s': %s", b->name, err_text(e));
+	}
+	/* Trim what alignment left over, so that exactly one guard stands on each side. */
+	if (start - guard > base)
+		(void)munmap(base, (size_t)(start - guard - base));
+	if (base + want > end + guard)
+		(void)munmap(end + guard, (size_t)(base + want - (end + guard)));
+	b->hva = start;
+	b->map_bytes = b->bytes + 2 * guard;
+	return 0;
+}
+
+static int block_set_up(struct ram_block *b, uint64_t bytes, const struct ram_backend *be,
+			struct err *err)
+{
+	int ret = 0;
+
+	if (be->fd >= 0)
+		b->fd = be->fd;
+	else if (be->kind == RAM_MEMFD)
+		b->fd = ret = open_memfd(b->name, be, err);
+	else if (be->kind == RAM_FILE)
+		b->fd = ret = open_file(b->name, be, err);
+	if (ret < 0)
+		return ret;
+	b->share = be->share;
+	b->page_bytes = backing_page_bytes(b->fd);
+	b->bytes = ALIGN_UP(bytes, b->page_bytes);
+	if (b->fd >= 0 && (ret = size_backing(b->fd, b->bytes, b->name, err)) < 0)
+		return ret;
+	ret = map_backing(b, err);
+	if (ret < 0)
+		return ret;
+	b->dma_dirty = bitmap_new(b->bytes / PAGE_BYTES);
+	if (!b->dma_dirty)
+		return err_set(err, ENOMEM,
+			       "cannot set up guest memory '%s': no memory for its bitmap",
+			       b->name);
+	if (be->prealloc && madvise(b->hva, b->bytes, MADV_POPULATE_WRITE) < 0)
+		return err_set(err, errno, "cannot preallocate guest memory '%s': %s", b->name,
+			       err_text(errno));
+	return 0;
+}
+
+struct ram_block *memory_add_block(struct memory *mem, const char *name, uint64_t bytes,
+				   const struct ram_backend *backend, struct err *err)
+{
+	struct ram_block *b;
+
+	if (mem->n_blocks == MEMORY_MAX_BLOCKS || strlen(name) >= RAM_NAME_BYTES || !bytes) {
+		(void)err_set(err, EINVAL, "cannot add RAM block '%.64s'", name);
+		return NULL;
+	}
+	b = NEW(struct ram_block);
+	b->fd = -1;
+	(void)snprintf(b->name, sizeof(b->name), "%s", name);
+	if (block_set_up(b, bytes, backend, err) < 0) {
+		block_free(b);
+		return NULL;
+	}
+	mem->blocks[mem->n_blocks++] = b;
+	return b;
+}
+
+struct ram_block *memory_find_block(const struct memory *mem, const char *name)
+{
+	for (size_t i = 0; i < mem->n_blocks; i++)
+		if (!strcmp(mem->blocks[i]->name, name))
+			return mem->blocks[i];
+	return NULL;
+}
+
+/* ---- slots ---- */
+
+int memory_set_slot_flags(struct memory *mem, const struct mem_slot *s, uint32_t flags)
+{
+	struct kvm_userspace_memory_region r = {
+	    .slot = s->id,
+	    .flags = flags,
+	    .guest_phys_addr = s->gpa,
+	    .memory_size = s->bytes,
+	    .userspace_addr = (uintptr_t)(s->block->hva + s->off),
+	};
+
+	if (mem->vm_fd >= 0 && ioctl(mem->vm_fd, KVM_SET_USER_MEMORY_REGION, &r) < 0)
+		return -errno;
+	return 0;
+}
+
+int memory_map_block(struct memory *mem, struct ram_block *b, uint64_t off, uint64_t gpa,
+		     uint64_t bytes, struct err *err)
+{
+	struct mem_slot *s = &mem->slots[mem->n_slots];
+	int ret;
+
+	assert(mem->n_slots < MEMORY_MAX_SLOTS && off <= b->bytes && bytes <= b->bytes - off);
+	*s = (struct mem_slot){
+	    .block = b, .gpa = gpa, .bytes = bytes, .off = off, .id = (uint32_t)mem->n_slots};
+	ret = memory_set_slot_flags(mem, s, 0);
+	if (ret < 0)
+		return err_set(err, -ret, "KVM refuses RAM at 0x%" PRIx64 "+0x%" PRIx64 ": %s", gpa,
+			       bytes, err_text(-ret));
+	if (off == 0)
+		b->gpa = gpa;
+	mem->n_slots++;
+	return 0;
+}
+
+static const struct mem_slot *find_slot(const struct memory *mem, uint64_t gpa)
+{
+	for (size_t i = 0; i < mem->n_slots; i++)
+		if (gpa - mem->slots[i].gpa < mem->slots[i].bytes)
+			return &mem->slots[i];
+	return NULL;
+}
+
+void *memory_ptr_some(const struct memory *mem, uint64_t gpa, uint64_t *len)
+{
+	const struct mem_slot *s = find_slot(mem, gpa);
+	uint64_t left;
+
+	if (!s)
+		return NULL;
+	left = s->bytes - (gpa - s->gpa);
+	if (*len > left)
+		*len = left;
+	return s->block->hva + s->off + (gpa - s->gpa);
+}
+
+void *memory_ptr(const struct memory *mem, uint64_t gpa, uint64_t len)
+{
+	uint64_t got = len;
+	void *p = memory_ptr_some(mem, gpa, &got);
+
+	return p && got == len ? p : NULL;
+}
+
+int memory_read(const struct memory *mem, uint64_t gpa, void *buf, uint64_t len)
+{
+	uint8_t *out = buf;
+
+	while (len > 0) {
+		uint64_t n = len;
+		const void *p = memory_ptr_some(mem, gpa, &n);
+
+		if (!p)
+			return -EFAULT;
+		memcpy(out, p, n);
+		out += n;
+		gpa += n;
+		len -= n;
+	}
+	return 0;
+}
+
+int memory_write(struct memory *mem, uint64_t gpa, const void *buf, uint64_t len)
+{
+	const uint8_t *in = buf;
+
+	while (len > 0) {
+		uint64_t n = len;
+		void *p = memory_ptr_some(mem, gpa, &n);
+
+		if (!p)
+			return -EFAULT;
+		memcpy(p, in, n);
+		memory_mark_dirty(mem, gpa, n);
+		in += n;
+		gpa += n;
+		len -= n;
+	}
+	return 0;
+}
+
+void memory_mark_dirty(struct memory *mem, uint64_t gpa, uint64_t len)
+{
+	if (!__atomic_load_n(&mem->tracking, __ATOMIC_SEQ_CST))
+		return;
+	while (len > 0) {
+		const struct mem_slot *s = find_slot(mem, gpa);
+		uint64_t off, n;
+
+		if (!s)
+			return;
+		off = s->off + (gpa - s->gpa);
+		n = MIN(len, s->bytes - (gpa - s->gpa));
+		for (uint64_t page = off / PAGE_BYTES; page <= (off + n - 1) / PAGE_BYTES; page++)
+			bitmap_set_atomic(s->block->dma_dirty, page);
+		gpa += n;
+		len -= n;
+	}
+}
+
+uint64_t memory_total_bytes(const struct memory *mem)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < mem->n_blocks; i++)
+		sum += mem->blocks[i]->bytes;
+	return sum;
+}
