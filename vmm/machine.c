@@ -222,7 +222,8 @@ void machine_pause(struct machine *m)
 			pthread_cond_wait(&m->cond, &m->lock);
 		return;
 	}
-	m->paused = true;
+	__atomic_store_n(&m->paused, true,
+			 __ATOMIC_SEQ_CST); /* throttle_sleep() looks without the lock */
 	for (unsigned i = 0; i < m->n_vcpus; i++)
 		if (!m->vcpus[i]->parked)
 			vcpu_kick(m->vcpus[i]);
