@@ -117,13 +117,14 @@ void throttle_set(struct throttle *t, unsigned vcpu, uint32_t percent)
 void throttle_sleep(struct vcpu *v)
 {
 	uint32_t percent = __atomic_load_n(&v->throttle_percent, __ATOMIC_RELAXED);
+	struct machine *m = v->m;
 	struct timespec ts;
-	int64_t ns;
+	int64_t end;
 
-	if (!__atomic_exchange_n(&v->throttle_due, false, __ATOMIC_SEQ_CST) || !percent ||
-	    __atomic_load_n(&v->m->paused, __ATOMIC_SEQ_CST))
+	if (!__atomic_exchange_n(&v->throttle_due, false, __ATOMIC_SEQ_CST) || !percent)
 		return;
-	ns = sleep_ns(percent);
-	ts = (struct timespec){.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
-	(void)nanosleep(&ts, NULL); /* a kick ends it early: the machine wants to pause */
+	end = host_now_ns() + sleep_ns(percent);
+	ts = (struct timespec){.tv_sec = end / 1000000000, .tv_nsec = end % 1000000000};
+	while (!m->paused && !m->quitting && host_now_ns() < end)
+		(void)pthread_cond_timedwait(&m->cond, &m->lock, &ts);
 }

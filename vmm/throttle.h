@@ -23,7 +23,7 @@ void throttle_free(struct throttle *t);
 /* The vCPU sleeps 'percent' (0..99) of the time from now on.  Any thread. */
 void throttle_set(struct throttle *t, unsigned vcpu, uint32_t percent);
 
-/* On the vCPU's thread, outside the guest, without locks: sleep if a slice has ended. */
+/* On the vCPU's thread, machine lock held (given up meanwhile): sleep if a slice has ended. */
 void throttle_sleep(struct vcpu *v);
 
 #endif

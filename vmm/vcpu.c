@@ -233,8 +233,6 @@ static void run_once(struct vcpu *v)
 		ret = -errno;
 	__atomic_fetch_add(&v->runs, 1, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&v->in_guest, false, __ATOMIC_SEQ_CST);
-	if (ret == -EINTR || ret == -EAGAIN)
-		throttle_sleep(v);
 	machine_lock(m);
 	if (ret == 0)
 		handle_exit(v);
@@ -242,6 +240,8 @@ static void run_once(struct vcpu *v)
 		internal_error(v, "KVM_RUN failed, a page of guest memory cannot be had", EFAULT);
 	else if (ret != -EINTR && ret != -EAGAIN)
 		internal_error(v, "KVM_RUN failed, errno", (uint64_t)-ret);
+	else
+		throttle_sleep(v);
 }
 
 static void *vcpu_main(void *opaque)
