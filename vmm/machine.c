@@ -227,6 +227,7 @@ void machine_pause(struct machine *m)
 		return;
 	}
 	m->paused = true;
+	pthread_cond_broadcast(&m->cond); /* a throttled vCPU need not sleep on */
 	for (unsigned i = 0; i < m->n_vcpus; i++)
 		if (!m->vcpus[i]->parked)
 			vcpu_kick(m->vcpus[i]);
