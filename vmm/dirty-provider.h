@@ -23,5 +23,6 @@ struct dirty_provider {
 };
 
 extern const struct dirty_provider dirty_log;
+extern const struct dirty_provider dirty_ring;
 
 #endif

@@ -64,7 +64,7 @@ int dirty_start(struct machine *m, struct err *err)
 	if (m->dirty)
 		return err_set(err, EBUSY, "dirty pages are being tracked already");
 	d = NEW(struct dirty);
-	d->provider = &dirty_log;
+	d->provider = m->ring ? &dirty_ring : &dirty_log;
 	if (dirty_alloc(m, d) < 0) {
 		dirty_free(d);
 		return err_set(err, ENOMEM, "no memory for the dirty bitmaps");

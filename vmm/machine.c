@@ -14,6 +14,7 @@
 #include "vmm/base/units.h"
 #include "vmm/config.h"
 #include "vmm/device.h"
+#include "vmm/dirty-ring.h"
 #include "vmm/loop.h"
 #include "vmm/vcpu.h"
 
@@ -81,6 +82,7 @@ static void enable_manual_protect(struct machine *m)
 struct machine *machine_new(const struct config *cfg, struct err *err)
 {
 	struct machine *m = NEW(struct machine);
+	pthread_condattr_t attr;
 
 	m->cfg = cfg;
 	m->kvm_fd = m->vm_fd = -1;
@@ -90,7 +92,10 @@ struct machine *machine_new(const struct config *cfg, struct err *err)
 	m->pause_depth = 1; /* until the first machine_start */
 	m->autostart = !cfg->paused;
 	pthread_mutex_init(&m->lock, NULL);
-	pthread_cond_init(&m->cond, NULL);
+	(void)pthread_condattr_init(&attr);
+	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&m->cond, &attr);
+	(void)pthread_condattr_destroy(&attr);
 	list_init(&m->devices);
 	notify_init(&m->notify);
 	vms_registry_init(&m->vmstate);
@@ -99,7 +104,12 @@ struct machine *machine_new(const struct config *cfg, struct err *err)
 	m->io = m->loop ? loop_new(NULL, err) : NULL;
 	if (!m->io || open_kvm(m, err) < 0 || check_caps(m, err) < 0)
 		goto fail;
-	enable_manual_protect(m);
+	if (cfg->dirty_ring_size) {
+		if (dirty_ring_create(m, cfg->dirty_ring_size, err) < 0)
+			goto fail;
+	} else {
+		enable_manual_protect(m);
+	}
 	memory_init(&m->mem, m->vm_fd);
 	vms_register(&m->vmstate, VMS_RANK_TIMER, "timer", 0, -1, &vclock_vmstate, &m->vclock);
 	vcpu_init_signals();
@@ -160,6 +170,7 @@ void machine_free(struct machine *m)
 	free(m->vcpus);
 	if (m->arch)
 		m->arch->fini(m);
+	dirty_ring_destroy(m);
 	vms_registry_fini(&m->vmstate);
 	memory_fini(&m->mem);
 	if (m->vm_fd >= 0)
@@ -216,6 +227,7 @@ void machine_pause(struct machine *m)
 		return;
 	}
 	m->paused = true;
+	pthread_cond_broadcast(&m->cond); /* a throttled vCPU need not sleep on */
 	for (unsigned i = 0; i < m->n_vcpus; i++)
 		if (!m->vcpus[i]->parked)
 			vcpu_kick(m->vcpus[i]);
@@ -252,14 +264,9 @@ int machine_set_state(struct machine *m, enum runstate s, struct err *err)
 		return err_set(err, EINVAL, "invalid runstate transition: '%s' -> '%s'",
 			       runstate_name(m->state), runstate_name(s));
 	m->state = s;
+	if (m->reset_pending) /* it may have waited for this */
+		machine_request_reset(m, m->reset_cause);
 	return 0;
-}
-
-static void publish(struct machine *m, enum notify_kind kind, enum shutdown_cause cause)
-{
-	struct notification n = {.kind = kind, .cause = cause};
-
-	notify_publish(&m->notify, &n);
 }
 
 void machine_stop(struct machine *m, enum runstate s)
@@ -273,7 +280,7 @@ void machine_stop(struct machine *m, enum runstate s)
 		return;
 	}
 	m->state = s;
-	publish(m, NOTIFY_STOP, CAUSE_NONE);
+	notify_event(&m->notify, NOTIFY_STOP, CAUSE_NONE);
 }
 
 int machine_start(struct machine *m, struct err *err)
@@ -292,7 +299,7 @@ int machine_start(struct machine *m, struct err *err)
 	}
 	if (machine_set_state(m, RS_RUNNING, err) < 0)
 		return -EINVAL;
-	publish(m, NOTIFY_RESUME, CAUSE_NONE);
+	notify_event(&m->notify, NOTIFY_RESUME, CAUSE_NONE);
 	machine_resume(m);
 	return 0;
 }
@@ -312,102 +319,6 @@ int machine_reset(struct machine *m, struct err *err)
 	ret = m->arch->stage_boot(m, err);
 	m->needs_boot = ret < 0;
 	return ret;
-}
-
-/* ---- requests, carried out on the main loop ---- */
-
-static void do_reset(struct machine *m)
-{
-	enum shutdown_cause cause = m->reset_cause;
-	struct err err = {0};
-
-	if (m->cfg->no_reboot) {
-		machine_request_shutdown(m, cause);
-		return;
-	}
-	machine_pause(m);
-	if (machine_reset(m, &err) < 0) {
-		log_error("cannot reset: %s", err.msg);
-		machine_resume(m);
-		machine_stop(m, RS_INTERNAL_ERROR);
-		return;
-	}
-	if (cause != CAUSE_SUBSYSTEM_RESET && cause != CAUSE_SNAPSHOT_LOAD)
-		publish(m, NOTIFY_RESET, cause);
-	if (!machine_running(m) && m->state != RS_INMIGRATE && m->state != RS_FINISH_MIGRATE)
-		(void)machine_set_state(m, RS_PRELAUNCH, NULL);
-	machine_resume(m);
-}
-
-static void do_shutdown(struct machine *m)
-{
-	publish(m, NOTIFY_SHUTDOWN, m->shutdown_cause);
-	if (m->cfg->no_shutdown && !m->exit_forced) {
-		machine_stop(m, RS_SHUTDOWN);
-		return;
-	}
-	loop_stop(m->loop);
-}
-
-void machine_do_requests(struct machine *m)
-{
-	if (m->powerdown_pending) {
-		m->powerdown_pending = false;
-		publish(m, NOTIFY_POWERDOWN, CAUSE_NONE);
-		if (m->powerdown)
-			m->powerdown(m->powerdown_opaque);
-	}
-	if (m->stop_pending) {
-		m->stop_pending = false;
-		machine_stop(m, m->stop_state);
-	}
-	if (m->reset_pending) {
-		m->reset_pending = false;
-		do_reset(m);
-	}
-	if (m->shutdown_pending) {
-		m->shutdown_pending = false;
-		do_shutdown(m);
-	}
-}
-
-static void do_requests(void *opaque)
-{
-	machine_do_requests(opaque);
-}
-
-void machine_request_reset(struct machine *m, enum shutdown_cause cause)
-{
-	m->reset_pending = true;
-	m->reset_cause = cause;
-	loop_post(m->loop, do_requests, m);
-}
-
-void machine_request_shutdown(struct machine *m, enum shutdown_cause cause)
-{
-	m->shutdown_pending = true;
-	m->shutdown_cause = cause;
-	loop_post(m->loop, do_requests, m);
-}
-
-void machine_request_exit(struct machine *m, int status, enum shutdown_cause cause)
-{
-	m->exit_status = status;
-	m->exit_forced = true;
-	machine_request_shutdown(m, cause);
-}
-
-void machine_request_powerdown(struct machine *m)
-{
-	m->powerdown_pending = true;
-	loop_post(m->loop, do_requests, m);
-}
-
-void machine_request_stop(struct machine *m, enum runstate s)
-{
-	m->stop_pending = true;
-	m->stop_state = s;
-	loop_post(m->loop, do_requests, m);
 }
 
 void machine_irq(struct machine *m, unsigned gsi, bool level)

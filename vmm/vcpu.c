@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/kvm.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,14 +11,15 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
 #include "vmm/config.h"
+#include "vmm/dirty-ring.h"
 #include "vmm/machine.h"
+#include "vmm/throttle.h"
 
 #define KICK_SIGNAL SIGUSR1
 
@@ -49,6 +51,10 @@ struct vcpu *vcpu_new(struct machine *m, unsigned index, struct err *err)
 	v->run = mmap(NULL, v->run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0);
 	if (v->run == MAP_FAILED)
 		goto fail;
+	if (dirty_ring_map(v, err) < 0) {
+		vcpu_free(v);
+		return NULL;
+	}
 	return v;
 fail:
 	(void)err_set(err, errno, "cannot make vCPU %u: %s", index, err_text(errno));
@@ -60,6 +66,7 @@ void vcpu_free(struct vcpu *v)
 {
 	if (!v)
 		return;
+	dirty_ring_unmap(v);
 	if (v->run != MAP_FAILED)
 		(void)munmap(v->run, v->run_bytes);
 	if (v->fd >= 0)
@@ -72,6 +79,18 @@ void vcpu_kick(struct vcpu *v)
 	__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
 	if (v->started)
 		(void)pthread_kill(v->thread, KICK_SIGNAL);
+}
+
+void vcpu_flush(struct vcpu *v)
+{
+	uint64_t runs = __atomic_load_n(&v->runs, __ATOMIC_SEQ_CST);
+
+	if (!__atomic_load_n(&v->in_guest, __ATOMIC_SEQ_CST))
+		return;
+	vcpu_kick(v);
+	while (__atomic_load_n(&v->in_guest, __ATOMIC_SEQ_CST) &&
+	       __atomic_load_n(&v->runs, __ATOMIC_SEQ_CST) == runs)
+		(void)sched_yield(); /* the signal is on its way: microseconds */
 }
 
 /* ---- exits; machine lock held ---- */
@@ -136,6 +155,9 @@ static void handle_exit(struct vcpu *v)
 	case KVM_EXIT_INTR:
 	case KVM_EXIT_IRQ_WINDOW_OPEN:
 		break;
+	case KVM_EXIT_DIRTY_RING_FULL:
+		dirty_ring_reap(v->m);
+		break;
 	case KVM_EXIT_SHUTDOWN: /* triple fault */
 		v->held = true;
 		machine_request_reset(v->m, CAUSE_GUEST_RESET);
@@ -198,30 +220,19 @@ static void park(struct vcpu *v)
 	v->parked = false;
 }
 
-/* Sleep so that the vCPU runs (100 - percent) of the time, in slices of 10 ms of running. */
-static void throttle(struct vcpu *v)
-{
-	uint32_t percent = __atomic_load_n(&v->throttle_percent, __ATOMIC_RELAXED);
-	struct timespec ts = {0};
-
-	if (!percent)
-		return;
-	ts.tv_nsec = (long)(10000000ULL * percent / (100 - percent) % 1000000000);
-	(void)nanosleep(&ts, NULL); /* a kick ends it early */
-}
-
 static void run_once(struct vcpu *v)
 {
 	struct machine *m = v->m;
 	int ret;
 
 	__atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&v->in_guest, true, __ATOMIC_SEQ_CST);
 	machine_unlock(m);
 	ret = ioctl(v->fd, KVM_RUN, 0);
 	if (ret < 0)
 		ret = -errno;
-	if (ret == -EINTR || ret == -EAGAIN)
-		throttle(v);
+	__atomic_fetch_add(&v->runs, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&v->in_guest, false, __ATOMIC_SEQ_CST);
 	machine_lock(m);
 	if (ret == 0)
 		handle_exit(v);
@@ -229,6 +240,8 @@ static void run_once(struct vcpu *v)
 		internal_error(v, "KVM_RUN failed, a page of guest memory cannot be had", EFAULT);
 	else if (ret != -EINTR && ret != -EAGAIN)
 		internal_error(v, "KVM_RUN failed, errno", (uint64_t)-ret);
+	else
+		throttle_sleep(v);
 }
 
 static void *vcpu_main(void *opaque)

@@ -37,8 +37,12 @@ struct vcpu {
 	bool parked;  /* it is outside KVM_RUN and stays there until the machine resumes */
 	bool held; /* it must not run before a reset or a stop has been carried out (triple fault,
 		      error) */
-	/* throttle: vCPU thread reads atomically; percent of time to sleep, 0..99 */
-	uint32_t throttle_percent;
+	/* atomically */
+	bool in_guest;             /* within KVM_RUN, or just about to */
+	uint64_t runs;             /* returns from KVM_RUN */
+	uint64_t dirtied_pages;    /* taken from the dirty ring since the vCPU was made */
+	uint32_t throttle_percent; /* of time to sleep, 0..99 */
+	bool throttle_due;         /* a slice has ended */
 };
 
 /* Make vCPU 'index' (KVM_CREATE_VCPU); the thread is started by vcpu_start.  Returns owned, or
@@ -52,5 +56,7 @@ int vcpu_start(struct vcpu *v, struct err *err);
 void vcpu_init_signals(void);
 /* Make the vCPU leave KVM_RUN soon.  Any thread. */
 void vcpu_kick(struct vcpu *v);
+/* Return when the vCPU has left the guest at least once since the call.  Any thread. */
+void vcpu_flush(struct vcpu *v);
 
 #endif
