@@ -259,14 +259,9 @@ int machine_set_state(struct machine *m, enum runstate s, struct err *err)
 		return err_set(err, EINVAL, "invalid runstate transition: '%s' -> '%s'",
 			       runstate_name(m->state), runstate_name(s));
 	m->state = s;
+	if (m->reset_pending) /* it may have waited for this */
+		machine_request_reset(m, m->reset_cause);
 	return 0;
-}
-
-static void publish(struct machine *m, enum notify_kind kind, enum shutdown_cause cause)
-{
-	struct notification n = {.kind = kind, .cause = cause};
-
-	notify_publish(&m->notify, &n);
 }
 
 void machine_stop(struct machine *m, enum runstate s)
@@ -280,7 +275,7 @@ void machine_stop(struct machine *m, enum runstate s)
 		return;
 	}
 	m->state = s;
-	publish(m, NOTIFY_STOP, CAUSE_NONE);
+	notify_event(&m->notify, NOTIFY_STOP, CAUSE_NONE);
 }
 
 int machine_start(struct machine *m, struct err *err)
@@ -299,7 +294,7 @@ int machine_start(struct machine *m, struct err *err)
 	}
 	if (machine_set_state(m, RS_RUNNING, err) < 0)
 		return -EINVAL;
-	publish(m, NOTIFY_RESUME, CAUSE_NONE);
+	notify_event(&m->notify, NOTIFY_RESUME, CAUSE_NONE);
 	machine_resume(m);
 	return 0;
 }
@@ -319,102 +314,6 @@ int machine_reset(struct machine *m, struct err *err)
 	ret = m->arch->stage_boot(m, err);
 	m->needs_boot = ret < 0;
 	return ret;
-}
-
-/* ---- requests, carried out on the main loop ---- */
-
-static void do_reset(struct machine *m)
-{
-	enum shutdown_cause cause = m->reset_cause;
-	struct err err = {0};
-
-	if (m->cfg->no_reboot) {
-		machine_request_shutdown(m, cause);
-		return;
-	}
-	machine_pause(m);
-	if (machine_reset(m, &err) < 0) {
-		log_error("cannot reset: %s", err.msg);
-		machine_resume(m);
-		machine_stop(m, RS_INTERNAL_ERROR);
-		return;
-	}
-	if (cause != CAUSE_SUBSYSTEM_RESET && cause != CAUSE_SNAPSHOT_LOAD)
-		publish(m, NOTIFY_RESET, cause);
-	if (!machine_running(m) && m->state != RS_INMIGRATE && m->state != RS_FINISH_MIGRATE)
-		(void)machine_set_state(m, RS_PRELAUNCH, NULL);
-	machine_resume(m);
-}
-
-static void do_shutdown(struct machine *m)
-{
-	publish(m, NOTIFY_SHUTDOWN, m->shutdown_cause);
-	if (m->cfg->no_shutdown && !m->exit_forced) {
-		machine_stop(m, RS_SHUTDOWN);
-		return;
-	}
-	loop_stop(m->loop);
-}
-
-void machine_do_requests(struct machine *m)
-{
-	if (m->powerdown_pending) {
-		m->powerdown_pending = false;
-		publish(m, NOTIFY_POWERDOWN, CAUSE_NONE);
-		if (m->powerdown)
-			m->powerdown(m->powerdown_opaque);
-	}
-	if (m->stop_pending) {
-		m->stop_pending = false;
-		machine_stop(m, m->stop_state);
-	}
-	if (m->reset_pending) {
-		m->reset_pending = false;
-		do_reset(m);
-	}
-	if (m->shutdown_pending) {
-		m->shutdown_pending = false;
-		do_shutdown(m);
-	}
-}
-
-static void do_requests(void *opaque)
-{
-	machine_do_requests(opaque);
-}
-
-void machine_request_reset(struct machine *m, enum shutdown_cause cause)
-{
-	m->reset_pending = true;
-	m->reset_cause = cause;
-	loop_post(m->loop, do_requests, m);
-}
-
-void machine_request_shutdown(struct machine *m, enum shutdown_cause cause)
-{
-	m->shutdown_pending = true;
-	m->shutdown_cause = cause;
-	loop_post(m->loop, do_requests, m);
-}
-
-void machine_request_exit(struct machine *m, int status, enum shutdown_cause cause)
-{
-	m->exit_status = status;
-	m->exit_forced = true;
-	machine_request_shutdown(m, cause);
-}
-
-void machine_request_powerdown(struct machine *m)
-{
-	m->powerdown_pending = true;
-	loop_post(m->loop, do_requests, m);
-}
-
-void machine_request_stop(struct machine *m, enum runstate s)
-{
-	m->stop_pending = true;
-	m->stop_state = s;
-	loop_post(m->loop, do_requests, m);
 }
 
 void machine_irq(struct machine *m, unsigned gsi, bool level)

@@ -87,7 +87,7 @@ struct machine {
 	bool autostart;            /* run when an incoming migration has finished */
 	bool needs_boot;           /* stage_boot before the next run */
 	unsigned pause_depth;      /* machine_pause() calls outstanding */
-	bool reset_pending, shutdown_pending, powerdown_pending, stop_pending;
+	bool reset_pending, shutdown_pending, powerdown_pending, stop_pending, panic_pending;
 	enum shutdown_cause reset_cause, shutdown_cause;
 	enum runstate stop_state;
 	int exit_status;
@@ -154,6 +154,8 @@ void machine_request_shutdown(struct machine *m, enum shutdown_cause cause);
 void machine_request_powerdown(struct machine *m);
 /* End the program with this status, whatever -no-shutdown says (isa-debug-exit, quit). */
 void machine_request_exit(struct machine *m, int status, enum shutdown_cause cause);
+/* The guest said that it panicked (pvpanic): GUEST_PANICKED and what -action panic= says. */
+void machine_request_panic(struct machine *m);
 /* From a vCPU thread: stop the guest in this state (internal-error, guest-panicked). */
 void machine_request_stop(struct machine *m, enum runstate s);
 
