@@ -52,7 +52,6 @@ struct info {
 	const char *tag;                 /* object */
 	struct qmp_array variants;       /* object: struct info_variant */
 	const char *arg_type, *ret_type; /* command, event */
-	bool null;                       /* has no value: "default": null */
 };
 
 static const char *const meta_names[] = {"builtin",   "enum",    "array", "object",
@@ -71,9 +70,11 @@ static const struct qmp_type enum_member_type =
     QMP_OBJECT_TYPE(struct info_member, "SchemaInfoEnumMember", enum_member_members);
 static const struct qmp_type enum_members_type = QMP_ARRAY_TYPE(&enum_member_type);
 
+/* what a default could be; it is always null */
+static const struct qmp_type any_type = {.kind = QMP_KIND_NULL, .name = "any"};
 static const struct qmp_member object_member_members[] = {
     QMP_REQ(struct info_member, name, "name"),
-    {.name = "default",                   .type = &qmp_null, .has = offsetof(struct info_member, has_default)},
+    {.name = "default",                   .type = &any_type, .has = offsetof(struct info_member, has_default)},
     QMP_REQ(struct info_member, type, "type"),
     QMP_SET_T(struct info_member, features, "features", &qmp_str_array),
     {0},
@@ -190,7 +191,7 @@ static const char *builtin_name(const struct qmp_type *t)
 	case QMP_KIND_NUMBER:
 		return "number";
 	case QMP_KIND_NULL:
-		return "null";
+		return t->name;
 	default:
 		return NULL;
 	}
