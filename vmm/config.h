@@ -132,7 +132,6 @@ struct config {
 	bool help_cpu; /* -cpu help: main.c prints what arch/ knows and exits */
 	/* -global migration.NAME=VALUE, in order; consumed by migration/ */
 	struct keyvals migration_globals;
-	bool help_cpu; /* -cpu help was given: options_parse() said 1 and main.c prints the names */
 };
 
 /* The entry whose id (node name) is given, or NULL. */

@@ -76,41 +76,47 @@ const struct opt_list opt_memory_file_list = {
 #define WHY_RNG "virtio-rng-device has the host's random bytes; leave rng= out"
 #define WHY_TLS "TLS is not offered"
 
-static const struct object_kind {
+static const struct {
 	const char *name;
-	const struct opt_list *list; /* NULL: not offered */
-	const char *why;
+	const struct opt_list *list;
 } kinds[] = {
-    {"memory-backend-ram",   &opt_memory_ram_list,   NULL                                            },
-    {"memory-backend-memfd", &opt_memory_memfd_list, NULL                                            },
-    {"memory-backend-file",  &opt_memory_file_list,  NULL                                            },
-    {"rng-random",           NULL,                   WHY_RNG					 },
-    {"rng-builtin",          NULL,                   WHY_RNG					 },
-    {"rng-egd",              NULL,                   WHY_RNG					 },
-    {"iothread",             NULL,                   "queues have an I/O thread; leave iothread= out"},
-    {"throttle-group",       NULL,                   "use the host's cgroups"                        },
-    {"secret",	       NULL,                   "nothing here is encrypted"                     },
-    {"tls-creds-x509",       NULL,                   WHY_TLS					 },
-    {"tls-creds-psk",        NULL,                   WHY_TLS					 },
-    {"tls-creds-anon",       NULL,                   WHY_TLS					 },
-    {"authz-simple",         NULL,                   WHY_TLS					 },
-    {"authz-list",           NULL,                   WHY_TLS					 },
-    {"authz-list-file",      NULL,                   WHY_TLS					 },
-    {"authz-pam",            NULL,                   WHY_TLS					 },
-    {"memory-backend-epc",   NULL,                   "use memory-backend-memfd"                      },
-    {"filter-dump",          NULL,                   "capture on the tap device"                     },
+    {"memory-backend-ram",   &opt_memory_ram_list  },
+    {"memory-backend-memfd", &opt_memory_memfd_list},
+    {"memory-backend-file",  &opt_memory_file_list },
 };
 
-static int object_kind(const char *type, const struct object_kind **out, struct err *err)
+static const struct {
+	const char *name, *use;
+} others[] = {
+    {"rng-random",         WHY_RNG					 },
+    {"rng-builtin",        WHY_RNG					 },
+    {"rng-egd",            WHY_RNG					 },
+    {"tls-creds-x509",     WHY_TLS					 },
+    {"tls-creds-psk",      WHY_TLS					 },
+    {"tls-creds-anon",     WHY_TLS					 },
+    {"authz-simple",       WHY_TLS					 },
+    {"authz-list",         WHY_TLS					 },
+    {"authz-list-file",    WHY_TLS					 },
+    {"authz-pam",          WHY_TLS					 },
+    {"secret",             "nothing here is encrypted"                     },
+    {"iothread",           "queues have an I/O thread; leave iothread= out"},
+    {"throttle-group",     "use the host's cgroups"                        },
+    {"memory-backend-epc", "use memory-backend-memfd"                      },
+    {"filter-dump",        "capture on the tap device"                     },
+};
+
+static int object_kind(const char *type, const struct opt_list **out, struct err *err)
 {
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
-		if (strcmp(kinds[i].name, type) != 0)
-			continue;
-		*out = &kinds[i];
-		if (kinds[i].list)
+		if (!strcmp(kinds[i].name, type)) {
+			*out = kinds[i].list;
 			return 0;
-		return err_set(err, ENOTSUP, "object type '%s' is not supported: %s", type,
-			       kinds[i].why);
+		}
+	}
+	for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+		if (!strcmp(others[i].name, type))
+			return err_set(err, ENOTSUP, "object type '%s' is not supported: %s", type,
+				       others[i].use);
 	}
 	return err_set(err, EINVAL, "Parameter 'qom-type' does not accept value '" OPT_QUOTE "'",
 		       type);
@@ -121,10 +127,8 @@ static bool object_help(struct opt_parse *p)
 	if (!opt_wants_help(p->val))
 		return false;
 	(void)puts("List of user creatable objects:");
-	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
-		if (kinds[i].list)
-			(void)printf("  %s\n", kinds[i].name);
-	}
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+		(void)printf("  %s\n", kinds[i].name);
 	p->done = true;
 	return true;
 }
@@ -153,7 +157,7 @@ int opt_object(struct opt_parse *p, struct err *err)
 {
 	CLEANUP(keyvals_fini) struct keyvals kv = {0};
 	struct cfg_object o = {0};
-	const struct object_kind *kind = NULL;
+	const struct opt_list *list = NULL;
 	const char *type;
 	int ret;
 
@@ -165,12 +169,12 @@ int opt_object(struct opt_parse *p, struct err *err)
 	type = keyvals_get(&kv, "qom-type");
 	if (!type)
 		return opt_missing("qom-type", err);
-	ret = object_kind(type, &kind, err);
+	ret = object_kind(type, &list, err);
 	if (ret < 0)
 		return ret;
 	o.type = xstrdup(type);
-	o.share = kind->list == &opt_memory_memfd_list;
-	ret = opt_apply(p, kind->list, &o, &kv, err);
+	o.share = list == &opt_memory_memfd_list;
+	ret = opt_apply(p, list, &o, &kv, err);
 	if (ret == 0)
 		ret = check_object(p->cfg, &o, err);
 	if (ret == 0) {

@@ -184,9 +184,15 @@ const struct opt_list opt_sandbox_list = {"-sandbox", "enable", .props = sandbox
 
 int opt_none_only(struct opt_parse *p, struct err *err)
 {
-	size_t n = strcspn(p->val, ",");
+	CLEANUP(keyvals_fini) struct keyvals kv = {0};
+	int ret = opt_split_any(&kv, p->val, "type", false, err);
+	const char *type = keyvals_get(&kv, "type"), *driver = keyvals_get(&kv, "driver");
 
-	if (n == 4 && !memcmp(p->val, "none", n))
+	if (ret < 0)
+		return ret;
+	if (!type)
+		type = driver;
+	if (type && !strcmp(type, "none"))
 		return 0;
 	return err_set(err, ENOTSUP, "the board has no such device: only none is supported");
 }

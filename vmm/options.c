@@ -165,5 +165,7 @@ int options_parse(struct config *cfg, int argc, char *const *argv, struct err *e
 	}
 	if (ret < 0)
 		return ret;
+	if (cfg->help_cpu)
+		return 0;
 	return p.done ? 1 : finish(&p, err);
 }

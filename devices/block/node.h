@@ -60,7 +60,7 @@ struct block_node {
 	struct block_stats stats; /* read elsewhere with relaxed atomics */
 	void *state;
 	/* main thread */
-	void *user; /* the device it is attached to, NULL: none */
+	void *user; /* the struct device it is attached to, NULL: none */
 };
 
 /* Open the file.  Falls back from io_uring to threads by itself where the host refuses it. */

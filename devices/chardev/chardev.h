@@ -35,6 +35,8 @@ struct chardev_ops {
 	ssize_t (*write)(struct chardev *c, const uint8_t *p, size_t n); /* taken, 0: none now, -errno */
 	void (*accept_input)(struct chardev *c); /* the front end can read again */
 	void (*close)(struct chardev *c); /* frees its state */
+	/* Drop the peer: closed() follows now or later.  NULL: there is nobody to drop. */
+	void (*disconnect)(struct chardev *c);
 };
 
 struct chardev {
