@@ -115,11 +115,13 @@ static void take_fd(struct chardev *c, int fd)
 	s->watch = loop_fd_add(c->m->loop, fd, 0, peer_ready, c);
 }
 
-/* The connection is over, or did not come about. */
+/* The connection is over, did not come about, or the front end wants no more of it. */
 static void disconnect(struct chardev *c)
 {
 	struct sock *s = c->state;
 
+	if (s->fd < 0)
+		return;
 	loop_fd_del(s->watch);
 	s->watch = NULL;
 	(void)close(s->fd);
@@ -407,4 +409,5 @@ const struct chardev_ops chardev_socket_ops = {
     .write = socket_write,
     .accept_input = update_events,
     .close = socket_close,
+    .disconnect = disconnect,
 };
