@@ -12,7 +12,7 @@
 #include "vmm/base/bytes.h"
 #include "vmm/base/units.h"
 
-static const char *const streams[] = {"mod", "linux2", "irqk1"};
+static const char *const streams[] = {"mod", "linux2", "irqk1", "busy"};
 
 static int64_t clock_now;
 
