@@ -156,12 +156,14 @@ void x86_msrs_fini(struct x86 *x)
 	x->msr_refused = x->msr_listed = NULL;
 }
 
-/* One batch for KVM, and which row each entry came from. */
+/* One batch, its front laid out as struct kvm_msrs, and which row each entry came from. */
 struct batch {
-	struct kvm_msrs head;
+	uint32_t nmsrs, pad;
 	struct kvm_msr_entry entries[BATCH_MAX];
 	uint16_t row[BATCH_MAX];
 };
+
+_Static_assert(offsetof(struct batch, entries) == sizeof(struct kvm_msrs), "not as KVM has it");
 
 static void *member(struct cpu_state *s, const struct msr_row *r, unsigned i)
 {
@@ -217,20 +219,20 @@ static unsigned row_count(const struct x86 *x, const struct msr_row *r)
 
 static void batch_add_rows(const struct x86 *x, struct batch *b, struct cpu_state *s, unsigned when)
 {
-	b->head.nmsrs = 0;
+	b->nmsrs = 0;
 	for (size_t i = 0; i < ARRAY_LEN(msr_table); i++) {
 		const struct msr_row *r = &msr_table[i];
 		unsigned count = row_count(x, r);
 
 		if (!(r->when & when) || !x->msr_listed[i])
 			continue;
-		for (unsigned k = 0; k < count && b->head.nmsrs < BATCH_MAX; k++) {
-			struct kvm_msr_entry *e = &b->entries[b->head.nmsrs];
+		for (unsigned k = 0; k < count && b->nmsrs < BATCH_MAX; k++) {
+			struct kvm_msr_entry *e = &b->entries[b->nmsrs];
 
 			e->index = r->index + k;
 			e->reserved = 0;
 			e->data = load_member(s, r, k) & ~mtrr_wire_bits(x, e->index);
-			b->row[b->head.nmsrs++] = (uint16_t)i;
+			b->row[b->nmsrs++] = (uint16_t)i;
 		}
 	}
 }
@@ -256,9 +258,9 @@ static void warn_refused(struct x86 *x, struct x86_vcpu *xv, const struct batch 
 /* Drop the first 'n' entries. */
 static void batch_drop(struct batch *b, uint32_t n)
 {
-	b->head.nmsrs -= n;
-	memmove(b->entries, b->entries + n, b->head.nmsrs * sizeof(b->entries[0]));
-	memmove(b->row, b->row + n, b->head.nmsrs * sizeof(b->row[0]));
+	b->nmsrs -= n;
+	memmove(b->entries, b->entries + n, b->nmsrs * sizeof(b->entries[0]));
+	memmove(b->row, b->row + n, b->nmsrs * sizeof(b->row[0]));
 }
 
 static int msrs_error(const struct x86_vcpu *xv, const char *what, struct err *err)
@@ -284,13 +286,13 @@ int x86_msrs_fetch(struct x86 *x, struct x86_vcpu *xv, unsigned when, struct err
 	CLEANUP(cleanup_free) struct batch *b = NEW(struct batch);
 
 	batch_add_rows(x, b, &xv->cpu, when);
-	while (b->head.nmsrs > 0) {
-		int n = ioctl(xv->v->fd, KVM_GET_MSRS, &b->head);
+	while (b->nmsrs > 0) {
+		int n = ioctl(xv->v->fd, KVM_GET_MSRS, b);
 
 		if (n < 0)
 			return msrs_error(xv, "read", err);
 		store_entries(x, b, &xv->cpu, (uint32_t)n);
-		if ((uint32_t)n >= b->head.nmsrs)
+		if ((uint32_t)n >= b->nmsrs)
 			break;
 		warn_refused(x, xv, b, (uint32_t)n, "read");
 		batch_drop(b, (uint32_t)n + 1);
@@ -303,12 +305,12 @@ int x86_msrs_push(struct x86 *x, struct x86_vcpu *xv, unsigned when, struct err 
 	CLEANUP(cleanup_free) struct batch *b = NEW(struct batch);
 
 	batch_add_rows(x, b, &xv->cpu, when);
-	while (b->head.nmsrs > 0) {
-		int n = ioctl(xv->v->fd, KVM_SET_MSRS, &b->head);
+	while (b->nmsrs > 0) {
+		int n = ioctl(xv->v->fd, KVM_SET_MSRS, b);
 
 		if (n < 0)
 			return msrs_error(xv, "write", err);
-		if ((uint32_t)n >= b->head.nmsrs)
+		if ((uint32_t)n >= b->nmsrs)
 			break;
 		/* One that cannot be written but is 0 anyway is no loss. */
 		if (b->entries[n].data != 0)
