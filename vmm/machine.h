@@ -24,6 +24,7 @@
 struct config;
 struct device;
 struct dirty;
+struct dirty_ring;
 struct err;
 struct loop;
 struct machine;
@@ -58,14 +59,16 @@ struct arch_ops {
 struct machine {
 	/* set at creation and then constant */
 	const struct config *cfg;
-	int kvm_fd, vm_fd;
-	struct loop *loop; /* main; its lock is 'lock' */
-	struct loop *io;   /* the I/O thread that serves queues */
+	int kvm_fd, vm_fd;   /* -1: no KVM (unit tests) */
+	bool manual_protect; /* KVM_CLEAR_DIRTY_LOG is how dirty pages are protected again */
+	struct loop *loop;   /* main; its lock is 'lock' */
+	struct loop *io;     /* the I/O thread that serves queues */
 	struct memory mem;
 	struct bus ports, mmio;
 	struct board board;
 	const struct arch_ops *arch;
-	void *arch_state; /* owned by arch/ */
+	void *arch_state;        /* owned by arch/ */
+	struct dirty_ring *ring; /* NULL: the dirty log is used */
 	struct vcpu **vcpus;
 	unsigned n_vcpus;
 	struct vms_registry vmstate;
@@ -79,13 +82,16 @@ struct machine {
 	enum runstate state;
 	enum runstate before_stop; /* what globalstate reports during a switchover */
 	bool paused;               /* vCPUs must park */
+	bool quiet;                /* they have, and the devices are drained */
 	bool quitting;             /* vCPU threads must end */
 	bool autostart;            /* run when an incoming migration has finished */
 	bool needs_boot;           /* stage_boot before the next run */
 	unsigned pause_depth;      /* machine_pause() calls outstanding */
-	bool reset_pending, shutdown_pending, powerdown_pending;
+	bool reset_pending, shutdown_pending, powerdown_pending, stop_pending, panic_pending;
 	enum shutdown_cause reset_cause, shutdown_cause;
+	enum runstate stop_state;
 	int exit_status;
+	bool exit_forced;    /* -no-shutdown does not apply */
 	struct dirty *dirty; /* while tracking; owned by dirty.c */
 	/* the one GED, told of the power button; NULL without */
 	void (*powerdown)(void *opaque);
@@ -98,8 +104,12 @@ struct machine {
  * capability by name).
  */
 struct machine *machine_new(const struct config *cfg, struct err *err);
-/* Stops every thread, destroys devices.  The caller does not hold the lock. */
-void machine_free(struct machine *m);
+/*
+ * End the vCPU threads and destroy the devices; then their back ends may be
+ * closed, and then the machine freed.  The caller does not hold the lock.
+ */
+void machine_end(struct machine *m);
+void machine_free(struct machine *m); /* NULL is fine */
 /* Make vCPUs (arch must be set).  Their threads start parked. */
 int machine_add_vcpus(struct machine *m, unsigned n, struct err *err);
 void machine_add_device(struct machine *m, struct device *d);
@@ -135,12 +145,21 @@ void machine_stop(struct machine *m, enum runstate s);
 /* Run a stopped guest: RESUME event.  Refuses (in words) states from which it cannot run. */
 int machine_start(struct machine *m, struct err *err);
 
-/* Ask; carried out by the main loop, soon.  Any thread, lock held. */
+/*
+ * Ask; carried out by the main loop, soon.  Any thread, lock held.  On the
+ * main thread machine_do_requests() carries it out at once.
+ */
 void machine_request_reset(struct machine *m, enum shutdown_cause cause);
 void machine_request_shutdown(struct machine *m, enum shutdown_cause cause);
 void machine_request_powerdown(struct machine *m);
+/* End the program with this status, whatever -no-shutdown says (isa-debug-exit, quit). */
+void machine_request_exit(struct machine *m, int status, enum shutdown_cause cause);
+/* The guest said that it panicked (pvpanic): GUEST_PANICKED and what -action panic= says. */
+void machine_request_panic(struct machine *m);
 /* From a vCPU thread: stop the guest in this state (internal-error, guest-panicked). */
 void machine_request_stop(struct machine *m, enum runstate s);
+
+void machine_do_requests(struct machine *m);
 
 /* Reset devices, vCPUs, RAM for boot.  The machine is paused or not running. */
 int machine_reset(struct machine *m, struct err *err);

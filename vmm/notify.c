@@ -46,3 +46,10 @@ void notify_publish(struct notify *n, const struct notification *what)
 	list_for_each_safe (l, &n->listeners, struct notify_listener, link)
 		l->fn(l->opaque, what);
 }
+
+void notify_event(struct notify *n, enum notify_kind kind, enum shutdown_cause cause)
+{
+	struct notification what = {.kind = kind, .cause = cause};
+
+	notify_publish(n, &what);
+}

@@ -67,5 +67,7 @@ void notify_init(struct notify *n);
 void notify_subscribe(struct notify *n, struct notify_listener *l); /* borrows l */
 void notify_unsubscribe(struct notify_listener *l);
 void notify_publish(struct notify *n, const struct notification *what);
+/* The common case: a kind and perhaps a cause. */
+void notify_event(struct notify *n, enum notify_kind kind, enum shutdown_cause cause);
 
 #endif

@@ -35,8 +35,14 @@ struct vcpu {
 	/* under the machine lock */
 	bool started; /* the thread exists */
 	bool parked;  /* it is outside KVM_RUN and stays there until the machine resumes */
-	/* throttle: vCPU thread reads atomically; percent of time to sleep, 0..99 */
-	uint32_t throttle_percent;
+	bool held; /* it must not run before a reset or a stop has been carried out (triple fault,
+		      error) */
+	/* atomically */
+	bool in_guest;             /* within KVM_RUN, or just about to */
+	uint64_t runs;             /* returns from KVM_RUN */
+	uint64_t dirtied_pages;    /* taken from the dirty ring since the vCPU was made */
+	uint32_t throttle_percent; /* of time to sleep, 0..99 */
+	bool throttle_due;         /* a slice has ended */
 };
 
 /* Make vCPU 'index' (KVM_CREATE_VCPU); the thread is started by vcpu_start.  Returns owned, or
@@ -46,7 +52,11 @@ void vcpu_free(struct vcpu *v); /* its thread has ended */
 
 /* Start the thread; it parks until the machine runs.  Machine lock held. */
 int vcpu_start(struct vcpu *v, struct err *err);
+/* Install the signal that kicks; once, before the first vcpu_start. */
+void vcpu_init_signals(void);
 /* Make the vCPU leave KVM_RUN soon.  Any thread. */
 void vcpu_kick(struct vcpu *v);
+/* Return when the vCPU has left the guest at least once since the call.  Any thread. */
+void vcpu_flush(struct vcpu *v);
 
 #endif

@@ -1,0 +1,251 @@
+/* virtio.c - virtio-mmio version 2, split rings, one request in flight per queue or a few */
+#include "virtio.h"
+
+#define GUARD_TICKS (20u * TICKS_PER_SECOND)
+
+static struct virtio *by_slot[VIRTIO_SLOTS];
+
+static uint32_t read_reg(const struct virtio *v, unsigned reg)
+{
+	return mmio_read32(v->gpa + reg);
+}
+
+static void write_reg(const struct virtio *v, unsigned reg, uint32_t value)
+{
+	mmio_write32(v->gpa + reg, value);
+}
+
+static void write_gpa(const struct virtio *v, unsigned reg, const volatile void *at)
+{
+	write_reg(v, reg, (uint32_t)(uintptr_t)at);
+	write_reg(v, reg + 4, 0);
+}
+
+static void interrupt(unsigned vector)
+{
+	struct virtio *v = by_slot[vector - VECTOR_GSI(VIRTIO_GSI(0))];
+	uint32_t status = read_reg(v, VIRTIO_INTERRUPT_STATUS);
+
+	write_reg(v, VIRTIO_INTERRUPT_ACK, status);
+	if (status & 1)
+		v->interrupts++;
+	if (status & 2)
+		v->config_interrupts++;
+}
+
+bool virtio_find(struct virtio *v, unsigned device_id, unsigned nth)
+{
+	for (unsigned i = VIRTIO_SLOTS; i-- > 0;) {
+		if (mmio_read32(VIRTIO_SLOT(i) + VIRTIO_DEVICE_ID) != device_id)
+			continue;
+		if (nth-- > 0)
+			continue;
+		memset(v, 0, sizeof(*v));
+		v->slot = i;
+		v->gpa = VIRTIO_SLOT(i);
+		return true;
+	}
+	return false;
+}
+
+static uint64_t offered_features(struct virtio *v)
+{
+	uint64_t f;
+
+	write_reg(v, VIRTIO_DEVICE_FEATURES_SEL, 1);
+	f = (uint64_t)read_reg(v, VIRTIO_DEVICE_FEATURES) << 32;
+	write_reg(v, VIRTIO_DEVICE_FEATURES_SEL, 0);
+	return f | read_reg(v, VIRTIO_DEVICE_FEATURES);
+}
+
+bool virtio_begin(struct virtio *v, uint64_t wanted)
+{
+	uint32_t status = VIRTIO_S_ACKNOWLEDGE | VIRTIO_S_DRIVER;
+
+	write_reg(v, VIRTIO_STATUS, 0);
+	write_reg(v, VIRTIO_STATUS, VIRTIO_S_ACKNOWLEDGE);
+	write_reg(v, VIRTIO_STATUS, status);
+	v->offered = offered_features(v);
+	v->features = v->offered & (wanted | VIRTIO_F_VERSION_1);
+	write_reg(v, VIRTIO_DRIVER_FEATURES_SEL, 0);
+	write_reg(v, VIRTIO_DRIVER_FEATURES, (uint32_t)v->features);
+	write_reg(v, VIRTIO_DRIVER_FEATURES_SEL, 1);
+	write_reg(v, VIRTIO_DRIVER_FEATURES, (uint32_t)(v->features >> 32));
+	write_reg(v, VIRTIO_STATUS, status | VIRTIO_S_FEATURES_OK);
+	if (!(read_reg(v, VIRTIO_STATUS) & VIRTIO_S_FEATURES_OK))
+		return false;
+
+	by_slot[v->slot] = v;
+	interrupt_handler(VECTOR_GSI(VIRTIO_GSI(v->slot)), interrupt);
+	ioapic_route(VIRTIO_GSI(v->slot), true);
+	return true;
+}
+
+bool virtio_queue_setup(struct virtio *v, struct virtio_queue *q, unsigned index)
+{
+	write_reg(v, VIRTIO_QUEUE_SEL, index);
+	if (read_reg(v, VIRTIO_QUEUE_NUM_MAX) < VIRTIO_QUEUE_SIZE)
+		return false;
+	if (!q->desc) {
+		q->desc = allocate(sizeof(struct vring_desc) * VIRTIO_QUEUE_SIZE, 16);
+		q->avail = allocate(sizeof(struct vring_avail), 2);
+		q->used = allocate(sizeof(struct vring_used), 4);
+		q->table = allocate(sizeof(struct vring_desc) * VIRTIO_QUEUE_SIZE, 16);
+	}
+	memset((void *)q->avail, 0, sizeof(*q->avail));
+	memset((void *)q->used, 0, sizeof(*q->used));
+	q->dev = v;
+	q->index = index;
+	q->used_seen = 0;
+	q->next_desc = 0;
+	write_reg(v, VIRTIO_QUEUE_NUM, VIRTIO_QUEUE_SIZE);
+	write_gpa(v, VIRTIO_QUEUE_DESC, q->desc);
+	write_gpa(v, VIRTIO_QUEUE_DRIVER, q->avail);
+	write_gpa(v, VIRTIO_QUEUE_DEVICE, q->used);
+	write_reg(v, VIRTIO_QUEUE_READY, 1);
+	return read_reg(v, VIRTIO_QUEUE_READY) == 1;
+}
+
+void virtio_ready(struct virtio *v)
+{
+	write_reg(v, VIRTIO_STATUS, read_reg(v, VIRTIO_STATUS) | VIRTIO_S_DRIVER_OK);
+}
+
+uint32_t virtio_status(struct virtio *v)
+{
+	return read_reg(v, VIRTIO_STATUS);
+}
+
+uint32_t virtio_config32(struct virtio *v, unsigned off)
+{
+	return read_reg(v, VIRTIO_CONFIG + off);
+}
+
+uint8_t virtio_config8(struct virtio *v, unsigned off)
+{
+	return mmio_read8(v->gpa + VIRTIO_CONFIG + off);
+}
+
+static void fill(volatile struct vring_desc *d, const struct piece *p, unsigned next, bool last)
+{
+	d->gpa = (uintptr_t)p->at;
+	d->len = p->len;
+	d->flags = (uint16_t)((p->in ? DESC_WRITE : 0) | (last ? 0 : DESC_NEXT));
+	d->next = (uint16_t)next;
+}
+
+/* Descriptors are taken round the table; no more than fit it are ever in flight. */
+static unsigned put_chain(struct virtio_queue *q, const struct piece *pieces, unsigned n)
+{
+	unsigned head = q->next_desc;
+
+	for (unsigned i = 0; i < n; i++) {
+		unsigned at = (head + i) % VIRTIO_QUEUE_SIZE;
+
+		fill(&q->desc[at], &pieces[i], (at + 1) % VIRTIO_QUEUE_SIZE, i == n - 1);
+	}
+	q->next_desc = (head + n) % VIRTIO_QUEUE_SIZE;
+	return head;
+}
+
+static unsigned put_indirect(struct virtio_queue *q, const struct piece *pieces, unsigned n)
+{
+	unsigned head = q->next_desc;
+
+	for (unsigned i = 0; i < n; i++)
+		fill(&q->table[i], &pieces[i], i + 1, i == n - 1);
+	q->desc[head].gpa = (uintptr_t)q->table;
+	q->desc[head].len = (uint32_t)(n * sizeof(struct vring_desc));
+	q->desc[head].flags = DESC_INDIRECT;
+	q->next_desc = (head + 1) % VIRTIO_QUEUE_SIZE;
+	return head;
+}
+
+static bool kick_wanted(const struct virtio_queue *q, uint16_t before, uint16_t now)
+{
+	if (!(q->dev->features & VIRTIO_F_EVENT_IDX))
+		return !(q->used->flags & 1);
+	return (uint16_t)(now - q->used->avail_event - 1) < (uint16_t)(now - before);
+}
+
+void virtio_submit(struct virtio_queue *q, const struct piece *pieces, unsigned n, bool indirect)
+{
+	unsigned head = indirect ? put_indirect(q, pieces, n) : put_chain(q, pieces, n);
+	uint16_t before = q->avail->idx;
+	uint16_t now = (uint16_t)(before + 1);
+
+	q->avail->ring[before % VIRTIO_QUEUE_SIZE] = (uint16_t)head;
+	q->avail->used_event = q->used_seen;
+	barrier();
+	q->avail->idx = now;
+	barrier(); /* the device reads idx after it has written avail_event */
+	if (kick_wanted(q, before, now)) {
+		write_reg(q->dev, VIRTIO_QUEUE_NOTIFY, q->index);
+		q->kicks_sent++;
+	} else {
+		q->kicks_saved++;
+	}
+}
+
+bool virtio_wait(struct virtio_queue *q, uint32_t *len)
+{
+	return virtio_wait_ticks(q, len, GUARD_TICKS);
+}
+
+bool virtio_wait_ticks(struct virtio_queue *q, uint32_t *len, uint64_t limit)
+{
+	uint64_t guard = ticks[0] + limit;
+
+	while (q->used->idx == q->used_seen) {
+		if (ticks[0] > guard)
+			return false;
+		wait_for_interrupt();
+	}
+	*len = q->used->ring[q->used_seen % VIRTIO_QUEUE_SIZE].len;
+	q->used_seen++;
+	q->avail->used_event = q->used_seen;
+	return true;
+}
+
+bool virtio_request(struct virtio_queue *q, const struct piece *pieces, unsigned n, bool indirect,
+		    uint32_t *len)
+{
+	virtio_submit(q, pieces, n, indirect);
+	return virtio_wait(q, len);
+}
+
+bool disk_start(struct disk *d, unsigned nth, uint64_t wanted)
+{
+	memset(d, 0, sizeof(*d));
+	if (!virtio_find(&d->dev, VIRTIO_ID_BLK, nth) || !virtio_begin(&d->dev, wanted) ||
+	    !virtio_queue_setup(&d->dev, &d->q, 0))
+		return false;
+	virtio_ready(&d->dev);
+	d->sectors = virtio_config32(&d->dev, 0) | (uint64_t)virtio_config32(&d->dev, 4) << 32;
+	d->indirect = d->dev.features & VIRTIO_F_INDIRECT;
+	return true;
+}
+
+uint8_t disk_request(struct disk *d, uint32_t type, uint64_t sector, void *data, uint32_t len,
+		     uint32_t cut)
+{
+	struct {
+		uint32_t type, reserved;
+		uint64_t sector;
+	} header = {type, 0, sector};
+	volatile uint8_t status = BLK_NOANSWER;
+	bool in = type != BLK_OUT;
+	struct piece pieces[4];
+	unsigned n = 0;
+	uint32_t used;
+
+	pieces[n++] = (struct piece){&header, sizeof(header), false};
+	if (cut)
+		pieces[n++] = (struct piece){data, cut, in};
+	if (len)
+		pieces[n++] = (struct piece){(uint8_t *)data + cut, len - cut, in};
+	pieces[n++] = (struct piece){(void *)&status, 1, true};
+	if (!virtio_request(&d->q, pieces, n, d->indirect, &used))
+		return BLK_NOANSWER;
+	return status;
+}

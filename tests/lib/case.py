@@ -1,0 +1,124 @@
+"""What a test function gets and what may be written above it.
+
+    @table(tcp={"scheme": "tcp"}, unix={"scheme": "unix"})
+    def test_move(t, scheme):
+        source = t.vmm("counter", "pages=100")
+
+A test is a function test_NAME(t, ...); with a table it is run once per row. It passes when it
+returns, fails when it raises, and is skipped when it calls t.skip(reason).
+"""
+import os
+import shutil
+import tempfile
+
+from proxy import EchoNet, Proxy
+from vmm import BUILD, PROGRAMS, Vmm, guest_path
+
+
+class Skip(Exception):
+    pass
+
+
+def table(**rows):
+    """Runs the test once per row; the row's members are its arguments."""
+    def mark(function):
+        function.rows = rows
+        return function
+    return mark
+
+
+def only_minivmm(reason):
+    """The test asks for what QEMU 7.2 does not do; it is skipped with --kind qemu."""
+    def mark(function):
+        function.only_minivmm = reason
+        return function
+    return mark
+
+
+class Test:
+    """One run of one test function: its scratch directory, its machines, what it must undo."""
+
+    def __init__(self, kind):
+        self.kind = kind
+        self.tmp = tempfile.mkdtemp(prefix="mv", dir="/tmp")   # socket paths must stay short
+        self._machines = []
+        self._others = []
+        self._count = 0
+
+    def skip(self, reason):
+        raise Skip(reason)
+
+    def need(self, *what):
+        """Skips unless the machine has all of: kvm, qemu, minivmm, root, or a program by name."""
+        for w in what:
+            reason = self._lacks(w)
+            if reason:
+                self.skip(reason)
+
+    def _lacks(self, what):
+        if what == "kvm":
+            return None if os.access("/dev/kvm", os.R_OK | os.W_OK) else "no usable /dev/kvm"
+        if what == "root":
+            return None if os.geteuid() == 0 else "not root"
+        if what in PROGRAMS:
+            path = PROGRAMS[what]["path"]
+            return None if os.access(path, os.X_OK) else f"no {path}"
+        return None if shutil.which(what) else f"no {what}"
+
+    def path(self, name):
+        return os.path.join(self.tmp, name)
+
+    def vmm(self, guest="counter", append="", kind=None, **options):
+        """Starts a machine of the kind under test (or another); it is killed when the test ends."""
+        kind = kind or self.kind
+        self.need("kvm", kind)
+        if not os.path.exists(guest_path(guest)):
+            raise AssertionError(f"{guest_path(guest)} is missing: run 'make guests'")
+        self._count += 1
+        options.setdefault("name", f"vm{self._count}")
+        machine = Vmm(kind, self.tmp, guest, append, **options)
+        self._machines.append(machine)
+        return machine
+
+    def proxy(self, target, harm=None, keep=False):
+        self._count += 1
+        proxy = Proxy(self.path(f"proxy{self._count}"), target, harm, keep)
+        self._others.append(proxy)
+        return proxy
+
+    def net(self):
+        self._count += 1
+        echo = EchoNet(self.path(f"net{self._count}"))
+        self._others.append(echo)
+        return echo
+
+    def disk(self, megabytes=1):
+        self._count += 1
+        path = self.path(f"disk{self._count}.raw")
+        with open(path, "wb") as f:
+            f.truncate(megabytes << 20)
+        return path
+
+    def forget(self, machine):
+        """Ends a machine that the test no longer needs."""
+        machine.close()
+        self._machines.remove(machine)
+
+    def explain(self):
+        """After a failure: what the machines said."""
+        for m in self._machines:
+            state = "running" if m.alive() else f"ended with {m.process.returncode}"
+            print(f"---- {m.name} ({m.kind}, pid {m.pid}, {state})")
+            print("     " + " ".join(m.argv))
+            print("stderr: " + m.stderr()[-3000:])
+            print("serial: " + m.serial.seen[-2000:])
+
+    def close(self):
+        for m in self._machines:
+            m.close()
+        for o in self._others:
+            o.close()
+        shutil.rmtree(self.tmp, ignore_errors=True)
+
+
+__all__ = ["BUILD", "Skip", "Test", "only_minivmm", "table"]

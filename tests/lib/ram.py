@@ -1,0 +1,112 @@
+"""Guest RAM seen from the host: the whole of it by digest, and the stamped ranges page by page."""
+import hashlib
+import os
+import re
+import struct
+
+PAGE = 4096
+STATUS_GPA = 0xF00000
+STATUS_MAGIC = 0x31746E436D76696E
+STAMP_MAGIC = 0x5BD1E995C6A4A793
+STATUS_FIELDS = ("magic", "cpu", "base", "pages", "generation", "index", "errors", "ticks",
+                 "backwards", "tsc", "disk", "disk_errors", "rng", "rng_errors", "net",
+                 "net_errors", "net_lost")
+
+
+
+def _memfd_path(vmm):
+    directory = f"/proc/{vmm.pid}/fd"
+    for fd in os.listdir(directory):
+        path = os.path.join(directory, fd)
+        if "memfd:" in os.readlink(path) and os.stat(path).st_size == vmm.ram_bytes:
+            return path
+    raise AssertionError(f"{vmm.name} has no memfd of {vmm.ram_bytes} bytes")
+
+
+def _mapping(vmm):
+    """Anonymous RAM: where the writable mapping of just that size begins."""
+    with open(f"/proc/{vmm.pid}/maps", encoding="ascii", errors="replace") as maps:
+        ranges = [[int(x, 16) for x in m.groups()]
+                  for m in (re.match(r"([0-9a-f]+)-([0-9a-f]+) rw", line) for line in maps) if m]
+    fitting = [a for a, b in ranges if b - a == vmm.ram_bytes]
+    if len(fitting) != 1:
+        raise AssertionError(f"{vmm.name} has {len(fitting)} mappings of {vmm.ram_bytes} bytes")
+    return fitting[0]
+
+
+def read(vmm, offset=0, length=None):
+    """Bytes of the block microvm.ram (default: all), as they are at this moment."""
+    path, base = vmm.ram_path, 0
+    if vmm.backend == "memfd":
+        path = _memfd_path(vmm)
+    elif vmm.backend == "anonymous":
+        path, base = f"/proc/{vmm.pid}/mem", _mapping(vmm)
+    length = vmm.ram_bytes - offset if length is None else length
+    with open(path, "rb", buffering=0) as f:
+        f.seek(base + offset)
+        data = f.read(length)
+    assert len(data) == length, f"{vmm.name}: {len(data)} of {length} bytes of RAM at {offset:#x}"
+    return data
+
+
+def of(source):
+    """A function (offset, length) -> bytes over a machine, or over bytes already read."""
+    if isinstance(source, (bytes, bytearray)):
+        return lambda offset, length: source[offset:offset + length]
+    return lambda offset, length: read(source, offset, length)
+
+
+def digest(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def differing_pages(a, b):
+    return [i for i in range(0, max(len(a), len(b)), PAGE) if a[i:i + PAGE] != b[i:i + PAGE]]
+
+
+def assert_equal(a, b, what="the two machines"):
+    """Fails with the first pages that differ."""
+    if digest(a) == digest(b):
+        return
+    pages = differing_pages(a, b)
+    shown = ", ".join(hex(p) for p in pages[:8])
+    raise AssertionError(f"RAM of {what} differs in {len(pages)} pages: {shown}")
+
+
+def status(source, cpu=0):
+    """The status page of a counting guest's processor; source: a machine, or its RAM."""
+    page = of(source)(STATUS_GPA + cpu * PAGE, PAGE)
+    found = dict(zip(STATUS_FIELDS, struct.unpack_from(f"<{len(STATUS_FIELDS)}Q", page)))
+    assert found["magic"] == STATUS_MAGIC, f"no counting guest: magic {found['magic']:#x}"
+    return found
+
+
+def stamp(data, index):
+    """What page 'index' of a range holds."""
+    at = index * PAGE
+    return struct.unpack_from("<QQ", data, at) + struct.unpack_from("<Q", data, at + PAGE - 8)
+
+
+def check_range(source, cpu=0):
+    """Proves that every page of a processor's range is of the round in progress or the one before.
+
+    Pages below the status page's index are of round G, those above of round G - 1; the page at the
+    index may be either, or half written. Between the last page of a round and the first of the next
+    the guest stores two words, so with index 0 all pages may already be of round G. In round 1 the
+    pages above the index hold anything: a reset leaves RAM as it is.
+    """
+    s = status(source, cpu)
+    data = of(source)(s["base"], s["pages"] * PAGE)
+    now, at = s["generation"], s["index"]
+    if at == 0 and stamp(data, 0)[0] == now and stamp(data, s["pages"] - 1)[0] == now:
+        now += 1
+    wrong = []
+    for i in range(s["pages"] if now > 1 else at):
+        want = now if i < at else now - 1
+        got = stamp(data, i)
+        if got != (want, i, want ^ i ^ STAMP_MAGIC) and i != at:
+            wrong.append(f"page {i} of processor {cpu}: stamp {got[:2]}, round {want} expected")
+    assert not wrong, f"{len(wrong)} pages: " + "; ".join(wrong[:5])
+    assert s["errors"] == 0, f"the guest found {s['errors']} wrong pages"
+    assert s["backwards"] == 0, f"the TSC went back {s['backwards']} times"
+    return s

@@ -1,0 +1,179 @@
+#!/usr/bin/python3
+"""Finds and runs the tests on tiny guests: tests/guest, tests/interop, tests/fault.
+
+    runner.py [--kind minivmm|qemu] [--only PATTERN]... [--jobs N] [--list] [--results FILE] [FOLDER...]
+
+Each test runs in a process of its own (and a process group, which is all that is killed after it),
+with its output kept and shown when it fails. One line per test:
+
+    PASS guest/test_boot:test_hello[ged] 0.3 s
+    SKIP interop/test_qemu:test_round_trip (no /usr/bin/qemu-system-x86_64)
+
+The totals go to a file: {"passed": 1, "failed": 0, "skipped": 1, "tests": [...]}.
+The status is 0 when none has failed.
+"""
+import argparse
+import concurrent.futures
+import faulthandler
+import fnmatch
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+LIB = os.path.dirname(os.path.abspath(__file__))
+TESTS = os.path.dirname(LIB)
+sys.path.insert(0, LIB)
+
+from case import BUILD, Skip, Test  # noqa: E402  pylint: disable=wrong-import-position
+
+FOLDERS = ["guest", "interop", "fault"]
+HANG = 240      # seconds after which a whole test has hung
+SKIPPED = 77
+
+
+def load(path):
+    spec = importlib.util.spec_from_file_location(os.path.basename(path)[:-3], path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def discover(folders):
+    """(name, path, function, row) of every test, in order."""
+    for folder in folders:
+        directory = os.path.join(TESTS, folder)
+        files = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
+        for file in fnmatch.filter(files, "test_*.py"):
+            path = os.path.join(directory, file)
+            module = load(path)
+            for function, value in vars(module).items():
+                if not function.startswith("test_") or not callable(value):
+                    continue
+                name = f"{folder}/{file[:-3]}:{function}"
+                for row in getattr(value, "rows", None) or [None]:
+                    yield name + (f"[{row}]" if row else ""), path, function, row
+
+
+def run_here(name, path, function, row, kind):
+    """In the test's own process: its exit status. What a skipped test prints is the reason."""
+    faulthandler.dump_traceback_later(HANG - 10, exit=False)
+    body = getattr(load(path), function)
+    if kind != "minivmm" and getattr(body, "only_minivmm", None):
+        print(body.only_minivmm)
+        return SKIPPED
+    test = Test(kind)
+    try:
+        body(test, **(body.rows[row] if row else {}))
+    except Skip as e:
+        print(e)
+        return SKIPPED
+    except BaseException:  # pylint: disable=broad-except
+        print(f"---- {name} failed")
+        traceback.print_exc(file=sys.stdout)
+        test.explain()
+        return 1
+    finally:
+        test.close()
+        sys.stdout.flush()
+    return 0
+
+
+def run_apart(name, kind, groups):
+    """Starts a process for one test; (result, reason or output, seconds)."""
+    begin = time.monotonic()
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen([sys.executable, os.path.abspath(__file__), "--kind", kind, "--one",
+                                    name], stdout=output, stderr=output, stdin=subprocess.DEVNULL,
+                                   start_new_session=True)
+        groups.add(process.pid)
+        try:
+            status = process.wait(HANG)
+        except subprocess.TimeoutExpired:
+            status = "hung"
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        process.wait()
+        groups.discard(process.pid)
+        output.seek(0)
+        text = output.read().decode("utf-8", "replace")
+    seconds = time.monotonic() - begin
+    if status == "hung":
+        return "FAIL", text + f"\n---- did not end within {HANG} s", seconds
+    return {0: "PASS", SKIPPED: "SKIP"}.get(status, "FAIL"), text, seconds
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description="Runs the tests on tiny guests.")
+    parser.add_argument("folders", nargs="*", default=FOLDERS, help="of tests/ (default: all)")
+    parser.add_argument("--kind", default="minivmm", choices=["minivmm", "qemu"],
+                        help="the program under test")
+    parser.add_argument("--only", action="append", metavar="PATTERN",
+                        help="a part of the name, or a pattern with *")
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--results", default=None, help="file for the totals")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def wanted(name, patterns):
+    return not patterns or any(p in name or fnmatch.fnmatch(name, p) for p in patterns)
+
+
+def report(name, result, text, seconds):
+    reason = " (" + " ".join(text.split())[:200] + ")" if result == "SKIP" else ""
+    print(f"{result} {name}{reason} {seconds:.1f} s", flush=True)
+    if result == "FAIL":
+        print("\n".join("    " + line for line in text.splitlines()), flush=True)
+
+
+def run_all(tests, options):
+    done, groups = [], set()
+    with concurrent.futures.ThreadPoolExecutor(max(1, options.jobs)) as pool:
+        futures = {pool.submit(run_apart, name, options.kind, groups): name
+                   for name, _, _, _ in tests}
+        try:
+            for future in concurrent.futures.as_completed(futures):
+                result, text, seconds = future.result()
+                report(futures[future], result, text, seconds)
+                done.append({"name": futures[future], "result": result,
+                             "seconds": round(seconds, 2), "text": "" if result == "PASS" else text})
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for group in list(groups):
+                os.killpg(group, signal.SIGKILL)
+            raise
+    return done
+
+
+def main():
+    options = arguments()
+    tests = [t for t in discover(options.folders) if wanted(t[0], options.only)]
+    if options.one:
+        test = next(t for t in discover([options.one.split("/")[0]]) if t[0] == options.one)
+        return run_here(*test, options.kind)
+    if options.list:
+        print("\n".join(t[0] for t in tests))
+        return 0
+
+    done = run_all(tests, options)
+    totals = {word: sum(d["result"] == key for d in done)
+              for key, word in (("PASS", "passed"), ("FAIL", "failed"), ("SKIP", "skipped"))}
+    results = options.results or os.path.join(BUILD, "tests", "guests.json")
+    os.makedirs(os.path.dirname(os.path.abspath(results)), exist_ok=True)
+    with open(results, "w", encoding="utf-8") as f:
+        json.dump(totals | {"kind": options.kind, "tests": done}, f, indent=1)
+    print(", ".join(f"{n} {word}" for word, n in totals.items()))
+    return 1 if totals["failed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,209 @@
+/* RAM blocks, slots, translation, dirty marks; buses. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tests/unit/check-main.h"
+#include "vmm/base/bitmap.h"
+#include "vmm/base/error.h"
+#include "vmm/base/units.h"
+#include "vmm/bus.h"
+#include "vmm/memory.h"
+
+static const struct ram_backend anonymous = {.kind = RAM_ANONYMOUS, .fd = -1};
+
+/* Like the board: RAM below and above a hole, a small block that is seen twice. */
+static void make(struct memory *mem)
+{
+	struct ram_block *ram, *bios;
+
+	memory_init(mem, -1);
+	ram = memory_add_block(mem, "ram", 4 * MiB, &anonymous, NULL);
+	bios = memory_add_block(mem, "bios", 64 * KiB, &anonymous, NULL);
+	ck_assert_ptr_nonnull(ram);
+	ck_assert_ptr_nonnull(bios);
+	ck_assert_int_eq(memory_map_block(mem, ram, 0, 0, 0xf0000, NULL), 0);
+	ck_assert_int_eq(memory_map_block(mem, bios, 0, 0xf0000, 64 * KiB, NULL), 0);
+	ck_assert_int_eq(memory_map_block(mem, ram, 1 * MiB, 1 * MiB, 2 * MiB, NULL), 0);
+	ck_assert_int_eq(memory_map_block(mem, bios, 0, 0xffff0000, 64 * KiB, NULL), 0);
+	ck_assert_int_eq(memory_map_block(mem, ram, 3 * MiB, 4 * GiB, 1 * MiB, NULL), 0);
+}
+
+START_TEST(test_translation)
+{
+	struct memory mem;
+	uint64_t len;
+
+	make(&mem);
+	ck_assert_ptr_eq(memory_ptr(&mem, 0, 0xf0000), mem.blocks[0]->hva);
+	ck_assert_ptr_null(memory_ptr(&mem, 0, 0xf0001));
+	ck_assert_ptr_null(memory_ptr(&mem, 3 * MiB, 1));
+	ck_assert_ptr_null(memory_ptr(&mem, 5 * GiB, 1));
+	ck_assert_ptr_null(memory_ptr(&mem, UINT64_MAX, 1));
+	ck_assert_ptr_null(memory_ptr(&mem, UINT64_MAX - 1, UINT64_MAX));
+	ck_assert_ptr_null(memory_ptr(&mem, 4 * GiB, UINT64_MAX));
+	ck_assert_ptr_eq(memory_ptr(&mem, 0xffff0010, 16), memory_ptr(&mem, 0xf0010, 16));
+	ck_assert_ptr_eq(memory_ptr(&mem, 4 * GiB + 5, 1), mem.blocks[0]->hva + 3 * MiB + 5);
+	len = 100;
+	ck_assert_ptr_nonnull(memory_ptr_some(&mem, 0xeffff, &len));
+	ck_assert_uint_eq(len, 1);
+	ck_assert_uint_eq(mem.blocks[1]->gpa, 0xffff0000);
+	ck_assert_uint_eq(memory_total_bytes(&mem), 4 * MiB + 64 * KiB);
+	memory_fini(&mem);
+}
+END_TEST
+
+START_TEST(test_copy_across_slots)
+{
+	struct memory mem;
+	uint8_t in[64], out[64];
+
+	make(&mem);
+	for (size_t i = 0; i < sizeof(in); i++)
+		in[i] = (uint8_t)(i + 1);
+	ck_assert_int_eq(memory_write(&mem, 0xf0000 - 32, in, sizeof(in)), 0);
+	ck_assert_int_eq(memory_read(&mem, 0xf0000 - 32, out, sizeof(out)), 0);
+	ck_assert_mem_eq(in, out, sizeof(in));
+	ck_assert_uint_eq(mem.blocks[1]->hva[0], 33);
+	ck_assert_int_eq(memory_read(&mem, 3 * MiB - 1, out, 2), -EFAULT);
+	ck_assert_int_eq(memory_write(&mem, UINT64_MAX - 3, in, 8), -EFAULT);
+	memory_fini(&mem);
+}
+END_TEST
+
+START_TEST(test_dirty_marks)
+{
+	struct memory mem;
+
+	make(&mem);
+	memory_mark_dirty(&mem, 0, 1); /* not tracking: nothing */
+	ck_assert_uint_eq(bitmap_count(mem.blocks[0]->dma_dirty, 1024), 0);
+	mem.tracking = true;
+	memory_mark_dirty(&mem, 0xfff, 2);
+	ck_assert(bitmap_test(mem.blocks[0]->dma_dirty, 0) &&
+		  bitmap_test(mem.blocks[0]->dma_dirty, 1));
+	memory_mark_dirty(&mem, 0xffff1000, 1);
+	ck_assert(bitmap_test(mem.blocks[1]->dma_dirty, 1));
+	memory_mark_dirty(&mem, 4 * GiB + MiB - 1, 1);
+	ck_assert(bitmap_test(mem.blocks[0]->dma_dirty, 1023));
+	ck_assert_uint_eq(bitmap_count(mem.blocks[0]->dma_dirty, 1024), 3);
+	memory_fini(&mem);
+}
+END_TEST
+
+START_TEST(test_backends)
+{
+	char path[] = "/tmp/minivmm-test-ram-XXXXXX";
+	int fd = mkstemp(path);
+	struct ram_backend memfd = {.kind = RAM_MEMFD, .share = true, .fd = -1};
+	struct ram_backend file = {.kind = RAM_FILE, .share = true, .path = path, .fd = -1};
+	struct ram_backend missing = {.kind = RAM_FILE, .path = "/nope/ram", .fd = -1};
+	struct ram_block *b;
+	struct memory mem;
+	struct err err = {0};
+	struct stat st;
+	char byte;
+
+	memory_init(&mem, -1);
+	b = memory_add_block(&mem, "a", 2 * MiB, &memfd, NULL);
+	ck_assert_ptr_nonnull(b);
+	b->hva[5] = 'x';
+	ck_assert_int_eq(pread(b->fd, &byte, 1, 5), 1);
+	ck_assert_int_eq(byte, 'x');
+	b = memory_add_block(&mem, "b", 1 * MiB, &file, NULL);
+	ck_assert_ptr_nonnull(b);
+	ck_assert_int_eq(fstat(fd, &st), 0);
+	ck_assert_int_eq(st.st_size, MiB);
+	b->hva[7] = 'y';
+	ck_assert_int_eq(pread(fd, &byte, 1, 7), 1);
+	ck_assert_int_eq(byte, 'y');
+	ck_assert_ptr_null(memory_add_block(&mem, "c", MiB, &missing, &err));
+	ck_assert_str_eq(
+	    err.msg,
+	    "can't open backing store /nope/ram for guest RAM 'c': No such file or directory");
+	ck_assert_ptr_eq(memory_find_block(&mem, "b"), b);
+	ck_assert_ptr_null(memory_find_block(&mem, "c"));
+	memory_fini(&mem);
+	(void)close(fd);
+	(void)unlink(path);
+}
+END_TEST
+
+static void touch_guard(long off)
+{
+	struct memory mem;
+
+	make(&mem);
+	*(volatile uint8_t *)(mem.blocks[1]->hva + off) = 1;
+}
+
+START_TEST(test_guard_before)
+{
+	touch_guard(-1);
+}
+END_TEST
+
+START_TEST(test_guard_behind)
+{
+	touch_guard(64 * 1024);
+}
+END_TEST
+
+static uint64_t seen;
+
+static uint64_t reg_read(void *dev, uint64_t off, unsigned len)
+{
+	return (uint64_t)(uintptr_t)dev * 1000 + off * 10 + len;
+}
+
+static void reg_write(void *dev, uint64_t off, unsigned len, uint64_t val)
+{
+	seen = (uint64_t)(uintptr_t)dev * 1000 + off * 10 + len + val;
+}
+
+START_TEST(test_bus)
+{
+	static const struct bus_ops ops = {reg_read, reg_write};
+	struct bus b = {0};
+	struct err err = {0};
+
+	ck_assert_int_eq(bus_add(&b, 0x100, 8, &ops, (void *)2, NULL), 0);
+	ck_assert_int_eq(bus_add(&b, 0x80, 16, &ops, (void *)1, NULL), 0);
+	ck_assert_int_eq(bus_add(&b, 0x108, 8, &ops, (void *)3, NULL), 0);
+	ck_assert_int_eq(bus_add(&b, 0x10f, 1, &ops, (void *)4, &err), -EEXIST);
+	ck_assert_int_eq(bus_add(&b, 0x7f, 2, &ops, (void *)4, &err), -EEXIST);
+	ck_assert_uint_eq(bus_read(&b, 0x80, 1), 1001);
+	ck_assert_uint_eq(bus_read(&b, 0x107, 1), 2071);
+	ck_assert_uint_eq(bus_read(&b, 0x108, 4), 3004);
+	ck_assert_uint_eq(bus_read(&b, 0x107, 2), UINT64_MAX); /* leaves the region */
+	ck_assert_uint_eq(bus_read(&b, 0x90, 1), UINT64_MAX);
+	bus_write(&b, 0x84, 2, 5);
+	ck_assert_uint_eq(seen, 1000 + 40 + 2 + 5);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("memory");
+	TCase *tc = tcase_create("memory");
+	SRunner *r;
+	int failed;
+
+	tcase_add_test(tc, test_translation);
+	tcase_add_test(tc, test_copy_across_slots);
+	tcase_add_test(tc, test_dirty_marks);
+	tcase_add_test(tc, test_backends);
+	tcase_add_test(tc, test_bus);
+	tcase_add_test_raise_signal(tc, test_guard_before, SIGSEGV);
+	tcase_add_test_raise_signal(tc, test_guard_behind, SIGSEGV);
+	suite_add_tcase(s, tc);
+	r = srunner_create(s);
+	srunner_run_all(r, CK_NORMAL);
+	failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed != 0;
+}

@@ -1,0 +1,298 @@
+/*
+ * dirty-ring.c - dirty pages from per-vCPU rings
+ *
+ * KVM puts each page that a vCPU dirties into that vCPU's ring.  Reaping
+ * takes the entries out (acquire), notes them in a bitmap per slot, hands the
+ * entries back (release) and has KVM protect those pages again.  It happens
+ * in three places: on a sync, when a vCPU leaves the guest because its ring
+ * is full, and now and then on the reaper thread, so that full rings stay
+ * rare.  'mutex' serialises them; nothing is taken under it.
+ */
+#include "vmm/dirty-ring.h"
+
+#include <errno.h>
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "vmm/base/alloc.h"
+#include "vmm/base/bitmap.h"
+#include "vmm/base/error.h"
+#include "vmm/dirty-provider.h"
+#include "vmm/machine.h"
+#include "vmm/vcpu.h"
+
+#define REAP_INTERVAL_MS 50
+
+struct dirty_ring {
+	uint32_t entries; /* per vCPU; constant */
+	pthread_mutex_t mutex;
+	/* under mutex */
+	pthread_cond_t wake;
+	bool active; /* pages are being tracked */
+	bool ending;
+	pthread_t reaper;
+	uint64_t *map[MEMORY_MAX_SLOTS]; /* reaped and not yet fetched */
+};
+
+/* One vCPU's ring. */
+struct ring {
+	struct kvm_dirty_gfn *gfn;
+	uint32_t next; /* first entry not reaped; under dirty_ring.mutex */
+};
+
+int dirty_ring_create(struct machine *m, uint32_t entries, struct err *err)
+{
+	uint64_t bytes = (uint64_t)entries * sizeof(struct kvm_dirty_gfn);
+	long cap = KVM_CAP_DIRTY_LOG_RING_ACQ_REL;
+	int most = machine_kvm_cap(m, cap);
+	struct kvm_enable_cap enable = {.args = {bytes}};
+
+	if (!most) {
+		cap = KVM_CAP_DIRTY_LOG_RING;
+		most = machine_kvm_cap(m, cap);
+	}
+	if (!most)
+		return err_set(err, ENOTSUP,
+			       "this kernel's KVM has no dirty ring (leave out dirty-ring-size)");
+	if (bytes > (uint64_t)most)
+		return err_set(err, EINVAL,
+			       "dirty-ring-size %u is too large, this kernel allows %zu", entries,
+			       (size_t)most / sizeof(struct kvm_dirty_gfn));
+	enable.cap = (uint32_t)cap;
+	if (ioctl(m->vm_fd, KVM_ENABLE_CAP, &enable) < 0)
+		return err_set(err, errno, "KVM refuses a dirty ring of %u entries: %s", entries,
+			       err_text(errno));
+	m->ring = NEW(struct dirty_ring);
+	m->ring->entries = entries;
+	pthread_mutex_init(&m->ring->mutex, NULL);
+	pthread_cond_init(&m->ring->wake, NULL);
+	return 0;
+}
+
+void dirty_ring_destroy(struct machine *m)
+{
+	if (!m->ring)
+		return;
+	pthread_cond_destroy(&m->ring->wake);
+	pthread_mutex_destroy(&m->ring->mutex);
+	free(m->ring);
+	m->ring = NULL;
+}
+
+static size_t ring_bytes(const struct machine *m)
+{
+	return m->ring->entries * sizeof(struct kvm_dirty_gfn);
+}
+
+int dirty_ring_map(struct vcpu *v, struct err *err)
+{
+	struct ring *r;
+
+	if (!v->m->ring)
+		return 0;
+	r = NEW(struct ring);
+	r->gfn = mmap(NULL, ring_bytes(v->m), PROT_READ | PROT_WRITE, MAP_SHARED, v->fd,
+		      KVM_DIRTY_LOG_PAGE_OFFSET * (off_t)PAGE_BYTES);
+	if (r->gfn == MAP_FAILED) {
+		free(r);
+		return err_set(err, errno, "cannot map the dirty ring of vCPU %u: %s", v->index,
+			       err_text(errno));
+	}
+	v->ring = r;
+	return 0;
+}
+
+void dirty_ring_unmap(struct vcpu *v)
+{
+	struct ring *r = v->ring;
+
+	if (!r)
+		return;
+	(void)munmap(r->gfn, ring_bytes(v->m));
+	free(r);
+	v->ring = NULL;
+}
+
+/* Take what is in one ring; returns how many entries.  Mutex held. */
+static uint32_t reap_vcpu(struct dirty_ring *d, struct vcpu *v)
+{
+	struct ring *r = v->ring;
+	uint32_t n = 0;
+
+	for (; n < d->entries; n++, r->next++) {
+		struct kvm_dirty_gfn *e = &r->gfn[r->next & (d->entries - 1)];
+		uint32_t slot;
+
+		/* Pairs with KVM's release of a filled entry: slot and offset are valid after it.
+		 */
+		if (__atomic_load_n(&e->flags, __ATOMIC_ACQUIRE) != KVM_DIRTY_GFN_F_DIRTY)
+			break;
+		slot = e->slot & 0xffff; /* the high half is the address space: SMM is not used */
+		if (slot < v->m->mem.n_slots && d->map[slot] &&
+		    e->offset < v->m->mem.slots[slot].bytes / PAGE_BYTES)
+			bitmap_set(d->map[slot], e->offset);
+		/* Pairs with KVM's acquire in KVM_RESET_DIRTY_RINGS: we are done with the entry. */
+		__atomic_store_n(&e->flags, KVM_DIRTY_GFN_F_RESET, __ATOMIC_RELEASE);
+	}
+	__atomic_fetch_add(&v->dirtied_pages, n, __ATOMIC_RELAXED);
+	return n;
+}
+
+static void reap_locked(struct machine *m)
+{
+	uint32_t n = 0;
+
+	for (unsigned i = 0; i < m->n_vcpus; i++)
+		if (m->vcpus[i]->ring)
+			n += reap_vcpu(m->ring, m->vcpus[i]);
+	if (n)
+		(void)ioctl(m->vm_fd, KVM_RESET_DIRTY_RINGS);
+}
+
+void dirty_ring_reap(struct machine *m)
+{
+	pthread_mutex_lock(&m->ring->mutex);
+	reap_locked(m);
+	pthread_mutex_unlock(&m->ring->mutex);
+}
+
+/* ---- the reaper thread ---- */
+
+static void deadline(struct timespec *ts)
+{
+	(void)clock_gettime(CLOCK_REALTIME, ts);
+	ts->tv_nsec += REAP_INTERVAL_MS * 1000000L;
+	if (ts->tv_nsec >= 1000000000L) {
+		ts->tv_sec++;
+		ts->tv_nsec -= 1000000000L;
+	}
+}
+
+static void *reaper_main(void *opaque)
+{
+	struct machine *m = opaque;
+	struct dirty_ring *d = m->ring;
+
+	pthread_mutex_lock(&d->mutex);
+	while (!d->ending) {
+		struct timespec ts;
+
+		deadline(&ts);
+		(void)pthread_cond_timedwait(&d->wake, &d->mutex, &ts);
+		reap_locked(m);
+	}
+	pthread_mutex_unlock(&d->mutex);
+	return NULL;
+}
+
+/* ---- the provider ---- */
+
+static void free_maps(struct dirty_ring *d)
+{
+	for (size_t i = 0; i < MEMORY_MAX_SLOTS; i++) {
+		free(d->map[i]);
+		d->map[i] = NULL;
+	}
+}
+
+static int alloc_maps(struct machine *m)
+{
+	for (size_t i = 0; i < m->mem.n_slots; i++) {
+		m->ring->map[i] = bitmap_new(m->mem.slots[i].bytes / PAGE_BYTES);
+		if (!m->ring->map[i])
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int ring_start(struct machine *m, struct err *err)
+{
+	struct dirty_ring *d = m->ring;
+	int ret;
+
+	pthread_mutex_lock(&d->mutex);
+	ret = alloc_maps(m);
+	d->ending = false;
+	pthread_mutex_unlock(&d->mutex);
+	if (ret < 0) {
+		free_maps(d);
+		return err_set(err, ENOMEM, "no memory for the dirty bitmaps");
+	}
+	ret = dirty_log.start(m, err); /* the slots' flag is the same */
+	if (ret >= 0) {
+		ret = pthread_create(&d->reaper, NULL, reaper_main, m);
+		if (ret) {
+			dirty_log.stop(m);
+			ret =
+			    err_set(err, ret, "cannot start the reaper thread: %s", err_text(ret));
+		}
+	}
+	if (ret < 0)
+		free_maps(d);
+	else
+		(void)pthread_setname_np(d->reaper, "reaper");
+	return ret;
+}
+
+static void ring_stop(struct machine *m)
+{
+	struct dirty_ring *d = m->ring;
+
+	pthread_mutex_lock(&d->mutex);
+	d->ending = true;
+	pthread_cond_signal(&d->wake);
+	pthread_mutex_unlock(&d->mutex);
+	(void)pthread_join(d->reaper, NULL);
+	dirty_log.stop(m);
+	pthread_mutex_lock(&d->mutex);
+	reap_locked(m); /* leave the rings empty */
+	free_maps(d);
+	pthread_mutex_unlock(&d->mutex);
+}
+
+static int ring_fetch(struct machine *m, const struct mem_slot *s, uint64_t *map, struct err *err)
+{
+	struct dirty_ring *d = m->ring;
+	size_t bytes = BITMAP_WORDS(s->bytes / PAGE_BYTES) * sizeof(uint64_t);
+
+	(void)err;
+	/*
+	 * A processor may still hold the last entries in a hardware buffer (PML)
+	 * until its vCPU leaves the guest: have them all leave it.
+	 */
+	if (s->id == 0)
+		for (unsigned i = 0; i < m->n_vcpus; i++)
+			vcpu_flush(m->vcpus[i]);
+	pthread_mutex_lock(&d->mutex);
+	reap_locked(m);
+	memcpy(map, d->map[s->id], bytes);
+	memset(d->map[s->id], 0, bytes);
+	pthread_mutex_unlock(&d->mutex);
+	return 0;
+}
+
+/* Reaping has done it. */
+static int ring_protect(struct machine *m, const struct mem_slot *s, uint64_t first, uint64_t n,
+			const uint64_t *map)
+{
+	(void)m;
+	(void)s;
+	(void)first;
+	(void)n;
+	(void)map;
+	return 0;
+}
+
+const struct dirty_provider dirty_ring = {
+    .name = "ring",
+    .start = ring_start,
+    .stop = ring_stop,
+    .fetch = ring_fetch,
+    .protect = ring_protect,
+};

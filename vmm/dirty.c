@@ -1,0 +1,190 @@
+/*
+ * dirty.c - dirty tracking over whichever provider the machine has
+ *
+ * With manual protection KVM reports a page again and again until it is told
+ * to protect it.  'unprotected' remembers, per slot, which reported pages
+ * that still has to be done for; dirty_protect() does it by chunks of CHUNK
+ * pages, so that one call serves a long sweep.
+ */
+#include "vmm/dirty.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vmm/base/alloc.h"
+#include "vmm/base/bitmap.h"
+#include "vmm/base/error.h"
+#include "vmm/dirty-provider.h"
+#include "vmm/machine.h"
+
+#define CHUNK 4096U /* pages: 16 MiB; a multiple of 64 */
+
+struct dirty {
+	const struct dirty_provider *provider;
+	struct {
+		uint64_t *fetched;     /* scratch of one sync */
+		uint64_t *unprotected; /* reported and not yet protected again */
+	} slot[MEMORY_MAX_SLOTS];
+};
+
+static uint64_t slot_pages(const struct mem_slot *s)
+{
+	return s->bytes / PAGE_BYTES;
+}
+
+static void dirty_free(struct dirty *d)
+{
+	for (size_t i = 0; i < MEMORY_MAX_SLOTS; i++) {
+		free(d->slot[i].fetched);
+		free(d->slot[i].unprotected);
+	}
+	free(d);
+}
+
+static int dirty_alloc(struct machine *m, struct dirty *d)
+{
+	for (size_t i = 0; i < m->mem.n_slots; i++) {
+		uint64_t pages = slot_pages(&m->mem.slots[i]);
+
+		d->slot[i].fetched = bitmap_new(pages);
+		d->slot[i].unprotected = bitmap_new(pages);
+		if (!d->slot[i].fetched || !d->slot[i].unprotected)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+int dirty_start(struct machine *m, struct err *err)
+{
+	struct dirty *d;
+	int ret;
+
+	if (m->dirty)
+		return err_set(err, EBUSY, "dirty pages are being tracked already");
+	d = NEW(struct dirty);
+	d->provider = m->ring ? &dirty_ring : &dirty_log;
+	if (dirty_alloc(m, d) < 0) {
+		dirty_free(d);
+		return err_set(err, ENOMEM, "no memory for the dirty bitmaps");
+	}
+	for (size_t i = 0; i < m->mem.n_blocks; i++) {
+		struct ram_block *b = m->mem.blocks[i];
+
+		memset(b->dma_dirty, 0, BITMAP_WORDS(b->bytes / PAGE_BYTES) * sizeof(uint64_t));
+	}
+	__atomic_store_n(&m->mem.tracking, true, __ATOMIC_SEQ_CST);
+	ret = d->provider->start(m, err);
+	if (ret < 0) {
+		__atomic_store_n(&m->mem.tracking, false, __ATOMIC_SEQ_CST);
+		dirty_free(d);
+		return ret;
+	}
+	m->dirty = d;
+	return 0;
+}
+
+void dirty_stop(struct machine *m)
+{
+	if (!m->dirty)
+		return;
+	m->dirty->provider->stop(m);
+	__atomic_store_n(&m->mem.tracking, false, __ATOMIC_SEQ_CST);
+	dirty_free(m->dirty);
+	m->dirty = NULL;
+}
+
+/* Bits of src (a slot's) into the block's map at the slot's offset; returns how many are new. */
+static uint64_t merge_slot(const struct mem_slot *s, const uint64_t *src, uint64_t *map)
+{
+	uint64_t first = s->off / PAGE_BYTES, pages = slot_pages(s), added = 0;
+
+	if (first % BITS_PER_WORD == 0)
+		return bitmap_or(map + first / BITS_PER_WORD, src, pages);
+	bitmap_for_each_set (page, src, pages) {
+		added += !bitmap_test(map, first + page);
+		bitmap_set(map, first + page);
+	}
+	return added;
+}
+
+static uint64_t merge_dma(struct ram_block *b, uint64_t *map)
+{
+	size_t words = BITMAP_WORDS(b->bytes / PAGE_BYTES);
+	uint64_t added = 0;
+
+	for (size_t w = 0; w < words; w++) {
+		uint64_t word = __atomic_load_n(&b->dma_dirty[w], __ATOMIC_RELAXED);
+
+		if (!word)
+			continue;
+		word = __atomic_exchange_n(&b->dma_dirty[w], 0, __ATOMIC_SEQ_CST);
+		added += (uint64_t)__builtin_popcountll(word & ~map[w]);
+		map[w] |= word;
+	}
+	return added;
+}
+
+static size_t block_index(const struct memory *mem, const struct ram_block *b)
+{
+	size_t i = 0;
+
+	while (mem->blocks[i] != b)
+		i++;
+	return i;
+}
+
+int dirty_sync(struct machine *m, uint64_t *const *maps, uint64_t *added, struct err *err)
+{
+	struct dirty *d = m->dirty;
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < m->mem.n_slots; i++) {
+		const struct mem_slot *s = &m->mem.slots[i];
+		uint64_t *map = maps[block_index(&m->mem, s->block)];
+		int ret;
+
+		if (!map)
+			continue;
+		ret = d->provider->fetch(m, s, d->slot[i].fetched, err);
+		if (ret < 0)
+			return ret;
+		(void)bitmap_or(d->slot[i].unprotected, d->slot[i].fetched, slot_pages(s));
+		sum += merge_slot(s, d->slot[i].fetched, map);
+	}
+	for (size_t i = 0; i < m->mem.n_blocks; i++)
+		if (maps[i])
+			sum += merge_dma(m->mem.blocks[i], maps[i]);
+	*added = sum;
+	return 0;
+}
+
+static void protect_slot(struct machine *m, size_t i, uint64_t first, uint64_t end)
+{
+	const struct mem_slot *s = &m->mem.slots[i];
+	uint64_t *map = m->dirty->slot[i].unprotected;
+	uint64_t pages = slot_pages(s);
+
+	first = ALIGN_DOWN(first, CHUNK);
+	for (; first < end; first += CHUNK) {
+		uint64_t n = MIN(CHUNK, pages - first);
+
+		if (bitmap_next_set(map, first + n, first) == first + n)
+			continue;
+		if (m->dirty->provider->protect(m, s, first, n, map + first / BITS_PER_WORD) == 0)
+			bitmap_clear_range(map, first, n);
+	}
+}
+
+void dirty_protect(struct machine *m, struct ram_block *b, uint64_t first, uint64_t n)
+{
+	for (size_t i = 0; m->dirty && i < m->mem.n_slots; i++) {
+		const struct mem_slot *s = &m->mem.slots[i];
+		uint64_t from = s->off / PAGE_BYTES, to = from + slot_pages(s);
+
+		if (s->block != b || first >= to || first + n <= from)
+			continue;
+		protect_slot(m, i, MAX(first, from) - from, MIN(first + n, to) - from);
+	}
+}

@@ -1,0 +1,273 @@
+/* main.c - reads options, builds the machine, runs the loop */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "arch/x86/x86.h"
+#include "devices/microvm.h"
+#include "migration/migration.h"
+#include "qmp/server.h"
+#include "vmm/base/buf.h"
+#include "vmm/base/error.h"
+#include "vmm/base/log.h"
+#include "vmm/base/units.h"
+#include "vmm/config.h"
+#include "vmm/loop.h"
+#include "vmm/machine.h"
+#include "vmm/options.h"
+
+struct program {
+	struct config cfg;
+	struct machine *m;
+	struct backends be;
+	struct migration *mg;
+	struct qmp_server *qmp;
+	struct loop_signal *signals[3];
+	int pid_fd;
+	int ready_fd; /* daemonize: the parent waits for a byte here; else -1 */
+};
+
+/* ---- daemonize, pid file ---- */
+
+/* The parent waits until the child is ready, and passes its status on. */
+static void wait_for_child(int fd)
+{
+	unsigned char status;
+
+	_exit(read(fd, &status, 1) == 1 ? status : 1);
+}
+
+/* Before any thread or KVM descriptor exists.  Only the child returns. */
+static int daemonize(struct program *p, struct err *err)
+{
+	int fds[2];
+	pid_t pid;
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return err_set(err, errno, "cannot daemonize: %s", err_text(errno));
+	pid = fork();
+	if (pid < 0)
+		return err_set(err, errno, "cannot daemonize: %s", err_text(errno));
+	if (pid > 0) {
+		(void)close(fds[1]);
+		wait_for_child(fds[0]);
+	}
+	(void)close(fds[0]);
+	(void)setsid();
+	p->ready_fd = fds[1];
+	return 0;
+}
+
+static void tell_parent(struct program *p)
+{
+	int null = open("/dev/null", O_RDWR);
+
+	if (p->ready_fd < 0)
+		return;
+	for (int fd = 0; null >= 0 && fd <= STDERR_FILENO; fd++)
+		(void)dup2(null, fd);
+	if (null > STDERR_FILENO)
+		(void)close(null);
+	(void)!chdir("/");
+	(void)!write(p->ready_fd, "", 1);
+	(void)close(p->ready_fd);
+	p->ready_fd = -1;
+}
+
+/* The file stays open and locked while we live, so that a stale one can be told. */
+static int write_pidfile(struct program *p, struct err *err)
+{
+	const char *path = p->cfg.pidfile;
+	char text[16];
+	int n, fd;
+
+	if (!path)
+		return 0;
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+	if (fd < 0)
+		return err_set(err, errno, "cannot create PID file: Could not create '%s': %s",
+			       path, err_text(errno));
+	n = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0 || ftruncate(fd, 0) < 0 ||
+	    write(fd, text, (size_t)n) != n) {
+		(void)err_set(err, errno, "cannot create PID file: '%s' is in use: %s", path,
+			      err_text(errno));
+		(void)close(fd);
+		return -EBUSY;
+	}
+	p->pid_fd = fd;
+	return 0;
+}
+
+/* ---- signals ---- */
+
+static void on_signal(void *opaque, int signum)
+{
+	struct machine *m = opaque;
+
+	log_info("terminating on signal %d", signum);
+	machine_request_exit(m, 0, CAUSE_HOST_SIGNAL);
+}
+
+static void add_signals(struct program *p)
+{
+	static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+
+	for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+		p->signals[i] = loop_signal_add(p->m->loop, numbers[i], on_signal, p->m);
+}
+
+/* ---- building ---- */
+
+static int dump_dtb(const struct program *p, struct err *err)
+{
+	const char *path = p->cfg.dumpdtb;
+	struct buf fdt = {0};
+	int ret = x86_build_fdt(p->m, &fdt, err);
+	FILE *f = ret < 0 ? NULL : fopen(path, "we");
+
+	if (ret >= 0 && !f)
+		ret = err_set(err, errno, "cannot write the device tree to '%s': %s", path,
+			      err_text(errno));
+	if (f && (fwrite(fdt.data, 1, fdt.len, f) != fdt.len || fflush(f)))
+		ret = err_set(err, EIO, "cannot write the device tree to '%s'", path);
+	if (f && fclose(f) && ret >= 0)
+		ret = err_set(err, EIO, "cannot write the device tree to '%s'", path);
+	buf_free(&fdt);
+	return ret;
+}
+
+static int build(struct program *p, struct err *err)
+{
+	struct machine *m = p->m;
+	int ret = x86_create(m, err);
+
+	if (ret >= 0)
+		ret = microvm_create_memory(m, err);
+	if (ret >= 0)
+		ret = chardevs_open(&p->be.chardevs, m, err);
+	if (ret >= 0)
+		ret = block_nodes_open(&p->be.blocks, &p->cfg, err);
+	if (ret >= 0)
+		ret = net_backends_open(&p->be.nets, m, err);
+	if (ret >= 0)
+		ret = microvm_create_devices(m, &p->be, err);
+	if (ret >= 0)
+		ret = machine_add_vcpus(m, p->cfg.cpus, err);
+	if (ret >= 0)
+		ret = x86_load_boot_files(m, err);
+	return ret;
+}
+
+static int go(struct program *p, struct err *err)
+{
+	struct machine *m = p->m;
+	int ret;
+
+	if (p->cfg.incoming) {
+		ret = machine_set_state(m, RS_INMIGRATE, err);
+		if (ret >= 0)
+			ret = machine_reset(m, err);
+		if (ret >= 0)
+			ret = migration_incoming(p->mg, p->cfg.incoming, -1, false, err);
+		return ret < 0 ? err_prefix(err, ret, "-incoming %s", p->cfg.incoming) : 0;
+	}
+	ret = machine_reset(m, err);
+	if (ret >= 0 && !p->cfg.paused)
+		ret = machine_start(m, err);
+	return ret;
+}
+
+/* 0: run the loop; 1: all is done; -errno. */
+static int start(struct program *p, struct err *err)
+{
+	int ret;
+
+	p->m = machine_new(&p->cfg, err);
+	if (!p->m)
+		return -EIO;
+	machine_lock(p->m);
+	ret = build(p, err);
+	if (ret >= 0 && p->cfg.dumpdtb) {
+		ret = dump_dtb(p, err);
+		machine_unlock(p->m);
+		return ret < 0 ? ret : 1;
+	}
+	if (ret >= 0) {
+		p->mg = migration_new(p->m, err);
+		ret = p->mg ? 0 : -EIO;
+	}
+	if (ret >= 0) {
+		p->qmp = qmp_server_new(p->m, &p->be, p->mg, err);
+		ret = p->qmp ? 0 : -EIO;
+	}
+	if (ret >= 0)
+		ret = write_pidfile(p, err);
+	if (ret >= 0) {
+		add_signals(p);
+		ret = go(p, err);
+	}
+	machine_unlock(p->m);
+	return ret;
+}
+
+static void end(struct program *p)
+{
+	if (p->m) {
+		machine_lock(p->m);
+		qmp_server_free(p->qmp);
+		machine_unlock(p->m);
+		migration_free(p->mg);
+		machine_end(p->m);
+		for (size_t i = 0; i < ARRAY_LEN(p->signals); i++)
+			loop_signal_del(p->signals[i]);
+		net_backends_close(&p->be.nets);
+		block_nodes_close(&p->be.blocks);
+		chardevs_close(&p->be.chardevs);
+		machine_free(p->m);
+	}
+	if (p->pid_fd >= 0) {
+		(void)unlink(p->cfg.pidfile);
+		(void)close(p->pid_fd);
+	}
+	config_fini(&p->cfg);
+}
+
+int main(int argc, char **argv)
+{
+	struct program p = {.pid_fd = -1, .ready_fd = -1};
+	struct err err = {0};
+	int ret = options_parse(&p.cfg, argc, argv, &err);
+	int status;
+
+	if (ret == 0 && p.cfg.help_cpu) {
+		x86_list_cpu_models(stdout);
+		ret = 1;
+	}
+	if (ret == 0) {
+		(void)signal(SIGPIPE, SIG_IGN);
+		log_set_timestamp(p.cfg.log_timestamp);
+		if (p.cfg.process)
+			(void)prctl(PR_SET_NAME, p.cfg.process);
+		ret = p.cfg.logfile ? log_open(p.cfg.logfile, &err) : 0;
+	}
+	if (ret == 0 && p.cfg.daemonize)
+		ret = daemonize(&p, &err);
+	if (ret == 0)
+		ret = start(&p, &err);
+	if (ret < 0)
+		log_error("%s", err.msg);
+	if (ret == 0) {
+		tell_parent(&p);
+		loop_run(p.m->loop);
+	}
+	status = ret < 0 ? 1 : p.m ? p.m->exit_status : 0;
+	end(&p);
+	return status;
+}

@@ -1,0 +1,288 @@
+#include "vmm/vcpu.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <linux/kvm.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "vmm/base/alloc.h"
+#include "vmm/base/error.h"
+#include "vmm/base/log.h"
+#include "vmm/config.h"
+#include "vmm/dirty-ring.h"
+#include "vmm/machine.h"
+#include "vmm/throttle.h"
+
+#define KICK_SIGNAL SIGUSR1
+
+static void kicked(int signum)
+{
+	(void)signum; /* its only effect is that KVM_RUN returns */
+}
+
+void vcpu_init_signals(void)
+{
+	struct sigaction sa = {.sa_handler = kicked};
+
+	(void)sigemptyset(&sa.sa_mask);
+	(void)sigaction(KICK_SIGNAL, &sa, NULL);
+}
+
+struct vcpu *vcpu_new(struct machine *m, unsigned index, struct err *err)
+{
+	struct vcpu *v = NEW(struct vcpu);
+	int bytes = ioctl(m->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
+
+	v->m = m;
+	v->index = index;
+	v->run = MAP_FAILED;
+	v->fd = ioctl(m->vm_fd, KVM_CREATE_VCPU, (unsigned long)index);
+	if (v->fd < 0 || bytes < 0)
+		goto fail;
+	v->run_bytes = (size_t)bytes;
+	v->run = mmap(NULL, v->run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0);
+	if (v->run == MAP_FAILED)
+		goto fail;
+	if (dirty_ring_map(v, err) < 0) {
+		vcpu_free(v);
+		return NULL;
+	}
+	return v;
+fail:
+	(void)err_set(err, errno, "cannot make vCPU %u: %s", index, err_text(errno));
+	vcpu_free(v);
+	return NULL;
+}
+
+void vcpu_free(struct vcpu *v)
+{
+	if (!v)
+		return;
+	dirty_ring_unmap(v);
+	if (v->run != MAP_FAILED)
+		(void)munmap(v->run, v->run_bytes);
+	if (v->fd >= 0)
+		(void)close(v->fd);
+	free(v);
+}
+
+void vcpu_kick(struct vcpu *v)
+{
+	__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+	if (v->started)
+		(void)pthread_kill(v->thread, KICK_SIGNAL);
+}
+
+void vcpu_flush(struct vcpu *v)
+{
+	uint64_t runs = __atomic_load_n(&v->runs, __ATOMIC_SEQ_CST);
+
+	if (!__atomic_load_n(&v->in_guest, __ATOMIC_SEQ_CST))
+		return;
+	vcpu_kick(v);
+	while (__atomic_load_n(&v->in_guest, __ATOMIC_SEQ_CST) &&
+	       __atomic_load_n(&v->runs, __ATOMIC_SEQ_CST) == runs)
+		(void)sched_yield(); /* the signal is on its way: microseconds */
+}
+
+/* ---- exits; machine lock held ---- */
+
+static void port_io(struct vcpu *v)
+{
+	struct kvm_run *run = v->run;
+	uint8_t *data = (uint8_t *)run + run->io.data_offset;
+	unsigned size = run->io.size;
+
+	for (uint32_t i = 0; i < run->io.count; i++, data += size) {
+		uint64_t val = 0;
+
+		if (run->io.direction == KVM_EXIT_IO_OUT) {
+			memcpy(&val, data, size);
+			bus_write(&v->m->ports, run->io.port, size, val);
+		} else {
+			val = bus_read(&v->m->ports, run->io.port, size);
+			memcpy(data, &val, size);
+		}
+	}
+}
+
+static void mmio(struct vcpu *v)
+{
+	struct kvm_run *run = v->run;
+	uint64_t val = 0;
+
+	if (run->mmio.is_write) {
+		memcpy(&val, run->mmio.data, run->mmio.len);
+		bus_write(&v->m->mmio, run->mmio.phys_addr, run->mmio.len, val);
+	} else {
+		val = bus_read(&v->m->mmio, run->mmio.phys_addr, run->mmio.len);
+		memcpy(run->mmio.data, &val, run->mmio.len);
+	}
+}
+
+static void internal_error(struct vcpu *v, const char *what, uint64_t detail)
+{
+	struct kvm_regs regs;
+
+	if (ioctl(v->fd, KVM_GET_REGS, &regs) == 0)
+		log_error("vCPU %u: %s (0x%" PRIx64 ") at rip 0x%llx", v->index, what, detail,
+			  regs.rip);
+	else
+		log_error("vCPU %u: %s (0x%" PRIx64 ")", v->index, what, detail);
+	v->held = true;
+	machine_request_stop(v->m, RS_INTERNAL_ERROR);
+}
+
+static void handle_exit(struct vcpu *v)
+{
+	struct kvm_run *run = v->run;
+
+	switch (run->exit_reason) {
+	case KVM_EXIT_IO:
+		port_io(v);
+		break;
+	case KVM_EXIT_MMIO:
+		mmio(v);
+		break;
+	case KVM_EXIT_INTR:
+	case KVM_EXIT_IRQ_WINDOW_OPEN:
+		break;
+	case KVM_EXIT_DIRTY_RING_FULL:
+		dirty_ring_reap(v->m);
+		break;
+	case KVM_EXIT_SHUTDOWN: /* triple fault */
+		v->held = true;
+		machine_request_reset(v->m, CAUSE_GUEST_RESET);
+		break;
+	case KVM_EXIT_SYSTEM_EVENT:
+		v->held = true;
+		if (run->system_event.type == KVM_SYSTEM_EVENT_RESET)
+			machine_request_reset(v->m, CAUSE_GUEST_RESET);
+		else if (run->system_event.type == KVM_SYSTEM_EVENT_SHUTDOWN)
+			machine_request_shutdown(v->m, CAUSE_GUEST_SHUTDOWN);
+		else
+			machine_request_stop(v->m, RS_GUEST_PANICKED);
+		break;
+	case KVM_EXIT_INTERNAL_ERROR:
+		internal_error(v, "KVM internal error, suberror", run->internal.suberror);
+		break;
+	case KVM_EXIT_FAIL_ENTRY:
+		internal_error(v, "KVM cannot enter the guest, hardware reason",
+			       run->fail_entry.hardware_entry_failure_reason);
+		break;
+	default:
+		if (v->m->arch->unknown_exit(v) < 0)
+			internal_error(v, "unknown KVM exit, reason", run->exit_reason);
+		break;
+	}
+}
+
+/* ---- the thread ---- */
+
+static bool must_park(const struct vcpu *v)
+{
+	return (v->m->paused || v->held) && !v->m->quitting;
+}
+
+/*
+ * A port or MMIO read is finished by the next KVM_RUN: have it done now,
+ * without running the guest further, so that the registers are those of an
+ * instruction's end.  Lock held.
+ */
+static void complete_io(struct vcpu *v)
+{
+	int ret;
+
+	do {
+		__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+		ret = ioctl(v->fd, KVM_RUN, 0);
+		if (ret == 0)
+			handle_exit(v);
+	} while (ret == 0 &&
+		 (v->run->exit_reason == KVM_EXIT_IO || v->run->exit_reason == KVM_EXIT_MMIO));
+}
+
+static void park(struct vcpu *v)
+{
+	complete_io(v);
+	v->parked = true;
+	pthread_cond_broadcast(&v->m->cond);
+	while (must_park(v))
+		pthread_cond_wait(&v->m->cond, &v->m->lock);
+	v->parked = false;
+}
+
+static void run_once(struct vcpu *v)
+{
+	struct machine *m = v->m;
+	int ret;
+
+	__atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&v->in_guest, true, __ATOMIC_SEQ_CST);
+	machine_unlock(m);
+	ret = ioctl(v->fd, KVM_RUN, 0);
+	if (ret < 0)
+		ret = -errno;
+	__atomic_fetch_add(&v->runs, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&v->in_guest, false, __ATOMIC_SEQ_CST);
+	machine_lock(m);
+	if (ret == 0)
+		handle_exit(v);
+	else if (ret == -EFAULT)
+		internal_error(v, "KVM_RUN failed, a page of guest memory cannot be had", EFAULT);
+	else if (ret != -EINTR && ret != -EAGAIN)
+		internal_error(v, "KVM_RUN failed, errno", (uint64_t)-ret);
+	else
+		throttle_sleep(v);
+}
+
+static void *vcpu_main(void *opaque)
+{
+	struct vcpu *v = opaque;
+	struct machine *m = v->m;
+	char name[16];
+
+	(void)snprintf(name, sizeof(name), "CPU %u/KVM", v->index);
+	(void)pthread_setname_np(pthread_self(), name);
+	machine_lock(m);
+	v->tid = (pid_t)syscall(SYS_gettid);
+	pthread_cond_broadcast(&m->cond);
+	while (!m->quitting) {
+		if (must_park(v))
+			park(v);
+		else
+			run_once(v);
+	}
+	v->parked = true;
+	pthread_cond_broadcast(&m->cond);
+	machine_unlock(m);
+	return NULL;
+}
+
+int vcpu_start(struct vcpu *v, struct err *err)
+{
+	sigset_t all, old;
+	int ret;
+
+	/* Signals are the main thread's business; only the kick is for us. */
+	(void)sigfillset(&all);
+	(void)sigdelset(&all, KICK_SIGNAL);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
+	ret = pthread_create(&v->thread, NULL, vcpu_main, v);
+	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (ret)
+		return err_set(err, ret, "cannot start the thread of vCPU %u: %s", v->index,
+			       err_text(ret));
+	v->started = true;
+	while (!v->tid)
+		pthread_cond_wait(&v->m->cond, &v->m->lock);
+	return 0;
+}
