@@ -110,7 +110,7 @@ static bool cannot(int ret)
 /* A hint: a file system that cannot do it has done enough. */
 static int discard(const struct block_node *n, const struct block_req *req)
 {
-	int ret = req->bytes ? punch(n, req, FALLOC_FL_PUNCH_HOLE) : 0;
+	int ret = n->discard && req->bytes ? punch(n, req, FALLOC_FL_PUNCH_HOLE) : 0;
 
 	return cannot(ret) ? 0 : ret;
 }

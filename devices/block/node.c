@@ -105,6 +105,7 @@ struct block_node *block_node_new(const struct cfg_blockdev *cfg, struct err *er
 	n->direct = cfg->direct;
 	n->writeback = cfg->writeback;
 	n->no_flush = cfg->no_flush;
+	n->discard = cfg->discard;
 	check_direct(n);
 	return n;
 }

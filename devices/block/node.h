@@ -54,6 +54,7 @@ struct block_node {
 	int fd;
 	uint64_t bytes; /* multiple of 512 */
 	bool readonly, direct, writeback, no_flush;
+	bool discard; /* discards reach the file; else they are done when they come */
 	/* I/O thread */
 	struct loop *io;
 	struct block_stats stats; /* read elsewhere with relaxed atomics */

@@ -5,7 +5,6 @@
 #include "devices/net/net.h"
 
 extern const struct net_backend_ops net_tap_ops;
-extern const struct net_backend_ops
-    net_stream_ops; /* also -netdev socket: the same bytes on the wire */
+extern const struct net_backend_ops net_stream_ops;
 
 #endif

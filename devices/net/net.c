@@ -20,7 +20,6 @@ static const struct net_backend_ops *find_ops(const char *type)
 	} kinds[] = {
 	    {"tap",    &net_tap_ops   },
 	    {"stream", &net_stream_ops},
-	    {"socket", &net_stream_ops},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
