@@ -29,8 +29,8 @@
 struct file_channel {
 	struct channel ch;
 	off_t at;
-	char *path; /* owned; what it will be called */
-	char *temp; /* owned; its name until then, NULL: it has none yet */
+	char *path;  /* owned; what it will be called */
+	char *temp;  /* owned; its name until then, NULL: it has none yet */
 	bool direct; /* PATH itself is open */
 };
 
@@ -53,8 +53,7 @@ static ssize_t file_read(struct channel *c, void *buf, size_t n)
 static ssize_t file_writev(struct channel *c, const struct iovec *iov, int n_iov)
 {
 	struct file_channel *f = file_of(c);
-	ssize_t sent =
-	    f->direct ? writev(c->fd, iov, n_iov) : pwritev(c->fd, iov, n_iov, f->at);
+	ssize_t sent = f->direct ? writev(c->fd, iov, n_iov) : pwritev(c->fd, iov, n_iov, f->at);
 
 	if (sent < 0)
 		return -errno;

@@ -20,8 +20,8 @@
 #include "vmm/base/units.h"
 #include "vmm/machine.h"
 
-#define FLAG_MASK        ((uint64_t)PAGE_BYTES - 1)
-#define BLOB_MAX_BYTES   (2 * MiB) /* what QEMU lets these grow to */
+#define FLAG_MASK      ((uint64_t)PAGE_BYTES - 1)
+#define BLOB_MAX_BYTES (2 * MiB) /* what QEMU lets these grow to */
 
 static const char *const dropped_names[] = {
     "/rom@etc/acpi/tables",
@@ -33,7 +33,7 @@ struct load_block {
 	char name[RAM_NAME_BYTES];
 	struct ram_block *block; /* NULL: content is dropped */
 	uint64_t bytes;          /* page offsets are below */
-	uint64_t *touched;       /* owned; a clear bit: the page is zero and must stay unpopulated */
+	uint64_t *touched; /* owned; a clear bit: the page is zero and must stay unpopulated */
 };
 
 struct ram_load {
@@ -163,8 +163,7 @@ static int page_block(struct ram_load *l, struct src *in, uint64_t off, bool aga
 			return say_ended(in, "a RAM page's block name", err);
 		l->last = ret < 0 ? NULL : find(l, name);
 		if (!l->last)
-			return err_set(err, EINVAL, "unknown RAM block '%s'",
-				       ret < 0 ? "?" : name);
+			return err_set(err, EINVAL, "unknown RAM block '%s'", ret < 0 ? "?" : name);
 	}
 	if (off >= l->last->bytes)
 		return err_set(err, EINVAL,
@@ -217,11 +216,11 @@ static int refuse_flags(uint64_t flags, uint64_t at, struct err *err)
 		uint64_t flag;
 		const char *what;
 	} known[] = {
-	    {RAM_FLAG_XBZRLE,        "an XBZRLE page: switch 'xbzrle' off at the source"         },
+	    {RAM_FLAG_XBZRLE,        "an XBZRLE page: switch 'xbzrle' off at the source"  },
 	    {RAM_FLAG_COMPRESS,      "an unexpected compressed page: switch 'compress' off at the "
-				     "source"					     },
-	    {RAM_FLAG_HOOK,          "an RDMA record"					    },
-	    {RAM_FLAG_MULTIFD_FLUSH, "a multifd flush: switch 'multifd' off at the source"	 },
+				"source"                   },
+	    {RAM_FLAG_HOOK,          "an RDMA record"                                     },
+	    {RAM_FLAG_MULTIFD_FLUSH, "a multifd flush: switch 'multifd' off at the source"},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(known); i++)

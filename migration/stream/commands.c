@@ -97,7 +97,7 @@ static int description(struct command_state *cs, const uint8_t *payload, uint16_
 
 static const struct command_info commands[] = {
     {CMD_OPEN_RETURN_PATH,     "OPEN_RETURN_PATH",     0,          open_return_path},
-    {CMD_PING,                 "PING",                 4,          ping            },
+    {CMD_PING,		 "PING",                 4,          ping            },
     {CMD_POSTCOPY_ADVISE,      "POSTCOPY_ADVISE",      ANY_LENGTH, postcopy_advise },
     {CMD_POSTCOPY_LISTEN,      "POSTCOPY_LISTEN",      0,          not_now         },
     {CMD_POSTCOPY_RUN,         "POSTCOPY_RUN",         0,          not_now         },
@@ -108,7 +108,7 @@ static const struct command_info commands[] = {
     {CMD_RECV_BITMAP,          "RECV_BITMAP",          ANY_LENGTH, not_now         },
     {CMD_SWITCHOVER_START,     "SWITCHOVER_START",     0,          ignore          },
     {CMD_DESCRIPTION,          "DESCRIPTION",          ANY_LENGTH, description     },
-    {CMD_GO,                   "GO",                   0,          not_now         },
+    {CMD_GO,		   "GO",		   0,          not_now         },
 };
 
 static const struct command_info *find(uint16_t command)
@@ -148,9 +148,8 @@ int commands_load(struct command_state *cs, struct src *in, struct err *err)
 			       c->name, at, n, c->length);
 	payload = n ? src_take(in, n) : in->data;
 	if (n && !payload)
-		return err_set(err, EIO,
-			       "the stream ends at offset 0x%" PRIx64 " in command %s", at,
-			       c->name);
+		return err_set(err, EIO, "the stream ends at offset 0x%" PRIx64 " in command %s",
+			       at, c->name);
 	ret = c->load(cs, payload, n, err);
 	return ret < 0 ? err_prefix(err, ret, "command %s at stream offset 0x%" PRIx64, c->name, at)
 		       : 0;
