@@ -122,6 +122,15 @@ def test_emulation_failure(t):
     assert vm.qmp.fails("cont") == "Resetting the Virtual Machine is required"
 
 
+def test_panic(t):
+    """A panic that the guest tells of, with -action panic=pause."""
+    vm = t.vmm("hello", "exit=panic", extra=["-device", "pvpanic", "-action", "panic=pause"])
+    assert vm.qmp.event("GUEST_PANICKED")["data"]["action"] == "pause"
+    if "STOP" not in [e["event"] for e in vm.qmp.events]:
+        vm.qmp.event("STOP")
+    assert vm.status() == "guest-panicked"
+
+
 # ---- wrong files ----
 
 def refused(t, *options, name="refused"):
