@@ -2,8 +2,8 @@
  * migration.h - moving a machine's state: what qmp/ and main.c may ask for
  *
  * All functions: main thread, machine lock held, none blocks.  Progress is
- * published as NOTIFY_MIGRATION and NOTIFY_MIGRATION_PASS - while the
- * capability 'events' is on - and read with migration_query().
+ * published as NOTIFY_MIGRATION and NOTIFY_MIGRATION_PASS (whether or not
+ * the capability 'events' is on) and read with migration_query().
  */
 #ifndef MINIVMM_MIGRATION_H
 #define MINIVMM_MIGRATION_H

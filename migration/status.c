@@ -34,8 +34,7 @@ static void publish(struct migration *mg, enum migration_status s)
 {
 	struct notification n = {.kind = NOTIFY_MIGRATION, .text = names[s]};
 
-	if (mg->caps[CAP_EVENTS])
-		notify_publish(&mg->m->notify, &n);
+	notify_publish(&mg->m->notify, &n);
 }
 
 void publish_pass(struct migration *mg, uint64_t pass)
@@ -43,23 +42,24 @@ void publish_pass(struct migration *mg, uint64_t pass)
 	struct notification n = {.kind = NOTIFY_MIGRATION_PASS, .number = (int64_t)pass};
 
 	machine_lock(mg->m);
-	if (mg->caps[CAP_EVENTS])
-		notify_publish(&mg->m->notify, &n);
+	notify_publish(&mg->m->notify, &n);
 	machine_unlock(mg->m);
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): it is written, atomically */
 bool status_move(struct migration *mg, int *status, enum migration_status from,
 		 enum migration_status to)
 {
-	int expected = from;
+	int expected = (int)from;
 
-	if (!__atomic_compare_exchange_n(status, &expected, to, false, __ATOMIC_SEQ_CST,
+	if (!__atomic_compare_exchange_n(status, &expected, (int)to, false, __ATOMIC_SEQ_CST,
 					 __ATOMIC_SEQ_CST))
 		return false;
 	publish(mg, to);
 	return true;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): as above */
 void status_set(struct migration *mg, int *status, enum migration_status to)
 {
 	__atomic_store_n(status, (int)to, __ATOMIC_SEQ_CST);
