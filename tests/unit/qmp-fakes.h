@@ -1,49 +1,12 @@
-/* qmp-fakes.h - stand-ins for chardevs, block nodes and migration behind the QMP tests */
+/* qmp-fakes.h - stand-ins for migration behind the QMP tests */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "devices/block/node.h"
-#include "devices/chardev/chardev.h"
 #include "migration/migration.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 
-ssize_t chardev_write(struct chardev *c, const uint8_t *p, size_t n)
-{
-	return c->connected ? c->ops->write(c, p, n) : (ssize_t)n;
-}
-void chardev_accept_input(struct chardev *c)
-{
-	if (c->ops->accept_input)
-		c->ops->accept_input(c);
-}
-int chardev_attach(struct chardev *c, const struct chardev_client *client, void *opaque,
-		   struct err *err)
-{
-	if (c->client)
-		return err_set(err, EBUSY, "chardev '%s' is in use", c->id);
-	c->client = client;
-	c->client_opaque = opaque;
-	if (c->connected)
-		client->opened(opaque);
-	return 0;
-}
-void chardev_detach(struct chardev *c)
-{
-	c->client = NULL;
-}
-struct chardev *chardevs_find(const struct chardevs *cs, const char *id)
-{
-	for (size_t i = 0; i < cs->n; i++)
-		if (!strcmp(cs->v[i]->id, id))
-			return cs->v[i];
-	return NULL;
-}
-int block_node_flush(struct block_node *n)
-{
-	return n->state ? -EIO : 0;
-}
 struct migration {
 	bool caps[CAP_COUNT];
 	struct migration_params params;
