@@ -5,7 +5,7 @@ import socket
 import time
 
 import ram
-from qmp import GUARD, Hang, QmpError
+from qmp import GUARD, Closed, Hang
 
 SCHEMES = ("tcp", "unix", "fd", "exec")
 
@@ -110,26 +110,30 @@ def check_running(vm, cpus=1):
 
 def wait_bytes(vm, wanted):
     """Waits until a migration has put so many bytes of RAM on the wire."""
-    while vm.migration().get("ram", {}).get("transferred", 0) < wanted:
-        pass
+    while True:
+        info = vm.migration()
+        if info.get("ram", {}).get("transferred", 0) >= wanted:
+            return
+        assert info.get("status") in ("setup", "active"), f"it ended before {wanted} bytes: {info}"
 
 
 def wait_end_or_failure(vm):
-    """A destination after a broken move: "dead", or the text it gives; it must not run."""
+    """A destination after a move that broke: "dead", the text it gives, or "completed"."""
     poll = select.poll()
     poll.register(vm.qmp.sock, select.POLLIN)
+    deadline = time.monotonic() + GUARD
     while vm.alive():
         try:
             info = vm.migration()
-        except QmpError:
-            raise
-        except Exception:       # the monitor has gone with the program  # pylint: disable=broad-except
-            vm.process.wait(GUARD)
+        except Closed:          # the monitor went with the program
+            vm.wait()
             break
         if info.get("status") == "failed":
-            assert info.get("error-desc"), f"failed without a cause: {info}"
+            assert info.get("error-desc"), f"{vm.name} failed without a cause: {info}"
             return info["error-desc"]
         if info.get("status") == "completed":
             return "completed"
-        poll.poll(20)
+        if time.monotonic() > deadline:
+            raise Hang(f"{vm.name} neither completes nor fails: {info}")
+        poll.poll(20)           # the next event, or have another look
     return "dead"

@@ -240,6 +240,13 @@ class Vmm:
             f"MIGRATION {'|'.join(wanted)} of {self.name}")
         return event["data"]["status"]
 
+    def wait_loaded(self):
+        """The same for a machine whose incoming stream may have been read before events were on."""
+        status = self.migration().get("status")
+        if status in ("completed", "failed"):
+            return status
+        return self.wait_migration("completed", "failed")
+
     def wait_running(self):
         """Waits until an incoming migration has ended in a running guest."""
         if self.status() != "running":
