@@ -1,9 +1,9 @@
 /* rtc-device.c - the MC146818 as a device of the board: ports, state table, timers' owner */
+#include "devices/rtc.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <time.h>
-
-#include "devices/rtc.h"
 
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"

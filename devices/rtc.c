@@ -379,7 +379,6 @@ void rtc_init(struct rtc *r, struct machine *m, int64_t (*clock_ns)(void))
 	r->base_rtc = (uint64_t)(now / SECOND_NS);
 	r->last_update = (uint64_t)now;
 	rtc_refresh(r);
-	r->cmos[RTC_CENTURY_PS2] = r->cmos[RTC_CENTURY];
 	schedule_flags(r);
 }
 

@@ -32,7 +32,8 @@ static int post_load(void *dev, uint32_t version, struct err *err)
 		return err_set(err, EINVAL, "globalstate: unknown run state '%.*s'",
 			       (int)strcspn((const char *)g->name, "\n\r\033"),
 			       (const char *)g->name);
-	if (state == RS_INMIGRATE || !runstate_legal(RS_INMIGRATE, (enum runstate)state))
+	if (state == RS_INMIGRATE || state == RS_FINISH_MIGRATE ||
+	    !runstate_legal(RS_INMIGRATE, (enum runstate)state))
 		return err_set(err, EINVAL, "globalstate: run state '%s' cannot be taken over",
 			       runstate_name((enum runstate)state));
 	g->received = true;

@@ -240,6 +240,8 @@ static uint8_t negotiate(struct virtio_device *v, uint8_t status)
 	if ((chosen & ~v->host_features) || !(chosen & VIRTIO_F_VERSION_1))
 		return status & (uint8_t)~VIRTIO_STATUS_FEATURES_OK;
 	v->features = chosen;
+	if (v->ops->negotiated)
+		v->ops->negotiated(v);
 	return status;
 }
 

@@ -28,6 +28,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "vmm/base/alloc.h"
 #include "vmm/base/units.h"
 #include "vmm/memory.h"
 
@@ -143,6 +144,36 @@ int virtq_map(struct virtq *q, struct memory *mem, bool event_idx, bool indirect
 	return virtq_available(q) < 0 ? -EPROTO : 0;
 }
 
+/* ---- elements ---- */
+
+static struct virtq_elem *elem_alloc(unsigned pieces)
+{
+	struct virtq_elem *e =
+	    xcalloc(1, sizeof(*e) + pieces * (sizeof(struct iovec) + sizeof(uint64_t)));
+
+	e->iov = (struct iovec *)(e + 1);
+	e->gpa = (uint64_t *)(e->iov + pieces);
+	return e;
+}
+
+struct virtq_elem *virtq_elem_new(void)
+{
+	return elem_alloc(VIRTQ_MAX_NUM);
+}
+
+struct virtq_elem *virtq_elem_dup(const struct virtq_elem *e)
+{
+	unsigned n = e->n_out + e->n_in;
+	struct virtq_elem *d = elem_alloc(n);
+
+	d->head = e->head;
+	d->n_out = e->n_out;
+	d->n_in = e->n_in;
+	memcpy(d->iov, e->iov, n * sizeof(d->iov[0]));
+	memcpy(d->gpa, e->gpa, n * sizeof(d->gpa[0]));
+	return d;
+}
+
 /* ---- the available side ---- */
 
 int virtq_available(struct virtq *q)
@@ -246,6 +277,9 @@ int virtq_pop(struct virtq *q, struct virtq_elem *e)
 
 	if (n <= 0)
 		return n;
+	/* A chain may come again only after it was given back. */
+	if ((uint16_t)(q->last_avail - q->used_idx) >= q->num)
+		return broken(q, "more chains are in flight than it has");
 	e->n_out = e->n_in = 0;
 	e->head = ring_get16(q->avail_hva + RING_ENTRIES + 2 * (size_t)(q->last_avail % q->num));
 	n = walk_chain(q, e);

@@ -23,12 +23,13 @@ struct memory;
 #define VIRTQ_DESC_WRITE    2
 #define VIRTQ_DESC_INDIRECT 4
 
-/* What one available descriptor chain describes, as host memory. */
+/* What one available descriptor chain describes, as host memory; one allocation, free with free().
+ */
 struct virtq_elem {
 	uint16_t head;
-	unsigned n_out, n_in;            /* device-readable pieces, then device-writable ones */
-	struct iovec iov[VIRTQ_MAX_NUM]; /* n_out + n_in of them, none empty */
-	uint64_t gpa[VIRTQ_MAX_NUM];     /* where the guest sees each */
+	unsigned n_out, n_in; /* device-readable pieces, then device-writable ones */
+	struct iovec *iov;    /* n_out + n_in of them, none empty */
+	uint64_t *gpa;        /* where the guest sees each */
 };
 
 struct virtq {
@@ -49,6 +50,15 @@ struct virtq {
 	bool signalled_valid;
 	const char *why; /* static text: what was wrong with the ring */
 };
+
+/* With room for VIRTQ_MAX_NUM pieces, to pop into. */
+struct virtq_elem *virtq_elem_new(void);
+/* A copy with room for its own pieces only. */
+struct virtq_elem *virtq_elem_dup(const struct virtq_elem *e);
+static inline struct iovec *virtq_elem_in(const struct virtq_elem *e)
+{
+	return e->iov + e->n_out;
+}
 
 /* Forget the guest's programming: as after a device reset. */
 void virtq_reset(struct virtq *q);

@@ -41,7 +41,7 @@ void nic_for_each(struct machine *m, void (*fn)(void *opaque, struct nic *nic), 
 /* The user's id; "" when none was given.  Lives as long as the nic. */
 const char *nic_id(const struct nic *nic);
 /* The address that the guest uses now. */
-void nic_mac(const struct nic *nic, uint8_t mac[6]);
+void nic_mac(struct nic *nic, uint8_t mac[6]);
 /* Put one frame of n bytes (at least 14, at most 1514) on the back end as if the guest had sent it.
  */
 void nic_send_raw(struct nic *nic, const uint8_t *frame, size_t n);

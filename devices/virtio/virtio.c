@@ -130,7 +130,8 @@ void virtio_interrupt(struct virtio_device *v, unsigned q)
 	pthread_mutex_unlock(&v->irq_lock);
 }
 
-void virtio_serve_all(struct virtio_device *v, unsigned q, bool (*one)(struct virtio_device *v))
+/* One round of virtio_serve_all(). */
+static void serve_round(struct virtio_device *v, unsigned q, bool (*one)(struct virtio_device *v))
 {
 	struct virtq *vq = &v->queues[q];
 	unsigned budget = vq->num;
@@ -149,6 +150,15 @@ void virtio_serve_all(struct virtio_device *v, unsigned q, bool (*one)(struct vi
 			return;
 		}
 	} while (virtq_listen(vq));
+}
+
+void virtio_serve_all(struct virtio_device *v, unsigned q, bool (*one)(struct virtio_device *v))
+{
+	uint16_t used = v->queues[q].used_idx;
+
+	serve_round(v, q, one);
+	if (v->queues[q].used_idx != used)
+		virtio_interrupt(v, q);
 }
 
 void virtio_request_begin(struct virtio_device *v)
@@ -436,7 +446,7 @@ int virtio_init(struct virtio_device *v, struct machine *m, const struct virtio_
 	v->base = BOARD_VIRTIO_BASE + slot * BOARD_VIRTIO_BYTES;
 	v->paused = true;
 	v->idle = true;
-	v->elem = NEW(struct virtq_elem);
+	v->elem = virtq_elem_new();
 	pthread_mutex_init(&v->irq_lock, NULL);
 	pthread_cond_init(&v->idle_cond, NULL);
 	init_queues(v, queue_sizes);

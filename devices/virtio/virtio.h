@@ -60,6 +60,8 @@ struct virtio_ops {
 	void (*get_config)(struct virtio_device *v, uint8_t *config);
 	/* The driver has written config[]; machine lock, irq_lock held.  May be NULL. */
 	void (*set_config)(struct virtio_device *v, const uint8_t *config);
+	/* Machine lock, queues not served: the driver has settled v->features.  May be NULL. */
+	void (*negotiated)(struct virtio_device *v);
 	/* I/O loop: chains may be available in queue q. */
 	void (*serve)(struct virtio_device *v, unsigned q);
 	/* I/O loop: v->features are final, the queues are mapped; before the first serve.  May be
@@ -164,7 +166,11 @@ void virtio_irq_sync(struct virtio_device *v);
 /* ---- the device's side: I/O loop ---- */
 /* As virtq_pop() into v->elem; a malformed ring breaks the device and is reported as "none". */
 bool virtio_pop(struct virtio_device *v, unsigned q);
-/* Take work until there is none, at most a ring full of it, through one(); false from it: stop. */
+/*
+ * Take chains until there are none, at most a ring full of them, and give each
+ * to one() in v->elem; false from it: stop, without asking for kicks.
+ * Interrupts the guest for what was completed meanwhile.
+ */
 void virtio_serve_all(struct virtio_device *v, unsigned q, bool (*one)(struct virtio_device *v));
 /* Come back to queue q soon. */
 void virtio_again(struct virtio_device *v, unsigned q);

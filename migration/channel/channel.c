@@ -94,7 +94,7 @@ int channel_write_all(struct channel *c, struct iovec *iov, int n_iov, struct er
 
 int channel_write(struct channel *c, const void *p, size_t n, struct err *err)
 {
-	struct iovec iov = {.iov_base = (void *)(uintptr_t)p, .iov_len = n};
+	struct iovec iov = iov_of(p, n);
 
 	return channel_write_all(c, &iov, 1, err);
 }

@@ -14,6 +14,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -27,7 +28,7 @@ struct channel_ops {
 	const char *kind; /* what messages call it: "socket", "command", "file" */
 	/* One attempt: bytes moved, 0 at the end (read only), -EAGAIN, or another -errno. */
 	ssize_t (*read)(struct channel *c, void *buf, size_t n);
-	ssize_t (*writev)(struct channel *c, const struct iovec *iov, int n_iov);
+	ssize_t (*writev)(struct channel *c, struct iovec *iov, int n_iov);
 	/* All is written: make it last (exit status, fsync and rename).  NULL: nothing to do. */
 	int (*finish)(struct channel *c, struct err *err);
 	/* Tell the peer that nothing follows; reading goes on.  Two-way channels only. */
@@ -44,6 +45,15 @@ struct channel {
 	bool two_way;  /* the peer can answer on it */
 	bool steady;   /* a regular file: never has to be waited for */
 };
+
+/* An iovec for writing: its base is not const, though nothing is changed behind it. */
+static inline struct iovec iov_of(const void *p, size_t n)
+{
+	struct iovec v = {.iov_len = n};
+
+	memcpy(&v.iov_base, &p, sizeof(p));
+	return v;
+}
 
 /* Wait until the channel is ready for what poll's 'events' ask: 1, 0 after timeout_ms (-1: never),
  * -ECANCELED or another -errno. */

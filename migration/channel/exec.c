@@ -45,7 +45,7 @@ static ssize_t exec_read(struct channel *c, void *buf, size_t n)
 	return got < 0 ? -errno : got;
 }
 
-static ssize_t exec_writev(struct channel *c, const struct iovec *iov, int n_iov)
+static ssize_t exec_writev(struct channel *c, struct iovec *iov, int n_iov)
 {
 	ssize_t sent = writev(c->fd, iov, n_iov);
 

@@ -13,7 +13,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,8 +28,8 @@
 struct file_channel {
 	struct channel ch;
 	off_t at;
-	char *path; /* owned; what it will be called */
-	char *temp; /* owned; its name until then, NULL: it has none yet */
+	char *path;  /* owned; what it will be called */
+	char *temp;  /* owned; its name until then, NULL: it has none yet */
 	bool direct; /* PATH itself is open */
 };
 
@@ -50,11 +49,10 @@ static ssize_t file_read(struct channel *c, void *buf, size_t n)
 	return got;
 }
 
-static ssize_t file_writev(struct channel *c, const struct iovec *iov, int n_iov)
+static ssize_t file_writev(struct channel *c, struct iovec *iov, int n_iov)
 {
 	struct file_channel *f = file_of(c);
-	ssize_t sent =
-	    f->direct ? writev(c->fd, iov, n_iov) : pwritev(c->fd, iov, n_iov, f->at);
+	ssize_t sent = f->direct ? writev(c->fd, iov, n_iov) : pwritev(c->fd, iov, n_iov, f->at);
 
 	if (sent < 0)
 		return -errno;
@@ -62,14 +60,24 @@ static ssize_t file_writev(struct channel *c, const struct iovec *iov, int n_iov
 	return sent;
 }
 
+/* Owned. */
+static char *directory_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	if (!slash)
+		return xstrdup(".");
+	return slash == path ? xstrdup("/") : xstrndup(path, (size_t)(slash - path));
+}
+
 /* A name beside 'path' that does not exist yet, with room for mkostemp's letters; owned. */
 static char *temp_template(const char *path)
 {
-	CLEANUP(cleanup_free) char *dir_copy = xstrdup(path);
-	CLEANUP(cleanup_free) char *base_copy = xstrdup(path);
+	CLEANUP(cleanup_free) char *dir = directory_of(path);
+	const char *slash = strrchr(path, '/');
 
 	/* a name component is at most 255 bytes */
-	return xasprintf("%s/.%.200s.XXXXXX", dirname(dir_copy), basename(base_copy));
+	return xasprintf("%s/.%.200s.XXXXXX", dir, slash ? slash + 1 : path);
 }
 
 /* Give a nameless file a temporary name. */
@@ -98,9 +106,9 @@ static int name_it(struct file_channel *f, struct err *err)
 /* The directory entry must last as well. */
 static void sync_directory(const char *path)
 {
-	CLEANUP(cleanup_free) char *copy = xstrdup(path);
+	CLEANUP(cleanup_free) char *dir = directory_of(path);
 	CLEANUP(cleanup_close)
-	int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	if (fd >= 0)
 		(void)fsync(fd);
@@ -164,8 +172,8 @@ static struct file_channel *file_new(char *path, int cancel_fd)
 
 static int open_temp(struct file_channel *f)
 {
-	CLEANUP(cleanup_free) char *copy = xstrdup(f->path);
-	int fd = open(dirname(copy), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+	CLEANUP(cleanup_free) char *dir = directory_of(f->path);
+	int fd = open(dir, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
 
 	if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL))
 		return fd;

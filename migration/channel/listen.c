@@ -62,7 +62,7 @@ static int listen_unix(struct listener *ls, const char *path, struct migration_a
 
 	if (strlen(path) >= sizeof(un.sun_path))
 		return err_set(err, ENAMETOOLONG, "UNIX socket path '%s' is too long", path);
-	(void)strcpy(un.sun_path, path);
+	memcpy(un.sun_path, path, strlen(path) + 1);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return err_set(err, errno, "Failed to create Unix socket: %s", err_text(errno));
@@ -78,7 +78,7 @@ static int listen_unix(struct listener *ls, const char *path, struct migration_a
 		ls->unlink_path = xstrdup(path);
 	add_fd(ls, fd);
 	addr->type = ADDR_UNIX;
-	(void)strcpy(addr->path, path);
+	memcpy(addr->path, path, strlen(path) + 1);
 	return 0;
 }
 
@@ -130,15 +130,15 @@ static int listen_in_range(const struct migration_uri *uri, struct sockaddr_list
 static int listen_tcp(struct listener *ls, const struct migration_uri *uri,
 		      struct migration_address *addr, struct err *err)
 {
-	struct sockaddr_storage real;
-	struct sockaddr_list list;
+	struct sockaddr_storage real = {0};
+	struct sockaddr_list list = {0};
 	socklen_t len = sizeof(real);
 	int ret = resolve_now(uri, true, &list, err);
 	int fd;
 
 	if (ret < 0)
 		return ret;
-	fd = listen_in_range(uri, &list);
+	fd = list.n ? listen_in_range(uri, &list) : -EADDRNOTAVAIL;
 	if (fd < 0)
 		return err_set(err, -fd, "Failed to bind socket to %s: %s", uri->text,
 			       err_text(-fd));

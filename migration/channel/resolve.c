@@ -33,7 +33,9 @@ static struct addrinfo hints_for(const struct migration_uri *uri, int flags)
 {
 	struct addrinfo hints = {
 	    .ai_flags = flags | AI_NUMERICSERV,
-	    .ai_family = uri->ipv4 == uri->ipv6 ? AF_UNSPEC : uri->ipv4 ? AF_INET : AF_INET6,
+	    .ai_family = uri->ipv4 == uri->ipv6 ? AF_UNSPEC
+			 : uri->ipv4            ? AF_INET
+						: AF_INET6,
 	    .ai_socktype = SOCK_STREAM,
 	};
 
@@ -111,7 +113,8 @@ void resolve_abandon(struct resolve *r)
 	if (!r)
 		return;
 	r->done = NULL;
-	(void)uv_cancel((uv_req_t *)&r->req); /* when it is too late for that, the answer is dropped */
+	(void)uv_cancel(
+	    (uv_req_t *)&r->req); /* when it is too late for that, the answer is dropped */
 }
 
 int resolve_now(const struct migration_uri *uri, bool passive, struct sockaddr_list *list,

@@ -25,10 +25,10 @@ static ssize_t socket_read(struct channel *c, void *buf, size_t n)
 	return got < 0 ? -errno : got;
 }
 
-static ssize_t socket_writev(struct channel *c, const struct iovec *iov, int n_iov)
+static ssize_t socket_writev(struct channel *c, struct iovec *iov, int n_iov)
 {
 	struct msghdr msg = {
-	    .msg_iov = (struct iovec *)(uintptr_t)iov,
+	    .msg_iov = iov,
 	    .msg_iovlen = (size_t)n_iov,
 	};
 	ssize_t sent = sendmsg(c->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -110,7 +110,7 @@ struct channel *channel_connect_unix(const char *path, int cancel_fd, struct err
 		(void)err_set(err, ENAMETOOLONG, "UNIX socket path '%s' is too long", path);
 		return NULL;
 	}
-	(void)strcpy(un.sun_path, path);
+	memcpy(un.sun_path, path, strlen(path) + 1);
 	fd = connect_to((const struct sockaddr *)&un, sizeof(un), cancel_fd);
 	if (fd < 0)
 		return say_not_connected(fd, path, err);

@@ -16,7 +16,7 @@ struct migration_uri {
 	 * command; fd: the name */
 	char *text, *path;
 	/* tcp: */
-	char *host; /* owned; "" is any (listening) or the local host (connecting) */
+	char *host;             /* owned; "" is any (listening) or the local host (connecting) */
 	uint16_t port, port_to; /* port_to: the last one to try when listening */
 	bool ipv4, ipv6, keep_alive;
 	/* file: */

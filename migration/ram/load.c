@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,8 +21,8 @@
 #include "vmm/base/units.h"
 #include "vmm/machine.h"
 
-#define FLAG_MASK        ((uint64_t)PAGE_BYTES - 1)
-#define BLOB_MAX_BYTES   (2 * MiB) /* what QEMU lets these grow to */
+#define FLAG_MASK      ((uint64_t)PAGE_BYTES - 1)
+#define BLOB_MAX_BYTES (2 * MiB) /* what QEMU lets these grow to */
 
 static const char *const dropped_names[] = {
     "/rom@etc/acpi/tables",
@@ -33,7 +34,7 @@ struct load_block {
 	char name[RAM_NAME_BYTES];
 	struct ram_block *block; /* NULL: content is dropped */
 	uint64_t bytes;          /* page offsets are below */
-	uint64_t *touched;       /* owned; a clear bit: the page is zero and must stay unpopulated */
+	uint64_t *touched; /* owned; a clear bit: the page is zero and must stay unpopulated */
 };
 
 struct ram_load {
@@ -57,7 +58,8 @@ struct ram_load *ram_load_new(struct machine *m)
 		lb->bytes = b->bytes;
 	}
 	for (size_t i = 0; i < ARRAY_LEN(dropped_names); i++)
-		(void)strcpy(l->blocks[l->n_blocks++].name, dropped_names[i]);
+		(void)snprintf(l->blocks[l->n_blocks++].name, RAM_NAME_BYTES, "%s",
+			       dropped_names[i]);
 	return l;
 }
 
@@ -147,31 +149,40 @@ static int load_list(struct ram_load *l, struct src *in, uint64_t total, struct 
 
 /* ---- pages ---- */
 
-static int page_block(struct ram_load *l, struct src *in, uint64_t off, bool again, struct err *err)
+/* The block that a page record is about; NULL with *err set. */
+static struct load_block *page_block(struct ram_load *l, struct src *in, uint64_t off, bool again,
+				     struct err *err)
 {
 	char name[256];
 	int ret;
 
-	if (again && !l->last)
-		return err_set(err, EINVAL,
-			       "the first RAM page at stream offset 0x%" PRIx64
-			       " refers to a block named before",
-			       src_offset(in));
+	if (again && !l->last) {
+		(void)err_set(err, EINVAL,
+			      "the first RAM page at stream offset 0x%" PRIx64
+			      " refers to a block named before",
+			      src_offset(in));
+		return NULL;
+	}
 	if (!again) {
 		ret = src_str8(in, name);
-		if (ret == -EIO)
-			return say_ended(in, "a RAM page's block name", err);
+		if (ret == -EIO) {
+			(void)say_ended(in, "a RAM page's block name", err);
+			return NULL;
+		}
 		l->last = ret < 0 ? NULL : find(l, name);
-		if (!l->last)
-			return err_set(err, EINVAL, "unknown RAM block '%s'",
-				       ret < 0 ? "?" : name);
+		if (!l->last) {
+			(void)err_set(err, EINVAL, "unknown RAM block '%s'", ret < 0 ? "?" : name);
+			return NULL;
+		}
 	}
-	if (off >= l->last->bytes)
-		return err_set(err, EINVAL,
-			       "page offset 0x%" PRIx64 " is beyond RAM block '%s' of 0x%" PRIx64
-			       " bytes",
-			       off, l->last->name, l->last->bytes);
-	return 0;
+	if (off >= l->last->bytes) {
+		(void)err_set(err, EINVAL,
+			      "page offset 0x%" PRIx64 " is beyond RAM block '%s' of 0x%" PRIx64
+			      " bytes",
+			      off, l->last->name, l->last->bytes);
+		return NULL;
+	}
+	return l->last;
 }
 
 /* The page's place, marked as touched; NULL: drop it. */
@@ -184,9 +195,8 @@ static uint8_t *place(struct load_block *lb, uint64_t off)
 	return lb->block->hva + off;
 }
 
-static int load_zero(struct ram_load *l, struct src *in, uint64_t off, struct err *err)
+static int load_zero(struct load_block *lb, struct src *in, uint64_t off, struct err *err)
 {
-	struct load_block *lb = l->last;
 	uint8_t fill, *to;
 
 	if (src_u8(in, &fill) < 0)
@@ -199,13 +209,14 @@ static int load_zero(struct ram_load *l, struct src *in, uint64_t off, struct er
 	return 0;
 }
 
-static int load_page(struct ram_load *l, struct src *in, uint64_t off, struct err *err)
+static int load_page(struct load_block *lb, struct src *in, uint64_t off, struct err *err)
 {
 	const uint8_t *from = src_take(in, PAGE_BYTES);
-	uint8_t *to = place(l->last, off);
+	uint8_t *to;
 
 	if (!from)
 		return say_ended(in, "a page", err);
+	to = place(lb, off);
 	if (to)
 		memcpy(to, from, PAGE_BYTES);
 	return 0;
@@ -217,11 +228,11 @@ static int refuse_flags(uint64_t flags, uint64_t at, struct err *err)
 		uint64_t flag;
 		const char *what;
 	} known[] = {
-	    {RAM_FLAG_XBZRLE,        "an XBZRLE page: switch 'xbzrle' off at the source"         },
+	    {RAM_FLAG_XBZRLE,        "an XBZRLE page: switch 'xbzrle' off at the source"  },
 	    {RAM_FLAG_COMPRESS,      "an unexpected compressed page: switch 'compress' off at the "
-				     "source"					     },
-	    {RAM_FLAG_HOOK,          "an RDMA record"					    },
-	    {RAM_FLAG_MULTIFD_FLUSH, "a multifd flush: switch 'multifd' off at the source"	 },
+				"source"                   },
+	    {RAM_FLAG_HOOK,          "an RDMA record"                                     },
+	    {RAM_FLAG_MULTIFD_FLUSH, "a multifd flush: switch 'multifd' off at the source"},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(known); i++)
@@ -240,17 +251,17 @@ static int load_record(struct ram_load *l, struct src *in, uint64_t word, uint64
 {
 	uint64_t off = word & ~FLAG_MASK, flags = word & FLAG_MASK;
 	bool again = flags & RAM_FLAG_CONTINUE;
-	int ret;
+	struct load_block *lb;
 
 	switch (flags & ~(uint64_t)RAM_FLAG_CONTINUE) {
 	case RAM_FLAG_MEM_SIZE:
 		return again ? refuse_flags(flags, at, err) : load_list(l, in, off, err);
 	case RAM_FLAG_ZERO:
-		ret = page_block(l, in, off, again, err);
-		return ret < 0 ? ret : load_zero(l, in, off, err);
+		lb = page_block(l, in, off, again, err);
+		return lb ? load_zero(lb, in, off, err) : -EINVAL;
 	case RAM_FLAG_PAGE:
-		ret = page_block(l, in, off, again, err);
-		return ret < 0 ? ret : load_page(l, in, off, err);
+		lb = page_block(l, in, off, again, err);
+		return lb ? load_page(lb, in, off, err) : -EINVAL;
 	default:
 		return refuse_flags(flags, at, err);
 	}

@@ -52,7 +52,7 @@ typedef void page_picker(struct ram_save *s, struct page_run *run);
 
 struct page {
 	struct ram_block *block;
-	uint64_t off; /* bytes, in the block */
+	uint64_t off;   /* bytes, in the block */
 	bool untouched; /* known to be zero; must not be read, that would populate it */
 };
 

@@ -42,7 +42,7 @@ static bool short_is_zero(const uint8_t *p, size_t n)
 
 /* The same algorithm over vectors of type V; TEST(v) says whether v is zero. */
 #define DEFINE_TEST(name, isa, V, LOAD, OR, TEST, SHORTER)                                         \
-	__attribute__((target(isa))) static bool name(const void *buf, size_t n)                  \
+	__attribute__((target(isa))) static bool name(const void *buf, size_t n)                   \
 	{                                                                                          \
 		const uint8_t *p = buf, *end = p + n;                                              \
                                                                                                    \

@@ -9,7 +9,7 @@
 #include "vmm/base/units.h"
 #include "vmm/machine.h"
 
-#define READER_BYTES (1024 * 1024)
+#define READER_BYTES MiB
 
 struct writer *writer_new(struct channel *ch)
 {
@@ -45,7 +45,7 @@ static void add_iov(struct writer *w, const void *p, size_t n)
 	if (last && (const uint8_t *)last->iov_base + last->iov_len == p)
 		last->iov_len += n;
 	else
-		w->iov[w->n_iov++] = (struct iovec){(void *)(uintptr_t)p, n};
+		w->iov[w->n_iov++] = iov_of(p, n);
 	w->bytes += n;
 }
 

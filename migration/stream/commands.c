@@ -13,8 +13,8 @@
 #define ANY_LENGTH (-1)
 
 struct command_info {
-	uint16_t command;
 	const char *name;
+	uint16_t command;
 	int length; /* of the payload, or ANY_LENGTH */
 	int (*load)(struct command_state *cs, const uint8_t *payload, uint16_t n, struct err *err);
 };
@@ -96,19 +96,19 @@ static int description(struct command_state *cs, const uint8_t *payload, uint16_
 }
 
 static const struct command_info commands[] = {
-    {CMD_OPEN_RETURN_PATH,     "OPEN_RETURN_PATH",     0,          open_return_path},
-    {CMD_PING,                 "PING",                 4,          ping            },
-    {CMD_POSTCOPY_ADVISE,      "POSTCOPY_ADVISE",      ANY_LENGTH, postcopy_advise },
-    {CMD_POSTCOPY_LISTEN,      "POSTCOPY_LISTEN",      0,          not_now         },
-    {CMD_POSTCOPY_RUN,         "POSTCOPY_RUN",         0,          not_now         },
-    {CMD_POSTCOPY_RAM_DISCARD, "POSTCOPY_RAM_DISCARD", ANY_LENGTH, not_now         },
-    {CMD_PACKAGED,             "PACKAGED",             4,          not_now         },
-    {CMD_ENABLE_COLO,          "ENABLE_COLO",          ANY_LENGTH, not_now         },
-    {CMD_POSTCOPY_RESUME,      "POSTCOPY_RESUME",      0,          not_now         },
-    {CMD_RECV_BITMAP,          "RECV_BITMAP",          ANY_LENGTH, not_now         },
-    {CMD_SWITCHOVER_START,     "SWITCHOVER_START",     0,          ignore          },
-    {CMD_DESCRIPTION,          "DESCRIPTION",          ANY_LENGTH, description     },
-    {CMD_GO,                   "GO",                   0,          not_now         },
+    {"OPEN_RETURN_PATH",     CMD_OPEN_RETURN_PATH,     0,          open_return_path},
+    {"PING",		 CMD_PING,                 4,          ping            },
+    {"POSTCOPY_ADVISE",      CMD_POSTCOPY_ADVISE,      ANY_LENGTH, postcopy_advise },
+    {"POSTCOPY_LISTEN",      CMD_POSTCOPY_LISTEN,      0,          not_now         },
+    {"POSTCOPY_RUN",         CMD_POSTCOPY_RUN,         0,          not_now         },
+    {"POSTCOPY_RAM_DISCARD", CMD_POSTCOPY_RAM_DISCARD, ANY_LENGTH, not_now         },
+    {"PACKAGED",             CMD_PACKAGED,             4,          not_now         },
+    {"ENABLE_COLO",          CMD_ENABLE_COLO,          ANY_LENGTH, not_now         },
+    {"POSTCOPY_RESUME",      CMD_POSTCOPY_RESUME,      0,          not_now         },
+    {"RECV_BITMAP",          CMD_RECV_BITMAP,          ANY_LENGTH, not_now         },
+    {"SWITCHOVER_START",     CMD_SWITCHOVER_START,     0,          ignore          },
+    {"DESCRIPTION",          CMD_DESCRIPTION,          ANY_LENGTH, description     },
+    {"GO",		   CMD_GO,		   0,          not_now         },
 };
 
 static const struct command_info *find(uint16_t command)
@@ -148,9 +148,8 @@ int commands_load(struct command_state *cs, struct src *in, struct err *err)
 			       c->name, at, n, c->length);
 	payload = n ? src_take(in, n) : in->data;
 	if (n && !payload)
-		return err_set(err, EIO,
-			       "the stream ends at offset 0x%" PRIx64 " in command %s", at,
-			       c->name);
+		return err_set(err, EIO, "the stream ends at offset 0x%" PRIx64 " in command %s",
+			       at, c->name);
 	ret = c->load(cs, payload, n, err);
 	return ret < 0 ? err_prefix(err, ret, "command %s at stream offset 0x%" PRIx64, c->name, at)
 		       : 0;

@@ -39,14 +39,14 @@ int rp_send_shut(struct channel *ch, uint32_t status, struct err *err);
 struct return_path {
 	struct channel *ch; /* borrowed */
 	uint8_t in[4 + RP_MAX_PAYLOAD];
-	size_t have; /* bytes of 'in': a message that is not complete yet */
-	bool ponged; /* somebody is there who understands PING */
+	size_t have;  /* bytes of 'in': a message that is not complete yet */
+	bool ponged;  /* somebody is there who understands PING */
 	bool minivmm; /* it is minivmm */
 	bool ready, shut;
-	uint32_t shut_status; /* 0: the guest has been taken over */
-	bool ended;           /* the peer has closed */
-	bool reset;           /* ... with ECONNRESET */
-	struct peer peer;     /* from READY */
+	uint32_t shut_status;           /* 0: the guest has been taken over */
+	bool ended;                     /* the peer has closed */
+	bool reset;                     /* ... with ECONNRESET */
+	struct peer peer;               /* from READY */
 	char cause[RP_MAX_PAYLOAD + 1]; /* from ERROR; "" none */
 };
 

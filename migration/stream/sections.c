@@ -109,8 +109,7 @@ static int load_capabilities(struct loader *l, struct err *err)
 
 		if (ret == -EIO)
 			return say_ended(l, "configuration/capabilities", err);
-		return err_set(err, EINVAL,
-			       "capability '%s' is on at the source and off here",
+		return err_set(err, EINVAL, "capability '%s' is on at the source and off here",
 			       ret < 0 ? "?" : name);
 	}
 	return 0;
@@ -132,8 +131,7 @@ static int load_uuid(struct loader *l, struct err *err)
 #define UUID_ARGS(u)                                                                               \
 	get_be32(u), get_be16((u) + 4), get_be16((u) + 6), get_be16((u) + 8), get_be16((u) + 10),  \
 	    get_be32((u) + 12)
-		return err_set(err, EINVAL,
-			       "UUID received is " UUID_FMT " and local is " UUID_FMT,
+		return err_set(err, EINVAL, "UUID received is " UUID_FMT " and local is " UUID_FMT,
 			       UUID_ARGS(uuid), UUID_ARGS(cfg->uuid));
 	}
 	return 0;
@@ -164,8 +162,8 @@ static int load_config_subsection(struct loader *l, struct err *err)
 		if (strcmp(config_subsections[i].name, name) != 0)
 			continue;
 		if (version != 1)
-			return err_set(err, EINVAL, "%s has version %u, only 1 is understood",
-				       name, version);
+			return err_set(err, EINVAL, "%s has version %u, only 1 is understood", name,
+				       version);
 		return config_subsections[i].load(l, err);
 	}
 	return err_set(err, ENOENT,

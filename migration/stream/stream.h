@@ -37,7 +37,7 @@ enum stream_tag {
 /* ---- writer: gathers small pieces and references to large ones into writev ---- */
 
 #define WRITER_IOV         1024
-#define WRITER_SMALL_BYTES (128 * 1024)
+#define WRITER_SMALL_BYTES (128 * 1024UL)
 
 struct writer {
 	struct channel *ch; /* borrowed */

@@ -1,4 +1,4 @@
-#include "devices/virtio/iov.h"
+#include "vmm/base/iov.h"
 
 #include <string.h>
 

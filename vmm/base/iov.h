@@ -4,8 +4,8 @@
  * The pieces point into guest memory that the guest may change at any time:
  * what is copied out is copied once and judged afterwards.
  */
-#ifndef MINIVMM_DEVICES_VIRTIO_IOV_H
-#define MINIVMM_DEVICES_VIRTIO_IOV_H
+#ifndef MINIVMM_BASE_IOV_H
+#define MINIVMM_BASE_IOV_H
 
 #include <stddef.h>
 #include <stdint.h>
