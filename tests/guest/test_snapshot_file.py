@@ -218,7 +218,7 @@ def test_damaged_file(t, how):
         data = damaged(f.read(), how)
     with open(path, "wb") as f:
         f.write(data)
-    vm = destination(t, source, "defer")
+    vm = destination(t, source)
     vm.cmd("migrate-incoming", uri=load_uri(t.kind, path))
     cause = wait_end_or_failure(vm)
     assert cause != "completed"
@@ -232,7 +232,7 @@ def test_damaged_file(t, how):
 @only_minivmm("QEMU 7.2 waits for ever when a command ends without output")
 def test_missing_file(t):
     source = machine(t)
-    vm = destination(t, source, "defer")
+    vm = destination(t, source)
     path = t.path("absent")
     try:
         vm.cmd("migrate-incoming", uri=load_uri(t.kind, path))

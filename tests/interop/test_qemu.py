@@ -23,7 +23,6 @@ def move(t, source, kind, scheme="unix", **more):
     way = Way(t, scheme)
     kind = kind or t.kind
     dest = destination(t, source, way.incoming(), kind=kind, **more)
-    dest.options = dict(source.options, kind=kind)
     way.start(source, dest)
     return arrived(source, dest)
 
@@ -92,8 +91,7 @@ def test_return_path(t, kinds):
     t.need("qemu", t.kind)
     source = start(t, PLAIN, kind=kinds[0] or t.kind)
     source.capabilities("return-path")
-    dest = destination(t, source, f"unix:{t.path('in')}", kind=kinds[1] or t.kind)
-    dest.capabilities("return-path")
+    dest = destination(t, source, f"unix:{t.path('in')}", ["return-path"], kind=kinds[1] or t.kind)
     source.cmd("migrate", uri=f"unix:{t.path('in')}")
     arrived(source, dest)
     dest.wait_running()
@@ -106,8 +104,7 @@ def test_mismatch(t, kinds):
     t.need("qemu", t.kind)
     source = start(t, PLAIN, kind=kinds[0] or t.kind)
     source.capabilities("return-path")
-    dest = destination(t, source, f"unix:{t.path('in')}", kind=kinds[1] or t.kind, memory="32M")
-    dest.capabilities("return-path")
+    dest = destination(t, source, f"unix:{t.path('in')}", ["return-path"], kind=kinds[1] or t.kind, memory="32M")
     source.cmd("migrate", uri=f"unix:{t.path('in')}")
     source.wait_migration("failed")
     assert source.migration()["error-desc"]

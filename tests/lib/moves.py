@@ -22,6 +22,7 @@ class Way:
             os.mkfifo(self.path)
 
     def incoming(self):
+        """What the destination is told; a descriptor for "fd"."""
         if self.scheme == "tcp":
             return "tcp:127.0.0.1:0"
         if self.scheme == "unix":
@@ -30,17 +31,17 @@ class Way:
             return self.sockets[1].fileno()
         return f"exec:cat {self.path}"
 
-    def uri(self, destination):
+    def uri(self, dest):
         if self.scheme == "tcp":
-            address, = destination.migration()["socket-address"]
+            address, = dest.migration()["socket-address"]
             return f"tcp:127.0.0.1:{address['port']}"
         if self.scheme == "exec":
             return f"exec:cat > {self.path}"
         return f"unix:{self.path}"
 
-    def start(self, source, destination):
+    def start(self, source, dest):
         if self.scheme != "fd":
-            source.cmd("migrate", uri=self.uri(destination))
+            source.cmd("migrate", uri=self.uri(dest))
             return
         self.sockets[1].close()
         source.qmp.cmd("getfd", fds=[self.sockets[0].fileno()], fdname="move")
@@ -48,12 +49,18 @@ class Way:
         source.cmd("migrate", uri="fd:move")
 
 
-def destination(t, source, incoming, **options):
-    """A machine like the source, waiting for it."""
+def destination(t, source, incoming=None, capabilities=(), **options):
+    """A machine like the source, waiting for it; without 'incoming' migrate-incoming is still to come."""
     given = dict(source.options)
     given.update(options)
-    vm = t.vmm(incoming=incoming, **given)
-    vm.cmd("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
+    vm = t.vmm(incoming="defer", **given)
+    vm.options = given
+    vm.capabilities("events", *capabilities)
+    if isinstance(incoming, int):
+        vm.qmp.cmd("getfd", fds=[incoming], fdname="incoming")
+        incoming = "fd:incoming"
+    if incoming is not None:
+        vm.cmd("migrate-incoming", uri=incoming)
     return vm
 
 
@@ -61,7 +68,7 @@ def machine(t, guest="counter", append="pages=100 rate=2000", started=True, **op
     """A source: keeps its description, so that destination() can make one like it."""
     vm = t.vmm(guest, append, **options)
     vm.options = dict(guest=guest, append=append, **options)
-    vm.cmd("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
+    vm.capabilities("events")
     if started:
         vm.serial.expect("counting on|idle")
     return vm

@@ -139,6 +139,8 @@ class Vmm:
         self.process = subprocess.Popen(argv, pass_fds=self._pass, stdin=subprocess.DEVNULL,
                                         stdout=self._stderr, stderr=self._stderr)
         serial_theirs.close()
+        for listener in self._listeners:
+            listener.close()        # only the program holds them now: they end with it
         self.serial = Serial(self.serial_ours)
         try:
             self.monitors = [Qmp(c) for c in clients]
@@ -274,8 +276,8 @@ class Vmm:
 
     def close(self):
         self.kill()
-        for sock in [m.sock for m in self.monitors] + self._listeners:
-            sock.close()
+        for monitor in self.monitors:
+            monitor.close()
         self.serial_ours.close()
         self._stderr.close()
         if self.ram_path and os.path.exists(self.ram_path):
