@@ -1,4 +1,5 @@
-/* Sections of the processor side: those of real streams come back byte for byte; hostile ones are refused. */
+/* Sections of the processor side: those of real streams come back byte for byte; hostile ones are
+ * refused. */
 #include <errno.h>
 #include <linux/kvm.h>
 #include <stdlib.h>
@@ -353,9 +354,16 @@ END_TEST
 
 START_TEST(test_xsave)
 {
-	static const uint32_t comps[][3] = {{2, 256, 576},  {3, 64, 960},  {4, 64, 1024},
-					    {5, 64, 1088},  {6, 512, 1152}, {7, 1024, 1664},
-					    {9, 8, 2688},   {18, 8192, 2752}}; /* the last does not fit */
+	static const uint32_t comps[][3] = {
+	    {2,  256,  576 },
+            {3,  64,   960 },
+            {4,  64,   1024},
+            {5,  64,   1088},
+            {6,  512,  1152},
+	    {7,  1024, 1664},
+            {9,  8,    2688},
+            {18, 8192, 2752}
+        }; /* the last does not fit */
 	struct kvm_cpuid2 *sup = xcalloc(1, sizeof(*sup) + 16 * sizeof(sup->entries[0]));
 	struct cpu_state *s = full_state(), *t = NEW(struct cpu_state);
 	static uint8_t area[4096], again[4096];

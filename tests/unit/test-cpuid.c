@@ -10,7 +10,7 @@
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
 
-#define TSC_KHZ	    2596120
+#define TSC_KHZ     2596120
 #define ENTRIES_MAX 128
 
 static struct kvm_cpuid2 *read_table(const char *name)
@@ -59,12 +59,11 @@ static void check_covered(const char *name, const struct kvm_cpuid2 *a, const ch
 		uint32_t want[] = {e->eax, e->ebx, e->ecx, e->edx};
 
 		for (unsigned r = 0; r < 4; r++)
-			ck_assert_msg(cpuid_reg(b, e->function, e->index, (enum cpuid_reg)r) ==
-					  want[r],
-				      "%s: leaf %x.%x register %u is %x, not %x (%s)", name,
-				      e->function, e->index, r,
-				      cpuid_reg(b, e->function, e->index, (enum cpuid_reg)r),
-				      want[r], what);
+			ck_assert_msg(
+			    cpuid_reg(b, e->function, e->index, (enum cpuid_reg)r) == want[r],
+			    "%s: leaf %x.%x register %u is %x, not %x (%s)", name, e->function,
+			    e->index, r, cpuid_reg(b, e->function, e->index, (enum cpuid_reg)r),
+			    want[r], what);
 	}
 }
 
@@ -73,25 +72,28 @@ static const struct {
 	struct cpu_topology topo;
 	unsigned apic_id;
 } cases[] = {
-    {"qemu64-1", "qemu64", NULL, {1, 1}, 0},
-    {"qemu64-2.0", "qemu64", NULL, {2, 1}, 0},
-    {"qemu64-2.1", "qemu64", NULL, {2, 1}, 1},
-    {"qemu64-3.1", "qemu64", "", {3, 1}, 1},
-    {"qemu64-4s.2", "qemu64", NULL, {2, 1}, 2},
-    {"qemu64-4t.3", "qemu64", NULL, {2, 2}, 3},
-    {"kvm64-1", "kvm64", NULL, {1, 1}, 0},
-    {"kvm64-2.1", "kvm64", NULL, {2, 1}, 1},
-    {"qemu64-nokvm", "qemu64", "kvm=off", {1, 1}, 0},
-    {"qemu64-changed.1", "qemu64",
-     "+avx,+avx2,-sse2,+aes,+popcnt,+xsave,hypervisor=off,+pku,+topoext", {2, 1}, 1},
-    {"qemu64-extras", "qemu64",
-     "+tsc-deadline,+arat,+gfni,+umip,+tsc_adjust,+clwb,+invtsc,+kvm-pv-unhalt,kvm-pv-eoi=off,"
-     "-x2apic", {1, 1}, 0},
-    {"host-1", "host", NULL, {1, 1}, 0},
-    {"host-4t.0", "host", NULL, {2, 2}, 0},
-    {"intel-4t.0", "qemu64", "vendor=GenuineIntel", {2, 2}, 0},
-    {"intel-4t.3", "qemu64", "vendor=GenuineIntel", {2, 2}, 3},
-    {"kvm64-intel", "kvm64", "vendor=GenuineIntel", {1, 1}, 0},
+    {"qemu64-1",         "qemu64", NULL,								{1, 1}, 0},
+    {"qemu64-2.0",       "qemu64", NULL,								{2, 1}, 0},
+    {"qemu64-2.1",       "qemu64", NULL,								{2, 1}, 1},
+    {"qemu64-3.1",       "qemu64", "",								  {3, 1}, 1},
+    {"qemu64-4s.2",      "qemu64", NULL,								{2, 1}, 2},
+    {"qemu64-4t.3",      "qemu64", NULL,								{2, 2}, 3},
+    {"kvm64-1",          "kvm64",  NULL,								{1, 1}, 0},
+    {"kvm64-2.1",        "kvm64",  NULL,								{2, 1}, 1},
+    {"qemu64-nokvm",     "qemu64", "kvm=off",							   {1, 1}, 0},
+    {"qemu64-changed.1",
+     "qemu64",		     "+avx,+avx2,-sse2,+aes,+popcnt,+xsave,hypervisor=off,+pku,+topoext",
+     {2, 1},
+     1													   },
+    {"qemu64-extras",
+     "qemu64",		     "+tsc-deadline,+arat,+gfni,+umip,+tsc_adjust,+clwb,+invtsc,+kvm-pv-unhalt,kvm-pv-eoi=off,"
+     "-x2apic",									   {1, 1},
+     0													   },
+    {"host-1",           "host",   NULL,								{1, 1}, 0},
+    {"host-4t.0",        "host",   NULL,								{2, 2}, 0},
+    {"intel-4t.0",       "qemu64", "vendor=GenuineIntel",                                               {2, 2}, 0},
+    {"intel-4t.3",       "qemu64", "vendor=GenuineIntel",                                               {2, 2}, 3},
+    {"kvm64-intel",      "kvm64",  "vendor=GenuineIntel",                                               {1, 1}, 0},
 };
 
 START_TEST(test_tables)
@@ -144,8 +146,9 @@ START_TEST(test_missing_are_named)
 	ck_assert_str_eq(lost("qemu64", "check=off"), "");
 	ck_assert_str_eq(lost("qemu64", "+pku,+avx,-pni"),
 			 "CPUID.01H:ECX.avx [bit 28]\nCPUID.07H:ECX.pku [bit 3]\n");
-	ck_assert_str_eq(lost("qemu64", "sse3=off,+3dnow,kvm_mmu=on"),
-			 "CPUID.80000001H:EDX.3dnow [bit 31]\nCPUID.40000001H:EAX.kvm-mmu [bit 2]\n");
+	ck_assert_str_eq(
+	    lost("qemu64", "sse3=off,+3dnow,kvm_mmu=on"),
+	    "CPUID.80000001H:EDX.3dnow [bit 31]\nCPUID.40000001H:EAX.kvm-mmu [bit 2]\n");
 }
 END_TEST
 
@@ -170,8 +173,7 @@ START_TEST(test_refusals)
 	ck_assert_str_eq(refusal("kvm64", "zz=7"), "Property 'kvm64-x86_64-cpu.zz' not found");
 	ck_assert_str_eq(refusal("qemu64", "x2apic=maybe"),
 			 "Parameter 'x2apic' expects 'on' or 'off'");
-	ck_assert_str_eq(refusal("qemu64", "enforce"),
-			 "Host doesn't support requested features");
+	ck_assert_str_eq(refusal("qemu64", "enforce"), "Host doesn't support requested features");
 	ck_assert_ptr_nonnull(strstr(refusal("qemu64", "hv-relaxed"), "Hyper-V"));
 	ck_assert_ptr_nonnull(strstr(refusal("qemu64", "+svm"), "'svm' is not supported"));
 	ck_assert_ptr_nonnull(strstr(refusal("host", "vmx=on"), "'vmx' is not supported"));
@@ -188,17 +190,17 @@ START_TEST(test_order_of_options)
 	struct cpu_model m;
 
 	/* "-" wins over "+", both over "=" */
-	ck_assert_int_eq(
-	    cpu_model_make(&m, "qemu64", "-cx16,+cx16,cx16=on,,+nx,nx=off", &host, NULL, NULL, NULL),
-	    0);
+	ck_assert_int_eq(cpu_model_make(&m, "qemu64", "-cx16,+cx16,cx16=on,,+nx,nx=off", &host,
+					NULL, NULL, NULL),
+			 0);
 	ck_assert(!(m.features[FEAT_1_ECX] & F1_ECX_CX16));
 	ck_assert(m.features[FEAT_8000_0001_EDX] & 1U << 20);
 	/* one name for two bits */
 	ck_assert_int_eq(cpu_model_make(&m, "qemu64", "-kvmclock", &host, NULL, NULL, NULL), 0);
 	ck_assert_uint_eq(m.features[FEAT_KVM] & 9, 0);
-	ck_assert_int_eq(cpu_model_make(&m, "qemu64", "tsc-frequency=2.5G,enforce=off", &host, NULL,
-					NULL, NULL),
-			 0);
+	ck_assert_int_eq(
+	    cpu_model_make(&m, "qemu64", "tsc-frequency=2.5G,enforce=off", &host, NULL, NULL, NULL),
+	    0);
 	ck_assert_uint_eq(m.tsc_hz, 2500000000);
 	free(supported);
 }
@@ -218,9 +220,8 @@ START_TEST(test_xsave_leaf)
 		if (supported->entries[i].function == 0xd && supported->entries[i].index == 1)
 			supported->entries[i].eax = 0xf;
 	}
-	ck_assert_int_eq(cpu_model_make(&m, "qemu64", "+xsave,+avx,+xsaveopt", &host, NULL, NULL,
-					NULL),
-			 0);
+	ck_assert_int_eq(
+	    cpu_model_make(&m, "qemu64", "+xsave,+avx,+xsaveopt", &host, NULL, NULL, NULL), 0);
 	t = cpuid_build(&m, &topo, 0, TSC_KHZ, &host);
 	ck_assert_uint_eq(cpuid_reg(t, 0xd, 0, CPUID_EAX), 7);
 	ck_assert_uint_eq(cpuid_reg(t, 0xd, 0, CPUID_ECX), 832);
