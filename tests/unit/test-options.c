@@ -251,6 +251,7 @@ static const struct {
     /* devices */
     ROW("-device isa-debug-exit,iobase=0xf4,iosize=4",
 	"device isa-debug-exit - iobase=0xf4 iosize=4"),
+    ROW("-device pvpanic,ioport=0x505", "device pvpanic - ioport=0x505"),
     ROW("-device virtio-rng-device,id=r0,max-bytes=1", "device virtio-rng-device r0 max-bytes=1"),
     ROW("-device {\"driver\":\"virtio-blk-device\",\"id\":\"v\",\"drive\":\"x\",\"bootindex\":1}",
 	"device virtio-blk-device v drive=x bootindex=1"),
