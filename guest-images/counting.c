@@ -16,7 +16,7 @@ static struct {
 	struct disk disk;
 	struct virtio rng, net;
 	struct virtio_queue rng_q, rx, tx;
-	bool has_disk, has_rng, has_net;
+	bool has_disk, has_rng, has_net, receiving;
 } dev;
 
 static uint64_t stamp_check(uint64_t generation, uint64_t index)
@@ -97,23 +97,59 @@ static void rng_work(volatile struct counting_status *s)
 	s->rng++;
 }
 
-/* A frame goes out and its echo comes back: 12 bytes of header, 14 of Ethernet, the count. */
-static void net_work(volatile struct counting_status *s)
+/* 12 bytes of virtio header, 14 of Ethernet, the count. */
+struct frame {
+	uint8_t header[12], to[6], from[6], type[2], count[8], rest[30];
+};
+
+static bool frame_send(uint64_t n)
 {
-	static uint8_t out[12 + 64], in[12 + 1600];
-	const struct piece receive = {in, sizeof(in), true}, transmit = {out, sizeof(out), false};
-	uint64_t n = s->net;
+	static struct frame out;
+	const struct piece transmit = {&out, sizeof(out), false};
 	uint32_t len;
 
-	memset(out + 12, 0xff, 12);
+	memset(out.to, 0xff, sizeof(out.to));
 	for (unsigned i = 0; i < 6; i++)
-		out[18 + i] = virtio_config8(&dev.net, i);
-	out[24] = 0x88;
-	out[25] = 0xb5;
-	memcpy(out + 26, &n, sizeof(n));
-	virtio_submit(&dev.rx, &receive, 1, false);
-	if (!virtio_request(&dev.tx, &transmit, 1, false, &len) || !virtio_wait(&dev.rx, &len) ||
-	    len != sizeof(out) || memcmp(in + 26, &n, sizeof(n)) != 0)
+		out.from[i] = virtio_config8(&dev.net, i);
+	out.type[0] = 0x88; /* an experimental type */
+	out.type[1] = 0xb5;
+	memcpy(out.count, &n, sizeof(n));
+	return virtio_request(&dev.tx, &transmit, 1, false, &len);
+}
+
+/* Waits for the echo of frame n; late echoes of older ones are passed over. */
+static bool frame_echoed(uint64_t n)
+{
+	static union {
+		struct frame f;
+		uint8_t room[12 + 1600];
+	} in;
+	const struct piece receive = {&in, sizeof(in), true};
+	uint64_t got;
+	uint32_t len;
+
+	for (;;) {
+		if (!dev.receiving)
+			virtio_submit(&dev.rx, &receive, 1, false);
+		dev.receiving = true;
+		if (!virtio_wait_ticks(&dev.rx, &len, TICKS_PER_SECOND / 5))
+			return false;
+		dev.receiving = false;
+		memcpy(&got, in.f.count, sizeof(got));
+		if (len == sizeof(in.f) && got == n)
+			return true;
+	}
+}
+
+/* A frame goes out and its echo comes back.  A network may lose frames: ten tries. */
+static void net_work(volatile struct counting_status *s)
+{
+	unsigned tries = 0;
+
+	while (tries < 10 && (!frame_send(s->net) || !frame_echoed(s->net)))
+		tries++;
+	s->net_lost += tries;
+	if (tries == 10)
 		s->net_errors++;
 	s->net++;
 }
@@ -170,6 +206,7 @@ static void report(void)
 			field(" rng_errors=", s->rng_errors);
 			field(" net=", s->net);
 			field(" net_errors=", s->net_errors);
+			field(" net_lost=", s->net_lost);
 		}
 		text("\n");
 	}

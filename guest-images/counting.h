@@ -25,7 +25,7 @@ struct counting_status {
 	uint64_t backwards; /* times the TSC was seen going back */
 	uint64_t tsc;
 	/* device work, processor 0 only */
-	uint64_t disk, disk_errors, rng, rng_errors, net, net_errors;
+	uint64_t disk, disk_errors, rng, rng_errors, net, net_errors, net_lost;
 };
 
 /* The stamp: words 0, 1 and 511 of a page, stored in this order. */

@@ -1,6 +1,7 @@
 /*
  * hello.c - says hello, then ends: exit=ged, exit=debug [code=N], exit=reset, exit=triple,
- * exit=badcode (an instruction that an emulating KVM does not know), exit=halt
+ * exit=badcode (an instruction that an emulating KVM does not know), exit=panic (pvpanic),
+ * exit=halt
  */
 #include "lib.h"
 
@@ -41,6 +42,8 @@ void guest_main(void)
 		triple_fault();
 	if (arg_is("exit", "badcode"))
 		bad_code();
+	if (arg_is("exit", "panic"))
+		outb(0x505, 1);
 	if (arg_is("exit", "reset"))
 		request_reset();
 	else

@@ -189,7 +189,12 @@ void virtio_submit(struct virtio_queue *q, const struct piece *pieces, unsigned 
 
 bool virtio_wait(struct virtio_queue *q, uint32_t *len)
 {
-	uint64_t guard = ticks[0] + GUARD_TICKS;
+	return virtio_wait_ticks(q, len, GUARD_TICKS);
+}
+
+bool virtio_wait_ticks(struct virtio_queue *q, uint32_t *len, uint64_t limit)
+{
+	uint64_t guard = ticks[0] + limit;
 
 	while (q->used->idx == q->used_seen) {
 		if (ticks[0] > guard)

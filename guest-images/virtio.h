@@ -118,6 +118,8 @@ uint8_t virtio_config8(struct virtio *v, unsigned off);
 void virtio_submit(struct virtio_queue *q, const struct piece *pieces, unsigned n, bool indirect);
 /* Sleeps until the device has used one more request; its length in *len.  false: it never came. */
 bool virtio_wait(struct virtio_queue *q, uint32_t *len);
+/* The same with another limit than the twenty seconds of a device that has died. */
+bool virtio_wait_ticks(struct virtio_queue *q, uint32_t *len, uint64_t limit);
 bool virtio_request(struct virtio_queue *q, const struct piece *pieces, unsigned n, bool indirect,
 		    uint32_t *len);
 

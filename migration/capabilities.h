@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+struct err;
+
 /* In the interface's order. */
 enum migration_capability {
 	CAP_XBZRLE,
@@ -36,10 +38,15 @@ enum migration_capability {
 
 struct migration_capability_info {
 	const char *name;
-	bool offered;	      /* false: refused by name when switched on */
-	bool unstable;	      /* schema feature */
-	const char *instead;  /* what to use when it is not offered; may be NULL */
+	bool offered;        /* false: refused by name when switched on */
+	bool unstable;       /* schema feature */
+	const char *instead; /* what to use when it is not offered; may be NULL */
 };
 extern const struct migration_capability_info migration_capabilities[CAP_COUNT];
+
+/* The capability of that name, or -1. */
+int capability_parse(const char *name);
+/* May the resulting set be? */
+int capabilities_check(const bool set[CAP_COUNT], struct err *err);
 
 #endif

@@ -2,8 +2,8 @@
  * migration.h - moving a machine's state: what qmp/ and main.c may ask for
  *
  * All functions: main thread, machine lock held, none blocks.  Progress is
- * published as NOTIFY_MIGRATION and NOTIFY_MIGRATION_PASS and read with
- * migration_query().
+ * published as NOTIFY_MIGRATION and NOTIFY_MIGRATION_PASS (whether or not
+ * the capability 'events' is on) and read with migration_query().
  */
 #ifndef MINIVMM_MIGRATION_H
 #define MINIVMM_MIGRATION_H
@@ -71,17 +71,21 @@ struct migration_info {
 	/* beyond QEMU, shown as "x-minivmm" while a migration runs or after it */
 	bool has_progress;
 	unsigned percent; /* never runs backwards within one migration */
-	bool converges;	  /* dirty rate below bandwidth at the last pass */
+	bool converges;   /* dirty rate below bandwidth at the last pass */
 	uint64_t eta_ms, predicted_downtime_ms;
 	char advice[256];
 };
 
 struct migration *migration_new(struct machine *m, struct err *err);
-void migration_free(struct migration *mg); /* cancels, joins */
+/*
+ * Cancels and joins; before machine_free().  Main thread, the machine lock not
+ * held.  A guest that the destination has been given stays given.
+ */
+void migration_free(struct migration *mg);
 
 struct migrate_args {
 	const char *uri; /* tcp:H:P unix:P fd:NAME exec:CMD file:P[,offset=N] */
-	int fd;		 /* for fd: the descriptor (taken), else -1 */
+	int fd;          /* for fd: the descriptor (taken), else -1 */
 	bool blk, inc, resume;
 };
 /* Start an outgoing migration; result by query.  Refusals of qmp-surface 2.2. */
@@ -89,8 +93,10 @@ int migration_start(struct migration *mg, const struct migrate_args *args, struc
 void migration_cancel(struct migration *mg);
 /* migrate-continue: leave the state 'expected' */
 int migration_continue(struct migration *mg, enum migration_status expected, struct err *err);
-/* -incoming URI / migrate-incoming; "defer" only arms migrate-incoming.  'from_qmp': may only follow "defer". */
-int migration_incoming(struct migration *mg, const char *uri, int fd, bool from_qmp, struct err *err);
+/* -incoming URI / migrate-incoming; "defer" only arms migrate-incoming.  'from_qmp': may only
+ * follow "defer". */
+int migration_incoming(struct migration *mg, const char *uri, int fd, bool from_qmp,
+		       struct err *err);
 /*
  * Should a failed incoming migration end the program (status 1)?  Default
  * false: the machine stays in inmigrate and can be asked.  -incoming with
@@ -104,7 +110,8 @@ const char *const *migration_blockers(struct migration *mg, size_t *n);
 
 /* Current values; set validates the whole set first and changes nothing when it refuses. */
 const struct migration_params *migration_get_params(struct migration *mg);
-int migration_set_params(struct migration *mg, const struct migration_params_set *set, struct err *err);
+int migration_set_params(struct migration *mg, const struct migration_params_set *set,
+			 struct err *err);
 bool migration_get_capability(struct migration *mg, enum migration_capability c);
 int migration_set_capabilities(struct migration *mg, const enum migration_capability *caps,
 			       const bool *states, size_t n, struct err *err);

@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct err;
+
 enum multifd_compression { MULTIFD_NONE, MULTIFD_ZLIB, MULTIFD_ZSTD };
 
 struct migration_params {
@@ -31,14 +33,22 @@ struct migration_params {
 	uint8_t multifd_zlib_level, multifd_zstd_level;
 };
 
-enum param_kind { PARAM_BOOL, PARAM_U8, PARAM_U32, PARAM_U64, PARAM_SIZE, PARAM_STR_OR_NULL, PARAM_ENUM };
+enum param_kind {
+	PARAM_BOOL,
+	PARAM_U8,
+	PARAM_U32,
+	PARAM_U64,
+	PARAM_SIZE,
+	PARAM_STR_OR_NULL,
+	PARAM_ENUM
+};
 
 struct migration_param_info {
 	const char *name; /* with dashes */
 	enum param_kind kind;
 	size_t offset; /* in struct migration_params */
 	uint64_t min, max, initial;
-	const char *phrase; /* "a value between 0 and 9": what the range error says */
+	const char *phrase;        /* "a value between 0 and 9": what the range error says */
 	const char *const *values; /* PARAM_ENUM, NULL-terminated */
 	/* false: any value but the initial one is refused by name ('instead' says what to use) */
 	bool offered;
@@ -57,5 +67,18 @@ struct migration_params_set {
 };
 
 void migration_params_init(struct migration_params *p);
+/*
+ * Check every given value, in the table's order, against what 'p' would
+ * become; then take them all over.  A refusal changes nothing.
+ */
+int migration_params_apply(struct migration_params *p, const struct migration_params_set *set,
+			   struct err *err);
+/* The row of that name, or -1. */
+int migration_params_find(const char *name);
+/* Put a value written as text (a -global) into 'set'. */
+int migration_params_parse(struct migration_params_set *set, int row, const char *text,
+			   struct err *err);
+/* The number a row holds in 'p'; not for strings. */
+uint64_t migration_params_number(const struct migration_params *p, int row);
 
 #endif

@@ -44,13 +44,15 @@ struct cfg_blockdev {
 	bool no_flush;    /* cache=unsafe: flushes are not passed on */
 	bool writeback;   /* the guest sees a write cache (default) */
 	bool aio_threads; /* aio=threads: preadv/pwritev instead of io_uring */
+	bool discard;     /* discard=unmap: what the guest discards is given back to the host */
+	char *file_node;  /* a raw node over a named file node: that node's name, else NULL */
 	char *drive_id;   /* -drive's id ("" for blockdev): what query-block calls device */
 };
 
 /* -netdev tap|stream|socket,id=... */
 struct cfg_netdev {
 	char *type, *id;
-	char *ifname, *script, *downscript; /* tap */
+	char *ifname, *script, *downscript; /* tap; no script: NULL */
 	int fd;                             /* tap or stream: given descriptor, else -1 */
 	bool server;                        /* stream */
 	char *addr_type;                    /* stream: "inet", "unix", "fd" */
@@ -102,6 +104,8 @@ struct config {
 	uint32_t dirty_ring_size; /* entries per vCPU; 0: dirty log */
 	char *dumpdtb;            /* write the device tree here and exit */
 	bool suppress_vmdesc;
+	bool dump_guest_core; /* default true; false: RAM stays out of core dumps (MADV_DONTDUMP) */
+	bool mem_merge;       /* default true: RAM may be shared by KSM (MADV_MERGEABLE) */
 
 	/* boot */
 	char *kernel, *initrd, *append, *bios;
@@ -126,7 +130,8 @@ struct config {
 	char *pidfile, *logfile;
 	bool log_timestamp;
 	bool help_cpu; /* -cpu help: main.c prints what arch/ knows and exits */
-	/* -global migration.NAME=VALUE, in order; consumed by migration/ */
+	bool exit_on_error; /* -global migration.exit-on-error=on: a failed incoming one ends us */
+	/* -global migration.NAME=VALUE, all others, in order; consumed by migration/ */
 	struct keyvals migration_globals;
 };
 
@@ -137,6 +142,10 @@ const struct cfg_netdev *config_netdev(const struct config *c, const char *id);
 const struct cfg_chardev *config_chardev(const struct config *c, const char *id);
 /* The last value given for key, or NULL. */
 const char *keyvals_get(const struct keyvals *kv, const char *key);
+/* Append a copy of key=val. */
+void keyvals_add(struct keyvals *kv, const char *key, const char *val);
+/* Frees what it holds, leaves an empty list. */
+void keyvals_fini(struct keyvals *kv);
 /* Frees all that the config owns, not the struct. */
 void config_fini(struct config *c);
 

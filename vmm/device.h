@@ -9,6 +9,8 @@
 #ifndef MINIVMM_DEVICE_H
 #define MINIVMM_DEVICE_H
 
+#include <stdbool.h>
+
 #include "vmm/base/list.h"
 
 struct machine;
@@ -29,6 +31,13 @@ struct device_ops {
 	/* A migration or load has completed here and the guest is about to run: e.g. announce.  May
 	 * be NULL. */
 	void (*arrived)(struct device *d);
+	/*
+	 * What other processes may not use at the same time (disk images).
+	 * give: everything on stable storage, then stop using it; the device is
+	 * paused.  Otherwise: take it (back).  Both may be asked again when it is
+	 * done already; a refusal (0 or -errno) changes nothing.  May be NULL.
+	 */
+	int (*handover)(struct device *d, bool give, struct err *err);
 	/* Free everything, the struct included; I/O threads have stopped. */
 	void (*destroy)(struct device *d);
 };

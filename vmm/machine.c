@@ -82,6 +82,7 @@ static void enable_manual_protect(struct machine *m)
 struct machine *machine_new(const struct config *cfg, struct err *err)
 {
 	struct machine *m = NEW(struct machine);
+	pthread_condattr_t attr;
 
 	m->cfg = cfg;
 	m->kvm_fd = m->vm_fd = -1;
@@ -91,7 +92,10 @@ struct machine *machine_new(const struct config *cfg, struct err *err)
 	m->pause_depth = 1; /* until the first machine_start */
 	m->autostart = !cfg->paused;
 	pthread_mutex_init(&m->lock, NULL);
-	pthread_cond_init(&m->cond, NULL);
+	(void)pthread_condattr_init(&attr);
+	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&m->cond, &attr);
+	(void)pthread_condattr_destroy(&attr);
 	list_init(&m->devices);
 	notify_init(&m->notify);
 	vms_registry_init(&m->vmstate);
@@ -125,9 +129,11 @@ static void end_vcpus(struct machine *m)
 	for (unsigned i = 0; i < m->n_vcpus; i++)
 		vcpu_kick(m->vcpus[i]);
 	machine_unlock(m);
-	for (unsigned i = 0; i < m->n_vcpus; i++)
+	for (unsigned i = 0; i < m->n_vcpus; i++) {
 		if (m->vcpus[i]->started)
 			(void)pthread_join(m->vcpus[i]->thread, NULL);
+		m->vcpus[i]->started = false;
+	}
 }
 
 static void destroy_devices(struct machine *m)
@@ -223,6 +229,7 @@ void machine_pause(struct machine *m)
 		return;
 	}
 	m->paused = true;
+	pthread_cond_broadcast(&m->cond); /* a throttled vCPU need not sleep on */
 	for (unsigned i = 0; i < m->n_vcpus; i++)
 		if (!m->vcpus[i]->parked)
 			vcpu_kick(m->vcpus[i]);

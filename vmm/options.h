@@ -7,11 +7,31 @@ struct config;
 struct err;
 
 /*
- * Parse argv into *cfg (zeroed by this call, config_fini() frees it).
- * 0: go on.  1: the option asked only for a text (-version, -help, -cpu help,
- * -man), which has been printed; exit with 0.  -errno: refused, *err says
- * "-opt value: text".
+ * Parse argv into *cfg (zeroed by this call, config_fini() frees it, whatever
+ * the result).  0: go on.  0 with cfg->help_cpu set: nothing behind -cpu help
+ * was looked at; the caller prints the names of CPU models, which arch/ knows,
+ * and exits.  1: the option asked only for a text (-version, -help, -machine
+ * help, -man), which has been printed on stdout; exit with 0.  -errno:
+ * refused, *err says "-opt value: text", sometimes with a hint on a second
+ * line.
  */
 int options_parse(struct config *cfg, int argc, char *const *argv, struct err *err);
+
+/* What can stand in an option's list, for those who describe the command line. */
+enum option_key_type { OPTION_KEY_STRING, OPTION_KEY_BOOLEAN, OPTION_KEY_NUMBER, OPTION_KEY_SIZE };
+
+struct option_key {
+	const char *option; /* without the dash */
+	const char *key;
+	enum option_key_type type;
+	const char *help; /* may be NULL */
+};
+
+/*
+ * Call fn for each key of each option that takes a list, option by option.
+ * Keys that are refused are left out; a key of several kinds of an option
+ * (-netdev tap, stream) comes once for each.
+ */
+void options_each_key(void (*fn)(void *opaque, const struct option_key *key), void *opaque);
 
 #endif

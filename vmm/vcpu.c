@@ -11,7 +11,6 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "vmm/base/alloc.h"
@@ -20,6 +19,7 @@
 #include "vmm/config.h"
 #include "vmm/dirty-ring.h"
 #include "vmm/machine.h"
+#include "vmm/throttle.h"
 
 #define KICK_SIGNAL SIGUSR1
 
@@ -189,7 +189,7 @@ static void handle_exit(struct vcpu *v)
 
 static bool must_park(const struct vcpu *v)
 {
-	return (v->m->paused || v->held) && !v->m->quitting;
+	return (v->m->paused || v->held || machine_holds_vcpus(v->m)) && !v->m->quitting;
 }
 
 /*
@@ -220,18 +220,6 @@ static void park(struct vcpu *v)
 	v->parked = false;
 }
 
-/* Sleep so that the vCPU runs (100 - percent) of the time, in slices of 10 ms of running. */
-static void throttle(struct vcpu *v)
-{
-	uint32_t percent = __atomic_load_n(&v->throttle_percent, __ATOMIC_RELAXED);
-	struct timespec ts = {0};
-
-	if (!percent)
-		return;
-	ts.tv_nsec = (long)(10000000ULL * percent / (100 - percent) % 1000000000);
-	(void)nanosleep(&ts, NULL); /* a kick ends it early */
-}
-
 static void run_once(struct vcpu *v)
 {
 	struct machine *m = v->m;
@@ -245,8 +233,6 @@ static void run_once(struct vcpu *v)
 		ret = -errno;
 	__atomic_fetch_add(&v->runs, 1, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&v->in_guest, false, __ATOMIC_SEQ_CST);
-	if (ret == -EINTR || ret == -EAGAIN)
-		throttle(v);
 	machine_lock(m);
 	if (ret == 0)
 		handle_exit(v);
@@ -254,6 +240,8 @@ static void run_once(struct vcpu *v)
 		internal_error(v, "KVM_RUN failed, a page of guest memory cannot be had", EFAULT);
 	else if (ret != -EINTR && ret != -EAGAIN)
 		internal_error(v, "KVM_RUN failed, errno", (uint64_t)-ret);
+	else
+		throttle_sleep(v);
 }
 
 static void *vcpu_main(void *opaque)

@@ -23,7 +23,8 @@ struct block_req {
 	enum block_op op;
 	const struct iovec *iov; /* borrowed until done; READ and WRITE */
 	int n_iov;
-	uint64_t off, bytes; /* multiples of 512, within the node; bytes is the iov's sum for READ, WRITE */
+	uint64_t off,
+	    bytes; /* multiples of 512, within the node; bytes is the iov's sum for READ, WRITE */
 	/* Called once, on the node's loop, never from within block_submit(); ret is 0 or -errno. */
 	void (*done)(struct block_req *req, int ret);
 	void *opaque;
@@ -49,16 +50,17 @@ struct block_node {
 	/* set at creation and then constant */
 	const struct block_driver *driver;
 	char *name, *drive_id, *filename; /* owned; "" for no drive_id */
-	char *format;			  /* "raw"; owned */
+	char *format;                     /* "raw"; owned */
 	int fd;
-	uint64_t bytes;			  /* multiple of 512 */
+	uint64_t bytes; /* multiple of 512 */
 	bool readonly, direct, writeback, no_flush;
+	bool discard; /* discards reach the file; else they are done when they come */
 	/* I/O thread */
 	struct loop *io;
 	struct block_stats stats; /* read elsewhere with relaxed atomics */
 	void *state;
 	/* main thread */
-	void *user; /* the device it is attached to, NULL: none */
+	void *user; /* the struct device it is attached to, NULL: none */
 };
 
 /* Open the file.  Falls back from io_uring to threads by itself where the host refuses it. */
@@ -77,7 +79,8 @@ struct block_nodes {
 };
 struct config;
 int block_nodes_open(struct block_nodes *bs, const struct config *cfg, struct err *err);
-struct block_node *block_nodes_find(const struct block_nodes *bs, const char *name); /* node name or drive id */
+struct block_node *block_nodes_find(const struct block_nodes *bs,
+				    const char *name); /* node name or drive id */
 void block_nodes_close(struct block_nodes *bs);
 
 #endif

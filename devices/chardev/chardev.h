@@ -19,8 +19,8 @@ struct machine;
 
 /* What a front end wants to hear.  Any member may be NULL. */
 struct chardev_client {
-	void (*opened)(void *opaque); /* a peer is there (at once for files, null and stdio) */
-	void (*closed)(void *opaque); /* it left; output is dropped until the next opened */
+	void (*opened)(void *opaque);     /* a peer is there (at once for files, null and stdio) */
+	void (*closed)(void *opaque);     /* it left; output is dropped until the next opened */
 	size_t (*can_read)(void *opaque); /* how many bytes the front end takes now */
 	void (*read)(void *opaque, const uint8_t *p, size_t n);
 	void (*writable)(void *opaque); /* after chardev_write took less than all */
@@ -32,16 +32,20 @@ struct chardev_client {
 struct chardev_ops {
 	const char *type; /* "stdio", "file", "socket", "null" */
 	int (*open)(struct chardev *c, const struct cfg_chardev *cfg, struct err *err);
-	ssize_t (*write)(struct chardev *c, const uint8_t *p, size_t n); /* taken, 0: none now, -errno */
+	ssize_t (*write)(struct chardev *c, const uint8_t *p,
+			 size_t n);              /* taken, 0: none now, -errno */
 	void (*accept_input)(struct chardev *c); /* the front end can read again */
-	void (*close)(struct chardev *c); /* frees its state */
+	void (*close)(struct chardev *c);        /* frees its state */
+	/* Drop the peer: closed() follows now or later.  NULL: there is nobody to drop. */
+	void (*disconnect)(struct chardev *c);
 };
 
 struct chardev {
 	const struct chardev_ops *ops;
 	struct machine *m;
-	char *id;	/* owned */
+	char *id;       /* owned */
 	char *filename; /* owned; as query-chardev shows it: "unix:/path,server=on" */
+	int log_fd;     /* a copy of all output goes there; -1: none */
 	bool connected;
 	const struct chardev_client *client; /* borrowed, NULL: no front end */
 	void *client_opaque;

@@ -47,7 +47,7 @@ struct net_backend {
 	struct machine *m;
 	char *id; /* owned */
 	struct loop *io;
-	bool vnet_hdr;	/* frames carry a header and the host takes offloads */
+	bool vnet_hdr; /* frames carry a header and the host takes offloads */
 	bool has_ufo;
 	unsigned hdr_bytes; /* 0, 10 or 12 */
 	const struct net_client *client;
@@ -55,7 +55,8 @@ struct net_backend {
 	void *state;
 };
 
-struct net_backend *net_backend_new(struct machine *m, const struct cfg_netdev *cfg, struct err *err);
+struct net_backend *net_backend_new(struct machine *m, const struct cfg_netdev *cfg,
+				    struct err *err);
 void net_backend_free(struct net_backend *b);
 int net_backend_attach(struct net_backend *b, struct loop *io, const struct net_client *client,
 		       void *opaque, struct err *err);

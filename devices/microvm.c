@@ -1,0 +1,252 @@
+/*
+ * microvm.c - the board: the one place that names every device
+ *
+ * RAM, from low to high (machine-microvm 1.2), for 64 KiB of firmware:
+ *
+ *	0 ........ 0xf0000 ........ 1 MiB ........ 3 GiB ........ 4 GiB .......
+ *	   ram     |  pc.bios, end  |     ram      |  devices     |    ram
+ *	                                            pc.bios ends at 4 GiB
+ *
+ * The RAM block is seen at its own offsets below 3 GiB and, from offset 3 GiB
+ * on, 1 GiB higher.  What pc.bios covers below 1 MiB of it is in the block,
+ * and in the stream, but no guest sees it.
+ */
+#include "devices/microvm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "devices/debug-exit.h"
+#include "devices/fw-cfg.h"
+#include "devices/ged.h"
+#include "devices/pvpanic.h"
+#include "devices/rtc.h"
+#include "devices/serial.h"
+#include "devices/virtio/virtio-devices.h"
+#include "vmm/base/alloc.h"
+#include "vmm/base/error.h"
+#include "vmm/base/units.h"
+#include "vmm/config.h"
+#include "vmm/machine.h"
+
+#define FIRMWARE_UNIT      (64 * KiB)
+#define FIRMWARE_MAX       (16 * MiB)
+#define FIRMWARE_LOW_BYTES (128 * KiB) /* at most this much of it shows below 1 MiB */
+
+/* ---- memory ---- */
+
+static int backend_of(const struct cfg_object *o, struct ram_backend *be, struct err *err)
+{
+	be->share = o->share;
+	be->prealloc = o->prealloc;
+	be->hugetlb = o->hugetlb;
+	be->hugetlb_bytes = o->hugetlb_bytes;
+	be->path = o->mem_path;
+	if (!strcmp(o->type, "memory-backend-ram"))
+		be->kind = RAM_ANONYMOUS;
+	else if (!strcmp(o->type, "memory-backend-memfd"))
+		be->kind = RAM_MEMFD;
+	else if (!strcmp(o->type, "memory-backend-file") && o->mem_path)
+		be->kind = RAM_FILE;
+	else if (!strcmp(o->type, "memory-backend-file"))
+		return err_set(err, EINVAL, "-object %s,id=%s: mem-path property is not set",
+			       o->type, o->id);
+	else
+		return err_set(err, EINVAL, "object '%s' is a %s, not a memory backend", o->id,
+			       o->type);
+	if (o->readonly)
+		return err_set(err, EINVAL, "memory backend '%s' is read only: it cannot be RAM",
+			       o->id);
+	return 0;
+}
+
+/* The block is named after the backend's id, if one is given (migration-stream 3.2). */
+static struct ram_block *add_ram(struct machine *m, struct err *err)
+{
+	const struct config *cfg = m->cfg;
+	struct ram_backend be = {.kind = RAM_ANONYMOUS, .fd = -1};
+	const struct cfg_object *o;
+
+	if (!cfg->memory_backend)
+		return memory_add_block(&m->mem, "microvm.ram", cfg->ram_bytes, &be, err);
+	o = config_object(cfg, cfg->memory_backend);
+	if (!o) {
+		(void)err_set(err, ENOENT, "Memory backend '%s' not found", cfg->memory_backend);
+		return NULL;
+	}
+	if (o->size != cfg->ram_bytes) {
+		(void)err_set(err, EINVAL,
+			      "the machine's memory, %" PRIu64 " bytes, is not the size of memory "
+			      "backend '%s', %" PRIu64 " bytes",
+			      cfg->ram_bytes, o->id, o->size);
+		return NULL;
+	}
+	if (backend_of(o, &be, err) < 0)
+		return NULL;
+	return memory_add_block(&m->mem, o->id, cfg->ram_bytes, &be, err);
+}
+
+static int firmware_bytes(const char *path, int fd, uint64_t *bytes, struct err *err)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return err_set(err, errno, "could not load BIOS '%s': %s", path, err_text(errno));
+	if (!S_ISREG(st.st_mode) || st.st_size <= 0 || (uint64_t)st.st_size % FIRMWARE_UNIT != 0 ||
+	    (uint64_t)st.st_size > FIRMWARE_MAX)
+		return err_set(err, EINVAL,
+			       "could not load BIOS '%s': its size, %lld bytes, is not a multiple "
+			       "of 64 KiB up to 16 MiB",
+			       path, (long long)st.st_size);
+	*bytes = (uint64_t)st.st_size;
+	return 0;
+}
+
+/* As large as the firmware that is put there when the guest is booted, else 64 KiB of zeros. */
+static struct ram_block *add_firmware(struct machine *m, struct err *err)
+{
+	const struct ram_backend be = {.kind = RAM_ANONYMOUS, .fd = -1};
+	const char *path = m->cfg->bios;
+	uint64_t bytes = FIRMWARE_UNIT;
+	CLEANUP(cleanup_close) int fd = -1;
+
+	if (path) {
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0) {
+			(void)err_set(err, errno, "could not load BIOS '%s': %s", path,
+				      err_text(errno));
+			return NULL;
+		}
+		if (firmware_bytes(path, fd, &bytes, err) < 0)
+			return NULL;
+	}
+	return memory_add_block(&m->mem, "pc.bios", bytes, &be, err);
+}
+
+static int map(struct machine *m, struct ram_block *b, uint64_t off, uint64_t gpa, uint64_t end,
+	       struct err *err)
+{
+	return end > gpa ? memory_map_block(&m->mem, b, off, gpa, end - gpa, err) : 0;
+}
+
+int microvm_create_memory(struct machine *m, struct err *err)
+{
+	uint64_t bytes = m->cfg->ram_bytes;
+	uint64_t low = MIN(bytes, BOARD_LOWMEM_LIMIT);
+	struct ram_block *ram, *bios;
+	uint64_t shown; /* of the firmware, below 1 MiB */
+	int ret;
+
+	if (bytes < MiB || bytes % PAGE_BYTES)
+		return err_set(err, EINVAL,
+			       "%" PRIu64
+			       " bytes of memory: at least 1 MiB and whole pages of 4 KiB "
+			       "are needed",
+			       bytes);
+	ram = add_ram(m, err);
+	bios = ram ? add_firmware(m, err) : NULL;
+	if (!bios)
+		return -EINVAL;
+	shown = MIN(bios->bytes, FIRMWARE_LOW_BYTES);
+	ret = map(m, ram, 0, 0, MiB - shown, err);
+	if (ret >= 0)
+		ret = map(m, ram, MiB, MiB, low, err);
+	if (ret >= 0)
+		ret = map(m, ram, low, BOARD_HIGHMEM_BASE, BOARD_HIGHMEM_BASE + bytes - low, err);
+	if (ret >= 0)
+		ret = map(m, bios, 0, BOARD_HIGHMEM_BASE - bios->bytes, BOARD_HIGHMEM_BASE, err);
+	if (ret >= 0)
+		ret = map(m, bios, bios->bytes - shown, MiB - shown, MiB, err);
+	return ret;
+}
+
+/* ---- devices ---- */
+
+static int add_serial(struct machine *m, struct backends *be, struct err *err)
+{
+	struct chardev *chr;
+
+	if (!m->cfg->isa_serial || !m->cfg->serial)
+		return 0;
+	chr = chardevs_find(&be->chardevs, m->cfg->serial);
+	if (!chr)
+		return err_set(err, ENOENT, "chardev '%s' of the serial port not found",
+			       m->cfg->serial);
+	return serial_create(m, chr, err);
+}
+
+/* What every board has, in the order in which the guest's tables list it. */
+static int add_fixed(struct machine *m, struct backends *be, struct err *err)
+{
+	int ret = fw_cfg_create(m, err);
+
+	if (ret >= 0 && m->cfg->acpi)
+		ret = ged_create(m, err);
+	if (ret >= 0 && m->cfg->rtc)
+		ret = rtc_create(m, err);
+	return ret < 0 ? ret : add_serial(m, be, err);
+}
+
+typedef int virtio_create_fn(struct machine *m, const struct cfg_device *cfg, unsigned slot,
+			     struct backends *be, struct err *err);
+
+static virtio_create_fn *find_virtio(const char *driver)
+{
+	static const struct {
+		const char *driver;
+		virtio_create_fn *create;
+	} table[] = {
+	    {"virtio-blk-device", virtio_blk_create},
+	    {"virtio-net-device", virtio_net_create},
+	    {"virtio-rng-device", virtio_rng_create},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(table); i++)
+		if (!strcmp(table[i].driver, driver))
+			return table[i].create;
+	return NULL;
+}
+
+/* The user's devices, each on the highest transport that is free (machine-microvm 1.5). */
+static int add_optional(struct machine *m, struct backends *be, struct err *err)
+{
+	unsigned free_slots = BOARD_VIRTIO_SLOTS;
+	uint8_t used = 0;
+
+	for (size_t i = 0; i < m->cfg->n_devices; i++) {
+		const struct cfg_device *d = &m->cfg->devices[i];
+		virtio_create_fn *create = find_virtio(d->driver);
+		int ret;
+
+		if (create && !free_slots)
+			return err_set(err, ENOSPC,
+				       "No transport is left for %s: the board has %d for virtio "
+				       "devices",
+				       d->driver, BOARD_VIRTIO_SLOTS);
+		if (create) {
+			ret = create(m, d, --free_slots, be, err);
+			used |= (uint8_t)(1U << free_slots);
+		} else if (!strcmp(d->driver, "isa-debug-exit")) {
+			ret = debug_exit_create(m, d, err);
+		} else if (!strcmp(d->driver, "pvpanic")) {
+			ret = pvpanic_create(m, d, err);
+		} else {
+			ret = err_set(err, EINVAL, "'%s' is not a valid device model name",
+				      d->driver);
+		}
+		if (ret < 0)
+			return ret;
+	}
+	return virtio_mmio_add_empty_slots(m, used, err);
+}
+
+int microvm_create_devices(struct machine *m, struct backends *be, struct err *err)
+{
+	int ret = add_fixed(m, be, err);
+
+	return ret < 0 ? ret : add_optional(m, be, err);
+}

@@ -1,0 +1,365 @@
+/*
+ * mmio.c - the virtio-mmio transport, version 2 (virtio 1.2, 4.2.2; machine-microvm 1.5)
+ *
+ * Registers are 32 bits wide and answer only to aligned 32-bit accesses; the
+ * configuration space from 0x100 on takes 1, 2 and 4 bytes.  All accesses come
+ * under the machine lock.  A transport with no device shows magic, version,
+ * vendor and device id 0, and ignores everything else.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "devices/virtio/virtio-devices.h"
+#include "devices/virtio/virtio.h"
+#include "vmm/base/bytes.h"
+#include "vmm/base/units.h"
+#include "vmm/board.h"
+#include "vmm/machine.h"
+
+enum mmio_reg {
+	REG_MAGIC = 0x00,
+	REG_VERSION = 0x04,
+	REG_DEVICE_ID = 0x08,
+	REG_VENDOR_ID = 0x0c,
+	REG_DEVICE_FEATURES = 0x10,
+	REG_DEVICE_FEATURES_SEL = 0x14,
+	REG_DRIVER_FEATURES = 0x20,
+	REG_DRIVER_FEATURES_SEL = 0x24,
+	REG_QUEUE_SEL = 0x30,
+	REG_QUEUE_NUM_MAX = 0x34,
+	REG_QUEUE_NUM = 0x38,
+	REG_QUEUE_READY = 0x44,
+	REG_QUEUE_NOTIFY = 0x50,
+	REG_INTERRUPT_STATUS = 0x60,
+	REG_INTERRUPT_ACK = 0x64,
+	REG_STATUS = 0x70,
+	REG_QUEUE_DESC_LOW = 0x80,
+	REG_QUEUE_DESC_HIGH = 0x84,
+	REG_QUEUE_DRIVER_LOW = 0x90,
+	REG_QUEUE_DRIVER_HIGH = 0x94,
+	REG_QUEUE_DEVICE_LOW = 0xa0,
+	REG_QUEUE_DEVICE_HIGH = 0xa4,
+	REG_SHM_LEN_LOW = 0xb0,
+	REG_SHM_LEN_HIGH = 0xb4,
+	REG_SHM_BASE_LOW = 0xb8,
+	REG_SHM_BASE_HIGH = 0xbc,
+	REG_QUEUE_RESET = 0xc0,
+	REG_CONFIG_GENERATION = 0xfc,
+	REG_CONFIG = 0x100,
+};
+
+#define MAGIC           0x74726976
+#define MMIO_VERSION    2
+#define VENDOR_ID       0x554d4551
+#define QUEUE_SELECTORS 1024 /* a larger selector is ignored */
+
+/* ---- configuration space ---- */
+
+static uint64_t config_read(struct virtio_device *v, uint64_t off, unsigned len)
+{
+	uint8_t bytes[8] = {0};
+
+	if (off >= v->config_bytes || len > v->config_bytes - off)
+		return len == 8 ? UINT64_MAX : (1ULL << (8 * len)) - 1;
+	pthread_mutex_lock(&v->irq_lock);
+	v->ops->get_config(v, v->config);
+	memcpy(bytes, v->config + off, len);
+	pthread_mutex_unlock(&v->irq_lock);
+	return get_le64(bytes);
+}
+
+static void config_write(struct virtio_device *v, uint64_t off, unsigned len, uint64_t val)
+{
+	uint8_t bytes[8];
+
+	if (off >= v->config_bytes || len > v->config_bytes - off || !v->ops->set_config)
+		return;
+	put_le64(bytes, val);
+	pthread_mutex_lock(&v->irq_lock);
+	v->ops->get_config(v, v->config);
+	memcpy(v->config + off, bytes, len);
+	v->ops->set_config(v, v->config);
+	pthread_mutex_unlock(&v->irq_lock);
+}
+
+/* ---- reads ---- */
+
+static struct virtio_queue_regs *selected(struct virtio_device *v)
+{
+	return v->queue_sel < v->n_queues ? &v->regs[v->queue_sel] : NULL;
+}
+
+static uint32_t isr_read(struct virtio_device *v)
+{
+	uint32_t isr;
+
+	pthread_mutex_lock(&v->irq_lock);
+	isr = v->isr;
+	pthread_mutex_unlock(&v->irq_lock);
+	return isr;
+}
+
+static uint32_t generation_read(struct virtio_device *v)
+{
+	uint32_t generation;
+
+	pthread_mutex_lock(&v->irq_lock);
+	generation = v->generation;
+	pthread_mutex_unlock(&v->irq_lock);
+	return generation;
+}
+
+static uint32_t reg_read(struct virtio_device *v, uint64_t off)
+{
+	const struct virtio_queue_regs *q = selected(v);
+
+	switch (off) {
+	case REG_MAGIC:
+		return MAGIC;
+	case REG_VERSION:
+		return MMIO_VERSION;
+	case REG_DEVICE_ID:
+		return v->ops->device_id;
+	case REG_VENDOR_ID:
+		return VENDOR_ID;
+	case REG_DEVICE_FEATURES:
+		return (uint32_t)(v->host_features >> (32 * v->host_features_sel));
+	case REG_QUEUE_NUM_MAX:
+		return q ? VIRTQ_MAX_NUM : 0;
+	case REG_QUEUE_READY:
+		return q && q->enabled;
+	case REG_INTERRUPT_STATUS:
+		return isr_read(v);
+	case REG_STATUS:
+		return virtio_status(v);
+	case REG_SHM_LEN_LOW: /* no shared memory regions: all ones */
+	case REG_SHM_LEN_HIGH:
+	case REG_SHM_BASE_LOW:
+	case REG_SHM_BASE_HIGH:
+		return UINT32_MAX;
+	case REG_CONFIG_GENERATION:
+		return generation_read(v);
+	default: /* QueueReset too: a reset is over when its write is */
+		return 0;
+	}
+}
+
+static uint64_t mmio_read(void *dev, uint64_t off, unsigned len)
+{
+	struct virtio_device *v = dev;
+
+	if (off >= REG_CONFIG)
+		return config_read(v, off - REG_CONFIG, len);
+	return len == 4 && off % 4 == 0 ? reg_read(v, off) : 0;
+}
+
+/* ---- writes ---- */
+
+static uint64_t pair(const uint32_t r[2])
+{
+	return r[0] | (uint64_t)r[1] << 32;
+}
+
+static bool size_ok(uint32_t num)
+{
+	return num && num <= VIRTQ_MAX_NUM && !(num & (num - 1));
+}
+
+/* QueueReady: from now on the queue is where its registers say, or nowhere. */
+static void queue_ready(struct virtio_device *v, bool on)
+{
+	struct virtio_queue_regs *r = selected(v);
+	struct virtq *q;
+	bool restart = v->started;
+
+	if (!r || r->enabled == on)
+		return;
+	q = &v->queues[v->queue_sel];
+	if (on && r->num && !size_ok(r->num))
+		return; /* the driver sees that it is not ready */
+	virtio_stop(v);
+	r->enabled = on;
+	q->ready = on;
+	if (on) {
+		q->num = r->num ? r->num : q->num_default;
+		q->desc = pair(r->desc);
+		q->avail = pair(r->avail);
+		q->used = pair(r->used);
+	}
+	if (restart)
+		virtio_start(v);
+}
+
+static void queue_reset(struct virtio_device *v, uint32_t val)
+{
+	struct virtio_queue_regs *r = selected(v);
+	bool restart = v->started;
+
+	if (!r || val != 1 || !virtio_has(v, VIRTIO_F_RING_RESET))
+		return;
+	virtio_stop(v);
+	*r = (struct virtio_queue_regs){0};
+	virtq_reset(&v->queues[v->queue_sel]);
+	if (restart)
+		virtio_start(v);
+}
+
+static void queue_write(struct virtio_device *v, uint64_t off, uint32_t val)
+{
+	struct virtio_queue_regs *r = selected(v);
+
+	if (!r || r->enabled) /* a queue in use stays where it is */
+		return;
+	switch (off) {
+	case REG_QUEUE_NUM:
+		r->num = val <= UINT16_MAX ? (uint16_t)val : UINT16_MAX;
+		if (size_ok(val))
+			v->queues[v->queue_sel].num = val;
+		break;
+	case REG_QUEUE_DESC_LOW:
+	case REG_QUEUE_DESC_HIGH:
+		r->desc[off == REG_QUEUE_DESC_HIGH] = val;
+		break;
+	case REG_QUEUE_DRIVER_LOW:
+	case REG_QUEUE_DRIVER_HIGH:
+		r->avail[off == REG_QUEUE_DRIVER_HIGH] = val;
+		break;
+	default:
+		r->used[off == REG_QUEUE_DEVICE_HIGH] = val;
+		break;
+	}
+}
+
+/* The driver has chosen features: keep FEATURES_OK only if they were offered and are modern. */
+static uint8_t negotiate(struct virtio_device *v, uint8_t status)
+{
+	uint64_t chosen = pair(v->guest_features);
+
+	if (virtio_status(v) & VIRTIO_STATUS_FEATURES_OK)
+		return status; /* decided before */
+	if ((chosen & ~v->host_features) || !(chosen & VIRTIO_F_VERSION_1))
+		return status & (uint8_t)~VIRTIO_STATUS_FEATURES_OK;
+	v->features = chosen;
+	if (v->ops->negotiated)
+		v->ops->negotiated(v);
+	return status;
+}
+
+static void status_write(struct virtio_device *v, uint8_t status)
+{
+	if (!status) {
+		virtio_reset(v);
+		return;
+	}
+	if (!(status & VIRTIO_STATUS_DRIVER_OK))
+		virtio_stop(v);
+	if (status & VIRTIO_STATUS_FEATURES_OK)
+		status = negotiate(v, status);
+	virtio_status_set(v, status);
+	virtio_start(v);
+}
+
+static void reg_write(struct virtio_device *v, uint64_t off, uint32_t val)
+{
+	switch (off) {
+	case REG_DEVICE_FEATURES_SEL:
+		v->host_features_sel = val != 0;
+		break;
+	case REG_DRIVER_FEATURES:
+		v->guest_features[v->guest_features_sel] = val;
+		break;
+	case REG_DRIVER_FEATURES_SEL:
+		v->guest_features_sel = val != 0;
+		break;
+	case REG_QUEUE_SEL:
+		if (val < QUEUE_SELECTORS)
+			v->queue_sel = (uint16_t)val;
+		break;
+	case REG_QUEUE_NUM:
+	case REG_QUEUE_DESC_LOW:
+	case REG_QUEUE_DESC_HIGH:
+	case REG_QUEUE_DRIVER_LOW:
+	case REG_QUEUE_DRIVER_HIGH:
+	case REG_QUEUE_DEVICE_LOW:
+	case REG_QUEUE_DEVICE_HIGH:
+		queue_write(v, off, val);
+		break;
+	case REG_QUEUE_READY:
+		queue_ready(v, val & 1);
+		break;
+	case REG_QUEUE_RESET:
+		queue_reset(v, val);
+		break;
+	case REG_QUEUE_NOTIFY:
+		virtio_notified(v, val);
+		break;
+	case REG_INTERRUPT_ACK:
+		virtio_ack(v, val);
+		break;
+	case REG_STATUS:
+		status_write(v, (uint8_t)val);
+		break;
+	default: /* read-only or nothing there */
+		break;
+	}
+}
+
+static void mmio_write(void *dev, uint64_t off, unsigned len, uint64_t val)
+{
+	struct virtio_device *v = dev;
+
+	if (off >= REG_CONFIG)
+		config_write(v, off - REG_CONFIG, len, val);
+	else if (len == 4 && off % 4 == 0)
+		reg_write(v, off, (uint32_t)val);
+}
+
+int virtio_mmio_add(struct virtio_device *v, struct machine *m, struct err *err)
+{
+	static const struct bus_ops ops = {.read = mmio_read, .write = mmio_write};
+
+	return bus_add(&m->mmio, v->base, BOARD_VIRTIO_BYTES, &ops, v, err);
+}
+
+/* ---- transports with nothing behind ---- */
+
+static uint64_t empty_read(void *dev, uint64_t off, unsigned len)
+{
+	(void)dev;
+	(void)len;
+	switch (off) {
+	case REG_MAGIC:
+		return MAGIC;
+	case REG_VERSION:
+		return MMIO_VERSION;
+	case REG_VENDOR_ID:
+		return VENDOR_ID;
+	default:
+		return 0;
+	}
+}
+
+static void empty_write(void *dev, uint64_t off, unsigned len, uint64_t val)
+{
+	(void)dev;
+	(void)off;
+	(void)len;
+	(void)val;
+}
+
+int virtio_mmio_add_empty_slots(struct machine *m, uint8_t used_mask, struct err *err)
+{
+	static const struct bus_ops ops = {.read = empty_read, .write = empty_write};
+
+	for (unsigned i = 0; i < BOARD_VIRTIO_SLOTS; i++) {
+		int ret;
+
+		if (used_mask & (1U << i))
+			continue;
+		ret = bus_add(&m->mmio, BOARD_VIRTIO_BASE + i * BOARD_VIRTIO_BYTES,
+			      BOARD_VIRTIO_BYTES, &ops, NULL, err);
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}

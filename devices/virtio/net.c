@@ -1,0 +1,337 @@
+/*
+ * net.c - virtio-net's data path (virtio 1.2, 5.1)
+ *
+ * Every frame on the queues is preceded by 12 bytes of header.  A back end with
+ * a vnet header takes and gives the same bytes; for another one the header is
+ * cut off, or made of zeroes.  A received frame may be spread over several
+ * buffers of the guest (MRG_RXBUF); if they do not suffice, all are given back
+ * to the ring untaken and the back end keeps the frame until the guest adds
+ * more.
+ */
+#include <errno.h>
+#include <linux/if_tun.h>
+#include <string.h>
+
+#include "devices/virtio/nic.h"
+#include "devices/virtio/virtio-devices.h"
+#include "vmm/base/bytes.h"
+#include "vmm/base/iov.h"
+#include "vmm/loop.h"
+#include "vmm/machine.h"
+
+#define ETH_HEADER_BYTES 14
+#define MAX_RAW_BYTES    1514
+#define NUM_BUFFERS_AT   10 /* offset in the header */
+
+/* ---- receive ---- */
+
+/* A frame on its way into the guest. */
+struct rx {
+	struct iovec from[2]; /* header, frame */
+	uint64_t bytes, done;
+	unsigned chains;
+	struct iovec count[2]; /* where the header's num_buffers lies */
+	size_t n_count;
+};
+
+/* Fill the chain in v->elem with as much of the frame as fits. */
+static void rx_fill(struct nic *nic, struct rx *rx)
+{
+	const struct virtq_elem *e = nic->v.elem;
+	struct iovec *in = virtq_elem_in(e);
+	uint64_t n = 0;
+
+	if (rx->chains == 0)
+		rx->n_count = iov_slice(rx->count, in, e->n_in, NUM_BUFFERS_AT, 2);
+	for (unsigned i = 0; i < e->n_in && rx->done < rx->bytes; i++) {
+		size_t got = iov_read(rx->from, 2, rx->done, in[i].iov_base, in[i].iov_len);
+
+		rx->done += got;
+		n += got;
+	}
+	virtq_elem_dirty(&nic->v.dev.m->mem, e, n);
+	virtq_fill(&nic->v.queues[NIC_RX], e->head, (uint32_t)n, rx->chains);
+	rx->chains++;
+}
+
+/* No more buffers: give back what was taken. */
+static int rx_later(struct nic *nic, const struct rx *rx)
+{
+	struct virtq *q = &nic->v.queues[NIC_RX];
+	/* Listen for what comes behind the chains taken so far: they are known not to suffice. */
+	bool more = virtq_listen(q);
+
+	virtq_unpop(q, rx->chains);
+	if (more)
+		virtio_again(&nic->v, NIC_RX);
+	return -EAGAIN;
+}
+
+static int rx_frame(struct nic *nic, struct rx *rx)
+{
+	struct virtio_device *v = &nic->v;
+	bool mergeable = virtio_has(v, NET_F_MRG_RXBUF);
+	uint8_t num_buffers[2];
+
+	while (rx->done < rx->bytes) {
+		if (!virtio_pop(v, NIC_RX))
+			return v->broken ? -EIO : rx_later(nic, rx);
+		if (rx->chains == 0 &&
+		    iov_bytes(virtq_elem_in(v->elem), v->elem->n_in) < NIC_HDR_BYTES) {
+			virtio_fail(v, "queue 0: a buffer has no room for the header");
+			return -EIO;
+		}
+		if (!mergeable && iov_bytes(virtq_elem_in(v->elem), v->elem->n_in) < rx->bytes) {
+			virtq_unpop(&v->queues[NIC_RX], 1);
+			return 0; /* the driver does not want frames of this size */
+		}
+		rx_fill(nic, rx);
+	}
+	put_le16(num_buffers, (uint16_t)rx->chains);
+	(void)iov_write(rx->count, rx->n_count, 0, num_buffers, sizeof(num_buffers));
+	virtq_flush(&v->queues[NIC_RX], rx->chains);
+	virtio_interrupt(v, NIC_RX);
+	return 0;
+}
+
+static int nic_receive(void *opaque, const uint8_t *frame, size_t n)
+{
+	struct nic *nic = opaque;
+	uint8_t header[NIC_HDR_BYTES] = {0};
+	size_t hdr = nic->be->vnet_hdr ? nic->be->hdr_bytes : 0;
+	struct rx rx;
+
+	if (!nic->v.serving || !nic->v.queues[NIC_RX].mem)
+		return -EAGAIN;
+	if (n < hdr + ETH_HEADER_BYTES || n > NET_MAX_FRAME)
+		return -EMSGSIZE;
+	if (!nic_wants(nic, frame + hdr, n - hdr))
+		return 0;
+	memcpy(header, frame, MIN(hdr, sizeof(header)));
+	rx = (struct rx){
+	    .from = {{.iov_base = header, .iov_len = sizeof(header)},
+		     /* only read from, see iov_read() */
+		     {.iov_base = (uint8_t *)(uintptr_t)(frame + hdr), .iov_len = n - hdr}},
+	    .bytes = sizeof(header) + n - hdr,
+	};
+	return rx_frame(nic, &rx);
+}
+
+/* ---- transmit ---- */
+
+static bool tx_one(struct virtio_device *v)
+{
+	struct nic *nic = to_nic(v);
+	const struct virtq_elem *e = v->elem;
+	uint64_t bytes = iov_bytes(e->iov, e->n_out);
+	uint64_t skip = nic->be->vnet_hdr ? NIC_HDR_BYTES - nic->be->hdr_bytes : NIC_HDR_BYTES;
+	int ret = 0;
+
+	if (bytes < NIC_HDR_BYTES) {
+		virtio_fail(v, "queue 1: a frame has no header");
+		return false;
+	}
+	if (bytes <= NET_MAX_FRAME && bytes >= NIC_HDR_BYTES + ETH_HEADER_BYTES) {
+		size_t n = iov_slice(e->iov, e->iov, e->n_out, skip, bytes - skip);
+
+		ret = net_backend_send(nic->be, e->iov, (int)n);
+	}
+	if (ret == -EAGAIN) {
+		virtq_unpop(&v->queues[NIC_TX], 1);
+		nic->tx_blocked = true;
+		return false;
+	}
+	virtio_push(v, NIC_TX, e, 0);
+	return true;
+}
+
+static void serve(struct virtio_device *v, unsigned q)
+{
+	struct nic *nic = to_nic(v);
+
+	switch (q) {
+	case NIC_RX:
+		virtq_quiet(&v->queues[q]);
+		net_backend_can_receive(nic->be);
+		break;
+	case NIC_TX:
+		if (!nic->tx_blocked)
+			virtio_serve_all(v, q, tx_one);
+		break;
+	default:
+		virtio_serve_all(v, q, nic_ctrl_one);
+		break;
+	}
+}
+
+static void nic_writable(void *opaque)
+{
+	struct nic *nic = opaque;
+
+	nic->tx_blocked = false;
+	if (nic->v.serving && nic->v.queues[NIC_TX].mem)
+		serve(&nic->v, NIC_TX);
+}
+
+const struct net_client nic_client = {.receive = nic_receive, .writable = nic_writable};
+
+/* ---- offloads, start, reset ---- */
+
+void nic_push_offloads(struct nic *nic)
+{
+	static const struct {
+		uint64_t feature;
+		unsigned tun;
+	} map[] = {
+	    {NET_F_GUEST_CSUM, TUN_F_CSUM   },
+            {NET_F_GUEST_TSO4, TUN_F_TSO4   },
+	    {NET_F_GUEST_TSO6, TUN_F_TSO6   },
+            {NET_F_GUEST_ECN,  TUN_F_TSO_ECN},
+	    {NET_F_GUEST_UFO,  TUN_F_UFO    },
+	};
+	unsigned tun = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(map); i++)
+		if (nic->guest_offloads & map[i].feature)
+			tun |= map[i].tun;
+	if (nic->be->vnet_hdr && nic->be->ops->set_offload)
+		(void)nic->be->ops->set_offload(nic->be, tun);
+}
+
+static void start(struct virtio_device *v)
+{
+	nic_push_offloads(to_nic(v));
+}
+
+static void stop(struct virtio_device *v)
+{
+	/* Frames that come now stay with the back end; a blocked one is in the ring. */
+	to_nic(v)->tx_blocked = false;
+}
+
+static void negotiated(struct virtio_device *v)
+{
+	struct nic *nic = to_nic(v);
+
+	nic->guest_offloads = nic->be->vnet_hdr ? v->features & NET_GUEST_OFFLOADS : 0;
+	if (virtio_has(v, NET_F_CTRL_VLAN))
+		memset(nic->filter.vlans, 0, sizeof(nic->filter.vlans));
+}
+
+static void reset(struct virtio_device *v)
+{
+	struct nic *nic = to_nic(v);
+
+	nic_filter_reset(nic);
+	nic->guest_offloads = 0;
+	pthread_mutex_lock(&v->irq_lock);
+	nic->mac = nic->own_mac;
+	nic->status = NET_S_LINK_UP;
+	pthread_mutex_unlock(&v->irq_lock);
+}
+
+static void get_config(struct virtio_device *v, uint8_t *config)
+{
+	const struct nic *nic = to_nic(v);
+
+	memcpy(config, nic->mac.b, sizeof(nic->mac.b));
+	put_le16(config + sizeof(nic->mac.b), nic->status);
+}
+
+/* ---- what migration sees ---- */
+
+static void arrived(struct virtio_device *v)
+{
+	nic_announce_guest(to_nic(v));
+}
+
+void nic_for_each(struct machine *m, void (*fn)(void *opaque, struct nic *nic), void *opaque)
+{
+	list_for_each (d, &m->devices, struct device, link) {
+		struct virtio_device *v = virtio_from_device(d);
+
+		if (v && v->ops == &nic_ops)
+			fn(opaque, to_nic(v));
+	}
+}
+
+const char *nic_id(const struct nic *nic)
+{
+	return nic->v.dev.id ? nic->v.dev.id : "";
+}
+
+void nic_mac(struct nic *nic, uint8_t mac[6])
+{
+	pthread_mutex_lock(&nic->v.irq_lock);
+	memcpy(mac, nic->mac.b, sizeof(nic->mac.b));
+	pthread_mutex_unlock(&nic->v.irq_lock);
+}
+
+struct raw {
+	struct nic *nic;
+	const uint8_t *frame;
+	size_t n;
+};
+
+static void send_raw(void *opaque)
+{
+	const struct raw *r = opaque;
+	struct net_backend *be = r->nic->be;
+	uint8_t header[NIC_HDR_BYTES] = {0};
+	struct iovec iov[2] = {
+	    {.iov_base = header,                         .iov_len = be->hdr_bytes},
+	    {.iov_base = (uint8_t *)(uintptr_t)r->frame, .iov_len = r->n         },
+	};
+
+	/* A full back end loses it, as a network does. */
+	if (be->vnet_hdr)
+		(void)net_backend_send(be, iov, 2);
+	else
+		(void)net_backend_send(be, iov + 1, 1);
+}
+
+void nic_send_raw(struct nic *nic, const uint8_t *frame, size_t n)
+{
+	struct raw r = {.nic = nic, .frame = frame, .n = n};
+
+	if (n >= ETH_HEADER_BYTES && n <= MAX_RAW_BYTES)
+		loop_call(nic->v.dev.m->io, send_raw, &r);
+}
+
+void nic_announce_guest(struct nic *nic)
+{
+	struct virtio_device *v = &nic->v;
+
+	if (!virtio_has(v, NET_F_GUEST_ANNOUNCE | NET_F_CTRL_VQ | NET_F_STATUS))
+		return;
+	pthread_mutex_lock(&v->irq_lock);
+	nic->status |= NET_S_ANNOUNCE;
+	pthread_mutex_unlock(&v->irq_lock);
+	virtio_config_changed(v);
+}
+
+static void detach(void *opaque)
+{
+	net_backend_detach(opaque);
+}
+
+static void destroy(struct virtio_device *v)
+{
+	loop_call(v->dev.m->io, detach, to_nic(v)->be);
+}
+
+const struct virtio_ops nic_ops = {
+    .device = VIRTIO_DEVICE_OPS("virtio-net-device"),
+    .name = "virtio-net",
+    .device_id = 1,
+    .get_config = get_config,
+    .negotiated = negotiated,
+    .serve = serve,
+    .start = start,
+    .stop = stop,
+    .reset = reset,
+    .arrived = arrived,
+    .destroy = destroy,
+    .section = &nic_section,
+    .body = &nic_body,
+};

@@ -1,0 +1,99 @@
+/*
+ * queue.h - one split virtqueue, seen from the device (virtio 1.2, 2.7)
+ *
+ * The rings lie in guest memory and are hostile: nothing read from them is
+ * used before it is bounded, and nothing is read twice.  A malformed ring is
+ * reported as -EPROTO with the reason in q->why; the queue is then dead until
+ * the device is reset.
+ *
+ * No system calls, no locks: the owner (the I/O thread while the device runs,
+ * else whoever holds the machine lock) is the only user.
+ */
+#ifndef MINIVMM_DEVICES_VIRTIO_QUEUE_H
+#define MINIVMM_DEVICES_VIRTIO_QUEUE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+struct memory;
+
+#define VIRTQ_MAX_NUM       1024 /* descriptors of a queue; also pieces of one element */
+#define VIRTQ_DESC_NEXT     1
+#define VIRTQ_DESC_WRITE    2
+#define VIRTQ_DESC_INDIRECT 4
+
+/* What one available descriptor chain describes, as host memory; one allocation, free with free().
+ */
+struct virtq_elem {
+	uint16_t head;
+	unsigned n_out, n_in; /* device-readable pieces, then device-writable ones */
+	struct iovec *iov;    /* n_out + n_in of them, none empty */
+	uint64_t *gpa;        /* where the guest sees each */
+};
+
+struct virtq {
+	/* set by the transport while the queue is not served */
+	uint32_t num_default;       /* 0: no such queue; never changes */
+	uint32_t num;               /* power of two, at most VIRTQ_MAX_NUM */
+	uint64_t desc, avail, used; /* guest-physical */
+	bool ready;
+	/* the owner */
+	struct memory *mem; /* NULL: not mapped */
+	const uint8_t *desc_hva, *avail_hva;
+	uint8_t *used_hva;
+	bool event_idx, indirect; /* negotiated */
+	bool used_idx_from_ring;  /* loaded from a stream: the ring knows used_idx */
+	uint16_t last_avail;      /* next entry of the available ring to take */
+	uint16_t used_idx;        /* next entry of the used ring to fill */
+	uint16_t signalled_used;  /* used_idx when the guest was last interrupted */
+	bool signalled_valid;
+	const char *why; /* static text: what was wrong with the ring */
+};
+
+/* With room for VIRTQ_MAX_NUM pieces, to pop into. */
+struct virtq_elem *virtq_elem_new(void);
+/* A copy with room for its own pieces only. */
+struct virtq_elem *virtq_elem_dup(const struct virtq_elem *e);
+static inline struct iovec *virtq_elem_in(const struct virtq_elem *e)
+{
+	return e->iov + e->n_out;
+}
+
+/* Forget the guest's programming: as after a device reset. */
+void virtq_reset(struct virtq *q);
+/*
+ * Translate the rings and check the indices; before the first virtq_pop and
+ * again after a pause.  0, or -EPROTO with q->why.
+ */
+int virtq_map(struct virtq *q, struct memory *mem, bool event_idx, bool indirect);
+
+/* How many chains are available: 0 .. num, or -EPROTO (the guest's index jumped). */
+int virtq_available(struct virtq *q);
+/* Take the next chain: 1, 0 when there is none, or -EPROTO. */
+int virtq_pop(struct virtq *q, struct virtq_elem *e);
+/* Give the last n taken chains back, untouched; the next virtq_pop finds them again. */
+void virtq_unpop(struct virtq *q, unsigned n);
+
+/* Write used ring entry 'used_idx + ahead' without showing it to the guest yet. */
+void virtq_fill(struct virtq *q, uint16_t head, uint32_t len, unsigned ahead);
+/* Show the next n filled entries. */
+void virtq_flush(struct virtq *q, unsigned n);
+/* fill and flush one */
+void virtq_push(struct virtq *q, uint16_t head, uint32_t len);
+/* Does the guest want an interrupt for what was shown since the last one? */
+bool virtq_should_interrupt(struct virtq *q);
+
+/* Ask the guest not to kick while the queue is being served. */
+void virtq_quiet(struct virtq *q);
+/*
+ * Ask for a kick at the next chain; true when chains are available already,
+ * for which no kick may come: serve them.
+ */
+bool virtq_listen(struct virtq *q);
+
+/* Report the first 'written' bytes of the device-writable part as changed; after they are visible.
+ */
+void virtq_elem_dirty(struct memory *mem, const struct virtq_elem *e, uint64_t written);
+
+#endif

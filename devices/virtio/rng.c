@@ -1,0 +1,102 @@
+/*
+ * rng.c - virtio-rng (virtio 1.2, 5.4): each chain is filled with getrandom()'s bytes
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "devices/virtio/props.h"
+#include "devices/virtio/virtio-devices.h"
+#include "devices/virtio/virtio.h"
+#include "vmm/base/alloc.h"
+#include "vmm/base/error.h"
+#include "vmm/base/iov.h"
+#include "vmm/base/units.h"
+#include "vmm/config.h"
+#include "vmm/vmstate.h"
+
+/* A chain may describe all of RAM many times over; the device may use less of it. */
+#define MAX_BYTES   (64 * KiB)
+#define CHUNK_BYTES 256 /* getrandom() gives this much without a stop */
+
+static bool serve_one(struct virtio_device *v)
+{
+	const struct virtq_elem *e = v->elem;
+	uint64_t room = MIN(iov_bytes(virtq_elem_in(e), e->n_in), MAX_BYTES), done = 0;
+
+	while (done < room) {
+		uint8_t chunk[CHUNK_BYTES];
+		ssize_t n = getrandom(chunk, MIN(room - done, sizeof(chunk)), 0);
+
+		if (n <= 0)
+			break;
+		(void)iov_write(virtq_elem_in(e), e->n_in, done, chunk, (size_t)n);
+		done += (uint64_t)n;
+	}
+	virtio_push(v, 0, e, done);
+	return true;
+}
+
+static void serve(struct virtio_device *v, unsigned q)
+{
+	virtio_serve_all(v, q, serve_one);
+}
+
+static const struct vms_field section_fields[] = {
+    VMS_CUSTOM(struct virtio_device, dev, "virtio", &virtio_codec),
+    VMS_LAST,
+};
+static const struct vms_desc section = {
+    .name = "virtio-rng", .version = 1, .min_version = 1, .fields = section_fields};
+
+static const struct virtio_ops ops = {
+    .device = VIRTIO_DEVICE_OPS("virtio-rng-device"),
+    .name = "virtio-rng",
+    .device_id = 4,
+    .serve = serve,
+    .section = &section,
+};
+
+/* A rate limit would stall the guest's boot for nothing: the host's generator does not run dry. */
+static int check_props(const struct cfg_device *cfg, struct err *err)
+{
+	static const char *const names[] = {"rng", "max-bytes", "period", NULL};
+	const char *rng = keyvals_get(&cfg->props, "rng");
+	int ret = props_check(cfg, names, NULL, 0, err);
+
+	if (ret < 0)
+		return ret;
+	if (rng)
+		return err_set(err, ENOTSUP,
+			       "%s: rng=%s is not supported: the host's getrandom() is the source",
+			       cfg->driver, rng);
+	if (keyvals_get(&cfg->props, "max-bytes") || keyvals_get(&cfg->props, "period"))
+		return err_set(err, ENOTSUP,
+			       "%s: max-bytes and period are not supported: there is no rate limit",
+			       cfg->driver);
+	return 0;
+}
+
+int virtio_rng_create(struct machine *m, const struct cfg_device *cfg, unsigned slot,
+		      struct backends *be, struct err *err)
+{
+	static const uint16_t sizes[VIRTIO_MAX_QUEUES] = {8};
+	struct virtio_device *v = NEW(struct virtio_device);
+	int ret = check_props(cfg, err);
+
+	(void)be;
+	if (ret >= 0)
+		ret = props_features(cfg, NULL, 0, &v->host_features, err);
+	if (ret < 0) {
+		free(v);
+		return ret;
+	}
+	ret = virtio_init(v, m, &ops, cfg, slot, sizes, err);
+	if (ret < 0) {
+		virtio_fini(v);
+		free(v);
+		return ret;
+	}
+	(void)virtio_board_add(v);
+	return 0;
+}

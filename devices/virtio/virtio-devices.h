@@ -1,0 +1,51 @@
+/*
+ * virtio-devices.h - the virtio devices, as the board and migration see them
+ *
+ * Everything here is for the main thread under the machine lock unless said
+ * otherwise.
+ */
+#ifndef MINIVMM_DEVICES_VIRTIO_VIRTIO_DEVICES_H
+#define MINIVMM_DEVICES_VIRTIO_VIRTIO_DEVICES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct backends;
+struct cfg_device;
+struct err;
+struct machine;
+struct nic;
+
+/*
+ * Make the device that a -device option describes behind the virtio-mmio
+ * transport 'slot' (0 .. BOARD_VIRTIO_SLOTS - 1): its registers, interrupt,
+ * state, board entry and the device itself belong to the machine afterwards.
+ * 'cfg' is borrowed for the call, 'be' for the device's life.  A property that
+ * is not known, or not supported, is refused by name.
+ */
+int virtio_blk_create(struct machine *m, const struct cfg_device *cfg, unsigned slot,
+		      struct backends *be, struct err *err);
+int virtio_net_create(struct machine *m, const struct cfg_device *cfg, unsigned slot,
+		      struct backends *be, struct err *err);
+int virtio_rng_create(struct machine *m, const struct cfg_device *cfg, unsigned slot,
+		      struct backends *be, struct err *err);
+/* Answer for the transports whose bit in used_mask is 0: no device behind them
+ * (machine-microvm 1.5). */
+int virtio_mmio_add_empty_slots(struct machine *m, uint8_t used_mask, struct err *err);
+
+/*
+ * Network cards, for announcements after a move.  fn is called for each in
+ * order of creation and must not change the list.
+ */
+void nic_for_each(struct machine *m, void (*fn)(void *opaque, struct nic *nic), void *opaque);
+/* The user's id; "" when none was given.  Lives as long as the nic. */
+const char *nic_id(const struct nic *nic);
+/* The address that the guest uses now. */
+void nic_mac(struct nic *nic, uint8_t mac[6]);
+/* Put one frame of n bytes (at least 14, at most 1514) on the back end as if the guest had sent it.
+ */
+void nic_send_raw(struct nic *nic, const uint8_t *frame, size_t n);
+/* Ask the guest to announce itself, when its driver has negotiated that; else nothing happens. */
+void nic_announce_guest(struct nic *nic);
+
+#endif

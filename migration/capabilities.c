@@ -1,0 +1,57 @@
+#include "migration/capabilities.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "vmm/base/error.h"
+
+#define OFFERED(c, n)     [c] = {.name = (n), .offered = true}
+#define ABSENT(c, n, i)   [c] = {.name = (n), .instead = (i)}
+#define ABSENT_X(c, n, i) [c] = {.name = (n), .unstable = true, .instead = (i)}
+
+const struct migration_capability_info migration_capabilities[CAP_COUNT] = {
+    ABSENT(CAP_XBZRLE, "xbzrle", "raise 'downtime-limit' or 'max-bandwidth'"),
+    ABSENT(CAP_RDMA_PIN_ALL, "rdma-pin-all", "use tcp: or unix:"),
+    ABSENT(CAP_AUTO_CONVERGE, "auto-converge", "raise 'downtime-limit' or 'max-bandwidth'"),
+    ABSENT(CAP_ZERO_BLOCKS, "zero-blocks", "copy the disks first, or share them"),
+    ABSENT(CAP_COMPRESS, "compress", "pipe through a compressor with exec:"),
+    OFFERED(CAP_EVENTS, "events"),
+    ABSENT(CAP_POSTCOPY_RAM, "postcopy-ram", "raise 'downtime-limit' or 'max-bandwidth'"),
+    ABSENT_X(CAP_X_COLO, "x-colo", NULL),
+    ABSENT(CAP_RELEASE_RAM, "release-ram", NULL),
+    ABSENT(CAP_BLOCK, "block", "copy the disks first, or share them"),
+    OFFERED(CAP_RETURN_PATH, "return-path"),
+    OFFERED(CAP_PAUSE_BEFORE_SWITCHOVER, "pause-before-switchover"),
+    ABSENT(CAP_MULTIFD, "multifd", "use the one channel"),
+    ABSENT(CAP_DIRTY_BITMAPS, "dirty-bitmaps", NULL),
+    ABSENT(CAP_POSTCOPY_BLOCKTIME, "postcopy-blocktime", NULL),
+    OFFERED(CAP_LATE_BLOCK_ACTIVATE, "late-block-activate"),
+    ABSENT_X(CAP_X_IGNORE_SHARED, "x-ignore-shared", "let RAM travel in the stream"),
+    OFFERED(CAP_VALIDATE_UUID, "validate-uuid"),
+    ABSENT(CAP_BACKGROUND_SNAPSHOT, "background-snapshot", "stop the guest and migrate to file:"),
+    ABSENT(CAP_ZERO_COPY_SEND, "zero-copy-send", NULL),
+    ABSENT(CAP_POSTCOPY_PREEMPT, "postcopy-preempt", NULL),
+};
+
+int capability_parse(const char *name)
+{
+	for (int c = 0; c < CAP_COUNT; c++)
+		if (!strcmp(migration_capabilities[c].name, name))
+			return c;
+	return -1;
+}
+
+int capabilities_check(const bool set[CAP_COUNT], struct err *err)
+{
+	for (int c = 0; c < CAP_COUNT; c++) {
+		const struct migration_capability_info *info = &migration_capabilities[c];
+
+		if (set[c] && !info->offered)
+			return err_set(err, ENOTSUP,
+				       "Capability '%s' is not supported by this version of "
+				       "minivmm%s%s",
+				       info->name, info->instead ? ": " : "",
+				       info->instead ? info->instead : "");
+	}
+	return 0;
+}

@@ -1,0 +1,138 @@
+#include "migration/channel/channel.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "migration/channel/uri.h"
+#include "vmm/base/error.h"
+#include "vmm/base/units.h"
+
+int channel_wait(const struct channel *c, short events, int timeout_ms)
+{
+	struct pollfd p[2] = {
+	    {.fd = c->steady ? -1 : c->fd, .events = events},
+	    {.fd = c->cancel_fd,           .events = POLLIN},
+	};
+	int n;
+
+	do
+		n = poll(p, 2, c->steady ? 0 : timeout_ms);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	if (p[1].revents)
+		return -ECANCELED;
+	return c->steady || p[0].revents;
+}
+
+bool channel_cancelled(const struct channel *c)
+{
+	struct pollfd p = {.fd = c->cancel_fd, .events = POLLIN};
+
+	return poll(&p, 1, 0) > 0;
+}
+
+static int say_failed(const struct channel *c, int ret, const char *verb, struct err *err)
+{
+	if (ret == -ECANCELED)
+		return err_set(err, ECANCELED, "the migration was cancelled");
+	return err_set(err, -ret, "Unable to %s %s: %s", verb, c->ops->kind, err_text(-ret));
+}
+
+ssize_t channel_read(struct channel *c, void *buf, size_t n, struct err *err)
+{
+	ssize_t got = channel_cancelled(c) ? -ECANCELED : c->ops->read(c, buf, n);
+
+	while (got == -EAGAIN || got == -EINTR) {
+		int ret = channel_wait(c, POLLIN, -1);
+
+		got = ret < 0 ? ret : c->ops->read(c, buf, n);
+	}
+	if (got < 0)
+		return say_failed(c, (int)got, "read from", err);
+	return got;
+}
+
+/* Drop the first n bytes of the vector; returns how many entries that used up. */
+static int advance(struct iovec *iov, int n_iov, size_t n)
+{
+	int used = 0;
+
+	while (used < n_iov && n >= iov[used].iov_len)
+		n -= iov[used++].iov_len;
+	if (n > 0) {
+		iov[used].iov_base = (char *)iov[used].iov_base + n;
+		iov[used].iov_len -= n;
+	}
+	return used;
+}
+
+int channel_write_all(struct channel *c, struct iovec *iov, int n_iov, struct err *err)
+{
+	while (n_iov > 0) {
+		ssize_t n;
+		int used;
+
+		if (c->steady && channel_cancelled(c))
+			return say_failed(c, -ECANCELED, "write to", err);
+		n = c->ops->writev(c, iov, n_iov);
+		if (n == -EAGAIN || n == -EINTR) {
+			n = channel_wait(c, POLLOUT, -1);
+			if (n >= 0)
+				continue;
+		}
+		if (n < 0)
+			return say_failed(c, (int)n, "write to", err);
+		used = advance(iov, n_iov, (size_t)n);
+		iov += used;
+		n_iov -= used;
+	}
+	return 0;
+}
+
+int channel_write(struct channel *c, const void *p, size_t n, struct err *err)
+{
+	struct iovec iov = iov_of(p, n);
+
+	return channel_write_all(c, &iov, 1, err);
+}
+
+int channel_finish(struct channel *c, struct err *err)
+{
+	return c->ops->finish ? c->ops->finish(c, err) : 0;
+}
+
+void channel_end_writing(struct channel *c)
+{
+	if (c->ops->end_writing)
+		c->ops->end_writing(c);
+}
+
+void channel_close(struct channel *c)
+{
+	if (c)
+		c->ops->close(c);
+}
+
+struct channel *channel_open(const struct migration_uri *uri, const struct sockaddr_list *to,
+			     int fd, bool writing, int cancel_fd, struct err *err)
+{
+	switch (uri->kind) {
+	case URI_TCP:
+		return channel_connect_tcp(to, uri->text, uri->keep_alive, cancel_fd, err);
+	case URI_UNIX:
+		return channel_connect_unix(uri->path, cancel_fd, err);
+	case URI_FD:
+		return channel_from_fd(fd, cancel_fd, err);
+	case URI_EXEC:
+		return channel_exec(uri->path, writing, cancel_fd, err);
+	case URI_FILE:
+		if (writing)
+			return channel_file_write(uri->path, uri->offset, cancel_fd, err);
+		return channel_file_read(uri->path, uri->offset, cancel_fd, err);
+	}
+	(void)err_set(err, EINVAL, "unknown kind of address");
+	return NULL;
+}

@@ -1,0 +1,97 @@
+/*
+ * channel.h - where a migration stream goes to or comes from
+ *
+ * One channel is one byte stream: a socket, a pipe, a child process, a file.
+ * The kinds differ in how one attempt to move bytes is made and in what it
+ * takes until the bytes are safe (finish); waiting and cancelling are the same
+ * for all: poll() on the channel and on an eventfd that becomes readable when
+ * the migration is cancelled.
+ *
+ * A channel belongs to one thread at a time.
+ */
+#ifndef MINIVMM_MIGRATION_CHANNEL_H
+#define MINIVMM_MIGRATION_CHANNEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+struct channel;
+struct err;
+struct migration_address;
+struct migration_uri;
+struct sockaddr_list;
+
+struct channel_ops {
+	const char *kind; /* what messages call it: "socket", "command", "file" */
+	/* One attempt: bytes moved, 0 at the end (read only), -EAGAIN, or another -errno. */
+	ssize_t (*read)(struct channel *c, void *buf, size_t n);
+	ssize_t (*writev)(struct channel *c, struct iovec *iov, int n_iov);
+	/* All is written: make it last (exit status, fsync and rename).  NULL: nothing to do. */
+	int (*finish)(struct channel *c, struct err *err);
+	/* Tell the peer that nothing follows; reading goes on.  Two-way channels only. */
+	void (*end_writing)(struct channel *c);
+	/* Give up what was not finished, and free. */
+	void (*close)(struct channel *c);
+};
+
+struct channel {
+	/* set at creation and then constant */
+	const struct channel_ops *ops;
+	int fd;        /* owned; polled, unless 'steady' */
+	int cancel_fd; /* borrowed eventfd; -1: cannot be cancelled */
+	bool two_way;  /* the peer can answer on it */
+	bool steady;   /* a regular file: never has to be waited for */
+};
+
+/* An iovec for writing: its base is not const, though nothing is changed behind it. */
+static inline struct iovec iov_of(const void *p, size_t n)
+{
+	struct iovec v = {.iov_len = n};
+
+	memcpy(&v.iov_base, &p, sizeof(p));
+	return v;
+}
+
+/* Wait until the channel is ready for what poll's 'events' ask: 1, 0 after timeout_ms (-1: never),
+ * -ECANCELED or another -errno. */
+int channel_wait(const struct channel *c, short events, int timeout_ms);
+bool channel_cancelled(const struct channel *c);
+
+/* At least one byte, waiting for it; 0 at the end of the stream; -errno with *err set. */
+ssize_t channel_read(struct channel *c, void *buf, size_t n, struct err *err);
+/*
+ * All of it; changes iov.  A write that need not wait is done even when the
+ * migration has been cancelled.
+ */
+int channel_write_all(struct channel *c, struct iovec *iov, int n_iov, struct err *err);
+int channel_write(struct channel *c, const void *p, size_t n, struct err *err);
+int channel_finish(struct channel *c, struct err *err);
+void channel_end_writing(struct channel *c);
+void channel_close(struct channel *c); /* NULL is fine */
+
+/* ---- makers: return owned, or NULL with *err set; the first fd is taken either way ---- */
+
+struct channel *channel_from_socket(int fd, int cancel_fd);
+/* Any descriptor: socket, pipe, regular file. */
+struct channel *channel_from_fd(int fd, int cancel_fd, struct err *err);
+/* Child process: /bin/sh -c command. */
+struct channel *channel_exec(const char *command, bool writing, int cancel_fd, struct err *err);
+/* A file to be complete or absent: nothing is seen under 'path' before finish. */
+struct channel *channel_file_write(const char *path, unsigned long long offset, int cancel_fd,
+				   struct err *err);
+struct channel *channel_file_read(const char *path, unsigned long long offset, int cancel_fd,
+				  struct err *err);
+/* Connect; interruptible. */
+struct channel *channel_connect_unix(const char *path, int cancel_fd, struct err *err);
+/* 'what' is "host:port" as the user wrote it, for messages. */
+struct channel *channel_connect_tcp(const struct sockaddr_list *to, const char *what,
+				    bool keep_alive, int cancel_fd, struct err *err);
+
+/* Open what an outgoing (incoming: exec, fd and file) URI names; 'to' is for tcp:, fd for fd:. */
+struct channel *channel_open(const struct migration_uri *uri, const struct sockaddr_list *to,
+			     int fd, bool writing, int cancel_fd, struct err *err);
+
+#endif

@@ -1,0 +1,184 @@
+/*
+ * exec.c - a child process: /bin/sh -c COMMAND behind a pipe
+ *
+ * Sending is complete when the command has read everything and has ended
+ * with status 0; the pipe alone does not tell, for a command that ends early
+ * leaves a short stream unread in it.  So finish() opens the reading end once
+ * more before it closes the writing one: what is left there after the
+ * command has ended was not read by anybody.
+ *
+ * The command has a process group of its own, so that giving up ends all of
+ * a pipeline.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "migration/channel/channel.h"
+#include "vmm/base/alloc.h"
+#include "vmm/base/error.h"
+#include "vmm/base/units.h"
+
+struct exec_channel {
+	struct channel ch;
+	pid_t pid; /* 0: reaped */
+};
+
+static struct exec_channel *exec_of(struct channel *c)
+{
+	return container_of(c, struct exec_channel, ch);
+}
+
+static ssize_t exec_read(struct channel *c, void *buf, size_t n)
+{
+	ssize_t got = read(c->fd, buf, n);
+
+	return got < 0 ? -errno : got;
+}
+
+static ssize_t exec_writev(struct channel *c, struct iovec *iov, int n_iov)
+{
+	ssize_t sent = writev(c->fd, iov, n_iov);
+
+	return sent < 0 ? -errno : sent;
+}
+
+/* Wait for the child; its wait status, or -errno (-ECANCELED). */
+static int reap(struct exec_channel *e)
+{
+	int pidfd = (int)syscall(SYS_pidfd_open, e->pid, 0);
+	int status = 0, ret = 0;
+
+	if (pidfd >= 0) { /* without pidfds waiting cannot be interrupted */
+		struct channel waiter = {.fd = pidfd, .cancel_fd = e->ch.cancel_fd};
+
+		ret = channel_wait(&waiter, POLLIN, -1);
+		(void)close(pidfd);
+	}
+	if (ret < 0)
+		return ret;
+	while (waitpid(e->pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return -errno;
+	e->pid = 0;
+	return status;
+}
+
+static int unread_bytes(int fd)
+{
+	int n = 0;
+
+	return fd >= 0 && ioctl(fd, FIONREAD, &n) == 0 ? n : 0;
+}
+
+static int exec_finish(struct channel *c, struct err *err)
+{
+	struct exec_channel *e = exec_of(c);
+	char path[32];
+	int status;
+	CLEANUP(cleanup_close) int reader = -1;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", c->fd);
+	reader = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	(void)close(c->fd);
+	c->fd = -1;
+	status = reap(e);
+	if (status == -ECANCELED)
+		return err_set(err, ECANCELED, "the migration was cancelled");
+	if (status < 0)
+		return err_set(err, -status, "cannot learn how the command ended: %s",
+			       err_text(-status));
+	if (unread_bytes(reader) > 0)
+		return err_set(err, EPIPE, "Unable to write to command: %s", err_text(EPIPE));
+	if (WIFSIGNALED(status))
+		return err_set(err, EIO, "the command was ended by signal %d", WTERMSIG(status));
+	if (WEXITSTATUS(status) != 0)
+		return err_set(err, EIO, "the command ended with status %d", WEXITSTATUS(status));
+	return 0;
+}
+
+static void exec_close(struct channel *c)
+{
+	struct exec_channel *e = exec_of(c);
+
+	if (c->fd >= 0)
+		(void)close(c->fd);
+	if (e->pid > 0) {
+		(void)kill(-e->pid, SIGKILL);
+		(void)waitpid(e->pid, NULL, 0);
+	}
+	free(e);
+}
+
+static const struct channel_ops exec_ops = {
+    .kind = "command",
+    .read = exec_read,
+    .writev = exec_writev,
+    .finish = exec_finish,
+    .close = exec_close,
+};
+
+/* The child's end of the pipe becomes its stdin or stdout; 0 or an errno value. */
+static int spawn(pid_t *pid, const char *command, int child_end, bool writing)
+{
+	char sh[] = "/bin/sh", opt[] = "-c";
+	CLEANUP(cleanup_free) char *text = xstrdup(command);
+	char *argv[] = {sh, opt, text, NULL};
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attr;
+	sigset_t all, none;
+	int ret;
+
+	(void)sigfillset(&all);
+	(void)sigemptyset(&none);
+	(void)posix_spawn_file_actions_init(&actions);
+	(void)posix_spawn_file_actions_adddup2(&actions, child_end,
+					       writing ? STDIN_FILENO : STDOUT_FILENO);
+	(void)posix_spawnattr_init(&attr);
+	(void)posix_spawnattr_setsigdefault(&attr, &all);
+	(void)posix_spawnattr_setsigmask(&attr, &none);
+	(void)posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF |
+						  POSIX_SPAWN_SETSIGMASK);
+	ret = posix_spawn(pid, sh, &actions, &attr, argv, environ);
+	(void)posix_spawnattr_destroy(&attr);
+	(void)posix_spawn_file_actions_destroy(&actions);
+	return ret;
+}
+
+struct channel *channel_exec(const char *command, bool writing, int cancel_fd, struct err *err)
+{
+	struct exec_channel *e;
+	pid_t pid = 0;
+	int pipe_fd[2], ret, ours, child_end;
+
+	if (pipe2(pipe_fd, O_CLOEXEC) < 0) {
+		(void)err_set(err, errno, "cannot make a pipe for the command: %s",
+			      err_text(errno));
+		return NULL;
+	}
+	ours = pipe_fd[writing ? 1 : 0];
+	child_end = pipe_fd[writing ? 0 : 1];
+	ret = spawn(&pid, command, child_end, writing);
+	(void)close(child_end);
+	if (ret) {
+		(void)close(ours);
+		(void)err_set(err, ret, "cannot run '%s': %s", command, err_text(ret));
+		return NULL;
+	}
+	(void)fcntl(ours, F_SETFL, O_NONBLOCK);
+	e = NEW(struct exec_channel);
+	e->ch.ops = &exec_ops;
+	e->ch.fd = ours;
+	e->ch.cancel_fd = cancel_fd;
+	e->pid = pid;
+	return &e->ch;
+}

@@ -1,0 +1,266 @@
+/*
+ * file.c - file:PATH[,offset=N]: a saved stream, complete or absent
+ *
+ * What is written goes to a nameless file (or, where the file system has
+ * none, one with a temporary name) in the directory of PATH.  finish() makes
+ * it durable and puts it in the place of PATH in one step; until then, and
+ * after any failure, an older file is as it was.  With an offset the first N
+ * bytes of an older file are carried over: that is where tools keep headers.
+ *
+ * A PATH that is not a regular file (a pipe, a terminal, a disk) is written
+ * directly: there is nothing to rename.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "migration/channel/channel.h"
+#include "vmm/base/alloc.h"
+#include "vmm/base/error.h"
+#include "vmm/base/units.h"
+
+struct file_channel {
+	struct channel ch;
+	off_t at;
+	char *path;  /* owned; what it will be called */
+	char *temp;  /* owned; its name until then, NULL: it has none yet */
+	bool direct; /* PATH itself is open */
+};
+
+static struct file_channel *file_of(struct channel *c)
+{
+	return container_of(c, struct file_channel, ch);
+}
+
+static ssize_t file_read(struct channel *c, void *buf, size_t n)
+{
+	struct file_channel *f = file_of(c);
+	ssize_t got = f->direct ? read(c->fd, buf, n) : pread(c->fd, buf, n, f->at);
+
+	if (got < 0)
+		return -errno;
+	f->at += got;
+	return got;
+}
+
+static ssize_t file_writev(struct channel *c, struct iovec *iov, int n_iov)
+{
+	struct file_channel *f = file_of(c);
+	ssize_t sent = f->direct ? writev(c->fd, iov, n_iov) : pwritev(c->fd, iov, n_iov, f->at);
+
+	if (sent < 0)
+		return -errno;
+	f->at += sent;
+	return sent;
+}
+
+/* Owned. */
+static char *directory_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	if (!slash)
+		return xstrdup(".");
+	return slash == path ? xstrdup("/") : xstrndup(path, (size_t)(slash - path));
+}
+
+/* A name beside 'path' that does not exist yet, with room for mkostemp's letters; owned. */
+static char *temp_template(const char *path)
+{
+	CLEANUP(cleanup_free) char *dir = directory_of(path);
+	const char *slash = strrchr(path, '/');
+
+	/* a name component is at most 255 bytes */
+	return xasprintf("%s/.%.200s.XXXXXX", dir, slash ? slash + 1 : path);
+}
+
+/* Give a nameless file a temporary name. */
+static int name_it(struct file_channel *f, struct err *err)
+{
+	char *name = temp_template(f->path);
+	char self[32];
+	int fd = mkostemp(name, O_CLOEXEC); /* finds a free name ... */
+
+	(void)snprintf(self, sizeof(self), "/proc/self/fd/%d", f->ch.fd);
+	if (fd >= 0) {
+		(void)close(fd);
+		(void)unlink(name); /* ... which linkat wants free */
+		fd = linkat(AT_FDCWD, self, AT_FDCWD, name, AT_SYMLINK_FOLLOW);
+	}
+	if (fd < 0) {
+		int e = errno;
+
+		free(name);
+		return err_set(err, e, "Unable to write to file '%s': %s", f->path, err_text(e));
+	}
+	f->temp = name;
+	return 0;
+}
+
+/* The directory entry must last as well. */
+static void sync_directory(const char *path)
+{
+	CLEANUP(cleanup_free) char *dir = directory_of(path);
+	CLEANUP(cleanup_close)
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd >= 0)
+		(void)fsync(fd);
+}
+
+static int file_finish(struct channel *c, struct err *err)
+{
+	struct file_channel *f = file_of(c);
+	int ret;
+
+	if (fsync(c->fd) < 0 && errno != EINVAL)
+		return err_set(err, errno, "Unable to write to file '%s': fsync: %s", f->path,
+			       err_text(errno));
+	if (f->direct)
+		return 0;
+	if (!f->temp) {
+		ret = name_it(f, err);
+		if (ret < 0)
+			return ret;
+	}
+	if (rename(f->temp, f->path) < 0)
+		return err_set(err, errno, "Unable to put file '%s' in place: %s", f->path,
+			       err_text(errno));
+	free(f->temp);
+	f->temp = NULL;
+	sync_directory(f->path);
+	return 0;
+}
+
+static void file_close(struct channel *c)
+{
+	struct file_channel *f = file_of(c);
+
+	if (f->temp)
+		(void)unlink(f->temp);
+	if (c->fd >= 0)
+		(void)close(c->fd);
+	free(f->temp);
+	free(f->path);
+	free(f);
+}
+
+static const struct channel_ops file_ops = {
+    .kind = "file",
+    .read = file_read,
+    .writev = file_writev,
+    .finish = file_finish,
+    .close = file_close,
+};
+
+static struct file_channel *file_new(char *path, int cancel_fd)
+{
+	struct file_channel *f = NEW(struct file_channel);
+
+	f->ch.ops = &file_ops;
+	f->ch.fd = -1;
+	f->ch.cancel_fd = cancel_fd;
+	f->path = path;
+	return f;
+}
+
+static int open_temp(struct file_channel *f)
+{
+	CLEANUP(cleanup_free) char *dir = directory_of(f->path);
+	int fd = open(dir, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+
+	if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL))
+		return fd;
+	f->temp = temp_template(f->path);
+	fd = mkostemp(f->temp, O_CLOEXEC);
+	if (fd < 0) {
+		free(f->temp);
+		f->temp = NULL;
+	}
+	return fd;
+}
+
+/* The new file takes the old one's permissions and its first 'bytes' bytes. */
+static int carry_over(struct file_channel *f, uint64_t bytes, struct err *err)
+{
+	CLEANUP(cleanup_close) int old = open(f->path, O_RDONLY | O_CLOEXEC);
+	CLEANUP(cleanup_free) uint8_t *piece = xcalloc(1, 64 * KiB);
+	struct stat st;
+	uint64_t at = 0;
+
+	if (old < 0 || fstat(old, &st) < 0)
+		return 0;
+	(void)fchmod(f->ch.fd, st.st_mode & 0777);
+	while (at < bytes) {
+		ssize_t n = pread(old, piece, MIN(64 * KiB, bytes - at), (off_t)at);
+
+		if (n > 0 && pwrite(f->ch.fd, piece, (size_t)n, (off_t)at) != n)
+			n = -1;
+		if (n < 0)
+			return err_set(err, errno, "cannot keep the first bytes of '%s': %s",
+				       f->path, err_text(errno));
+		if (n == 0)
+			break; /* the old one is shorter: a hole follows */
+		at += (uint64_t)n;
+	}
+	return 0;
+}
+
+/* Where the bytes really are: rename must not replace a symbolic link by a file. */
+static char *real_path(const char *path)
+{
+	char *real = realpath(path, NULL);
+
+	return real ? real : xstrdup(path);
+}
+
+struct channel *channel_file_write(const char *path, unsigned long long offset, int cancel_fd,
+				   struct err *err)
+{
+	struct file_channel *f = file_new(real_path(path), cancel_fd);
+	struct stat st;
+	bool exists = stat(f->path, &st) == 0;
+
+	f->at = (off_t)offset;
+	f->direct = exists && !S_ISREG(st.st_mode);
+	f->ch.fd = f->direct ? open(f->path, O_WRONLY | O_NONBLOCK | O_CLOEXEC) : open_temp(f);
+	if (f->ch.fd < 0) {
+		(void)err_set(err, errno, "Could not open '%s': %s", path, err_text(errno));
+		goto fail;
+	}
+	f->ch.steady = !f->direct || S_ISBLK(st.st_mode);
+	if (f->direct && offset && lseek(f->ch.fd, (off_t)offset, SEEK_SET) < 0) {
+		(void)err_set(err, errno, "'%s' has no offsets: %s", path, err_text(errno));
+		goto fail;
+	}
+	if (!f->direct && exists && carry_over(f, offset, err) < 0)
+		goto fail;
+	return &f->ch;
+fail:
+	file_close(&f->ch);
+	return NULL;
+}
+
+struct channel *channel_file_read(const char *path, unsigned long long offset, int cancel_fd,
+				  struct err *err)
+{
+	struct file_channel *f = file_new(xstrdup(path), cancel_fd);
+	struct stat st;
+
+	f->at = (off_t)offset;
+	f->ch.fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (f->ch.fd < 0 || fstat(f->ch.fd, &st) < 0) {
+		(void)err_set(err, errno, "Could not open '%s': %s", path, err_text(errno));
+		file_close(&f->ch);
+		return NULL;
+	}
+	f->ch.steady = S_ISREG(st.st_mode) || S_ISBLK(st.st_mode);
+	f->direct = !f->ch.steady;
+	return &f->ch;
+}

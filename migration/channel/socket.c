@@ -1,0 +1,133 @@
+/* socket.c - tcp and unix stream sockets */
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "migration/channel/channel.h"
+#include "migration/channel/uri.h"
+#include "vmm/base/alloc.h"
+#include "vmm/base/error.h"
+
+/*
+ * MSG_DONTWAIT instead of O_NONBLOCK: a descriptor that came from a client
+ * shares its flags with the client's.
+ */
+static ssize_t socket_read(struct channel *c, void *buf, size_t n)
+{
+	ssize_t got = recv(c->fd, buf, n, MSG_DONTWAIT);
+
+	return got < 0 ? -errno : got;
+}
+
+static ssize_t socket_writev(struct channel *c, struct iovec *iov, int n_iov)
+{
+	struct msghdr msg = {
+	    .msg_iov = iov,
+	    .msg_iovlen = (size_t)n_iov,
+	};
+	ssize_t sent = sendmsg(c->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+	return sent < 0 ? -errno : sent;
+}
+
+static void socket_end_writing(struct channel *c)
+{
+	(void)shutdown(c->fd, SHUT_WR);
+}
+
+static void socket_close(struct channel *c)
+{
+	(void)shutdown(c->fd, SHUT_RDWR); /* others may hold the descriptor too */
+	(void)close(c->fd);
+	free(c);
+}
+
+static const struct channel_ops socket_ops = {
+    .kind = "socket",
+    .read = socket_read,
+    .writev = socket_writev,
+    .end_writing = socket_end_writing,
+    .close = socket_close,
+};
+
+struct channel *channel_from_socket(int fd, int cancel_fd)
+{
+	struct channel *c = NEW(struct channel);
+
+	c->ops = &socket_ops;
+	c->fd = fd;
+	c->cancel_fd = cancel_fd;
+	c->two_way = true;
+	return c;
+}
+
+/* Returns the connected descriptor or -errno. */
+static int connect_to(const struct sockaddr *addr, socklen_t len, int cancel_fd)
+{
+	int fd = socket(addr->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct channel waiter = {.fd = fd, .cancel_fd = cancel_fd};
+	int e = 0, ret;
+	socklen_t e_len = sizeof(e);
+
+	if (fd < 0)
+		return -errno;
+	ret = connect(fd, addr, len) < 0 ? -errno : 0;
+	if (ret == -EINPROGRESS) {
+		ret = channel_wait(&waiter, POLLOUT, -1);
+		if (ret >= 0 && getsockopt(fd, SOL_SOCKET, SO_ERROR, &e, &e_len) == 0)
+			ret = -e;
+	} else if (ret == -EAGAIN) { /* unix: the listener's backlog is full */
+		ret = -ECONNREFUSED;
+	}
+	if (ret < 0) {
+		(void)close(fd);
+		return ret;
+	}
+	return fd;
+}
+
+static void *say_not_connected(int ret, const char *what, struct err *err)
+{
+	if (ret == -ECANCELED)
+		(void)err_set(err, ECANCELED, "the migration was cancelled");
+	else
+		(void)err_set(err, -ret, "Failed to connect to '%s': %s", what, err_text(-ret));
+	return NULL;
+}
+
+struct channel *channel_connect_unix(const char *path, int cancel_fd, struct err *err)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	int fd;
+
+	if (strlen(path) >= sizeof(un.sun_path)) {
+		(void)err_set(err, ENAMETOOLONG, "UNIX socket path '%s' is too long", path);
+		return NULL;
+	}
+	memcpy(un.sun_path, path, strlen(path) + 1);
+	fd = connect_to((const struct sockaddr *)&un, sizeof(un), cancel_fd);
+	if (fd < 0)
+		return say_not_connected(fd, path, err);
+	return channel_from_socket(fd, cancel_fd);
+}
+
+struct channel *channel_connect_tcp(const struct sockaddr_list *to, const char *what,
+				    bool keep_alive, int cancel_fd, struct err *err)
+{
+	int fd = -EADDRNOTAVAIL, on = 1;
+
+	for (int i = 0; i < to->n && fd < 0 && fd != -ECANCELED; i++)
+		fd = connect_to((const struct sockaddr *)&to->addr[i], to->len[i], cancel_fd);
+	if (fd < 0)
+		return say_not_connected(fd, what, err);
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (keep_alive)
+		(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	return channel_from_socket(fd, cancel_fd);
+}

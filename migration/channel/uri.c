@@ -1,0 +1,179 @@
+#include "migration/channel/uri.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vmm/base/alloc.h"
+#include "vmm/base/error.h"
+#include "vmm/base/units.h"
+
+/* Decimal digits only, up to 'max'; *end is the first byte behind them. */
+static int parse_number(const char *s, const char **end, uint64_t max, uint64_t *out)
+{
+	uint64_t v = 0;
+
+	if (*s < '0' || *s > '9')
+		return -EINVAL;
+	for (; *s >= '0' && *s <= '9'; s++)
+		if (__builtin_mul_overflow(v, 10, &v) ||
+		    __builtin_add_overflow(v, (uint64_t)(*s - '0'), &v) || v > max)
+			return -ERANGE;
+	*end = s;
+	*out = v;
+	return 0;
+}
+
+static int parse_switch(const char *opt, const char *name, bool *out)
+{
+	size_t n = strlen(name);
+
+	if (strncmp(opt, name, n) != 0 || (opt[n] != '=' && opt[n] != 0))
+		return 0;
+	if (!opt[n] || !strcmp(opt + n, "=on"))
+		*out = true;
+	else if (!strcmp(opt + n, "=off"))
+		*out = false;
+	else
+		return -EINVAL;
+	return 1;
+}
+
+static int parse_tcp_option(struct migration_uri *u, const char *opt)
+{
+	uint64_t to;
+	const char *end;
+	int ret;
+
+	if (!strncmp(opt, "to=", 3)) {
+		ret = parse_number(opt + 3, &end, UINT16_MAX, &to);
+		if (ret < 0 || *end)
+			return -EINVAL;
+		u->port_to = (uint16_t)to;
+		return 0;
+	}
+	ret = parse_switch(opt, "ipv4", &u->ipv4);
+	if (!ret)
+		ret = parse_switch(opt, "ipv6", &u->ipv6);
+	if (!ret)
+		ret = parse_switch(opt, "keep-alive", &u->keep_alive);
+	return ret > 0 ? 0 : -EINVAL;
+}
+
+static int parse_tcp_options(struct migration_uri *u, const char *s)
+{
+	CLEANUP(cleanup_free) char *copy = xstrdup(s);
+	char *save = NULL;
+
+	for (char *opt = strtok_r(copy, ",", &save); opt; opt = strtok_r(NULL, ",", &save))
+		if (parse_tcp_option(u, opt) < 0)
+			return -EINVAL;
+	return 0;
+}
+
+/* "HOST:PORT", "[V6]:PORT", ":PORT"; options after a comma */
+static int parse_tcp(struct migration_uri *u, const char *s, struct err *err)
+{
+	const char *comma, *host = s, *host_end, *end = NULL;
+	uint64_t port = 0;
+	int ret = -EINVAL;
+
+	u->ipv4 = u->ipv6 = true;
+	host_end = *s == '[' ? strchr(s, ']') : strchr(s, ':');
+	if (host_end && *s == '[' && host_end[1] == ':') {
+		host = s + 1;
+		ret = parse_number(host_end + 2, &end, UINT16_MAX, &port);
+	} else if (host_end && *s != '[') {
+		ret = parse_number(host_end + 1, &end, UINT16_MAX, &port);
+	}
+	if (ret == -ERANGE)
+		return err_set(err, EINVAL, "error parsing address '%s': no port is above 65535",
+			       s);
+	if (ret < 0 || (*end && *end != ','))
+		return err_set(err, EINVAL, "error parsing address '%s'", s);
+	u->host = xstrndup(host, (size_t)(host_end - host));
+	u->port = u->port_to = (uint16_t)port;
+	comma = *end ? end + 1 : end;
+	u->text = xstrndup(s, (size_t)(end - s));
+	if (parse_tcp_options(u, comma) < 0)
+		return err_set(err, EINVAL, "error parsing address '%s'", s);
+	if (!u->ipv4 && !u->ipv6)
+		return err_set(err, EINVAL, "error parsing address '%s': neither ipv4 nor ipv6", s);
+	return 0;
+}
+
+static int parse_unix(struct migration_uri *u, const char *s, struct err *err)
+{
+	if (!*s)
+		return err_set(err, EINVAL, "invalid Unix socket address");
+	u->path = xstrdup(s);
+	return 0;
+}
+
+static int parse_plain(struct migration_uri *u, const char *s, struct err *err)
+{
+	(void)err;
+	u->path = xstrdup(s);
+	return 0;
+}
+
+/* "PATH[,offset=N]" */
+static int parse_file(struct migration_uri *u, const char *s, struct err *err)
+{
+	static const char key[] = ",offset=";
+	const char *opt = strstr(s, key), *end;
+
+	if (opt && (parse_number(opt + strlen(key), &end, INT64_MAX, &u->offset) < 0 || *end))
+		return err_set(err, EINVAL, "error parsing address '%s': offset=N wants bytes", s);
+	u->path = opt ? xstrndup(s, (size_t)(opt - s)) : xstrdup(s);
+	if (!*u->path)
+		return err_set(err, EINVAL, "error parsing address '%s': the file has no name", s);
+	return 0;
+}
+
+static const struct {
+	const char *prefix;
+	enum uri_kind kind;
+	int (*parse)(struct migration_uri *u, const char *rest, struct err *err);
+} schemes[] = {
+    {"tcp:",  URI_TCP,  parse_tcp  },
+    {"unix:", URI_UNIX, parse_unix },
+    {"fd:",   URI_FD,   parse_plain},
+    {"exec:", URI_EXEC, parse_plain},
+    {"file:", URI_FILE, parse_file },
+};
+
+int uri_parse(struct migration_uri *u, const char *uri, bool incoming, struct err *err)
+{
+	*u = (struct migration_uri){0};
+	for (size_t i = 0; i < ARRAY_LEN(schemes); i++) {
+		size_t n = strlen(schemes[i].prefix);
+		int ret;
+
+		if (strncmp(uri, schemes[i].prefix, n) != 0)
+			continue;
+		u->kind = schemes[i].kind;
+		ret = schemes[i].parse(u, uri + n, err);
+		if (ret < 0)
+			uri_fini(u);
+		else if (!u->text)
+			u->text = xstrdup(uri);
+		return ret;
+	}
+	if (!strncmp(uri, "rdma:", 5))
+		return err_set(err, ENOTSUP,
+			       "RDMA is not supported by minivmm: use tcp:, unix:, fd:, exec: or "
+			       "file:");
+	if (incoming)
+		return err_set(err, EINVAL, "unknown migration protocol: %s", uri);
+	return err_set(err, EINVAL, "Parameter 'uri' expects a valid migration protocol");
+}
+
+void uri_fini(struct migration_uri *u)
+{
+	free(u->text);
+	free(u->path);
+	free(u->host);
+	*u = (struct migration_uri){0};
+}

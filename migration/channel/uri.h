@@ -1,0 +1,37 @@
+/* uri.h - the addresses that migrate and -incoming take (qmp-surface 2.2) */
+#ifndef MINIVMM_MIGRATION_URI_H
+#define MINIVMM_MIGRATION_URI_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+struct err;
+
+enum uri_kind { URI_TCP, URI_UNIX, URI_FD, URI_EXEC, URI_FILE };
+
+struct migration_uri {
+	enum uri_kind kind;
+	/* owned: what messages call it ("host:port" for tcp:); unix and file: the path; exec: the
+	 * command; fd: the name */
+	char *text, *path;
+	/* tcp: */
+	char *host;             /* owned; "" is any (listening) or the local host (connecting) */
+	uint16_t port, port_to; /* port_to: the last one to try when listening */
+	bool ipv4, ipv6, keep_alive;
+	/* file: */
+	uint64_t offset;
+};
+
+/* Parse; 'incoming' only changes the words.  On failure nothing is owned. */
+int uri_parse(struct migration_uri *u, const char *uri, bool incoming, struct err *err);
+void uri_fini(struct migration_uri *u);
+
+#define SOCKADDR_LIST_MAX 8
+struct sockaddr_list {
+	struct sockaddr_storage addr[SOCKADDR_LIST_MAX];
+	socklen_t len[SOCKADDR_LIST_MAX];
+	int n;
+};
+
+#endif

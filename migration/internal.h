@@ -1,0 +1,157 @@
+/*
+ * internal.h - the parts of struct migration, for the files of this folder
+ *
+ * Lock: everything is under the machine lock unless its banner says
+ * otherwise.  The statuses change by compare-and-swap, under the machine lock
+ * too (so that their event is in order), and may be read without it.
+ */
+#ifndef MINIVMM_MIGRATION_INTERNAL_H
+#define MINIVMM_MIGRATION_INTERNAL_H
+
+#include <pthread.h>
+
+#include "migration/channel/uri.h"
+#include "migration/globalstate.h"
+#include "migration/migration.h"
+#include "migration/ram/ram.h"
+#include "migration/stats.h"
+#include "migration/stream/return-path.h"
+#include "vmm/base/error.h"
+#include "vmm/base/list.h"
+#include "vmm/notify.h"
+#include "vmm/runstate.h"
+
+struct channel;
+struct listener;
+struct loop_fd;
+struct resolve;
+struct writer;
+
+/* A thread that the main loop joins when it has ended. */
+struct worker {
+	pthread_t thread;
+	bool live; /* to be joined */
+	bool done; /* atomic: it ends now, and takes no lock any more */
+};
+
+struct outgoing {
+	struct migration *mg;
+	int status; /* enum migration_status, atomic */
+	struct err error;
+	/*
+	 * The destination has been told to run the guest, or cannot be kept
+	 * from it any more: from here on the source does not resume by itself.
+	 */
+	bool given;
+	bool go_on; /* migrate-continue has come */
+	struct worker worker;
+	struct resolve *resolve; /* while the host's name is being looked up */
+	struct sockaddr_list to;
+	struct migration_uri uri;
+	int fd;               /* of fd:, -1 once it belongs to the channel */
+	bool caps[CAP_COUNT]; /* as they were at the start */
+	struct migration_stats stats;
+	/* constant */
+	int cancel_fd; /* eventfd: readable once cancelled */
+	int kick_fd;   /* eventfd: look at parameters and flags again */
+	/* the migration thread's, while it lives */
+	struct channel *ch;
+	struct writer *w;
+	struct ram_save ram;
+	struct return_path rp;
+	struct device_state devices;
+	enum runstate before;  /* run state that a failure goes back to */
+	bool stopped;          /* we have stopped the machine */
+	bool waited;           /* for a peer that never answered */
+	uint64_t window_bytes; /* writer's count when the bandwidth window began */
+	int64_t window_ns;
+	int64_t slice_ns; /* when the present slice began */
+};
+
+struct incoming {
+	struct migration *mg;
+	int status; /* enum migration_status, atomic */
+	struct err error;
+	bool armed;   /* -incoming defer */
+	bool started; /* waiting, loading, or done */
+	bool dirty;   /* an earlier attempt has loaded something */
+	bool arrived; /* a guest has been loaded and has not run here yet */
+	bool ran;     /* ... and now does: announce it */
+	struct listener *listener;
+	bool has_address;
+	struct migration_address address;
+	struct worker worker;
+	int cancel_fd;      /* constant; eventfd: readable when the program ends */
+	struct channel *ch; /* the load thread's */
+};
+
+struct migration {
+	struct machine *m;
+	int wake_fd; /* eventfd: a worker has ended, or a guest has arrived */
+	struct loop_fd *wake;
+	struct notify_listener listener;
+	struct migration_params params;
+	bool caps[CAP_COUNT];
+	/* atomic copies of the parameters that the migration thread follows */
+	uint64_t max_bandwidth, downtime_limit_ms;
+	struct outgoing out;
+	struct incoming in;
+	struct globalstate globalstate;
+	uint32_t ram_section_id; /* constant */
+	struct list announcers;
+	bool exit_on_error;
+};
+
+/* ---- status.c ---- */
+
+/* From one status to the next, with its event; false when it is another one.  Machine lock held. */
+bool status_move(struct migration *mg, int *status, enum migration_status from,
+		 enum migration_status to);
+/* The same from any status. */
+void status_set(struct migration *mg, int *status, enum migration_status to);
+enum migration_status status_get(const int *status);
+bool status_busy(enum migration_status s);
+void publish_pass(struct migration *mg, uint64_t pass);
+
+/* ---- workers (status.c) ---- */
+
+int worker_start(struct worker *w, const char *name, void *(*fn)(void *), void *opaque,
+		 struct err *err);
+/* The thread's last act. */
+void worker_end(struct migration *mg, struct worker *w);
+void worker_join(struct worker *w);
+void eventfd_set(int fd);
+void eventfd_clear(int fd);
+
+/* ---- outgoing.c, switchover.c: machine lock held ---- */
+
+void outgoing_init(struct outgoing *o, struct migration *mg);
+/* Cancels, without waiting. */
+void outgoing_cancel(struct outgoing *o);
+void *outgoing_thread(void *opaque);
+/*
+ * Migration thread, lock not held: stop the guest, send what is left, and
+ * hand the guest over.  0: the destination has it.  -EAGAIN: something else
+ * wants to be done to the guest first; it runs again.
+ */
+int switchover(struct outgoing *o, struct err *err);
+int devices_handover(struct machine *m, bool give, struct err *err);
+/* What the destination has said up to now, without waiting: a refusal is an error. */
+int outgoing_listen(struct outgoing *o, struct err *err);
+/* Another pass, with its event and figures. */
+int outgoing_sync(struct outgoing *o, struct err *err);
+/* Account for the bytes and pages since 'bytes' and 'before'. */
+void outgoing_count(struct outgoing *o, uint64_t bytes, const struct ram_counters *before);
+
+/* ---- incoming.c ---- */
+
+void incoming_init(struct incoming *in, struct migration *mg);
+int incoming_start(struct incoming *in, const char *uri, int fd, struct err *err);
+/* End listening and loading; the lock is not held. */
+void incoming_fini(struct incoming *in);
+
+/* ---- announce.c ---- */
+
+void announce_fini(struct migration *mg);
+
+#endif

@@ -1,0 +1,449 @@
+/*
+ * migration.c - what the rest of the program may ask of migration
+ *
+ * Both directions live in one struct: a machine that has arrived may move on.
+ * The threads of either end wake the main loop through an eventfd, where they
+ * are joined and where what needs the loop (announcements) is done.
+ */
+#include "migration/migration.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "migration/channel/listen.h"
+#include "migration/channel/resolve.h"
+#include "migration/internal.h"
+#include "vmm/base/alloc.h"
+#include "vmm/base/log.h"
+#include "vmm/base/units.h"
+#include "vmm/config.h"
+#include "vmm/device.h"
+#include "vmm/loop.h"
+#include "vmm/machine.h"
+
+/* ---- making and ending ---- */
+
+static void refresh_limits(struct migration *mg)
+{
+	__atomic_store_n(&mg->max_bandwidth, mg->params.max_bandwidth, __ATOMIC_RELAXED);
+	__atomic_store_n(&mg->downtime_limit_ms, mg->params.downtime_limit, __ATOMIC_RELAXED);
+	stats_limit(&mg->out.stats, mg->params.downtime_limit);
+	eventfd_set(mg->out.kick_fd);
+}
+
+/* A guest that came by migration begins to run here. */
+static void announce_arrival(struct migration *mg)
+{
+	const struct migration_params *p = &mg->params;
+	struct announce_args args = {
+	    .initial_ms = p->announce_initial,
+	    .max_ms = p->announce_max,
+	    .rounds = p->announce_rounds,
+	    .step_ms = p->announce_step,
+	};
+
+	list_for_each (d, &mg->m->devices, struct device, link)
+		if (d->ops->arrived)
+			d->ops->arrived(d);
+	(void)migration_announce(mg, &args, NULL);
+}
+
+/* Main loop. */
+static void woken(void *opaque, int ready)
+{
+	struct migration *mg = opaque;
+
+	(void)ready;
+	eventfd_clear(mg->wake_fd);
+	if (__atomic_load_n(&mg->out.worker.done, __ATOMIC_SEQ_CST))
+		worker_join(&mg->out.worker);
+	if (__atomic_load_n(&mg->in.worker.done, __ATOMIC_SEQ_CST))
+		worker_join(&mg->in.worker);
+	if (mg->in.ran) {
+		mg->in.ran = false;
+		announce_arrival(mg);
+	}
+}
+
+static void notified(void *opaque, const struct notification *n)
+{
+	struct migration *mg = opaque;
+
+	if (n->kind == NOTIFY_RESUME && mg->in.arrived) {
+		mg->in.arrived = false;
+		mg->in.ran = true;
+		eventfd_set(mg->wake_fd);
+	}
+}
+
+/* Properties that only change the stream for machine types older than this one. */
+static const struct {
+	const char *name;
+	const char *only; /* the one value that is possible */
+} fixed_globals[] = {
+    {"send-configuration",               "on" },
+    {"send-section-footer",              "on" },
+    {"store-global-state",               "on" },
+    {"decompress-error-check",           "on" },
+    {"x-preempt-pre-7-2",                "off"},
+    {"multifd-flush-after-each-section", "on" },
+    {"send-switchover-start",            "off"},
+};
+
+static int apply_fixed_global(const struct keyval *kv, struct err *err)
+{
+	for (size_t i = 0; i < ARRAY_LEN(fixed_globals); i++) {
+		if (strcmp(fixed_globals[i].name, kv->key) != 0)
+			continue;
+		if (strcmp(fixed_globals[i].only, kv->val) == 0)
+			return 0;
+		return err_set(err, ENOTSUP, "-global migration.%s: only '%s' is supported",
+			       kv->key, fixed_globals[i].only);
+	}
+	return err_set(err, EINVAL, "-global migration.%s: there is no such property", kv->key);
+}
+
+static int apply_capability_global(struct migration *mg, int c, const char *val, struct err *err)
+{
+	enum migration_capability cap = (enum migration_capability)c;
+	bool on = !strcmp(val, "on") || !strcmp(val, "yes") || !strcmp(val, "true");
+
+	if (!on && strcmp(val, "off") != 0 && strcmp(val, "no") != 0 && strcmp(val, "false") != 0)
+		return err_set(err, EINVAL, "Parameter '%s' expects 'on' or 'off'",
+			       migration_capabilities[c].name);
+	return migration_set_capabilities(mg, &cap, &on, 1, err);
+}
+
+static int apply_global(struct migration *mg, const struct keyval *kv, struct err *err)
+{
+	const char *bare = strncmp(kv->key, "x-", 2) == 0 ? kv->key + 2 : kv->key;
+	struct migration_params_set set = {0};
+	int c = capability_parse(kv->key), row = migration_params_find(kv->key), ret;
+
+	if (c < 0)
+		c = capability_parse(bare);
+	if (row < 0)
+		row = migration_params_find(bare);
+	if (c >= 0)
+		return apply_capability_global(mg, c, kv->val, err);
+	if (row < 0)
+		return apply_fixed_global(kv, err);
+	ret = migration_params_parse(&set, row, kv->val, err);
+	return ret < 0 ? ret : migration_set_params(mg, &set, err);
+}
+
+static int apply_globals(struct migration *mg, struct err *err)
+{
+	const struct keyvals *kv = &mg->m->cfg->migration_globals;
+
+	for (size_t i = 0; i < kv->n; i++) {
+		int ret = apply_global(mg, &kv->v[i], err);
+
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
+struct migration *migration_new(struct machine *m, struct err *err)
+{
+	struct migration *mg = NEW(struct migration);
+
+	mg->m = m;
+	list_init(&mg->announcers);
+	outgoing_init(&mg->out, mg);
+	incoming_init(&mg->in, mg);
+	mg->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	mg->ram_section_id = m->vmstate.next_id++;
+	globalstate_init(&mg->globalstate, m);
+	mg->listener = (struct notify_listener){.fn = notified, .opaque = mg};
+	notify_subscribe(&m->notify, &mg->listener);
+	migration_params_init(&mg->params);
+	refresh_limits(mg);
+	if (mg->wake_fd < 0 || mg->out.cancel_fd < 0 || mg->out.kick_fd < 0 ||
+	    mg->in.cancel_fd < 0) {
+		(void)err_set(err, errno, "cannot make an eventfd: %s", err_text(errno));
+	} else {
+		mg->wake = loop_fd_add(m->loop, mg->wake_fd, LOOP_READABLE, woken, mg);
+		if (apply_globals(mg, err) == 0)
+			return mg;
+	}
+	migration_free(mg);
+	return NULL;
+}
+
+static void close_fd(int fd)
+{
+	if (fd >= 0)
+		(void)close(fd);
+}
+
+void migration_free(struct migration *mg)
+{
+	if (!mg)
+		return;
+	machine_lock(mg->m);
+	outgoing_cancel(&mg->out);
+	machine_unlock(mg->m);
+	worker_join(&mg->out.worker);
+	incoming_fini(&mg->in);
+	announce_fini(mg);
+	loop_fd_del(mg->wake);
+	machine_lock(mg->m);
+	notify_unsubscribe(&mg->listener);
+	machine_unlock(mg->m);
+	uri_fini(&mg->out.uri);
+	stats_fini(&mg->out.stats);
+	close_fd(mg->wake_fd);
+	close_fd(mg->out.cancel_fd);
+	close_fd(mg->out.kick_fd);
+	close_fd(mg->out.fd);
+	close_fd(mg->in.cancel_fd);
+	free(mg);
+}
+
+/* ---- outgoing ---- */
+
+static void set_failed(struct outgoing *o, const struct err *err)
+{
+	o->error = *err;
+	status_set(o->mg, &o->status, MIG_FAILED);
+}
+
+static int start_thread(struct outgoing *o, struct err *err)
+{
+	return worker_start(&o->worker, "mig-send", outgoing_thread, o, err);
+}
+
+/* The host's name has been looked up. */
+static void resolved(void *opaque, const struct sockaddr_list *list, const struct err *why)
+{
+	struct outgoing *o = opaque;
+	struct err err = *why;
+
+	o->resolve = NULL;
+	if (list)
+		o->to = *list;
+	if (!list || start_thread(o, &err) < 0) {
+		log_error("%s", err.msg);
+		set_failed(o, &err);
+	}
+}
+
+static int begin(struct outgoing *o, const struct migrate_args *args, struct err *err)
+{
+	struct machine *m = o->mg->m;
+	int ret = uri_parse(&o->uri, args->uri, false, err);
+
+	if (ret < 0)
+		return ret;
+	if (o->uri.kind == URI_FD && o->fd < 0)
+		return err_set(err, ENOENT, "File descriptor named '%s' has not been found",
+			       o->uri.path);
+	if (o->uri.kind != URI_TCP || resolve_now(&o->uri, false, &o->to, NULL) == 0)
+		return start_thread(o, err);
+	o->resolve = resolve_start(m->loop, &m->lock, &o->uri, resolved, o, err);
+	return o->resolve ? 0 : -ENOENT;
+}
+
+static int may_start(struct migration *mg, const struct migrate_args *args, struct err *err)
+{
+	size_t n;
+	const char *const *reasons;
+
+	if (args->resume)
+		return err_set(err, EINVAL, "Cannot resume if there is no paused migration");
+	if (migration_busy(mg))
+		return err_set(err, EBUSY, "There's a migration process in progress");
+	if (mg->m->state == RS_INMIGRATE)
+		return err_set(err, EINVAL, "Guest is waiting for an incoming migration");
+	if (mg->m->state == RS_POSTMIGRATE)
+		return err_set(err, EINVAL,
+			       "Can't migrate the vm that was paused due to previous migration");
+	reasons = migration_blockers(mg, &n);
+	if (n)
+		return err_set(err, EINVAL, "%s", reasons[0]);
+	if (args->blk || args->inc)
+		return err_set(
+		    err, ENOTSUP,
+		    "minivmm has no old-style (blk/-b, inc/-i) block migration: copy the "
+		    "disks first, or share them");
+	return capabilities_check(mg->caps, err);
+}
+
+int migration_start(struct migration *mg, const struct migrate_args *args, struct err *err)
+{
+	struct outgoing *o = &mg->out;
+	int ret = may_start(mg, args, err);
+
+	if (ret < 0) {
+		close_fd(args->fd);
+		return ret;
+	}
+	worker_join(&o->worker); /* it has said how it ended, and does nothing more */
+	close_fd(o->fd);
+	uri_fini(&o->uri);
+	eventfd_clear(o->cancel_fd);
+	eventfd_clear(o->kick_fd);
+	o->fd = args->fd;
+	o->error = (struct err){0};
+	o->given = o->stopped = o->waited = false;
+	memcpy(o->caps, mg->caps, sizeof(o->caps));
+	stats_start(&o->stats, memory_total_bytes(&mg->m->mem), mg->params.downtime_limit);
+	status_set(mg, &o->status, MIG_SETUP);
+	ret = begin(o, args, &o->error);
+	if (ret < 0) {
+		if (err)
+			*err = o->error;
+		status_set(mg, &o->status, MIG_FAILED);
+	}
+	return ret;
+}
+
+void outgoing_cancel(struct outgoing *o)
+{
+	enum migration_status s = status_get(&o->status);
+
+	if (!status_busy(s) || s == MIG_CANCELLING)
+		return;
+	if (!o->given)
+		(void)status_move(o->mg, &o->status, s, MIG_CANCELLING);
+	eventfd_set(o->cancel_fd);
+	if (o->resolve) { /* no thread yet */
+		resolve_abandon(o->resolve);
+		o->resolve = NULL;
+		status_set(o->mg, &o->status, MIG_CANCELLED);
+	}
+}
+
+void migration_cancel(struct migration *mg)
+{
+	outgoing_cancel(&mg->out);
+}
+
+int migration_continue(struct migration *mg, enum migration_status expected, struct err *err)
+{
+	struct outgoing *o = &mg->out;
+	enum migration_status s = status_get(&o->status);
+
+	if (s != expected)
+		return err_set(err, EINVAL, "Migration not in expected state: %s",
+			       migration_status_name(s));
+	if (s == MIG_PRE_SWITCHOVER) {
+		o->go_on = true;
+		eventfd_set(o->kick_fd);
+	}
+	return 0;
+}
+
+/* ---- incoming ---- */
+
+static int may_listen(struct migration *mg, bool from_qmp, struct err *err)
+{
+	if (mg->m->state != RS_INMIGRATE)
+		return err_set(err, EINVAL, "'-incoming' was not specified on the command line");
+	if (mg->in.started || (from_qmp && !mg->in.armed))
+		return err_set(err, EBUSY, "The incoming migration has already been started");
+	return 0;
+}
+
+int migration_incoming(struct migration *mg, const char *uri, int fd, bool from_qmp,
+		       struct err *err)
+{
+	int ret = may_listen(mg, from_qmp, err);
+
+	if (ret < 0) {
+		close_fd(fd);
+		return ret;
+	}
+	if (!from_qmp && !strcmp(uri, "defer")) {
+		mg->in.armed = true;
+		return 0;
+	}
+	return incoming_start(&mg->in, uri, fd, err);
+}
+
+void migration_set_exit_on_error(struct migration *mg, bool on)
+{
+	mg->exit_on_error = on;
+}
+
+/* ---- questions and settings ---- */
+
+static void put_error(struct migration_info *info, const struct err *err)
+{
+	if (info->status == MIG_FAILED)
+		(void)snprintf(info->error_desc, sizeof(info->error_desc), "%s", err->msg);
+}
+
+void migration_query(struct migration *mg, struct migration_info *info)
+{
+	*info = (struct migration_info){.status = status_get(&mg->out.status)};
+	if (info->status != MIG_NONE) {
+		stats_fill(&mg->out.stats, info);
+		put_error(info, &mg->out.error);
+		return;
+	}
+	info->status = status_get(&mg->in.status);
+	if (info->status == MIG_SETUP) /* listening: nobody has come */
+		info->status = MIG_NONE;
+	put_error(info, &mg->in.error);
+	info->has_address = mg->in.has_address;
+	info->address = mg->in.address;
+}
+
+const char *const *migration_blockers(struct migration *mg, size_t *n)
+{
+	/* Every device of this machine can move; a device that cannot adds its reason here. */
+	static const char *const none[] = {NULL};
+
+	(void)mg;
+	*n = 0;
+	return none;
+}
+
+const struct migration_params *migration_get_params(struct migration *mg)
+{
+	return &mg->params;
+}
+
+int migration_set_params(struct migration *mg, const struct migration_params_set *set,
+			 struct err *err)
+{
+	int ret = migration_params_apply(&mg->params, set, err);
+
+	if (ret == 0)
+		refresh_limits(mg);
+	return ret;
+}
+
+bool migration_get_capability(struct migration *mg, enum migration_capability c)
+{
+	return mg->caps[c];
+}
+
+int migration_set_capabilities(struct migration *mg, const enum migration_capability *caps,
+			       const bool *states, size_t n, struct err *err)
+{
+	bool next[CAP_COUNT];
+	int ret;
+
+	if (migration_busy(mg))
+		return err_set(err, EBUSY, "There's a migration process in progress");
+	memcpy(next, mg->caps, sizeof(next));
+	for (size_t i = 0; i < n; i++)
+		next[caps[i]] = states[i];
+	ret = capabilities_check(next, err);
+	if (ret == 0)
+		memcpy(mg->caps, next, sizeof(next));
+	return ret;
+}
+
+bool migration_busy(struct migration *mg)
+{
+	return status_busy(status_get(&mg->out.status)) || status_get(&mg->in.status) == MIG_ACTIVE;
+}

@@ -1,0 +1,435 @@
+/*
+ * outgoing.c - the migration thread: set-up, passes, and how it ends
+ *
+ *     setup     connect; header; return path and PING on a two-way channel;
+ *               dirty tracking, the list of RAM blocks
+ *     active    PART records, each for at most 50 ms or what the bandwidth
+ *               limit allows in 100 ms; when what is left could be sent
+ *               within the downtime limit, ask the tracker again, and if that
+ *               still holds: switchover.c
+ *     end       whatever happened: either the destination has the guest, or
+ *               it goes on here as if nothing had been (see switchover.c for
+ *               the one case in between)
+ *
+ * The thread waits only in poll(), always with the cancel eventfd beside it.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#include "migration/channel/channel.h"
+#include "migration/internal.h"
+#include "migration/stream/commands.h"
+#include "migration/stream/stream.h"
+#include "vmm/base/bytes.h"
+#include "vmm/base/log.h"
+#include "vmm/base/units.h"
+#include "vmm/machine.h"
+#include "vmm/vclock.h"
+
+#define NS_PER_MS ((int64_t)1000000)
+#define SLICE_NS  (50 * NS_PER_MS)
+#define WINDOW_NS (100 * NS_PER_MS) /* of the bandwidth limit */
+#define WINDOWS   10U               /* in a second */
+#define PEER_MS   1000              /* how long the first PONG may take */
+#define RETRY_NS  (10 * NS_PER_MS)
+
+void outgoing_init(struct outgoing *o, struct migration *mg)
+{
+	o->mg = mg;
+	o->fd = -1;
+	o->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	o->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	stats_init(&o->stats);
+}
+
+/* Until a moment, or until somebody kicks; -ECANCELED. */
+static int sleep_until(struct outgoing *o, int64_t until_ns, struct err *err)
+{
+	struct pollfd p[2] = {
+	    {.fd = o->cancel_fd, .events = POLLIN},
+	    {.fd = o->kick_fd,   .events = POLLIN},
+	};
+	int64_t left = until_ns - host_now_ns();
+
+	if (left > 0)
+		(void)poll(p, 2, (int)((left + NS_PER_MS - 1) / NS_PER_MS));
+	if (p[0].revents)
+		return err_set(err, ECANCELED, "the migration was cancelled");
+	if (p[1].revents)
+		eventfd_clear(o->kick_fd);
+	return 0;
+}
+
+/* ---- the other end ---- */
+
+int outgoing_listen(struct outgoing *o, struct err *err)
+{
+	int ret;
+
+	if (channel_cancelled(o->ch))
+		return err_set(err, ECANCELED, "the migration was cancelled");
+	if (!o->ch->two_way)
+		return 0;
+	ret = rp_poll(&o->rp, 0, err);
+	if (ret < 0)
+		return ret;
+	if (o->rp.cause[0] || (o->rp.shut && o->rp.shut_status))
+		return rp_refused(&o->rp, err);
+	if (o->rp.shut)
+		return err_set(err, EPROTO,
+			       "the destination said that the guest runs before it had it all");
+	if (o->rp.ended)
+		return err_set(err, ECONNRESET, "the destination closed the connection");
+	return 0;
+}
+
+/* Take the writer's words for what a write returned. */
+static int written(const struct outgoing *o, int ret, struct err *err)
+{
+	if (ret < 0)
+		*err = o->w->err;
+	return ret;
+}
+
+/*
+ * What the destination said before it closed the connection tells more than
+ * "Broken pipe".
+ */
+static void prefer_peers_words(struct outgoing *o, struct err *err)
+{
+	struct err ignored = {0};
+
+	if (!o->ch->two_way)
+		return;
+	(void)rp_poll(&o->rp, 0, &ignored);
+	if (o->rp.cause[0] || (o->rp.shut && o->rp.shut_status))
+		(void)rp_refused(&o->rp, err);
+}
+
+/*
+ * Open the return path and see who is there.  Somebody who does not answer is
+ * taken for one who only stores the bytes.
+ */
+static int meet(struct outgoing *o, struct err *err)
+{
+	int64_t until = host_now_ns() + PEER_MS * NS_PER_MS;
+	uint8_t cookie[4];
+	int ret;
+
+	put_be32(cookie, COOKIE_SOURCE);
+	ret = stream_put_command(o->w, CMD_OPEN_RETURN_PATH, NULL, 0);
+	if (ret == 0)
+		ret = stream_put_command(o->w, CMD_PING, cookie, sizeof(cookie));
+	if (ret < 0)
+		return written(o, ret, err);
+	while (!o->rp.ponged && !o->rp.ended) {
+		int64_t left = until - host_now_ns();
+
+		if (left <= 0)
+			break;
+		ret = rp_poll(&o->rp, (int)(left / NS_PER_MS) + 1, err);
+		if (ret < 0)
+			return ret;
+	}
+	return outgoing_listen(o, err);
+}
+
+/* ---- set-up ---- */
+
+static int open_channel(struct outgoing *o, struct err *err)
+{
+	int fd = o->fd;
+
+	o->fd = -1;
+	o->ch = channel_open(&o->uri, &o->to, fd, true, o->cancel_fd, err);
+	if (!o->ch)
+		return -EIO;
+	o->w = writer_new(o->ch);
+	o->rp = (struct return_path){.ch = o->ch};
+	return 0;
+}
+
+/* A guest that has never run has nothing in memory yet: put its kernel there, for the other side.
+ */
+static int stage(struct machine *m, struct err *err)
+{
+	return m->needs_boot && !machine_running(m) ? machine_reset(m, err) : 0;
+}
+
+static int set_up_ram(struct outgoing *o, struct err *err)
+{
+	struct machine *m = o->mg->m;
+	uint64_t bytes;
+	int ret;
+
+	ram_save_init(&o->ram, m, o->w, o->mg->ram_section_id);
+	machine_lock(m);
+	ret = stage(m, err);
+	if (ret == 0)
+		ret = ram_save_start(&o->ram, err);
+	machine_unlock(m);
+	bytes = o->w->bytes;
+	if (ret == 0)
+		ret = ram_save_begin(&o->ram, err);
+	if (ret < 0)
+		return ret;
+	outgoing_count(o, bytes, &o->ram.count);
+	return outgoing_sync(o, err);
+}
+
+static int set_up(struct outgoing *o, struct err *err)
+{
+	struct migration *mg = o->mg;
+	bool active;
+	int ret = stream_put_header(o->w, mg->m, o->caps[CAP_VALIDATE_UUID]);
+
+	if (ret == 0)
+		ret = writer_flush(o->w);
+	if (ret < 0)
+		return written(o, ret, err);
+	if (o->ch->two_way) {
+		ret = meet(o, err);
+		if (ret < 0)
+			return ret;
+	}
+	ret = set_up_ram(o, err);
+	if (ret < 0)
+		return ret;
+	machine_lock(mg->m);
+	if (!machine_running(mg->m))
+		stats_stopped(&o->stats, host_now_ns());
+	active = status_move(mg, &o->status, MIG_SETUP, MIG_ACTIVE);
+	machine_unlock(mg->m);
+	stats_active(&o->stats);
+	return active ? 0 : err_set(err, ECANCELED, "the migration was cancelled");
+}
+
+/* ---- passes ---- */
+
+void outgoing_count(struct outgoing *o, uint64_t bytes, const struct ram_counters *before)
+{
+	stats_sent(&o->stats, o->w->bytes - bytes, o->ram.count.duplicate - before->duplicate,
+		   o->ram.count.normal - before->normal, o->ram.dirty_pages * PAGE_BYTES);
+}
+
+int outgoing_sync(struct outgoing *o, struct err *err)
+{
+	uint64_t added = 0;
+	int ret = ram_save_sync(&o->ram, &added, err);
+
+	if (ret < 0)
+		return ret;
+	stats_pass(&o->stats, added, o->ram.dirty_pages * PAGE_BYTES);
+	publish_pass(o->mg, o->ram.passes);
+	return 0;
+}
+
+/* Bytes that may go out in one window; 0: any number. */
+static uint64_t window_limit(const struct outgoing *o)
+{
+	uint64_t limit = __atomic_load_n(&o->mg->max_bandwidth, __ATOMIC_RELAXED);
+
+	return limit ? MAX(limit / WINDOWS, 1) : 0;
+}
+
+static bool window_full(const struct outgoing *o)
+{
+	uint64_t limit = window_limit(o);
+
+	return limit && o->w->bytes - o->window_bytes >= limit;
+}
+
+static bool slice_goes_on(void *opaque)
+{
+	struct outgoing *o = opaque;
+
+	return !window_full(o) && host_now_ns() - o->slice_ns < SLICE_NS;
+}
+
+/* A new window; what was sent beyond the limit in the old one counts in this one. */
+static void next_window(struct outgoing *o)
+{
+	uint64_t sent = o->w->bytes - o->window_bytes, limit = window_limit(o);
+
+	o->window_ns = host_now_ns();
+	o->window_bytes += limit ? MIN(sent, limit) : sent;
+}
+
+/* Hold back until the limit allows more; a changed limit counts at once. */
+static int obey_limit(struct outgoing *o, struct err *err)
+{
+	int ret = 0;
+
+	while (ret == 0 && window_full(o)) {
+		ret = sleep_until(o, o->window_ns + WINDOW_NS, err);
+		if (host_now_ns() >= o->window_ns + WINDOW_NS)
+			next_window(o);
+		if (ret == 0)
+			ret = outgoing_listen(o, err);
+	}
+	if (host_now_ns() >= o->window_ns + WINDOW_NS)
+		next_window(o);
+	return ret;
+}
+
+static int slice(struct outgoing *o, struct err *err)
+{
+	struct ram_counters before = o->ram.count;
+	uint64_t bytes = o->w->bytes;
+	int ret;
+
+	o->slice_ns = host_now_ns();
+	ret = ram_save_record(&o->ram, TAG_PART, slice_goes_on, o);
+	outgoing_count(o, bytes, &before);
+	return ret < 0 ? written(o, ret, err) : obey_limit(o, err);
+}
+
+/*
+ * Bytes that can be sent within the downtime limit.  The switchover itself is
+ * not held back, but a limited migration has only shown what the limit allows.
+ */
+static uint64_t threshold(struct outgoing *o)
+{
+	uint64_t ms = __atomic_load_n(&o->mg->downtime_limit_ms, __ATOMIC_RELAXED);
+	uint64_t limit = __atomic_load_n(&o->mg->max_bandwidth, __ATOMIC_RELAXED);
+	uint64_t rate = stats_bandwidth(&o->stats);
+
+	return (uint64_t)((double)(limit ? MIN(rate, limit) : rate) * (double)ms / 1000);
+}
+
+static bool fits(struct outgoing *o)
+{
+	return o->ram.dirty_pages * PAGE_BYTES <= threshold(o);
+}
+
+/* Send passes until the rest is small enough. */
+static int iterate(struct outgoing *o, struct err *err)
+{
+	for (;;) {
+		int ret = outgoing_listen(o, err);
+
+		if (ret < 0)
+			return ret;
+		if (fits(o)) {
+			ret = outgoing_sync(o, err);
+			if (ret < 0 || fits(o))
+				return ret;
+		}
+		ret = slice(o, err);
+		if (ret < 0)
+			return ret;
+	}
+}
+
+static int run(struct outgoing *o, struct err *err)
+{
+	int ret = open_channel(o, err);
+
+	if (ret < 0)
+		return ret;
+	ret = set_up(o, err);
+	o->window_ns = host_now_ns();
+	o->window_bytes = o->w->bytes;
+	while (ret == 0) {
+		ret = iterate(o, err);
+		if (ret == 0)
+			ret = switchover(o, err);
+		if (ret != -EAGAIN)
+			break;
+		ret = sleep_until(o, host_now_ns() + RETRY_NS, err);
+	}
+	if (ret < 0 && ret != -ECANCELED)
+		prefer_peers_words(o, err);
+	return ret;
+}
+
+/* ---- the end ---- */
+
+/* The guest is the destination's.  Machine lock held. */
+static void leave_guest(struct machine *m)
+{
+	if (m->state != RS_FINISH_MIGRATE)
+		(void)machine_set_state(m, RS_FINISH_MIGRATE, NULL);
+	(void)machine_set_state(m, RS_POSTMIGRATE, NULL);
+}
+
+/* The guest goes on here as if nothing had been.  Machine lock held. */
+static void keep_guest(struct outgoing *o, struct err *why)
+{
+	struct machine *m = o->mg->m;
+	struct err err = {0};
+
+	if (!o->stopped)
+		return;
+	o->stopped = false;
+	if (devices_handover(m, false, &err) < 0) {
+		(void)machine_set_state(m, RS_PAUSED, NULL);
+		log_error("the guest stays paused: %s", err.msg);
+		(void)err_prefix(why, 0, "the guest stays paused, for %.200s; before that",
+				 err.msg);
+		return;
+	}
+	if (o->before != RS_RUNNING) {
+		(void)machine_set_state(m, o->before, NULL);
+		return;
+	}
+	(void)machine_set_state(m, RS_PAUSED, NULL);
+	if (machine_start(m, &err) < 0)
+		log_error("cannot resume the guest: %s", err.msg);
+}
+
+static void fail(struct outgoing *o, const struct err *err)
+{
+	o->error = *err;
+	log_error("%s", err->msg);
+	status_set(o->mg, &o->status, MIG_FAILED);
+}
+
+/* Decide, once, how it ended.  Machine lock held. */
+static void conclude(struct outgoing *o, int ret, struct err *err)
+{
+	struct migration *mg = o->mg;
+	enum migration_status s = status_get(&o->status);
+
+	if (ret == 0) {
+		leave_guest(mg->m);
+		stats_ended(&o->stats);
+		status_set(mg, &o->status, MIG_COMPLETED);
+	} else if (o->given) {
+		leave_guest(mg->m);
+		fail(o, err);
+	} else if (s == MIG_CANCELLING || ret == -ECANCELED) {
+		if (s != MIG_CANCELLING)
+			status_set(mg, &o->status, MIG_CANCELLING);
+		keep_guest(o, err);
+		status_set(mg, &o->status, MIG_CANCELLED);
+	} else {
+		fail(o, err);
+		keep_guest(o, &o->error);
+	}
+}
+
+void *outgoing_thread(void *opaque)
+{
+	struct outgoing *o = opaque;
+	struct machine *m = o->mg->m;
+	struct err err = {0};
+	int ret = run(o, &err);
+
+	/* Before anything is announced: a file that failed is gone, a peer that waits is told. */
+	channel_close(o->ch);
+	o->ch = NULL;
+	machine_lock(m);
+	ram_save_stop(&o->ram);
+	conclude(o, ret, &err);
+	machine_unlock(m);
+	ram_save_fini(&o->ram);
+	writer_free(o->w);
+	o->w = NULL;
+	device_state_free(&o->devices);
+	worker_end(o->mg, &o->worker);
+	return NULL;
+}

@@ -1,0 +1,56 @@
+/* encode.c - how a page is represented: zero, plain (migration-stream 3.3) */
+#include <string.h>
+
+#include "migration/ram/ram.h"
+#include "migration/ram/zero.h"
+#include "vmm/base/bytes.h"
+#include "vmm/base/units.h"
+
+int ram_put_page_header(struct ram_save *s, const struct page *p, uint64_t flags)
+{
+	uint8_t head[8 + 1 + RAM_NAME_BYTES];
+	size_t n = 8;
+
+	if (p->block == s->last_block) {
+		flags |= RAM_FLAG_CONTINUE;
+	} else {
+		size_t len = strlen(p->block->name);
+
+		head[n++] = (uint8_t)len;
+		memcpy(head + n, p->block->name, len);
+		n += len;
+		s->last_block = p->block;
+	}
+	put_be64(head, p->off | flags);
+	return writer_put(s->w, head, n);
+}
+
+static int zero_encode(struct ram_save *s, const struct page *p)
+{
+	static const uint8_t fill = 0;
+	int ret;
+
+	if (!p->untouched && !buffer_is_zero(p->block->hva + p->off, PAGE_BYTES))
+		return 0;
+	ret = ram_put_page_header(s, p, RAM_FLAG_ZERO);
+	if (ret == 0)
+		ret = writer_put(s->w, &fill, sizeof(fill));
+	s->count.duplicate++;
+	return ret < 0 ? ret : 1;
+}
+
+const struct page_encoder encode_zero = {"zero", zero_encode};
+
+static int plain_encode(struct ram_save *s, const struct page *p)
+{
+	int ret = ram_put_page_header(s, p, RAM_FLAG_PAGE);
+
+	if (ret == 0)
+		ret = writer_ref(s->w, p->block->hva + p->off, PAGE_BYTES);
+	s->count.normal++;
+	return ret < 0 ? ret : 1;
+}
+
+const struct page_encoder encode_plain = {"plain", plain_encode};
+
+const struct page_encoder *const precopy_encoders[] = {&encode_zero, &encode_plain, NULL};

@@ -1,0 +1,284 @@
+/*
+ * load.c - the receiving side of RAM: records into guest memory
+ *
+ * Blocks that exist here must have the length that the source says.  QEMU
+ * also sends the fw_cfg blobs that carry ACPI tables ("/rom@etc/..."); a
+ * guest that runs has read them long ago, and after a reset our own are used,
+ * so those are read and dropped.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "migration/ram/populated.h"
+#include "migration/ram/ram.h"
+#include "migration/ram/zero.h"
+#include "vmm/base/alloc.h"
+#include "vmm/base/bitmap.h"
+#include "vmm/base/units.h"
+#include "vmm/machine.h"
+
+#define FLAG_MASK      ((uint64_t)PAGE_BYTES - 1)
+#define BLOB_MAX_BYTES (2 * MiB) /* what QEMU lets these grow to */
+
+static const char *const dropped_names[] = {
+    "/rom@etc/acpi/tables",
+    "/rom@etc/table-loader",
+    "/rom@etc/acpi/rsdp",
+};
+
+struct load_block {
+	char name[RAM_NAME_BYTES];
+	struct ram_block *block; /* NULL: content is dropped */
+	uint64_t bytes;          /* page offsets are below */
+	uint64_t *touched; /* owned; a clear bit: the page is zero and must stay unpopulated */
+};
+
+struct ram_load {
+	struct machine *m;
+	struct load_block blocks[MEMORY_MAX_BLOCKS + ARRAY_LEN(dropped_names)];
+	size_t n_blocks;
+	struct load_block *last; /* named by the last page record */
+};
+
+struct ram_load *ram_load_new(struct machine *m)
+{
+	struct ram_load *l = NEW(struct ram_load);
+
+	l->m = m;
+	for (size_t i = 0; i < m->mem.n_blocks; i++) {
+		struct ram_block *b = m->mem.blocks[i];
+		struct load_block *lb = &l->blocks[l->n_blocks++];
+
+		memcpy(lb->name, b->name, sizeof(lb->name));
+		lb->block = b;
+		lb->bytes = b->bytes;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(dropped_names); i++)
+		(void)snprintf(l->blocks[l->n_blocks++].name, RAM_NAME_BYTES, "%s",
+			       dropped_names[i]);
+	return l;
+}
+
+void ram_load_free(struct ram_load *l)
+{
+	if (!l)
+		return;
+	for (size_t i = 0; i < l->n_blocks; i++)
+		free(l->blocks[i].touched);
+	free(l);
+}
+
+static struct load_block *find(struct ram_load *l, const char *name)
+{
+	for (size_t i = 0; i < l->n_blocks; i++)
+		if (!strcmp(l->blocks[i].name, name))
+			return &l->blocks[i];
+	return NULL;
+}
+
+static int say_ended(struct src *in, const char *what, struct err *err)
+{
+	return err_set(err, EIO, "the stream ends at offset 0x%" PRIx64 " in %s", src_offset(in),
+		       what);
+}
+
+/* ---- the block list ---- */
+
+static int check_length(struct load_block *lb, uint64_t bytes, struct err *err)
+{
+	if (lb->block && bytes != lb->bytes)
+		return err_set(err, EINVAL,
+			       "RAM block '%s' has 0x%" PRIx64 " bytes at the source and 0x%" PRIx64
+			       " here",
+			       lb->name, bytes, lb->bytes);
+	if (!lb->block && bytes > BLOB_MAX_BYTES)
+		return err_set(err, EINVAL,
+			       "RAM block '%s' has 0x%" PRIx64
+			       " bytes at the source, at most 0x%llx are possible",
+			       lb->name, bytes, BLOB_MAX_BYTES);
+	lb->bytes = bytes;
+	return 0;
+}
+
+static int load_list_entry(struct ram_load *l, struct src *in, uint64_t *left, struct err *err)
+{
+	struct load_block *lb;
+	char name[256];
+	uint64_t bytes;
+	int ret = src_str8(in, name);
+
+	if (ret == -EINVAL)
+		return err_set(err, EINVAL, "the name of a RAM block contains a NUL byte");
+	if (ret < 0 || src_be64(in, &bytes) < 0)
+		return say_ended(in, "the list of RAM blocks", err);
+	lb = find(l, name);
+	if (!lb)
+		return err_set(err, EINVAL, "unknown RAM block '%s'", name);
+	ret = check_length(lb, bytes, err);
+	if (ret < 0)
+		return ret;
+	if (bytes > *left || bytes == 0)
+		return err_set(err, EINVAL,
+			       "RAM block '%s' has 0x%" PRIx64 " bytes, of the total 0x%" PRIx64
+			       " are left",
+			       name, bytes, *left);
+	*left -= bytes;
+	if (lb->block && !lb->touched) {
+		lb->touched = bitmap_new(bytes / PAGE_BYTES);
+		if (!lb->touched)
+			return err_set(err, ENOMEM, "no memory for the bitmap of '%s'", name);
+		ram_populated(lb->block, lb->touched);
+	}
+	return 0;
+}
+
+static int load_list(struct ram_load *l, struct src *in, uint64_t total, struct err *err)
+{
+	while (total > 0) {
+		int ret = load_list_entry(l, in, &total, err);
+
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
+/* ---- pages ---- */
+
+/* The block that a page record is about; NULL with *err set. */
+static struct load_block *page_block(struct ram_load *l, struct src *in, uint64_t off, bool again,
+				     struct err *err)
+{
+	char name[256];
+	int ret;
+
+	if (again && !l->last) {
+		(void)err_set(err, EINVAL,
+			      "the first RAM page at stream offset 0x%" PRIx64
+			      " refers to a block named before",
+			      src_offset(in));
+		return NULL;
+	}
+	if (!again) {
+		ret = src_str8(in, name);
+		if (ret == -EIO) {
+			(void)say_ended(in, "a RAM page's block name", err);
+			return NULL;
+		}
+		l->last = ret < 0 ? NULL : find(l, name);
+		if (!l->last) {
+			(void)err_set(err, EINVAL, "unknown RAM block '%s'", ret < 0 ? "?" : name);
+			return NULL;
+		}
+	}
+	if (off >= l->last->bytes) {
+		(void)err_set(err, EINVAL,
+			      "page offset 0x%" PRIx64 " is beyond RAM block '%s' of 0x%" PRIx64
+			      " bytes",
+			      off, l->last->name, l->last->bytes);
+		return NULL;
+	}
+	return l->last;
+}
+
+/* The page's place, marked as touched; NULL: drop it. */
+static uint8_t *place(struct load_block *lb, uint64_t off)
+{
+	if (!lb->block)
+		return NULL;
+	if (lb->touched)
+		bitmap_set(lb->touched, off / PAGE_BYTES);
+	return lb->block->hva + off;
+}
+
+static int load_zero(struct load_block *lb, struct src *in, uint64_t off, struct err *err)
+{
+	uint8_t fill, *to;
+
+	if (src_u8(in, &fill) < 0)
+		return say_ended(in, "a zero page", err);
+	if (!fill && lb->touched && !bitmap_test(lb->touched, off / PAGE_BYTES))
+		return 0; /* is zero, and stays unpopulated */
+	to = place(lb, off);
+	if (to && (fill || !buffer_is_zero(to, PAGE_BYTES)))
+		memset(to, fill, PAGE_BYTES);
+	return 0;
+}
+
+static int load_page(struct load_block *lb, struct src *in, uint64_t off, struct err *err)
+{
+	const uint8_t *from = src_take(in, PAGE_BYTES);
+	uint8_t *to;
+
+	if (!from)
+		return say_ended(in, "a page", err);
+	to = place(lb, off);
+	if (to)
+		memcpy(to, from, PAGE_BYTES);
+	return 0;
+}
+
+static int refuse_flags(uint64_t flags, uint64_t at, struct err *err)
+{
+	static const struct {
+		uint64_t flag;
+		const char *what;
+	} known[] = {
+	    {RAM_FLAG_XBZRLE,        "an XBZRLE page: switch 'xbzrle' off at the source"  },
+	    {RAM_FLAG_COMPRESS,      "an unexpected compressed page: switch 'compress' off at the "
+				"source"                   },
+	    {RAM_FLAG_HOOK,          "an RDMA record"                                     },
+	    {RAM_FLAG_MULTIFD_FLUSH, "a multifd flush: switch 'multifd' off at the source"},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(known); i++)
+		if ((flags & ~(uint64_t)RAM_FLAG_CONTINUE) == known[i].flag)
+			return err_set(err, EINVAL,
+				       "Received %s (RAM record at stream offset 0x%" PRIx64 ")",
+				       known[i].what, at);
+	return err_set(err, EINVAL,
+		       "unknown combination of flags 0x%" PRIx64
+		       " in the RAM record at stream offset 0x%" PRIx64,
+		       flags, at);
+}
+
+static int load_record(struct ram_load *l, struct src *in, uint64_t word, uint64_t at,
+		       struct err *err)
+{
+	uint64_t off = word & ~FLAG_MASK, flags = word & FLAG_MASK;
+	bool again = flags & RAM_FLAG_CONTINUE;
+	struct load_block *lb;
+
+	switch (flags & ~(uint64_t)RAM_FLAG_CONTINUE) {
+	case RAM_FLAG_MEM_SIZE:
+		return again ? refuse_flags(flags, at, err) : load_list(l, in, off, err);
+	case RAM_FLAG_ZERO:
+		lb = page_block(l, in, off, again, err);
+		return lb ? load_zero(lb, in, off, err) : -EINVAL;
+	case RAM_FLAG_PAGE:
+		lb = page_block(l, in, off, again, err);
+		return lb ? load_page(lb, in, off, err) : -EINVAL;
+	default:
+		return refuse_flags(flags, at, err);
+	}
+}
+
+int ram_load_body(struct ram_load *l, struct src *in, struct err *err)
+{
+	for (;;) {
+		uint64_t at = src_offset(in), word;
+		int ret;
+
+		if (src_be64(in, &word) < 0)
+			return say_ended(in, "a RAM record", err);
+		if ((word & FLAG_MASK) == RAM_FLAG_EOS)
+			return 0;
+		ret = load_record(l, in, word, at, err);
+		if (ret < 0)
+			return ret;
+	}
+}

@@ -1,0 +1,121 @@
+/*
+ * ram.h - the way of a page: tracker -> picker -> encoder -> sink
+ *
+ * The tracker (vmm/dirty.h) says which pages have to go, a picker which go
+ * next, the first encoder that wants a page turns it into a record, and the
+ * writer is the sink.  A new mode is another picker or another row in the
+ * table of encoders.
+ *
+ * On the way in, struct ram_load places pages by record (migration-stream 3).
+ */
+#ifndef MINIVMM_MIGRATION_RAM_H
+#define MINIVMM_MIGRATION_RAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "migration/stream/stream.h"
+#include "vmm/memory.h"
+
+struct err;
+struct machine;
+struct src;
+
+#define RAM_SECTION         "ram"
+#define RAM_SECTION_VERSION 4U
+
+/* Low bits of a record's first word */
+enum ram_flag {
+	RAM_FLAG_FULL = 0x001,
+	RAM_FLAG_ZERO = 0x002,
+	RAM_FLAG_MEM_SIZE = 0x004,
+	RAM_FLAG_PAGE = 0x008,
+	RAM_FLAG_EOS = 0x010,
+	RAM_FLAG_CONTINUE = 0x020,
+	RAM_FLAG_XBZRLE = 0x040,
+	RAM_FLAG_HOOK = 0x080,
+	RAM_FLAG_COMPRESS = 0x100,
+	RAM_FLAG_MULTIFD_FLUSH = 0x200,
+};
+
+struct ram_save;
+
+/* Consecutive pages of one block that are about to go. */
+struct page_run {
+	size_t block;
+	uint64_t first, n;
+};
+
+/* Which of the dirty pages go next; there is at least one. */
+typedef void page_picker(struct ram_save *s, struct page_run *run);
+
+struct page {
+	struct ram_block *block;
+	uint64_t off;   /* bytes, in the block */
+	bool untouched; /* known to be zero; must not be read, that would populate it */
+};
+
+struct page_encoder {
+	const char *name;
+	/* 1: the page is on its way, 0: not for me, or -errno */
+	int (*encode)(struct ram_save *s, const struct page *p);
+};
+
+struct ram_counters {
+	uint64_t duplicate, normal; /* pages */
+};
+
+struct ram_save {
+	/* set by ram_save_init and then constant */
+	struct machine *m;
+	struct writer *w; /* borrowed */
+	uint32_t section_id;
+	page_picker *pick;
+	const struct page_encoder *const *encoders; /* NULL-terminated; the last takes any page */
+	/* the migration thread's */
+	uint64_t *dirty[MEMORY_MAX_BLOCKS];   /* owned; pages that have to go */
+	uint64_t *touched[MEMORY_MAX_BLOCKS]; /* owned; a clear bit: never touched, zero */
+	uint64_t dirty_pages;                 /* bits set in 'dirty' */
+	uint64_t passes;                      /* syncs done */
+	size_t at_block;                      /* the sweep's place */
+	uint64_t at_page;
+	const struct ram_block *last_block; /* named in the stream last */
+	struct ram_counters count;
+	bool tracking;
+};
+
+extern const struct page_encoder encode_zero, encode_plain;
+extern const struct page_encoder *const precopy_encoders[];
+page_picker pick_linear;
+
+/* Append the word, and the block's name unless it is the one named last. */
+int ram_put_page_header(struct ram_save *s, const struct page *p, uint64_t flags);
+
+void ram_save_init(struct ram_save *s, struct machine *m, struct writer *w, uint32_t section_id);
+/* Begin tracking, with all pages dirty.  Machine lock held. */
+int ram_save_start(struct ram_save *s, struct err *err);
+/* Bitmaps of touched pages, and the START record.  No lock. */
+int ram_save_begin(struct ram_save *s, struct err *err);
+/* Another pass: ask the tracker.  *added: pages that have become dirty since. */
+int ram_save_sync(struct ram_save *s, uint64_t *added, struct err *err);
+/*
+ * One record (PART or END) with dirty pages, as long as there are any and
+ * more(opaque) agrees (asked before every run; NULL: always).
+ */
+int ram_save_record(struct ram_save *s, enum stream_tag tag, bool (*more)(void *opaque),
+		    void *opaque);
+/* Stop tracking.  Machine lock held. */
+void ram_save_stop(struct ram_save *s);
+void ram_save_fini(struct ram_save *s); /* after ram_save_stop */
+
+/* ---- load ---- */
+
+struct ram_load;
+
+struct ram_load *ram_load_new(struct machine *m);
+void ram_load_free(struct ram_load *l); /* NULL is fine */
+/* One section body, up to and with its EOS word. */
+int ram_load_body(struct ram_load *l, struct src *in, struct err *err);
+
+#endif

@@ -1,0 +1,210 @@
+/*
+ * save.c - the sending side of RAM: bitmaps, the linear sweep, records
+ *
+ * A page's bit is cleared and the page protected again before its content is
+ * looked at: whatever the guest writes from then on sets the bit at the next
+ * sync, so the last content sent is never older than the last write before
+ * the final sync.  That the bytes leave the host's memory only at the flush
+ * does not matter: they can only be newer.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "migration/ram/populated.h"
+#include "migration/ram/ram.h"
+#include "vmm/base/bitmap.h"
+#include "vmm/base/bytes.h"
+#include "vmm/base/units.h"
+#include "vmm/dirty.h"
+#include "vmm/machine.h"
+
+#define RUN_PAGES 64U /* at most, between two looks at the limits */
+
+static uint64_t block_pages(const struct ram_block *b)
+{
+	return b->bytes / PAGE_BYTES;
+}
+
+void ram_save_init(struct ram_save *s, struct machine *m, struct writer *w, uint32_t section_id)
+{
+	*s = (struct ram_save){
+	    .m = m,
+	    .w = w,
+	    .section_id = section_id,
+	    .pick = pick_linear,
+	    .encoders = precopy_encoders,
+	};
+}
+
+static int alloc_bitmaps(struct ram_save *s)
+{
+	const struct memory *mem = &s->m->mem;
+
+	for (size_t i = 0; i < mem->n_blocks; i++) {
+		s->dirty[i] = bitmap_new(block_pages(mem->blocks[i]));
+		s->touched[i] = bitmap_new(block_pages(mem->blocks[i]));
+		if (!s->dirty[i] || !s->touched[i])
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+int ram_save_start(struct ram_save *s, struct err *err)
+{
+	const struct memory *mem = &s->m->mem;
+	int ret;
+
+	if (alloc_bitmaps(s) < 0)
+		return err_set(err, ENOMEM, "no memory for the bitmaps of the guest's pages");
+	ret = dirty_start(s->m, err);
+	if (ret < 0)
+		return ret;
+	s->tracking = true;
+	for (size_t i = 0; i < mem->n_blocks; i++) {
+		bitmap_set_range(s->dirty[i], 0, block_pages(mem->blocks[i]));
+		s->dirty_pages += block_pages(mem->blocks[i]);
+	}
+	return 0;
+}
+
+void ram_save_stop(struct ram_save *s)
+{
+	if (s->tracking)
+		dirty_stop(s->m);
+	s->tracking = false;
+}
+
+void ram_save_fini(struct ram_save *s)
+{
+	for (size_t i = 0; i < MEMORY_MAX_BLOCKS; i++) {
+		free(s->dirty[i]);
+		free(s->touched[i]);
+		s->dirty[i] = s->touched[i] = NULL;
+	}
+}
+
+/* The block list (migration-stream 3.2) as a whole START record. */
+static int put_start(struct ram_save *s)
+{
+	const struct memory *mem = &s->m->mem;
+	struct buf b = {0};
+	int ret;
+
+	buf_u8(&b, TAG_START);
+	buf_be32(&b, s->section_id);
+	buf_str8(&b, RAM_SECTION);
+	buf_be32(&b, 0);
+	buf_be32(&b, RAM_SECTION_VERSION);
+	buf_be64(&b, memory_total_bytes(mem) | RAM_FLAG_MEM_SIZE);
+	for (size_t i = 0; i < mem->n_blocks; i++) {
+		buf_str8(&b, mem->blocks[i]->name);
+		buf_be64(&b, mem->blocks[i]->bytes);
+	}
+	buf_be64(&b, RAM_FLAG_EOS);
+	buf_u8(&b, TAG_FOOTER);
+	buf_be32(&b, s->section_id);
+	ret = writer_put(s->w, b.data, b.len);
+	buf_free(&b);
+	return ret < 0 ? ret : writer_flush(s->w);
+}
+
+int ram_save_begin(struct ram_save *s, struct err *err)
+{
+	int ret;
+
+	/* After dirty_start: a page touched from now on is reported by the tracker. */
+	for (size_t i = 0; i < s->m->mem.n_blocks; i++)
+		ram_populated(s->m->mem.blocks[i], s->touched[i]);
+	ret = put_start(s);
+	if (ret < 0 && err)
+		*err = s->w->err;
+	return ret;
+}
+
+int ram_save_sync(struct ram_save *s, uint64_t *added, struct err *err)
+{
+	int ret = dirty_sync(s->m, s->dirty, added, err);
+
+	if (ret < 0)
+		return ret;
+	s->dirty_pages += *added;
+	s->passes++;
+	return 0;
+}
+
+void pick_linear(struct ram_save *s, struct page_run *run)
+{
+	const struct memory *mem = &s->m->mem;
+	uint64_t pages, end;
+
+	for (;;) {
+		pages = block_pages(mem->blocks[s->at_block]);
+		s->at_page = bitmap_next_set(s->dirty[s->at_block], pages, s->at_page);
+		if (s->at_page < pages)
+			break;
+		s->at_block = (s->at_block + 1) % mem->n_blocks;
+		s->at_page = 0;
+	}
+	end = MIN(pages, s->at_page + RUN_PAGES);
+	end = bitmap_next_clear(s->dirty[s->at_block], end, s->at_page);
+	*run = (struct page_run){s->at_block, s->at_page, end - s->at_page};
+	s->at_page = end;
+}
+
+static int send_page(struct ram_save *s, const struct page *p)
+{
+	for (const struct page_encoder *const *e = s->encoders; *e; e++) {
+		int ret = (*e)->encode(s, p);
+
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+static int send_run(struct ram_save *s, const struct page_run *run)
+{
+	struct ram_block *b = s->m->mem.blocks[run->block];
+
+	bitmap_clear_range(s->dirty[run->block], run->first, run->n);
+	s->dirty_pages -= run->n;
+	dirty_protect(s->m, b, run->first, run->n);
+	for (uint64_t i = run->first; i < run->first + run->n; i++) {
+		struct page p = {
+		    .block = b,
+		    .off = i * PAGE_BYTES,
+		    .untouched = !bitmap_test(s->touched[run->block], i),
+		};
+		int ret = send_page(s, &p);
+
+		if (ret < 0)
+			return ret;
+		/* If it is dirty once more, somebody has written it. */
+		bitmap_set(s->touched[run->block], i);
+	}
+	return 0;
+}
+
+int ram_save_record(struct ram_save *s, enum stream_tag tag, bool (*more)(void *opaque),
+		    void *opaque)
+{
+	uint8_t head[5], tail[8 + 5];
+	struct page_run run;
+	int ret;
+
+	head[0] = (uint8_t)tag;
+	put_be32(head + 1, s->section_id);
+	ret = writer_put(s->w, head, sizeof(head));
+	while (ret >= 0 && s->dirty_pages > 0 && (!more || more(opaque))) {
+		s->pick(s, &run);
+		ret = send_run(s, &run);
+	}
+	if (ret < 0)
+		return ret;
+	put_be64(tail, RAM_FLAG_EOS);
+	tail[8] = TAG_FOOTER;
+	put_be32(tail + 9, s->section_id);
+	ret = writer_put(s->w, tail, sizeof(tail));
+	return ret < 0 ? ret : writer_flush(s->w);
+}

@@ -1,0 +1,51 @@
+/*
+ * stats.h - the figures of one outgoing migration
+ *
+ * Fed by the migration thread, read by queries; every function takes the lock
+ * itself.  Nothing is taken under it.
+ */
+#ifndef MINIVMM_MIGRATION_STATS_H
+#define MINIVMM_MIGRATION_STATS_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "migration/migration.h"
+
+struct migration_stats {
+	pthread_mutex_t lock;
+	/* under lock; times are CLOCK_MONOTONIC in ns, 0: not yet */
+	int64_t started_ns, active_ns, stopped_ns, ended_ns;
+	struct migration_ram_stats ram;
+	int64_t window_ns; /* since when the rates are being measured */
+	uint64_t window_bytes, window_pages;
+	uint64_t bandwidth; /* bytes/s of the last full window, 0: none yet */
+	int64_t pass_ns;    /* when the last pass began */
+	uint64_t limit_ms;  /* the downtime limit */
+	unsigned percent;
+	bool converges;
+};
+
+void stats_init(struct migration_stats *st);
+void stats_fini(struct migration_stats *st);
+/* A migration begins. */
+void stats_start(struct migration_stats *st, uint64_t total_bytes, uint64_t limit_ms);
+void stats_limit(struct migration_stats *st, uint64_t limit_ms);
+void stats_active(struct migration_stats *st);
+/* The guest does not run since at_ns (CLOCK_MONOTONIC). */
+void stats_stopped(struct migration_stats *st, int64_t at_ns);
+void stats_ended(struct migration_stats *st);
+
+/* Bytes of RAM records that went out, and where the pages stand. */
+void stats_sent(struct migration_stats *st, uint64_t bytes, uint64_t zero_pages,
+		uint64_t plain_pages, uint64_t remaining_bytes);
+/* A pass begins: that many pages became dirty during the last one. */
+void stats_pass(struct migration_stats *st, uint64_t dirtied_pages, uint64_t remaining_bytes);
+/* Measured bytes/s; before there is a full window, what there is. */
+uint64_t stats_bandwidth(struct migration_stats *st);
+
+/* What query-migrate shows in this status. */
+void stats_fill(struct migration_stats *st, struct migration_info *info);
+
+#endif

@@ -1,0 +1,156 @@
+#include "migration/stream/commands.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+#include "migration/channel/channel.h"
+#include "migration/stream/return-path.h"
+#include "vmm/base/buf.h"
+#include "vmm/base/bytes.h"
+#include "vmm/base/error.h"
+#include "vmm/base/units.h"
+
+#define ANY_LENGTH (-1)
+
+struct command_info {
+	const char *name;
+	uint16_t command;
+	int length; /* of the payload, or ANY_LENGTH */
+	int (*load)(struct command_state *cs, const uint8_t *payload, uint16_t n, struct err *err);
+};
+
+static int open_return_path(struct command_state *cs, const uint8_t *payload, uint16_t n,
+			    struct err *err)
+{
+	(void)payload;
+	(void)n;
+	if (cs->ch && !cs->ch->two_way)
+		return err_set(err, EINVAL,
+			       "the source opens a return path, but this channel (%s) has no way "
+			       "back",
+			       cs->ch->ops->kind);
+	cs->return_path = true;
+	return 0;
+}
+
+static int answer(struct command_state *cs, uint32_t cookie, struct err *err)
+{
+	uint8_t payload[4];
+
+	put_be32(payload, cookie);
+	return rp_send(cs->ch, RP_PONG, payload, sizeof(payload), err);
+}
+
+static int ping(struct command_state *cs, const uint8_t *payload, uint16_t n, struct err *err)
+{
+	uint32_t cookie = get_be32(payload);
+
+	(void)n;
+	if (!cs->return_path)
+		return err_set(err, EINVAL, "the source sends PING without a return path");
+	if (cookie == COOKIE_SOURCE) {
+		int ret = answer(cs, COOKIE_DESTINATION, err);
+
+		if (ret < 0)
+			return ret;
+		cs->minivmm = true;
+	}
+	return answer(cs, cookie, err);
+}
+
+/* Without payload it is about dirty bitmaps only, and harmless. */
+static int postcopy_advise(struct command_state *cs, const uint8_t *payload, uint16_t n,
+			   struct err *err)
+{
+	(void)cs;
+	(void)payload;
+	if (n)
+		return err_set(err, EINVAL,
+			       "RAM postcopy is disabled but have %u byte advise: capability "
+			       "'postcopy-ram' is on at the source only",
+			       n);
+	return 0;
+}
+
+static int not_now(struct command_state *cs, const uint8_t *payload, uint16_t n, struct err *err)
+{
+	(void)cs;
+	(void)payload;
+	(void)n;
+	return err_set(err, EINVAL, "it makes no sense at this point");
+}
+
+static int ignore(struct command_state *cs, const uint8_t *payload, uint16_t n, struct err *err)
+{
+	(void)cs;
+	(void)payload;
+	(void)n;
+	(void)err;
+	return 0;
+}
+
+static int description(struct command_state *cs, const uint8_t *payload, uint16_t n,
+		       struct err *err)
+{
+	return cs->minivmm ? ignore(cs, payload, n, err) : not_now(cs, payload, n, err);
+}
+
+static const struct command_info commands[] = {
+    {"OPEN_RETURN_PATH",     CMD_OPEN_RETURN_PATH,     0,          open_return_path},
+    {"PING",		 CMD_PING,                 4,          ping            },
+    {"POSTCOPY_ADVISE",      CMD_POSTCOPY_ADVISE,      ANY_LENGTH, postcopy_advise },
+    {"POSTCOPY_LISTEN",      CMD_POSTCOPY_LISTEN,      0,          not_now         },
+    {"POSTCOPY_RUN",         CMD_POSTCOPY_RUN,         0,          not_now         },
+    {"POSTCOPY_RAM_DISCARD", CMD_POSTCOPY_RAM_DISCARD, ANY_LENGTH, not_now         },
+    {"PACKAGED",             CMD_PACKAGED,             4,          not_now         },
+    {"ENABLE_COLO",          CMD_ENABLE_COLO,          ANY_LENGTH, not_now         },
+    {"POSTCOPY_RESUME",      CMD_POSTCOPY_RESUME,      0,          not_now         },
+    {"RECV_BITMAP",          CMD_RECV_BITMAP,          ANY_LENGTH, not_now         },
+    {"SWITCHOVER_START",     CMD_SWITCHOVER_START,     0,          ignore          },
+    {"DESCRIPTION",          CMD_DESCRIPTION,          ANY_LENGTH, description     },
+    {"GO",		   CMD_GO,		   0,          not_now         },
+};
+
+static const struct command_info *find(uint16_t command)
+{
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+		if (commands[i].command == command)
+			return &commands[i];
+	return NULL;
+}
+
+const char *command_name(uint16_t command)
+{
+	const struct command_info *c = find(command);
+
+	return c ? c->name : "unknown";
+}
+
+int commands_load(struct command_state *cs, struct src *in, struct err *err)
+{
+	uint64_t at = src_offset(in);
+	const struct command_info *c;
+	const uint8_t *payload;
+	uint16_t command, n;
+	int ret;
+
+	if (src_be16(in, &command) < 0 || src_be16(in, &n) < 0)
+		return err_set(err, EIO, "the stream ends at offset 0x%" PRIx64 " in a command",
+			       at);
+	c = find(command);
+	if (!c)
+		return err_set(err, EINVAL, "unknown command %u at stream offset 0x%" PRIx64,
+			       command, at);
+	if (c->length != ANY_LENGTH && n != c->length)
+		return err_set(err, ERANGE,
+			       "command %s at stream offset 0x%" PRIx64
+			       " has %u bytes instead of %d",
+			       c->name, at, n, c->length);
+	payload = n ? src_take(in, n) : in->data;
+	if (n && !payload)
+		return err_set(err, EIO, "the stream ends at offset 0x%" PRIx64 " in command %s",
+			       at, c->name);
+	ret = c->load(cs, payload, n, err);
+	return ret < 0 ? err_prefix(err, ret, "command %s at stream offset 0x%" PRIx64, c->name, at)
+		       : 0;
+}

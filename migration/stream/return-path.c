@@ -1,0 +1,201 @@
+#include "migration/stream/return-path.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+
+#include "migration/channel/channel.h"
+#include "migration/stream/commands.h"
+#include "vmm/base/buf.h"
+#include "vmm/base/bytes.h"
+#include "vmm/base/error.h"
+#include "vmm/base/units.h"
+
+int rp_send(struct channel *ch, enum rp_type type, const void *payload, size_t n, struct err *err)
+{
+	uint8_t msg[4 + RP_MAX_PAYLOAD];
+
+	assert(n <= RP_MAX_PAYLOAD);
+	if (!ch)
+		return 0;
+	put_be16(msg, (uint16_t)type);
+	put_be16(msg + 2, (uint16_t)n);
+	if (n)
+		memcpy(msg + 4, payload, n);
+	return channel_write(ch, msg, 4 + n, err);
+}
+
+int rp_send_shut(struct channel *ch, uint32_t status, struct err *err)
+{
+	uint8_t payload[4];
+
+	put_be32(payload, status);
+	return rp_send(ch, RP_SHUT, payload, sizeof(payload), err);
+}
+
+/* ---- source ---- */
+
+static int on_shut(struct return_path *rp, const uint8_t *p, size_t n, struct err *err)
+{
+	(void)n;
+	(void)err;
+	rp->shut = true;
+	rp->shut_status = get_be32(p);
+	return 0;
+}
+
+static int on_pong(struct return_path *rp, const uint8_t *p, size_t n, struct err *err)
+{
+	(void)n;
+	(void)err;
+	if (get_be32(p) == COOKIE_DESTINATION)
+		rp->minivmm = true;
+	else
+		rp->ponged = true;
+	return 0;
+}
+
+static int on_error(struct return_path *rp, const uint8_t *p, size_t n, struct err *err)
+{
+	(void)err;
+	memcpy(rp->cause, p, n);
+	rp->cause[n] = 0;
+	for (char *c = rp->cause; *c; c++) /* it ends up in logs and terminals */
+		if ((unsigned char)*c < ' ' || *c == 0x7f)
+			*c = '?';
+	return 0;
+}
+
+static int on_ready(struct return_path *rp, const uint8_t *p, size_t n, struct err *err)
+{
+	struct src in = src_mem(p, n);
+
+	if (!rp->minivmm || peer_get(&rp->peer, &in) < 0)
+		return err_set(err, EPROTO, "the destination sent a broken READY");
+	rp->ready = true;
+	return 0;
+}
+
+static int on_unexpected(struct return_path *rp, const uint8_t *p, size_t n, struct err *err)
+{
+	(void)rp;
+	(void)p;
+	(void)n;
+	return err_set(err, EPROTO,
+		       "the destination sent message %u, which has no place in a precopy migration",
+		       get_be16(rp->in));
+}
+
+static int on_ack(struct return_path *rp, const uint8_t *p, size_t n, struct err *err)
+{
+	(void)rp;
+	(void)p;
+	(void)n;
+	(void)err;
+	return 0;
+}
+
+#define ANY_LENGTH (-1)
+
+static const struct rp_info {
+	uint16_t type;
+	int length;
+	int (*take)(struct return_path *rp, const uint8_t *p, size_t n, struct err *err);
+} messages[] = {
+    {RP_SHUT,           4,          on_shut      },
+    {RP_PONG,           4,          on_pong      },
+    {RP_REQ_PAGES_ID,   ANY_LENGTH, on_unexpected},
+    {RP_REQ_PAGES,      12,         on_unexpected},
+    {RP_RECV_BITMAP,    ANY_LENGTH, on_unexpected},
+    {RP_RESUME_ACK,     4,          on_unexpected},
+    {RP_SWITCHOVER_ACK, 0,          on_ack       },
+    {RP_ERROR,          ANY_LENGTH, on_error     },
+    {RP_READY,          ANY_LENGTH, on_ready     },
+};
+
+static int take_message(struct return_path *rp, uint16_t type, uint16_t n, struct err *err)
+{
+	for (size_t i = 0; i < ARRAY_LEN(messages); i++) {
+		if (messages[i].type != type)
+			continue;
+		if (messages[i].length != ANY_LENGTH && messages[i].length != n)
+			return err_set(err, EPROTO,
+				       "the destination sent message %u with %u bytes instead of "
+				       "%d",
+				       type, n, messages[i].length);
+		return messages[i].take(rp, rp->in + 4, n, err);
+	}
+	return err_set(err, EPROTO, "the destination sent an unknown message %u", type);
+}
+
+/* All complete messages in rp->in. */
+static int take_messages(struct return_path *rp, struct err *err)
+{
+	while (rp->have >= 4) {
+		uint16_t n = get_be16(rp->in + 2);
+		int ret;
+
+		if (n > RP_MAX_PAYLOAD)
+			return err_set(err, EPROTO,
+				       "the destination sent a message of %u bytes, at most %d are "
+				       "allowed",
+				       n, RP_MAX_PAYLOAD);
+		if (rp->have < 4U + n)
+			break;
+		ret = take_message(rp, get_be16(rp->in), n, err);
+		if (ret < 0)
+			return ret;
+		rp->have -= 4U + n;
+		memmove(rp->in, rp->in + 4 + n, rp->have);
+	}
+	return 0;
+}
+
+/* One read; 0: nothing there. */
+static int read_some(struct return_path *rp, struct err *err)
+{
+	ssize_t got = rp->ch->ops->read(rp->ch, rp->in + rp->have, sizeof(rp->in) - rp->have);
+	int ret;
+
+	if (got == -EAGAIN || got == -EINTR)
+		return 0;
+	if (got <= 0) {
+		rp->ended = true;
+		rp->reset = got < 0;
+		return 1;
+	}
+	rp->have += (size_t)got;
+	ret = take_messages(rp, err);
+	return ret < 0 ? ret : 1;
+}
+
+int rp_poll(struct return_path *rp, int timeout_ms, struct err *err)
+{
+	bool any = false;
+	int ret;
+
+	if (rp->ended)
+		return 0;
+	if (timeout_ms) {
+		ret = channel_wait(rp->ch, POLLIN, timeout_ms);
+		if (ret == -ECANCELED)
+			return err_set(err, ECANCELED, "the migration was cancelled");
+		if (ret <= 0)
+			return ret;
+	}
+	while (!rp->ended && (ret = read_some(rp, err)) != 0) {
+		if (ret < 0)
+			return ret;
+		any = true;
+	}
+	return any;
+}
+
+int rp_refused(const struct return_path *rp, struct err *err)
+{
+	if (rp->cause[0])
+		return err_set(err, EREMOTEIO, "the destination refused: %s", rp->cause);
+	return err_set(err, EREMOTEIO,
+		       "the destination could not load the guest (its own error says why)");
+}

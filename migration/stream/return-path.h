@@ -1,0 +1,63 @@
+/*
+ * return-path.h - what a destination tells the source (migration-stream 5.7)
+ */
+#ifndef MINIVMM_MIGRATION_RETURN_PATH_H
+#define MINIVMM_MIGRATION_RETURN_PATH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "migration/peer.h"
+
+struct channel;
+struct err;
+
+#define RP_MAX_PAYLOAD 512
+
+enum rp_type {
+	RP_SHUT = 1,
+	RP_PONG = 2,
+	RP_REQ_PAGES_ID = 3,
+	RP_REQ_PAGES = 4,
+	RP_RECV_BITMAP = 5,
+	RP_RESUME_ACK = 6,
+	RP_SWITCHOVER_ACK = 7,
+	/* Only to a peer that is known to be minivmm: */
+	RP_ERROR = 0x4d01, /* text: why the destination gives up; SHUT follows */
+	RP_READY = 0x4d02, /* struct peer: all is loaded and checked; waits for GO */
+};
+
+/* ---- destination ---- */
+
+/* ch NULL: nothing is sent. */
+int rp_send(struct channel *ch, enum rp_type type, const void *payload, size_t n, struct err *err);
+int rp_send_shut(struct channel *ch, uint32_t status, struct err *err);
+
+/* ---- source ---- */
+
+struct return_path {
+	struct channel *ch; /* borrowed */
+	uint8_t in[4 + RP_MAX_PAYLOAD];
+	size_t have;  /* bytes of 'in': a message that is not complete yet */
+	bool ponged;  /* somebody is there who understands PING */
+	bool minivmm; /* it is minivmm */
+	bool ready, shut;
+	uint32_t shut_status;           /* 0: the guest has been taken over */
+	bool ended;                     /* the peer has closed */
+	bool reset;                     /* ... with ECONNRESET */
+	struct peer peer;               /* from READY */
+	char cause[RP_MAX_PAYLOAD + 1]; /* from ERROR; "" none */
+};
+
+/*
+ * Take in what the destination has sent, waiting up to timeout_ms (0: not,
+ * -1: until something comes).  1 when something came, 0 when not; -errno with
+ * *err set for a broken message (-EPROTO), -ECANCELED.  The end of the
+ * connection is no failure here: it sets 'ended'.
+ */
+int rp_poll(struct return_path *rp, int timeout_ms, struct err *err);
+/* The destination's reason to give up, as one sentence about it; always returns -EREMOTEIO. */
+int rp_refused(const struct return_path *rp, struct err *err);
+
+#endif

@@ -1,0 +1,28 @@
+#include "qmp/command.h"
+
+#include <string.h>
+
+#include "vmm/base/units.h"
+
+static const struct qmp_command *const tables[] = {
+    qmp_misc_commands,      qmp_machine_commands, qmp_facts_commands, qmp_memory_commands,
+    qmp_migration_commands, qmp_block_commands,   qmp_net_commands,   qmp_options_commands,
+};
+
+const struct qmp_command *qmp_command_at(size_t i)
+{
+	for (size_t t = 0; t < ARRAY_LEN(tables); t++)
+		for (const struct qmp_command *c = tables[t]; c->name; c++)
+			if (i-- == 0)
+				return c;
+	return NULL;
+}
+
+const struct qmp_command *qmp_command_find(const char *name)
+{
+	for (size_t t = 0; t < ARRAY_LEN(tables); t++)
+		for (const struct qmp_command *c = tables[t]; c->name; c++)
+			if (!strcmp(c->name, name))
+				return c;
+	return NULL;
+}

@@ -1,0 +1,54 @@
+/*
+ * command.h - what a QMP command is, and the tables of all of them
+ *
+ * A command is a row: its name, the types of its arguments and of its
+ * return, and the function that does it.  The rows stand in commands/ next to
+ * their functions; dispatcher, query-commands and query-qmp-schema read them.
+ */
+#ifndef MINIVMM_QMP_COMMAND_H
+#define MINIVMM_QMP_COMMAND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "qmp/schema.h"
+
+struct backends;
+struct err;
+struct machine;
+struct migration;
+struct qmp_session;
+
+/* What a command works on: borrowed, for the call. */
+struct qmp_call {
+	struct machine *m;
+	struct backends *be;
+	struct migration *mg;
+	struct qmp_session *session; /* the monitor that asks */
+	struct qmp_pool *pool;       /* memory that lives until the reply is written */
+};
+
+/*
+ * arg: a struct of the argument type, NULL when there is none; ret: a zeroed
+ * struct of the return type to fill in, NULL when there is none.  0, or
+ * -errno with *err set (class GenericError).  Main thread, machine lock held.
+ */
+typedef int qmp_command_fn(struct qmp_call *call, const void *arg, void *ret, struct err *err);
+
+struct qmp_command {
+	const char *name;
+	const struct qmp_type *arg, *ret; /* NULL: an empty object */
+	qmp_command_fn *run;
+	bool unstable;
+};
+
+/* Each ends with a NULL name. */
+extern const struct qmp_command qmp_machine_commands[], qmp_migration_commands[],
+    qmp_facts_commands[], qmp_memory_commands[], qmp_block_commands[], qmp_net_commands[],
+    qmp_misc_commands[], qmp_options_commands[];
+
+/* The i-th of all commands, NULL behind the last. */
+const struct qmp_command *qmp_command_at(size_t i);
+const struct qmp_command *qmp_command_find(const char *name);
+
+#endif

@@ -1,0 +1,281 @@
+/* facts.c - what this machine is: name, uuid, processors, what it could be (qmp-surface 5.1, 5.2)
+ */
+#include "qmp/command.h"
+#include "vmm/base/units.h"
+#include "vmm/config.h"
+#include "vmm/machine.h"
+#include "vmm/vcpu.h"
+
+#define MAX_CPUS                                                                                   \
+	255 /* the highest APIC id that fits the interrupt controllers' 8 bits, less one           \
+	     */
+
+/* ---- query-name, query-uuid, query-kvm ---- */
+
+struct name {
+	const char *name;
+};
+
+static const struct qmp_member name_members[] = {
+    QMP_SET(struct name, name, "name"),
+    {0},
+};
+static const struct qmp_type name_type = QMP_OBJECT_TYPE(struct name, "NameInfo", name_members);
+
+static int query_name(struct qmp_call *call, const void *arg, void *ret, struct err *err)
+{
+	(void)arg;
+	(void)err;
+	((struct name *)ret)->name = call->m->cfg->name;
+	return 0;
+}
+
+struct uuid {
+	const char *uuid;
+};
+
+static const struct qmp_member uuid_members[] = {
+    QMP_REQ(struct uuid, uuid, "UUID"),
+    {0},
+};
+static const struct qmp_type uuid_type = QMP_OBJECT_TYPE(struct uuid, "UuidInfo", uuid_members);
+
+static int query_uuid(struct qmp_call *call, const void *arg, void *ret, struct err *err)
+{
+	const uint8_t *u = call->m->cfg->uuid;
+
+	(void)arg;
+	(void)err;
+	((struct uuid *)ret)->uuid = qmp_printf(
+	    call->pool, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
+	    u[0], u[1], u[2], u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13],
+	    u[14], u[15]);
+	return 0;
+}
+
+struct kvm {
+	bool enabled, present;
+};
+
+static const struct qmp_member kvm_members[] = {
+    QMP_REQ(struct kvm, enabled, "enabled"),
+    QMP_REQ(struct kvm, present, "present"),
+    {0},
+};
+static const struct qmp_type kvm_type = QMP_OBJECT_TYPE(struct kvm, "KvmInfo", kvm_members);
+
+static int query_kvm(struct qmp_call *call, const void *arg, void *ret, struct err *err)
+{
+	(void)call;
+	(void)arg;
+	(void)err;
+	*(struct kvm *)ret = (struct kvm){true, true};
+	return 0;
+}
+
+/* ---- query-cpus-fast ---- */
+
+struct topology {
+	int64_t socket, die, core, thread;
+	bool has_die;
+};
+
+struct cpu {
+	int64_t index, thread_id;
+	const char *path;
+	struct topology props;
+	int target;
+};
+
+static const char *const targets[] = {"x86_64", NULL};
+static const struct qmp_type target_enum = QMP_ENUM_TYPE("SysEmuTarget", targets);
+static const struct qmp_member topology_members[] = {
+    QMP_REQ(struct topology, core, "core-id"),
+    QMP_REQ(struct topology, thread, "thread-id"),
+    QMP_REQ(struct topology, socket, "socket-id"),
+    QMP_OPT(struct topology, die, "die-id"),
+    {0},
+};
+static const struct qmp_type topology_type =
+    QMP_OBJECT_TYPE(struct topology, "CpuInstanceProperties", topology_members);
+static const struct qmp_member cpu_members[] = {
+    QMP_REQ(struct cpu, thread_id, "thread-id"),
+    QMP_REQ_T(struct cpu, props, "props", &topology_type),
+    QMP_REQ(struct cpu, path, "qom-path"),
+    QMP_REQ(struct cpu, index, "cpu-index"),
+    QMP_REQ_T(struct cpu, target, "target", &target_enum),
+    {0},
+};
+static const struct qmp_type cpu_type = QMP_OBJECT_TYPE(struct cpu, "CpuInfoFast", cpu_members);
+static const struct qmp_type cpu_list = QMP_ARRAY_TYPE(&cpu_type);
+
+static struct topology place(const struct config *cfg, unsigned index)
+{
+	unsigned threads = MAX(cfg->threads, 1u), cores = MAX(cfg->cores, 1u);
+	unsigned dies = MAX(cfg->dies, 1u);
+
+	return (struct topology){
+	    .thread = index % threads,
+	    .core = index / threads % cores,
+	    .die = index / threads / cores % dies,
+	    .socket = index / threads / cores / dies,
+	    .has_die = dies > 1,
+	};
+}
+
+static int query_cpus(struct qmp_call *call, const void *arg, void *ret, struct err *err)
+{
+	const struct machine *m = call->m;
+	struct cpu *cpus = qmp_alloc(call->pool, m->n_vcpus, sizeof(*cpus));
+
+	(void)arg;
+	(void)err;
+	for (unsigned i = 0; i < m->n_vcpus; i++) {
+		cpus[i] = (struct cpu){
+		    .index = i,
+		    .thread_id = m->vcpus[i]->tid,
+		    .path = qmp_printf(call->pool, "/machine/unattached/device[%u]", i),
+		    .props = place(m->cfg, i),
+		};
+	}
+	*(struct qmp_array *)ret = (struct qmp_array){cpus, m->n_vcpus};
+	return 0;
+}
+
+/* ---- query-target, query-machines, query-current-machine ---- */
+
+struct target {
+	int arch;
+};
+
+static const struct qmp_member target_members[] = {
+    QMP_REQ_T(struct target, arch, "arch", &target_enum),
+    {0},
+};
+static const struct qmp_type target_type =
+    QMP_OBJECT_TYPE(struct target, "TargetInfo", target_members);
+
+static int query_target(struct qmp_call *call, const void *arg, void *ret, struct err *err)
+{
+	(void)call;
+	(void)arg;
+	(void)ret; /* the only one */
+	(void)err;
+	return 0;
+}
+
+struct machine_info {
+	const char *name, *cpu_type, *ram_id;
+	bool has_is_default, is_default;
+	int64_t cpu_max;
+	bool hotpluggable_cpus, numa, deprecated;
+};
+
+static const struct qmp_member machine_members[] = {
+    QMP_REQ(struct machine_info, name, "name"),
+    QMP_OPT(struct machine_info, is_default, "is-default"),
+    QMP_REQ(struct machine_info, cpu_max, "cpu-max"),
+    QMP_REQ(struct machine_info, hotpluggable_cpus, "hotpluggable-cpus"),
+    QMP_REQ(struct machine_info, numa, "numa-mem-supported"),
+    QMP_REQ(struct machine_info, deprecated, "deprecated"),
+    QMP_SET(struct machine_info, cpu_type, "default-cpu-type"),
+    QMP_SET(struct machine_info, ram_id, "default-ram-id"),
+    {0},
+};
+static const struct qmp_type machine_type =
+    QMP_OBJECT_TYPE(struct machine_info, "MachineInfo", machine_members);
+static const struct qmp_type machine_list = QMP_ARRAY_TYPE(&machine_type);
+
+static int query_machines(struct qmp_call *call, const void *arg, void *ret, struct err *err)
+{
+	struct machine_info *microvm = qmp_alloc(call->pool, 1, sizeof(*microvm));
+
+	(void)arg;
+	(void)err;
+	*microvm = (struct machine_info){
+	    .name = "microvm",
+	    .ram_id = "microvm.ram",
+	    .has_is_default = true,
+	    .is_default = true,
+	    .cpu_max = MAX_CPUS,
+	};
+	*(struct qmp_array *)ret = (struct qmp_array){microvm, 1};
+	return 0;
+}
+
+struct current_machine {
+	bool wakeup;
+};
+
+static const struct qmp_member current_members[] = {
+    QMP_REQ(struct current_machine, wakeup, "wakeup-suspend-support"),
+    {0},
+};
+static const struct qmp_type current_type =
+    QMP_OBJECT_TYPE(struct current_machine, "CurrentMachineParams", current_members);
+
+static int query_current_machine(struct qmp_call *call, const void *arg, void *ret, struct err *err)
+{
+	(void)call;
+	(void)arg;
+	(void)ret; /* it cannot suspend */
+	(void)err;
+	return 0;
+}
+
+/* ---- query-iothreads, query-jobs: the lists are empty, and so say clients that ask ---- */
+
+struct iothread {
+	const char *id;
+	int64_t thread_id;
+};
+
+static const struct qmp_member iothread_members[] = {
+    QMP_REQ(struct iothread, id, "id"),
+    QMP_REQ(struct iothread, thread_id, "thread-id"),
+    {0},
+};
+static const struct qmp_type iothread_type =
+    QMP_OBJECT_TYPE(struct iothread, "IOThreadInfo", iothread_members);
+static const struct qmp_type iothread_list = QMP_ARRAY_TYPE(&iothread_type);
+
+struct job {
+	const char *id, *type, *status;
+	int64_t current, total;
+	const char *error;
+};
+
+static const struct qmp_member job_members[] = {
+    QMP_REQ(struct job, id, "id"),
+    QMP_REQ(struct job, type, "type"),
+    QMP_REQ(struct job, status, "status"),
+    QMP_REQ(struct job, current, "current-progress"),
+    QMP_REQ(struct job, total, "total-progress"),
+    QMP_SET(struct job, error, "error"),
+    {0},
+};
+static const struct qmp_type job_type = QMP_OBJECT_TYPE(struct job, "JobInfo", job_members);
+static const struct qmp_type job_list = QMP_ARRAY_TYPE(&job_type);
+
+/* Nobody can make an I/O thread by -object or start a job. */
+static int query_none(struct qmp_call *call, const void *arg, void *ret, struct err *err)
+{
+	(void)call;
+	(void)arg;
+	(void)ret;
+	(void)err;
+	return 0;
+}
+
+const struct qmp_command qmp_facts_commands[] = {
+    {"query-name",      NULL, &name_type, query_name, false},
+    {"query-uuid",       NULL, &uuid_type, query_uuid, false},
+    {"query-kvm",            NULL, &kvm_type, query_kvm, false},
+    {"query-cpus-fast",      NULL, &cpu_list, query_cpus, false},
+    {"query-target",       NULL, &target_type, query_target, false},
+    {"query-machines",            NULL, &machine_list, query_machines, false},
+    {"query-current-machine",       NULL, &current_type, query_current_machine, false},
+    {"query-iothreads",        NULL, &iothread_list, query_none, false},
+    {"query-jobs",            NULL, &job_list, query_none, false},
+    {0},
+};

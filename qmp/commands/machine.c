@@ -1,0 +1,120 @@
+/* machine.c - run state: query-status, stop, cont, reset, power button, quit (qmp-surface 4.3) */
+#include <errno.h>
+
+#include "devices/microvm.h"
+#include "qmp/command.h"
+#include "qmp/types.h"
+#include "vmm/base/error.h"
+#include "vmm/machine.h"
+
+struct status {
+	int status;
+	bool singlestep, running;
+};
+
+static const struct qmp_member status_members[] = {
+    QMP_REQ_T(struct status, status, "status", &qmp_run_state_type),
+    QMP_REQ(struct status, singlestep, "singlestep"),
+    QMP_REQ(struct status, running, "running"),
+    {0},
+};
+static const struct qmp_type status_type =
+    QMP_OBJECT_TYPE(struct status, "StatusInfo", status_members);
+
+static int query_status(struct qmp_call *call, const void *arg, void *ret, struct err *err)
+{
+	struct status *s = ret;
+
+	(void)arg;
+	(void)err;
+	s->status = (int)call->m->state;
+	s->running = machine_running(call->m);
+	return 0;
+}
+
+static int flush_disks(struct qmp_call *call, struct err *err)
+{
+	const struct block_nodes *bs = &call->be->blocks;
+
+	for (size_t i = 0; i < bs->n; i++) {
+		struct block_node *n = bs->v[i];
+		int ret = n->readonly || n->no_flush ? 0 : block_node_flush(n);
+
+		if (ret < 0)
+			return err_set(err, -ret,
+				       "The guest is stopped, but '%s' cannot be flushed: %s",
+				       n->name, err_text(-ret));
+	}
+	return 0;
+}
+
+/* While a stream is awaited, stop and cont only say what is wanted when it has come. */
+static int stop(struct qmp_call *call, const void *arg, void *ret, struct err *err)
+{
+	struct machine *m = call->m;
+
+	(void)arg;
+	(void)ret;
+	if (m->state == RS_INMIGRATE)
+		m->autostart = false;
+	if (!machine_running(m))
+		return 0;
+	machine_stop(m, RS_PAUSED);
+	return flush_disks(call, err);
+}
+
+static int cont(struct qmp_call *call, const void *arg, void *ret, struct err *err)
+{
+	struct machine *m = call->m;
+
+	(void)arg;
+	(void)ret;
+	if (m->state == RS_INMIGRATE) {
+		m->autostart = true;
+		return 0;
+	}
+	if (m->state == RS_SUSPENDED)
+		return 0;
+	return machine_start(m, err);
+}
+
+/* The three below are carried out before the reply, so that their events precede it. */
+static int system_reset(struct qmp_call *call, const void *arg, void *ret, struct err *err)
+{
+	(void)arg;
+	(void)ret;
+	(void)err;
+	machine_request_reset(call->m, CAUSE_HOST_QMP_SYSTEM_RESET);
+	machine_do_requests(call->m);
+	return 0;
+}
+
+static int system_powerdown(struct qmp_call *call, const void *arg, void *ret, struct err *err)
+{
+	(void)arg;
+	(void)ret;
+	(void)err;
+	machine_request_powerdown(call->m);
+	machine_do_requests(call->m);
+	return 0;
+}
+
+static int quit(struct qmp_call *call, const void *arg, void *ret, struct err *err)
+{
+	(void)arg;
+	(void)ret;
+	(void)err;
+	machine_request_exit(call->m, 0, CAUSE_HOST_QMP_QUIT);
+	machine_do_requests(call->m);
+	return 0;
+}
+
+const struct qmp_command qmp_machine_commands[] = {
+    {"query-status", NULL, &status_type, query_status, false},
+    {"stop",  NULL, NULL, stop, false},
+    {"cont",         NULL, NULL, cont, false},
+    {"system_reset",         NULL, NULL, system_reset, false},
+    {"system_powerdown",          NULL, NULL, system_powerdown, false},
+    {"quit",         NULL, NULL, quit, false},
+    {0	},
+};

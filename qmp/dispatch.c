@@ -1,0 +1,195 @@
+#include "qmp/dispatch.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "qmp/command.h"
+#include "qmp/commands/version.h"
+#include "qmp/json.h"
+#include "qmp/session.h"
+#include "vmm/base/error.h"
+
+#define GENERIC   "GenericError"
+#define NOT_FOUND "CommandNotFound"
+
+struct request {
+	const char *name;
+	const struct json_object *arguments; /* NULL: none */
+	const struct json_object *id;
+	bool has_id;
+};
+
+/* What went wrong and its class. */
+struct failure {
+	const char *class;
+	struct err err;
+};
+
+__attribute__((format(printf, 3, 4))) static int refuse(struct failure *f, const char *class,
+							const char *fmt, ...)
+{
+	va_list ap;
+
+	f->class = class;
+	f->err.errnum = EINVAL;
+	va_start(ap, fmt);
+	(void)vsnprintf(f->err.msg, sizeof(f->err.msg), fmt, ap);
+	va_end(ap);
+	return -EINVAL;
+}
+
+/* The members of a request; the id is found even in a wrong one. */
+static int parse_request(const struct json_object *v, struct request *rq, struct failure *f)
+{
+	struct json_iter it = {0};
+	struct json_object *execute = NULL, *val;
+
+	if (json_kind(v) != JSON_OBJECT)
+		return refuse(f, GENERIC, "QMP input must be a JSON object");
+	rq->has_id = json_get(v, "id", &val);
+	if (rq->has_id)
+		rq->id = val;
+	while (json_next(v, &it)) {
+		if (!strcmp(it.key, "execute")) {
+			if (json_kind(it.val) != JSON_STRING)
+				return refuse(f, GENERIC, "QMP input member '%s' must be a string",
+					      it.key);
+			execute = it.val;
+		} else if (!strcmp(it.key, "arguments")) {
+			if (json_kind(it.val) != JSON_OBJECT)
+				return refuse(f, GENERIC, "QMP input member '%s' must be an object",
+					      it.key);
+			rq->arguments = it.val;
+		} else if (strcmp(it.key, "id") != 0) {
+			return refuse(f, GENERIC, "QMP input member '%.200s' is unexpected",
+				      it.key);
+		}
+	}
+	if (!execute)
+		return refuse(f, GENERIC, "QMP input lacks member 'execute'");
+	rq->name = json_str(execute);
+	return 0;
+}
+
+static const struct qmp_command *find(const struct qmp_session *s, const struct request *rq,
+				      struct failure *f)
+{
+	bool negotiates = !strcmp(rq->name, "qmp_capabilities");
+	const struct qmp_command *c;
+
+	if (!qmp_session_negotiated(s) && !negotiates) {
+		(void)refuse(f, NOT_FOUND,
+			     "Expecting capabilities negotiation with 'qmp_capabilities'");
+		return NULL;
+	}
+	if (qmp_session_negotiated(s) && negotiates) {
+		(void)refuse(f, NOT_FOUND,
+			     "Capabilities negotiation is already complete, command ignored");
+		return NULL;
+	}
+	c = qmp_command_find(rq->name);
+	if (!c)
+		(void)refuse(f, NOT_FOUND, "The command %.200s has not been found", rq->name);
+	return c;
+}
+
+static void write_id(struct json_writer *w, const struct request *rq)
+{
+	if (!rq->has_id)
+		return;
+	jw_key(w, "id");
+	jw_value(w, rq->id);
+}
+
+static void write_failure(struct json_writer *w, const struct request *rq, const struct failure *f)
+{
+	jw_open(w, '{');
+	write_id(w, rq);
+	jw_key(w, "error");
+	jw_open(w, '{');
+	jw_key(w, "class");
+	jw_str(w, f->class);
+	jw_key(w, "desc");
+	jw_str(w, f->err.msg);
+	jw_close(w, '}');
+	jw_close(w, '}');
+}
+
+static void write_return(struct json_writer *w, const struct request *rq,
+			 const struct qmp_command *c, const void *ret)
+{
+	jw_open(w, '{');
+	jw_key(w, "return");
+	if (c->ret) {
+		qmp_write(w, c->ret, ret);
+	} else {
+		jw_open(w, '{');
+		jw_close(w, '}');
+	}
+	write_id(w, rq);
+	jw_close(w, '}');
+}
+
+static int run(const struct qmp_context *ctx, struct qmp_session *session, const struct request *rq,
+	       struct json_writer *w, struct failure *f)
+{
+	const struct qmp_command *c = find(session, rq, f);
+	struct qmp_pool pool;
+	struct qmp_call call = {ctx->m, ctx->be, ctx->mg, session, &pool};
+	void *arg, *out;
+	int ret;
+
+	if (!c)
+		return -ENOENT;
+	qmp_pool_init(&pool);
+	arg = c->arg ? qmp_alloc(&pool, 1, c->arg->size) : NULL;
+	out = c->ret ? qmp_alloc(&pool, 1, c->ret->size) : NULL;
+	ret = qmp_parse_arguments(c->arg, rq->arguments, arg, &pool, &f->err);
+	if (ret == 0)
+		ret = c->run(&call, arg, out, &f->err);
+	if (ret == 0)
+		write_return(w, rq, c, out);
+	qmp_pool_fini(&pool);
+	return ret;
+}
+
+void qmp_dispatch(const struct qmp_context *ctx, struct qmp_session *session,
+		  const struct json_object *request, struct buf *reply)
+{
+	struct failure f = {.class = GENERIC};
+	struct request rq = {.name = ""};
+	struct json_writer w = json_writer(reply, qmp_session_pretty(session));
+	int ret = parse_request(request, &rq, &f);
+
+	if (ret == 0)
+		ret = run(ctx, session, &rq, &w, &f);
+	if (ret < 0)
+		write_failure(&w, &rq, &f);
+}
+
+void qmp_reply_malformed(const struct err *why, bool pretty, struct buf *reply)
+{
+	struct failure f = {GENERIC, *why};
+	struct request none = {0};
+	struct json_writer w = json_writer(reply, pretty);
+
+	write_failure(&w, &none, &f);
+}
+
+void qmp_greeting(bool pretty, struct buf *out)
+{
+	struct json_writer w = json_writer(out, pretty);
+
+	jw_open(&w, '{');
+	jw_key(&w, "QMP");
+	jw_open(&w, '{');
+	jw_key(&w, "version");
+	qmp_write(&w, &qmp_version_type, &qmp_version);
+	jw_key(&w, "capabilities");
+	jw_open(&w, '[');
+	jw_close(&w, ']');
+	jw_close(&w, '}');
+	jw_close(&w, '}');
+}

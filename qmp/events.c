@@ -1,0 +1,310 @@
+#include "qmp/events.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "qmp/json.h"
+#include "qmp/types.h"
+#include "vmm/base/error.h"
+#include "vmm/base/units.h"
+
+/* ---- SHUTDOWN, RESET ---- */
+
+struct shutdown_data {
+	bool guest;
+	int reason;
+};
+
+static const char *cause_at(const struct qmp_type *t, size_t i, bool *unstable)
+{
+	(void)t;
+	*unstable = false;
+	return i <= CAUSE_SNAPSHOT_LOAD ? shutdown_cause_name((enum shutdown_cause)i) : NULL;
+}
+
+static const struct qmp_type cause_type = {
+    .kind = QMP_KIND_ENUM,
+    .name = "ShutdownCause",
+    .size = sizeof(int),
+    .value_at = cause_at,
+};
+static const struct qmp_member shutdown_members[] = {
+    QMP_REQ(struct shutdown_data, guest, "guest"),
+    QMP_REQ_T(struct shutdown_data, reason, "reason", &cause_type),
+    {0},
+};
+static const struct qmp_type shutdown_type =
+    QMP_OBJECT_TYPE(struct shutdown_data, "q_obj_SHUTDOWN-arg", shutdown_members);
+
+static void fill_shutdown(const struct notification *n, struct qmp_pool *pool, void *data)
+{
+	struct shutdown_data *d = data;
+
+	(void)pool;
+	d->guest = shutdown_cause_by_guest(n->cause);
+	d->reason = (int)n->cause;
+}
+
+/* ---- GUEST_PANICKED ---- */
+
+struct panic_data {
+	int action;
+};
+
+static const char *const panic_actions[] = {"pause", "poweroff", "run", NULL};
+static const struct qmp_type panic_action_type = QMP_ENUM_TYPE("GuestPanicAction", panic_actions);
+static const struct qmp_member panic_members[] = {
+    QMP_REQ_T(struct panic_data, action, "action", &panic_action_type),
+    {0},
+};
+static const struct qmp_type panic_type =
+    QMP_OBJECT_TYPE(struct panic_data, "q_obj_GUEST_PANICKED-arg", panic_members);
+
+static void fill_panic(const struct notification *n, struct qmp_pool *pool, void *data)
+{
+	int i = qmp_value_find(&panic_action_type, n->text ? n->text : "");
+
+	(void)pool;
+	((struct panic_data *)data)->action = i < 0 ? 0 : i;
+}
+
+/* ---- MIGRATION, MIGRATION_PASS ---- */
+
+struct migration_data {
+	int status;
+};
+
+static const struct qmp_member migration_members[] = {
+    QMP_REQ_T(struct migration_data, status, "status", &qmp_migration_status_type),
+    {0},
+};
+static const struct qmp_type migration_type =
+    QMP_OBJECT_TYPE(struct migration_data, "q_obj_MIGRATION-arg", migration_members);
+
+static void fill_migration(const struct notification *n, struct qmp_pool *pool, void *data)
+{
+	int i = qmp_value_find(&qmp_migration_status_type, n->text ? n->text : "");
+
+	(void)pool;
+	((struct migration_data *)data)->status = i < 0 ? 0 : i;
+}
+
+struct pass_data {
+	int64_t pass;
+};
+
+static const struct qmp_member pass_members[] = {
+    QMP_REQ(struct pass_data, pass, "pass"),
+    {0},
+};
+static const struct qmp_type pass_type =
+    QMP_OBJECT_TYPE(struct pass_data, "q_obj_MIGRATION_PASS-arg", pass_members);
+
+static void fill_pass(const struct notification *n, struct qmp_pool *pool, void *data)
+{
+	(void)pool;
+	((struct pass_data *)data)->pass = n->number;
+}
+
+/* ---- NIC_RX_FILTER_CHANGED ---- */
+
+struct nic_data {
+	const char *name, *path;
+};
+
+static const struct qmp_member nic_members[] = {
+    QMP_SET(struct nic_data, name, "name"),
+    QMP_REQ(struct nic_data, path, "path"),
+    {0},
+};
+static const struct qmp_type nic_type =
+    QMP_OBJECT_TYPE(struct nic_data, "q_obj_NIC_RX_FILTER_CHANGED-arg", nic_members);
+
+static void fill_nic(const struct notification *n, struct qmp_pool *pool, void *data)
+{
+	struct nic_data *d = data;
+
+	if (!n->text || !*n->text) {
+		d->path = "/machine/peripheral-anon/virtio-backend";
+		return;
+	}
+	d->name = n->text;
+	d->path = qmp_printf(pool, "/machine/peripheral/%s/virtio-backend", n->text);
+}
+
+/* ---- NETDEV_STREAM_CONNECTED, _DISCONNECTED ---- */
+
+struct netdev_data {
+	const char *id;
+	struct qmp_socket_address addr;
+};
+
+static const struct qmp_member connected_members[] = {
+    QMP_REQ(struct netdev_data, id, "netdev-id"),
+    QMP_REQ_T(struct netdev_data, addr, "addr", &qmp_socket_address_type),
+    {0},
+};
+static const struct qmp_member disconnected_members[] = {
+    QMP_REQ(struct netdev_data, id, "netdev-id"),
+    {0},
+};
+static const struct qmp_type connected_type =
+    QMP_OBJECT_TYPE(struct netdev_data, "q_obj_NETDEV_STREAM_CONNECTED-arg", connected_members);
+static const struct qmp_type disconnected_type = QMP_OBJECT_TYPE(
+    struct netdev_data, "q_obj_NETDEV_STREAM_DISCONNECTED-arg", disconnected_members);
+
+/* "unix:PATH", "fd:N", or HOST:PORT with or without "tcp:" before it and [] around the host. */
+static void fill_address(struct qmp_socket_address *a, const char *text, struct qmp_pool *pool)
+{
+	const char *colon;
+	size_t n;
+
+	if (!strncmp(text, "unix:", 5) || !strncmp(text, "fd:", 3)) {
+		a->type = *text == 'u' ? QMP_SOCKET_UNIX : QMP_SOCKET_FD;
+		a->path = strchr(text, ':') + 1;
+		return;
+	}
+	if (!strncmp(text, "tcp:", 4))
+		text += 4;
+	colon = strrchr(text, ':');
+	n = colon ? (size_t)(colon - text) : strlen(text);
+	if (n >= 2 && text[0] == '[' && text[n - 1] == ']') {
+		text++;
+		n -= 2;
+	}
+	a->type = QMP_SOCKET_INET;
+	a->host = qmp_printf(pool, "%.*s", (int)n, text);
+	a->port = colon ? colon + 1 : "";
+}
+
+static void fill_netdev(const struct notification *n, struct qmp_pool *pool, void *data)
+{
+	struct netdev_data *d = data;
+
+	d->id = n->text ? n->text : "";
+	fill_address(&d->addr, n->text2 ? n->text2 : "", pool);
+}
+
+/* ---- BLOCK_IO_ERROR ---- */
+
+struct io_error_data {
+	const char *device;
+	int operation, action;
+	bool has_nospace, nospace;
+	const char *reason;
+};
+
+static const char *const io_operations[] = {"read", "write", NULL};
+static const struct qmp_type io_operation_type = QMP_ENUM_TYPE("IoOperationType", io_operations);
+/* the guest is told of the error and nothing is stopped or hidden */
+static const char *const io_actions[] = {"report", NULL};
+static const struct qmp_type io_action_type = QMP_ENUM_TYPE("BlockErrorAction", io_actions);
+static const struct qmp_member io_error_members[] = {
+    QMP_REQ(struct io_error_data, device, "device"),
+    QMP_REQ_T(struct io_error_data, operation, "operation", &io_operation_type),
+    QMP_REQ_T(struct io_error_data, action, "action", &io_action_type),
+    QMP_OPT(struct io_error_data, nospace, "nospace"),
+    QMP_REQ(struct io_error_data, reason, "reason"),
+    {0},
+};
+static const struct qmp_type io_error_type =
+    QMP_OBJECT_TYPE(struct io_error_data, "q_obj_BLOCK_IO_ERROR-arg", io_error_members);
+
+static void fill_io_error(const struct notification *n, struct qmp_pool *pool, void *data)
+{
+	struct io_error_data *d = data;
+	int errnum = (int)(n->number < 0 ? -n->number : n->number);
+
+	(void)pool;
+	d->device = n->text ? n->text : "";
+	d->operation = n->text2 && !strcmp(n->text2, "read") ? 0 : 1;
+	d->has_nospace = true;
+	d->nospace = errnum == ENOSPC;
+	d->reason = err_text(errnum);
+}
+
+/* ---- RTC_CHANGE ---- */
+
+struct rtc_data {
+	int64_t offset;
+	const char *path;
+};
+
+static const struct qmp_member rtc_members[] = {
+    QMP_REQ(struct rtc_data, offset, "offset"),
+    QMP_REQ(struct rtc_data, path, "qom-path"),
+    {0},
+};
+static const struct qmp_type rtc_type =
+    QMP_OBJECT_TYPE(struct rtc_data, "q_obj_RTC_CHANGE-arg", rtc_members);
+
+static void fill_rtc(const struct notification *n, struct qmp_pool *pool, void *data)
+{
+	struct rtc_data *d = data;
+
+	(void)pool;
+	d->offset = n->number;
+	d->path = "/machine/rtc";
+}
+
+/* ---- all ---- */
+
+static const struct qmp_event events[] = {
+    {"STOP",		       NOTIFY_STOP,                       NULL,               NULL,           false},
+    {"RESUME",		     NOTIFY_RESUME,                     NULL,               NULL,           false},
+    {"RESET",		      NOTIFY_RESET,                      &shutdown_type,     fill_shutdown,  false},
+    {"SHUTDOWN",		   NOTIFY_SHUTDOWN,                   &shutdown_type,     fill_shutdown,  false},
+    {"POWERDOWN",		  NOTIFY_POWERDOWN,                  NULL,               NULL,           false},
+    {"GUEST_PANICKED",             NOTIFY_GUEST_PANICKED,             &panic_type,        fill_panic,     false},
+    {"MIGRATION",		  NOTIFY_MIGRATION,                  &migration_type,    fill_migration, false},
+    {"MIGRATION_PASS",             NOTIFY_MIGRATION_PASS,             &pass_type,         fill_pass,      false},
+    {"NIC_RX_FILTER_CHANGED",      NOTIFY_NIC_RX_FILTER_CHANGED,      &nic_type,          fill_nic,       false},
+    {"NETDEV_STREAM_CONNECTED",    NOTIFY_NETDEV_STREAM_CONNECTED,    &connected_type,    fill_netdev,
+     false												     },
+    {"NETDEV_STREAM_DISCONNECTED", NOTIFY_NETDEV_STREAM_DISCONNECTED, &disconnected_type,
+     fill_netdev,											 false},
+    {"BLOCK_IO_ERROR",             NOTIFY_BLOCK_IO_ERROR,             &io_error_type,     fill_io_error,  false},
+    {"RTC_CHANGE",                 NOTIFY_RTC_CHANGE,                 &rtc_type,          fill_rtc,       true },
+};
+
+const struct qmp_event *qmp_event_at(size_t i)
+{
+	return i < ARRAY_LEN(events) ? &events[i] : NULL;
+}
+
+const struct qmp_event *qmp_event_of(enum notify_kind kind)
+{
+	for (size_t i = 0; i < ARRAY_LEN(events); i++)
+		if (events[i].kind == kind)
+			return &events[i];
+	return NULL;
+}
+
+void qmp_event_write(const struct qmp_event *ev, const struct notification *n,
+		     const struct timespec *when, bool pretty, struct buf *out)
+{
+	struct json_writer w = json_writer(out, pretty);
+	struct qmp_pool pool;
+	void *data;
+
+	jw_open(&w, '{');
+	jw_key(&w, "timestamp");
+	jw_open(&w, '{');
+	jw_key(&w, "seconds");
+	jw_int(&w, when->tv_sec);
+	jw_key(&w, "microseconds");
+	jw_int(&w, when->tv_nsec < 0 ? -1 : when->tv_nsec / 1000);
+	jw_close(&w, '}');
+	jw_key(&w, "event");
+	jw_str(&w, ev->name);
+	if (ev->data) {
+		qmp_pool_init(&pool);
+		data = qmp_alloc(&pool, 1, ev->data->size);
+		ev->fill(n, &pool, data);
+		jw_key(&w, "data");
+		qmp_write(&w, ev->data, data);
+		qmp_pool_fini(&pool);
+	}
+	jw_close(&w, '}');
+}

@@ -1,0 +1,141 @@
+/*
+ * schema.h - QMP's types as tables over C structs
+ *
+ * A type says how a C object looks on the wire.  The same table parses
+ * arguments into a struct, writes a reply from one, and answers
+ * query-qmp-schema, so the three cannot drift apart.
+ *
+ * C forms: strings are borrowed 'const char *', arrays 'struct qmp_array',
+ * enums an integer that indexes the names (int, or uint8_t), objects a struct.
+ */
+#ifndef MINIVMM_QMP_SCHEMA_H
+#define MINIVMM_QMP_SCHEMA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vmm/base/list.h"
+
+struct err;
+struct json_object;
+struct json_writer;
+
+/* ---- memory of one command: all goes when the reply is written ---- */
+
+struct qmp_pool {
+	struct list chunks;
+};
+void qmp_pool_init(struct qmp_pool *p);
+void qmp_pool_fini(struct qmp_pool *p);
+void *qmp_alloc(struct qmp_pool *p, size_t n, size_t size); /* zeroed */
+char *qmp_printf(struct qmp_pool *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- types ---- */
+
+enum qmp_kind {
+	QMP_KIND_STR,   /* const char * */
+	QMP_KIND_CHARS, /* char[256]: "str" on the wire */
+	QMP_KIND_BOOL,
+	QMP_KIND_I64, /* all integers are "int" in the schema */
+	QMP_KIND_U64, /* -1 is taken for 2^64-1, as clients send it */
+	QMP_KIND_U32,
+	QMP_KIND_U8,
+	QMP_KIND_NUMBER,      /* double */
+	QMP_KIND_NULL,        /* output only; no C form, always null */
+	QMP_KIND_STR_OR_NULL, /* char[256], null is "" ; the alternate StrOrNull */
+	QMP_KIND_ENUM,
+	QMP_KIND_ARRAY,
+	QMP_KIND_OBJECT,
+};
+
+struct qmp_array {
+	void *v; /* n elements of the element type's size */
+	size_t n;
+};
+
+/* How a member's presence shows in the struct: a bool's offset, or one of these. */
+#define QMP_REQUIRED ((size_t)-1) /* must be given; is always written */
+#define QMP_ALWAYS   ((size_t)-2) /* optional in the schema, always written; output only */
+#define QMP_IF_SET   ((size_t)-3) /* a string that is not NULL, an array that is not empty */
+
+struct qmp_member {
+	const char *name;
+	const struct qmp_type *type;
+	size_t offset;
+	size_t has;
+	size_t size; /* of the C member, for the test that it is the type's */
+	bool unstable;
+};
+
+struct qmp_type {
+	enum qmp_kind kind;
+	const char *name; /* what errors call it; the schema masks it */
+	size_t size;      /* of the C form */
+	/* objects and enums: a list, or a function that gives the i-th (false: no more) */
+	const struct qmp_member *members; /* ends with a NULL name */
+	const char *const *values;        /* ends with NULL */
+	bool (*member_at)(const struct qmp_type *t, size_t i, struct qmp_member *out);
+	const char *(*value_at)(const struct qmp_type *t, size_t i,
+				bool *unstable); /* NULL: no more */
+	const struct qmp_type *element;          /* arrays */
+	/*
+	 * Unions (written, never parsed): the enum member that decides, and the
+	 * object type of each of its values, offsets from the same struct (NULL: no further
+	 * members).
+	 */
+	const char *tag;
+	const struct qmp_type *const *variants;
+};
+
+extern const struct qmp_type qmp_str, qmp_chars, qmp_bool, qmp_i64, qmp_u64, qmp_u32, qmp_u8,
+    qmp_number, qmp_null, qmp_str_or_null, qmp_str_array;
+
+/* The table type of a C member; a member that has none does not compile. */
+#define QMP_TYPE_OF(s, m)                                                                          \
+	_Generic(((s *)0)->m, const char *: &qmp_str, bool: &qmp_bool, int64_t: &qmp_i64,          \
+		 uint64_t: &qmp_u64, uint32_t: &qmp_u32, uint8_t: &qmp_u8, double: &qmp_number)
+#define QMP_MEMBER_(s, m, wire, t, h)                                                              \
+	{                                                                                          \
+		.name = (wire), .type = (t), .offset = offsetof(s, m), .has = (h),                 \
+		.size = sizeof(((s *)0)->m)                                                        \
+	}
+/* A member that must be there; one with a has_ beside it; a string that may be NULL. */
+#define QMP_REQ(s, m, wire) QMP_MEMBER_(s, m, wire, QMP_TYPE_OF(s, m), QMP_REQUIRED)
+#define QMP_OPT(s, m, wire) QMP_MEMBER_(s, m, wire, QMP_TYPE_OF(s, m), offsetof(s, has_##m))
+#define QMP_SET(s, m, wire) QMP_MEMBER_(s, m, wire, QMP_TYPE_OF(s, m), QMP_IF_SET)
+/* The same with a named type. */
+#define QMP_REQ_T(s, m, wire, t) QMP_MEMBER_(s, m, wire, t, QMP_REQUIRED)
+#define QMP_OPT_T(s, m, wire, t) QMP_MEMBER_(s, m, wire, t, offsetof(s, has_##m))
+#define QMP_SET_T(s, m, wire, t) QMP_MEMBER_(s, m, wire, t, QMP_IF_SET)
+
+#define QMP_OBJECT_TYPE(s, wire, list)                                                             \
+	{                                                                                          \
+		.kind = QMP_KIND_OBJECT, .name = (wire), .size = sizeof(s), .members = (list)      \
+	}
+#define QMP_ARRAY_TYPE(t)                                                                          \
+	{                                                                                          \
+		.kind = QMP_KIND_ARRAY, .name = "array", .size = sizeof(struct qmp_array),         \
+		.element = (t)                                                                     \
+	}
+#define QMP_ENUM_TYPE(wire, list)                                                                  \
+	{                                                                                          \
+		.kind = QMP_KIND_ENUM, .name = (wire), .size = sizeof(int), .values = (list)       \
+	}
+
+/* The i-th member or value; false, NULL behind the last. */
+bool qmp_member_at(const struct qmp_type *t, size_t i, struct qmp_member *out);
+const char *qmp_value_at(const struct qmp_type *t, size_t i, bool *unstable);
+/* The index of an enum's value, or -1. */
+int qmp_value_find(const struct qmp_type *t, const char *name);
+
+/*
+ * Fill the struct at 'out' (zeroed by the caller, of t's size) from an
+ * argument object; v may be NULL when there was none.  Strings point into v,
+ * arrays into the pool.  Errors in the words of qmp-surface 1.3.
+ */
+int qmp_parse_arguments(const struct qmp_type *t, const struct json_object *v, void *out,
+			struct qmp_pool *pool, struct err *err);
+void qmp_write(struct json_writer *w, const struct qmp_type *t, const void *p);
+
+#endif

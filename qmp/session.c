@@ -1,0 +1,391 @@
+/*
+ * A monitor's way of working.
+ *
+ * Bytes that the chardev delivers wait in 'in' and are fed to the JSON reader;
+ * each complete value is carried out at once, its reply queued behind the
+ * events that it caused.  While much output waits to be written nothing more
+ * is read, so a peer that only talks and never listens stops itself.
+ *
+ * Messages are written one by one, never two in a write: some clients expect
+ * the greeting alone in the first chunk they read.
+ *
+ * Events come at any time and from any thread.  They cannot be held back as
+ * requests can: when a peer has left QMP_OUTPUT_MAX bytes unread it is given
+ * up, and its connection closed.
+ */
+#include "qmp/session.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "devices/chardev/chardev.h"
+#include "qmp/dispatch.h"
+#include "qmp/json.h"
+#include "vmm/base/alloc.h"
+#include "vmm/base/buf.h"
+#include "vmm/base/error.h"
+#include "vmm/base/list.h"
+#include "vmm/base/log.h"
+#include "vmm/base/units.h"
+
+#define INPUT_MAX 4096
+
+/* A text that waits to be written. */
+struct message {
+	struct message *next;
+	size_t len, at; /* at: written so far */
+	uint8_t text[];
+};
+
+struct named_fd {
+	struct list link;
+	int fd;
+	char name[];
+};
+
+struct qmp_session {
+	/* set at creation and then constant */
+	const struct qmp_context *ctx;
+	struct chardev *chardev;
+	bool pretty;
+	/* under the machine lock, any thread */
+	bool connected, negotiated;
+	bool given_up;                  /* the peer does not read: silent until it has left */
+	struct message *out, **out_end; /* the first, where the next one goes */
+	size_t out_bytes;
+	/* main thread */
+	struct json_reader *reader;
+	uint8_t in[INPUT_MAX];
+	size_t in_at, in_len;
+	bool pumping;
+	int came_fd;     /* with the newest bytes, not named yet; -1: none */
+	struct list fds; /* struct named_fd; they stay when the peer leaves */
+	size_t n_fds;
+};
+
+/* ---- output ---- */
+
+static void drop_first(struct qmp_session *s)
+{
+	struct message *msg = s->out;
+
+	s->out = msg->next;
+	if (!s->out)
+		s->out_end = &s->out;
+	free(msg);
+}
+
+static void drop_output(struct qmp_session *s)
+{
+	while (s->out)
+		drop_first(s);
+	s->out_bytes = 0;
+}
+
+static void queue(struct qmp_session *s, const struct buf *text)
+{
+	struct message *msg = xcalloc(1, sizeof(*msg) + text->len + 2);
+
+	msg->len = text->len + 2;
+	memcpy(msg->text, text->data, text->len);
+	memcpy(msg->text + text->len, "\r\n", 2);
+	*s->out_end = msg;
+	s->out_end = &msg->next;
+	s->out_bytes += msg->len;
+}
+
+static void write_out(struct qmp_session *s)
+{
+	while (s->connected && s->out) {
+		struct message *msg = s->out;
+		ssize_t n = chardev_write(s->chardev, msg->text + msg->at, msg->len - msg->at);
+
+		if (s->out != msg) /* the peer left over it */
+			return;
+		if (n < 0)
+			drop_output(s);
+		if (n <= 0)
+			return;
+		msg->at += (size_t)n;
+		s->out_bytes -= (size_t)n;
+		if (msg->at == msg->len)
+			drop_first(s);
+	}
+}
+
+void qmp_session_event(struct qmp_session *s, const struct buf *text)
+{
+	if (!s->connected || !s->negotiated || s->given_up)
+		return;
+	if (s->out_bytes + text->len + 2 > QMP_OUTPUT_MAX)
+		s->given_up = true;
+	else
+		queue(s, text);
+}
+
+bool qmp_session_idle(const struct qmp_session *s)
+{
+	return !s->out;
+}
+
+bool qmp_session_pretty(const struct qmp_session *s)
+{
+	return s->pretty;
+}
+
+/* ---- input ---- */
+
+static void reply(struct qmp_session *s, const struct json_object *request)
+{
+	struct buf text = {0};
+
+	qmp_dispatch(s->ctx, s, request, &text);
+	if (s->connected)
+		queue(s, &text);
+	buf_free(&text);
+}
+
+static void reply_malformed(struct qmp_session *s, const struct err *err)
+{
+	struct buf text = {0};
+
+	qmp_reply_malformed(err, s->pretty, &text);
+	queue(s, &text);
+	buf_free(&text);
+}
+
+static bool may_read(const struct qmp_session *s)
+{
+	return s->connected && !s->given_up && s->out_bytes < QMP_OUTPUT_PAUSE;
+}
+
+static void take_input(struct qmp_session *s)
+{
+	struct json_object *value = NULL;
+	struct err err = {0};
+	size_t used = 0;
+	enum json_event ev = json_reader_feed(s->reader, s->in + s->in_at, s->in_len - s->in_at,
+					      &used, &value, &err);
+
+	s->in_at += used;
+	if (ev == JSON_VALUE) {
+		reply(s, value);
+		json_free(value);
+	} else if (ev == JSON_ERROR) {
+		reply_malformed(s, &err);
+	}
+}
+
+/* Requests as long as there are some and the peer takes the replies. */
+static void pump(struct qmp_session *s)
+{
+	if (s->pumping)
+		return;
+	s->pumping = true;
+	write_out(s);
+	while (s->in_at < s->in_len && may_read(s)) {
+		take_input(s);
+		write_out(s);
+	}
+	s->pumping = false;
+}
+
+/* ---- what the chardev says ---- */
+
+static void forget_peer(struct qmp_session *s)
+{
+	s->connected = s->negotiated = s->given_up = false;
+	s->in_at = s->in_len = 0;
+	json_reader_reset(s->reader);
+	drop_output(s);
+	if (s->came_fd >= 0)
+		(void)close(s->came_fd);
+	s->came_fd = -1;
+}
+
+static void on_opened(void *opaque)
+{
+	struct qmp_session *s = opaque;
+	struct buf text = {0};
+
+	forget_peer(s);
+	s->connected = true;
+	qmp_greeting(s->pretty, &text);
+	queue(s, &text);
+	buf_free(&text);
+	pump(s);
+}
+
+static void on_closed(void *opaque)
+{
+	forget_peer(opaque);
+}
+
+static size_t on_can_read(void *opaque)
+{
+	struct qmp_session *s = opaque;
+
+	return s->in_at == s->in_len && may_read(s) ? INPUT_MAX : 0;
+}
+
+static void on_read(void *opaque, const uint8_t *p, size_t n)
+{
+	struct qmp_session *s = opaque;
+
+	if (s->in_at == s->in_len)
+		s->in_at = s->in_len = 0;
+	n = MIN(n, INPUT_MAX - s->in_len); /* no more than can_read said */
+	memcpy(s->in + s->in_len, p, n);
+	s->in_len += n;
+	pump(s);
+}
+
+static void on_writable(void *opaque)
+{
+	qmp_session_service(opaque);
+}
+
+static void on_fd(void *opaque, int fd)
+{
+	struct qmp_session *s = opaque;
+
+	if (s->came_fd >= 0)
+		(void)close(s->came_fd);
+	s->came_fd = fd;
+}
+
+static const struct chardev_client client = {
+    .opened = on_opened,
+    .closed = on_closed,
+    .can_read = on_can_read,
+    .read = on_read,
+    .writable = on_writable,
+    .receive_fd = on_fd,
+};
+
+/* ---- life ---- */
+
+struct qmp_session *qmp_session_new(const struct qmp_context *ctx, struct chardev *chardev,
+				    bool pretty, struct err *err)
+{
+	struct qmp_session *s = NEW(struct qmp_session);
+
+	s->ctx = ctx;
+	s->chardev = chardev;
+	s->pretty = pretty;
+	s->came_fd = -1;
+	s->out_end = &s->out;
+	list_init(&s->fds);
+	s->reader = json_reader_new();
+	if (chardev_attach(chardev, &client, s, err) < 0) {
+		json_reader_free(s->reader);
+		free(s);
+		return NULL;
+	}
+	return s;
+}
+
+void qmp_session_free(struct qmp_session *s)
+{
+	if (!s)
+		return;
+	write_out(s);
+	chardev_detach(s->chardev);
+	forget_peer(s);
+	list_for_each_safe (f, &s->fds, struct named_fd, link) {
+		(void)close(f->fd);
+		free(f);
+	}
+	json_reader_free(s->reader);
+	free(s);
+}
+
+static void give_up(struct qmp_session *s)
+{
+	log_warn("monitor '%s': its client has left %zu bytes unread; closing the connection",
+		 s->chardev->id, s->out_bytes);
+	drop_output(s);
+	if (s->chardev->ops->disconnect)
+		s->chardev->ops->disconnect(s->chardev);
+}
+
+void qmp_session_service(struct qmp_session *s)
+{
+	if (s->given_up && s->out_bytes)
+		give_up(s);
+	pump(s);
+	if (on_can_read(s))
+		chardev_accept_input(s->chardev);
+}
+
+/* ---- for commands ---- */
+
+bool qmp_session_negotiated(const struct qmp_session *s)
+{
+	return s->negotiated;
+}
+
+void qmp_session_negotiate(struct qmp_session *s)
+{
+	s->negotiated = true;
+}
+
+static struct named_fd *find_fd(const struct qmp_session *s, const char *name)
+{
+	list_for_each (f, &s->fds, struct named_fd, link)
+		if (!strcmp(f->name, name))
+			return f;
+	return NULL;
+}
+
+int qmp_session_name_fd(struct qmp_session *s, const char *name, struct err *err)
+{
+	int fd = s->came_fd;
+	struct named_fd *f;
+
+	s->came_fd = -1; /* used up, whatever happens */
+	if (fd < 0)
+		return err_set(err, EINVAL, "No file descriptor supplied via SCM_RIGHTS");
+	if (isdigit((unsigned char)*name)) {
+		(void)close(fd);
+		return err_set(err, EINVAL,
+			       "Parameter 'fdname' expects a name not starting with a digit");
+	}
+	(void)qmp_session_close_fd(s, name);
+	if (s->n_fds >= QMP_MAX_FDS) {
+		(void)close(fd);
+		return err_set(err, EMFILE,
+			       "there are %zu named file descriptors already; close some first",
+			       s->n_fds);
+	}
+	f = xcalloc(1, sizeof(*f) + strlen(name) + 1);
+	memcpy(f->name, name, strlen(name) + 1);
+	f->fd = fd;
+	list_add_tail(&s->fds, &f->link);
+	s->n_fds++;
+	return 0;
+}
+
+int qmp_session_fd(const struct qmp_session *s, const char *name)
+{
+	const struct named_fd *f = find_fd(s, name);
+
+	return f ? f->fd : -1;
+}
+
+bool qmp_session_close_fd(struct qmp_session *s, const char *name)
+{
+	struct named_fd *f = find_fd(s, name);
+
+	if (!f)
+		return false;
+	(void)close(f->fd);
+	list_del(&f->link);
+	free(f);
+	s->n_fds--;
+	return true;
+}

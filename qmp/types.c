@@ -1,0 +1,72 @@
+#include "qmp/types.h"
+
+#include "migration/migration.h"
+#include "vmm/runstate.h"
+
+static const char *const socket_types[] = {"inet", "unix", "fd", NULL};
+static const struct qmp_type socket_type = QMP_ENUM_TYPE("SocketAddressType", socket_types);
+
+static const struct qmp_member inet_members[] = {
+    QMP_REQ(struct qmp_socket_address, host, "host"),
+    QMP_REQ(struct qmp_socket_address, port, "port"),
+    QMP_OPT(struct qmp_socket_address, ipv4, "ipv4"),
+    QMP_OPT(struct qmp_socket_address, ipv6, "ipv6"),
+    {0},
+};
+static const struct qmp_member unix_members[] = {
+    QMP_REQ(struct qmp_socket_address, path, "path"),
+    {0},
+};
+static const struct qmp_member fd_members[] = {
+    QMP_REQ(struct qmp_socket_address, path, "str"),
+    {0},
+};
+static const struct qmp_type inet_type =
+    QMP_OBJECT_TYPE(struct qmp_socket_address, "InetSocketAddress", inet_members);
+static const struct qmp_type unix_type =
+    QMP_OBJECT_TYPE(struct qmp_socket_address, "UnixSocketAddress", unix_members);
+static const struct qmp_type fd_type =
+    QMP_OBJECT_TYPE(struct qmp_socket_address, "FdSocketAddress", fd_members);
+
+static const struct qmp_type *const socket_variants[] = {&inet_type, &unix_type, &fd_type};
+
+static const struct qmp_member socket_members[] = {
+    QMP_REQ_T(struct qmp_socket_address, type, "type", &socket_type),
+    {0},
+};
+const struct qmp_type qmp_socket_address_type = {
+    .kind = QMP_KIND_OBJECT,
+    .name = "SocketAddress",
+    .size = sizeof(struct qmp_socket_address),
+    .members = socket_members,
+    .tag = "type",
+    .variants = socket_variants,
+};
+
+static const char *migration_status_at(const struct qmp_type *t, size_t i, bool *unstable)
+{
+	(void)t;
+	*unstable = false;
+	return i < MIG_STATUS_COUNT ? migration_status_name((enum migration_status)i) : NULL;
+}
+
+const struct qmp_type qmp_migration_status_type = {
+    .kind = QMP_KIND_ENUM,
+    .name = "MigrationStatus",
+    .size = sizeof(int),
+    .value_at = migration_status_at,
+};
+
+static const char *run_state_at(const struct qmp_type *t, size_t i, bool *unstable)
+{
+	(void)t;
+	*unstable = false;
+	return i < RS_COUNT ? runstate_name((enum runstate)i) : NULL;
+}
+
+const struct qmp_type qmp_run_state_type = {
+    .kind = QMP_KIND_ENUM,
+    .name = "RunState",
+    .size = sizeof(int),
+    .value_at = run_state_at,
+};

@@ -1,0 +1,24 @@
+/* types.h - QMP types that more than one table uses */
+#ifndef MINIVMM_QMP_TYPES_H
+#define MINIVMM_QMP_TYPES_H
+
+#include <stdbool.h>
+
+#include "qmp/schema.h"
+
+/* SocketAddress; what of it is used depends on the type, in the order of enum migration_address's.
+ */
+enum qmp_socket_type { QMP_SOCKET_INET, QMP_SOCKET_UNIX, QMP_SOCKET_FD };
+
+struct qmp_socket_address {
+	int type; /* enum qmp_socket_type */
+	const char *host, *port;
+	bool has_ipv4, ipv4, has_ipv6, ipv6;
+	const char *path; /* unix: path; fd: the number */
+};
+
+extern const struct qmp_type qmp_socket_address_type;
+extern const struct qmp_type qmp_migration_status_type; /* enum migration_status */
+extern const struct qmp_type qmp_run_state_type;        /* enum runstate */
+
+#endif

@@ -1,0 +1,247 @@
+#!/usr/bin/python3
+"""Side by side with QEMU: the same tiny guest, the same host, in turn, in one run.
+
+usage: bench.py [--runs N] [--only PATTERN] [--out DIR]
+
+Prints a table of medians and ratios; writes bench.json and bench.svg to DIR (default: build/bench).
+A ratio is minivmm over QEMU; the last column says whether the aim is met. Nothing here fails because
+of a figure: the table is the result.
+"""
+import argparse
+import fnmatch
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(HERE, "..", "lib")]
+
+import chart  # noqa: E402
+import measure  # noqa: E402
+from measure import MIB  # noqa: E402
+from vmm import Vmm  # noqa: E402
+
+GIB = 1 << 30
+KINDS = ("minivmm", "qemu")
+RANDOM_FROM = 64 * MIB      # the guest's own memory is below
+TMP = "/dev/shm/minivmm-bench"
+
+
+class Bench:
+    def __init__(self, runs):
+        self.runs = runs
+        self.rows = []
+        self.count = 0
+
+    # ---- pieces ----
+
+    def pair(self, kind, guest, append, memory, backend, caps=(), params=None, content=None):
+        """A source that runs and a destination that waits for it."""
+        self.count += 1
+        options = dict(memory=memory, backend=backend)
+        source = Vmm.__new__(Vmm)
+        path = os.path.join(TMP, f"s{self.count}.ram")
+        if content:
+            os.link(content, path)      # the VMM opens NAME.ram in its directory
+        source.__init__(kind, TMP, guest, append, name=f"s{self.count}", **options)
+        dest = Vmm(kind, TMP, guest, append, name=f"d{self.count}", incoming="defer", **options)
+        for vm in (source, dest):
+            vm.capabilities("events", *caps)
+            vm.cmd("migrate-set-parameters", **(params or {}))
+        source.cmd("migrate-set-parameters", max_bandwidth=0)
+        dest.cmd("migrate-incoming", uri=f"unix:{TMP}/m{self.count}")
+        return source, dest
+
+    def one_move(self, kind, **how):
+        source, dest = self.pair(kind, **how)
+        try:
+            source.serial.expect("counting on|idle")
+            return measure.move(source, dest, f"unix:{TMP}/m{self.count}")
+        finally:
+            source.close()
+            dest.close()
+
+    def alternate(self, function):
+        """{kind: [result, ...]}: in turn, so that a drift of the host's speed meets both."""
+        results = {k: [] for k in KINDS}
+        for _ in range(self.runs):
+            for kind in KINDS:
+                results[kind].append(function(kind))
+        return results
+
+    def row(self, name, unit, values, aim, larger_is_better, note=""):
+        """values: {kind: [figure, ...]}; aim: a bound of the ratio, or None."""
+        medians = {k: statistics.median(v) for k, v in values.items()}
+        ratio = medians["minivmm"] / medians["qemu"] if medians.get("qemu") else None
+        met = None
+        if aim is not None and ratio is not None:
+            met = ratio >= aim if larger_is_better else ratio <= aim
+        row = {"name": name, "unit": unit, "minivmm": medians["minivmm"], "qemu": medians.get("qemu"),
+               "ratio": ratio, "aim": aim, "larger_is_better": larger_is_better, "met": met,
+               "all": values, "note": note}
+        self.rows.append(row)
+        print(line(row), flush=True)
+
+    # ---- the works ----
+
+    def copy(self, name, aim, caps=(), params=None):
+        total, first, last = 2304 * MIB, RANDOM_FROM, RANDOM_FROM + 2 * GIB
+        content = os.path.join(TMP, "random")
+        if not os.path.exists(content):
+            measure.fill(content, total, first, last, True)
+        got = self.alternate(lambda kind: self.one_move(
+            kind, guest="idle", append="", memory="2304M", backend="file", caps=caps, params=params,
+            content=content))
+        self.row(f"{name}: rate", "MiB/s",
+                 {k: [2048 / r["seen_s"] for r in v] for k, v in got.items()}, aim, True)
+        return content, got
+
+    def one_channel(self):
+        content, got = self.copy("2 GiB random, one channel", 2)
+        raw = statistics.median(
+            measure.raw_copy(content, RANDOM_FROM, RANDOM_FROM + 2 * GIB, TMP)
+            for _ in range(self.runs)) / MIB
+        rate = statistics.median(2048 / r["seen_s"] for r in got["minivmm"])
+        self.row("the same against a raw socket pair", "MiB/s", {"minivmm": [rate], "qemu": [raw]}, 0.6,
+                 True, "second figure: the raw copy")
+        self.row("CPU seconds per GiB, both ends", "s",
+                 {k: [r["cpu_s"] / 2 for r in v] for k, v in got.items()}, 2 / 3, False)
+        self.row("resident beyond RAM after a move, source", "MiB",
+                 {k: [r["source_beyond"] / MIB for r in v] for k, v in got.items()}, 0.25, False)
+        self.row("resident beyond RAM after a move, destination", "MiB",
+                 {k: [r["dest_beyond"] / MIB for r in v] for k, v in got.items()}, 0.25, False)
+
+    def multifd_none(self):
+        self.copy("2 GiB random, multifd 2", 1.5, ("multifd",), {"multifd_channels": 2})
+
+    def multifd_zstd(self):
+        self.copy("2 GiB random, multifd 2 zstd", 1.2, ("multifd",),
+                  {"multifd_channels": 2, "multifd_compression": "zstd"})
+
+    def untouched(self):
+        for backend, aim in (("anonymous", 1 / 10), ("memfd", 1 / 50)):
+            got = self.alternate(lambda kind, b=backend: self.one_move(
+                kind, guest="idle", append="", memory="8192M", backend=b))
+            self.row(f"untouched 8 GiB, {backend}: time", "ms",
+                     {k: [r["seen_s"] * 1000 for r in v] for k, v in got.items()}, aim, False)
+            self.row(f"untouched 8 GiB, {backend}: destination populated", "MiB",
+                     {k: [r["dest_ram"] / MIB for r in v] for k, v in got.items()}, None, False,
+                     "aim: below 16 MiB")
+
+    def zeros(self):
+        content = os.path.join(TMP, "zeros")
+        measure.fill(content, 2304 * MIB, RANDOM_FROM, RANDOM_FROM + 2 * GIB, False)
+        got = self.alternate(lambda kind: self.one_move(
+            kind, guest="idle", append="", memory="2304M", backend="file", content=content))
+        os.unlink(content)
+        self.row("2 GiB of touched zeros: rate", "MiB/s",
+                 {k: [2048 / r["seen_s"] for r in v] for k, v in got.items()}, 2, True)
+
+    def dirtying(self):
+        for mb in (50, 200, 500):
+            pages = mb * MIB // 4096
+            got = self.alternate(lambda kind, p=pages: self.one_move(
+                kind, guest="counter", append=f"pages=25000 rate={p}", memory="256M",
+                backend="file"))
+            self.row(f"guest dirtying {mb} MB/s: total time", "ms",
+                     {k: [r["total_s"] * 1000 for r in v] for k, v in got.items()}, 1, False)
+            self.row(f"guest dirtying {mb} MB/s: downtime", "ms",
+                     {k: [r["downtime_ms"] for r in v] for k, v in got.items()}, 1, False,
+                     "limit 300 ms")
+
+    def idle(self):
+        got = self.alternate(lambda kind: self.one_move(
+            kind, guest="idle", append="", memory="256M", backend="file"))
+        self.row("idle guest: downtime", "ms",
+                 {k: [r["downtime_ms"] for r in v] for k, v in got.items()}, 0.5, False,
+                 "aim: at most 5 ms too")
+
+    def start_once(self, kind):
+        """From exec to the first byte that the first instructions of a firmware image print."""
+        image = os.path.join(TMP, "first.bin")
+        if not os.path.exists(image):
+            code = bytes([0xba, 0xf8, 0x03, 0xb0, 0x21, 0xee, 0xf4, 0xeb, 0xfd])  # '!' to 0x3f8; hlt
+            rom = bytearray(65536)
+            rom[0:len(code)] = code
+            rom[0xfff0:0xfff3] = bytes([0xe9, 0x0d, 0x00])      # jmp to offset 0
+            with open(image, "wb") as f:
+                f.write(rom)
+        self.count += 1
+        start = time.monotonic()
+        vm = Vmm(kind, TMP, None, name=f"f{self.count}", memory="128M", backend="anonymous",
+                 firmware=image)
+        try:
+            vm.serial.expect("!")
+            took = time.monotonic() - start
+            beyond = measure.resident(vm.pid, vm.ram_bytes)[0]
+        finally:
+            vm.close()
+        return took, beyond
+
+    def start(self):
+        got = self.alternate(self.start_once)
+        self.row("process start to the first instruction's byte", "ms",
+                 {k: [r[0] * 1000 for r in v] for k, v in got.items()}, 0.2, False)
+        self.row("resident beyond RAM, idle", "MiB",
+                 {k: [r[1] / MIB for r in v] for k, v in got.items()}, 0.25, False, "aim: at most 6 MiB too")
+
+    def scaling(self):
+        for gib in (1, 4, 16):
+            got = self.alternate(lambda kind, g=gib: self.one_move(
+                kind, guest="idle", append="", memory=f"{g * 1024}M", backend="memfd"))
+            self.row(f"sparse {gib} GiB, memfd: time", "ms",
+                     {k: [r["seen_s"] * 1000 for r in v] for k, v in got.items()}, None, False)
+
+
+WORKS = ("start", "idle", "one_channel", "multifd_none", "multifd_zstd", "untouched", "zeros", "dirtying",
+         "scaling")
+
+
+def line(r):
+    def number(v):
+        return "-" if v is None else f"{v:.1f}" if v < 1000 else f"{v:.0f}"
+    ratio = "-" if r["ratio"] is None else f"{r['ratio']:.3f}"
+    aim = "" if r["aim"] is None else f"{'>=' if r['larger_is_better'] else '<='} {r['aim']:.3g}"
+    met = {None: "", True: "met", False: "NOT MET"}[r["met"]]
+    return (f"{r['name']:50} {number(r['minivmm']):>9} {number(r['qemu']):>9} {r['unit']:6} {ratio:>8} "
+            f"{aim:>8} {met:8} {r['note']}").rstrip()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--only", default="*")
+    parser.add_argument("--out", default="build/bench")
+    args = parser.parse_args()
+    shutil.rmtree(TMP, ignore_errors=True)
+    os.makedirs(TMP)
+    os.makedirs(args.out, exist_ok=True)
+    bench = Bench(args.runs)
+    print(f"{'work':50} {'minivmm':>9} {'QEMU':>9} {'unit':6} {'ratio':>8} {'aim':>8}")
+    failed = []
+    try:
+        for name in WORKS:
+            if fnmatch.fnmatch(name, args.only):
+                try:
+                    getattr(bench, name)()
+                except Exception as e:      # a work that cannot be done is a line, not the end
+                    failed.append(name)
+                    print(f"{name}: could not be measured: {e}", flush=True)
+    finally:
+        shutil.rmtree(TMP, ignore_errors=True)
+    host = subprocess.run(["uname", "-srm"], capture_output=True, text=True, check=False).stdout.strip()
+    with open(os.path.join(args.out, "bench.json"), "w", encoding="ascii") as f:
+        json.dump({"host": host, "cpus": os.cpu_count(), "runs": args.runs, "rows": bench.rows,
+                   "not_measured": failed}, f, indent=1)
+    with open(os.path.join(args.out, "bench.svg"), "w", encoding="ascii") as f:
+        f.write(chart.svg(bench.rows))
+    print(f"written: {args.out}/bench.json {args.out}/bench.svg")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""What a benchmark reads of a process, and how a move is timed."""
+import mmap
+import os
+import socket
+import time
+
+TICKS = os.sysconf("SC_CLK_TCK")
+MIB = 1 << 20
+
+
+def cpu_seconds(pid):
+    """User and system time of all threads so far."""
+    with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+        fields = f.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def resident(pid, ram_bytes):
+    """(bytes resident beyond guest RAM, bytes of guest RAM resident)
+
+    Guest RAM is every mapping of at least a sixteenth of it that is writable; nothing else in these
+    programs is that large.
+    """
+    beyond = ram = size = 0
+    is_ram = False
+    with open(f"/proc/{pid}/smaps", encoding="ascii") as f:
+        for line in f:
+            word, *rest = line.split()
+            if "-" in word and not word.endswith(":"):
+                lo, hi = (int(x, 16) for x in word.split("-"))
+                size = hi - lo
+                is_ram = rest[0].startswith("rw") and size >= ram_bytes // 16 and size >= 32 * MIB
+            elif word == "Rss:":
+                if is_ram:
+                    ram += int(rest[0]) * 1024
+                else:
+                    beyond += int(rest[0]) * 1024
+    return beyond, ram
+
+
+def fill(path, total, first, last, random):
+    """A file of 'total' bytes, sparse but for [first, last): random bytes, or zeros that are there."""
+    block = os.urandom(4 * MIB) if random else bytes(4 * MIB)
+    with open(path, "wb") as f:
+        f.truncate(total)
+        for n, at in enumerate(range(first, last, len(block))):
+            f.seek(at)
+            # each piece differs, or a host that merges or compresses would gain from it
+            f.write(n.to_bytes(8, "little") + block[8:] if random else block)
+
+
+def raw_copy(path, first, last, tmp):
+    """Bytes per second of the same bytes from one mapping to another through a plain socket pair."""
+    size = last - first
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        with open(os.path.join(tmp, "raw"), "w+b") as f:
+            f.truncate(size)
+            view = memoryview(mmap.mmap(f.fileno(), size))
+            at = 0
+            while at < size:
+                at += theirs.recv_into(view[at:at + MIB])
+        theirs.send(b"!")
+        os._exit(0)
+    theirs.close()
+    with open(path, "rb") as f:
+        view = memoryview(mmap.mmap(f.fileno(), last, prot=mmap.PROT_READ))[first:last]
+        start = time.monotonic()
+        for at in range(0, size, MIB):
+            ours.sendall(view[at:at + MIB])
+        ours.recv(1)
+        took = time.monotonic() - start
+    os.waitpid(pid, 0)
+    ours.close()
+    os.unlink(os.path.join(tmp, "raw"))
+    return size / took
+
+
+def move(source, dest, uri):
+    """Moves source to dest, both ready; what query-migrate and the kernel say of it."""
+    before = cpu_seconds(source.pid), cpu_seconds(dest.pid)
+    start = time.monotonic()
+    source.cmd("migrate", uri=uri)
+    status = source.wait_migration("completed", "failed", "cancelled")
+    seen = time.monotonic() - start
+    info = source.migration()
+    if status != "completed":
+        raise RuntimeError(f"{source.kind}: {info}\n{dest.stderr()}")
+    dest.wait_migration("completed")
+    dest_info = resident(dest.pid, dest.ram_bytes)
+    return {
+        "total_s": info["total-time"] / 1000,
+        "seen_s": seen,
+        "downtime_ms": info["downtime"],
+        "transferred": info["ram"]["transferred"],
+        "passes": info["ram"]["dirty-sync-count"],
+        "cpu_s": cpu_seconds(source.pid) - before[0] + cpu_seconds(dest.pid) - before[1],
+        "source_beyond": resident(source.pid, source.ram_bytes)[0],
+        "dest_beyond": dest_info[0],
+        "dest_ram": dest_info[1],
+    }

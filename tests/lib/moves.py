@@ -1,0 +1,146 @@
+"""Moving a machine: what the tests of tests/guest, tests/interop and tests/fault do alike."""
+import os
+import select
+import socket
+import time
+
+import ram
+from qmp import GUARD, Closed, Hang
+
+SCHEMES = ("tcp", "unix", "fd", "exec")
+
+
+class Way:
+    """One scheme of moving: what the destination is started with, what the source is told."""
+
+    def __init__(self, t, scheme):
+        self.t, self.scheme = t, scheme
+        self.sockets = socket.socketpair() if scheme == "fd" else None
+        t._count += 1                       # pylint: disable=protected-access
+        self.path = t.path(f"way{t._count}")  # pylint: disable=protected-access
+        if scheme == "exec":
+            os.mkfifo(self.path)
+
+    def incoming(self):
+        """What the destination is told; a descriptor for "fd"."""
+        if self.scheme == "tcp":
+            return "tcp:127.0.0.1:0"
+        if self.scheme == "unix":
+            return f"unix:{self.path}"
+        if self.scheme == "fd":
+            return self.sockets[1].fileno()
+        return f"exec:cat {self.path}"
+
+    def uri(self, dest):
+        if self.scheme == "tcp":
+            address, = dest.migration()["socket-address"]
+            return f"tcp:127.0.0.1:{address['port']}"
+        if self.scheme == "exec":
+            return f"exec:cat > {self.path}"
+        return f"unix:{self.path}"
+
+    def start(self, source, dest):
+        if self.scheme != "fd":
+            source.cmd("migrate", uri=self.uri(dest))
+            return
+        self.sockets[1].close()
+        source.qmp.cmd("getfd", fds=[self.sockets[0].fileno()], fdname="move")
+        self.sockets[0].close()
+        source.cmd("migrate", uri="fd:move")
+
+
+def destination(t, source, incoming=None, capabilities=(), **options):
+    """A machine like the source, waiting for it; without 'incoming' migrate-incoming is still to come."""
+    given = dict(source.options)
+    given.update(options)
+    vm = t.vmm(incoming="defer", **given)
+    vm.options = given
+    vm.capabilities("events", *capabilities)
+    if isinstance(incoming, int):
+        vm.qmp.cmd("getfd", fds=[incoming], fdname="incoming")
+        incoming = "fd:incoming"
+    if incoming is not None:
+        vm.cmd("migrate-incoming", uri=incoming)
+    return vm
+
+
+def machine(t, guest="counter", append="pages=100 rate=2000", started=True, **options):
+    """A source: keeps its description, so that destination() can make one like it."""
+    vm = t.vmm(guest, append, **options)
+    vm.options = dict(guest=guest, append=append, **options)
+    vm.capabilities("events")
+    if started:
+        vm.serial.expect("counting on|idle")
+    return vm
+
+
+def arrived(source, dest):
+    """Waits for the end of a move on both sides; the cause of a failure is in the message."""
+    status = source.wait_migration("completed", "failed", "cancelled")
+    if status != "completed":
+        raise AssertionError(f"the source says {source.migration()}\n{dest.stderr()}")
+    status = dest.wait_migration("completed", "failed")
+    if status != "completed":
+        raise AssertionError(f"the destination says {dest.migration()}\n{dest.stderr()}")
+    while source.kind == "qemu" and source.status() == "finish-migrate":
+        pass                    # there the event comes before the state it announces
+    assert source.status() == "postmigrate", source.status()
+    return dest
+
+
+def check_stopped(vm, cpus=1):
+    """All stamped ranges of a stopped machine; their status pages."""
+    return [ram.check_range(vm, cpu) for cpu in range(cpus)]
+
+
+def goes_on(vm, cpus=1, rounds=1):
+    """Waits until every processor has gone 'rounds' further; checks every page; it runs after that."""
+    before = generations(vm, cpus)
+    deadline = time.monotonic() + GUARD
+    while not all(b + rounds <= n for b, n in zip(before, generations(vm, cpus))):
+        if time.monotonic() > deadline:
+            raise Hang(f"{vm.name} does not go on: rounds {generations(vm, cpus)} for {GUARD:.0f} s")
+        os.sched_yield()
+    return [s["generation"] for s in check_running(vm, cpus)]
+
+
+def generations(vm, cpus=1):
+    return [ram.status(vm, cpu)["generation"] for cpu in range(cpus)]
+
+
+def check_running(vm, cpus=1):
+    vm.cmd("stop")
+    found = check_stopped(vm, cpus)
+    vm.cmd("cont")
+    return found
+
+
+def wait_bytes(vm, wanted):
+    """Waits until a migration has put so many bytes of RAM on the wire."""
+    while True:
+        info = vm.migration()
+        if info.get("ram", {}).get("transferred", 0) >= wanted:
+            return
+        assert info.get("status") in ("setup", "active"), f"it ended before {wanted} bytes: {info}"
+
+
+def wait_end_or_failure(vm):
+    """A destination after a move that broke: "dead", the text it gives, or "completed"."""
+    poll = select.poll()
+    poll.register(vm.qmp.sock, select.POLLIN)
+    deadline = time.monotonic() + GUARD
+    while vm.alive():
+        try:
+            info = vm.migration()
+        except Closed:          # the monitor went with the program
+            vm.wait()
+            break
+        if info.get("status") == "failed":
+            assert info.get("error-desc"), f"{vm.name} failed without a cause: {info}"
+            return info["error-desc"]
+        if info.get("status") == "completed":
+            return "completed"
+        if time.monotonic() > deadline:
+            raise Hang(f"{vm.name} neither completes nor fails: {info}")
+        poll.poll(20)           # the next event, or have another look
+    return "dead"

@@ -1,0 +1,248 @@
+/*
+ * qmp-rig.h - monitors on a machine without KVM, driven through chardevs that a test plays
+ *
+ * The machine lock is held by the test, as by a callback of the main loop;
+ * rig_turn() lets the main loop do what was posted to it.
+ */
+#ifndef MINIVMM_TESTS_QMP_RIG_H
+#define MINIVMM_TESTS_QMP_RIG_H
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "devices/microvm.h"
+#include "migration/migration.h"
+#include "qmp/server.h"
+#include "vmm/base/alloc.h"
+#include "vmm/base/buf.h"
+#include "vmm/base/error.h"
+#include "vmm/config.h"
+#include "vmm/loop.h"
+#include "vmm/machine.h"
+
+#define RIG_MONITORS 2
+
+/* The other end of a monitor's chardev. */
+struct peer {
+	struct chardev c;
+	struct buf got; /* a NUL behind it */
+	size_t room;    /* bytes it still takes; SIZE_MAX: all */
+	unsigned writes;
+	bool dropped; /* the monitor has cut the connection */
+};
+
+struct rig {
+	struct config cfg;
+	struct cfg_monitor monitors[RIG_MONITORS];
+	struct machine m;
+	struct backends be;
+	struct chardev *chardevs[RIG_MONITORS];
+	struct peer peers[RIG_MONITORS];
+	struct migration *mg;
+	struct qmp_server *server;
+};
+
+static inline ssize_t peer_write(struct chardev *c, const uint8_t *p, size_t n)
+{
+	struct peer *peer = c->state;
+
+	if (peer->room != SIZE_MAX) {
+		n = n < peer->room ? n : peer->room;
+		peer->room -= n;
+	}
+	if (n)
+		peer->writes++;
+	buf_put(&peer->got, p, n);
+	buf_u8(&peer->got, 0);
+	peer->got.len--;
+	return (ssize_t)n;
+}
+
+static inline void peer_close(struct peer *p)
+{
+	if (!p->c.connected)
+		return;
+	p->c.connected = false;
+	if (p->c.client)
+		p->c.client->closed(p->c.client_opaque);
+}
+
+static inline void peer_disconnect(struct chardev *c)
+{
+	struct peer *p = c->state;
+
+	p->dropped = true;
+	peer_close(p);
+}
+
+static inline void peer_accept_input(struct chardev *c)
+{
+	(void)c;
+}
+
+static inline void peer_end(struct chardev *c)
+{
+	(void)c;
+}
+
+static const struct chardev_ops peer_ops = {
+    .type = "peer",
+    .write = peer_write,
+    .accept_input = peer_accept_input,
+    .close = peer_end,
+    .disconnect = peer_disconnect,
+};
+
+static inline void peer_open(struct peer *p)
+{
+	buf_clear(&p->got);
+	p->writes = 0;
+	p->dropped = false;
+	p->c.connected = true;
+	p->c.client->opened(p->c.client_opaque);
+}
+
+/* As much as the monitor takes; returns how much that was. */
+static inline size_t peer_send_some(struct peer *p, const void *data, size_t n)
+{
+	size_t sent = 0;
+
+	while (sent < n) {
+		size_t room = p->c.client->can_read(p->c.client_opaque);
+		size_t part = n - sent < room ? n - sent : room;
+
+		if (!part)
+			break;
+		p->c.client->read(p->c.client_opaque, (const uint8_t *)data + sent, part);
+		sent += part;
+	}
+	return sent;
+}
+
+/* Send a text and return all that came since the last call; valid until the next. */
+static inline const char *peer_ask(struct peer *p, const char *text)
+{
+	buf_clear(&p->got);
+	if (peer_send_some(p, text, strlen(text)) != strlen(text))
+		return "(the monitor does not take it)";
+	return p->got.len ? (const char *)p->got.data : "";
+}
+
+static inline const char *peer_got(struct peer *p)
+{
+	return p->got.len ? (const char *)p->got.data : "";
+}
+
+static inline int rig_arch_ok(struct machine *m, struct err *err)
+{
+	(void)m;
+	(void)err;
+	return 0;
+}
+
+static inline void rig_arch_nothing(struct machine *m)
+{
+	(void)m;
+}
+
+static const struct arch_ops rig_arch = {
+    .reset = rig_arch_ok,
+    .stage_boot = rig_arch_ok,
+    .stopped = rig_arch_nothing,
+    .starting = rig_arch_nothing,
+    .fini = rig_arch_nothing,
+};
+
+static inline void rig_machine(struct rig *r)
+{
+	struct machine *m = &r->m;
+
+	m->cfg = &r->cfg;
+	m->kvm_fd = m->vm_fd = -1;
+	m->arch = &rig_arch;
+	m->state = RS_PRELAUNCH;
+	m->paused = true;
+	m->quiet = true;
+	m->pause_depth = 1;
+	pthread_mutex_init(&m->lock, NULL);
+	pthread_cond_init(&m->cond, NULL);
+	list_init(&m->devices);
+	notify_init(&m->notify);
+	vms_registry_init(&m->vmstate);
+	memory_init(&m->mem, -1);
+	m->loop = loop_new(&m->lock, NULL);
+}
+
+/* Monitors m0 (plain) and m1 (pretty), both connected. */
+static inline struct rig *rig_new(void)
+{
+	struct rig *r = NEW(struct rig);
+	struct err err = {0};
+
+	rig_machine(r);
+	r->cfg.ram_bytes = 64 << 20;
+	r->cfg.monitors = r->monitors;
+	r->cfg.n_monitors = RIG_MONITORS;
+	r->be.chardevs = (struct chardevs){r->chardevs, RIG_MONITORS};
+	for (int i = 0; i < RIG_MONITORS; i++) {
+		struct peer *p = &r->peers[i];
+
+		p->c = (struct chardev){.ops = &peer_ops, .m = &r->m, .state = p, .log_fd = -1};
+		p->c.id = xasprintf("m%d", i);
+		p->c.filename = xasprintf("unix:/m%d,server=on", i);
+		p->room = SIZE_MAX;
+		r->chardevs[i] = &p->c;
+		r->monitors[i] = (struct cfg_monitor){p->c.id, i == 1};
+	}
+	machine_lock(&r->m);
+	r->mg = migration_new(&r->m, &err);
+	r->server = qmp_server_new(&r->m, &r->be, r->mg, &err);
+	if (!r->server)
+		abort();
+	for (int i = 0; i < RIG_MONITORS; i++)
+		peer_open(&r->peers[i]);
+	return r;
+}
+
+static inline void rig_stop_loop(void *opaque)
+{
+	loop_stop(((struct machine *)opaque)->loop);
+}
+
+/* Let the main loop run what is posted now. */
+static inline void rig_turn(struct rig *r)
+{
+	loop_post(r->m.loop, rig_stop_loop, &r->m);
+	machine_unlock(&r->m);
+	loop_run(r->m.loop);
+	machine_lock(&r->m);
+}
+
+static inline void rig_free(struct rig *r)
+{
+	qmp_server_free(r->server);
+	machine_unlock(&r->m);
+	migration_free(r->mg);
+	loop_free(r->m.loop);
+	vms_registry_fini(&r->m.vmstate);
+	memory_fini(&r->m.mem);
+	pthread_cond_destroy(&r->m.cond);
+	pthread_mutex_destroy(&r->m.lock);
+	for (int i = 0; i < RIG_MONITORS; i++) {
+		free(r->peers[i].c.id);
+		free(r->peers[i].c.filename);
+		buf_free(&r->peers[i].got);
+	}
+	free(r);
+}
+
+/* Negotiated, with nothing left to read. */
+static inline struct peer *rig_peer(struct rig *r, int i)
+{
+	(void)peer_ask(&r->peers[i], "{\"execute\":\"qmp_capabilities\"}");
+	buf_clear(&r->peers[i].got);
+	return &r->peers[i];
+}
+
+#endif
