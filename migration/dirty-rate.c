@@ -21,6 +21,7 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/bitmap.h"
 #include "vmm/base/error.h"
+#include "vmm/base/thread-name.h"
 #include "vmm/base/units.h"
 #include "vmm/dirty.h"
 #include "vmm/machine.h"
@@ -301,7 +302,7 @@ int dirty_rate_start(struct dirty_rate *d, const struct dirty_rate_args *a, stru
 		d->info.status = DIRTY_RATE_UNSTARTED;
 		return err_set(err, ret, "cannot start measuring: %s", err_text(ret));
 	}
-	(void)pthread_setname_np(d->thread, "dirty-rate");
+	thread_name(d->thread, "dirty-rate");
 	d->has_thread = true;
 	return 0;
 }

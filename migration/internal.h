@@ -100,6 +100,7 @@ struct migration {
 	uint32_t ram_section_id; /* constant */
 	struct list announcers;
 	bool exit_on_error;
+	const char **blockers; /* owned; what migration_blockers() has returned last */
 };
 
 /* ---- status.c ---- */

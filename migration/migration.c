@@ -20,6 +20,7 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
+#include "vmm/blocker.h"
 #include "vmm/config.h"
 #include "vmm/device.h"
 #include "vmm/loop.h"
@@ -149,6 +150,28 @@ static int apply_globals(struct migration *mg, struct err *err)
 	return 0;
 }
 
+static void close_fd(int fd)
+{
+	if (fd >= 0)
+		(void)close(fd);
+}
+
+/* All that needs no thread to end.  Machine lock held. */
+static void release(struct migration *mg)
+{
+	loop_fd_del(mg->wake);
+	notify_unsubscribe(&mg->listener);
+	uri_fini(&mg->out.uri);
+	stats_fini(&mg->out.stats);
+	close_fd(mg->wake_fd);
+	close_fd(mg->out.cancel_fd);
+	close_fd(mg->out.kick_fd);
+	close_fd(mg->out.fd);
+	close_fd(mg->in.cancel_fd);
+	free(mg->blockers);
+	free(mg);
+}
+
 struct migration *migration_new(struct machine *m, struct err *err)
 {
 	struct migration *mg = NEW(struct migration);
@@ -172,38 +195,26 @@ struct migration *migration_new(struct machine *m, struct err *err)
 		if (apply_globals(mg, err) == 0)
 			return mg;
 	}
-	migration_free(mg);
+	release(mg);
 	return NULL;
-}
-
-static void close_fd(int fd)
-{
-	if (fd >= 0)
-		(void)close(fd);
 }
 
 void migration_free(struct migration *mg)
 {
+	struct machine *m;
+
 	if (!mg)
 		return;
-	machine_lock(mg->m);
+	m = mg->m;
+	machine_lock(m);
 	outgoing_cancel(&mg->out);
-	machine_unlock(mg->m);
+	machine_unlock(m);
 	worker_join(&mg->out.worker);
 	incoming_fini(&mg->in);
 	announce_fini(mg);
-	loop_fd_del(mg->wake);
-	machine_lock(mg->m);
-	notify_unsubscribe(&mg->listener);
-	machine_unlock(mg->m);
-	uri_fini(&mg->out.uri);
-	stats_fini(&mg->out.stats);
-	close_fd(mg->wake_fd);
-	close_fd(mg->out.cancel_fd);
-	close_fd(mg->out.kick_fd);
-	close_fd(mg->out.fd);
-	close_fd(mg->in.cancel_fd);
-	free(mg);
+	machine_lock(m);
+	release(mg);
+	machine_unlock(m);
 }
 
 /* ---- outgoing ---- */
@@ -398,12 +409,12 @@ void migration_query(struct migration *mg, struct migration_info *info)
 
 const char *const *migration_blockers(struct migration *mg, size_t *n)
 {
-	/* Every device of this machine can move; a device that cannot adds its reason here. */
-	static const char *const none[] = {NULL};
-
-	(void)mg;
 	*n = 0;
-	return none;
+	list_for_each (b, &mg->m->blockers, struct blocker, link) {
+		mg->blockers = xrealloc(mg->blockers, (*n + 1) * sizeof(*mg->blockers));
+		mg->blockers[(*n)++] = b->reason;
+	}
+	return mg->blockers;
 }
 
 const struct migration_params *migration_get_params(struct migration *mg)

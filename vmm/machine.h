@@ -75,8 +75,9 @@ struct machine {
 
 	pthread_mutex_t lock;
 	/* under lock */
-	pthread_cond_t cond; /* a vCPU parked or may run; a request arrived */
-	struct list devices; /* struct device, in order of creation */
+	pthread_cond_t cond;  /* a vCPU parked or may run; a request arrived */
+	struct list devices;  /* struct device, in order of creation */
+	struct list blockers; /* struct blocker: why this machine cannot be moved */
 	struct notify notify;
 	struct vclock vclock;
 	enum runstate state;

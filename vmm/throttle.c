@@ -7,6 +7,7 @@
 
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
+#include "vmm/base/thread-name.h"
 #include "vmm/machine.h"
 #include "vmm/vcpu.h"
 
@@ -85,7 +86,7 @@ struct throttle *throttle_new(struct machine *m, struct err *err)
 		free(t);
 		return NULL;
 	}
-	(void)pthread_setname_np(t->thread, "throttle");
+	thread_name(t->thread, "throttle");
 	return t;
 }
 

@@ -16,6 +16,7 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
+#include "vmm/base/thread-name.h"
 #include "vmm/config.h"
 #include "vmm/dirty-ring.h"
 #include "vmm/machine.h"
@@ -251,7 +252,7 @@ static void *vcpu_main(void *opaque)
 	char name[16];
 
 	(void)snprintf(name, sizeof(name), "CPU %u/KVM", v->index);
-	(void)pthread_setname_np(pthread_self(), name);
+	thread_name(pthread_self(), name);
 	machine_lock(m);
 	v->tid = (pid_t)syscall(SYS_gettid);
 	pthread_cond_broadcast(&m->cond);
