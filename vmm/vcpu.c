@@ -241,7 +241,7 @@ static void run_once(struct vcpu *v)
 		internal_error(v, "KVM_RUN failed, a page of guest memory cannot be had", EFAULT);
 	else if (ret != -EINTR && ret != -EAGAIN)
 		internal_error(v, "KVM_RUN failed, errno", (uint64_t)-ret);
-	else
+	if (__atomic_load_n(&v->throttle_due, __ATOMIC_SEQ_CST))
 		throttle_sleep(v);
 }
 
