@@ -101,7 +101,8 @@ static int rig_handover(struct device *d, bool give, struct err *err)
 
 static void rig_arrived(struct device *d)
 {
-	container_of(d, struct rig_device, dev)->arrived++;
+	(void)__atomic_fetch_add(&container_of(d, struct rig_device, dev)->arrived, 1,
+				 __ATOMIC_SEQ_CST);
 }
 
 static void rig_reset(struct device *d)
