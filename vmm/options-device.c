@@ -15,11 +15,12 @@
 static const struct model {
 	const char *name, *help;
 } models[] = {
-    {"virtio-blk-device", "a disk: drive=ID[,serial=S][,num-queues=N][,write-cache=on|off]..."},
-    {"virtio-net-device", "a network card: netdev=ID[,mac=MAC]..."                            },
-    {"virtio-rng-device", "random bytes from the host"                                        },
-    {"isa-debug-exit",    "a port that ends minivmm: [iobase=PORT][,iosize=N]"                },
-    {"isa-serial",        "the UART: chardev=ID (the same as -serial chardev:ID)"             },
+    {"virtio-blk-device", "a disk: drive=ID[,serial=S][,num-queues=N][,write-cache=on|off]..." },
+    {"virtio-net-device", "a network card: netdev=ID[,mac=MAC]..."                             },
+    {"virtio-rng-device", "random bytes from the host"                                         },
+    {"isa-debug-exit",    "a port that ends minivmm: [iobase=PORT][,iosize=N]"                 },
+    {"pvpanic",           "a port through which the guest says that it panicked: [ioport=PORT]"},
+    {"isa-serial",        "the UART: chardev=ID (the same as -serial chardev:ID)"              },
 };
 
 static const struct {
@@ -58,7 +59,6 @@ static const struct {
     {"vhost-vsock-device",     "use virtio-net-device"                         },
     {"vhost-user-fs-device",   "use a disk or the network"                     },
     {"vhost-user-blk-device",  "use virtio-blk-device"                         },
-    {"pvpanic",		"leave it out; -action panic= needs no device"  },
     {"vmgenid",		"leave it out"				  },
     {"vmcoreinfo",             "leave it out"				  },
     {"loader",		 "use -kernel and -initrd"                       },
@@ -246,14 +246,29 @@ static int global_virtio_mmio(const char *prop, const char *val, struct err *err
 	return 0;
 }
 
+/* Most of these are migration's own affair. */
+static int global_migration(struct config *cfg, const char *prop, const char *val, struct err *err)
+{
+	if (strcmp(prop, "exit-on-error") != 0) {
+		keyvals_add(&cfg->migration_globals, prop, val);
+		return 0;
+	}
+	if (opt_parse_bool(val, &cfg->exit_on_error) < 0)
+		return err_set(err, EINVAL,
+			       "can't apply global migration.exit-on-error=" OPT_QUOTE
+			       ": Parameter 'exit-on-error' expects 'on' or 'off'",
+			       val);
+	return 0;
+}
+
 static int set_global(struct opt_parse *p, const char *driver, const char *prop, const char *val,
 		      struct err *err)
 {
 	if (!strcmp(driver, "virtio-mmio"))
 		return global_virtio_mmio(prop, val, err);
-	if (!strcmp(driver, "migration")) {
-		keyvals_add(&p->cfg->migration_globals, prop, val);
-	} else if (is_model(driver)) {
+	if (!strcmp(driver, "migration"))
+		return global_migration(p->cfg, prop, val, err);
+	if (is_model(driver)) {
 		CLEANUP(cleanup_free) char *key = xasprintf("%s.%s", driver, prop);
 
 		keyvals_add(&p->globals, key, val);

@@ -28,6 +28,18 @@ def test_move(t, scheme):
     assert report["ticks"] >= left["ticks"] and report["errors"] == 0, (left, report)
 
 
+@table(tcp={"scheme": "tcp"}, unix={"scheme": "unix"}, fd={"scheme": "fd"}, exec={"scheme": "exec"})
+def test_incoming_on_the_command_line(t, scheme):
+    source = machine(t)
+    way = Way(t, scheme)
+    dest = t.vmm(incoming=way.incoming(), **source.options)
+    assert dest.status() == "inmigrate"
+    way.start(source, dest)
+    assert source.wait_migration("completed", "failed") == "completed", source.migration()
+    dest.wait_running()
+    goes_on(dest)
+
+
 @table(file={"backend": "file"}, memfd={"backend": "memfd"}, anonymous={"backend": "anonymous"})
 def test_ram_is_equal(t, backend):
     """Both are stopped after the move: every byte of RAM is the same."""
@@ -255,8 +267,7 @@ def test_return_path(t):
     source = machine(t)
     source.capabilities("return-path")
     way = Way(t, "unix")
-    dest = destination(t, source, way.incoming())
-    dest.capabilities("return-path")
+    dest = destination(t, source, way.incoming(), ["return-path"])
     way.start(source, dest)
     arrived(source, dest)
     dest.wait_running()
@@ -265,7 +276,7 @@ def test_return_path(t):
 
 def test_incoming_defer(t):
     source = machine(t)
-    dest = destination(t, source, "defer")
+    dest = destination(t, source)
     assert dest.status() == "inmigrate"
     assert dest.qmp.fails("migrate-incoming", uri="zz:x").startswith("unknown migration protocol")
     assert "/nope" in dest.qmp.fails("migrate-incoming", uri="unix:/nope/x")
@@ -363,8 +374,7 @@ def test_mismatch(t, options, words):
     source = machine(t, "smp-counter", "pages=50 rate=1000", cpus=2, disk=t.disk())
     source.capabilities("return-path")
     way = Way(t, "unix")
-    dest = destination(t, source, way.incoming(), **options)
-    dest.capabilities("return-path")
+    dest = destination(t, source, way.incoming(), ["return-path"], **options)
     way.start(source, dest)
     cause = wait_end_or_failure(dest)
     assert cause != "completed"

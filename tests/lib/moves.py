@@ -5,7 +5,7 @@ import socket
 import time
 
 import ram
-from qmp import GUARD, Hang, QmpError
+from qmp import GUARD, Closed, Hang
 
 SCHEMES = ("tcp", "unix", "fd", "exec")
 
@@ -22,6 +22,7 @@ class Way:
             os.mkfifo(self.path)
 
     def incoming(self):
+        """What the destination is told; a descriptor for "fd"."""
         if self.scheme == "tcp":
             return "tcp:127.0.0.1:0"
         if self.scheme == "unix":
@@ -30,17 +31,17 @@ class Way:
             return self.sockets[1].fileno()
         return f"exec:cat {self.path}"
 
-    def uri(self, destination):
+    def uri(self, dest):
         if self.scheme == "tcp":
-            address, = destination.migration()["socket-address"]
+            address, = dest.migration()["socket-address"]
             return f"tcp:127.0.0.1:{address['port']}"
         if self.scheme == "exec":
             return f"exec:cat > {self.path}"
         return f"unix:{self.path}"
 
-    def start(self, source, destination):
+    def start(self, source, dest):
         if self.scheme != "fd":
-            source.cmd("migrate", uri=self.uri(destination))
+            source.cmd("migrate", uri=self.uri(dest))
             return
         self.sockets[1].close()
         source.qmp.cmd("getfd", fds=[self.sockets[0].fileno()], fdname="move")
@@ -48,12 +49,18 @@ class Way:
         source.cmd("migrate", uri="fd:move")
 
 
-def destination(t, source, incoming, **options):
-    """A machine like the source, waiting for it."""
+def destination(t, source, incoming=None, capabilities=(), **options):
+    """A machine like the source, waiting for it; without 'incoming' migrate-incoming is still to come."""
     given = dict(source.options)
     given.update(options)
-    vm = t.vmm(incoming=incoming, **given)
-    vm.cmd("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
+    vm = t.vmm(incoming="defer", **given)
+    vm.options = given
+    vm.capabilities("events", *capabilities)
+    if isinstance(incoming, int):
+        vm.qmp.cmd("getfd", fds=[incoming], fdname="incoming")
+        incoming = "fd:incoming"
+    if incoming is not None:
+        vm.cmd("migrate-incoming", uri=incoming)
     return vm
 
 
@@ -61,7 +68,7 @@ def machine(t, guest="counter", append="pages=100 rate=2000", started=True, **op
     """A source: keeps its description, so that destination() can make one like it."""
     vm = t.vmm(guest, append, **options)
     vm.options = dict(guest=guest, append=append, **options)
-    vm.cmd("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
+    vm.capabilities("events")
     if started:
         vm.serial.expect("counting on|idle")
     return vm
@@ -110,26 +117,30 @@ def check_running(vm, cpus=1):
 
 def wait_bytes(vm, wanted):
     """Waits until a migration has put so many bytes of RAM on the wire."""
-    while vm.migration().get("ram", {}).get("transferred", 0) < wanted:
-        pass
+    while True:
+        info = vm.migration()
+        if info.get("ram", {}).get("transferred", 0) >= wanted:
+            return
+        assert info.get("status") in ("setup", "active"), f"it ended before {wanted} bytes: {info}"
 
 
 def wait_end_or_failure(vm):
-    """A destination after a broken move: "dead", or the text it gives; it must not run."""
+    """A destination after a move that broke: "dead", the text it gives, or "completed"."""
     poll = select.poll()
     poll.register(vm.qmp.sock, select.POLLIN)
+    deadline = time.monotonic() + GUARD
     while vm.alive():
         try:
             info = vm.migration()
-        except QmpError:
-            raise
-        except Exception:       # the monitor has gone with the program  # pylint: disable=broad-except
-            vm.process.wait(GUARD)
+        except Closed:          # the monitor went with the program
+            vm.wait()
             break
         if info.get("status") == "failed":
-            assert info.get("error-desc"), f"failed without a cause: {info}"
+            assert info.get("error-desc"), f"{vm.name} failed without a cause: {info}"
             return info["error-desc"]
         if info.get("status") == "completed":
             return "completed"
-        poll.poll(20)
+        if time.monotonic() > deadline:
+            raise Hang(f"{vm.name} neither completes nor fails: {info}")
+        poll.poll(20)           # the next event, or have another look
     return "dead"

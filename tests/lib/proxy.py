@@ -18,15 +18,32 @@ class Harm:
     what: "cut" (end the connection both ways), "end" (only say no more bytes come this way),
     "stall" (pass nothing more until release()), "corrupt" (change the byte at the offset),
     "call" (call(): for instance kill the peer; nothing more passes after it).
+    after: bytes; the offset then counts from where they first occur, which is how to hit a message
+    whose place differs from stream to stream.
     """
 
-    def __init__(self, what, offset, direction=FORWARD, call=None, xor=0xFF):
+    def __init__(self, what, offset, direction=FORWARD, call=None, after=None, xor=0xFF):
         self.what, self.offset, self.direction = what, offset, direction
-        self.call, self.xor = call, xor
+        self.call, self.after, self.xor = call, after, xor
+        self.at = None if after else offset
         self.done = threading.Event()
 
     def __repr__(self):
-        return f"{self.what} at {self.direction} byte {self.offset}"
+        behind = f" behind {self.after!r}" if self.after else ""
+        return f"{self.what} at {self.direction} byte {self.offset}{behind}"
+
+    def locate(self, data, passed):
+        """Looks for 'after' in what is about to pass; how many bytes at the end must wait for more."""
+        if self.at is not None:
+            return 0
+        found = data.find(self.after)
+        if found >= 0:
+            self.at = passed + found + self.offset
+            return 0
+        for n in range(min(len(self.after) - 1, len(data)), 0, -1):
+            if data.endswith(self.after[:n]):
+                return n
+        return 0
 
 
 class Proxy:
@@ -36,6 +53,7 @@ class Proxy:
         self.path, self.target, self.harm = path, target, harm
         self.passed = {FORWARD: 0, BACKWARD: 0}
         self.kept = {FORWARD: bytearray(), BACKWARD: bytearray()} if keep else None
+        self._held = {FORWARD: b"", BACKWARD: b""}
         self._release = threading.Event()
         self._stop_r, self._stop_w = os.pipe()
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -68,90 +86,76 @@ class Proxy:
             far = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
                 far.connect(self.target)
-                alive = self._relay(near, far)
+                stopped = self._relay(near, far)
             except OSError:
-                alive = True
+                stopped = False
             finally:
                 near.close()
                 far.close()
-            if not alive:
+            if stopped:
                 return
 
     def _relay(self, near, far):
-        """False: told to stop."""
-        open_ways = {near: (far, FORWARD), far: (near, BACKWARD)}
-        while open_ways:
-            ready, _, _ = select.select(list(open_ways) + [self._stop_r], [], [])
+        """Until both ways have ended, or the harm has ended them. True: told to stop."""
+        ways = {near: (far, FORWARD), far: (near, BACKWARD)}
+        while ways:
+            ready, _, _ = select.select(list(ways) + [self._stop_r], [], [])
             if self._stop_r in ready:
-                return False
+                return True
             for sock in ready:
-                to, way = open_ways[sock]
-                try:
-                    data = sock.recv(self._at_most(way))
-                except OSError:
-                    return True
+                to, way = ways[sock]
+                data = sock.recv(65536)
                 if not data:
-                    self._shut(to)
-                    del open_ways[sock]
+                    self._send(to, way, self._held[way])
+                    to.shutdown(socket.SHUT_WR)
+                    del ways[sock]
                     continue
-                if not self._pass(data, to, way):
-                    return True
-                if self._due(way) and not self._do_harm(to, way, open_ways, sock):
-                    return True
-        return True
+                verdict = self._pass(to, way, data)
+                if verdict == "cut":
+                    return False
+                if verdict == "end":
+                    to.shutdown(socket.SHUT_WR)
+                    del ways[sock]
+        return False
 
-    def _at_most(self, way):
-        """Stop exactly at the harm's offset."""
-        h = self.harm
-        if not h or h.direction != way or h.done.is_set():
-            return 65536
-        limit = h.offset - self.passed[way] + (1 if h.what == "corrupt" else 0)
-        return max(1, min(65536, limit))
-
-    def _pass(self, data, to, way):
-        h = self.harm
-        if h and h.direction == way and not h.done.is_set():
-            at = h.offset - self.passed[way]
-            if h.what == "corrupt" and 0 <= at < len(data):
-                data = data[:at] + bytes([data[at] ^ h.xor]) + data[at + 1:]
-                h.done.set()
-            elif h.offset == 0 and not self._do_harm(to, way, None, None):
-                return False        # before the first byte
+    def _send(self, to, way, data):
         self.passed[way] += len(data)
         if self.kept is not None:
             self.kept[way] += data
-        try:
-            to.sendall(data)
-        except OSError:
-            return False
-        return True
+        to.sendall(data)
 
-    def _due(self, way):
+    def _pass(self, to, way, data):
+        """Relays data, up to where the harm is due; what that means for the connection."""
         h = self.harm
-        return h and h.direction == way and not h.done.is_set() and h.what != "corrupt" and \
-            self.passed[way] >= h.offset
+        data = self._held[way] + data
+        self._held[way] = b""
+        if not h or h.direction != way or h.done.is_set():
+            self._send(to, way, data)
+            return None
+        hold = h.locate(data, self.passed[way])
+        if hold:
+            self._held[way] = data[-hold:]
+            data = data[:-hold]
+        due = None if h.at is None else h.at - self.passed[way]
+        if due is None or due > len(data) or (h.what == "corrupt" and due == len(data)):
+            self._send(to, way, data)
+            return None
+        return self._harm(to, way, data[:due], data[due:])
 
-    def _do_harm(self, to, way, open_ways, sock):
-        """True: go on relaying."""
+    def _harm(self, to, way, before, behind):
         h = self.harm
+        self._send(to, way, before)
         h.done.set()
+        if h.what == "corrupt":
+            self._send(to, way, bytes([behind[0] ^ h.xor]) + behind[1:])
+            return None
         if h.what == "stall":
             self._release.wait()
-            return True
-        if h.what == "end" and open_ways:
-            self._shut(to)
-            del open_ways[sock]
-            return True
+            self._send(to, way, behind)
+            return None
         if h.what == "call":
             h.call()
-        return False
-
-    @staticmethod
-    def _shut(sock):
-        try:
-            sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
+        return "end" if h.what == "end" else "cut"
 
 
 class EchoNet:

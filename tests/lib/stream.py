@@ -66,16 +66,25 @@ def _no_duplicates_lost(pairs):
 
 
 def find_description(data):
-    """The JSON object behind the EOF tag: (offset of its tag, parsed)."""
-    nul = data.rfind(b"\0")
-    start = data.find(b"{", nul)
-    if start < 5 or data[start - 5] != TAG_VMDESC:
-        raise StreamError("no description at the end of the stream")
-    length = struct.unpack_from(">I", data, start - 4)[0]
-    text = data[start:start + length]
-    if len(text) != length:
-        raise StreamError(f"the description is cut: {len(text)} of {length} bytes")
-    return start - 5, json.loads(text, object_pairs_hook=_no_duplicates_lost)
+    """The JSON object behind the EOF tag: (offset of its tag, parsed).
+
+    A sender may have said more behind it (the hand-over between two minivmms), so the last place
+    that looks like it and parses is taken.
+    """
+    end = len(data)
+    while True:
+        brace = data.rfind(b"{", 0, end)
+        if brace < 5:
+            raise StreamError("no description at the end of the stream")
+        end = brace
+        length = struct.unpack_from(">I", data, brace - 4)[0]
+        if data[brace - 5] != TAG_VMDESC or brace + length > len(data):
+            continue
+        try:
+            return brace - 5, json.loads(data[brace:brace + length],
+                                         object_pairs_hook=_no_duplicates_lost)
+        except ValueError:
+            continue
 
 
 class Stream:

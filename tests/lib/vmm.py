@@ -109,12 +109,13 @@ class Vmm:
     net      path of a unix socket that speaks the stream netdev's framing
     incoming URI, "defer", or a file descriptor for "fd:"
     monitors number of QMP monitors; serial=False: without the harness's serial port
+    firmware path of an image to start instead of a guest
     extra    more options; fds: descriptors that the program inherits
     """
 
     def __init__(self, kind, tmp, guest="counter", append="", *, name="vm", memory="24M", cpus=1,
                  backend="file", disk=None, rng=False, net=None, incoming=None, paused=False,
-                 monitors=1, extra=(), fds=(), serial=True):
+                 monitors=1, extra=(), fds=(), serial=True, firmware=None):
         self.kind, self.name, self.tmp, self.backend = kind, name, tmp, backend
         self.ram_bytes = megabytes(memory)
         self.ram_path = None
@@ -123,7 +124,8 @@ class Vmm:
         self.serial_ours, serial_theirs = socket.socketpair()
         self._pass.append(serial_theirs.fileno())
 
-        argv = self._machine(memory, cpus) + ["-kernel", guest_path(guest)]
+        argv = self._machine(memory, cpus)
+        argv += ["-bios", firmware] if firmware else ["-kernel", guest_path(guest)]
         argv += ["-append", append] if append else []
         if serial:
             argv += ["-chardev", f"socket,id=serial0,fd={serial_theirs.fileno()}",
@@ -139,6 +141,8 @@ class Vmm:
         self.process = subprocess.Popen(argv, pass_fds=self._pass, stdin=subprocess.DEVNULL,
                                         stdout=self._stderr, stderr=self._stderr)
         serial_theirs.close()
+        for listener in self._listeners:
+            listener.close()        # only the program holds them now: they end with it
         self.serial = Serial(self.serial_ours)
         try:
             self.monitors = [Qmp(c) for c in clients]
@@ -240,6 +244,13 @@ class Vmm:
             f"MIGRATION {'|'.join(wanted)} of {self.name}")
         return event["data"]["status"]
 
+    def wait_loaded(self):
+        """The same for a machine whose incoming stream may have been read before events were on."""
+        status = self.migration().get("status")
+        if status in ("completed", "failed"):
+            return status
+        return self.wait_migration("completed", "failed")
+
     def wait_running(self):
         """Waits until an incoming migration has ended in a running guest."""
         if self.status() != "running":
@@ -267,8 +278,8 @@ class Vmm:
 
     def close(self):
         self.kill()
-        for sock in [m.sock for m in self.monitors] + self._listeners:
-            sock.close()
+        for monitor in self.monitors:
+            monitor.close()
         self.serial_ours.close()
         self._stderr.close()
         if self.ram_path and os.path.exists(self.ram_path):

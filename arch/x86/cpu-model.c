@@ -1,0 +1,411 @@
+/*
+ * cpu-model.c - what a -cpu option stands for on this host
+ *
+ * A model is a fixed list of features.  The options are applied on top, then
+ * whatever the host lacks is taken out, bit by bit and by name.
+ */
+#include <cpuid.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "arch/x86/cpu-state.h"
+#include "arch/x86/cpuid.h"
+#include "vmm/base/alloc.h"
+#include "vmm/base/error.h"
+#include "vmm/base/units.h"
+
+#define KVM_FEATURES_DEFAULT                                                                       \
+	0x0100007bU /* kvmclock, nopiodelay, asyncpf, steal-time, pv-eoi, stable bit */
+
+struct model_def {
+	const char *name, *about, *brand;
+	uint32_t level, xlevel, signature;
+	uint32_t features[FEAT_COUNT];
+};
+
+/* machine-microvm 4: the lists that QEMU's models of these names have under KVM. */
+static const struct model_def models[] = {
+    {.name = "host",       .about = "the host's processor, all that KVM can give of it"},
+    { .name = "qemu64",
+     .about = "QEMU Virtual CPU version 2.5+",
+     .brand = "QEMU Virtual CPU version 2.5+",
+     .level = 0xd,
+     .xlevel = 0x8000000a,
+     .signature = 0x60fb1,
+     .features = {[FEAT_1_EDX] = 0x078bfbfd,
+		  [FEAT_1_ECX] = F1_ECX_PNI | F1_ECX_CX16 | F1_ECX_X2APIC | F1_ECX_HYPERVISOR,
+		  [FEAT_8000_0001_EDX] = 0x20100800,
+		  [FEAT_8000_0001_ECX] = 1,
+		  [FEAT_KVM] = KVM_FEATURES_DEFAULT}},
+    {				    .name = "kvm64",
+     .about = "Common KVM processor",
+     .brand = "Common KVM processor",
+     .level = 0xd,
+     .xlevel = 0x80000008,
+     .signature = 0xf61,
+     .features = {[FEAT_1_EDX] = 0x078bfbff,
+		  [FEAT_1_ECX] = F1_ECX_PNI | F1_ECX_CX16 | F1_ECX_X2APIC | F1_ECX_HYPERVISOR,
+		  [FEAT_8000_0001_EDX] = 0x20100800,
+		  [FEAT_KVM] = KVM_FEATURES_DEFAULT}},
+};
+
+void cpu_model_list(FILE *out)
+{
+	for (size_t i = 0; i < ARRAY_LEN(models); i++)
+		(void)fprintf(out, "%-8s %s\n", models[i].name, models[i].about);
+}
+
+void host_identify(struct cpu_host *host)
+{
+	uint32_t r[12] = {0}, eax, ebx, ecx, edx;
+
+	for (unsigned i = 0; i < 3; i++)
+		if (!__get_cpuid(0x80000002 + i, &r[4 * i], &r[4 * i + 1], &r[4 * i + 2],
+				 &r[4 * i + 3]))
+			break;
+	memcpy(host->brand, r, sizeof(r));
+	host->brand[sizeof(host->brand) - 1] = '\0';
+	host->phys_bits = 36;
+	if (__get_cpuid(0x80000008, &eax, &ebx, &ecx, &edx) && (eax & 0xff))
+		host->phys_bits = eax & 0xff;
+}
+
+/* What the host can give in one word, with what KVM has but does not list. */
+static uint32_t host_word(const struct cpu_host *host, enum feature_word w)
+{
+	const struct feature_info *info = feature_info(w);
+	uint32_t v = cpuid_reg(host->supported, info->leaf, info->subleaf, info->reg);
+
+	switch (w) {
+	case FEAT_1_ECX:
+		v |= F1_ECX_HYPERVISOR | (host->tsc_deadline ? F1_ECX_DEADLINE : 0);
+		return v & ~F1_ECX_VMX;
+	case FEAT_7_EBX:
+		return v & ~(F7_EBX_SGX | F7_EBX_INTEL_PT);
+	case FEAT_7_ECX:
+		return v & ~F7_ECX_SGX_LC;
+	case FEAT_7_EDX:
+		return v & ~(F7_EDX_AMX | F7_EDX_ARCH_LBR);
+	case FEAT_8000_0001_EDX:
+		return v & ~F81_EDX_ALIASES; /* repeated from 1.EDX when the table is built */
+	case FEAT_8000_0001_ECX:
+		return (v | F81_ECX_TOPOEXT) & ~F81_ECX_SVM;
+	case FEAT_6_EAX:
+		return v | 1U << 2;
+	case FEAT_KVM_HINTS:
+		return v | 1;
+	default:
+		return v;
+	}
+}
+
+static uint32_t named_bits(const struct feature_info *info)
+{
+	uint32_t v = 0;
+
+	for (unsigned b = 0; b < 32; b++)
+		if (info->names[b])
+			v |= 1U << b;
+	return v;
+}
+
+/* "host": everything that has a name and can be moved. */
+static void take_host(struct cpu_model *m, const struct cpu_host *host)
+{
+	m->level = cpuid_reg(host->supported, 0, 0, CPUID_EAX);
+	m->xlevel = cpuid_reg(host->supported, 0x80000000, 0, CPUID_EAX);
+	m->signature = cpuid_reg(host->supported, 1, 0, CPUID_EAX);
+	memcpy(m->brand, host->brand, sizeof(m->brand));
+	for (unsigned w = 0; w < FEAT_COUNT; w++) {
+		const struct feature_info *info = feature_info((enum feature_word)w);
+
+		m->features[w] =
+		    host_word(host, (enum feature_word)w) & named_bits(info) & ~info->unmigratable;
+	}
+	/* The CPUID table sets it where there are several. */
+	m->features[FEAT_1_EDX] &= ~F1_EDX_HTT;
+	m->pmu = true;
+}
+
+static int parse_bool(const char *name, const char *val, bool *out, struct err *err)
+{
+	static const char *const yes[] = {"on", "true", "yes", "y"};
+	static const char *const no[] = {"off", "false", "no", "n"};
+
+	for (size_t i = 0; i < ARRAY_LEN(yes); i++) {
+		if (strcmp(val, yes[i]) == 0)
+			return *out = true, 0;
+		if (strcmp(val, no[i]) == 0)
+			return *out = false, 0;
+	}
+	return err_set(err, EINVAL, "Parameter '%s' expects 'on' or 'off'", name);
+}
+
+static int parse_hz(const char *val, uint64_t *out, struct err *err)
+{
+	char *end;
+	double v;
+
+	errno = 0;
+	v = strtod(val, &end);
+	if (*end == 'k' || *end == 'K')
+		v *= 1e3, end++;
+	else if (*end == 'M')
+		v *= 1e6, end++;
+	else if (*end == 'G')
+		v *= 1e9, end++;
+	if (errno || end == val || *end || !(v >= 1000) || v > 1e12)
+		return err_set(err, EINVAL, "Parameter 'tsc-frequency' expects a frequency in Hz");
+	*out = (uint64_t)v;
+	return 0;
+}
+
+static int not_found(const struct cpu_model *m, const char *name, struct err *err)
+{
+	if (strncmp(name, "hv-", 3) == 0 || strncmp(name, "hv_", 3) == 0)
+		return err_set(err, ENOTSUP, "Hyper-V enlightenments are not supported: '%s'",
+			       name);
+	return err_set(err, EINVAL, "Property '%s-x86_64-cpu.%s' not found", m->name, name);
+}
+
+static int set_feature(struct cpu_model *m, const char *name, bool on, struct err *err)
+{
+	enum feature_word w;
+	unsigned bit;
+
+	if (!feature_find(name, &w, &bit))
+		return not_found(m, name, err);
+	if (on && ((w == FEAT_1_ECX && 1U << bit == F1_ECX_VMX) ||
+		   (w == FEAT_8000_0001_ECX && 1U << bit == F81_ECX_SVM)))
+		return err_set(err, ENOTSUP,
+			       "feature '%s' is not supported: the state of nested "
+			       "guests cannot be moved",
+			       name);
+	for (unsigned b = 0; b < 32; b++) {
+		const char *other = feature_info(w)->names[b];
+
+		/* one name may stand for two bits */
+		if (!other || strcmp(other, feature_info(w)->names[bit]) != 0)
+			continue;
+		m->features[w] = on ? m->features[w] | 1U << b : m->features[w] & ~(1U << b);
+	}
+	return 0;
+}
+
+static int set_vendor(struct cpu_model *m, const char *val, struct err *err)
+{
+	if (strlen(val) != sizeof(m->vendor) - 1)
+		return err_set(err, EINVAL, "Property '.vendor' doesn't take value '%s'", val);
+	memcpy(m->vendor, val, sizeof(m->vendor));
+	return 0;
+}
+
+static int set_property(struct cpu_model *m, const char *name, const char *val, struct err *err)
+{
+	struct {
+		const char *name;
+		bool *at;
+	} const bools[] = {
+	    {"check",   &m->check     },
+	    {"enforce", &m->enforce   },
+	    {"kvm",     &m->expose_kvm},
+	    {"pmu",     &m->pmu       },
+	};
+	bool on;
+	int ret;
+
+	if (strcmp(name, "vendor") == 0)
+		return set_vendor(m, val, err);
+	if (strcmp(name, "tsc-frequency") == 0)
+		return parse_hz(val, &m->tsc_hz, err);
+	for (size_t i = 0; i < ARRAY_LEN(bools); i++)
+		if (strcmp(name, bools[i].name) == 0)
+			return parse_bool(name, val, bools[i].at, err);
+	ret = parse_bool(name, val, &on, err);
+	if (strcmp(name, "host-phys-bits") == 0 || strcmp(name, "migratable") == 0) {
+		if (ret == 0 && !on)
+			ret = err_set(err, ENOTSUP, "'%s=off' is not supported", name);
+		return ret;
+	}
+	if (ret < 0) {
+		enum feature_word w;
+		unsigned bit;
+
+		return feature_find(name, &w, &bit) ? ret : not_found(m, name, err);
+	}
+	return set_feature(m, name, on, err);
+}
+
+/* One word of the option: "+f" and "-f" act after all others, as QEMU has it. */
+static int apply_word(struct cpu_model *m, char *word, int pass, struct err *err)
+{
+	char *val = strchr(word, '=');
+
+	if (word[0] == '+' || word[0] == '-') {
+		if (pass != (word[0] == '+' ? 1 : 2))
+			return 0;
+		return set_feature(m, word + 1, word[0] == '+', err);
+	}
+	if (pass != 0)
+		return 0;
+	if (val)
+		*val++ = '\0';
+	return set_property(m, word, val ? val : "on", err);
+}
+
+static int apply_options(struct cpu_model *m, const char *features, struct err *err)
+{
+	for (int pass = 0; pass < 3; pass++) {
+		CLEANUP(cleanup_free) char *copy = xstrdup(features);
+		char *rest = copy, *word;
+
+		while ((word = strsep(&rest, ",")) != NULL) {
+			int ret = word[0] ? apply_word(m, word, pass, err) : 0;
+
+			if (ret < 0)
+				return ret;
+		}
+	}
+	return 0;
+}
+
+struct missing {
+	void (*fn)(void *opaque, const char *what);
+	void *opaque;
+};
+
+static unsigned filter_word(struct cpu_model *m, enum feature_word w, uint32_t have,
+			    const struct missing *tell)
+{
+	static const char *const regs[] = {"EAX", "EBX", "ECX", "EDX"};
+	const struct feature_info *info = feature_info(w);
+	uint32_t lost = m->features[w] & ~have;
+	unsigned n = 0;
+
+	for (unsigned b = 0; b < 32; b++) {
+		char what[80];
+
+		if (!(lost >> b & 1))
+			continue;
+		n++;
+		(void)snprintf(what, sizeof(what), "CPUID.%02" PRIX32 "H:%s%s%s [bit %u]",
+			       info->leaf, regs[info->reg], info->names[b] ? "." : "",
+			       info->names[b] ? info->names[b] : "", b);
+		if (tell->fn && (m->check || m->enforce))
+			tell->fn(tell->opaque, what);
+	}
+	m->features[w] &= have;
+	return n;
+}
+
+static unsigned filter_features(struct cpu_model *m, const struct cpu_host *host,
+				const struct missing *tell)
+{
+	unsigned lost = 0;
+
+	if (!m->expose_kvm)
+		m->features[FEAT_KVM] = m->features[FEAT_KVM_HINTS] = 0;
+	for (unsigned w = 0; w < FEAT_COUNT; w++)
+		lost += filter_word(m, (enum feature_word)w, host_word(host, (enum feature_word)w),
+				    tell);
+	if (!(m->features[FEAT_1_ECX] & F1_ECX_XSAVE)) {
+		/* nothing that lives in extended state without it */
+		m->features[FEAT_XSAVE] = 0;
+		m->features[FEAT_1_ECX] &= ~F1_ECX_AVX;
+		m->features[FEAT_7_EBX] &= ~(F7_EBX_AVX512F | F7_EBX_MPX);
+		m->features[FEAT_7_ECX] &= ~F7_ECX_PKU;
+	}
+	return lost;
+}
+
+static void raise_to(uint32_t *level, uint32_t to)
+{
+	*level = MAX(*level, to);
+}
+
+/* The leaves that the features need must be within reach. */
+static void raise_levels(struct cpu_model *m)
+{
+	for (unsigned w = 0; w < FEAT_COUNT; w++) {
+		const struct feature_info *info = feature_info((enum feature_word)w);
+
+		if (!m->features[w] || w == FEAT_KVM || w == FEAT_KVM_HINTS)
+			continue;
+		raise_to(info->leaf & 0x80000000 ? &m->xlevel : &m->level, info->leaf);
+	}
+	if (m->features[FEAT_1_ECX] & F1_ECX_XSAVE)
+		raise_to(&m->level, 0xd);
+}
+
+static void take_pmu(struct cpu_model *m, const struct cpu_host *host)
+{
+	for (unsigned r = 0; r < 4; r++)
+		m->pmu_regs[r] = m->pmu ? cpuid_reg(host->supported, 0xa, 0, (enum cpuid_reg)r) : 0;
+	if (!(m->pmu_regs[CPUID_EAX] & 0xff))
+		return;
+	m->pmu_gp = MIN(m->pmu_regs[CPUID_EAX] >> 8 & 0xff, PMU_GP_MAX);
+	m->pmu_fixed = MIN(m->pmu_regs[CPUID_EDX] & 0x1f, PMU_FIXED_MAX);
+}
+
+static void take_model(struct cpu_model *m, const struct model_def *def,
+		       const struct cpu_host *host)
+{
+	uint32_t vendor[3] = {cpuid_reg(host->supported, 0, 0, CPUID_EBX),
+			      cpuid_reg(host->supported, 0, 0, CPUID_EDX),
+			      cpuid_reg(host->supported, 0, 0, CPUID_ECX)};
+
+	/* Always the host's vendor: system calls work differently. */
+	memcpy(m->vendor, vendor, sizeof(vendor));
+	m->vendor[sizeof(vendor)] = '\0';
+	(void)snprintf(m->name, sizeof(m->name), "%s", def->name);
+	m->phys_bits = host->phys_bits;
+	m->check = true;
+	m->expose_kvm = true;
+	if (!def->brand) {
+		take_host(m, host);
+		return;
+	}
+	m->level = def->level;
+	m->xlevel = def->xlevel;
+	m->signature = def->signature;
+	(void)snprintf(m->brand, sizeof(m->brand), "%s", def->brand);
+	memcpy(m->features, def->features, sizeof(m->features));
+}
+
+int cpu_model_make(struct cpu_model *out, const char *name, const char *features,
+		   const struct cpu_host *host, void (*missing)(void *opaque, const char *what),
+		   void *opaque, struct err *err)
+{
+	const struct missing tell = {.fn = missing, .opaque = opaque};
+	struct cpu_model m = {0};
+	unsigned lost;
+	int ret = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(models); i++)
+		if (strcmp(name, models[i].name) == 0)
+			take_model(&m, &models[i], host);
+	if (!m.name[0])
+		return err_set(err, EINVAL, "unable to find CPU model '%s'", name);
+	if (features)
+		ret = apply_options(&m, features, err);
+	if (ret < 0)
+		return ret;
+	lost = filter_features(&m, host, &tell);
+	if (lost > 0 && m.enforce)
+		return err_set(err, EINVAL, "Host doesn't support requested features");
+	raise_levels(&m);
+	take_pmu(&m, host);
+	*out = m;
+	return 0;
+}
+
+uint32_t cpu_model_exposes(const struct cpu_model *m)
+{
+	uint32_t v = 0;
+
+	/* the others are never offered by host_word() */
+	v |= m->features[FEAT_XSAVE] & 1U << 4 ? EXPOSES_XFD : 0;
+	return v;
+}

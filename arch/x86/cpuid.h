@@ -1,0 +1,139 @@
+/*
+ * cpuid.h - processor models, their features, and the CPUID table of a vCPU
+ *
+ * Everything but host_identify() is pure: it works on tables handed in, so
+ * that what a guest would see on another host can be tested on this one.
+ */
+#ifndef MINIVMM_ARCH_X86_CPUID_H
+#define MINIVMM_ARCH_X86_CPUID_H
+
+#include <linux/kvm.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+struct err;
+
+/* The registers in which features are announced. */
+enum feature_word {
+	FEAT_1_EDX,
+	FEAT_1_ECX,
+	FEAT_7_EBX,
+	FEAT_7_ECX,
+	FEAT_7_EDX,
+	FEAT_7_1_EAX,
+	FEAT_8000_0001_EDX,
+	FEAT_8000_0001_ECX,
+	FEAT_8000_0007_EDX,
+	FEAT_8000_0008_EBX,
+	FEAT_KVM,
+	FEAT_KVM_HINTS,
+	FEAT_XSAVE,
+	FEAT_6_EAX,
+	FEAT_COUNT
+};
+
+enum cpuid_reg { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
+
+struct feature_info {
+	uint32_t leaf, subleaf;
+	bool indexed; /* the leaf has subleaves */
+	enum cpuid_reg reg;
+	const char *const *names; /* of 32 bits; NULL: not known by a name */
+	uint32_t unmigratable;    /* named, but "host" does not have it by itself */
+};
+
+/* cpu-features.c */
+const struct feature_info *feature_info(enum feature_word w);
+/* Find a feature by any of its names ('-' and '_' are the same); false if there is none. */
+bool feature_find(const char *name, enum feature_word *word, unsigned *bit);
+
+#define F1_EDX_APIC        (1U << 9)
+#define F1_EDX_HTT         (1U << 28)
+#define F1_ECX_PNI         (1U << 0)
+#define F1_ECX_VMX         (1U << 5)
+#define F1_ECX_CX16        (1U << 13)
+#define F1_ECX_X2APIC      (1U << 21)
+#define F1_ECX_DEADLINE    (1U << 24)
+#define F1_ECX_XSAVE       (1U << 26)
+#define F1_ECX_AVX         (1U << 28)
+#define F1_ECX_HYPERVISOR  (1U << 31)
+#define F7_EBX_SGX         (1U << 2)
+#define F7_EBX_MPX         (1U << 14)
+#define F7_EBX_AVX512F     (1U << 16)
+#define F7_EBX_INTEL_PT    (1U << 25)
+#define F7_ECX_PKU         (1U << 3)
+#define F7_ECX_LA57        (1U << 16)
+#define F7_ECX_SGX_LC      (1U << 30)
+#define F7_EDX_ARCH_LBR    (1U << 19)
+#define F7_EDX_AMX_TILE    (1U << 24)
+#define F7_EDX_AMX         (1U << 22 | 1U << 24 | 1U << 25)
+#define F7_EDX_ARCH_CAPS   (1U << 29)
+#define F81_EDX_LM         (1U << 29)
+#define F81_ECX_CMP_LEGACY (1U << 1)
+#define F81_ECX_SVM        (1U << 2)
+#define F81_ECX_TOPOEXT    (1U << 22)
+#define F87_EDX_INVTSC     (1U << 8)
+/* Bits of 1.EDX that AMD repeats in 8000_0001.EDX. */
+#define F81_EDX_ALIASES 0x0183f3ffU
+
+/* What a model is made from. */
+struct cpu_host {
+	const struct kvm_cpuid2 *supported; /* borrowed: KVM_GET_SUPPORTED_CPUID */
+	char brand[49];
+	unsigned phys_bits;
+	bool tsc_deadline; /* KVM_CAP_TSC_DEADLINE_TIMER */
+};
+
+struct cpu_model {
+	char name[16];
+	char vendor[13];
+	uint32_t signature; /* 1.EAX: family, model, stepping */
+	uint32_t level, xlevel;
+	char brand[49];
+	uint32_t features[FEAT_COUNT]; /* what the guest sees */
+	unsigned phys_bits;
+	bool check, enforce;
+	bool expose_kvm; /* leaves 0x40000000... */
+	bool pmu;
+	unsigned pmu_gp, pmu_fixed; /* counters of the architectural PMU */
+	uint32_t pmu_regs[4];       /* leaf 0xa */
+	uint64_t tsc_hz;            /* "tsc-frequency=", or 0: the host's */
+};
+
+struct cpu_topology {
+	unsigned cores, threads; /* of one socket; of one core */
+};
+
+/* Fill brand and phys_bits from the processor this runs on. */
+void host_identify(struct cpu_host *host);
+
+/*
+ * A model by name with "+f,-f,f=on|off" on top (features may be NULL), cut to
+ * what the host has.  What is lost is told to 'missing', one call a bit
+ * ("CPUID.01H:ECX.pni [bit 0]"); with "enforce" it is an error.
+ */
+int cpu_model_make(struct cpu_model *out, const char *name, const char *features,
+		   const struct cpu_host *host, void (*missing)(void *opaque, const char *what),
+		   void *opaque, struct err *err);
+/* The models' names, one a line. */
+void cpu_model_list(FILE *out);
+
+/* The EXPOSES_* of cpu-state.h that the model's features mean. */
+uint32_t cpu_model_exposes(const struct cpu_model *model);
+
+/*
+ * The table of the vCPU with that APIC id; tsc_khz as KVM has it (0: not
+ * known).  Returns owned (free with free()).
+ */
+struct kvm_cpuid2 *cpuid_build(const struct cpu_model *model, const struct cpu_topology *topo,
+			       unsigned apic_id, uint32_t tsc_khz, const struct cpu_host *host);
+/* The entry, or NULL; a leaf without subleaves matches any. */
+const struct kvm_cpuid_entry2 *cpuid_find(const struct kvm_cpuid2 *table, uint32_t leaf,
+					  uint32_t subleaf);
+/* One register of it, 0 if there is no such entry. */
+uint32_t cpuid_reg(const struct kvm_cpuid2 *table, uint32_t leaf, uint32_t subleaf,
+		   enum cpuid_reg reg);
+
+#endif

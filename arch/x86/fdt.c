@@ -1,0 +1,217 @@
+/*
+ * fdt.c - the flattened device tree of the machine
+ *
+ * What was built, for guests that read a device tree, for -machine dumpdtb=,
+ * and for the other end of a move.  The devices stand below /board, a node
+ * without "compatible": a kernel that reads both this and the ACPI tables must
+ * not find every transport twice.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <libfdt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "arch/x86/internal.h"
+#include "arch/x86/x86.h"
+#include "vmm/base/alloc.h"
+#include "vmm/base/buf.h"
+#include "vmm/base/error.h"
+#include "vmm/base/units.h"
+#include "vmm/config.h"
+#include "vmm/machine.h"
+
+#define FDT_BYTES      (256 * KiB) /* a full board needs a tenth of it */
+#define PHANDLE_IOAPIC 1
+#define IRQ_EDGE_HIGH  1
+#define IRQ_LEVEL_HIGH 4
+
+/* libfdt's errors, kept until the end: the first one counts. */
+struct tree {
+	void *fdt;
+	int ret;
+};
+
+static void keep(struct tree *t, int ret)
+{
+	if (ret < 0 && t->ret == 0)
+		t->ret = ret;
+}
+
+static void begin(struct tree *t, const char *name)
+{
+	keep(t, fdt_begin_node(t->fdt, name));
+}
+
+static void begin_at(struct tree *t, const char *name, uint64_t unit)
+{
+	char full[64];
+
+	(void)snprintf(full, sizeof(full), "%.40s@%" PRIx64, name, unit);
+	begin(t, full);
+}
+
+static void end(struct tree *t)
+{
+	keep(t, fdt_end_node(t->fdt));
+}
+
+static void u32(struct tree *t, const char *name, uint32_t v)
+{
+	keep(t, fdt_property_u32(t->fdt, name, v));
+}
+
+static void text(struct tree *t, const char *name, const char *s)
+{
+	keep(t, fdt_property(t->fdt, name, s, (int)strlen(s) + 1));
+}
+
+static void u64s(struct tree *t, const char *name, const uint64_t *v, size_t n)
+{
+	uint64_t be[8];
+
+	for (size_t i = 0; i < n && i < ARRAY_LEN(be); i++)
+		be[i] = htobe64(v[i]);
+	keep(t, fdt_property(t->fdt, name, be, (int)(n * sizeof(be[0]))));
+}
+
+static void add_chosen(struct tree *t, const struct machine *m)
+{
+	const struct x86 *x = m->arch_state;
+
+	begin(t, "chosen");
+	if (m->cfg->append)
+		text(t, "bootargs", m->cfg->append);
+	if (x && x->boot.initrd_bytes > 0) {
+		uint64_t start = x->boot.initrd_gpa, stop = start + x->boot.initrd_bytes;
+
+		u64s(t, "linux,initrd-start", &start, 1);
+		u64s(t, "linux,initrd-end", &stop, 1);
+	}
+	end(t);
+}
+
+static void add_memory(struct tree *t, uint64_t ram_bytes)
+{
+	uint64_t low = MIN(ram_bytes, BOARD_LOWMEM_LIMIT);
+	uint64_t reg[4] = {0, low, BOARD_HIGHMEM_BASE, ram_bytes - low};
+
+	begin_at(t, "memory", 0);
+	text(t, "device_type", "memory");
+	u64s(t, "reg", reg, ram_bytes > low ? 4 : 2);
+	end(t);
+}
+
+static void add_cpus(struct tree *t, const struct machine *m)
+{
+	begin(t, "cpus");
+	u32(t, "#address-cells", 1);
+	u32(t, "#size-cells", 0);
+	for (unsigned i = 0; i < m->cfg->cpus; i++) {
+		begin_at(t, "cpu", i);
+		text(t, "device_type", "cpu");
+		text(t, "minivmm,model", m->cfg->cpu_model ? m->cfg->cpu_model : "qemu64");
+		u32(t, "reg", i);
+		end(t);
+	}
+	end(t);
+}
+
+static void add_ioapic(struct tree *t)
+{
+	uint64_t reg[2] = {BOARD_IOAPIC_BASE, 0x1000};
+
+	begin_at(t, "interrupt-controller", BOARD_IOAPIC_BASE);
+	keep(t, fdt_property(t->fdt, "interrupt-controller", NULL, 0));
+	u32(t, "#interrupt-cells", 2);
+	u32(t, "phandle", PHANDLE_IOAPIC);
+	u64s(t, "reg", reg, 2);
+	end(t);
+}
+
+static const char *compatible(enum board_kind kind)
+{
+	switch (kind) {
+	case BOARD_VIRTIO_MMIO:
+		return "virtio,mmio";
+	case BOARD_SERIAL:
+		return "ns16550a";
+	case BOARD_RTC:
+		return "motorola,mc146818";
+	case BOARD_GED:
+		return "minivmm,ged";
+	case BOARD_FW_CFG:
+		return "qemu,fw-cfg";
+	case BOARD_DEBUG_EXIT:
+		return "minivmm,debug-exit";
+	}
+	return "minivmm,unknown";
+}
+
+static bool is_memory_mapped(const struct board_device *d)
+{
+	return d->kind == BOARD_VIRTIO_MMIO || d->kind == BOARD_GED;
+}
+
+static void add_device(struct tree *t, const struct board_device *d)
+{
+	uint64_t reg[2] = {d->base, d->bytes};
+	uint32_t irq[2] = {htobe32(d->gsi),
+			   htobe32(d->kind == BOARD_VIRTIO_MMIO ? IRQ_LEVEL_HIGH : IRQ_EDGE_HIGH)};
+
+	begin_at(t, d->name, d->base);
+	text(t, "compatible", compatible(d->kind));
+	/* a port is no address of the memory bus */
+	u64s(t, is_memory_mapped(d) ? "reg" : "minivmm,ports", reg, 2);
+	if (d->gsi > 0) {
+		keep(t, fdt_property(t->fdt, "interrupts", irq, sizeof(irq)));
+		u32(t, "interrupt-parent", PHANDLE_IOAPIC);
+	}
+	if (d->slot >= 0)
+		u32(t, "minivmm,slot", (uint32_t)d->slot);
+	if (d->id[0])
+		text(t, "minivmm,id", d->id);
+	for (size_t i = 0; i < d->n_props; i++) {
+		char name[sizeof(d->props[i].name) + 8];
+
+		(void)snprintf(name, sizeof(name), "minivmm,%s", d->props[i].name);
+		text(t, name, d->props[i].text);
+	}
+	end(t);
+}
+
+static void add_root(struct tree *t, const struct machine *m)
+{
+	begin(t, "");
+	text(t, "model", "microvm");
+	text(t, "compatible", "minivmm,microvm");
+	u32(t, "#address-cells", 2);
+	u32(t, "#size-cells", 2);
+	add_chosen(t, m);
+	add_memory(t, m->cfg->ram_bytes);
+	add_cpus(t, m);
+	begin(t, "board");
+	u32(t, "#address-cells", 2);
+	u32(t, "#size-cells", 2);
+	add_ioapic(t);
+	for (size_t i = 0; i < m->board.n; i++)
+		add_device(t, &m->board.devices[i]);
+	end(t);
+	end(t);
+}
+
+int x86_build_fdt(const struct machine *m, struct buf *out, struct err *err)
+{
+	CLEANUP(cleanup_free) void *mem = xcalloc(1, FDT_BYTES);
+	struct tree t = {.fdt = mem};
+
+	keep(&t, fdt_create(mem, (int)FDT_BYTES));
+	keep(&t, fdt_finish_reservemap(mem));
+	add_root(&t, m);
+	keep(&t, fdt_finish(mem));
+	if (t.ret < 0)
+		return err_set(err, ENOSPC, "the device tree cannot be built: %s",
+			       fdt_strerror(t.ret));
+	buf_put(out, mem, fdt_totalsize(mem));
+	return 0;
+}

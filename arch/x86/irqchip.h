@@ -1,0 +1,92 @@
+/*
+ * irqchip.h - the interrupt controllers and the timer that KVM emulates:
+ * IOAPIC, the two 8259, the 8254; and the (always idle) TPR patching helper
+ *
+ * Sections ioapic v3, i8259 v1, i8254 v3, kvm-tpr-opt v1 (machine-microvm
+ * 3.5).  Machine lock; vCPUs parked for everything that talks to KVM.
+ */
+#ifndef MINIVMM_ARCH_X86_IRQCHIP_H
+#define MINIVMM_ARCH_X86_IRQCHIP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct err;
+struct machine;
+struct vms_desc;
+struct kvm_pit_state2;
+
+#define IOAPIC_PINS 24
+
+struct ioapic_state {
+	uint8_t id, ioregsel;
+	uint32_t irr;
+	uint64_t ioredtbl[IOAPIC_PINS];
+};
+
+struct pic_state {
+	uint8_t last_irr, irr, imr, isr, priority_add, irq_base, read_reg_select, poll,
+	    special_mask, init_state, auto_eoi, rotate_on_auto_eoi, special_fully_nested_mode,
+	    init4, single_mode, elcr;
+};
+
+struct pit_channel {
+	int32_t count;
+	uint16_t latched_count;
+	uint8_t count_latched, status_latched, status, read_state, write_state, write_latch,
+	    rw_mode, mode, bcd, gate;
+	int64_t count_load_time, next_transition_time; /* virtual-clock ns */
+};
+
+struct pit_state {
+	uint32_t irq_disabled;
+	struct pit_channel channels[3];
+	int64_t irq_timer; /* channel 0's next transition once more, or -1 */
+};
+
+struct tpr_handlers {
+	uint32_t set_tpr, set_tpr_eax, get_tpr[8], get_tpr_stack;
+};
+
+struct tpr_opt_state {
+	uint32_t vaddr, fixup_start, fixup_end, vapic_vaddr, vapic_size, vcpu_shift, rom_tpr_addr;
+	struct tpr_handlers up, mp;
+	uint32_t state, real_tpr_addr, rom_state_vaddr, vapic_paddr, rom_state_paddr;
+};
+
+struct irqchip {
+	/* set at creation and then constant */
+	bool have_pic, have_pit;
+	/* machine lock */
+	struct ioapic_state ioapic;
+	struct pic_state pic[2];
+	struct pit_state pit;
+	/*
+	 * KVM's PIT has no notion of a stopped machine: its state is taken at
+	 * the stop and given back, with its times moved, at the next start.
+	 */
+	bool pit_held;
+	struct tpr_opt_state tpr_opt;
+};
+
+extern const struct vms_desc ioapic_vmstate;  /* over struct ioapic_state */
+extern const struct vms_desc pic_vmstate;     /* over struct pic_state */
+extern const struct vms_desc pit_vmstate;     /* over struct pit_state */
+extern const struct vms_desc tpr_opt_vmstate; /* over struct tpr_opt_state */
+
+/* Make the controllers in KVM and register their sections, all but kvm-tpr-opt. */
+int irqchip_create(struct machine *m, struct irqchip *c, struct err *err);
+/* Power-on state, in *c only. */
+void irqchip_reset(struct irqchip *c);
+/* From KVM, but for a PIT that is held. */
+int irqchip_fetch(struct machine *m, struct irqchip *c, struct err *err);
+/* Into KVM; the PIT is held until the machine starts. */
+int irqchip_push(struct machine *m, struct irqchip *c, struct err *err);
+int irqchip_pit_hold(struct machine *m, struct irqchip *c, struct err *err);
+int irqchip_pit_release(struct machine *m, struct irqchip *c, struct err *err);
+
+/* Pure: 'offset_ns' is virtual minus CLOCK_MONOTONIC, which KVM's times are on. */
+void pit_from_kvm(struct pit_state *p, const struct kvm_pit_state2 *k, int64_t offset_ns);
+void pit_to_kvm(const struct pit_state *p, struct kvm_pit_state2 *k, int64_t offset_ns);
+
+#endif
