@@ -67,11 +67,6 @@ int devices_handover(struct machine *m, bool give, struct err *err)
 	return 0;
 }
 
-static bool something_pending(const struct machine *m)
-{
-	return m->reset_pending || m->shutdown_pending || m->stop_pending;
-}
-
 /* Machine lock held; gives it up while vCPUs stop. */
 static int stop_guest(struct outgoing *o, struct err *err)
 {
@@ -88,7 +83,7 @@ static int stop_guest(struct outgoing *o, struct err *err)
 		if (machine_set_state(m, RS_FINISH_MIGRATE, err) < 0)
 			return -EINVAL;
 	}
-	if (o->before != RS_RUNNING || !something_pending(m)) {
+	if (o->before != RS_RUNNING || !machine_holds_vcpus(m)) {
 		o->stopped = true;
 		stats_stopped(&o->stats, now);
 		return 0;
@@ -267,7 +262,7 @@ static int wait_for_shut(struct outgoing *o, int pidfd, struct err *err)
 	}
 	if (ret < 0)
 		return say_unconfirmed(why.msg, err);
-	if (pidfd >= 0 && peer_ended(pidfd, DEATH_MS)) {
+	if (pidfd >= 0 && peer_ended(pidfd, &o->rp.peer, DEATH_MS)) {
 		take_back(o);
 		return err_set(err, ECONNRESET, "the destination ended before it ran the guest");
 	}
