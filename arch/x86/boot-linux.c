@@ -209,8 +209,8 @@ static int stage_page_tables(struct machine *m, struct err *err)
 		table[i] = htole64((pd + i * PAGE_BYTES) | PTE_PRESENT_WRITE);
 	if (ret == 0)
 		ret = boot_write(m, pdpt, table, sizeof(table), "page tables", err);
-	for (unsigned i = 0; i < IDENTITY_GIB && ret == 0; i++) {
-		for (unsigned k = 0; k < 512; k++)
+	for (uint64_t i = 0; i < IDENTITY_GIB && ret == 0; i++) {
+		for (uint64_t k = 0; k < 512; k++)
 			table[k] = htole64((i * GiB + k * 2 * MiB) | PTE_PRESENT_WRITE | PTE_LARGE);
 		ret = boot_write(m, pd + i * PAGE_BYTES, table, sizeof(table), "page tables", err);
 	}

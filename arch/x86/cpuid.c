@@ -255,7 +255,7 @@ static void put_extended(struct builder *b)
 	uint32_t ecx = m->features[FEAT_8000_0001_ECX];
 	uint32_t edx = m->features[FEAT_8000_0001_EDX];
 	uint32_t virt = m->features[FEAT_7_ECX] & F7_ECX_LA57 ? 57 : 48;
-	uint32_t brand[12];
+	uint32_t brand[3][4];
 
 	put_name(b, 0x80000000, m->xlevel);
 	if (is_amd(b))
@@ -265,8 +265,7 @@ static void put_extended(struct builder *b)
 	put(b, 0x80000001, m->signature, 0, ecx, edx);
 	memcpy(brand, m->brand, sizeof(brand));
 	for (unsigned i = 0; i < 3; i++)
-		put(b, 0x80000002 + i, brand[4 * i], brand[4 * i + 1], brand[4 * i + 2],
-		    brand[4 * i + 3]);
+		put(b, 0x80000002 + i, brand[i][0], brand[i][1], brand[i][2], brand[i][3]);
 	put(b, 0x80000005, 0x01ff01ff, 0x01ff01ff, 0x40020140, 0x40020140);
 	put(b, 0x80000006, 0, 0x42004200, 0x02008140, 0x00808140);
 	if (m->xlevel >= 0x80000007)
