@@ -12,7 +12,8 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/units.h"
 
-#define TABLE_MAX 100
+#define TABLE_MAX     100
+#define XSAVE_COMPACT (1U << 1 | 1U << 3) /* XSAVEC, XSAVES */
 
 const struct kvm_cpuid_entry2 *cpuid_find(const struct kvm_cpuid2 *table, uint32_t leaf,
 					  uint32_t subleaf)
@@ -169,22 +170,34 @@ static uint64_t xstate_components(const struct builder *b)
 	return v & have;
 }
 
-static void put_d(struct builder *b)
+/* Bytes of an XSAVE area with all that the guest may switch on. */
+static uint32_t xsave_size(const struct builder *b, uint64_t comps, bool compact)
 {
-	uint64_t comps = xstate_components(b);
 	uint32_t size = 576; /* the legacy area and the header */
 
-	if (!(b->m->features[FEAT_1_ECX] & F1_ECX_XSAVE))
-		return;
 	for (unsigned i = 2; i < 32; i++) {
 		const struct kvm_cpuid_entry2 *e = cpuid_find(b->host->supported, 0xd, i);
 
-		if ((comps >> i & 1) && e)
-			size = MAX(size, e->ebx + e->eax);
+		if (!(comps >> i & 1) || !e)
+			continue;
+		if (compact && (e->ecx & 2))
+			size = (uint32_t)ALIGN_UP(size, 64);
+		size = compact ? size + e->eax : MAX(size, e->ebx + e->eax);
 	}
-	/* KVM keeps the sizes for what is switched on up to date itself. */
-	put_sub(b, 0xd, 0, (uint32_t)comps, 576, size, 0);
-	put_sub(b, 0xd, 1, b->m->features[FEAT_XSAVE], size, 0, 0);
+	return size;
+}
+
+/* KVM keeps EBX up to date with what the guest has switched on, where it sees that. */
+static void put_d(struct builder *b)
+{
+	uint64_t comps = xstate_components(b);
+	uint32_t size = xsave_size(b, comps, false);
+	uint32_t f = b->m->features[FEAT_XSAVE];
+
+	if (!(b->m->features[FEAT_1_ECX] & F1_ECX_XSAVE))
+		return;
+	put_sub(b, 0xd, 0, (uint32_t)comps, size, size, 0);
+	put_sub(b, 0xd, 1, f, f & XSAVE_COMPACT ? xsave_size(b, comps, true) : 0, 0, 0);
 	for (unsigned i = 2; i < 32; i++) {
 		const struct kvm_cpuid_entry2 *e = cpuid_find(b->host->supported, 0xd, i);
 
