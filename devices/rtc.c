@@ -254,6 +254,7 @@ static void write_clock(struct rtc *r, uint8_t reg, uint8_t val)
 	r->cmos[reg] = val;
 	if (!counts)
 		return;
+	r->offset = second_part_ns(guest_ns(r)); /* the divider goes on */
 	adopt_bytes(r);
 	schedule_flags(r);
 }
@@ -378,6 +379,7 @@ void rtc_init(struct rtc *r, struct machine *m, int64_t (*clock_ns)(void))
 	r->periodic_timer = -1;
 	r->base_rtc = (uint64_t)(now / SECOND_NS);
 	r->last_update = (uint64_t)now;
+	r->offset = now % SECOND_NS;
 	rtc_refresh(r);
 	schedule_flags(r);
 }

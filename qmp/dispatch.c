@@ -159,7 +159,7 @@ void qmp_dispatch(const struct qmp_context *ctx, struct qmp_session *session,
 		  const struct json_object *request, struct buf *reply)
 {
 	struct failure f = {.class = GENERIC};
-	struct request rq = {0};
+	struct request rq = {.name = ""};
 	struct json_writer w = json_writer(reply, qmp_session_pretty(session));
 	int ret = parse_request(request, &rq, &f);
 

@@ -19,7 +19,7 @@ struct shutdown_data {
 static const char *cause_at(const struct qmp_type *t, size_t i, bool *unstable)
 {
 	(void)t;
-	(void)unstable;
+	*unstable = false;
 	return i <= CAUSE_SNAPSHOT_LOAD ? shutdown_cause_name((enum shutdown_cause)i) : NULL;
 }
 

@@ -140,7 +140,7 @@ int json_unescape(const uint8_t *p, size_t n, struct buf *out, struct err *err)
 {
 	for (size_t i = 0; i < n;) {
 		uint32_t cp;
-		size_t used;
+		size_t used = 0;
 		int ret;
 
 		if (p[i] == '\\') {

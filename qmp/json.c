@@ -55,7 +55,7 @@ double json_double(const struct json_object *v)
 const char *json_str(const struct json_object *v)
 {
 	assert(json_kind(v) == JSON_STRING);
-	return json_object_get_string((struct json_object *)(uintptr_t)v);
+	return json_object_get_string((struct json_object *)v);
 }
 
 size_t json_len(const struct json_object *array)
@@ -80,7 +80,7 @@ bool json_next(const struct json_object *object, struct json_iter *it)
 	if (!it->at)
 		return false;
 	it->key = it->at->k;
-	it->val = (struct json_object *)(uintptr_t)it->at->v;
+	it->val = (struct json_object *)it->at->v;
 	return true;
 }
 
@@ -156,8 +156,7 @@ static void write_double(struct json_writer *w, const struct json_object *v)
 {
 	/* made by json_object_new_double_s: prints the text it came from, and changes nothing else
 	 */
-	jw_raw(w, json_object_to_json_string_ext((struct json_object *)(uintptr_t)v,
-						 JSON_C_TO_STRING_PLAIN));
+	jw_raw(w, json_object_to_json_string_ext((struct json_object *)v, JSON_C_TO_STRING_PLAIN));
 }
 
 /* Recursion is as deep as the value: the reader stops at JSON_MAX_DEPTH. */

@@ -35,10 +35,10 @@ enum json_kind {
 
 enum json_kind json_kind(const struct json_object *v);
 bool json_is_true(const struct json_object *v);
-int64_t json_int(const struct json_object *v);     /* JSON_INT */
-uint64_t json_uint(const struct json_object *v);   /* JSON_INT: as two's complement; JSON_UINT */
-double json_double(const struct json_object *v);   /* any number */
-const char *json_str(const struct json_object *v); /* borrowed */
+int64_t json_int(const struct json_object *v);   /* JSON_INT */
+uint64_t json_uint(const struct json_object *v); /* JSON_INT: as two's complement; JSON_UINT */
+double json_double(const struct json_object *v); /* any number */
+const char *json_str(const struct json_object *v) __attribute__((returns_nonnull)); /* borrowed */
 size_t json_len(const struct json_object *array);
 struct json_object *json_at(const struct json_object *array, size_t i); /* borrowed */
 /* Is there such a member?  *val is borrowed. */

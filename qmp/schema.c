@@ -87,8 +87,10 @@ bool qmp_member_at(const struct qmp_type *t, size_t i, struct qmp_member *out)
 
 const char *qmp_value_at(const struct qmp_type *t, size_t i, bool *unstable)
 {
+	if (t->value_at)
+		return t->value_at(t, i, unstable);
 	*unstable = false;
-	return t->value_at ? t->value_at(t, i, unstable) : t->values[i];
+	return t->values[i];
 }
 
 int qmp_value_find(const struct qmp_type *t, const char *name)

@@ -36,7 +36,7 @@
 
 /* A text that waits to be written. */
 struct message {
-	struct list link;
+	struct message *next;
 	size_t len, at; /* at: written so far */
 	uint8_t text[];
 };
@@ -54,8 +54,8 @@ struct qmp_session {
 	bool pretty;
 	/* under the machine lock, any thread */
 	bool connected, negotiated;
-	bool given_up;   /* the peer does not read: silent until it has left */
-	struct list out; /* struct message */
+	bool given_up;                  /* the peer does not read: silent until it has left */
+	struct message *out, **out_end; /* the first, where the next one goes */
 	size_t out_bytes;
 	/* main thread */
 	struct json_reader *reader;
@@ -69,12 +69,20 @@ struct qmp_session {
 
 /* ---- output ---- */
 
+static void drop_first(struct qmp_session *s)
+{
+	struct message *msg = s->out;
+
+	s->out = msg->next;
+	if (!s->out)
+		s->out_end = &s->out;
+	free(msg);
+}
+
 static void drop_output(struct qmp_session *s)
 {
-	list_for_each_safe (msg, &s->out, struct message, link) {
-		list_del(&msg->link);
-		free(msg);
-	}
+	while (s->out)
+		drop_first(s);
 	s->out_bytes = 0;
 }
 
@@ -85,28 +93,27 @@ static void queue(struct qmp_session *s, const struct buf *text)
 	msg->len = text->len + 2;
 	memcpy(msg->text, text->data, text->len);
 	memcpy(msg->text + text->len, "\r\n", 2);
-	list_add_tail(&s->out, &msg->link);
+	*s->out_end = msg;
+	s->out_end = &msg->next;
 	s->out_bytes += msg->len;
 }
 
 static void write_out(struct qmp_session *s)
 {
-	while (s->connected && !list_empty(&s->out)) {
-		struct message *msg = container_of(s->out.next, struct message, link);
+	while (s->connected && s->out) {
+		struct message *msg = s->out;
 		ssize_t n = chardev_write(s->chardev, msg->text + msg->at, msg->len - msg->at);
 
-		if (n < 0) {
-			drop_output(s);
+		if (s->out != msg) /* the peer left over it */
 			return;
-		}
-		if (n == 0 || !s->connected)
+		if (n < 0)
+			drop_output(s);
+		if (n <= 0)
 			return;
 		msg->at += (size_t)n;
 		s->out_bytes -= (size_t)n;
-		if (msg->at < msg->len)
-			continue;
-		list_del(&msg->link);
-		free(msg);
+		if (msg->at == msg->len)
+			drop_first(s);
 	}
 }
 
@@ -122,7 +129,7 @@ void qmp_session_event(struct qmp_session *s, const struct buf *text)
 
 bool qmp_session_idle(const struct qmp_session *s)
 {
-	return list_empty(&s->out);
+	return !s->out;
 }
 
 bool qmp_session_pretty(const struct qmp_session *s)
@@ -271,7 +278,7 @@ struct qmp_session *qmp_session_new(const struct qmp_context *ctx, struct charde
 	s->chardev = chardev;
 	s->pretty = pretty;
 	s->came_fd = -1;
-	list_init(&s->out);
+	s->out_end = &s->out;
 	list_init(&s->fds);
 	s->reader = json_reader_new();
 	if (chardev_attach(chardev, &client, s, err) < 0) {
@@ -337,24 +344,27 @@ static struct named_fd *find_fd(const struct qmp_session *s, const char *name)
 
 int qmp_session_name_fd(struct qmp_session *s, const char *name, struct err *err)
 {
-	CLEANUP(cleanup_close) int fd = s->came_fd; /* used up, whatever happens */
+	int fd = s->came_fd;
 	struct named_fd *f;
 
-	s->came_fd = -1;
+	s->came_fd = -1; /* used up, whatever happens */
 	if (fd < 0)
 		return err_set(err, EINVAL, "No file descriptor supplied via SCM_RIGHTS");
-	if (isdigit((unsigned char)*name))
+	if (isdigit((unsigned char)*name)) {
+		(void)close(fd);
 		return err_set(err, EINVAL,
 			       "Parameter 'fdname' expects a name not starting with a digit");
+	}
 	(void)qmp_session_close_fd(s, name);
-	if (s->n_fds >= QMP_MAX_FDS)
+	if (s->n_fds >= QMP_MAX_FDS) {
+		(void)close(fd);
 		return err_set(err, EMFILE,
 			       "there are %zu named file descriptors already; close some first",
 			       s->n_fds);
+	}
 	f = xcalloc(1, sizeof(*f) + strlen(name) + 1);
 	memcpy(f->name, name, strlen(name) + 1);
 	f->fd = fd;
-	fd = -1;
 	list_add_tail(&s->fds, &f->link);
 	s->n_fds++;
 	return 0;

@@ -46,7 +46,7 @@ const struct qmp_type qmp_socket_address_type = {
 static const char *migration_status_at(const struct qmp_type *t, size_t i, bool *unstable)
 {
 	(void)t;
-	(void)unstable;
+	*unstable = false;
 	return i < MIG_STATUS_COUNT ? migration_status_name((enum migration_status)i) : NULL;
 }
 
@@ -60,7 +60,7 @@ const struct qmp_type qmp_migration_status_type = {
 static const char *run_state_at(const struct qmp_type *t, size_t i, bool *unstable)
 {
 	(void)t;
-	(void)unstable;
+	*unstable = false;
 	return i < RS_COUNT ? runstate_name((enum runstate)i) : NULL;
 }
 

@@ -44,7 +44,7 @@ struct cfg_blockdev {
 	bool no_flush;    /* cache=unsafe: flushes are not passed on */
 	bool writeback;   /* the guest sees a write cache (default) */
 	bool aio_threads; /* aio=threads: preadv/pwritev instead of io_uring */
-	bool discard;	  /* discard=unmap: what the guest discards is given back to the host */
+	bool discard;     /* discard=unmap: what the guest discards is given back to the host */
 	char *file_node;  /* a raw node over a named file node: that node's name, else NULL */
 	char *drive_id;   /* -drive's id ("" for blockdev): what query-block calls device */
 };
@@ -105,7 +105,7 @@ struct config {
 	char *dumpdtb;            /* write the device tree here and exit */
 	bool suppress_vmdesc;
 	bool dump_guest_core; /* default true; false: RAM stays out of core dumps (MADV_DONTDUMP) */
-	bool mem_merge;	      /* default true: RAM may be shared by KSM (MADV_MERGEABLE) */
+	bool mem_merge;       /* default true: RAM may be shared by KSM (MADV_MERGEABLE) */
 
 	/* boot */
 	char *kernel, *initrd, *append, *bios;

@@ -31,13 +31,22 @@ static void do_reset(struct machine *m)
 	machine_resume(m);
 }
 
+bool machine_holds_vcpus(const struct machine *m)
+{
+	return m->reset_pending || m->shutdown_pending || m->stop_pending || m->panic_pending ||
+	       m->ending;
+}
+
 static void do_shutdown(struct machine *m)
 {
+	if (m->ending)
+		return;
 	notify_event(&m->notify, NOTIFY_SHUTDOWN, m->shutdown_cause);
 	if (m->cfg->no_shutdown && !m->exit_forced) {
 		machine_stop(m, RS_SHUTDOWN);
 		return;
 	}
+	m->ending = true;
 	loop_stop(m->loop);
 }
 
@@ -84,6 +93,7 @@ void machine_do_requests(struct machine *m)
 		m->shutdown_pending = false;
 		do_shutdown(m);
 	}
+	pthread_cond_broadcast(&m->cond);
 }
 
 static void do_requests(void *opaque)

@@ -129,9 +129,11 @@ static void end_vcpus(struct machine *m)
 	for (unsigned i = 0; i < m->n_vcpus; i++)
 		vcpu_kick(m->vcpus[i]);
 	machine_unlock(m);
-	for (unsigned i = 0; i < m->n_vcpus; i++)
+	for (unsigned i = 0; i < m->n_vcpus; i++) {
 		if (m->vcpus[i]->started)
 			(void)pthread_join(m->vcpus[i]->thread, NULL);
+		m->vcpus[i]->started = false;
+	}
 }
 
 static void destroy_devices(struct machine *m)

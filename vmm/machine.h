@@ -92,6 +92,7 @@ struct machine {
 	enum runstate stop_state;
 	int exit_status;
 	bool exit_forced;    /* -no-shutdown does not apply */
+	bool ending;         /* the loop has been told to stop */
 	struct dirty *dirty; /* while tracking; owned by dirty.c */
 	/* the one GED, told of the power button; NULL without */
 	void (*powerdown)(void *opaque);
@@ -144,6 +145,10 @@ static inline bool machine_running(const struct machine *m)
 void machine_stop(struct machine *m, enum runstate s);
 /* Run a stopped guest: RESUME event.  Refuses (in words) states from which it cannot run. */
 int machine_start(struct machine *m, struct err *err);
+
+/* A request waits to be carried out, or the program ends: vCPUs that leave the guest stay outside.
+ */
+bool machine_holds_vcpus(const struct machine *m);
 
 /*
  * Ask; carried out by the main loop, soon.  Any thread, lock held.  On the

@@ -159,9 +159,9 @@ static int build(struct program *p, struct err *err)
 	if (ret >= 0)
 		ret = microvm_create_devices(m, &p->be, err);
 	if (ret >= 0)
-		ret = machine_add_vcpus(m, p->cfg.cpus, err);
-	if (ret >= 0)
 		ret = x86_load_boot_files(m, err);
+	if (ret >= 0)
+		ret = machine_add_vcpus(m, p->cfg.cpus, err);
 	return ret;
 }
 

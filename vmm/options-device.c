@@ -15,11 +15,12 @@
 static const struct model {
 	const char *name, *help;
 } models[] = {
-    {"virtio-blk-device", "a disk: drive=ID[,serial=S][,num-queues=N][,write-cache=on|off]..."},
-    {"virtio-net-device", "a network card: netdev=ID[,mac=MAC]..."                            },
-    {"virtio-rng-device", "random bytes from the host"                                        },
-    {"isa-debug-exit",    "a port that ends minivmm: [iobase=PORT][,iosize=N]"                },
-    {"isa-serial",        "the UART: chardev=ID (the same as -serial chardev:ID)"             },
+    {"virtio-blk-device", "a disk: drive=ID[,serial=S][,num-queues=N][,write-cache=on|off]..." },
+    {"virtio-net-device", "a network card: netdev=ID[,mac=MAC]..."                             },
+    {"virtio-rng-device", "random bytes from the host"                                         },
+    {"isa-debug-exit",    "a port that ends minivmm: [iobase=PORT][,iosize=N]"                 },
+    {"pvpanic",           "a port through which the guest says that it panicked: [ioport=PORT]"},
+    {"isa-serial",        "the UART: chardev=ID (the same as -serial chardev:ID)"              },
 };
 
 static const struct {
@@ -58,7 +59,6 @@ static const struct {
     {"vhost-vsock-device",     "use virtio-net-device"                         },
     {"vhost-user-fs-device",   "use a disk or the network"                     },
     {"vhost-user-blk-device",  "use virtio-blk-device"                         },
-    {"pvpanic",		"leave it out; -action panic= needs no device"  },
     {"vmgenid",		"leave it out"				  },
     {"vmcoreinfo",             "leave it out"				  },
     {"loader",		 "use -kernel and -initrd"                       },

@@ -84,7 +84,8 @@ const struct opt_row option_table[] = {
 	       LISTS(&opt_blockdev_raw_list, &opt_blockdev_file_list),
 	       "A block node, for -device virtio-blk-device,drive=NAME.  Takes JSON."),
     CALL("device", "DRIVER[,id=ID][,prop=value...]", opt_device,
-	 "A device: virtio-blk-device, virtio-net-device, virtio-rng-device, isa-debug-exit or "
+	 "A device: virtio-blk-device, virtio-net-device, virtio-rng-device, isa-debug-exit, "
+	 "pvpanic or "
 	 "isa-serial (-device help).  Devices take the virtio slots from the highest down, in "
 	 "this order; disks of -drive come last.  Takes JSON."),
 

@@ -17,4 +17,21 @@ struct err;
  */
 int options_parse(struct config *cfg, int argc, char *const *argv, struct err *err);
 
+/* What can stand in an option's list, for those who describe the command line. */
+enum option_key_type { OPTION_KEY_STRING, OPTION_KEY_BOOLEAN, OPTION_KEY_NUMBER, OPTION_KEY_SIZE };
+
+struct option_key {
+	const char *option; /* without the dash */
+	const char *key;
+	enum option_key_type type;
+	const char *help; /* may be NULL */
+};
+
+/*
+ * Call fn for each key of each option that takes a list, option by option.
+ * Keys that are refused are left out; a key of several kinds of an option
+ * (-netdev tap, stream) comes once for each.
+ */
+void options_each_key(void (*fn)(void *opaque, const struct option_key *key), void *opaque);
+
 #endif

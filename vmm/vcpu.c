@@ -189,7 +189,7 @@ static void handle_exit(struct vcpu *v)
 
 static bool must_park(const struct vcpu *v)
 {
-	return (v->m->paused || v->held) && !v->m->quitting;
+	return (v->m->paused || v->held || machine_holds_vcpus(v->m)) && !v->m->quitting;
 }
 
 /*

@@ -28,6 +28,7 @@
 
 #define ESCAPE    0x01 /* Ctrl-a */
 #define KEYS_KEPT 64
+#define PUMP_MS   1 /* not 0: the loop would do nothing else until the file's end */
 
 struct stdio {
 	/* set at creation and then constant */
@@ -94,7 +95,7 @@ static void stdio_accept_input(struct chardev *c)
 	if (s->in)
 		loop_fd_events(s->in, want ? LOOP_READABLE : 0);
 	if ((!s->in && want) || (s->n_keys && chardev_room(c) > 0))
-		loop_timer_arm_ms(s->pump, 0);
+		loop_timer_arm_ms(s->pump, PUMP_MS);
 	else
 		loop_timer_cancel(s->pump);
 }

@@ -71,7 +71,8 @@ static int resolve(struct stream *s, const struct cfg_netdev *cfg, struct err *e
 	memcpy(&s->addr, found->ai_addr, found->ai_addrlen);
 	s->addr_bytes = found->ai_addrlen;
 	freeaddrinfo(found);
-	s->name = xasprintf("tcp:%s:%s", cfg->host, cfg->port);
+	s->name =
+	    xasprintf(strchr(cfg->host, ':') ? "tcp:[%s]:%s" : "tcp:%s:%s", cfg->host, cfg->port);
 	return 0;
 }
 

@@ -1,7 +1,7 @@
 /*
  * state.c - a virtio device in the stream: one field that holds three parts
  *
- *     transport and queues            table 'head' below
+ *     transport and queues            tables 'head' and 'queues' below
  *     the device's own data           virtio_ops.body
  *     subsections of "virtio"         table 'tail' below
  *
@@ -82,6 +82,13 @@ static const struct vms_field head_fields[] = {
     VMS_U16(struct virtio_wire, queue_sel, "queue_sel"),
     VMS_U32(struct virtio_wire, features_low, "guest_features"),
     VMS_U32(struct virtio_wire, config_bytes, "config_len"),
+    VMS_LAST,
+};
+/* The name is no prefix of "virtio/...", so that what follows is not taken for its subsections. */
+static const struct vms_desc head = {
+    .name = "virtio transport", .version = 1, .min_version = 1, .fields = head_fields};
+
+static const struct vms_field queues_fields[] = {
     VMS_ARRAY(uint8_t, struct virtio_wire, config, "config", .counted = true,
 	      .count_at = offsetof(struct virtio_wire, config_bytes)),
     VMS_U32(struct virtio_wire, n_queues, "queues"),
@@ -89,9 +96,8 @@ static const struct vms_field head_fields[] = {
 		.count_at = offsetof(struct virtio_wire, n_queues)),
     VMS_LAST,
 };
-/* The name is no prefix of "virtio/...", so that what follows is not taken for its subsections. */
-static const struct vms_desc head = {
-    .name = "virtio transport", .version = 1, .min_version = 1, .fields = head_fields};
+static const struct vms_desc queues = {
+    .name = "virtio queues", .version = 1, .min_version = 1, .fields = queues_fields};
 
 /* A subsection over virtio_wire with its has_ flag. */
 #define SUBSECTION(id, wire_name, flag)                                                            \
@@ -251,6 +257,8 @@ static int save(void *dev, void *field, struct buf *out, struct err *err)
 	(void)field;
 	fill(w, v);
 	ret = vms_save(&head, w, out, NULL, err);
+	if (ret >= 0)
+		ret = vms_save(&queues, w, out, NULL, err);
 	if (ret >= 0 && v->ops->body)
 		ret = vms_save(v->ops->body, v, out, NULL, err);
 	if (ret >= 0)
@@ -276,9 +284,14 @@ static int check_head(const struct virtio_wire *w, const struct virtio_device *v
 			       "%s: the configuration space has %" PRIu32
 			       " bytes in the stream and %" PRIu32 " here",
 			       name, w->config_bytes, v->config_bytes);
+	return 0;
+}
+
+static int check_queues(const struct virtio_wire *w, const struct virtio_device *v, struct err *err)
+{
 	if (w->n_queues != v->n_queues)
-		return err_set(err, EINVAL, "%s: %" PRIu32 " queues in the stream, %u here", name,
-			       w->n_queues, v->n_queues);
+		return err_set(err, EINVAL, "%s: %" PRIu32 " queues in the stream, %u here",
+			       v->ops->name, w->n_queues, v->n_queues);
 	return 0;
 }
 
@@ -372,6 +385,10 @@ static int load(void *dev, void *field, struct src *in, struct err *err)
 	ret = vms_load(&head, w, in, head.version, err);
 	if (ret >= 0)
 		ret = check_head(w, v, err);
+	if (ret >= 0)
+		ret = vms_load(&queues, w, in, queues.version, err);
+	if (ret >= 0)
+		ret = check_queues(w, v, err);
 	if (ret < 0)
 		return ret;
 	/* The device's own table asks for them; the upper half comes later. */

@@ -119,6 +119,8 @@ static int check_range(const struct memory *mem, uint64_t gpa, uint64_t bytes, s
 {
 	uint64_t end, at = gpa;
 
+	if (!bytes)
+		return err_set(err, EINVAL, "Parameter 'size' expects at least one byte");
 	if (__builtin_add_overflow(gpa, bytes, &end))
 		return err_set(err, EINVAL, "Parameter 'size' reaches beyond the address space");
 	while (at < end) {

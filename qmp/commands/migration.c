@@ -96,7 +96,7 @@ static const char *param_value_at(const struct qmp_type *t, size_t i, bool *unst
 {
 	const struct migration_param_info *p = migration_param_table;
 
-	(void)unstable;
+	*unstable = false;
 	while (strcmp(p->name, t->name) != 0)
 		p++;
 	return p->values[i];
@@ -108,11 +108,13 @@ static const struct qmp_type param_enums[] = {
 
 static const struct qmp_type *param_enum(const struct migration_param_info *p)
 {
-	for (size_t i = 0; i < ARRAY_LEN(param_enums); i++)
-		if (!strcmp(param_enums[i].name, p->name))
-			return &param_enums[i];
-	assert(!"every enum parameter has its type in param_enums");
-	return NULL;
+	size_t i = 0;
+
+	while (strcmp(param_enums[i].name, p->name) != 0) {
+		i++;
+		assert(i < ARRAY_LEN(param_enums)); /* every enum parameter has its type there */
+	}
+	return &param_enums[i];
 }
 
 static const struct qmp_type *param_type(const struct migration_param_info *p, bool set)
@@ -481,7 +483,7 @@ static int query_migrate(struct qmp_call *call, const void *arg, void *ret, stru
 	if (i->has_address)
 		o->address = address_of(call->pool, &i->address);
 	/* only read by the writer, so the strings' constness is kept */
-	o->blocked.v = (void *)(uintptr_t)migration_blockers(call->mg, &o->blocked.n);
+	o->blocked.v = (void *)migration_blockers(call->mg, &o->blocked.n);
 	return 0;
 }
 

@@ -187,7 +187,8 @@ def test_wrong_kernel(t, which):
     path = t.path("absent") if make is None else written(t, which, make())
     text = refused(t, "-kernel", path)
     assert path in text, text
-    assert len([line for line in text.splitlines() if "warning: " not in line]) == 1, text
+    said = [line for line in text.splitlines() if ": warning: " not in line]
+    assert len(said) == 1, text
 
 
 @table(

@@ -2,6 +2,7 @@
 #ifndef MINIVMM_TESTS_OPTIONS_RUN_H
 #define MINIVMM_TESTS_OPTIONS_RUN_H
 
+#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,6 +26,17 @@ static inline int run_options(struct config *cfg, const char *line, struct err *
 	ret = options_parse(cfg, argc, argv, err);
 	free(copy);
 	return ret;
+}
+
+static inline int run_suite(Suite *s)
+{
+	SRunner *sr = srunner_create(s);
+	int failed;
+
+	srunner_run_all(sr, CK_NORMAL);
+	failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed != 0;
 }
 
 #endif

@@ -188,7 +188,7 @@ static inline struct rig *rig_new(void)
 	for (int i = 0; i < RIG_MONITORS; i++) {
 		struct peer *p = &r->peers[i];
 
-		p->c = (struct chardev){.ops = &peer_ops, .m = &r->m, .state = p};
+		p->c = (struct chardev){.ops = &peer_ops, .m = &r->m, .state = p, .log_fd = -1};
 		p->c.id = xasprintf("m%d", i);
 		p->c.filename = xasprintf("unix:/m%d,server=on", i);
 		p->room = SIZE_MAX;

@@ -1,7 +1,5 @@
-/* Lists, JSON and scalars of the command line; hostile values; the texts made from the table. */
-#include <check.h>
+/* Lists, JSON and scalars of the command line, and hostile values of every option. */
 #include <errno.h>
-#include <stdio.h>
 
 #include "tests/unit/options-run.h"
 #include "vmm/base/units.h"
@@ -104,40 +102,20 @@ static const struct {
     REFUSED("{}{}", "Expecting at most one JSON value"),
 };
 
-START_TEST(json)
+static void expect_pairs(const char *text, const char *pairs)
 {
 	struct keyvals kv = {0};
 	struct err err = {0};
-	int ret = opt_split_json(&kv, jsons[_i].text, &err);
+	char *got;
 
-	if (jsons[_i].pairs) {
-		char *got = joined(&kv);
-
-		ck_assert_msg(ret == 0, "%s: %s", jsons[_i].text, err.msg);
-		ck_assert_str_eq(got, jsons[_i].pairs);
-		free(got);
-	} else {
-		ck_assert_int_eq(ret, -EINVAL);
-		ck_assert_str_eq(err.msg, jsons[_i].msg);
-	}
+	ck_assert_msg(opt_split_json(&kv, text, &err) == 0, "%s: %s", text, err.msg);
+	got = joined(&kv);
+	ck_assert_str_eq(got, pairs);
+	free(got);
 	keyvals_fini(&kv);
 }
-END_TEST
 
-/* text, repeated n times, between head and tail; returns owned. */
-static char *repeated(const char *head, const char *text, size_t n, const char *tail)
-{
-	size_t len = strlen(text), at = strlen(head);
-	char *out = xcalloc(at + len * n + strlen(tail) + 1, 1);
-
-	memcpy(out, head, at);
-	for (size_t i = 0; i < n; i++, at += len)
-		memcpy(out + at, text, len);
-	memcpy(out + at, tail, strlen(tail));
-	return out;
-}
-
-static void expect_json_refused(char *text, const char *msg)
+static void expect_json_refused(const char *text, const char *msg)
 {
 	struct keyvals kv = {0};
 	struct err err = {0};
@@ -145,6 +123,32 @@ static void expect_json_refused(char *text, const char *msg)
 	ck_assert_int_lt(opt_split_json(&kv, text, &err), 0);
 	ck_assert_str_eq(err.msg, msg);
 	keyvals_fini(&kv);
+}
+
+START_TEST(json)
+{
+	if (jsons[_i].pairs)
+		expect_pairs(jsons[_i].text, jsons[_i].pairs);
+	else
+		expect_json_refused(jsons[_i].text, jsons[_i].msg);
+}
+END_TEST
+
+/* text, repeated n times, between head and tail; returns owned. */
+static char *repeated(const char *head, const char *text, size_t n, const char *tail)
+{
+	char *out = xcalloc(strlen(head) + strlen(text) * n + strlen(tail) + 1, 1);
+	char *at = stpcpy(out, head);
+
+	while (n-- > 0)
+		at = stpcpy(at, text);
+	(void)stpcpy(at, tail);
+	return out;
+}
+
+static void expect_bound(char *text, const char *msg)
+{
+	expect_json_refused(text, msg);
 	free(text);
 }
 
@@ -159,13 +163,12 @@ START_TEST(json_bounds)
 	keyvals_fini(&kv);
 	free(ok);
 	free(full);
-	expect_json_refused(repeated("{\"a\":", "[", OPT_JSON_DEPTH, "1]}"),
-			    "JSON nesting depth limit exceeded");
-	expect_json_refused(repeated("{\"a\":", "[", 100000, ""),
-			    "JSON nesting depth limit exceeded");
-	expect_json_refused(repeated("{\"a\":[", "1,", 1000, "1]}"), "more than 512 parameters");
-	expect_json_refused(repeated("{\"", "k", 256, "\":1}"),
-			    "JSON member name is longer than 255 bytes");
+	expect_bound(repeated("{\"a\":", "[", OPT_JSON_DEPTH, "1]}"),
+		     "JSON nesting depth limit exceeded");
+	expect_bound(repeated("{\"a\":", "[", 100000, ""), "JSON nesting depth limit exceeded");
+	expect_bound(repeated("{\"a\":[", "1,", 1000, "1]}"), "more than 512 parameters");
+	expect_bound(repeated("{\"", "k", 256, "\":1}"),
+		     "JSON member name is longer than 255 bytes");
 }
 END_TEST
 
@@ -199,7 +202,7 @@ static const struct {
     {"1M",			       0,       MiB				   },
     {"2G",			       0,       2 * GiB			       },
     {"1T",			       0,       1024 * GiB			    },
-    {"1P",			       0,       1024 * 1024 * GiB                     },
+    {"1P",			       0,       1ULL << 50			    },
     {"15E",			      0,       15ULL << 60			   },
     {"16E",			      -ERANGE, 0				     },
     {"0x1000",			   0,       4096				  },
@@ -240,30 +243,53 @@ START_TEST(size)
 }
 END_TEST
 
-START_TEST(scalars)
+static void expect_bool(const char *text, int ret, bool value)
+{
+	bool v = !value;
+
+	ck_assert_int_eq(opt_parse_bool(text, &v), ret);
+	ck_assert(ret < 0 || v == value);
+}
+
+START_TEST(booleans)
 {
 	static const char *const yes[] = {"on", "yes", "true", "y"};
 	static const char *const no[] = {"off", "no", "false", "n"};
 	static const char *const neither[] = {"", "ON", "1", "o", "onn", "on|yes", "|"};
-	bool v;
 
 	for (size_t i = 0; i < ARRAY_LEN(yes); i++) {
-		v = false;
-		ck_assert_int_eq(opt_parse_bool(yes[i], &v), 0);
-		ck_assert(v);
-		ck_assert_int_eq(opt_parse_bool(no[i], &v), 0);
-		ck_assert(!v);
+		expect_bool(yes[i], 0, true);
+		expect_bool(no[i], 0, false);
 	}
 	for (size_t i = 0; i < ARRAY_LEN(neither); i++)
-		ck_assert_int_eq(opt_parse_bool(neither[i], &v), -EINVAL);
-	ck_assert(opt_is_id("a") && opt_is_id("Z9-._x"));
-	ck_assert(!opt_is_id("") && !opt_is_id("9") && !opt_is_id("a b") && !opt_is_id("\xc3\xa9"));
+		expect_bool(neither[i], -EINVAL, true);
+}
+END_TEST
+
+START_TEST(words)
+{
+	static const char *const ids[] = {"a", "Z9-._x", "microvm.ram"};
+	static const char *const others[] = {"", "9", "a b", "\xc3\xa9", "_a", "-a", "a,"};
+
+	for (size_t i = 0; i < ARRAY_LEN(ids); i++)
+		ck_assert(opt_is_id(ids[i]));
+	for (size_t i = 0; i < ARRAY_LEN(others); i++)
+		ck_assert(!opt_is_id(others[i]));
 	ck_assert_int_eq(opt_word_index("a|bc|d", "bc", 2), 1);
 	ck_assert_int_eq(opt_word_index("a|bc|d", "b", 1), -1);
 	ck_assert_int_eq(opt_word_index("a|bc|d", "", 0), -1);
 	ck_assert_int_eq(opt_word_index("", "", 0), -1);
-	ck_assert(opt_wants_help("help") && opt_wants_help("x,help") && opt_wants_help("?"));
-	ck_assert(!opt_wants_help("") && !opt_wants_help("x=help") && !opt_wants_help("helper"));
+}
+END_TEST
+
+START_TEST(help_words)
+{
+	ck_assert(opt_wants_help("help"));
+	ck_assert(opt_wants_help("x,help"));
+	ck_assert(opt_wants_help("?"));
+	ck_assert(!opt_wants_help(""));
+	ck_assert(!opt_wants_help("x=help"));
+	ck_assert(!opt_wants_help("helper"));
 }
 END_TEST
 
@@ -347,127 +373,6 @@ START_TEST(long_value)
 }
 END_TEST
 
-/* ---- texts ---- */
-
-static char *text_of(void (*print)(FILE *))
-{
-	char *text = NULL;
-	size_t n;
-	FILE *f = open_memstream(&text, &n);
-
-	ck_assert_ptr_nonnull(f);
-	print(f);
-	ck_assert_int_eq(fclose(f), 0);
-	return text;
-}
-
-START_TEST(texts)
-{
-	char *help = text_of(opt_print_help), *man = text_of(opt_print_man);
-	char *version = text_of(opt_print_version);
-
-	ck_assert_ptr_eq(strstr(help, version), help);
-	ck_assert_int_eq(strncmp(version, "minivmm ", 8), 0);
-	for (const struct opt_row *r = option_table; r->name; r++) {
-		CLEANUP(cleanup_free) char *name = xasprintf("\n-%s", r->name);
-
-		ck_assert_ptr_nonnull(r->help ? r->help : "a heading");
-		ck_assert_ptr_nonnull(strstr(man, r->kind == OPT_ROW_HEADING ? ".SS " : ".TP\n"));
-		if (r->kind != OPT_ROW_HEADING && r->kind != OPT_ROW_REFUSED)
-			ck_assert_msg(strstr(help, name) != NULL, "-%s is not in the help",
-				      r->name);
-	}
-	for (char *line = help; line && *line; line = strchr(line, '\n')) {
-		line += *line == '\n';
-		ck_assert_uint_le(strcspn(line, "\n"), 79);
-	}
-	free(help);
-	free(man);
-	free(version);
-}
-END_TEST
-
-/* Rows are well formed and their names are unique. */
-START_TEST(table)
-{
-	for (const struct opt_row *r = option_table; r->name; r++) {
-		ck_assert(r->kind != OPT_ROW_HANDLE || r->handle);
-		ck_assert(r->kind != OPT_ROW_LIST || (r->lists && r->lists[0] && r->arg));
-		ck_assert(r->kind == OPT_ROW_HEADING || r->help);
-		for (const struct opt_row *o = option_table; o != r; o++)
-			ck_assert_str_ne(o->name, r->name);
-		for (size_t i = 0; r->lists && r->lists[i]; i++) {
-			for (const struct opt_prop *p = r->lists[i]->props; p->key; p++) {
-				ck_assert(!p->only || p->why);
-				ck_assert(p->kind != OPT_CALL || p->set);
-				ck_assert(p->kind != OPT_ENUM || p->values);
-				ck_assert(p->kind != OPT_REFUSED || p->why);
-			}
-		}
-	}
-}
-END_TEST
-
-/* The hand-written page speaks of every option of the table. */
-START_TEST(page)
-{
-	FILE *f = fopen("docs/command-line.md", "r");
-	char *text = xcalloc(1, MiB);
-	size_t n;
-
-	ck_assert_msg(f != NULL, "docs/command-line.md: run from the top of the tree");
-	n = fread(text, 1, MiB - 1, f);
-	ck_assert_uint_gt(n, 0);
-	ck_assert_int_eq(fclose(f), 0);
-	for (const struct opt_row *r = option_table; r->name; r++) {
-		CLEANUP(cleanup_free) char *plain = xasprintf("`-%s`", r->name);
-		CLEANUP(cleanup_free) char *with_argument = xasprintf("`-%s ", r->name);
-
-		if (r->kind != OPT_ROW_HEADING)
-			ck_assert_msg(strstr(text, plain) || strstr(text, with_argument),
-				      "-%s is not on the page", r->name);
-	}
-	free(text);
-}
-END_TEST
-
-static const char *const text_requests[] = {
-    "-help",
-    "-h",
-    "--version",
-    "-man",
-    "-machine help",
-    "-M microvm,help",
-    "-accel help",
-    "-device help",
-    "-object help",
-    "-chardev help",
-    "-netdev help",
-    "-device virtio-blk-device,help",
-    "-object memory-backend-ram,help",
-    "-help -zz",
-};
-
-START_TEST(text_only)
-{
-	struct config cfg;
-
-	ck_assert_int_eq(run_options(&cfg, text_requests[_i], NULL), 1);
-	ck_assert(!cfg.help_cpu);
-	config_fini(&cfg);
-}
-END_TEST
-
-START_TEST(cpu_help)
-{
-	struct config cfg;
-
-	ck_assert_int_eq(run_options(&cfg, "-append x -cpu help -zz", NULL), 0);
-	ck_assert(cfg.help_cpu);
-	config_fini(&cfg);
-}
-END_TEST
-
 static Suite *suite(void)
 {
 	Suite *s = suite_create("options-parse");
@@ -476,31 +381,22 @@ static Suite *suite(void)
 
 	while (option_table[rows].name)
 		rows++;
-	tcase_set_timeout(tc, 0);
+	tcase_set_timeout(tc, 60); /* a guard against hangs, not a speed limit */
 	tcase_add_loop_test(tc, split, 0, (int)ARRAY_LEN(lists));
 	tcase_add_loop_test(tc, json, 0, (int)ARRAY_LEN(jsons));
 	tcase_add_test(tc, json_bounds);
 	tcase_add_test(tc, list_bounds);
 	tcase_add_loop_test(tc, size, 0, (int)ARRAY_LEN(sizes));
-	tcase_add_test(tc, scalars);
+	tcase_add_test(tc, booleans);
+	tcase_add_test(tc, words);
+	tcase_add_test(tc, help_words);
 	tcase_add_loop_test(tc, hostile, 0, rows);
 	tcase_add_test(tc, long_value);
-	tcase_add_test(tc, texts);
-	tcase_add_test(tc, table);
-	tcase_add_test(tc, page);
-	tcase_add_loop_test(tc, text_only, 0, (int)ARRAY_LEN(text_requests));
-	tcase_add_test(tc, cpu_help);
 	suite_add_tcase(s, tc);
 	return s;
 }
 
 int main(void)
 {
-	SRunner *sr = srunner_create(suite());
-	int failed;
-
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return run_suite(suite());
 }

@@ -1,5 +1,4 @@
 /* The command line: what is refused, and the exact words. */
-#include <check.h>
 #include <errno.h>
 #include <stdio.h>
 
@@ -414,11 +413,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-	SRunner *sr = srunner_create(suite());
-	int failed;
-
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return run_suite(suite());
 }

@@ -1,5 +1,4 @@
 /* The command line: what is accepted, and what the configuration then says. */
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -404,11 +403,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-	SRunner *sr = srunner_create(suite());
-	int failed;
-
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return run_suite(suite());
 }

@@ -3,7 +3,6 @@
 #include "qmp/events.h"
 #include "qmp/json.h"
 #include "tests/unit/check-main.h"
-#include "tests/unit/qmp-fakes.h"
 #include "tests/unit/qmp-rig.h"
 
 /* What a command returns; owned by the caller through *reply. */

@@ -1,10 +1,10 @@
 /* A monitor from the client's side: greeting, negotiation, requests, events, descriptors, floods.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
 
 #include "tests/unit/check-main.h"
-#include "tests/unit/qmp-fakes.h"
 #include "tests/unit/qmp-rig.h"
 
 #define GREETING                                                                                   \
@@ -143,6 +143,8 @@ static const struct {
      "{\"return\": [{\"label\": \"m0\", \"filename\": \"unix:/m0,server=on\", "
      "\"frontend-open\": true}, {\"label\": \"m1\", \"filename\": \"unix:/m1,server=on\", "
      "\"frontend-open\": true}]}\r\n"															 },
+    {"{\"execute\":\"query-command-line-options\",\"arguments\":{\"option\":\"zz\"}}",
+     GENERIC("invalid option name: zz")														       },
     {"{\"execute\":\"announce-self\"}",							  GENERIC("Parameter 'initial' is missing")                    },
     {"{\"execute\":\"announce-self\",\"arguments\":{\"initial\":50,\"max\":550,\"rounds\":5,"
      "\"step\":100,\"interfaces\":[]}}",						    OK							   },

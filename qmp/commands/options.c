@@ -1,0 +1,110 @@
+/* options.c - query-command-line-options: what lists of options can hold (qmp-surface 5.1) */
+#include <errno.h>
+#include <string.h>
+
+#include "qmp/command.h"
+#include "vmm/base/error.h"
+#include "vmm/options.h"
+
+struct key {
+	const char *name;
+	int type; /* enum option_key_type */
+	const char *help;
+};
+
+struct option {
+	const char *name;
+	struct qmp_array keys; /* struct key */
+};
+
+struct options_args {
+	const char *option;
+};
+
+static const char *const key_types[] = {"string", "boolean", "number", "size", NULL};
+static const struct qmp_type key_type_enum = QMP_ENUM_TYPE("CommandLineParameterType", key_types);
+static const struct qmp_member key_members[] = {
+    QMP_REQ(struct key, name, "name"),
+    QMP_REQ_T(struct key, type, "type", &key_type_enum),
+    QMP_SET(struct key, help, "help"),
+    {0},
+};
+static const struct qmp_type key_type =
+    QMP_OBJECT_TYPE(struct key, "CommandLineParameterInfo", key_members);
+static const struct qmp_type key_list = QMP_ARRAY_TYPE(&key_type);
+static const struct qmp_member option_members[] = {
+    QMP_REQ(struct option, name, "option"),
+    QMP_REQ_T(struct option, keys, "parameters", &key_list),
+    {0},
+};
+static const struct qmp_type option_type =
+    QMP_OBJECT_TYPE(struct option, "CommandLineOptionInfo", option_members);
+static const struct qmp_type option_list = QMP_ARRAY_TYPE(&option_type);
+static const struct qmp_member args_members[] = {
+    QMP_SET(struct options_args, option, "option"),
+    {0},
+};
+static const struct qmp_type args_type =
+    QMP_OBJECT_TYPE(struct options_args, "q_obj_query-command-line-options-arg", args_members);
+
+struct collect {
+	const char *only; /* NULL: all */
+	size_t n_keys;
+	struct key *keys; /* of all options, one after the other; NULL: only count */
+	struct option *options;
+	size_t n_options;
+};
+
+static bool have_key(const struct option *o, const char *name)
+{
+	const struct key *keys = o->keys.v;
+
+	for (size_t i = 0; i < o->keys.n; i++)
+		if (!strcmp(keys[i].name, name))
+			return true;
+	return false;
+}
+
+static void take_key(void *opaque, const struct option_key *key)
+{
+	struct collect *c = opaque;
+	struct option *o;
+
+	if (c->only && strcmp(c->only, key->option) != 0)
+		return;
+	if (!c->keys) {
+		c->n_keys++;
+		return;
+	}
+	o = c->n_options ? &c->options[c->n_options - 1] : NULL;
+	if (!o || strcmp(o->name, key->option) != 0) {
+		o = &c->options[c->n_options++];
+		*o = (struct option){
+		    key->option, {&c->keys[c->n_keys], 0}
+                };
+	}
+	if (have_key(o, key->key))
+		return;
+	c->keys[c->n_keys++] = (struct key){key->key, (int)key->type, key->help};
+	o->keys.n++;
+}
+
+static int query_options(struct qmp_call *call, const void *arg, void *ret, struct err *err)
+{
+	struct collect c = {.only = ((const struct options_args *)arg)->option};
+
+	options_each_key(take_key, &c);
+	if (c.only && !c.n_keys)
+		return err_set(err, ENOENT, "invalid option name: %.200s", c.only);
+	c.keys = qmp_alloc(call->pool, c.n_keys, sizeof(struct key));
+	c.options = qmp_alloc(call->pool, c.n_keys, sizeof(struct option));
+	c.n_keys = 0;
+	options_each_key(take_key, &c);
+	*(struct qmp_array *)ret = (struct qmp_array){c.options, c.n_options};
+	return 0;
+}
+
+const struct qmp_command qmp_options_commands[] = {
+    {"query-command-line-options", &args_type, &option_list, query_options, false},
+    {0	       },
+};

@@ -1,0 +1,225 @@
+/* The board: where RAM is seen, which devices there are, and what is refused. */
+#include <check.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "devices/fw-cfg.h"
+#include "devices/microvm.h"
+#include "tests/unit/bare-machine.h"
+#include "tests/unit/check-main.h"
+#include "vmm/base/error.h"
+#include "vmm/base/units.h"
+
+static struct err err;
+
+static const struct mem_slot *slot_at(const struct machine *m, uint64_t gpa)
+{
+	for (size_t i = 0; i < m->mem.n_slots; i++)
+		if (m->mem.slots[i].gpa == gpa)
+			return &m->mem.slots[i];
+	return NULL;
+}
+
+static void expect_slot(const struct machine *m, uint64_t gpa, uint64_t bytes, const char *block,
+			uint64_t off)
+{
+	const struct mem_slot *s = slot_at(m, gpa);
+
+	ck_assert_msg(s != NULL, "nothing at 0x%llx", (unsigned long long)gpa);
+	ck_assert_uint_eq(s->bytes, bytes);
+	ck_assert_str_eq(s->block->name, block);
+	ck_assert_uint_eq(s->off, off);
+}
+
+START_TEST(small_memory)
+{
+	struct config cfg = {.ram_bytes = 128 * MiB, .cpus = 1};
+	struct machine *m = bare_machine_new(&cfg);
+
+	ck_assert_int_eq(microvm_create_memory(m, &err), 0);
+	ck_assert_uint_eq(m->mem.n_slots, 4);
+	expect_slot(m, 0, 0xf0000, "microvm.ram", 0);
+	expect_slot(m, 0xf0000, 0x10000, "pc.bios", 0);
+	expect_slot(m, MiB, 127 * MiB, "microvm.ram", MiB);
+	expect_slot(m, 0xffff0000, 0x10000, "pc.bios", 0);
+	ck_assert_uint_eq(m->mem.blocks[0]->bytes, 128 * MiB);
+	ck_assert_ptr_eq(memory_ptr(&m->mem, 0xffff0, 16), memory_ptr(&m->mem, 0xfffffff0, 16));
+	bare_machine_free(m);
+}
+END_TEST
+
+START_TEST(large_memory)
+{
+	struct config cfg = {.ram_bytes = 5 * GiB, .cpus = 1};
+	struct machine *m = bare_machine_new(&cfg);
+
+	ck_assert_int_eq(microvm_create_memory(m, &err), 0);
+	expect_slot(m, MiB, 3 * GiB - MiB, "microvm.ram", MiB);
+	expect_slot(m, 4 * GiB, 2 * GiB, "microvm.ram", 3 * GiB);
+	bare_machine_free(m);
+}
+END_TEST
+
+static char *make_file(size_t bytes)
+{
+	char *path = xstrdup("/tmp/minivmm-bios-XXXXXX");
+	int fd = mkstemp(path);
+
+	ck_assert_int_eq(ftruncate(fd, (off_t)bytes), 0);
+	ck_assert_int_eq(pwrite(fd, "reset", 5, (off_t)bytes - 16), 5);
+	(void)close(fd);
+	return path;
+}
+
+/* 192 KiB of firmware: the last 128 KiB of it show below 1 MiB; a reset undoes what the guest
+ * wrote. */
+START_TEST(firmware)
+{
+	struct config cfg = {.ram_bytes = 16 * MiB, .cpus = 1, .bios = make_file(192 * KiB)};
+	struct machine *m = bare_machine_new(&cfg);
+	struct backends be = {0};
+
+	ck_assert_int_eq(microvm_create_memory(m, &err), 0);
+	expect_slot(m, 0xe0000, 0x20000, "pc.bios", 0x10000);
+	expect_slot(m, 4 * GiB - 192 * KiB, 192 * KiB, "pc.bios", 0);
+	ck_assert_mem_eq(memory_ptr(&m->mem, 0xfffffff0, 5), "reset", 5);
+	ck_assert_int_eq(microvm_create_devices(m, &be, &err), 0);
+	ck_assert_int_eq(memory_write(&m->mem, 0xffff0, "gone!", 5), 0);
+	list_for_each (d, &m->devices, struct device, link)
+		if (d->ops->reset)
+			d->ops->reset(d);
+	ck_assert_mem_eq(memory_ptr(&m->mem, 0xffff0, 5), "reset", 5);
+	bare_machine_free(m);
+	(void)unlink(cfg.bios);
+	free(cfg.bios);
+}
+END_TEST
+
+START_TEST(memory_backend)
+{
+	struct cfg_object o = {.type = (char *)"memory-backend-memfd",
+			       .id = (char *)"mem",
+			       .size = 32 * MiB,
+			       .share = true};
+	struct config cfg = {.ram_bytes = 32 * MiB,
+			     .cpus = 1,
+			     .objects = &o,
+			     .n_objects = 1,
+			     .memory_backend = (char *)"mem"};
+	struct machine *m = bare_machine_new(&cfg);
+
+	ck_assert_int_eq(microvm_create_memory(m, &err), 0);
+	expect_slot(m, 0, 0xf0000, "mem", 0);
+	ck_assert_int_ge(m->mem.blocks[0]->fd, 0);
+	bare_machine_free(m);
+}
+END_TEST
+
+static void refuse(const struct config *cfg, const char *why)
+{
+	struct machine *m = bare_machine_new(cfg);
+
+	ck_assert_int_lt(microvm_create_memory(m, &err), 0);
+	ck_assert_msg(strstr(err.msg, why) != NULL, "'%s' does not say '%s'", err.msg, why);
+	bare_machine_free(m);
+}
+
+START_TEST(memory_refused)
+{
+	struct cfg_object o = {.type = (char *)"rng-random", .id = (char *)"mem", .size = 2 * MiB};
+	struct config cfg = {.ram_bytes = 512 * KiB};
+
+	refuse(&cfg, "at least 1 MiB");
+	cfg.ram_bytes = 2 * MiB;
+	cfg.bios = (char *)"/nope/bios";
+	refuse(&cfg, "could not load BIOS '/nope/bios': No such file or directory");
+	cfg.bios = make_file(1000);
+	refuse(&cfg, "is not a multiple of 64 KiB");
+	(void)unlink(cfg.bios);
+	free(cfg.bios);
+	cfg.bios = NULL;
+	cfg.memory_backend = (char *)"mem";
+	refuse(&cfg, "Memory backend 'mem' not found");
+	cfg.objects = &o;
+	cfg.n_objects = 1;
+	refuse(&cfg, "not a memory backend");
+	o.size = MiB;
+	refuse(&cfg, "is not the size of memory backend 'mem'");
+}
+END_TEST
+
+static const struct vms_entry *entry(const struct machine *m, const char *idstr)
+{
+	return vms_find(&m->vmstate, idstr, 0);
+}
+
+START_TEST(all_devices)
+{
+	struct cfg_chardev chr = {.type = (char *)"null", .id = (char *)"c", .fd = -1};
+	struct cfg_device dev = {.driver = (char *)"isa-debug-exit", .id = (char *)"x"};
+	struct config cfg = {.ram_bytes = 16 * MiB,
+			     .cpus = 1,
+			     .acpi = true,
+			     .rtc = true,
+			     .isa_serial = true,
+			     .serial = (char *)"c",
+			     .chardevs = &chr,
+			     .n_chardevs = 1,
+			     .devices = &dev,
+			     .n_devices = 1};
+	struct machine *m = bare_machine_new(&cfg);
+	struct backends be = {0};
+
+	ck_assert_int_eq(microvm_create_memory(m, &err), 0);
+	ck_assert_int_eq(chardevs_open(&be.chardevs, m, &err), 0);
+	ck_assert_int_eq(microvm_create_devices(m, &be, &err), 0);
+	ck_assert_ptr_nonnull(entry(m, "fw_cfg"));
+	ck_assert_ptr_nonnull(entry(m, "acpi-ged"));
+	ck_assert_ptr_nonnull(entry(m, "mc146818rtc"));
+	ck_assert_int_eq(entry(m, "mc146818rtc")->alias, 0x70);
+	ck_assert_int_eq(entry(m, "serial")->alias, 0x3f8);
+	ck_assert_uint_eq(m->board.n, 5);
+	ck_assert_uint_eq(bus_read(&m->ports, 0x3fd, 1), 0x60);
+	/* An unused transport says that nothing is behind it. */
+	ck_assert_uint_eq(bus_read(&m->mmio, BOARD_VIRTIO_BASE, 4), 0x74726976);
+	ck_assert_uint_eq(bus_read(&m->mmio, BOARD_VIRTIO_BASE + 8, 4), 0);
+	bare_machine_run(m, true);
+	bare_machine_run(m, false);
+	bare_machine_free(m);
+	chardevs_close(&be.chardevs);
+}
+END_TEST
+
+START_TEST(fewest_devices)
+{
+	struct config cfg = {.ram_bytes = 16 * MiB, .cpus = 1};
+	struct machine *m = bare_machine_new(&cfg);
+	struct backends be = {0};
+
+	ck_assert_int_eq(microvm_create_memory(m, &err), 0);
+	ck_assert_int_eq(microvm_create_devices(m, &be, &err), 0);
+	ck_assert_ptr_nonnull(entry(m, "fw_cfg"));
+	ck_assert_ptr_null(entry(m, "acpi-ged"));
+	ck_assert_ptr_null(entry(m, "serial"));
+	ck_assert_uint_eq(bus_read(&m->ports, 0x3fd, 1) & 0xff, 0xff);
+	bare_machine_free(m);
+}
+END_TEST
+
+START_TEST(devices_refused)
+{
+	struct cfg_device dev = {.driver = (char *)"zz"};
+	struct config cfg = {.ram_bytes = 16 * MiB, .cpus = 1, .devices = &dev, .n_devices = 1};
+	struct machine *m = bare_machine_new(&cfg);
+	struct backends be = {0};
+
+	ck_assert_int_eq(microvm_create_memory(m, &err), 0);
+	ck_assert_int_lt(microvm_create_devices(m, &be, &err), 0);
+	ck_assert_str_eq(err.msg, "'zz' is not a valid device model name");
+	bare_machine_free(m);
+}
+END_TEST
+
+CHECK_MAIN("microvm", small_memory, large_memory, firmware, memory_backend, memory_refused,
+	   all_devices, fewest_devices, devices_refused)

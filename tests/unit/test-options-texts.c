@@ -1,0 +1,175 @@
+/* The help, the manual page and the documentation say what the table says. */
+#include <stdio.h>
+
+#include "tests/unit/options-run.h"
+#include "vmm/base/units.h"
+#include "vmm/options-int.h"
+
+static char *text_of(void (*print)(FILE *))
+{
+	char *text = NULL;
+	size_t n;
+	FILE *f = open_memstream(&text, &n);
+
+	ck_assert_ptr_nonnull(f);
+	print(f);
+	ck_assert_int_eq(fclose(f), 0);
+	return text;
+}
+
+/* Does the page say prefix + name at the start of a line? */
+static bool has_line(const char *page, const char *prefix, const char *name)
+{
+	CLEANUP(cleanup_free) char *line = xasprintf("\n%s%s", prefix, name);
+
+	return strstr(page, line) != NULL;
+}
+
+START_TEST(help_text)
+{
+	CLEANUP(cleanup_free) char *help = text_of(opt_print_help);
+	CLEANUP(cleanup_free) char *version = text_of(opt_print_version);
+
+	ck_assert_int_eq(strncmp(version, "minivmm ", 8), 0);
+	ck_assert_ptr_eq(strstr(help, version), help);
+	for (const struct opt_row *r = option_table; r->name; r++) {
+		bool shown = r->kind != OPT_ROW_HEADING && r->kind != OPT_ROW_REFUSED;
+
+		ck_assert_msg(!shown || has_line(help, "-", r->name), "-%s", r->name);
+	}
+	for (const char *line = help; line; line = strchr(line + 1, '\n'))
+		ck_assert_uint_le(strcspn(line + 1, "\n"), 79);
+}
+END_TEST
+
+/* Each option has its paragraph, with its name spelled for roff. */
+START_TEST(man_text)
+{
+	CLEANUP(cleanup_free) char *man = text_of(opt_print_man);
+
+	ck_assert_int_eq(strncmp(man, ".TH MINIVMM 1 ", 14), 0);
+	ck_assert(has_line(man, ".SS ", "Machine"));
+	ck_assert(has_line(man, ".BR \"\\-", "smp\" "));
+	ck_assert(has_line(man, ".B \\-", "vnc"));
+	ck_assert(has_line(man, ".RI \"", "dirty\\-ring\\-size=\" \"N\"\n"));
+	for (const struct opt_row *r = option_table; r->name; r++) {
+		bool shown = r->kind != OPT_ROW_HEADING && !strchr(r->name, '-');
+
+		ck_assert_msg(!shown || has_line(man, ".BR \"\\-", r->name) ||
+				  has_line(man, ".B \\-", r->name),
+			      "-%s", r->name);
+	}
+}
+END_TEST
+
+/* Rows are well formed and their names are unique. */
+static void check_prop(const struct opt_prop *p)
+{
+	bool whole = (!p->only || p->why) && (p->kind != OPT_CALL || p->set) &&
+		     (p->kind != OPT_ENUM || p->values) && (p->kind != OPT_REFUSED || p->why);
+
+	ck_assert_msg(whole, "%s", p->key);
+}
+
+static void check_row(const struct opt_row *r)
+{
+	bool whole = (r->kind != OPT_ROW_HANDLE || r->handle) &&
+		     (r->kind != OPT_ROW_LIST || (r->lists && r->lists[0] && r->arg)) &&
+		     (r->kind == OPT_ROW_HEADING || r->help);
+
+	ck_assert_msg(whole, "%s", r->name);
+	for (const struct opt_row *o = option_table; o != r; o++)
+		ck_assert_str_ne(o->name, r->name);
+}
+
+START_TEST(table)
+{
+	for (const struct opt_row *r = option_table; r->name; r++) {
+		check_row(r);
+		for (size_t i = 0; r->lists && r->lists[i]; i++) {
+			for (const struct opt_prop *p = r->lists[i]->props; p->key; p++)
+				check_prop(p);
+		}
+	}
+}
+END_TEST
+
+/* The hand-written page speaks of every option of the table. */
+START_TEST(page)
+{
+	FILE *f = fopen("docs/command-line.md", "r");
+	char *text = xcalloc(1, MiB);
+	size_t n;
+
+	ck_assert_msg(f != NULL, "docs/command-line.md: run from the top of the tree");
+	n = fread(text, 1, MiB - 1, f);
+	ck_assert_uint_gt(n, 0);
+	ck_assert_int_eq(fclose(f), 0);
+	for (const struct opt_row *r = option_table; r->name; r++) {
+		CLEANUP(cleanup_free) char *plain = xasprintf("`-%s`", r->name);
+		CLEANUP(cleanup_free) char *with_argument = xasprintf("`-%s ", r->name);
+
+		if (r->kind != OPT_ROW_HEADING)
+			ck_assert_msg(strstr(text, plain) || strstr(text, with_argument),
+				      "-%s is not on the page", r->name);
+	}
+	free(text);
+}
+END_TEST
+
+static const char *const text_requests[] = {
+    "-help",
+    "-h",
+    "--version",
+    "-man",
+    "-machine help",
+    "-M microvm,help",
+    "-accel help",
+    "-device help",
+    "-object help",
+    "-chardev help",
+    "-netdev help",
+    "-device virtio-blk-device,help",
+    "-object memory-backend-ram,help",
+    "-help -zz",
+};
+
+START_TEST(text_only)
+{
+	struct config cfg;
+
+	ck_assert_int_eq(run_options(&cfg, text_requests[_i], NULL), 1);
+	ck_assert(!cfg.help_cpu);
+	config_fini(&cfg);
+}
+END_TEST
+
+START_TEST(cpu_help)
+{
+	struct config cfg;
+
+	ck_assert_int_eq(run_options(&cfg, "-append x -cpu help -zz", NULL), 0);
+	ck_assert(cfg.help_cpu);
+	config_fini(&cfg);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+	Suite *s = suite_create("options-texts");
+	TCase *tc = tcase_create("texts");
+
+	tcase_add_test(tc, help_text);
+	tcase_add_test(tc, man_text);
+	tcase_add_test(tc, table);
+	tcase_add_test(tc, page);
+	tcase_add_loop_test(tc, text_only, 0, (int)ARRAY_LEN(text_requests));
+	tcase_add_test(tc, cpu_help);
+	suite_add_tcase(s, tc);
+	return s;
+}
+
+int main(void)
+{
+	return run_suite(suite());
+}

@@ -1,0 +1,656 @@
+/* virtio-net over a network that keeps what it is sent: frames, filter, control queue,
+ * announcements. */
+#include <linux/if_tun.h>
+
+#include "devices/virtio/nic.h"
+#include "tests/unit/check-main.h"
+#include "tests/unit/virtio-backends.h"
+
+#define SLOT     6
+#define ALL      UINT64_MAX
+#define NEXT     VIRTQ_DESC_NEXT
+#define WR       VIRTQ_DESC_WRITE
+#define BUF      0x60000ULL /* of a transmit or control chain */
+#define ACK      0x6f000ULL
+#define RXBUF(i) (0x80000ULL + 0x800 * (i))
+
+static const uint8_t own[6] = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
+static const uint8_t other[6] = {0x52, 0x54, 0x00, 0x00, 0x00, 0x01};
+static const uint8_t multicast[6] = {0x01, 0x00, 0x5e, 0x00, 0x00, 0x01};
+static const uint8_t broadcast[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+
+struct fix {
+	struct machine *m;
+	struct fake_net net;
+	struct net_backend *nets[1];
+	struct backends be;
+	struct ring r[3];
+};
+
+static int create(struct fix *f, unsigned slot, const char *const *props, struct err *err)
+{
+	struct cfg_device cfg = test_device("virtio-net-device", "nic0");
+	int ret;
+
+	for (; props && *props; props += 2)
+		keyvals_add(&cfg.props, props[0], props[1]);
+	if (!keyvals_get(&cfg.props, "netdev"))
+		keyvals_add(&cfg.props, "netdev", "net0");
+	ret = virtio_net_create(f->m, &cfg, slot, &f->be, err);
+	device_free(&cfg);
+	return ret;
+}
+
+static void fix_base(struct fix *f, bool vnet_hdr)
+{
+	f->m = guest_machine();
+	fake_net_init(&f->net, f->m, vnet_hdr);
+	f->nets[0] = &f->net.be;
+	f->be = (struct backends){
+	    .nets = {.v = f->nets, .n = 1}
+        };
+	for (unsigned i = 0; i < 3; i++)
+		f->r[i] = ring_at(&f->m->mem, 0x10000 * (i + 1), 64);
+}
+
+static void fix_init(struct fix *f, bool vnet_hdr, uint64_t features)
+{
+	struct err err = {0};
+
+	fix_base(f, vnet_hdr);
+	ck_assert_msg(create(f, SLOT, NULL, &err) == 0, "%s", err.msg);
+	guest_resume(f->m);
+	(void)driver_start(f->m, SLOT, features, f->r, 3);
+}
+
+static void fix_fini(struct fix *f)
+{
+	guest_end_devices(f->m);
+	guest_free(f->m);
+}
+
+static uint8_t *at(struct fix *f, uint64_t gpa)
+{
+	return memory_ptr(&f->m->mem, gpa, 1);
+}
+
+/* ---- the network's side, on the I/O loop ---- */
+
+struct arrival {
+	struct fix *f;
+	const uint8_t *frame;
+	size_t n;
+	int ret;
+};
+
+static void arrive_on_io(void *opaque)
+{
+	struct arrival *a = opaque;
+	const struct net_backend *b = &a->f->net.be;
+
+	a->ret = b->client->receive(b->client_opaque, a->frame, a->n);
+}
+
+static int arrive(struct fix *f, const uint8_t *frame, size_t n)
+{
+	struct arrival a = {.f = f, .frame = frame, .n = n};
+
+	loop_call(f->m->io, arrive_on_io, &a);
+	return a.ret;
+}
+
+static void writable_on_io(void *opaque)
+{
+	struct fix *f = opaque;
+
+	f->net.be.client->writable(f->net.be.client_opaque);
+}
+
+/* A frame of n bytes for 'to'. */
+static void make_frame(uint8_t *p, size_t n, const uint8_t *to)
+{
+	for (size_t i = 0; i < n; i++)
+		p[i] = (uint8_t)i;
+	memcpy(p, to, 6);
+	put_be16(p + 12, 0x0800);
+}
+
+static int arrive_for(struct fix *f, const uint8_t *to)
+{
+	uint8_t frame[60];
+
+	make_frame(frame, sizeof(frame), to);
+	return arrive(f, frame, sizeof(frame));
+}
+
+/* ---- the driver's side ---- */
+
+/* Post n receive buffers of len bytes. */
+static void post_buffers(struct fix *f, unsigned n, uint32_t len)
+{
+	for (unsigned i = 0; i < n; i++) {
+		ring_desc(&f->r[0], (uint16_t)i, RXBUF(i), len, WR, 0);
+		ring_avail(&f->r[0], (uint16_t)i);
+	}
+	kick(f->m, SLOT, NIC_RX);
+	guest_sync(f->m);
+}
+
+/* Was the last frame let through?  Buffers are posted as needed. */
+static bool passes(struct fix *f, const uint8_t *to)
+{
+	uint16_t before = ring_used_idx(&f->r[0]);
+
+	ring_desc(&f->r[0], 0, RXBUF(0), 2048, WR, 0);
+	if (f->r[0].avail_idx == before)
+		ring_avail(&f->r[0], 0);
+	ck_assert_int_eq(arrive_for(f, to), 0);
+	return ring_used_idx(&f->r[0]) != before;
+}
+
+static uint8_t control(struct fix *f, uint8_t class, uint8_t cmd, const void *data, size_t n)
+{
+	uint8_t *p = at(f, BUF);
+
+	p[0] = class;
+	p[1] = cmd;
+	if (n)
+		memcpy(p + 2, data, n);
+	*at(f, ACK) = 0xee;
+	ring_desc(&f->r[2], 0, BUF, (uint32_t)n + 2, NEXT, 1);
+	ring_desc(&f->r[2], 1, ACK, 1, WR, 0);
+	ring_avail(&f->r[2], 0);
+	kick(f->m, SLOT, NIC_CTRL);
+	guest_sync(f->m);
+	ck_assert_uint_eq(ring_take(&f->r[2], 0), 1);
+	return *at(f, ACK);
+}
+
+static uint8_t mode(struct fix *f, uint8_t cmd, uint8_t on)
+{
+	return control(f, 0, cmd, &on, 1);
+}
+
+/* ---- tests ---- */
+
+START_TEST(features_follow_the_back_end)
+{
+	struct fix f;
+
+	fix_init(&f, true, ALL);
+	ck_assert_uint_eq(features_get(f.m, SLOT), 0x10130bfffa7);
+	ck_assert_uint_eq(f.net.offload,
+			  TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN | TUN_F_UFO);
+	fix_fini(&f);
+	fix_init(&f, false, ALL);
+	ck_assert_uint_eq(features_get(f.m, SLOT), 0x10130bf8024);
+	ck_assert_uint_eq(reg_get(f.m, SLOT, 0x08), 1);
+	ck_assert_uint_eq(reg_get(f.m, SLOT, 0x100), 0x12005452);
+	ck_assert_uint_eq(reg_get(f.m, SLOT, 0x104), 0x00015634);
+	ck_assert_uint_eq(reg_get(f.m, SLOT, 0x108), UINT32_MAX);
+	fix_fini(&f);
+}
+END_TEST
+
+START_TEST(transmit)
+{
+	struct fix f;
+	uint8_t *p;
+
+	for (int vnet = 0; vnet <= 1; vnet++) {
+		fix_init(&f, vnet, ALL);
+		p = at(&f, BUF);
+		memset(p, 0, 12);
+		p[0] = (uint8_t)vnet;
+		make_frame(p + 12, 100, other);
+		/* the header cut in two, and the frame */
+		ring_desc(&f.r[1], 0, BUF, 5, NEXT, 1);
+		ring_desc(&f.r[1], 1, BUF + 5, 107, 0, 0);
+		ring_avail(&f.r[1], 0);
+		kick(f.m, SLOT, NIC_TX);
+		guest_settle(f.m);
+		(void)ring_take(&f.r[1], 0);
+		ck_assert_uint_eq(f.net.n_sent, 1);
+		ck_assert_uint_eq(f.net.sent_bytes, vnet ? 112 : 100);
+		ck_assert_mem_eq(f.net.sent, vnet ? p : p + 12, f.net.sent_bytes);
+		ck_assert_uint_eq(reg_get(f.m, SLOT, 0x60), 1);
+		fix_fini(&f);
+	}
+}
+END_TEST
+
+START_TEST(transmit_waits_for_a_full_network)
+{
+	struct fix f;
+
+	fix_init(&f, false, ALL);
+	make_frame(at(&f, BUF) + 12, 60, other);
+	ring_desc(&f.r[1], 0, BUF, 72, 0, 0);
+	f.net.full = true;
+	ring_avail(&f.r[1], 0);
+	kick(f.m, SLOT, NIC_TX);
+	guest_sync(f.m);
+	ck_assert_uint_eq(ring_used_idx(&f.r[1]), 0);
+	ring_avail(&f.r[1], 0);
+	kick(f.m, SLOT, NIC_TX);
+	guest_sync(f.m);
+	/* a pause puts the frame back, and resuming tries again */
+	guest_pause(f.m);
+	ck_assert_uint_eq(ring_used_idx(&f.r[1]), 0);
+	guest_resume(f.m);
+	ck_assert_uint_eq(f.net.n_sent, 0);
+	f.net.full = false;
+	loop_call(f.m->io, writable_on_io, &f);
+	ck_assert_uint_eq(f.net.n_sent, 2);
+	ck_assert_uint_eq(ring_used_idx(&f.r[1]), 2);
+	fix_fini(&f);
+}
+END_TEST
+
+START_TEST(odd_frames_are_dropped)
+{
+	struct fix f;
+	static const uint32_t sizes[] = {12, 12 + 13, 12 + 70 * 1024};
+
+	fix_init(&f, false, ALL);
+	for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+		ring_desc(&f.r[1], 0, BUF, sizes[i], 0, 0);
+		ring_avail(&f.r[1], 0);
+	}
+	kick(f.m, SLOT, NIC_TX);
+	guest_settle(f.m);
+	ck_assert_uint_eq(f.net.n_sent, 0);
+	ck_assert_uint_eq(ring_used_idx(&f.r[1]), 3);
+	ring_desc(&f.r[1], 0, BUF, 11, 0, 0); /* no header: that is no driver */
+	ring_avail(&f.r[1], 0);
+	kick(f.m, SLOT, NIC_TX);
+	guest_settle(f.m);
+	ck_assert_uint_eq(reg_get(f.m, SLOT, 0x70), 0x4f);
+	fix_fini(&f);
+}
+END_TEST
+
+START_TEST(receive_one_buffer)
+{
+	struct fix f;
+	uint8_t frame[112] = {0};
+
+	for (int vnet = 0; vnet <= 1; vnet++) {
+		fix_init(&f, vnet, ALL);
+		frame[0] = 1; /* of the header: NEEDS_CSUM */
+		make_frame(frame + 12, 100, own);
+		ck_assert_int_eq(arrive(&f, frame + (vnet ? 0 : 12), vnet ? 112 : 100), -EAGAIN);
+		post_buffers(&f, 1, 2048);
+		ck_assert_uint_ge(f.net.asked, 1);
+		ck_assert_int_eq(arrive(&f, frame + (vnet ? 0 : 12), vnet ? 112 : 100), 0);
+		ck_assert_uint_eq(ring_take(&f.r[0], 0), 112);
+		ck_assert_int_eq(at(&f, RXBUF(0))[0], vnet);
+		ck_assert_uint_eq(get_le16(at(&f, RXBUF(0)) + 10), 1);
+		ck_assert_mem_eq(at(&f, RXBUF(0)) + 12, frame + 12, 100);
+		ck_assert_uint_eq(reg_get(f.m, SLOT, 0x60), 1);
+		fix_fini(&f);
+	}
+}
+END_TEST
+
+START_TEST(receive_spread_over_buffers)
+{
+	struct fix f;
+	uint8_t frame[1000], got[1012];
+	unsigned at_byte = 0, kicks;
+
+	fix_init(&f, false, ALL);
+	make_frame(frame, sizeof(frame), own);
+	post_buffers(&f, 3, 256);
+	/* too few: nothing is used, the frame stays where it was */
+	ck_assert_int_eq(arrive(&f, frame, sizeof(frame)), -EAGAIN);
+	ck_assert_uint_eq(ring_used_idx(&f.r[0]), 0);
+	/* with event indices the guest is asked to kick behind the third */
+	ck_assert_uint_eq(get16(&f.m->mem, f.r[0].used + 4 + 8 * 64), 3);
+	kicks = f.net.asked;
+	ring_desc(&f.r[0], 3, RXBUF(3), 256, WR, 0);
+	ring_avail(&f.r[0], 3);
+	kick(f.m, SLOT, NIC_RX);
+	guest_sync(f.m);
+	ck_assert_uint_gt(f.net.asked, kicks);
+	ck_assert_int_eq(arrive(&f, frame, sizeof(frame)), 0);
+	ck_assert_uint_eq(ring_used_idx(&f.r[0]), 4);
+	for (uint16_t i = 0; i < 4; i++) {
+		uint32_t n = ring_take(&f.r[0], i);
+
+		memcpy(got + at_byte, at(&f, RXBUF(i)), n);
+		at_byte += n;
+	}
+	ck_assert_uint_eq(at_byte, 1012);
+	ck_assert_uint_eq(get_le16(got + 10), 4);
+	ck_assert_mem_eq(got + 12, frame, 1000);
+	fix_fini(&f);
+}
+END_TEST
+
+START_TEST(receive_without_mergeable_buffers)
+{
+	struct fix f;
+	uint8_t frame[1000];
+
+	fix_init(&f, false, ALL & ~NET_F_MRG_RXBUF);
+	make_frame(frame, sizeof(frame), own);
+	post_buffers(&f, 4, 256);
+	ck_assert_int_eq(arrive(&f, frame, sizeof(frame)), 0); /* dropped */
+	ck_assert_uint_eq(ring_used_idx(&f.r[0]), 0);
+	ck_assert_int_eq(arrive(&f, frame, 200), 0);
+	ck_assert_uint_eq(ring_take(&f.r[0], 0), 212);
+	fix_fini(&f);
+}
+END_TEST
+
+START_TEST(receive_header_without_room)
+{
+	struct fix f;
+
+	fix_init(&f, false, ALL);
+	post_buffers(&f, 4, 8);
+	ck_assert_int_eq(arrive_for(&f, own), -EIO);
+	ck_assert_uint_eq(reg_get(f.m, SLOT, 0x70), 0x4f);
+	ck_assert_int_eq(arrive_for(&f, own), -EAGAIN);
+	fix_fini(&f);
+}
+END_TEST
+
+START_TEST(receive_waits_while_paused)
+{
+	struct fix f;
+
+	fix_init(&f, false, ALL);
+	post_buffers(&f, 1, 2048);
+	guest_pause(f.m);
+	ck_assert_int_eq(arrive_for(&f, own), -EAGAIN);
+	f.net.asked = 0;
+	guest_resume(f.m);
+	ck_assert_uint_ge(f.net.asked, 1);
+	ck_assert_int_eq(arrive_for(&f, own), 0);
+	fix_fini(&f);
+}
+END_TEST
+
+START_TEST(receive_modes)
+{
+	struct fix f;
+
+	fix_init(&f, false, ALL);
+	ck_assert(passes(&f, other)); /* promiscuous until told otherwise */
+	ck_assert_uint_eq(mode(&f, 0, 0), 0);
+	ck_assert(!passes(&f, other));
+	ck_assert(passes(&f, own));
+	ck_assert(passes(&f, broadcast));
+	ck_assert(!passes(&f, multicast));
+	ck_assert_uint_eq(mode(&f, 1, 1), 0); /* allmulti */
+	ck_assert(passes(&f, multicast));
+	ck_assert_uint_eq(mode(&f, 3, 1), 0); /* nomulti */
+	ck_assert(!passes(&f, multicast));
+	ck_assert_uint_eq(mode(&f, 2, 1), 0); /* alluni */
+	ck_assert(passes(&f, other));
+	ck_assert_uint_eq(mode(&f, 4, 1), 0); /* nouni */
+	ck_assert(!passes(&f, own));
+	ck_assert_uint_eq(mode(&f, 5, 1), 0); /* nobcast */
+	ck_assert(!passes(&f, broadcast));
+	ck_assert_uint_eq(mode(&f, 6, 1), 1);
+	ck_assert_uint_eq(control(&f, 0, 0, "ab", 2), 1);
+	ck_assert_uint_eq(control(&f, 0, 0, NULL, 0), 1);
+	ck_assert_uint_eq(control(&f, 9, 0, NULL, 0), 1);
+	ck_assert_uint_eq(control(&f, 4, 0, "\1\0", 2), 1); /* one pair of queues */
+	fix_fini(&f);
+}
+END_TEST
+
+/* le32 count, addresses; twice */
+static size_t table(uint8_t *p, uint32_t n_uni, uint32_t n_multi)
+{
+	uint8_t *start = p;
+
+	put_le32(p, n_uni);
+	p += 4;
+	for (uint32_t i = 0; i < n_uni; i++, p += 6)
+		memcpy(p, other, 6);
+	put_le32(p, n_multi);
+	p += 4;
+	for (uint32_t i = 0; i < n_multi; i++, p += 6)
+		memcpy(p, multicast, 6);
+	return (size_t)(p - start);
+}
+
+START_TEST(mac_table)
+{
+	static const uint8_t stranger[6] = {2, 2, 2, 2, 2, 2}, group[6] = {3, 2, 2, 2, 2, 2};
+	uint8_t *t = xcalloc(1, 16384);
+	struct fix f;
+
+	fix_init(&f, false, ALL);
+	ck_assert_uint_eq(mode(&f, 0, 0), 0);
+	ck_assert_uint_eq(control(&f, 1, 0, t, table(t, 2, 1)), 0);
+	ck_assert(passes(&f, other));
+	ck_assert(passes(&f, multicast));
+	ck_assert(!passes(&f, stranger));
+	/* too many of one kind: all of that kind */
+	ck_assert_uint_eq(control(&f, 1, 0, t, table(t, 65, 1)), 0);
+	ck_assert(passes(&f, stranger));
+	ck_assert(!passes(&f, group));
+	ck_assert_uint_eq(control(&f, 1, 0, t, table(t, 1, 64)), 0);
+	ck_assert(!passes(&f, stranger));
+	ck_assert(passes(&f, group));
+	/* more than is worth reading */
+	ck_assert_uint_eq(control(&f, 1, 0, t, table(t, 1500, 1000)), 0);
+	ck_assert(passes(&f, stranger) && passes(&f, group));
+	/* lengths that lie change nothing */
+	ck_assert_uint_eq(control(&f, 1, 0, t, table(t, 0, 0)), 0);
+	ck_assert_uint_eq(control(&f, 1, 0, t, table(t, 2, 1) - 1), 1);
+	put_le32(t, UINT32_MAX);
+	ck_assert_uint_eq(control(&f, 1, 0, t, 22), 1);
+	ck_assert_uint_eq(control(&f, 1, 0, t, 3), 1);
+	ck_assert(!passes(&f, other));
+	free(t);
+	fix_fini(&f);
+}
+END_TEST
+
+START_TEST(own_address)
+{
+	struct fix f;
+
+	fix_init(&f, false, ALL);
+	ck_assert_uint_eq(mode(&f, 0, 0), 0);
+	ck_assert_uint_eq(control(&f, 1, 1, other, 6), 0);
+	ck_assert(passes(&f, other));
+	ck_assert(!passes(&f, own));
+	ck_assert_uint_eq(reg_get(f.m, SLOT, 0x100), 0x00005452);
+	ck_assert_uint_eq(control(&f, 1, 1, other, 5), 1);
+	reg_set(f.m, SLOT, 0x70, 0); /* a reset brings the first one back */
+	ck_assert_uint_eq(reg_get(f.m, SLOT, 0x100), 0x12005452);
+	fix_fini(&f);
+}
+END_TEST
+
+static bool vlan_passes(struct fix *f, uint16_t tag)
+{
+	uint8_t frame[64];
+	uint16_t before = ring_used_idx(&f->r[0]);
+
+	make_frame(frame, sizeof(frame), own);
+	put_be16(frame + 12, 0x8100);
+	put_be16(frame + 14, tag);
+	ring_desc(&f->r[0], 0, RXBUF(0), 2048, WR, 0);
+	if (f->r[0].avail_idx == before)
+		ring_avail(&f->r[0], 0);
+	ck_assert_int_eq(arrive(f, frame, sizeof(frame)), 0);
+	return ring_used_idx(&f->r[0]) != before;
+}
+
+START_TEST(vlan_filter)
+{
+	struct fix f;
+
+	fix_init(&f, false, ALL);
+	ck_assert_uint_eq(mode(&f, 0, 0), 0);
+	ck_assert(!vlan_passes(&f, 100));
+	ck_assert_uint_eq(control(&f, 2, 0, "\x64\0", 2), 0);
+	ck_assert(vlan_passes(&f, 100));
+	ck_assert(vlan_passes(&f, 0xe000 | 100)); /* the priority does not matter */
+	ck_assert_uint_eq(control(&f, 2, 1, "\x64\0", 2), 0);
+	ck_assert(!vlan_passes(&f, 100));
+	ck_assert_uint_eq(control(&f, 2, 0, "\0\x10", 2), 1);
+	ck_assert_uint_eq(control(&f, 2, 2, "\0\0", 2), 1);
+	ck_assert_uint_eq(control(&f, 2, 0, "\0", 1), 1);
+	fix_fini(&f);
+	fix_init(&f, false, ALL & ~NET_F_CTRL_VLAN); /* not negotiated: all pass */
+	ck_assert_uint_eq(mode(&f, 0, 0), 0);
+	ck_assert(vlan_passes(&f, 100));
+	fix_fini(&f);
+}
+END_TEST
+
+START_TEST(offloads_change_while_running)
+{
+	struct fix f;
+	uint8_t want[8];
+
+	fix_init(&f, true, ALL & ~NET_F_GUEST_UFO);
+	put_le64(want, NET_F_GUEST_CSUM | NET_F_GUEST_TSO4);
+	ck_assert_uint_eq(control(&f, 5, 0, want, 8), 0);
+	ck_assert_uint_eq(f.net.offload, TUN_F_CSUM | TUN_F_TSO4);
+	put_le64(want, NET_F_GUEST_UFO); /* was not negotiated */
+	ck_assert_uint_eq(control(&f, 5, 0, want, 8), 1);
+	ck_assert_uint_eq(f.net.offload, TUN_F_CSUM | TUN_F_TSO4);
+	ck_assert_uint_eq(control(&f, 5, 0, want, 7), 1);
+	fix_fini(&f);
+}
+END_TEST
+
+static void announce(void *opaque, struct nic *nic)
+{
+	unsigned *n = opaque;
+	uint8_t mac[6], frame[60];
+
+	ck_assert_str_eq(nic_id(nic), "nic0");
+	nic_mac(nic, mac);
+	ck_assert_mem_eq(mac, own, 6);
+	make_frame(frame, sizeof(frame), broadcast);
+	nic_send_raw(nic, frame, sizeof(frame));
+	nic_announce_guest(nic);
+	++*n;
+}
+
+START_TEST(announcements)
+{
+	struct fix f;
+	unsigned n = 0;
+
+	for (int vnet = 0; vnet <= 1; vnet++) {
+		static const uint8_t zeroes[12];
+
+		fix_init(&f, vnet, ALL);
+		ck_assert_uint_eq(control(&f, 3, 0, NULL, 0), 1); /* nothing to acknowledge */
+		reg_set(f.m, SLOT, 0x64, 3);
+		n = 0;
+		nic_for_each(f.m, announce, &n);
+		ck_assert_uint_eq(n, 1);
+		ck_assert_uint_eq(f.net.n_sent, 1);
+		ck_assert_uint_eq(f.net.sent_bytes, vnet ? 72 : 60);
+		if (vnet)
+			ck_assert_mem_eq(f.net.sent, zeroes, 12);
+		ck_assert_uint_eq(reg_get(f.m, SLOT, 0x60), 2);
+		ck_assert_uint_eq(reg_get(f.m, SLOT, 0xfc), 1);
+		ck_assert_uint_eq(bus_read(&f.m->mmio, slot_base(SLOT) + 0x106, 2), 3);
+		ck_assert_uint_eq(control(&f, 3, 0, NULL, 0), 0);
+		ck_assert_uint_eq(bus_read(&f.m->mmio, slot_base(SLOT) + 0x106, 2), 1);
+		/* the move itself asks too */
+		list_for_each (d, &f.m->devices, struct device, link)
+			d->ops->arrived(d);
+		ck_assert_uint_eq(bus_read(&f.m->mmio, slot_base(SLOT) + 0x106, 2), 3);
+		fix_fini(&f);
+	}
+	fix_init(&f, false, ALL & ~NET_F_GUEST_ANNOUNCE);
+	list_for_each (d, &f.m->devices, struct device, link)
+		d->ops->arrived(d);
+	ck_assert_uint_eq(reg_get(f.m, SLOT, 0x60), 0);
+	fix_fini(&f);
+}
+END_TEST
+
+START_TEST(control_without_answer_byte)
+{
+	struct fix f;
+
+	fix_init(&f, false, ALL);
+	ring_desc(&f.r[2], 0, BUF, 16, 0, 0);
+	ring_avail(&f.r[2], 0);
+	kick(f.m, SLOT, NIC_CTRL);
+	guest_settle(f.m);
+	ck_assert_uint_eq(reg_get(f.m, SLOT, 0x70), 0x4f);
+	fix_fini(&f);
+}
+END_TEST
+
+static const struct {
+	const char *props[3];
+	const char *says;
+} refused[] = {
+    {{"netdev", "zz"},             "Property 'virtio-net-device.netdev' can't find value 'zz'"  },
+    {{"zz", "1"},		  "Property 'virtio-net-device.zz' not found"                  },
+    {{"mq", "on"},                 "virtio-net-device: mq=on is not supported"                  },
+    {{"mac", "zz"},
+     "virtio-net-device: parameter 'mac' expects an Ethernet address like "
+     "52:54:00:12:34:56, not 'zz'"							      },
+    {{"mac", "52:54:00:12:34:5g"},
+     "virtio-net-device: parameter 'mac' expects an Ethernet address like 52:54:00:12:34:56, "
+     "not '52:54:00:12:34:5g'"								  },
+    {{"mac", "01:00:00:00:00:00"}, "virtio-net-device: mac=01:00:00:00:00:00 is a group address"},
+};
+
+START_TEST(properties)
+{
+	static const char *const some_off[] = {"csum", "off", "ctrl_vq", "off", NULL};
+	struct fix f;
+	struct err err = {0};
+
+	fix_base(&f, true);
+	for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
+		ck_assert_int_lt(create(&f, SLOT, refused[i].props, &err), 0);
+		ck_assert_str_eq(err.msg, refused[i].says);
+	}
+	ck_assert_int_eq(create(&f, SLOT, some_off, &err), 0);
+	ck_assert_uint_eq(features_get(f.m, SLOT), 0x1013001ffa2);
+	ck_assert_int_lt(create(&f, SLOT - 1, NULL, &err), 0);
+	ck_assert_str_eq(
+	    err.msg, "Property 'virtio-net-device.netdev' can't take value 'net0', it's in use");
+	fix_fini(&f);
+}
+END_TEST
+
+START_TEST(default_addresses_differ)
+{
+	static const char *const second[] = {"netdev", "net1", NULL};
+	struct fake_net more;
+	struct net_backend *nets[2];
+	struct fix f;
+
+	fix_base(&f, false);
+	fake_net_init(&more, f.m, false);
+	more.be.id = (char *)(uintptr_t) "net1";
+	nets[0] = &f.net.be;
+	nets[1] = &more.be;
+	f.be.nets.v = nets;
+	f.be.nets.n = 2;
+	ck_assert_int_eq(create(&f, SLOT, NULL, NULL), 0);
+	ck_assert_int_eq(create(&f, SLOT - 1, second, NULL), 0);
+	ck_assert_uint_eq(reg_get(f.m, SLOT, 0x104), 0x00015634);
+	ck_assert_uint_eq(reg_get(f.m, SLOT - 1, 0x104), 0x00015734);
+	fix_fini(&f);
+}
+END_TEST
+
+CHECK_MAIN("virtio-net", features_follow_the_back_end, transmit, transmit_waits_for_a_full_network,
+	   odd_frames_are_dropped, receive_one_buffer, receive_spread_over_buffers,
+	   receive_without_mergeable_buffers, receive_header_without_room,
+	   receive_waits_while_paused, receive_modes, mac_table, own_address, vlan_filter,
+	   offloads_change_while_running, announcements, control_without_answer_byte, properties,
+	   default_addresses_differ)

@@ -1,0 +1,260 @@
+/*
+ * virtio-guest.h - a virtio driver for unit tests: RAM without KVM, rings made by hand
+ *
+ * RAM is one block of 16 MiB with two slots, so that a buffer can cross from
+ * one into the other at GUEST_SEAM.
+ */
+#ifndef MINIVMM_TESTS_VIRTIO_GUEST_H
+#define MINIVMM_TESTS_VIRTIO_GUEST_H
+
+#include <check.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "devices/virtio/queue.h"
+#include "devices/virtio/virtio.h"
+#include "vmm/base/alloc.h"
+#include "vmm/base/bytes.h"
+#include "vmm/base/error.h"
+#include "vmm/base/units.h"
+#include "vmm/board.h"
+#include "vmm/bus.h"
+#include "vmm/config.h"
+#include "vmm/loop.h"
+#include "vmm/machine.h"
+
+#define GUEST_RAM  (16 * MiB)
+#define GUEST_SEAM (8 * MiB)
+
+static inline void guest_memory(struct memory *mem)
+{
+	struct ram_backend backend = {.kind = RAM_ANONYMOUS, .fd = -1};
+	struct ram_block *b;
+
+	memory_init(mem, -1);
+	b = memory_add_block(mem, "ram", GUEST_RAM, &backend, NULL);
+	ck_assert_ptr_nonnull(b);
+	ck_assert_int_eq(memory_map_block(mem, b, 0, 0, GUEST_SEAM, NULL), 0);
+	ck_assert_int_eq(
+	    memory_map_block(mem, b, GUEST_SEAM, GUEST_SEAM, GUEST_RAM - GUEST_SEAM, NULL), 0);
+}
+
+/* ---- rings ---- */
+
+struct ring {
+	struct memory *mem;
+	uint16_t num;
+	uint64_t desc, avail, used;
+	uint16_t avail_idx; /* the driver's; published by ring_avail() */
+	uint16_t seen;      /* used entries taken */
+};
+
+/* Rings of 'num' entries in the 64 KiB from gpa on. */
+static inline struct ring ring_at(struct memory *mem, uint64_t gpa, uint16_t num)
+{
+	return (struct ring){
+	    .mem = mem, .num = num, .desc = gpa, .avail = gpa + 0x4000, .used = gpa + 0x8000};
+}
+
+static inline void put16(struct memory *mem, uint64_t gpa, uint16_t v)
+{
+	put_le16(memory_ptr(mem, gpa, 2), v);
+}
+
+static inline uint16_t get16(const struct memory *mem, uint64_t gpa)
+{
+	return get_le16(memory_ptr(mem, gpa, 2));
+}
+
+static inline void desc_at(struct memory *mem, uint64_t gpa, uint64_t addr, uint32_t len,
+			   uint16_t flags, uint16_t next)
+{
+	uint8_t *p = memory_ptr(mem, gpa, 16);
+
+	put_le64(p, addr);
+	put_le32(p + 8, len);
+	put_le16(p + 12, flags);
+	put_le16(p + 14, next);
+}
+
+static inline void ring_desc(struct ring *r, uint16_t i, uint64_t addr, uint32_t len,
+			     uint16_t flags, uint16_t next)
+{
+	desc_at(r->mem, r->desc + 16ULL * i, addr, len, flags, next);
+}
+
+static inline void ring_avail(struct ring *r, uint16_t head)
+{
+	put16(r->mem, r->avail + 4 + 2ULL * (r->avail_idx % r->num), head);
+	put16(r->mem, r->avail + 2, ++r->avail_idx);
+}
+
+static inline uint16_t ring_used_idx(const struct ring *r)
+{
+	return get16(r->mem, r->used + 2);
+}
+
+/* The next used entry; there must be one.  Returns its length. */
+static inline uint32_t ring_take(struct ring *r, uint16_t head)
+{
+	const uint8_t *e = memory_ptr(r->mem, r->used + 4 + 8ULL * (r->seen % r->num), 8);
+
+	ck_assert_uint_ne(ring_used_idx(r), r->seen);
+	r->seen++;
+	ck_assert_uint_eq(get_le32(e), head);
+	return get_le32(e + 4);
+}
+
+/* ---- a machine without KVM ---- */
+
+static const struct config guest_no_config;
+
+static inline struct machine *guest_machine(void)
+{
+	struct machine *m = NEW(struct machine);
+	struct err err = {0};
+
+	m->cfg = &guest_no_config;
+	m->kvm_fd = m->vm_fd = -1;
+	pthread_mutex_init(&m->lock, NULL);
+	list_init(&m->devices);
+	notify_init(&m->notify);
+	vms_registry_init(&m->vmstate);
+	guest_memory(&m->mem);
+	m->loop = loop_new(&m->lock, &err);
+	m->io = loop_new(NULL, &err);
+	ck_assert_ptr_nonnull(m->loop);
+	ck_assert_ptr_nonnull(m->io);
+	ck_assert_int_eq(loop_thread_start(m->io, "io", &err), 0);
+	return m;
+}
+
+static inline void guest_nothing(void *opaque)
+{
+	(void)opaque;
+}
+
+/* The I/O loop has done what was asked of it before. */
+static inline void guest_sync(struct machine *m)
+{
+	loop_call(m->io, guest_nothing, NULL);
+}
+
+static inline void guest_pause(struct machine *m)
+{
+	list_for_each (d, &m->devices, struct device, link)
+		d->ops->pause(d);
+}
+
+static inline void guest_resume(struct machine *m)
+{
+	list_for_each (d, &m->devices, struct device, link)
+		d->ops->resume(d);
+}
+
+/* Kicks were served and the requests they brought are done. */
+static inline void guest_settle(struct machine *m)
+{
+	guest_sync(m);
+	guest_pause(m);
+	guest_resume(m);
+}
+
+static inline void guest_end_devices(struct machine *m)
+{
+	guest_pause(m);
+	while (!list_empty(&m->devices)) {
+		struct device *d = container_of(m->devices.prev, struct device, link);
+
+		list_del(&d->link);
+		free(d->id);
+		d->ops->destroy(d);
+	}
+}
+
+/* Back ends must be closed before. */
+static inline void guest_free(struct machine *m)
+{
+	loop_thread_join(m->io);
+	loop_free(m->io);
+	loop_free(m->loop);
+	vms_registry_fini(&m->vmstate);
+	memory_fini(&m->mem);
+	pthread_mutex_destroy(&m->lock);
+	free(m);
+}
+
+/* ---- registers ---- */
+
+static inline uint64_t slot_base(unsigned slot)
+{
+	return BOARD_VIRTIO_BASE + slot * BOARD_VIRTIO_BYTES;
+}
+
+static inline uint32_t reg_get(struct machine *m, unsigned slot, uint64_t off)
+{
+	return (uint32_t)bus_read(&m->mmio, slot_base(slot) + off, 4);
+}
+
+static inline void reg_set(struct machine *m, unsigned slot, uint64_t off, uint32_t v)
+{
+	bus_write(&m->mmio, slot_base(slot) + off, 4, v);
+}
+
+static inline uint64_t features_get(struct machine *m, unsigned slot)
+{
+	uint64_t f;
+
+	reg_set(m, slot, 0x14, 0);
+	f = reg_get(m, slot, 0x10);
+	reg_set(m, slot, 0x14, 1);
+	return f | (uint64_t)reg_get(m, slot, 0x10) << 32;
+}
+
+static inline void features_set(struct machine *m, unsigned slot, uint64_t f)
+{
+	reg_set(m, slot, 0x24, 0);
+	reg_set(m, slot, 0x20, (uint32_t)f);
+	reg_set(m, slot, 0x24, 1);
+	reg_set(m, slot, 0x20, (uint32_t)(f >> 32));
+}
+
+static inline void queue_set(struct machine *m, unsigned slot, unsigned q, const struct ring *r)
+{
+	reg_set(m, slot, 0x30, q);
+	reg_set(m, slot, 0x38, r->num);
+	reg_set(m, slot, 0x80, (uint32_t)r->desc);
+	reg_set(m, slot, 0x84, (uint32_t)(r->desc >> 32));
+	reg_set(m, slot, 0x90, (uint32_t)r->avail);
+	reg_set(m, slot, 0x94, (uint32_t)(r->avail >> 32));
+	reg_set(m, slot, 0xa0, (uint32_t)r->used);
+	reg_set(m, slot, 0xa4, (uint32_t)(r->used >> 32));
+	reg_set(m, slot, 0x44, 1);
+}
+
+/* Bring the device up with all features in 'want' that it offers; rings[] for its first n queues.
+ */
+static inline uint64_t driver_start(struct machine *m, unsigned slot, uint64_t want,
+				    const struct ring *rings, unsigned n)
+{
+	uint64_t f = features_get(m, slot) & want;
+
+	reg_set(m, slot, 0x70, 0);
+	reg_set(m, slot, 0x70, 1);
+	reg_set(m, slot, 0x70, 3);
+	features_set(m, slot, f);
+	reg_set(m, slot, 0x70, 0xb);
+	ck_assert_uint_eq(reg_get(m, slot, 0x70), 0xb);
+	for (unsigned i = 0; i < n; i++)
+		queue_set(m, slot, i, &rings[i]);
+	reg_set(m, slot, 0x70, 0xf);
+	return f;
+}
+
+static inline void kick(struct machine *m, unsigned slot, unsigned q)
+{
+	reg_set(m, slot, 0x50, q);
+}
+
+#endif
