@@ -26,6 +26,7 @@ void ap_start(uint64_t cpu);
 volatile uint64_t ticks[MAX_CPUS];
 static _Alignas(16) struct gate idt[256];
 static interrupt_fn *handlers[256];
+static bool level[256]; /* the vector's source is level-triggered */
 static cpu_fn *ap_fn;
 static volatile uint32_t cpus_up;
 
@@ -90,13 +91,20 @@ void trap(uint64_t vector, uint64_t error, uint64_t rip)
 {
 	if (vector == VECTOR_SPURIOUS)
 		return;
+	/*
+	 * An edge is acknowledged first: KVM drops one of the clock chip that comes before the
+	 * end of the last one.  A level only when its source has been silenced.
+	 */
+	if (!level[vector])
+		lapic_write(LAPIC_EOI, 0);
 	if (vector == VECTOR_TIMER)
 		ticks[cpu_number()]++;
 	else if (handlers[vector])
 		handlers[vector]((unsigned)vector);
 	else
 		trap_fatal(vector, error, rip);
-	lapic_write(LAPIC_EOI, 0);
+	if (level[vector])
+		lapic_write(LAPIC_EOI, 0);
 }
 
 void interrupt_handler(unsigned vector, interrupt_fn *fn)
@@ -110,10 +118,11 @@ static void ioapic_write(unsigned reg, uint32_t v)
 	mmio_write32(IOAPIC + 0x10, v);
 }
 
-void ioapic_route(unsigned gsi, bool level)
+void ioapic_route(unsigned gsi, bool is_level)
 {
+	level[VECTOR_GSI(gsi)] = is_level;
 	ioapic_write(0x11 + 2 * gsi, lapic_read(LAPIC_ID));
-	ioapic_write(0x10 + 2 * gsi, VECTOR_GSI(gsi) | (level ? 0x8000u : 0));
+	ioapic_write(0x10 + 2 * gsi, VECTOR_GSI(gsi) | (is_level ? 0x8000u : 0));
 }
 
 void ioapic_mask(unsigned gsi)

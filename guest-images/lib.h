@@ -173,7 +173,7 @@ typedef void interrupt_fn(unsigned vector);
 
 void interrupt_handler(unsigned vector, interrupt_fn *fn);
 /* Routes an IOAPIC pin to VECTOR_GSI(gsi) on processor 0; the handler is called before the EOI. */
-void ioapic_route(unsigned gsi, bool level);
+void ioapic_route(unsigned gsi, bool is_level);
 void ioapic_mask(unsigned gsi);
 uint32_t lapic_read(unsigned reg);
 void lapic_write(unsigned reg, uint32_t v);
