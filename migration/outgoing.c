@@ -287,12 +287,17 @@ static int slice(struct outgoing *o, struct err *err)
 	return ret < 0 ? written(o, ret, err) : obey_limit(o, err);
 }
 
-/* Bytes that can be sent within the downtime limit. */
+/*
+ * Bytes that can be sent within the downtime limit.  The switchover itself is
+ * not held back, but a limited migration has only shown what the limit allows.
+ */
 static uint64_t threshold(struct outgoing *o)
 {
 	uint64_t ms = __atomic_load_n(&o->mg->downtime_limit_ms, __ATOMIC_RELAXED);
+	uint64_t limit = __atomic_load_n(&o->mg->max_bandwidth, __ATOMIC_RELAXED);
+	uint64_t rate = stats_bandwidth(&o->stats);
 
-	return (uint64_t)((double)stats_bandwidth(&o->stats) * (double)ms / 1000);
+	return (uint64_t)((double)(limit ? MIN(rate, limit) : rate) * (double)ms / 1000);
 }
 
 static bool fits(struct outgoing *o)

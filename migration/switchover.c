@@ -373,7 +373,13 @@ static int await_peer(struct outgoing *o, struct err *err)
 		return 0;
 	o->waited = true;
 	ret = hear(o, answered, LATE_PEER_MS, err);
-	return ret < 0 ? ret : -EAGAIN; /* the guest has run on meanwhile */
+	if (ret < 0)
+		return ret;
+	if (!o->rp.ponged && o->caps[CAP_RETURN_PATH])
+		return err_set(err, ETIMEDOUT,
+			       "the destination does not answer, which the capability 'return-path' "
+			       "asks for");
+	return -EAGAIN; /* the guest has run on meanwhile */
 }
 
 int switchover(struct outgoing *o, struct err *err)

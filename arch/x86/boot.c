@@ -17,9 +17,7 @@
 #include "vmm/config.h"
 #include "vmm/machine.h"
 
-#define FIRMWARE_GRAIN (64 * KiB)
-#define FIRMWARE_MAX   (16 * MiB)
-#define FIRMWARE_END   0x100000000ULL
+#define FIRMWARE_END 0x100000000ULL
 
 size_t boot_e820(uint64_t ram_bytes, struct e820_range out[E820_MAX])
 {
@@ -164,29 +162,6 @@ static int check_cmdline(const struct machine *m, const struct boot_image *b, st
 	return 0;
 }
 
-static int load_firmware(struct machine *m, struct boot_image *b, struct err *err)
-{
-	const struct ram_block *block = memory_find_block(&m->mem, "pc.bios");
-	const char *path = m->cfg->bios;
-	int ret = read_file(path, "firmware", FIRMWARE_MAX, &b->bios, &b->bios_bytes, err);
-
-	if (ret < 0)
-		return ret;
-	if (b->bios_bytes == 0 || b->bios_bytes % FIRMWARE_GRAIN != 0)
-		return err_set(err, EINVAL,
-			       "firmware file '%s' is %zu bytes long, not a multiple of "
-			       "64 KiB",
-			       path, b->bios_bytes);
-	if (!block || b->bios_bytes > block->bytes)
-		return err_set(err, EINVAL,
-			       "firmware file '%s' of %zu bytes does not fit into "
-			       "pc.bios",
-			       path, b->bios_bytes);
-	if (b->kind == BOOT_NONE)
-		b->kind = BOOT_FIRMWARE;
-	return 0;
-}
-
 static int load_tables(struct machine *m, struct boot_image *b, struct err *err)
 {
 	int ret;
@@ -220,8 +195,8 @@ static int load_all(struct machine *m, struct boot_image *b, struct err *err)
 					err);
 	if (ret == 0)
 		ret = check_cmdline(m, b, err);
-	if (ret == 0 && m->cfg->bios)
-		ret = load_firmware(m, b, err);
+	if (!m->cfg->kernel && m->cfg->bios)
+		b->kind = BOOT_FIRMWARE;
 	if (ret == 0)
 		ret = load_tables(m, b, err);
 	return ret;
@@ -240,7 +215,6 @@ void boot_free(struct boot_image *b)
 {
 	free(b->kernel);
 	free(b->initrd);
-	free(b->bios);
 	buf_free(&b->acpi);
 	buf_free(&b->dtb);
 	memset(b, 0, sizeof(*b));
@@ -315,9 +289,6 @@ int boot_stage(struct machine *m, const struct boot_image *b, bool first, struct
 {
 	int ret = 0;
 
-	if (b->bios_bytes > 0)
-		ret = boot_write(m, FIRMWARE_END - b->bios_bytes, b->bios, b->bios_bytes,
-				 "firmware", err);
 	if (ret == 0 && b->initrd_bytes > 0)
 		ret = boot_write(m, b->initrd_gpa, b->initrd, b->initrd_bytes, "initrd", err);
 	if (ret == 0 && b->acpi.len > 0 && b->kind != BOOT_FIRMWARE && b->kind != BOOT_NONE)
@@ -330,7 +301,7 @@ int boot_stage(struct machine *m, const struct boot_image *b, bool first, struct
 	case BOOT_PVH:
 		return elf_kernel_stage(m, b, first, bsp, err);
 	case BOOT_FIRMWARE:
-		return 0; /* it starts at the reset vector */
+		return 0; /* it is in place and starts at the reset vector */
 	case BOOT_NONE:
 		break;
 	}

@@ -76,8 +76,8 @@ struct elf_kernel {
 
 struct boot_image {
 	enum boot_kind kind;
-	uint8_t *kernel, *initrd, *bios; /* owned */
-	size_t kernel_bytes, initrd_bytes, bios_bytes;
+	uint8_t *kernel, *initrd; /* owned */
+	size_t kernel_bytes, initrd_bytes;
 	struct bzimage bz;
 	struct elf_kernel elf;
 	uint64_t kernel_gpa; /* bzImage: where it is loaded */

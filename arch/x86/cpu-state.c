@@ -15,6 +15,10 @@ void cpu_state_defaults(struct cpu_state *s)
 
 	memset((uint8_t *)s + from, 0, sizeof(*s) - from);
 	s->tsc_khz = khz;
+	/* the parts of the vector registers that only AVX-512 has */
+	for (unsigned i = 0; i < 16; i++)
+		memset(&s->zmm[i].q[4], 0, sizeof(s->zmm[i].q) / 2);
+	memset(&s->zmm[16], 0, 16 * sizeof(s->zmm[16]));
 	s->poll_control_msr = 1;
 	s->misc_enable = MISC_ENABLE_FAST_STRING;
 }

@@ -109,12 +109,13 @@ class Vmm:
     net      path of a unix socket that speaks the stream netdev's framing
     incoming URI, "defer", or a file descriptor for "fd:"
     monitors number of QMP monitors; serial=False: without the harness's serial port
+    firmware path of an image to start instead of a guest
     extra    more options; fds: descriptors that the program inherits
     """
 
     def __init__(self, kind, tmp, guest="counter", append="", *, name="vm", memory="24M", cpus=1,
                  backend="file", disk=None, rng=False, net=None, incoming=None, paused=False,
-                 monitors=1, extra=(), fds=(), serial=True):
+                 monitors=1, extra=(), fds=(), serial=True, firmware=None):
         self.kind, self.name, self.tmp, self.backend = kind, name, tmp, backend
         self.ram_bytes = megabytes(memory)
         self.ram_path = None
@@ -123,7 +124,8 @@ class Vmm:
         self.serial_ours, serial_theirs = socket.socketpair()
         self._pass.append(serial_theirs.fileno())
 
-        argv = self._machine(memory, cpus) + ["-kernel", guest_path(guest)]
+        argv = self._machine(memory, cpus)
+        argv += ["-bios", firmware] if firmware else ["-kernel", guest_path(guest)]
         argv += ["-append", append] if append else []
         if serial:
             argv += ["-chardev", f"socket,id=serial0,fd={serial_theirs.fileno()}",
