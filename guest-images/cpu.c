@@ -5,7 +5,7 @@
 #define IOAPIC 0xfec00000u
 
 #define TRAMPOLINE     0x8000u
-#define LAPIC_TIMER_HZ 1000000000u /* what KVM gives its LAPIC */
+#define LAPIC_TIMER_HZ 1000000000ul /* what KVM gives its LAPIC */
 #define TIMER_DIVIDE   16u
 
 struct gate {
@@ -134,7 +134,7 @@ void ticks_start(void)
 {
 	lapic_write(LAPIC_TDCR, 3); /* by 16 */
 	lapic_write(LAPIC_LVTT, 0x20000 | VECTOR_TIMER);
-	lapic_write(LAPIC_TICR, LAPIC_TIMER_HZ / TIMER_DIVIDE / TICKS_PER_SECOND);
+	lapic_write(LAPIC_TICR, (uint32_t)(LAPIC_TIMER_HZ / TIMER_DIVIDE / TICKS_PER_SECOND));
 }
 
 void ap_start(uint64_t cpu)
@@ -158,7 +158,7 @@ unsigned cpus_start(unsigned cpus, cpu_fn *fn)
 	ap_fn = fn;
 	cpus_up = 1;
 	ap_next_number = 1;
-	memcpy((void *)TRAMPOLINE, ap_trampoline, (size_t)(ap_trampoline_end - ap_trampoline));
+	memcpy(at_gpa(TRAMPOLINE), ap_trampoline, (size_t)(ap_trampoline_end - ap_trampoline));
 	if (cpus > MAX_CPUS)
 		cpus = MAX_CPUS;
 	if (cpus == 1)

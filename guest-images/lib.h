@@ -39,7 +39,7 @@
 #define LAPIC_TCCR 0x390u
 #define LAPIC_TDCR 0x3e0u
 
-#define TICKS_PER_SECOND 50u
+#define TICKS_PER_SECOND 50ul
 
 /* ---- ports and registers ---- */
 static inline void outb(uint16_t port, uint8_t v)
@@ -140,6 +140,12 @@ static inline struct cpuid cpuid(uint32_t leaf, uint32_t sub)
 			 : "=a"(r.eax), "=b"(r.ebx), "=c"(r.ecx), "=d"(r.edx)
 			 : "a"(leaf), "c"(sub));
 	return r;
+}
+
+/* Memory is mapped one to one. */
+static inline void *at_gpa(uint64_t gpa)
+{
+	return (void *)gpa; /* NOLINT(performance-no-int-to-ptr) */
 }
 
 /* ---- memory; gcc needs these three by name ---- */
