@@ -20,7 +20,7 @@ from vmm import Vmm
 qmp.GUARD = vmm_module.GUARD = 240.0
 
 GUEST = os.environ.get("GUEST", "")
-CONSOLE = "console=ttyS0 quiet panic=-1 mitigations=off nokaslr random.trust_cpu=on"
+CONSOLE = "console=ttyS0 loglevel=5 panic=-1 mitigations=off nokaslr random.trust_cpu=on"
 BEAT = re.compile(r"^T (\d+) up=(\d+\.\d+) mem=(\d+) disk=(\d+) net=(\d+) err=(\d+)$")
 HOST_IP, GUEST_IP, PORT = "10.77.0.1", "10.77.0.2", 7000
 CLONE_NEWNET = 0x40000000
