@@ -184,7 +184,8 @@ class Linux:
                 words = struct.unpack(f"<{BLOCK // 8}Q", f.read(BLOCK))
                 generation = generation_of(words[0], block)
                 assert generation is not None, f"block {block} starts with {words[0]:#x}"
-                assert all(w == (words[0] + i) % (1 << 64) for i, w in enumerate(words)), \
+                step = 1 if generation else 0
+                assert all(w == (words[0] + i * step) % (1 << 64) for i, w in enumerate(words)), \
                     f"block {block} of generation {generation} is torn"
                 newest = max(newest, generation)
         return newest
