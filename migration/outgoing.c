@@ -170,6 +170,8 @@ static int set_up_ram(struct outgoing *o, struct err *err)
 	ret = stage(m, err);
 	if (ret == 0)
 		ret = ram_save_start(&o->ram, err);
+	if (ret == 0)
+		ret = slowdown_start(o, err);
 	machine_unlock(m);
 	bytes = o->w->bytes;
 	if (ret == 0)
@@ -223,6 +225,7 @@ int outgoing_sync(struct outgoing *o, struct err *err)
 	if (ret < 0)
 		return ret;
 	stats_pass(&o->stats, added, o->ram.dirty_pages * PAGE_BYTES);
+	slowdown_sync(o, added);
 	publish_pass(o->mg, o->ram.passes);
 	return 0;
 }
@@ -422,6 +425,7 @@ void *outgoing_thread(void *opaque)
 	channel_close(o->ch);
 	o->ch = NULL;
 	machine_lock(m);
+	slowdown_stop(o);
 	ram_save_stop(&o->ram);
 	conclude(o, ret, &err);
 	machine_unlock(m);

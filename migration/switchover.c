@@ -76,6 +76,9 @@ static int stop_guest(struct outgoing *o, struct err *err)
 
 	if (status_get(&o->status) != MIG_ACTIVE)
 		return say_cancelled(err);
+	/* A reset or the like has to be done where it was asked for: the main loop is about to. */
+	if (machine_holds_vcpus(m))
+		return -EAGAIN;
 	m->before_stop = o->before = m->state;
 	machine_stop(m, RS_FINISH_MIGRATE);
 	if (m->state != RS_FINISH_MIGRATE) { /* it had stopped, or stopped by itself meanwhile */
@@ -88,7 +91,11 @@ static int stop_guest(struct outgoing *o, struct err *err)
 		stats_stopped(&o->stats, now);
 		return 0;
 	}
-	/* The guest has asked for a reset or the like: that has to be done where it asked. */
+	/* It was asked for in the last moment: back, and again. */
+	if (o->before != RS_RUNNING) {
+		(void)machine_set_state(m, o->before, NULL);
+		return -EAGAIN;
+	}
 	(void)machine_set_state(m, RS_PAUSED, NULL);
 	return machine_start(m, err) < 0 ? -EINVAL : -EAGAIN;
 }
