@@ -161,6 +161,7 @@ static void close_fd(int fd)
 /* All that needs no thread to end.  Machine lock held. */
 static void release(struct migration *mg)
 {
+	announce_fini(mg);
 	dirty_limits_free(mg->dirty_limits);
 	dirty_rate_free(mg->dirty_rate); /* nothing is being measured */
 	loop_fd_del(mg->wake);
@@ -217,7 +218,6 @@ void migration_free(struct migration *mg)
 	machine_unlock(m);
 	worker_join(&mg->out.worker);
 	incoming_fini(&mg->in);
-	announce_fini(mg);
 	dirty_rate_free(mg->dirty_rate);
 	mg->dirty_rate = NULL;
 	machine_lock(m);

@@ -354,8 +354,7 @@ static int run(struct outgoing *o, struct err *err)
 /* The guest is the destination's.  Machine lock held. */
 static void leave_guest(struct machine *m)
 {
-	if (m->state != RS_FINISH_MIGRATE)
-		(void)machine_set_state(m, RS_FINISH_MIGRATE, NULL);
+	m->reset_pending = false; /* asked for since it stopped: not ours to reset any more */
 	(void)machine_set_state(m, RS_POSTMIGRATE, NULL);
 }
 

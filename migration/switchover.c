@@ -86,7 +86,7 @@ static int stop_guest(struct outgoing *o, struct err *err)
 		if (machine_set_state(m, RS_FINISH_MIGRATE, err) < 0)
 			return -EINVAL;
 	}
-	if (!machine_holds_vcpus(m)) {
+	if (o->before != RS_RUNNING || !machine_holds_vcpus(m)) {
 		o->stopped = true;
 		stats_stopped(&o->stats, now);
 		return 0;
@@ -269,7 +269,7 @@ static int wait_for_shut(struct outgoing *o, int pidfd, struct err *err)
 	}
 	if (ret < 0)
 		return say_unconfirmed(why.msg, err);
-	if (pidfd >= 0 && peer_ended(pidfd, DEATH_MS)) {
+	if (pidfd >= 0 && peer_ended(pidfd, &o->rp.peer, DEATH_MS)) {
 		take_back(o);
 		return err_set(err, ECONNRESET, "the destination ended before it ran the guest");
 	}
