@@ -232,7 +232,8 @@ static void *incoming_thread(void *opaque)
 		if (l.commands.return_path)
 			(void)rp_send_shut(in->ch, 0, NULL);
 	}
-	if (in->ch->two_way)
+	/* A source that does not listen must see a broken connection, or it takes this for success. */
+	if (in->ch->two_way && (ret == 0 || l.commands.return_path))
 		linger(in->ch, LINGER_MS);
 	loader_fini(&l);
 	reader_free(r);
