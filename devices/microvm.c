@@ -16,8 +16,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -33,7 +31,6 @@
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
 #include "vmm/config.h"
-#include "vmm/device.h"
 #include "vmm/machine.h"
 
 #define FIRMWARE_UNIT      (64 * KiB)
@@ -71,7 +68,12 @@ static int backend_of(const struct cfg_object *o, struct ram_backend *be, struct
 static struct ram_block *add_ram(struct machine *m, struct err *err)
 {
 	const struct config *cfg = m->cfg;
-	struct ram_backend be = {.kind = RAM_ANONYMOUS, .fd = -1};
+	struct ram_backend be = {
+	    .kind = RAM_ANONYMOUS,
+	    .fd = -1,
+	    .no_dump = !cfg->dump_guest_core,
+	    .merge = cfg->mem_merge,
+	};
 	const struct cfg_object *o;
 
 	if (!cfg->memory_backend)
@@ -109,27 +111,18 @@ static int firmware_bytes(const char *path, int fd, uint64_t *bytes, struct err 
 	return 0;
 }
 
-static int read_all(const char *path, int fd, uint8_t *p, uint64_t len, struct err *err)
-{
-	while (len > 0) {
-		ssize_t n = read(fd, p, len);
-
-		if (n <= 0)
-			return err_set(err, n ? errno : EIO, "could not load BIOS '%s': %s", path,
-				       n ? err_text(errno) : "it has become shorter");
-		p += n;
-		len -= (uint64_t)n;
-	}
-	return 0;
-}
-
+/* As large as the firmware that is put there when the guest is booted, else 64 KiB of zeros. */
 static struct ram_block *add_firmware(struct machine *m, struct err *err)
 {
-	const struct ram_backend be = {.kind = RAM_ANONYMOUS, .fd = -1};
+	const struct ram_backend be = {
+	    .kind = RAM_ANONYMOUS,
+	    .fd = -1,
+	    .no_dump = !m->cfg->dump_guest_core,
+	    .merge = m->cfg->mem_merge,
+	};
 	const char *path = m->cfg->bios;
 	uint64_t bytes = FIRMWARE_UNIT;
 	CLEANUP(cleanup_close) int fd = -1;
-	struct ram_block *b;
 
 	if (path) {
 		fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -141,10 +134,7 @@ static struct ram_block *add_firmware(struct machine *m, struct err *err)
 		if (firmware_bytes(path, fd, &bytes, err) < 0)
 			return NULL;
 	}
-	b = memory_add_block(&m->mem, "pc.bios", bytes, &be, err);
-	if (b && path && read_all(path, fd, b->hva, bytes, err) < 0)
-		return NULL;
-	return b;
+	return memory_add_block(&m->mem, "pc.bios", bytes, &be, err);
 }
 
 static int map(struct machine *m, struct ram_block *b, uint64_t off, uint64_t gpa, uint64_t end,
@@ -184,55 +174,6 @@ int microvm_create_memory(struct machine *m, struct err *err)
 	return ret;
 }
 
-/* ---- firmware: the guest may write it, a reset brings it back ---- */
-
-struct firmware {
-	struct device dev;
-	uint64_t bytes;
-	uint8_t *image; /* owned */
-};
-
-static void firmware_reset(struct device *d)
-{
-	struct firmware *f = container_of(d, struct firmware, dev);
-
-	(void)memory_write(&d->m->mem, BOARD_HIGHMEM_BASE - f->bytes, f->image, f->bytes);
-}
-
-static void firmware_destroy(struct device *d)
-{
-	struct firmware *f = container_of(d, struct firmware, dev);
-
-	free(f->image);
-	free(f);
-}
-
-static const struct device_ops firmware_ops = {
-    .name = "firmware",
-    .reset = firmware_reset,
-    .destroy = firmware_destroy,
-};
-
-static int keep_firmware(struct machine *m, struct err *err)
-{
-	const struct ram_block *b = memory_find_block(&m->mem, "pc.bios");
-	struct firmware *f;
-
-	if (!m->cfg->bios || !b)
-		return 0;
-	f = NEW(struct firmware);
-	f->dev.ops = &firmware_ops;
-	f->bytes = b->bytes;
-	f->image = malloc(b->bytes);
-	if (!f->image) {
-		free(f);
-		return err_set(err, ENOMEM, "no memory to keep the firmware '%s'", m->cfg->bios);
-	}
-	memcpy(f->image, b->hva, b->bytes);
-	machine_add_device(m, &f->dev);
-	return 0;
-}
-
 /* ---- devices ---- */
 
 static int add_serial(struct machine *m, struct backends *be, struct err *err)
@@ -251,10 +192,8 @@ static int add_serial(struct machine *m, struct backends *be, struct err *err)
 /* What every board has, in the order in which the guest's tables list it. */
 static int add_fixed(struct machine *m, struct backends *be, struct err *err)
 {
-	int ret = keep_firmware(m, err);
+	int ret = fw_cfg_create(m, err);
 
-	if (ret >= 0)
-		ret = fw_cfg_create(m, err);
 	if (ret >= 0 && m->cfg->acpi)
 		ret = ged_create(m, err);
 	if (ret >= 0 && m->cfg->rtc)

@@ -10,6 +10,7 @@
 
 #include <pthread.h>
 
+#include "migration/autoconverge.h"
 #include "migration/channel/uri.h"
 #include "migration/globalstate.h"
 #include "migration/migration.h"
@@ -22,6 +23,8 @@
 #include "vmm/runstate.h"
 
 struct channel;
+struct dirty_limits;
+struct dirty_rate;
 struct listener;
 struct loop_fd;
 struct resolve;
@@ -60,6 +63,7 @@ struct outgoing {
 	struct ram_save ram;
 	struct return_path rp;
 	struct device_state devices;
+	struct slowdown slowdown;
 	enum runstate before;  /* run state that a failure goes back to */
 	bool stopped;          /* we have stopped the machine */
 	bool waited;           /* for a peer that never answered */
@@ -99,7 +103,10 @@ struct migration {
 	struct globalstate globalstate;
 	uint32_t ram_section_id; /* constant */
 	struct list announcers;
+	struct dirty_limits *dirty_limits; /* owned */
+	struct dirty_rate *dirty_rate;     /* owned */
 	bool exit_on_error;
+	const char **blockers; /* owned; what migration_blockers() has returned last */
 };
 
 /* ---- status.c ---- */

@@ -16,10 +16,13 @@
 
 #include "migration/channel/listen.h"
 #include "migration/channel/resolve.h"
+#include "migration/dirty-limit.h"
+#include "migration/dirty-rate.h"
 #include "migration/internal.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
+#include "vmm/blocker.h"
 #include "vmm/config.h"
 #include "vmm/device.h"
 #include "vmm/loop.h"
@@ -149,6 +152,31 @@ static int apply_globals(struct migration *mg, struct err *err)
 	return 0;
 }
 
+static void close_fd(int fd)
+{
+	if (fd >= 0)
+		(void)close(fd);
+}
+
+/* All that needs no thread to end.  Machine lock held. */
+static void release(struct migration *mg)
+{
+	announce_fini(mg);
+	dirty_limits_free(mg->dirty_limits);
+	dirty_rate_free(mg->dirty_rate); /* nothing is being measured */
+	loop_fd_del(mg->wake);
+	notify_unsubscribe(&mg->listener);
+	uri_fini(&mg->out.uri);
+	stats_fini(&mg->out.stats);
+	close_fd(mg->wake_fd);
+	close_fd(mg->out.cancel_fd);
+	close_fd(mg->out.kick_fd);
+	close_fd(mg->out.fd);
+	close_fd(mg->in.cancel_fd);
+	free(mg->blockers);
+	free(mg);
+}
+
 struct migration *migration_new(struct machine *m, struct err *err)
 {
 	struct migration *mg = NEW(struct migration);
@@ -158,6 +186,8 @@ struct migration *migration_new(struct machine *m, struct err *err)
 	outgoing_init(&mg->out, mg);
 	incoming_init(&mg->in, mg);
 	mg->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	mg->dirty_limits = dirty_limits_new(m);
+	mg->dirty_rate = dirty_rate_new(m);
 	mg->ram_section_id = m->vmstate.next_id++;
 	globalstate_init(&mg->globalstate, m);
 	mg->listener = (struct notify_listener){.fn = notified, .opaque = mg};
@@ -172,38 +202,27 @@ struct migration *migration_new(struct machine *m, struct err *err)
 		if (apply_globals(mg, err) == 0)
 			return mg;
 	}
-	migration_free(mg);
+	release(mg);
 	return NULL;
-}
-
-static void close_fd(int fd)
-{
-	if (fd >= 0)
-		(void)close(fd);
 }
 
 void migration_free(struct migration *mg)
 {
+	struct machine *m;
+
 	if (!mg)
 		return;
-	machine_lock(mg->m);
+	m = mg->m;
+	machine_lock(m);
 	outgoing_cancel(&mg->out);
-	machine_unlock(mg->m);
+	machine_unlock(m);
 	worker_join(&mg->out.worker);
 	incoming_fini(&mg->in);
-	announce_fini(mg);
-	loop_fd_del(mg->wake);
-	machine_lock(mg->m);
-	notify_unsubscribe(&mg->listener);
-	machine_unlock(mg->m);
-	uri_fini(&mg->out.uri);
-	stats_fini(&mg->out.stats);
-	close_fd(mg->wake_fd);
-	close_fd(mg->out.cancel_fd);
-	close_fd(mg->out.kick_fd);
-	close_fd(mg->out.fd);
-	close_fd(mg->in.cancel_fd);
-	free(mg);
+	dirty_rate_free(mg->dirty_rate);
+	mg->dirty_rate = NULL;
+	machine_lock(m);
+	release(mg);
+	machine_unlock(m);
 }
 
 /* ---- outgoing ---- */
@@ -272,7 +291,7 @@ static int may_start(struct migration *mg, const struct migrate_args *args, stru
 		    err, ENOTSUP,
 		    "minivmm has no old-style (blk/-b, inc/-i) block migration: copy the "
 		    "disks first, or share them");
-	return capabilities_check(mg->caps, err);
+	return capabilities_check(mg->caps, mg->m, err);
 }
 
 int migration_start(struct migration *mg, const struct migrate_args *args, struct err *err)
@@ -385,6 +404,8 @@ void migration_query(struct migration *mg, struct migration_info *info)
 	*info = (struct migration_info){.status = status_get(&mg->out.status)};
 	if (info->status != MIG_NONE) {
 		stats_fill(&mg->out.stats, info);
+		info->throttle_percent =
+		    __atomic_load_n(&mg->out.slowdown.percent, __ATOMIC_RELAXED);
 		put_error(info, &mg->out.error);
 		return;
 	}
@@ -398,12 +419,22 @@ void migration_query(struct migration *mg, struct migration_info *info)
 
 const char *const *migration_blockers(struct migration *mg, size_t *n)
 {
-	/* Every device of this machine can move; a device that cannot adds its reason here. */
-	static const char *const none[] = {NULL};
-
-	(void)mg;
 	*n = 0;
-	return none;
+	list_for_each (b, &mg->m->blockers, struct blocker, link) {
+		mg->blockers = xrealloc(mg->blockers, (*n + 1) * sizeof(*mg->blockers));
+		mg->blockers[(*n)++] = b->reason;
+	}
+	return mg->blockers;
+}
+
+struct dirty_rate *migration_dirty_rate(struct migration *mg)
+{
+	return mg->dirty_rate;
+}
+
+struct dirty_limits *migration_dirty_limits(struct migration *mg)
+{
+	return mg->dirty_limits;
 }
 
 const struct migration_params *migration_get_params(struct migration *mg)
@@ -437,7 +468,7 @@ int migration_set_capabilities(struct migration *mg, const enum migration_capabi
 	memcpy(next, mg->caps, sizeof(next));
 	for (size_t i = 0; i < n; i++)
 		next[caps[i]] = states[i];
-	ret = capabilities_check(next, err);
+	ret = capabilities_check(next, mg->m, err);
 	if (ret == 0)
 		memcpy(mg->caps, next, sizeof(next));
 	return ret;

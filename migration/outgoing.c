@@ -170,6 +170,8 @@ static int set_up_ram(struct outgoing *o, struct err *err)
 	ret = stage(m, err);
 	if (ret == 0)
 		ret = ram_save_start(&o->ram, err);
+	if (ret == 0)
+		ret = slowdown_start(o, err);
 	machine_unlock(m);
 	bytes = o->w->bytes;
 	if (ret == 0)
@@ -223,6 +225,7 @@ int outgoing_sync(struct outgoing *o, struct err *err)
 	if (ret < 0)
 		return ret;
 	stats_pass(&o->stats, added, o->ram.dirty_pages * PAGE_BYTES);
+	slowdown_sync(o, added);
 	publish_pass(o->mg, o->ram.passes);
 	return 0;
 }
@@ -287,12 +290,17 @@ static int slice(struct outgoing *o, struct err *err)
 	return ret < 0 ? written(o, ret, err) : obey_limit(o, err);
 }
 
-/* Bytes that can be sent within the downtime limit. */
+/*
+ * Bytes that can be sent within the downtime limit.  The switchover itself is
+ * not held back, but a limited migration has only shown what the limit allows.
+ */
 static uint64_t threshold(struct outgoing *o)
 {
 	uint64_t ms = __atomic_load_n(&o->mg->downtime_limit_ms, __ATOMIC_RELAXED);
+	uint64_t limit = __atomic_load_n(&o->mg->max_bandwidth, __ATOMIC_RELAXED);
+	uint64_t rate = stats_bandwidth(&o->stats);
 
-	return (uint64_t)((double)stats_bandwidth(&o->stats) * (double)ms / 1000);
+	return (uint64_t)((double)(limit ? MIN(rate, limit) : rate) * (double)ms / 1000);
 }
 
 static bool fits(struct outgoing *o)
@@ -346,8 +354,7 @@ static int run(struct outgoing *o, struct err *err)
 /* The guest is the destination's.  Machine lock held. */
 static void leave_guest(struct machine *m)
 {
-	if (m->state != RS_FINISH_MIGRATE)
-		(void)machine_set_state(m, RS_FINISH_MIGRATE, NULL);
+	m->reset_pending = false; /* asked for since it stopped: not ours to reset any more */
 	(void)machine_set_state(m, RS_POSTMIGRATE, NULL);
 }
 
@@ -418,6 +425,7 @@ void *outgoing_thread(void *opaque)
 	channel_close(o->ch);
 	o->ch = NULL;
 	machine_lock(m);
+	slowdown_stop(o);
 	ram_save_stop(&o->ram);
 	conclude(o, ret, &err);
 	machine_unlock(m);

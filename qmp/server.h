@@ -16,7 +16,11 @@ struct qmp_server;
  */
 struct qmp_server *qmp_server_new(struct machine *m, struct backends *be, struct migration *mg,
 				  struct err *err);
-/* Flushes what can be written without waiting, then frees. */
+/*
+ * Flushes what can be written without waiting, then frees.  Lock held.  A call
+ * may still be posted to the main loop; it finds the server gone when the loop
+ * runs it or is freed.
+ */
 void qmp_server_free(struct qmp_server *s);
 
 #endif

@@ -246,14 +246,29 @@ static int global_virtio_mmio(const char *prop, const char *val, struct err *err
 	return 0;
 }
 
+/* Most of these are migration's own affair. */
+static int global_migration(struct config *cfg, const char *prop, const char *val, struct err *err)
+{
+	if (strcmp(prop, "exit-on-error") != 0) {
+		keyvals_add(&cfg->migration_globals, prop, val);
+		return 0;
+	}
+	if (opt_parse_bool(val, &cfg->exit_on_error) < 0)
+		return err_set(err, EINVAL,
+			       "can't apply global migration.exit-on-error=" OPT_QUOTE
+			       ": Parameter 'exit-on-error' expects 'on' or 'off'",
+			       val);
+	return 0;
+}
+
 static int set_global(struct opt_parse *p, const char *driver, const char *prop, const char *val,
 		      struct err *err)
 {
 	if (!strcmp(driver, "virtio-mmio"))
 		return global_virtio_mmio(prop, val, err);
-	if (!strcmp(driver, "migration")) {
-		keyvals_add(&p->cfg->migration_globals, prop, val);
-	} else if (is_model(driver)) {
+	if (!strcmp(driver, "migration"))
+		return global_migration(p->cfg, prop, val, err);
+	if (is_model(driver)) {
 		CLEANUP(cleanup_free) char *key = xasprintf("%s.%s", driver, prop);
 
 		keyvals_add(&p->globals, key, val);

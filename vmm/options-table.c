@@ -85,9 +85,8 @@ const struct opt_row option_table[] = {
 	       "A block node, for -device virtio-blk-device,drive=NAME.  Takes JSON."),
     CALL("device", "DRIVER[,id=ID][,prop=value...]", opt_device,
 	 "A device: virtio-blk-device, virtio-net-device, virtio-rng-device, isa-debug-exit, "
-	 "pvpanic or "
-	 "isa-serial (-device help).  Devices take the virtio slots from the highest down, in "
-	 "this order; disks of -drive come last.  Takes JSON."),
+	 "pvpanic or isa-serial (-device help).  Devices take the virtio slots from the highest "
+	 "down, in this order; disks of -drive come last.  Takes JSON."),
 
     HEADING("Network"),
     CALL_LISTS("netdev", "tap|stream,id=ID[,prop=value...]", opt_netdev,

@@ -49,11 +49,22 @@ static const struct qmp_type args_type =
 
 struct collect {
 	const char *only; /* NULL: all */
-	size_t n_keys;
-	struct key *keys; /* of all options, one after the other; NULL: only count */
+	struct key *keys; /* of all options, one after the other */
 	struct option *options;
-	size_t n_options;
+	size_t n_keys, n_options;
 };
+
+static bool is_wanted(const struct collect *c, const struct option_key *key)
+{
+	return !c->only || !strcmp(c->only, key->option);
+}
+
+static void count_key(void *opaque, const struct option_key *key)
+{
+	struct collect *c = opaque;
+
+	c->n_keys += is_wanted(c, key);
+}
 
 static bool have_key(const struct option *o, const char *name)
 {
@@ -65,24 +76,28 @@ static bool have_key(const struct option *o, const char *name)
 	return false;
 }
 
+/* The option that the last key was of, or the next one. */
+static struct option *option_of(struct collect *c, const char *name)
+{
+	struct option *next = c->options + c->n_options;
+
+	if (c->n_options && !strcmp(next[-1].name, name))
+		return next - 1;
+	*next = (struct option){
+	    name, {c->keys + c->n_keys, 0}
+        };
+	c->n_options++;
+	return next;
+}
+
 static void take_key(void *opaque, const struct option_key *key)
 {
 	struct collect *c = opaque;
 	struct option *o;
 
-	if (c->only && strcmp(c->only, key->option) != 0)
+	if (!is_wanted(c, key))
 		return;
-	if (!c->keys) {
-		c->n_keys++;
-		return;
-	}
-	o = c->n_options ? &c->options[c->n_options - 1] : NULL;
-	if (!o || strcmp(o->name, key->option) != 0) {
-		o = &c->options[c->n_options++];
-		*o = (struct option){
-		    key->option, {&c->keys[c->n_keys], 0}
-                };
-	}
+	o = option_of(c, key->option);
 	if (have_key(o, key->key))
 		return;
 	c->keys[c->n_keys++] = (struct key){key->key, (int)key->type, key->help};
@@ -92,13 +107,17 @@ static void take_key(void *opaque, const struct option_key *key)
 static int query_options(struct qmp_call *call, const void *arg, void *ret, struct err *err)
 {
 	struct collect c = {.only = ((const struct options_args *)arg)->option};
+	size_t n;
 
-	options_each_key(take_key, &c);
-	if (c.only && !c.n_keys)
+	options_each_key(count_key, &c);
+	n = c.n_keys;
+	if (c.only && !n)
 		return err_set(err, ENOENT, "invalid option name: %.200s", c.only);
-	c.keys = qmp_alloc(call->pool, c.n_keys, sizeof(struct key));
-	c.options = qmp_alloc(call->pool, c.n_keys, sizeof(struct option));
-	c.n_keys = 0;
+	c = (struct collect){
+	    .only = c.only,
+	    .keys = qmp_alloc(call->pool, n, sizeof(struct key)),
+	    .options = qmp_alloc(call->pool, n, sizeof(struct option)),
+	};
 	options_each_key(take_key, &c);
 	*(struct qmp_array *)ret = (struct qmp_array){c.options, c.n_options};
 	return 0;

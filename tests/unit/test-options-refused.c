@@ -256,6 +256,8 @@ static const struct {
 	"force-legacy=on is not supported: virtio-mmio is version 2; use force-legacy=off"),
     ONE("-global virtio-mmio.force-legacy=zz", "can't apply global virtio-mmio.force-legacy=zz: "
 					       "Parameter 'force-legacy' expects 'on' or 'off'"),
+    ONE("-global migration.exit-on-error=zz", "can't apply global migration.exit-on-error=zz: "
+					      "Parameter 'exit-on-error' expects 'on' or 'off'"),
     ONE("-global virtio-mmio.zz=1",
 	"can't apply global virtio-mmio.zz=1: Property 'virtio-mmio.zz' not found"),
  /* network */

@@ -31,6 +31,7 @@ static void dump_machine(FILE *f, const struct config *c)
 		(void)fprintf(f, "%02x", c->uuid[i]);
 	(void)fprintf(f, "\nincoming=%s\npaused=%d\nnoreboot=%d\nnoshutdown=%d\npanic=%d\n",
 		      str(c->incoming), c->paused, c->no_reboot, c->no_shutdown, c->panic);
+	(void)fprintf(f, "exitonerror=%d\n", c->exit_on_error);
 	(void)fprintf(f, "migratable=%d\ndaemon=%d\npidfile=%s\nlog=%s\ntime=%d\n",
 		      c->only_migratable, c->daemonize, str(c->pidfile), str(c->logfile),
 		      c->log_timestamp);
@@ -201,7 +202,7 @@ static const struct {
     ROW("-global virtio-mmio.force-legacy=false", "acpi=1"),
     ROW("-global driver=virtio-mmio,property=force-legacy,value=off", "acpi=1"),
     ROW("-global migration.x-multifd=on -global migration.exit-on-error=on",
-	"migration x-multifd=on", "migration exit-on-error=on"),
+	"migration x-multifd=on", "exitonerror=1", "!migration exit-on-error"),
     ROW("-global migration.a=b=c,d", "migration a=b=c,d"),
     ROW("-global nosuch.thing=1", "acpi=1"),
     ROW("-global virtio-net-device.mac=m -device virtio-net-device,netdev=n -netdev tap,id=n",
@@ -251,6 +252,7 @@ static const struct {
     /* devices */
     ROW("-device isa-debug-exit,iobase=0xf4,iosize=4",
 	"device isa-debug-exit - iobase=0xf4 iosize=4"),
+    ROW("-device pvpanic,ioport=0x505", "device pvpanic - ioport=0x505"),
     ROW("-device virtio-rng-device,id=r0,max-bytes=1", "device virtio-rng-device r0 max-bytes=1"),
     ROW("-device {\"driver\":\"virtio-blk-device\",\"id\":\"v\",\"drive\":\"x\",\"bootindex\":1}",
 	"device virtio-blk-device v drive=x bootindex=1"),
