@@ -11,11 +11,11 @@
 #define ABSENT_X(c, n, i) [c] = {.name = (n), .unstable = true, .instead = (i)}
 
 const struct migration_capability_info migration_capabilities[CAP_COUNT] = {
-    ABSENT(CAP_XBZRLE, "xbzrle", "raise 'downtime-limit' or 'max-bandwidth'"),
+    OFFERED(CAP_XBZRLE, "xbzrle"),
     ABSENT(CAP_RDMA_PIN_ALL, "rdma-pin-all", "use tcp: or unix:"),
     OFFERED(CAP_AUTO_CONVERGE, "auto-converge"),
     ABSENT(CAP_ZERO_BLOCKS, "zero-blocks", "copy the disks first, or share them"),
-    ABSENT(CAP_COMPRESS, "compress", "pipe through a compressor with exec:"),
+    OFFERED(CAP_COMPRESS, "compress"),
     OFFERED(CAP_EVENTS, "events"),
     ABSENT(CAP_POSTCOPY_RAM, "postcopy-ram", "raise 'downtime-limit' or 'max-bandwidth'"),
     ABSENT_X(CAP_X_COLO, "x-colo", NULL),

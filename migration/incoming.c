@@ -22,6 +22,7 @@
 #include "migration/channel/channel.h"
 #include "migration/channel/listen.h"
 #include "migration/internal.h"
+#include "migration/ram/ram.h"
 #include "migration/stream/commands.h"
 #include "migration/stream/loader.h"
 #include "migration/stream/stream.h"
@@ -177,6 +178,18 @@ static int load(struct incoming *in, struct loader *l, struct err *err)
 	return ret == 0 ? take_over(in, err) : ret;
 }
 
+/* What the capabilities ask for, as they are now. */
+static int prepare(struct incoming *in, struct loader *l, struct err *err)
+{
+	struct migration *mg = in->mg;
+	unsigned threads;
+
+	machine_lock(mg->m);
+	threads = mg->caps[CAP_COMPRESS] ? mg->params.decompress_threads : 0;
+	machine_unlock(mg->m);
+	return threads ? ram_load_compressed(l->ram, threads, err) : 0;
+}
+
 /*
  * The header was refused: the commands that open the return path come right
  * behind it.
@@ -230,7 +243,9 @@ static void *incoming_thread(void *opaque)
 	int ret;
 
 	loader_init(&l, in->mg->m, r, NULL);
-	ret = load(in, &l, &err);
+	ret = prepare(in, &l, &err);
+	if (ret == 0)
+		ret = load(in, &l, &err);
 	if (ret < 0) {
 		refuse(in, &l, &err);
 		fail(in, &err);

@@ -97,7 +97,7 @@ struct migration {
 	struct migration_params params;
 	bool caps[CAP_COUNT];
 	/* atomic copies of the parameters that the migration thread follows */
-	uint64_t max_bandwidth, downtime_limit_ms;
+	uint64_t max_bandwidth, downtime_limit_ms, xbzrle_cache_bytes;
 	struct outgoing out;
 	struct incoming in;
 	struct globalstate globalstate;

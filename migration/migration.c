@@ -19,6 +19,7 @@
 #include "migration/dirty-limit.h"
 #include "migration/dirty-rate.h"
 #include "migration/internal.h"
+#include "migration/ram/xbzrle.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
@@ -33,6 +34,7 @@
 static void refresh_limits(struct migration *mg)
 {
 	__atomic_store_n(&mg->max_bandwidth, mg->params.max_bandwidth, __ATOMIC_RELAXED);
+	__atomic_store_n(&mg->xbzrle_cache_bytes, mg->params.xbzrle_cache_size, __ATOMIC_RELAXED);
 	__atomic_store_n(&mg->downtime_limit_ms, mg->params.downtime_limit, __ATOMIC_RELAXED);
 	stats_limit(&mg->out.stats, mg->params.downtime_limit);
 	eventfd_set(mg->out.kick_fd);
@@ -404,6 +406,9 @@ void migration_query(struct migration *mg, struct migration_info *info)
 	*info = (struct migration_info){.status = status_get(&mg->out.status)};
 	if (info->status != MIG_NONE) {
 		stats_fill(&mg->out.stats, info);
+		info->has_xbzrle = info->has_ram && mg->caps[CAP_XBZRLE];
+		info->has_compression = info->has_ram && mg->caps[CAP_COMPRESS];
+		info->xbzrle.cache_size = mg->params.xbzrle_cache_size;
 		info->throttle_percent =
 		    __atomic_load_n(&mg->out.slowdown.percent, __ATOMIC_RELAXED);
 		put_error(info, &mg->out.error);
@@ -442,14 +447,32 @@ const struct migration_params *migration_get_params(struct migration *mg)
 	return &mg->params;
 }
 
+/* A migration that uses the cache now must be able to follow. */
+static int check_cache_size(const struct migration *mg, uint64_t bytes, struct err *err)
+{
+	struct xbzrle_cache *cache;
+
+	if (bytes == mg->params.xbzrle_cache_size || !mg->out.caps[CAP_XBZRLE] ||
+	    !status_busy(status_get(&mg->out.status)))
+		return 0;
+	cache = xbzrle_cache_new(bytes, err);
+	xbzrle_cache_free(cache);
+	return cache ? 0 : -ENOMEM;
+}
+
 int migration_set_params(struct migration *mg, const struct migration_params_set *set,
 			 struct err *err)
 {
-	int ret = migration_params_apply(&mg->params, set, err);
+	struct migration_params next = mg->params;
+	int ret = migration_params_apply(&next, set, err);
 
 	if (ret == 0)
-		refresh_limits(mg);
-	return ret;
+		ret = check_cache_size(mg, next.xbzrle_cache_size, err);
+	if (ret < 0)
+		return ret;
+	mg->params = next;
+	refresh_limits(mg);
+	return 0;
 }
 
 bool migration_get_capability(struct migration *mg, enum migration_capability c)

@@ -169,6 +169,9 @@ static int set_up_ram(struct outgoing *o, struct err *err)
 	machine_lock(m);
 	ret = stage(m, err);
 	if (ret == 0)
+		ret = ram_save_encoders(&o->ram, o->caps, &o->mg->params,
+					&o->mg->xbzrle_cache_bytes, err);
+	if (ret == 0)
 		ret = ram_save_start(&o->ram, err);
 	if (ret == 0)
 		ret = slowdown_start(o, err);
@@ -213,6 +216,7 @@ static int set_up(struct outgoing *o, struct err *err)
 
 void outgoing_count(struct outgoing *o, uint64_t bytes, const struct ram_counters *before)
 {
+	stats_encoders(&o->stats, &o->ram.count);
 	stats_sent(&o->stats, o->w->bytes - bytes, o->ram.count.duplicate - before->duplicate,
 		   o->ram.count.normal - before->normal, o->ram.dirty_pages * PAGE_BYTES);
 }

@@ -42,6 +42,7 @@ void stats_start(struct migration_stats *st, uint64_t total_bytes, uint64_t limi
 	    .remaining = total_bytes,
 	    .page_size = PAGE_BYTES,
 	};
+	st->encoders = (struct encoder_stats){0};
 	st->window_bytes = st->window_pages = st->bandwidth = 0;
 	st->window_ns = st->pass_ns = st->started_ns;
 	st->limit_ms = limit_ms;
@@ -128,6 +129,13 @@ void stats_sent(struct migration_stats *st, uint64_t bytes, uint64_t zero_pages,
 	leave(st);
 }
 
+void stats_encoders(struct migration_stats *st, const struct ram_counters *c)
+{
+	enter(st);
+	st->window_pages += encoder_stats_count(&st->encoders, c);
+	leave(st);
+}
+
 void stats_pass(struct migration_stats *st, uint64_t dirtied_pages, uint64_t remaining_bytes)
 {
 	int64_t now = host_now_ns();
@@ -139,6 +147,7 @@ void stats_pass(struct migration_stats *st, uint64_t dirtied_pages, uint64_t rem
 		st->converges =
 		    !st->bandwidth || st->ram.dirty_pages_rate * PAGE_BYTES < st->bandwidth;
 	}
+	encoder_stats_pass(&st->encoders);
 	st->pass_ns = now;
 	st->ram.dirty_sync_count++;
 	st->ram.remaining = remaining_bytes;
@@ -243,5 +252,6 @@ void stats_fill(struct migration_stats *st, struct migration_info *info)
 		info->has_downtime = info->has_ram = true;
 	}
 	info->ram = st->ram;
+	encoder_stats_fill(&st->encoders, info);
 	leave(st);
 }

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "migration/encoder-stats.h"
 #include "migration/migration.h"
 
 struct migration_stats {
@@ -18,6 +19,7 @@ struct migration_stats {
 	/* under lock; times are CLOCK_MONOTONIC in ns, 0: not yet */
 	int64_t started_ns, active_ns, stopped_ns, ended_ns;
 	struct migration_ram_stats ram;
+	struct encoder_stats encoders;
 	int64_t window_ns; /* since when the rates are being measured */
 	uint64_t window_bytes, window_pages;
 	uint64_t bandwidth; /* bytes/s of the last full window, 0: none yet */
@@ -40,6 +42,8 @@ void stats_ended(struct migration_stats *st);
 /* Bytes of RAM records that went out, and where the pages stand. */
 void stats_sent(struct migration_stats *st, uint64_t bytes, uint64_t zero_pages,
 		uint64_t plain_pages, uint64_t remaining_bytes);
+/* Where the encoders' counters stand, before stats_sent() for the same pages. */
+void stats_encoders(struct migration_stats *st, const struct ram_counters *c);
 /* A pass begins: that many pages became dirty during the last one. */
 void stats_pass(struct migration_stats *st, uint64_t dirtied_pages, uint64_t remaining_bytes);
 /* All bytes of RAM that went out. */

@@ -26,10 +26,10 @@
 #define HEADER_BYTES  16
 #define RANGE_BYTES   16              /* of a discard or write zeroes request */
 #define MAX_RANGE     (INT_MAX / 512) /* sectors in one of these */
-#define MAX_BYTES     (INT_MAX / 512 * 512)
+#define MAX_BYTES     (MAX_RANGE * 512UL)
 #define CONFIG_WCE_AT 32 /* offset of 'writeback' in the configuration space */
-#define HEADS         16
-#define TRACK_SECTORS 63
+#define HEADS         16U
+#define TRACK_SECTORS 63UL
 
 enum { T_IN = 0, T_OUT = 1, T_FLUSH = 4, T_GET_ID = 8, T_DISCARD = 11, T_WRITE_ZEROES = 13 };
 enum { S_OK = 0, S_IOERR = 1, S_UNSUPP = 2 };
