@@ -23,6 +23,7 @@
 #include "migration/channel/listen.h"
 #include "migration/internal.h"
 #include "migration/ram/ram.h"
+#include "migration/shared.h"
 #include "migration/stream/commands.h"
 #include "migration/stream/loader.h"
 #include "migration/stream/stream.h"
@@ -88,6 +89,7 @@ static int take_over(struct incoming *in, struct err *err)
 	int ret;
 
 	machine_lock(mg->m);
+	shared_settle(mg->m, true); /* from GO on, whatever happens */
 	ret = enter_state(mg, err);
 	if (ret < 0)
 		in->arrived = false;
@@ -228,6 +230,7 @@ static void fail(struct incoming *in, const struct err *err)
 	in->started = false;
 	in->dirty = true;
 	mg->globalstate.received = false;
+	shared_settle(mg->m, false);
 	status_set(mg, &in->status, MIG_FAILED);
 	if (mg->exit_on_error)
 		machine_request_exit(mg->m, 1, CAUSE_HOST_ERROR);
@@ -243,6 +246,9 @@ static void *incoming_thread(void *opaque)
 	int ret;
 
 	loader_init(&l, in->mg->m, r, NULL);
+	l.commands.caps = in->mg->caps;
+	if (in->mg->caps[CAP_X_IGNORE_SHARED])
+		channel_accept_fds(in->ch);
 	ret = prepare(in, &l, &err);
 	if (ret == 0)
 		ret = load(in, &l, &err);

@@ -46,7 +46,8 @@ struct outgoing {
 	 * from it any more: from here on the source does not resume by itself.
 	 */
 	bool given;
-	bool go_on; /* migrate-continue has come */
+	bool go_on;        /* migrate-continue has come */
+	bool shared_given; /* the destination has been passed the memory itself */
 	struct worker worker;
 	struct resolve *resolve; /* while the host's name is being looked up */
 	struct sockaddr_list to;

@@ -20,6 +20,7 @@
 #include "migration/dirty-rate.h"
 #include "migration/internal.h"
 #include "migration/ram/xbzrle.h"
+#include "migration/shared.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
@@ -314,7 +315,8 @@ int migration_start(struct migration *mg, const struct migrate_args *args, struc
 	o->error = (struct err){0};
 	o->given = o->stopped = o->waited = false;
 	memcpy(o->caps, mg->caps, sizeof(o->caps));
-	stats_start(&o->stats, memory_total_bytes(&mg->m->mem), mg->params.downtime_limit);
+	stats_start(&o->stats, memory_total_bytes(&mg->m->mem) - shared_bytes(o),
+		    mg->params.downtime_limit);
 	status_set(mg, &o->status, MIG_SETUP);
 	ret = begin(o, args, &o->error);
 	if (ret < 0) {

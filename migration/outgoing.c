@@ -21,6 +21,7 @@
 
 #include "migration/channel/channel.h"
 #include "migration/internal.h"
+#include "migration/shared.h"
 #include "migration/stream/commands.h"
 #include "migration/stream/stream.h"
 #include "vmm/base/bytes.h"
@@ -166,6 +167,7 @@ static int set_up_ram(struct outgoing *o, struct err *err)
 	int ret;
 
 	ram_save_init(&o->ram, m, o->w, o->mg->ram_section_id);
+	o->ram.ignore_shared = o->caps[CAP_X_IGNORE_SHARED];
 	machine_lock(m);
 	ret = stage(m, err);
 	if (ret == 0)
@@ -189,7 +191,7 @@ static int set_up(struct outgoing *o, struct err *err)
 {
 	struct migration *mg = o->mg;
 	bool active;
-	int ret = stream_put_header(o->w, mg->m, o->caps[CAP_VALIDATE_UUID]);
+	int ret = stream_put_header(o->w, mg->m, o->caps);
 
 	if (ret == 0)
 		ret = writer_flush(o->w);
@@ -200,7 +202,9 @@ static int set_up(struct outgoing *o, struct err *err)
 		if (ret < 0)
 			return ret;
 	}
-	ret = set_up_ram(o, err);
+	ret = shared_offer(o, err);
+	if (ret == 0)
+		ret = set_up_ram(o, err);
 	if (ret < 0)
 		return ret;
 	machine_lock(mg->m);
@@ -356,8 +360,12 @@ static int run(struct outgoing *o, struct err *err)
 /* ---- the end ---- */
 
 /* The guest is the destination's.  Machine lock held. */
-static void leave_guest(struct machine *m)
+static void leave_guest(struct outgoing *o, bool certain)
 {
+	struct machine *m = o->mg->m;
+
+	/* It lives on in the very memory that is mapped here. */
+	m->memory_given = m->memory_given || (certain && o->shared_given);
 	m->reset_pending = false; /* asked for since it stopped: not ours to reset any more */
 	(void)machine_set_state(m, RS_POSTMIGRATE, NULL);
 }
@@ -401,11 +409,11 @@ static void conclude(struct outgoing *o, int ret, struct err *err)
 	enum migration_status s = status_get(&o->status);
 
 	if (ret == 0) {
-		leave_guest(mg->m);
+		leave_guest(o, true);
 		stats_ended(&o->stats);
 		status_set(mg, &o->status, MIG_COMPLETED);
 	} else if (o->given) {
-		leave_guest(mg->m);
+		leave_guest(o, false);
 		fail(o, err);
 	} else if (s == MIG_CANCELLING || ret == -ECANCELED) {
 		if (s != MIG_CANCELLING)

@@ -294,6 +294,9 @@ int machine_start(struct machine *m, struct err *err)
 		return err_set(err, EBUSY, "Migration is not finalized yet");
 	if (m->state == RS_SHUTDOWN || m->state == RS_INTERNAL_ERROR)
 		return err_set(err, EINVAL, "Resetting the Virtual Machine is required");
+	if (m->memory_given)
+		return err_set(err, EBUSY,
+			       "The guest's memory was handed to the destination of a migration");
 	if (m->needs_boot) {
 		int ret = machine_reset(m, err);
 
@@ -311,6 +314,9 @@ int machine_reset(struct machine *m, struct err *err)
 {
 	int ret;
 
+	if (m->memory_given)
+		return err_set(err, EBUSY,
+			       "the guest's memory was handed to the destination of a migration");
 	list_for_each (d, &m->devices, struct device, link)
 		if (d->ops->reset)
 			d->ops->reset(d);

@@ -88,6 +88,7 @@ struct machine {
 	bool quitting;             /* vCPU threads must end */
 	bool autostart;            /* run when an incoming migration has finished */
 	bool needs_boot;           /* stage_boot before the next run */
+	bool memory_given;         /* RAM is another process's now: nothing may run in it here */
 	unsigned pause_depth;      /* machine_pause() calls outstanding */
 	bool reset_pending, shutdown_pending, powerdown_pending, stop_pending, panic_pending;
 	enum shutdown_cause reset_cause, shutdown_cause;

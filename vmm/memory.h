@@ -48,6 +48,9 @@ struct ram_block {
 	bool share;          /* MAP_SHARED: another process may hold the same pages */
 	bool no_dump, merge; /* as struct ram_backend says */
 	size_t map_bytes;    /* with guards */
+	int aside_fd;        /* its own backing, while another one is tried in its place; else -1 */
+	/* under the machine lock, changed only while pages are not tracked */
+	bool unlogged; /* nobody wants to know which of its pages are written (dirty log only) */
 	/* any thread, atomically; meaningful while memory.tracking */
 	uint64_t *dma_dirty; /* one bit per 4 KiB page: written by the VMM */
 };
@@ -76,9 +79,12 @@ struct ram_block *memory_add_block(struct memory *mem, const char *name, uint64_
 /*
  * Put the file behind fd (taken, also on failure) in place of what backs the
  * block: another process's memory, shared from now on.  Nobody may be using
- * the block.  A refusal leaves the block as it is.
+ * the block.  A refusal leaves the block as it is.  What backed it before is
+ * kept until memory_settle_backing() says that the new one is kept, or not:
+ * then the old one is back, with what it held.
  */
 int memory_replace_backing(struct ram_block *b, int fd, struct err *err);
+void memory_settle_backing(struct ram_block *b, bool keep); /* one not replaced is fine */
 struct ram_block *memory_find_block(const struct memory *mem, const char *name);
 /* Show block bytes [off, off + bytes) at gpa: one KVM memslot.  No overlap with another slot. */
 int memory_map_block(struct memory *mem, struct ram_block *b, uint64_t off, uint64_t gpa,

@@ -44,6 +44,7 @@ struct ram_load {
 	struct machine *m;
 	struct load_block blocks[MEMORY_MAX_BLOCKS + ARRAY_LEN(dropped_names)];
 	size_t n_blocks;
+	bool ignore_shared;
 	struct load_block *last;  /* named by the last page record */
 	struct page_pool *unpack; /* owned; NULL: COMPRESS records are refused */
 };
@@ -83,6 +84,16 @@ int ram_load_compressed(struct ram_load *l, unsigned threads, struct err *err)
 	return l->unpack ? 0 : -ENOMEM;
 }
 
+void ram_load_ignore_shared(struct ram_load *l)
+{
+	l->ignore_shared = true;
+}
+
+static bool ignored(const struct ram_load *l, const struct load_block *lb)
+{
+	return l->ignore_shared && lb->block && lb->block->share;
+}
+
 static struct load_block *find(struct ram_load *l, const char *name)
 {
 	for (size_t i = 0; i < l->n_blocks; i++)
@@ -115,6 +126,24 @@ static int check_length(struct load_block *lb, uint64_t bytes, struct err *err)
 	return 0;
 }
 
+/* Where the source's guest sees the block; it matters for one that both ends share. */
+static int load_place(const struct ram_load *l, const struct load_block *lb, struct src *in,
+		      struct err *err)
+{
+	uint64_t gpa;
+
+	if (!l->ignore_shared)
+		return 0;
+	if (src_be64(in, &gpa) < 0)
+		return say_ended(in, "the list of RAM blocks", err);
+	if (ignored(l, lb) && gpa != lb->block->gpa)
+		return err_set(err, EINVAL,
+			       "RAM block '%s' is at 0x%" PRIx64 " at the source and at 0x%" PRIx64
+			       " here",
+			       lb->name, gpa, lb->block->gpa);
+	return 0;
+}
+
 static int load_list_entry(struct ram_load *l, struct src *in, uint64_t *left, struct err *err)
 {
 	struct load_block *lb;
@@ -138,7 +167,10 @@ static int load_list_entry(struct ram_load *l, struct src *in, uint64_t *left, s
 			       " are left",
 			       name, bytes, *left);
 	*left -= bytes;
-	if (lb->block && !lb->touched) {
+	ret = load_place(l, lb, in, err);
+	if (ret < 0)
+		return ret;
+	if (lb->block && !lb->touched && !ignored(l, lb)) {
 		lb->touched = bitmap_new(bytes / PAGE_BYTES);
 		if (!lb->touched)
 			return err_set(err, ENOMEM, "no memory for the bitmap of '%s'", name);
@@ -185,6 +217,13 @@ static struct load_block *page_block(struct ram_load *l, struct src *in, uint64_
 			(void)err_set(err, EINVAL, "unknown RAM block '%s'", ret < 0 ? "?" : name);
 			return NULL;
 		}
+	}
+	if (ignored(l, l->last)) {
+		(void)err_set(err, EINVAL,
+			      "a page of RAM block '%s' came, which both ends share and the "
+			      "source should have left out",
+			      l->last->name);
+		return NULL;
 	}
 	if (off >= l->last->bytes) {
 		(void)err_set(err, EINVAL,

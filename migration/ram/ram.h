@@ -86,8 +86,9 @@ struct ram_save {
 	uint32_t section_id;
 	page_picker *pick;
 	const struct page_encoder *const *encoders; /* NULL-terminated; the last takes any page */
+	bool ignore_shared;                         /* x-ignore-shared; set before ram_save_start */
 	/* the migration thread's */
-	uint64_t *dirty[MEMORY_MAX_BLOCKS];   /* owned; pages that have to go */
+	uint64_t *dirty[MEMORY_MAX_BLOCKS];   /* owned; pages that have to go; NULL: left out */
 	uint64_t *touched[MEMORY_MAX_BLOCKS]; /* owned; a clear bit: never touched, zero */
 	uint64_t dirty_pages;                 /* bits set in 'dirty' */
 	uint64_t passes;                      /* syncs done */
@@ -145,6 +146,8 @@ struct ram_load;
 
 struct ram_load *ram_load_new(struct machine *m);
 void ram_load_free(struct ram_load *l); /* NULL is fine */
+/* Blocks whose backing is shared come without pages (x-ignore-shared). */
+void ram_load_ignore_shared(struct ram_load *l);
 /* Take COMPRESS records, which are refused otherwise, with that many threads. */
 int ram_load_compressed(struct ram_load *l, unsigned threads, struct err *err);
 /* One section body, up to and with its EOS word. */

@@ -42,6 +42,9 @@ static int alloc_bitmaps(struct ram_save *s)
 	const struct memory *mem = &s->m->mem;
 
 	for (size_t i = 0; i < mem->n_blocks; i++) {
+		mem->blocks[i]->unlogged = s->ignore_shared && mem->blocks[i]->share;
+		if (mem->blocks[i]->unlogged)
+			continue;
 		s->dirty[i] = bitmap_new(block_pages(mem->blocks[i]));
 		s->touched[i] = bitmap_new(block_pages(mem->blocks[i]));
 		if (!s->dirty[i] || !s->touched[i])
@@ -62,6 +65,8 @@ int ram_save_start(struct ram_save *s, struct err *err)
 		return ret;
 	s->tracking = true;
 	for (size_t i = 0; i < mem->n_blocks; i++) {
+		if (!s->dirty[i])
+			continue;
 		bitmap_set_range(s->dirty[i], 0, block_pages(mem->blocks[i]));
 		s->dirty_pages += block_pages(mem->blocks[i]);
 	}
@@ -103,6 +108,8 @@ static int put_start(struct ram_save *s)
 	for (size_t i = 0; i < mem->n_blocks; i++) {
 		buf_str8(&b, mem->blocks[i]->name);
 		buf_be64(&b, mem->blocks[i]->bytes);
+		if (s->ignore_shared)
+			buf_be64(&b, mem->blocks[i]->gpa);
 	}
 	buf_be64(&b, RAM_FLAG_EOS);
 	buf_u8(&b, TAG_FOOTER);
@@ -118,7 +125,8 @@ int ram_save_begin(struct ram_save *s, struct err *err)
 
 	/* After dirty_start: a page touched from now on is reported by the tracker. */
 	for (size_t i = 0; i < s->m->mem.n_blocks; i++)
-		ram_populated(s->m->mem.blocks[i], s->touched[i]);
+		if (s->touched[i])
+			ram_populated(s->m->mem.blocks[i], s->touched[i]);
 	ret = put_start(s);
 	if (ret < 0 && err)
 		*err = s->w->err;
@@ -142,7 +150,7 @@ void pick_linear(struct ram_save *s, struct page_run *run)
 	uint64_t pages, end;
 
 	for (;;) {
-		pages = block_pages(mem->blocks[s->at_block]);
+		pages = s->dirty[s->at_block] ? block_pages(mem->blocks[s->at_block]) : 0;
 		s->at_page = bitmap_next_set(s->dirty[s->at_block], pages, s->at_page);
 		if (s->at_page < pages)
 			break;

@@ -121,6 +121,7 @@ class Vmm:
         self.kind, self.name, self.tmp, self.backend = kind, name, tmp, backend
         self.ram_bytes = megabytes(memory)
         self.ram_path, self.ring = ram, ring
+        self._unlink_ram = ram is None
         self.monitors = []
         self._pass = list(fds)
         self.serial_ours, serial_theirs = socket.socketpair()
@@ -285,7 +286,7 @@ class Vmm:
             monitor.close()
         self.serial_ours.close()
         self._stderr.close()
-        if self.ram_path and os.path.exists(self.ram_path):
+        if self._unlink_ram and self.ram_path and os.path.exists(self.ram_path):
             os.unlink(self.ram_path)
 
     def stderr(self):
