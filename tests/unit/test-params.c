@@ -24,9 +24,7 @@ static const struct {
     {"announce-rounds",      "1001",                 "Parameter 'announce_rounds' expects a value between 0 and 1000" },
     {"compress-level",       "10",                   "Parameter 'compress_level' expects a value between 0 and 9"     },
     {"compress-level",       "1",                    NULL							     },
-    {"compress-level",       "2",
-     "Parameter 'compress-level' is not supported by this version of minivmm, beyond its default: "
-     "pipe through a compressor with exec:"									   },
+    {"compress-level",       "2",                    NULL							     },
     {"cpu-throttle-initial", "100",
      "Parameter 'cpu_throttle_initial' expects an integer in the range of 1 to 99"                                    },
     {"max-cpu-throttle",     "19",
