@@ -60,7 +60,7 @@ static int settle(struct migration *mg, struct err *err)
 	machine_lock(m);
 	ret = m->arch->push(m, err);
 	if (ret == 0 && (will_run(mg) || !mg->caps[CAP_LATE_BLOCK_ACTIVATE]))
-		ret = devices_handover(m, false, err);
+		ret = machine_handover(m, false, err);
 	machine_unlock(m);
 	return ret;
 }
@@ -74,7 +74,7 @@ static int enter_state(struct migration *mg, struct err *err)
 	m->needs_boot = false;
 	mg->in.arrived = true;
 	if (will_run(mg)) { /* maybe only since a moment ago: ask for the disks again */
-		int ret = devices_handover(m, false, err);
+		int ret = machine_handover(m, false, err);
 
 		return ret < 0 ? ret : machine_start(m, err);
 	}

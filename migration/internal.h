@@ -143,7 +143,6 @@ void *outgoing_thread(void *opaque);
  * wants to be done to the guest first; it runs again.
  */
 int switchover(struct outgoing *o, struct err *err);
-int devices_handover(struct machine *m, bool give, struct err *err);
 /* What the destination has said up to now, without waiting: a refusal is an error. */
 int outgoing_listen(struct outgoing *o, struct err *err);
 /* Another pass, with its event and figures. */

@@ -79,6 +79,8 @@ static void notified(void *opaque, const struct notification *n)
 {
 	struct migration *mg = opaque;
 
+	if (n->kind == NOTIFY_RESUME || n->kind == NOTIFY_STOP)
+		stats_running(&mg->out.stats, n->kind == NOTIFY_RESUME);
 	if (n->kind == NOTIFY_RESUME && mg->in.arrived) {
 		mg->in.arrived = false;
 		mg->in.ran = true;
@@ -317,6 +319,7 @@ int migration_start(struct migration *mg, const struct migrate_args *args, struc
 	memcpy(o->caps, mg->caps, sizeof(o->caps));
 	stats_start(&o->stats, memory_total_bytes(&mg->m->mem) - shared_bytes(o),
 		    mg->params.downtime_limit);
+	stats_running(&o->stats, machine_running(mg->m));
 	status_set(mg, &o->status, MIG_SETUP);
 	ret = begin(o, args, &o->error);
 	if (ret < 0) {

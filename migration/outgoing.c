@@ -379,7 +379,7 @@ static void keep_guest(struct outgoing *o, struct err *why)
 	if (!o->stopped)
 		return;
 	o->stopped = false;
-	if (devices_handover(m, false, &err) < 0) {
+	if (machine_handover(m, false, &err) < 0) {
 		(void)machine_set_state(m, RS_PAUSED, NULL);
 		log_error("the guest stays paused: %s", err.msg);
 		(void)err_prefix(why, 0, "the guest stays paused, for %.200s; before that",

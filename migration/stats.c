@@ -72,13 +72,20 @@ void stats_stopped(struct migration_stats *st, int64_t at_ns)
 	leave(st);
 }
 
+void stats_running(struct migration_stats *st, bool running)
+{
+	enter(st);
+	st->running = running;
+	leave(st);
+}
+
 void stats_ended(struct migration_stats *st)
 {
 	int64_t ns;
 
 	enter(st);
 	st->ended_ns = host_now_ns();
-	ns = MAX(st->ended_ns - st->started_ns, 1);
+	ns = MAX(st->ended_ns - st->active_ns, 1);
 	st->ram.mbps = (double)st->ram.transferred * 8000 / (double)ns;
 	st->ram.remaining = 0;
 	st->ram.dirty_pages_rate = 0;
@@ -107,10 +114,10 @@ void stats_sent(struct migration_stats *st, uint64_t bytes, uint64_t zero_pages,
 
 	enter(st);
 	st->ram.transferred += bytes;
-	if (st->stopped_ns)
-		st->ram.downtime_bytes += bytes;
-	else
+	if (st->running)
 		st->ram.precopy_bytes += bytes;
+	else
+		st->ram.downtime_bytes += bytes;
 	st->ram.duplicate += zero_pages;
 	st->ram.normal += plain_pages;
 	st->ram.normal_bytes = st->ram.normal * PAGE_BYTES;

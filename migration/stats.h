@@ -27,6 +27,7 @@ struct migration_stats {
 	uint64_t limit_ms;  /* the downtime limit */
 	unsigned percent;
 	bool converges;
+	bool running; /* the guest, at this moment */
 };
 
 void stats_init(struct migration_stats *st);
@@ -37,9 +38,14 @@ void stats_limit(struct migration_stats *st, uint64_t limit_ms);
 void stats_active(struct migration_stats *st);
 /* The guest does not run since at_ns (CLOCK_MONOTONIC). */
 void stats_stopped(struct migration_stats *st, int64_t at_ns);
+/* The guest runs, or does not, from now on: what bytes are counted as. */
+void stats_running(struct migration_stats *st, bool running);
 void stats_ended(struct migration_stats *st);
 
-/* Bytes of RAM records that went out, and where the pages stand. */
+/*
+ * Bytes of 'ram' sections that went out, from tag to footer, and where the
+ * pages stand; after each section.
+ */
 void stats_sent(struct migration_stats *st, uint64_t bytes, uint64_t zero_pages,
 		uint64_t plain_pages, uint64_t remaining_bytes);
 /* Where the encoders' counters stand, before stats_sent() for the same pages. */

@@ -139,6 +139,13 @@ static inline void machine_unlock(struct machine *m)
 void machine_pause(struct machine *m);
 void machine_resume(struct machine *m);
 
+/*
+ * Give what other processes may not use at the same time (disk images) out of
+ * our hands, or take it back; the machine is paused.  The first device that
+ * refuses is named.
+ */
+int machine_handover(struct machine *m, bool give, struct err *err);
+
 /* Go to a run state that the table allows; an illegal move is -EINVAL and changes nothing. */
 int machine_set_state(struct machine *m, enum runstate s, struct err *err);
 static inline bool machine_running(const struct machine *m)

@@ -43,7 +43,7 @@ struct ram_block {
 	uint8_t *hva;        /* PROT_NONE guard pages stand before and behind */
 	uint64_t bytes;      /* multiple of page_bytes */
 	uint64_t page_bytes; /* of the backing: 4096, or a huge page's size */
-	uint64_t gpa;        /* of its first slot */
+	uint64_t gpa;        /* of the highest slot that shows offset 0 */
 	int fd;              /* the backing's, -1 for anonymous */
 	bool share;          /* MAP_SHARED: another process may hold the same pages */
 	bool no_dump, merge; /* as struct ram_backend says */

@@ -360,8 +360,22 @@ static void destroy(struct virtio_device *v)
 	b->node->user = NULL;
 }
 
+/*
+ * The image as the other side will find it.  There is nothing to lock or to
+ * reopen: a node keeps its descriptor, and the host's page cache is shared.
+ */
+static int handover(struct device *d, bool give, struct err *err)
+{
+	const struct virtio_blk *b = container_of(d, struct virtio_blk, v.dev);
+	int ret = give ? block_node_flush(b->node) : 0;
+
+	return ret < 0
+		   ? err_set(err, -ret, "cannot flush '%s': %s", b->node->filename, err_text(-ret))
+		   : 0;
+}
+
 const struct virtio_ops virtio_blk_ops = {
-    .device = VIRTIO_DEVICE_OPS("virtio-blk-device"),
+    .device = VIRTIO_DEVICE_OPS("virtio-blk-device", .handover = handover),
     .name = "virtio-blk",
     .device_id = 2,
     .get_config = get_config,
