@@ -21,7 +21,7 @@ $(GUEST_OUT)/%.o: $(GUEST_DIR)/%.S
 	$(CC) -c $< -o $@
 
 $(GUEST_OUT)/%.elf: $(GUEST_OUT)/%.o $(GUEST_SHARED:%=$(GUEST_OUT)/%.o) $(GUEST_DIR)/guest.lds
-	$(CC) -nostdlib -static -no-pie -Wl,--build-id=none,--no-warn-rwx-segments,-n,-T,$(GUEST_DIR)/guest.lds \
+	$(CC) -nostdlib -static -Wl,--build-id=none,--no-warn-rwx-segments,-n,-T,$(GUEST_DIR)/guest.lds \
 		$(filter %.o,$^) -o $@
 
 .SECONDARY: $(GUEST_NAMES:%=$(GUEST_OUT)/%.o) $(GUEST_SHARED:%=$(GUEST_OUT)/%.o)

@@ -22,6 +22,7 @@
 #include "migration/channel/channel.h"
 #include "migration/channel/listen.h"
 #include "migration/internal.h"
+#include "migration/ram/ram.h"
 #include "migration/stream/commands.h"
 #include "migration/stream/loader.h"
 #include "migration/stream/stream.h"
@@ -58,7 +59,7 @@ static int settle(struct migration *mg, struct err *err)
 	machine_lock(m);
 	ret = m->arch->push(m, err);
 	if (ret == 0 && (will_run(mg) || !mg->caps[CAP_LATE_BLOCK_ACTIVATE]))
-		ret = devices_handover(m, false, err);
+		ret = machine_handover(m, false, err);
 	machine_unlock(m);
 	return ret;
 }
@@ -72,7 +73,7 @@ static int enter_state(struct migration *mg, struct err *err)
 	m->needs_boot = false;
 	mg->in.arrived = true;
 	if (will_run(mg)) { /* maybe only since a moment ago: ask for the disks again */
-		int ret = devices_handover(m, false, err);
+		int ret = machine_handover(m, false, err);
 
 		return ret < 0 ? ret : machine_start(m, err);
 	}
@@ -146,12 +147,18 @@ static void linger(struct channel *ch, int timeout_ms)
 	free(scrap);
 }
 
-/* The description behind EOF is worth nothing to us, but a source may choke on a closed channel. */
-static void drain(struct loader *l)
+/* Is there another byte, or does one come soon? */
+static bool more_comes(const struct loader *l)
 {
 	const struct src *in = l->in;
 
-	if (in->at < in->len || channel_wait(l->reader->ch, POLLIN, QUIET_MS) > 0)
+	return in->at < in->len || channel_wait(l->reader->ch, POLLIN, QUIET_MS) > 0;
+}
+
+/* The description behind EOF is worth nothing to us, but a source may choke on a closed channel. */
+static void drain(struct loader *l)
+{
+	if (more_comes(l))
 		(void)loader_description(l);
 }
 
@@ -171,9 +178,38 @@ static int load(struct incoming *in, struct loader *l, struct err *err)
 	return ret == 0 ? take_over(in, err) : ret;
 }
 
-/* Tell the source why; what cannot be told is lost. */
-static void refuse(struct incoming *in, const struct loader *l, const struct err *err)
+/* What the capabilities ask for, as they are now. */
+static int prepare(struct incoming *in, struct loader *l, struct err *err)
 {
+	struct migration *mg = in->mg;
+	unsigned threads;
+
+	machine_lock(mg->m);
+	threads = mg->caps[CAP_COMPRESS] ? mg->params.decompress_threads : 0;
+	machine_unlock(mg->m);
+	return threads ? ram_load_compressed(l->ram, threads, err) : 0;
+}
+
+/*
+ * The header was refused: the commands that open the return path come right
+ * behind it.
+ */
+static void look_for_return_path(struct loader *l)
+{
+	for (int i = 0; i < 2 && l->reader->ch->two_way && more_comes(l); i++) {
+		const uint8_t *tag = src_peek(l->in, 1);
+
+		if (!tag || *tag != TAG_COMMAND || src_skip(l->in, 1) < 0 ||
+		    commands_load(&l->commands, l->in, NULL) < 0)
+			return;
+	}
+}
+
+/* Tell the source why; what cannot be told is lost. */
+static void refuse(struct incoming *in, struct loader *l, const struct err *err)
+{
+	if (!l->commands.return_path)
+		look_for_return_path(l);
 	if (!l->commands.return_path)
 		return;
 	if (l->commands.minivmm)
@@ -207,7 +243,9 @@ static void *incoming_thread(void *opaque)
 	int ret;
 
 	loader_init(&l, in->mg->m, r, NULL);
-	ret = load(in, &l, &err);
+	ret = prepare(in, &l, &err);
+	if (ret == 0)
+		ret = load(in, &l, &err);
 	if (ret < 0) {
 		refuse(in, &l, &err);
 		fail(in, &err);
@@ -217,7 +255,7 @@ static void *incoming_thread(void *opaque)
 		if (l.commands.return_path)
 			(void)rp_send_shut(in->ch, 0, NULL);
 	}
-	if (in->ch->two_way)
+	if (l.commands.return_path)
 		linger(in->ch, LINGER_MS);
 	loader_fini(&l);
 	reader_free(r);
