@@ -287,11 +287,12 @@ static int stage_nothing(struct machine *m, struct err *err)
 int boot_stage(struct machine *m, const struct boot_image *b, bool first, struct cpu_state *bsp,
 	       struct err *err)
 {
+	bool tables = b->kind == BOOT_BZIMAGE || b->kind == BOOT_PVH;
 	int ret = 0;
 
-	if (ret == 0 && b->initrd_bytes > 0)
+	if (b->initrd_bytes > 0)
 		ret = boot_write(m, b->initrd_gpa, b->initrd, b->initrd_bytes, "initrd", err);
-	if (ret == 0 && b->acpi.len > 0 && b->kind != BOOT_FIRMWARE && b->kind != BOOT_NONE)
+	if (ret == 0 && tables && b->acpi.len > 0)
 		ret = boot_write(m, BOOT_ACPI, b->acpi.data, b->acpi.len, "ACPI tables", err);
 	if (ret < 0)
 		return ret;
