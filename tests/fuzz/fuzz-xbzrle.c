@@ -2,7 +2,7 @@
  * Any bytes as a delta must apply within the page or be refused; and any two
  * pages must make a delta that leads from the one to the other, or none.
  *
- * Input: the delta; then the same bytes as two pages of 1 to 4096 bytes.
+ * Input: the delta; its two halves are also the two pages, of 1 to 4096 bytes.
  */
 #include <assert.h>
 #include <errno.h>
