@@ -380,9 +380,9 @@ static int load_record(struct ram_load *l, struct src *in, uint64_t word, uint64
 	case RAM_FLAG_XBZRLE:
 		break;
 	case RAM_FLAG_COMPRESS:
-		if (l->unpack)
-			break;
-		/* fall through */
+		if (!l->unpack)
+			return refuse_flags(flags, at, err);
+		break;
 	default:
 		return refuse_flags(flags, at, err);
 	}
