@@ -10,6 +10,7 @@
 
 #include <pthread.h>
 
+#include "migration/autoconverge.h"
 #include "migration/channel/uri.h"
 #include "migration/globalstate.h"
 #include "migration/migration.h"
@@ -22,6 +23,8 @@
 #include "vmm/runstate.h"
 
 struct channel;
+struct dirty_limits;
+struct dirty_rate;
 struct listener;
 struct loop_fd;
 struct resolve;
@@ -60,6 +63,7 @@ struct outgoing {
 	struct ram_save ram;
 	struct return_path rp;
 	struct device_state devices;
+	struct slowdown slowdown;
 	enum runstate before;  /* run state that a failure goes back to */
 	bool stopped;          /* we have stopped the machine */
 	bool waited;           /* for a peer that never answered */
@@ -93,13 +97,16 @@ struct migration {
 	struct migration_params params;
 	bool caps[CAP_COUNT];
 	/* atomic copies of the parameters that the migration thread follows */
-	uint64_t max_bandwidth, downtime_limit_ms;
+	uint64_t max_bandwidth, downtime_limit_ms, xbzrle_cache_bytes;
 	struct outgoing out;
 	struct incoming in;
 	struct globalstate globalstate;
 	uint32_t ram_section_id; /* constant */
 	struct list announcers;
+	struct dirty_limits *dirty_limits; /* owned */
+	struct dirty_rate *dirty_rate;     /* owned */
 	bool exit_on_error;
+	const char **blockers; /* owned; what migration_blockers() has returned last */
 };
 
 /* ---- status.c ---- */
@@ -135,7 +142,6 @@ void *outgoing_thread(void *opaque);
  * wants to be done to the guest first; it runs again.
  */
 int switchover(struct outgoing *o, struct err *err);
-int devices_handover(struct machine *m, bool give, struct err *err);
 /* What the destination has said up to now, without waiting: a refusal is an error. */
 int outgoing_listen(struct outgoing *o, struct err *err);
 /* Another pass, with its event and figures. */

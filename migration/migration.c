@@ -16,10 +16,14 @@
 
 #include "migration/channel/listen.h"
 #include "migration/channel/resolve.h"
+#include "migration/dirty-limit.h"
+#include "migration/dirty-rate.h"
 #include "migration/internal.h"
+#include "migration/ram/xbzrle.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
+#include "vmm/blocker.h"
 #include "vmm/config.h"
 #include "vmm/device.h"
 #include "vmm/loop.h"
@@ -30,6 +34,7 @@
 static void refresh_limits(struct migration *mg)
 {
 	__atomic_store_n(&mg->max_bandwidth, mg->params.max_bandwidth, __ATOMIC_RELAXED);
+	__atomic_store_n(&mg->xbzrle_cache_bytes, mg->params.xbzrle_cache_size, __ATOMIC_RELAXED);
 	__atomic_store_n(&mg->downtime_limit_ms, mg->params.downtime_limit, __ATOMIC_RELAXED);
 	stats_limit(&mg->out.stats, mg->params.downtime_limit);
 	eventfd_set(mg->out.kick_fd);
@@ -73,6 +78,8 @@ static void notified(void *opaque, const struct notification *n)
 {
 	struct migration *mg = opaque;
 
+	if (n->kind == NOTIFY_RESUME || n->kind == NOTIFY_STOP)
+		stats_running(&mg->out.stats, n->kind == NOTIFY_RESUME);
 	if (n->kind == NOTIFY_RESUME && mg->in.arrived) {
 		mg->in.arrived = false;
 		mg->in.ran = true;
@@ -155,10 +162,12 @@ static void close_fd(int fd)
 		(void)close(fd);
 }
 
-/* No thread lives.  Machine lock held. */
-static void discard(struct migration *mg)
+/* All that needs no thread to end.  Machine lock held. */
+static void release(struct migration *mg)
 {
 	announce_fini(mg);
+	dirty_limits_free(mg->dirty_limits);
+	dirty_rate_free(mg->dirty_rate); /* nothing is being measured */
 	loop_fd_del(mg->wake);
 	notify_unsubscribe(&mg->listener);
 	uri_fini(&mg->out.uri);
@@ -168,6 +177,7 @@ static void discard(struct migration *mg)
 	close_fd(mg->out.kick_fd);
 	close_fd(mg->out.fd);
 	close_fd(mg->in.cancel_fd);
+	free(mg->blockers);
 	free(mg);
 }
 
@@ -180,6 +190,8 @@ struct migration *migration_new(struct machine *m, struct err *err)
 	outgoing_init(&mg->out, mg);
 	incoming_init(&mg->in, mg);
 	mg->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	mg->dirty_limits = dirty_limits_new(m);
+	mg->dirty_rate = dirty_rate_new(m);
 	mg->ram_section_id = m->vmstate.next_id++;
 	globalstate_init(&mg->globalstate, m);
 	mg->listener = (struct notify_listener){.fn = notified, .opaque = mg};
@@ -194,7 +206,7 @@ struct migration *migration_new(struct machine *m, struct err *err)
 		if (apply_globals(mg, err) == 0)
 			return mg;
 	}
-	discard(mg);
+	release(mg);
 	return NULL;
 }
 
@@ -204,14 +216,16 @@ void migration_free(struct migration *mg)
 
 	if (!mg)
 		return;
-	machine_lock(mg->m);
-	outgoing_cancel(&mg->out);
-	machine_unlock(mg->m);
-	worker_join(&mg->out.worker);
-	incoming_fini(&mg->in);
 	m = mg->m;
 	machine_lock(m);
-	discard(mg);
+	outgoing_cancel(&mg->out);
+	machine_unlock(m);
+	worker_join(&mg->out.worker);
+	incoming_fini(&mg->in);
+	dirty_rate_free(mg->dirty_rate);
+	mg->dirty_rate = NULL;
+	machine_lock(m);
+	release(mg);
 	machine_unlock(m);
 }
 
@@ -281,7 +295,7 @@ static int may_start(struct migration *mg, const struct migrate_args *args, stru
 		    err, ENOTSUP,
 		    "minivmm has no old-style (blk/-b, inc/-i) block migration: copy the "
 		    "disks first, or share them");
-	return capabilities_check(mg->caps, err);
+	return capabilities_check(mg->caps, mg->m, err);
 }
 
 int migration_start(struct migration *mg, const struct migrate_args *args, struct err *err)
@@ -303,6 +317,7 @@ int migration_start(struct migration *mg, const struct migrate_args *args, struc
 	o->given = o->stopped = o->waited = false;
 	memcpy(o->caps, mg->caps, sizeof(o->caps));
 	stats_start(&o->stats, memory_total_bytes(&mg->m->mem), mg->params.downtime_limit);
+	stats_running(&o->stats, machine_running(mg->m));
 	status_set(mg, &o->status, MIG_SETUP);
 	ret = begin(o, args, &o->error);
 	if (ret < 0) {
@@ -394,6 +409,11 @@ void migration_query(struct migration *mg, struct migration_info *info)
 	*info = (struct migration_info){.status = status_get(&mg->out.status)};
 	if (info->status != MIG_NONE) {
 		stats_fill(&mg->out.stats, info);
+		info->has_xbzrle = info->has_ram && mg->caps[CAP_XBZRLE];
+		info->has_compression = info->has_ram && mg->caps[CAP_COMPRESS];
+		info->xbzrle.cache_size = mg->params.xbzrle_cache_size;
+		info->throttle_percent =
+		    __atomic_load_n(&mg->out.slowdown.percent, __ATOMIC_RELAXED);
 		put_error(info, &mg->out.error);
 		return;
 	}
@@ -407,12 +427,22 @@ void migration_query(struct migration *mg, struct migration_info *info)
 
 const char *const *migration_blockers(struct migration *mg, size_t *n)
 {
-	/* Every device of this machine can move; a device that cannot adds its reason here. */
-	static const char *const none[] = {NULL};
-
-	(void)mg;
 	*n = 0;
-	return none;
+	list_for_each (b, &mg->m->blockers, struct blocker, link) {
+		mg->blockers = xrealloc(mg->blockers, (*n + 1) * sizeof(*mg->blockers));
+		mg->blockers[(*n)++] = b->reason;
+	}
+	return mg->blockers;
+}
+
+struct dirty_rate *migration_dirty_rate(struct migration *mg)
+{
+	return mg->dirty_rate;
+}
+
+struct dirty_limits *migration_dirty_limits(struct migration *mg)
+{
+	return mg->dirty_limits;
 }
 
 const struct migration_params *migration_get_params(struct migration *mg)
@@ -420,14 +450,32 @@ const struct migration_params *migration_get_params(struct migration *mg)
 	return &mg->params;
 }
 
+/* A migration that uses the cache now must be able to follow. */
+static int check_cache_size(const struct migration *mg, uint64_t bytes, struct err *err)
+{
+	struct xbzrle_cache *cache;
+
+	if (bytes == mg->params.xbzrle_cache_size || !mg->out.caps[CAP_XBZRLE] ||
+	    !status_busy(status_get(&mg->out.status)))
+		return 0;
+	cache = xbzrle_cache_new(bytes, err);
+	xbzrle_cache_free(cache);
+	return cache ? 0 : -ENOMEM;
+}
+
 int migration_set_params(struct migration *mg, const struct migration_params_set *set,
 			 struct err *err)
 {
-	int ret = migration_params_apply(&mg->params, set, err);
+	struct migration_params next = mg->params;
+	int ret = migration_params_apply(&next, set, err);
 
 	if (ret == 0)
-		refresh_limits(mg);
-	return ret;
+		ret = check_cache_size(mg, next.xbzrle_cache_size, err);
+	if (ret < 0)
+		return ret;
+	mg->params = next;
+	refresh_limits(mg);
+	return 0;
 }
 
 bool migration_get_capability(struct migration *mg, enum migration_capability c)
@@ -446,7 +494,7 @@ int migration_set_capabilities(struct migration *mg, const enum migration_capabi
 	memcpy(next, mg->caps, sizeof(next));
 	for (size_t i = 0; i < n; i++)
 		next[caps[i]] = states[i];
-	ret = capabilities_check(next, err);
+	ret = capabilities_check(next, mg->m, err);
 	if (ret == 0)
 		memcpy(mg->caps, next, sizeof(next));
 	return ret;

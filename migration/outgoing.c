@@ -169,7 +169,12 @@ static int set_up_ram(struct outgoing *o, struct err *err)
 	machine_lock(m);
 	ret = stage(m, err);
 	if (ret == 0)
+		ret = ram_save_encoders(&o->ram, o->caps, &o->mg->params,
+					&o->mg->xbzrle_cache_bytes, err);
+	if (ret == 0)
 		ret = ram_save_start(&o->ram, err);
+	if (ret == 0)
+		ret = slowdown_start(o, err);
 	machine_unlock(m);
 	bytes = o->w->bytes;
 	if (ret == 0)
@@ -211,6 +216,7 @@ static int set_up(struct outgoing *o, struct err *err)
 
 void outgoing_count(struct outgoing *o, uint64_t bytes, const struct ram_counters *before)
 {
+	stats_encoders(&o->stats, &o->ram.count);
 	stats_sent(&o->stats, o->w->bytes - bytes, o->ram.count.duplicate - before->duplicate,
 		   o->ram.count.normal - before->normal, o->ram.dirty_pages * PAGE_BYTES);
 }
@@ -223,6 +229,7 @@ int outgoing_sync(struct outgoing *o, struct err *err)
 	if (ret < 0)
 		return ret;
 	stats_pass(&o->stats, added, o->ram.dirty_pages * PAGE_BYTES);
+	slowdown_sync(o, added);
 	publish_pass(o->mg, o->ram.passes);
 	return 0;
 }
@@ -351,8 +358,7 @@ static int run(struct outgoing *o, struct err *err)
 /* The guest is the destination's.  Machine lock held. */
 static void leave_guest(struct machine *m)
 {
-	if (m->state != RS_FINISH_MIGRATE)
-		(void)machine_set_state(m, RS_FINISH_MIGRATE, NULL);
+	m->reset_pending = false; /* asked for since it stopped: not ours to reset any more */
 	(void)machine_set_state(m, RS_POSTMIGRATE, NULL);
 }
 
@@ -365,7 +371,7 @@ static void keep_guest(struct outgoing *o, struct err *why)
 	if (!o->stopped)
 		return;
 	o->stopped = false;
-	if (devices_handover(m, false, &err) < 0) {
+	if (machine_handover(m, false, &err) < 0) {
 		(void)machine_set_state(m, RS_PAUSED, NULL);
 		log_error("the guest stays paused: %s", err.msg);
 		(void)err_prefix(why, 0, "the guest stays paused, for %.200s; before that",
@@ -423,6 +429,7 @@ void *outgoing_thread(void *opaque)
 	channel_close(o->ch);
 	o->ch = NULL;
 	machine_lock(m);
+	slowdown_stop(o);
 	ram_save_stop(&o->ram);
 	conclude(o, ret, &err);
 	machine_unlock(m);

@@ -97,6 +97,7 @@ struct machine *machine_new(const struct config *cfg, struct err *err)
 	pthread_cond_init(&m->cond, &attr);
 	(void)pthread_condattr_destroy(&attr);
 	list_init(&m->devices);
+	list_init(&m->blockers);
 	notify_init(&m->notify);
 	vms_registry_init(&m->vmstate);
 	memory_init(&m->mem, -1);
@@ -285,20 +286,33 @@ void machine_stop(struct machine *m, enum runstate s)
 	notify_event(&m->notify, NOTIFY_STOP, CAUSE_NONE);
 }
 
+int machine_handover(struct machine *m, bool give, struct err *err)
+{
+	list_for_each (d, &m->devices, struct device, link) {
+		int ret = d->ops->handover ? d->ops->handover(d, give, err) : 0;
+
+		if (ret < 0)
+			return err_prefix(err, ret, "%s%s%s", d->ops->name, d->id ? " " : "",
+					  d->id ? d->id : "");
+	}
+	return 0;
+}
+
 int machine_start(struct machine *m, struct err *err)
 {
+	int ret;
+
 	if (machine_running(m))
 		return 0;
 	if (m->state == RS_FINISH_MIGRATE)
 		return err_set(err, EBUSY, "Migration is not finalized yet");
 	if (m->state == RS_SHUTDOWN || m->state == RS_INTERNAL_ERROR)
 		return err_set(err, EINVAL, "Resetting the Virtual Machine is required");
-	if (m->needs_boot) {
-		int ret = machine_reset(m, err);
-
-		if (ret < 0)
-			return ret;
-	}
+	ret = m->needs_boot ? machine_reset(m, err) : 0;
+	if (ret >= 0)
+		ret = machine_handover(m, false, err);
+	if (ret < 0)
+		return ret;
 	if (machine_set_state(m, RS_RUNNING, err) < 0)
 		return -EINVAL;
 	notify_event(&m->notify, NOTIFY_RESUME, CAUSE_NONE);

@@ -28,6 +28,7 @@ struct dirty_ring;
 struct err;
 struct loop;
 struct machine;
+struct throttle;
 struct vcpu;
 
 /* What arch/ provides to this floor. */
@@ -75,8 +76,9 @@ struct machine {
 
 	pthread_mutex_t lock;
 	/* under lock */
-	pthread_cond_t cond; /* a vCPU parked or may run; a request arrived */
-	struct list devices; /* struct device, in order of creation */
+	pthread_cond_t cond;  /* a vCPU parked or may run; a request arrived */
+	struct list devices;  /* struct device, in order of creation */
+	struct list blockers; /* struct blocker: why this machine cannot be moved */
 	struct notify notify;
 	struct vclock vclock;
 	enum runstate state;
@@ -91,9 +93,10 @@ struct machine {
 	enum shutdown_cause reset_cause, shutdown_cause;
 	enum runstate stop_state;
 	int exit_status;
-	bool exit_forced;    /* -no-shutdown does not apply */
-	bool ending;         /* the loop has been told to stop */
-	struct dirty *dirty; /* while tracking; owned by dirty.c */
+	bool exit_forced;          /* -no-shutdown does not apply */
+	bool ending;               /* the loop has been told to stop */
+	struct dirty *dirty;       /* while tracking; owned by dirty.c */
+	struct throttle *throttle; /* while somebody throttles; owned by throttle.c */
 	/* the one GED, told of the power button; NULL without */
 	void (*powerdown)(void *opaque);
 	void *powerdown_opaque;
@@ -134,6 +137,13 @@ static inline void machine_unlock(struct machine *m)
  */
 void machine_pause(struct machine *m);
 void machine_resume(struct machine *m);
+
+/*
+ * Give what other processes may not use at the same time (disk images) out of
+ * our hands, or take it back; the machine is paused.  The first device that
+ * refuses is named.
+ */
+int machine_handover(struct machine *m, bool give, struct err *err);
 
 /* Go to a run state that the table allows; an illegal move is -EINVAL and changes nothing. */
 int machine_set_state(struct machine *m, enum runstate s, struct err *err);

@@ -15,12 +15,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "migration/capabilities.h"
 #include "migration/stream/stream.h"
 #include "vmm/memory.h"
 
 struct err;
+struct compress_save;
 struct machine;
+struct migration_params;
 struct src;
+struct xbzrle_save;
 
 #define RAM_SECTION         "ram"
 #define RAM_SECTION_VERSION 4U
@@ -60,10 +64,19 @@ struct page_encoder {
 	const char *name;
 	/* 1: the page is on its way, 0: not for me, or -errno */
 	int (*encode)(struct ram_save *s, const struct page *p);
+	/* The record ends: what is still being worked on goes out now.  May be NULL. */
+	int (*drain)(struct ram_save *s);
+	/* Give up what the encoder holds.  May be NULL. */
+	void (*fini)(struct ram_save *s);
 };
 
+/* Pages, bytes and events since the migration began. */
 struct ram_counters {
-	uint64_t duplicate, normal; /* pages */
+	uint64_t duplicate, normal; /* ZERO and PAGE records */
+	/* xbzrle: pages found in the cache; bytes behind the words of their records */
+	uint64_t xbzrle_pages, xbzrle_bytes, xbzrle_miss, xbzrle_overflow;
+	/* compress: COMPRESS records; pages that found all threads busy */
+	uint64_t compress_pages, compress_bytes, compress_busy;
 };
 
 struct ram_save {
@@ -83,11 +96,28 @@ struct ram_save {
 	const struct ram_block *last_block; /* named in the stream last */
 	struct ram_counters count;
 	bool tracking;
+	bool final; /* the record being written is the last one: the guest stands still */
+	struct xbzrle_save *xbzrle;     /* owned; NULL: off */
+	struct compress_save *compress; /* owned; NULL: off */
 };
 
 extern const struct page_encoder encode_zero, encode_plain;
 extern const struct page_encoder *const precopy_encoders[];
 page_picker pick_linear;
+
+/*
+ * Put the encoders to work that the capabilities ask for (encoders.c); after
+ * ram_save_init.  *cache_bytes (borrowed) is the xbzrle cache's size, read
+ * atomically again and again.  No lock.
+ */
+int ram_save_encoders(struct ram_save *s, const bool caps[CAP_COUNT],
+		      const struct migration_params *p, const uint64_t *cache_bytes,
+		      struct err *err);
+/*
+ * A PAGE record.  'content' is read at the next flush; until then only the
+ * guest may change it.  1, or -errno.
+ */
+int ram_put_plain(struct ram_save *s, const struct page *p, const void *content);
 
 /* Append the word, and the block's name unless it is the one named last. */
 int ram_put_page_header(struct ram_save *s, const struct page *p, uint64_t flags);
@@ -115,6 +145,8 @@ struct ram_load;
 
 struct ram_load *ram_load_new(struct machine *m);
 void ram_load_free(struct ram_load *l); /* NULL is fine */
+/* Take COMPRESS records, which are refused otherwise, with that many threads. */
+int ram_load_compressed(struct ram_load *l, unsigned threads, struct err *err);
 /* One section body, up to and with its EOS word. */
 int ram_load_body(struct ram_load *l, struct src *in, struct err *err);
 

@@ -77,6 +77,9 @@ void ram_save_stop(struct ram_save *s)
 
 void ram_save_fini(struct ram_save *s)
 {
+	for (const struct page_encoder *const *e = s->encoders; e && *e; e++)
+		if ((*e)->fini)
+			(*e)->fini(s);
 	for (size_t i = 0; i < MEMORY_MAX_BLOCKS; i++) {
 		free(s->dirty[i]);
 		free(s->touched[i]);
@@ -186,6 +189,16 @@ static int send_run(struct ram_save *s, const struct page_run *run)
 	return 0;
 }
 
+static int drain_encoders(struct ram_save *s)
+{
+	int ret = 0;
+
+	for (const struct page_encoder *const *e = s->encoders; ret == 0 && *e; e++)
+		if ((*e)->drain)
+			ret = (*e)->drain(s);
+	return ret;
+}
+
 int ram_save_record(struct ram_save *s, enum stream_tag tag, bool (*more)(void *opaque),
 		    void *opaque)
 {
@@ -193,6 +206,7 @@ int ram_save_record(struct ram_save *s, enum stream_tag tag, bool (*more)(void *
 	struct page_run run;
 	int ret;
 
+	s->final = tag == TAG_END;
 	head[0] = (uint8_t)tag;
 	put_be32(head + 1, s->section_id);
 	ret = writer_put(s->w, head, sizeof(head));
@@ -200,6 +214,8 @@ int ram_save_record(struct ram_save *s, enum stream_tag tag, bool (*more)(void *
 		s->pick(s, &run);
 		ret = send_run(s, &run);
 	}
+	if (ret >= 0)
+		ret = drain_encoders(s);
 	if (ret < 0)
 		return ret;
 	put_be64(tail, RAM_FLAG_EOS);
