@@ -28,6 +28,7 @@ struct channel_ops {
 	const char *kind; /* what messages call it: "socket", "command", "file" */
 	/* One attempt: bytes moved, 0 at the end (read only), -EAGAIN, or another -errno. */
 	ssize_t (*read)(struct channel *c, void *buf, size_t n);
+	ssize_t (*readv)(struct channel *c, struct iovec *iov, int n_iov); /* sockets only, else NULL */
 	ssize_t (*writev)(struct channel *c, struct iovec *iov, int n_iov);
 	/* All is written: make it last (exit status, fsync and rename).  NULL: nothing to do. */
 	int (*finish)(struct channel *c, struct err *err);
@@ -63,11 +64,19 @@ bool channel_cancelled(const struct channel *c);
 /* At least one byte, waiting for it; 0 at the end of the stream; -errno with *err set. */
 ssize_t channel_read(struct channel *c, void *buf, size_t n, struct err *err);
 /*
+ * 'need' bytes or more, as far as the vector (changed) has room; *got: how many,
+ * fewer than 'need' only at the end of the stream.  Sockets only.
+ */
+int channel_readv(struct channel *c, struct iovec *iov, int n_iov, size_t need, size_t *got,
+		  struct err *err);
+/*
  * All of it; changes iov.  A write that need not wait is done even when the
  * migration has been cancelled.
  */
 int channel_write_all(struct channel *c, struct iovec *iov, int n_iov, struct err *err);
 int channel_write(struct channel *c, const void *p, size_t n, struct err *err);
+/* Drop the first n bytes of the vector; returns how many of its entries that uses up. */
+int iov_advance(struct iovec *iov, int n_iov, size_t n);
 int channel_finish(struct channel *c, struct err *err);
 void channel_end_writing(struct channel *c);
 void channel_close(struct channel *c); /* NULL is fine */

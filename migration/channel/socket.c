@@ -25,6 +25,17 @@ static ssize_t socket_read(struct channel *c, void *buf, size_t n)
 	return got < 0 ? -errno : got;
 }
 
+static ssize_t socket_readv(struct channel *c, struct iovec *iov, int n_iov)
+{
+	struct msghdr msg = {
+	    .msg_iov = iov,
+	    .msg_iovlen = (size_t)n_iov,
+	};
+	ssize_t got = recvmsg(c->fd, &msg, MSG_DONTWAIT);
+
+	return got < 0 ? -errno : got;
+}
+
 static ssize_t socket_writev(struct channel *c, struct iovec *iov, int n_iov)
 {
 	struct msghdr msg = {
@@ -51,6 +62,7 @@ static void socket_close(struct channel *c)
 static const struct channel_ops socket_ops = {
     .kind = "socket",
     .read = socket_read,
+    .readv = socket_readv,
     .writev = socket_writev,
     .end_writing = socket_end_writing,
     .close = socket_close,

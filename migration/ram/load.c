@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "migration/ram/multifd.h"
 #include "migration/ram/populated.h"
 #include "migration/ram/ram.h"
 #include "migration/ram/zero.h"
@@ -42,6 +43,7 @@ struct ram_load {
 	struct load_block blocks[MEMORY_MAX_BLOCKS + ARRAY_LEN(dropped_names)];
 	size_t n_blocks;
 	struct load_block *last; /* named by the last page record */
+	struct multifd_recv *multifd; /* borrowed; NULL: all pages are in the stream */
 };
 
 struct ram_load *ram_load_new(struct machine *m)
@@ -190,22 +192,29 @@ static uint8_t *place(struct load_block *lb, uint64_t off)
 {
 	if (!lb->block)
 		return NULL;
-	if (lb->touched)
-		bitmap_set(lb->touched, off / PAGE_BYTES);
+	if (lb->touched) /* multifd channels do so at the same time */
+		bitmap_set_atomic(lb->touched, off / PAGE_BYTES);
 	return lb->block->hva + off;
+}
+
+static void fill_page(struct load_block *lb, uint64_t off, uint8_t fill)
+{
+	uint8_t *to;
+
+	if (!fill && lb->touched && !bitmap_test_atomic(lb->touched, off / PAGE_BYTES))
+		return; /* is zero, and stays unpopulated */
+	to = place(lb, off);
+	if (to && (fill || !buffer_is_zero(to, PAGE_BYTES)))
+		memset(to, fill, PAGE_BYTES);
 }
 
 static int load_zero(struct load_block *lb, struct src *in, uint64_t off, struct err *err)
 {
-	uint8_t fill, *to;
+	uint8_t fill;
 
 	if (src_u8(in, &fill) < 0)
 		return say_ended(in, "a zero page", err);
-	if (!fill && lb->touched && !bitmap_test(lb->touched, off / PAGE_BYTES))
-		return 0; /* is zero, and stays unpopulated */
-	to = place(lb, off);
-	if (to && (fill || !buffer_is_zero(to, PAGE_BYTES)))
-		memset(to, fill, PAGE_BYTES);
+	fill_page(lb, off, fill);
 	return 0;
 }
 
@@ -232,7 +241,8 @@ static int refuse_flags(uint64_t flags, uint64_t at, struct err *err)
 	    {RAM_FLAG_COMPRESS,      "an unexpected compressed page: switch 'compress' off at the "
 				"source"                   },
 	    {RAM_FLAG_HOOK,          "an RDMA record"                                     },
-	    {RAM_FLAG_MULTIFD_FLUSH, "a multifd flush: switch 'multifd' off at the source"},
+	    {RAM_FLAG_MULTIFD_FLUSH, "a multifd flush: set multifd-flush-after-each-section=on at the "
+				     "source, or switch 'multifd' off"},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(known); i++)
@@ -276,9 +286,37 @@ int ram_load_body(struct ram_load *l, struct src *in, struct err *err)
 		if (src_be64(in, &word) < 0)
 			return say_ended(in, "a RAM record", err);
 		if ((word & FLAG_MASK) == RAM_FLAG_EOS)
-			return 0;
+			return l->multifd ? multifd_recv_sync(l->multifd, l, err) : 0;
 		ret = load_record(l, in, word, at, err);
 		if (ret < 0)
 			return ret;
 	}
+}
+
+/* ---- for multifd channels ---- */
+
+void ram_load_use(struct ram_load *l, struct multifd_recv *multifd)
+{
+	l->multifd = multifd;
+}
+
+struct load_block *ram_load_find(struct ram_load *l, const char *name)
+{
+	return find(l, name);
+}
+
+int ram_load_place(struct load_block *lb, uint64_t off, uint8_t **to)
+{
+	if (off >= lb->bytes)
+		return -EINVAL;
+	*to = place(lb, off);
+	return 0;
+}
+
+int ram_load_zero(struct load_block *lb, uint64_t off)
+{
+	if (off >= lb->bytes)
+		return -EINVAL;
+	fill_page(lb, off, 0);
+	return 0;
 }

@@ -20,6 +20,8 @@
 
 struct err;
 struct machine;
+struct multifd_recv;
+struct multifd_send;
 struct src;
 
 #define RAM_SECTION         "ram"
@@ -81,6 +83,7 @@ struct ram_save {
 	size_t at_block;                      /* the sweep's place */
 	uint64_t at_page;
 	const struct ram_block *last_block; /* named in the stream last */
+	struct multifd_send *multifd;       /* borrowed; NULL: all goes into the stream */
 	struct ram_counters count;
 	bool tracking;
 };
@@ -93,6 +96,8 @@ page_picker pick_linear;
 int ram_put_page_header(struct ram_save *s, const struct page *p, uint64_t flags);
 
 void ram_save_init(struct ram_save *s, struct machine *m, struct writer *w, uint32_t section_id);
+/* Pages with content go over these channels; before ram_save_begin. */
+void ram_save_use(struct ram_save *s, struct multifd_send *multifd);
 /* Begin tracking, with all pages dirty.  Machine lock held. */
 int ram_save_start(struct ram_save *s, struct err *err);
 /* Bitmaps of touched pages, and the START record.  No lock. */
@@ -117,5 +122,14 @@ struct ram_load *ram_load_new(struct machine *m);
 void ram_load_free(struct ram_load *l); /* NULL is fine */
 /* One section body, up to and with its EOS word. */
 int ram_load_body(struct ram_load *l, struct src *in, struct err *err);
+
+/* Pages come over these channels too: every body ends with a sync round.  Borrowed. */
+void ram_load_use(struct ram_load *l, struct multifd_recv *multifd);
+/* For those channels' threads, once the list of blocks has been loaded; 'off' is a page's. */
+struct load_block;
+struct load_block *ram_load_find(struct ram_load *l, const char *name); /* NULL: unknown */
+/* Where the page goes (NULL: its content is dropped), from now on touched; -EINVAL beyond the block. */
+int ram_load_place(struct load_block *lb, uint64_t off, uint8_t **to);
+int ram_load_zero(struct load_block *lb, uint64_t off);
 
 #endif
