@@ -1,26 +1,45 @@
-# minivmm - the targets are: all demo check check-fast fuzz lint install clean (see README.md)
+# minivmm
+#
+#   make             build/minivmm                       make demo        the main job, shown
+#   make check       every test                          make check-fast  those without the lab
+#   make bench       side by side with QEMU              make fuzz T=60   each fuzz target for T seconds
+#   make lint        formats, clang-tidy, cppcheck...    make install     PREFIX, DESTDIR
+#
+# SAN=address,undefined builds with sanitizers; use another BUILD folder for it.
 CC      ?= gcc
 BUILD   ?= build
 PREFIX  ?= /usr/local
 DESTDIR ?=
 SAN     ?=
-T       ?= 30
+T       ?= 60
 
 ARCH := $(shell uname -m)
 ifneq ($(ARCH),x86_64)
-$(error minivmm needs an x86-64 host: this machine is $(ARCH))
+$(error minivmm runs on x86-64 hosts only: this machine is $(ARCH))
+endif
+
+# ---- set-up: what is missing is installed first, then make looks again ----
+GOALS := $(or $(MAKECMDGOALS),all)
+GROUPS := $(if $(filter-out clean,$(GOALS)),build) $(if $(filter check check-fast bench,$(GOALS)),check) \
+	$(if $(filter check demo linux-tests,$(GOALS)),check lab) $(if $(filter lint fuzz check,$(GOALS)),lint)
+ifneq ($(strip $(GROUPS)),)
+SETUP := $(shell scripts/setup $(sort $(GROUPS)) >&2 || echo failed)
+ifneq ($(SETUP),)
+$(error what minivmm is built with is missing, see above)
+endif
 endif
 
 VERSION := 0.1.0
 WARN := -Wall -Wextra -Werror -Wshadow -Wvla -Wundef -Wformat=2 -Wpointer-arith -Wwrite-strings \
 	-Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition -Wnull-dereference \
 	-Wimplicit-fallthrough -Wconversion -Wframe-larger-than=8192
-PKGS := libuv json-c libfdt liburing zlib libzstd
+PKGS := libuv json-c liburing zlib libzstd
 OPT  ?= -O2
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-PKG_LIBS   := $(shell pkg-config --libs $(filter-out libfdt,$(PKGS)) 2>/dev/null) -lfdt
-ALL_CFLAGS := -std=gnu11 $(OPT) -g -D_GNU_SOURCE -DMINIVMM_VERSION='"$(VERSION)"' -I. -MMD -MP -pthread \
-	-fstack-protector-strong $(WARN) $(PKG_CFLAGS) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer) $(CFLAGS)
+PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lfdt
+BASE_CFLAGS := -std=gnu11 -g -D_GNU_SOURCE -DMINIVMM_VERSION='"$(VERSION)"' -I. -pthread $(PKG_CFLAGS)
+ALL_CFLAGS := $(BASE_CFLAGS) $(OPT) -MMD -MP -fstack-protector-strong $(WARN) \
+	$(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer) $(CFLAGS)
 ALL_LDFLAGS := -pthread $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
 
 DIRS := vmm/base vmm arch/x86 devices devices/virtio devices/block devices/net devices/chardev \
@@ -35,15 +54,17 @@ BIN  := $(BUILD)/minivmm
 all: $(BIN)
 
 $(BIN): $(BUILD)/vmm/main.o $(LIB)
-	$(CC) $(ALL_LDFLAGS) $^ $(PKG_LIBS) -o $@
+	@echo "  LD   $@"
+	@$(CC) $(ALL_LDFLAGS) $^ $(PKG_LIBS) -o $@
 
 $(LIB): $(LIB_OBJ)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	@$(AR) rcs $@ $^
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -c $< -o $@
+	@echo "  CC   $<"
+	@$(CC) $(ALL_CFLAGS) -c $< -o $@
 
 # ---- unit tests: tests/unit/test-NAME.c, one Check program each ----
 UNIT_SRC := $(wildcard tests/unit/test-*.c)
@@ -54,10 +75,65 @@ unit-bins: $(UNIT_BIN)
 
 $(BUILD)/unit/%: tests/unit/%.c $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $< $(LIB) $(PKG_LIBS) $(shell pkg-config --libs check) -o $@
+	@echo "  TEST $@"
+	@$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $< $(LIB) $(PKG_LIBS) $(shell pkg-config --libs check 2>/dev/null) -o $@
 
--include $(OBJ:.o=.d) $(UNIT_BIN:%=%.d)
+# ---- fuzz targets: tests/fuzz/fuzz-NAME.c, libFuzzer of clang, everything but main.o ----
+FUZZ_SRC  := $(wildcard tests/fuzz/fuzz-*.c)
+FUZZ_BIN  := $(FUZZ_SRC:tests/fuzz/%.c=$(BUILD)/fuzz/%)
+FUZZ_SAN  := -O1 -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined
+FUZZ_OBJ  := $(LIB_OBJ:$(BUILD)/%=$(BUILD)/fuzz/obj/%)
 
-.PHONY: clean
+.PHONY: fuzz-bins fuzz
+fuzz-bins: $(FUZZ_BIN)
+
+$(BUILD)/fuzz/obj/%.o: %.c
+	@mkdir -p $(@D)
+	@clang $(BASE_CFLAGS) -MMD -MP $(FUZZ_SAN) -c $< -o $@
+
+$(BUILD)/fuzz/libminivmm.a: $(FUZZ_OBJ)
+	@rm -f $@
+	@$(AR) rcs $@ $^
+
+$(BUILD)/fuzz/%: tests/fuzz/%.c $(BUILD)/fuzz/libminivmm.a
+	@echo "  FUZZ $@"
+	@clang $(BASE_CFLAGS) -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined $< \
+		$(BUILD)/fuzz/libminivmm.a $(PKG_LIBS) -o $@
+
+fuzz: fuzz-bins
+	scripts/fuzz $(T) $(FUZZ_BIN)
+
+# ---- tiny guests, and the probe that tells what /dev/kvm can run ----
+include guest-images/guests.mk
+
+$(BUILD)/kvm-probe: scripts/kvm-probe.c
+	@mkdir -p $(@D)
+	@$(CC) $(ALL_CFLAGS) $< -o $@
+
+# ---- the commands ----
+.PHONY: demo check check-fast bench lint install clean
+demo: $(BIN) $(BUILD)/kvm-probe
+	BUILD=$(BUILD) scripts/demo
+
+check: $(BIN) $(BUILD)/kvm-probe
+	BUILD=$(BUILD) scripts/check
+
+check-fast: $(BIN) $(BUILD)/kvm-probe
+	BUILD=$(BUILD) scripts/check --fast
+
+bench: $(BIN) guests
+	BUILD=$(BUILD) /usr/bin/python3 tests/bench/bench.py --out $(BUILD)/bench
+
+lint:
+	scripts/lint
+
+install: $(BIN)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 755 $(BIN) $(DESTDIR)$(PREFIX)/bin/minivmm
+	$(BIN) -man >$(BUILD)/minivmm.1
+	install -m 644 $(BUILD)/minivmm.1 $(DESTDIR)$(PREFIX)/share/man/man1/minivmm.1
+
 clean:
 	rm -rf $(BUILD)
+
+-include $(OBJ:.o=.d) $(UNIT_BIN:%=%.d) $(FUZZ_OBJ:.o=.d)

@@ -34,9 +34,9 @@ static uint8_t sum(const void *at, size_t n)
 static const struct rsdp *find_rsdp(void)
 {
 	if (machine_rsdp())
-		return (const struct rsdp *)(uintptr_t)machine_rsdp();
+		return at_gpa(machine_rsdp());
 	for (uintptr_t at = 0xe0000; at < 0x100000; at += 16) {
-		const struct rsdp *r = (const struct rsdp *)at;
+		const struct rsdp *r = at_gpa(at);
 
 		if (memcmp(r->signature, "RSD PTR ", 8) == 0 && sum(r, 20) == 0)
 			return r;
@@ -63,7 +63,7 @@ static const struct acpi_header *find_table(const struct acpi_header *xsdt, cons
 	const uint8_t *body = (const uint8_t *)(xsdt + 1);
 
 	for (size_t off = 0; off + 8 <= xsdt->length - sizeof(*xsdt); off += 8) {
-		const struct acpi_header *t = (const void *)(uintptr_t)get64(body + off);
+		const struct acpi_header *t = at_gpa(get64(body + off));
 
 		if (table_good(t, signature))
 			return t;
@@ -134,14 +134,14 @@ const char *check_acpi(void)
 		return "no RSDP";
 	if (r->revision != 2 || sum(r, 20) || sum(r, r->length))
 		return "RSDP: wrong revision or checksum";
-	xsdt = (const struct acpi_header *)(uintptr_t)r->xsdt;
+	xsdt = at_gpa(r->xsdt);
 	if (!table_good(xsdt, "XSDT"))
 		return "XSDT: wrong signature or checksum";
 	fadt = find_table(xsdt, "FACP");
 	madt = find_table(xsdt, "APIC");
 	if (!fadt || !madt)
 		return "XSDT: no valid FADT and MADT";
-	dsdt = (const struct acpi_header *)(uintptr_t)get64((const uint8_t *)fadt + 140);
+	dsdt = at_gpa(get64((const uint8_t *)fadt + 140));
 	if (!table_good(dsdt, "DSDT"))
 		return "DSDT: wrong signature or checksum";
 	why = check_fadt(fadt);

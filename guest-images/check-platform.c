@@ -3,7 +3,7 @@
 #include "lib.h"
 
 #define SERIAL 0x3f8u
-#define GUARD  (10u * TICKS_PER_SECOND)
+#define GUARD  (10 * TICKS_PER_SECOND)
 
 static volatile unsigned serial_irqs, rtc_irqs, rtc_flags, pit_irqs[2];
 

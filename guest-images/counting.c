@@ -26,7 +26,7 @@ static uint64_t stamp_check(uint64_t generation, uint64_t index)
 
 static void stamp_page(volatile struct counting_status *s)
 {
-	volatile struct stamp *p = (volatile struct stamp *)(s->base + s->index * PAGE_BYTES);
+	volatile struct stamp *p = at_gpa(s->base + s->index * PAGE_BYTES);
 	uint64_t g = s->generation, i = s->index;
 
 	if (g > 1 && (p->generation != g - 1 || p->index != i || p->check != stamp_check(g - 1, i)))
@@ -185,7 +185,7 @@ static void devices_start(void)
 
 static volatile struct counting_status *status_of(unsigned cpu)
 {
-	return (volatile struct counting_status *)(uintptr_t)(COUNTING_STATUS + cpu * PAGE_BYTES);
+	return at_gpa(COUNTING_STATUS + cpu * PAGE_BYTES);
 }
 
 static void report(void)

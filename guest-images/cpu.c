@@ -5,7 +5,7 @@
 #define IOAPIC 0xfec00000u
 
 #define TRAMPOLINE     0x8000u
-#define LAPIC_TIMER_HZ 1000000000u /* what KVM gives its LAPIC */
+#define LAPIC_TIMER_HZ 1000000000ul /* what KVM gives its LAPIC */
 #define TIMER_DIVIDE   16u
 
 struct gate {
@@ -26,6 +26,7 @@ void ap_start(uint64_t cpu);
 volatile uint64_t ticks[MAX_CPUS];
 static _Alignas(16) struct gate idt[256];
 static interrupt_fn *handlers[256];
+static bool level[256]; /* the vector's source is level-triggered */
 static cpu_fn *ap_fn;
 static volatile uint32_t cpus_up;
 
@@ -90,13 +91,20 @@ void trap(uint64_t vector, uint64_t error, uint64_t rip)
 {
 	if (vector == VECTOR_SPURIOUS)
 		return;
+	/*
+	 * An edge is acknowledged first: KVM drops one of the clock chip that comes before the
+	 * end of the last one.  A level only when its source has been silenced.
+	 */
+	if (!level[vector])
+		lapic_write(LAPIC_EOI, 0);
 	if (vector == VECTOR_TIMER)
 		ticks[cpu_number()]++;
 	else if (handlers[vector])
 		handlers[vector]((unsigned)vector);
 	else
 		trap_fatal(vector, error, rip);
-	lapic_write(LAPIC_EOI, 0);
+	if (level[vector])
+		lapic_write(LAPIC_EOI, 0);
 }
 
 void interrupt_handler(unsigned vector, interrupt_fn *fn)
@@ -110,10 +118,11 @@ static void ioapic_write(unsigned reg, uint32_t v)
 	mmio_write32(IOAPIC + 0x10, v);
 }
 
-void ioapic_route(unsigned gsi, bool level)
+void ioapic_route(unsigned gsi, bool is_level)
 {
+	level[VECTOR_GSI(gsi)] = is_level;
 	ioapic_write(0x11 + 2 * gsi, lapic_read(LAPIC_ID));
-	ioapic_write(0x10 + 2 * gsi, VECTOR_GSI(gsi) | (level ? 0x8000u : 0));
+	ioapic_write(0x10 + 2 * gsi, VECTOR_GSI(gsi) | (is_level ? 0x8000u : 0));
 }
 
 void ioapic_mask(unsigned gsi)
@@ -125,7 +134,7 @@ void ticks_start(void)
 {
 	lapic_write(LAPIC_TDCR, 3); /* by 16 */
 	lapic_write(LAPIC_LVTT, 0x20000 | VECTOR_TIMER);
-	lapic_write(LAPIC_TICR, LAPIC_TIMER_HZ / TIMER_DIVIDE / TICKS_PER_SECOND);
+	lapic_write(LAPIC_TICR, (uint32_t)(LAPIC_TIMER_HZ / TIMER_DIVIDE / TICKS_PER_SECOND));
 }
 
 void ap_start(uint64_t cpu)
@@ -149,7 +158,7 @@ unsigned cpus_start(unsigned cpus, cpu_fn *fn)
 	ap_fn = fn;
 	cpus_up = 1;
 	ap_next_number = 1;
-	memcpy((void *)TRAMPOLINE, ap_trampoline, (size_t)(ap_trampoline_end - ap_trampoline));
+	memcpy(at_gpa(TRAMPOLINE), ap_trampoline, (size_t)(ap_trampoline_end - ap_trampoline));
 	if (cpus > MAX_CPUS)
 		cpus = MAX_CPUS;
 	if (cpus == 1)

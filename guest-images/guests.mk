@@ -1,6 +1,6 @@
 # guests.mk - tiny guests into $(BUILD)/guests/NAME.elf; one C file each, on top of the shared ones
 GUEST_DIR    ?= guest-images
-GUEST_NAMES  := hello devices counter idle smp-counter
+GUEST_NAMES  := hello cpuid devices counter idle smp-counter
 GUEST_SHARED := start lib cpu virtio
 GUEST_OUT    := $(BUILD)/guests
 GUEST_ELF    := $(GUEST_NAMES:%=$(GUEST_OUT)/%.elf)
@@ -21,7 +21,7 @@ $(GUEST_OUT)/%.o: $(GUEST_DIR)/%.S
 	$(CC) -c $< -o $@
 
 $(GUEST_OUT)/%.elf: $(GUEST_OUT)/%.o $(GUEST_SHARED:%=$(GUEST_OUT)/%.o) $(GUEST_DIR)/guest.lds
-	$(CC) -nostdlib -static -no-pie -Wl,--build-id=none,--no-warn-rwx-segments,-n,-T,$(GUEST_DIR)/guest.lds \
+	$(CC) -nostdlib -static -Wl,--build-id=none,--no-warn-rwx-segments,-n,-T,$(GUEST_DIR)/guest.lds \
 		$(filter %.o,$^) -o $@
 
 .SECONDARY: $(GUEST_NAMES:%=$(GUEST_OUT)/%.o) $(GUEST_SHARED:%=$(GUEST_OUT)/%.o)

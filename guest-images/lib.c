@@ -78,7 +78,7 @@ void dec(uint64_t v)
 	unsigned n = 0;
 
 	do {
-		digits[n++] = (char)('0' + v % 10);
+		digits[n++] = "0123456789"[v % 10];
 		v /= 10;
 	} while (v);
 	while (n)
@@ -122,7 +122,9 @@ void commands_start(void)
 
 char command(void)
 {
-	return commands_out == commands_in ? '\0' : commands[commands_out++ % sizeof(commands)];
+	if (commands_out == commands_in)
+		return '\0';
+	return commands[commands_out++ % sizeof(commands)];
 }
 
 static bool ends_word(char c)
@@ -132,7 +134,7 @@ static bool ends_word(char c)
 
 const char *arg(const char *name)
 {
-	const char *p = boot->cmdline ? (const char *)(uintptr_t)boot->cmdline : "";
+	const char *p = boot->cmdline ? at_gpa(boot->cmdline) : "";
 
 	while (*p) {
 		size_t n = 0;

@@ -39,7 +39,7 @@
 #define LAPIC_TCCR 0x390u
 #define LAPIC_TDCR 0x3e0u
 
-#define TICKS_PER_SECOND 50u
+#define TICKS_PER_SECOND 50ul
 
 /* ---- ports and registers ---- */
 static inline void outb(uint16_t port, uint8_t v)
@@ -142,6 +142,12 @@ static inline struct cpuid cpuid(uint32_t leaf, uint32_t sub)
 	return r;
 }
 
+/* Memory is mapped one to one. */
+static inline void *at_gpa(uint64_t gpa)
+{
+	return (void *)gpa; /* NOLINT(performance-no-int-to-ptr) */
+}
+
 /* ---- memory; gcc needs these three by name ---- */
 void *memcpy(void *to, const void *from, size_t n);
 void *memset(void *to, int c, size_t n);
@@ -173,7 +179,7 @@ typedef void interrupt_fn(unsigned vector);
 
 void interrupt_handler(unsigned vector, interrupt_fn *fn);
 /* Routes an IOAPIC pin to VECTOR_GSI(gsi) on processor 0; the handler is called before the EOI. */
-void ioapic_route(unsigned gsi, bool level);
+void ioapic_route(unsigned gsi, bool is_level);
 void ioapic_mask(unsigned gsi);
 uint32_t lapic_read(unsigned reg);
 void lapic_write(unsigned reg, uint32_t v);

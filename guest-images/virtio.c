@@ -1,7 +1,7 @@
 /* virtio.c - virtio-mmio version 2, split rings, one request in flight per queue or a few */
 #include "virtio.h"
 
-#define GUARD_TICKS (20u * TICKS_PER_SECOND)
+#define GUARD_TICKS (20 * TICKS_PER_SECOND)
 
 static struct virtio *by_slot[VIRTIO_SLOTS];
 

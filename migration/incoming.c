@@ -146,12 +146,18 @@ static void linger(struct channel *ch, int timeout_ms)
 	free(scrap);
 }
 
-/* The description behind EOF is worth nothing to us, but a source may choke on a closed channel. */
-static void drain(struct loader *l)
+/* Is there another byte, or does one come soon? */
+static bool more_comes(const struct loader *l)
 {
 	const struct src *in = l->in;
 
-	if (in->at < in->len || channel_wait(l->reader->ch, POLLIN, QUIET_MS) > 0)
+	return in->at < in->len || channel_wait(l->reader->ch, POLLIN, QUIET_MS) > 0;
+}
+
+/* The description behind EOF is worth nothing to us, but a source may choke on a closed channel. */
+static void drain(struct loader *l)
+{
+	if (more_comes(l))
 		(void)loader_description(l);
 }
 
@@ -171,9 +177,26 @@ static int load(struct incoming *in, struct loader *l, struct err *err)
 	return ret == 0 ? take_over(in, err) : ret;
 }
 
-/* Tell the source why; what cannot be told is lost. */
-static void refuse(struct incoming *in, const struct loader *l, const struct err *err)
+/*
+ * The header was refused: the commands that open the return path come right
+ * behind it.
+ */
+static void look_for_return_path(struct loader *l)
 {
+	for (int i = 0; i < 2 && l->reader->ch->two_way && more_comes(l); i++) {
+		const uint8_t *tag = src_peek(l->in, 1);
+
+		if (!tag || *tag != TAG_COMMAND || src_skip(l->in, 1) < 0 ||
+		    commands_load(&l->commands, l->in, NULL) < 0)
+			return;
+	}
+}
+
+/* Tell the source why; what cannot be told is lost. */
+static void refuse(struct incoming *in, struct loader *l, const struct err *err)
+{
+	if (!l->commands.return_path)
+		look_for_return_path(l);
 	if (!l->commands.return_path)
 		return;
 	if (l->commands.minivmm)
@@ -217,7 +240,7 @@ static void *incoming_thread(void *opaque)
 		if (l.commands.return_path)
 			(void)rp_send_shut(in->ch, 0, NULL);
 	}
-	if (in->ch->two_way)
+	if (l.commands.return_path)
 		linger(in->ch, LINGER_MS);
 	loader_fini(&l);
 	reader_free(r);

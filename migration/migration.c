@@ -149,6 +149,28 @@ static int apply_globals(struct migration *mg, struct err *err)
 	return 0;
 }
 
+static void close_fd(int fd)
+{
+	if (fd >= 0)
+		(void)close(fd);
+}
+
+/* No thread lives.  Machine lock held. */
+static void discard(struct migration *mg)
+{
+	announce_fini(mg);
+	loop_fd_del(mg->wake);
+	notify_unsubscribe(&mg->listener);
+	uri_fini(&mg->out.uri);
+	stats_fini(&mg->out.stats);
+	close_fd(mg->wake_fd);
+	close_fd(mg->out.cancel_fd);
+	close_fd(mg->out.kick_fd);
+	close_fd(mg->out.fd);
+	close_fd(mg->in.cancel_fd);
+	free(mg);
+}
+
 struct migration *migration_new(struct machine *m, struct err *err)
 {
 	struct migration *mg = NEW(struct migration);
@@ -172,18 +194,14 @@ struct migration *migration_new(struct machine *m, struct err *err)
 		if (apply_globals(mg, err) == 0)
 			return mg;
 	}
-	migration_free(mg);
+	discard(mg);
 	return NULL;
-}
-
-static void close_fd(int fd)
-{
-	if (fd >= 0)
-		(void)close(fd);
 }
 
 void migration_free(struct migration *mg)
 {
+	struct machine *m;
+
 	if (!mg)
 		return;
 	machine_lock(mg->m);
@@ -191,19 +209,10 @@ void migration_free(struct migration *mg)
 	machine_unlock(mg->m);
 	worker_join(&mg->out.worker);
 	incoming_fini(&mg->in);
-	announce_fini(mg);
-	loop_fd_del(mg->wake);
-	machine_lock(mg->m);
-	notify_unsubscribe(&mg->listener);
-	machine_unlock(mg->m);
-	uri_fini(&mg->out.uri);
-	stats_fini(&mg->out.stats);
-	close_fd(mg->wake_fd);
-	close_fd(mg->out.cancel_fd);
-	close_fd(mg->out.kick_fd);
-	close_fd(mg->out.fd);
-	close_fd(mg->in.cancel_fd);
-	free(mg);
+	m = mg->m;
+	machine_lock(m);
+	discard(mg);
+	machine_unlock(m);
 }
 
 /* ---- outgoing ---- */

@@ -376,9 +376,10 @@ static int await_peer(struct outgoing *o, struct err *err)
 	if (ret < 0)
 		return ret;
 	if (!o->rp.ponged && o->caps[CAP_RETURN_PATH])
-		return err_set(err, ETIMEDOUT,
-			       "the destination does not answer, which the capability 'return-path' "
-			       "asks for");
+		return err_set(
+		    err, ETIMEDOUT,
+		    "the destination does not answer, which the capability 'return-path' "
+		    "asks for");
 	return -EAGAIN; /* the guest has run on meanwhile */
 }
 

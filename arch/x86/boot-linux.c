@@ -74,6 +74,9 @@ int bzimage_parse(const uint8_t *file, size_t bytes, const char *path, struct bz
 	if (!bzimage_probe(file, bytes))
 		return err_set(err, EINVAL, "kernel file '%s' is not a bzImage: no HdrS at 0x202",
 			       path);
+	if (bytes < HDR_END_MIN)
+		return err_set(err, EINVAL, "kernel file '%s' is a bzImage cut short in its header",
+			       path);
 	version = get_le16(file + HDR_VERSION);
 	if (version < VERSION_MIN)
 		return err_set(err, EINVAL,
@@ -81,7 +84,7 @@ int bzimage_parse(const uint8_t *file, size_t bytes, const char *path, struct bz
 			       "2.12 or later with a 64-bit entry is needed",
 			       path, version >> 8, version & 0xff);
 	end = HDR_MAGIC + file[HDR_LENGTH];
-	if (bytes < HDR_END_MIN || end < HDR_END_MIN || end > HDR_END_MAX || end > bytes ||
+	if (end < HDR_END_MIN || end > HDR_END_MAX || end > bytes ||
 	    get_le16(file + HDR_BOOT_FLAG) != 0xaa55)
 		return err_set(err, EINVAL, "kernel file '%s' is a bzImage with a broken header",
 			       path);
@@ -209,8 +212,8 @@ static int stage_page_tables(struct machine *m, struct err *err)
 		table[i] = htole64((pd + i * PAGE_BYTES) | PTE_PRESENT_WRITE);
 	if (ret == 0)
 		ret = boot_write(m, pdpt, table, sizeof(table), "page tables", err);
-	for (unsigned i = 0; i < IDENTITY_GIB && ret == 0; i++) {
-		for (unsigned k = 0; k < 512; k++)
+	for (uint64_t i = 0; i < IDENTITY_GIB && ret == 0; i++) {
+		for (uint64_t k = 0; k < 512; k++)
 			table[k] = htole64((i * GiB + k * 2 * MiB) | PTE_PRESENT_WRITE | PTE_LARGE);
 		ret = boot_write(m, pd + i * PAGE_BYTES, table, sizeof(table), "page tables", err);
 	}

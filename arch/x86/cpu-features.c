@@ -107,10 +107,9 @@ const struct feature_info *feature_info(enum feature_word w)
 static bool same_name(const char *a, const char *b)
 {
 	for (; *a && *b; a++, b++) {
-		char x = *a == '_' ? '-' : *a;
-		char y = *b == '_' ? '-' : *b;
+		bool dashes = (*a == '-' || *a == '_') && (*b == '-' || *b == '_');
 
-		if (x != y)
+		if (*a != *b && !dashes)
 			return false;
 	}
 	return *a == *b;

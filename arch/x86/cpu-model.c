@@ -61,10 +61,12 @@ void host_identify(struct cpu_host *host)
 {
 	uint32_t r[12] = {0}, eax, ebx, ecx, edx;
 
-	for (unsigned i = 0; i < 3; i++)
-		if (!__get_cpuid(0x80000002 + i, &r[4 * i], &r[4 * i + 1], &r[4 * i + 2],
-				 &r[4 * i + 3]))
+	for (uint32_t i = 0; i < 3; i++) {
+		uint32_t *part = &r[(size_t)4 * i];
+
+		if (!__get_cpuid(0x80000002 + i, &part[0], &part[1], &part[2], &part[3]))
 			break;
+	}
 	memcpy(host->brand, r, sizeof(r));
 	host->brand[sizeof(host->brand) - 1] = '\0';
 	host->phys_bits = 36;

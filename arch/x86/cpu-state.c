@@ -69,7 +69,7 @@ void cpu_state_reset(struct cpu_state *s, uint32_t signature, unsigned phys_bits
 	if (s->mcg_cap) {
 		s->mcg_ctl = ~0ULL;
 		for (unsigned i = 0; i < MCE_BANKS; i++)
-			s->mce_banks[4 * i] = ~0ULL;
+			s->mce_banks[(size_t)4 * i] = ~0ULL;
 	}
 	s->hflags = cpu_state_hflags(s);
 }
@@ -95,6 +95,7 @@ uint32_t cpu_state_hflags(const struct cpu_state *s)
 {
 	const struct x86_segment *cs = &s->segs[SEG_CS], *ss = &s->segs[SEG_SS];
 	uint32_t h = s->hflags & ~HF_DERIVED;
+	bool flat;
 
 	h |= (ss->flags & SEG_DPL) >> SEG_DPL_SHIFT;
 	h |= s->cr0 & CR0_PE ? HF_PE : 0;
@@ -108,9 +109,8 @@ uint32_t cpu_state_hflags(const struct cpu_state *s)
 
 	h |= cs->flags & SEG_DB ? HF_CS32 : 0;
 	h |= ss->flags & SEG_DB ? HF_SS32 : 0;
-	if (!(h & HF_PE) || (s->rflags & RFLAGS_VM) || !(h & HF_CS32))
-		h |= HF_ADDSEG;
-	else if (s->segs[SEG_DS].base | s->segs[SEG_ES].base | ss->base)
+	flat = !(s->segs[SEG_DS].base | s->segs[SEG_ES].base | ss->base);
+	if (!(h & HF_PE) || (s->rflags & RFLAGS_VM) || !(h & HF_CS32) || !flat)
 		h |= HF_ADDSEG;
 	return h;
 }

@@ -12,7 +12,8 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/units.h"
 
-#define TABLE_MAX 100
+#define TABLE_MAX     100
+#define XSAVE_COMPACT (1U << 1 | 1U << 3) /* XSAVEC, XSAVES */
 
 const struct kvm_cpuid_entry2 *cpuid_find(const struct kvm_cpuid2 *table, uint32_t leaf,
 					  uint32_t subleaf)
@@ -169,22 +170,34 @@ static uint64_t xstate_components(const struct builder *b)
 	return v & have;
 }
 
-static void put_d(struct builder *b)
+/* Bytes of an XSAVE area with all that the guest may switch on. */
+static uint32_t xsave_size(const struct builder *b, uint64_t comps, bool compact)
 {
-	uint64_t comps = xstate_components(b);
 	uint32_t size = 576; /* the legacy area and the header */
 
-	if (!(b->m->features[FEAT_1_ECX] & F1_ECX_XSAVE))
-		return;
 	for (unsigned i = 2; i < 32; i++) {
 		const struct kvm_cpuid_entry2 *e = cpuid_find(b->host->supported, 0xd, i);
 
-		if ((comps >> i & 1) && e)
-			size = MAX(size, e->ebx + e->eax);
+		if (!(comps >> i & 1) || !e)
+			continue;
+		if (compact && (e->ecx & 2))
+			size = (uint32_t)ALIGN_UP(size, 64);
+		size = compact ? size + e->eax : MAX(size, e->ebx + e->eax);
 	}
-	/* KVM keeps the sizes for what is switched on up to date itself. */
-	put_sub(b, 0xd, 0, (uint32_t)comps, 576, size, 0);
-	put_sub(b, 0xd, 1, b->m->features[FEAT_XSAVE], size, 0, 0);
+	return size;
+}
+
+/* KVM keeps EBX up to date with what the guest has switched on, where it sees that. */
+static void put_d(struct builder *b)
+{
+	uint64_t comps = xstate_components(b);
+	uint32_t size = xsave_size(b, comps, false);
+	uint32_t f = b->m->features[FEAT_XSAVE];
+
+	if (!(b->m->features[FEAT_1_ECX] & F1_ECX_XSAVE))
+		return;
+	put_sub(b, 0xd, 0, (uint32_t)comps, size, size, 0);
+	put_sub(b, 0xd, 1, f, f & XSAVE_COMPACT ? xsave_size(b, comps, true) : 0, 0, 0);
 	for (unsigned i = 2; i < 32; i++) {
 		const struct kvm_cpuid_entry2 *e = cpuid_find(b->host->supported, 0xd, i);
 
@@ -255,7 +268,7 @@ static void put_extended(struct builder *b)
 	uint32_t ecx = m->features[FEAT_8000_0001_ECX];
 	uint32_t edx = m->features[FEAT_8000_0001_EDX];
 	uint32_t virt = m->features[FEAT_7_ECX] & F7_ECX_LA57 ? 57 : 48;
-	uint32_t brand[12];
+	uint32_t brand[3][4];
 
 	put_name(b, 0x80000000, m->xlevel);
 	if (is_amd(b))
@@ -265,8 +278,7 @@ static void put_extended(struct builder *b)
 	put(b, 0x80000001, m->signature, 0, ecx, edx);
 	memcpy(brand, m->brand, sizeof(brand));
 	for (unsigned i = 0; i < 3; i++)
-		put(b, 0x80000002 + i, brand[4 * i], brand[4 * i + 1], brand[4 * i + 2],
-		    brand[4 * i + 3]);
+		put(b, 0x80000002 + i, brand[i][0], brand[i][1], brand[i][2], brand[i][3]);
 	put(b, 0x80000005, 0x01ff01ff, 0x01ff01ff, 0x40020140, 0x40020140);
 	put(b, 0x80000006, 0, 0x42004200, 0x02008140, 0x00808140);
 	if (m->xlevel >= 0x80000007)

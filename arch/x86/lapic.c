@@ -33,14 +33,14 @@ enum {
 #define LVT_PERIODIC (1U << 17)
 #define SVR_RESET    0xff
 
-static uint32_t reg_get(const struct kvm_lapic_state *k, unsigned reg)
+static uint32_t reg_get(const struct kvm_lapic_state *page, unsigned reg)
 {
-	return get_le32(k->regs + (size_t)reg * 16);
+	return get_le32(page->regs + (size_t)reg * 16);
 }
 
-static void reg_set(struct kvm_lapic_state *k, unsigned reg, uint32_t v)
+static void reg_set(struct kvm_lapic_state *page, unsigned reg, uint32_t v)
 {
-	put_le32(k->regs + (size_t)reg * 16, v);
+	put_le32(page->regs + (size_t)reg * 16, v);
 }
 
 /* The timer counts once in 1 << shift ns. */
@@ -92,30 +92,30 @@ static void tell_expiry(struct apic_state *a, int64_t now_ns)
 	a->timer_expiry = a->next_time;
 }
 
-void apic_from_kvm(struct apic_state *a, const struct kvm_lapic_state *k, int64_t now_ns)
+void apic_from_kvm(struct apic_state *a, const struct kvm_lapic_state *page, int64_t now_ns)
 {
 	bool x2apic = a->apicbase & APIC_BASE_X2APIC;
-	uint32_t current = reg_get(k, APIC_CURRENT_COUNT);
+	uint32_t current = reg_get(page, APIC_CURRENT_COUNT);
 
-	a->id = (uint8_t)(x2apic ? reg_get(k, APIC_ID) : reg_get(k, APIC_ID) >> 24);
-	a->arb_id = (uint8_t)reg_get(k, APIC_ARB);
-	a->tpr = (uint8_t)reg_get(k, APIC_TPR);
-	a->spurious_vec = reg_get(k, APIC_SVR);
-	a->log_dest = (uint8_t)(reg_get(k, APIC_LDR) >> 24);
-	a->dest_mode = (uint8_t)(reg_get(k, APIC_DFR) >> 28);
+	a->id = (uint8_t)(x2apic ? reg_get(page, APIC_ID) : reg_get(page, APIC_ID) >> 24);
+	a->arb_id = (uint8_t)reg_get(page, APIC_ARB);
+	a->tpr = (uint8_t)reg_get(page, APIC_TPR);
+	a->spurious_vec = reg_get(page, APIC_SVR);
+	a->log_dest = (uint8_t)(reg_get(page, APIC_LDR) >> 24);
+	a->dest_mode = (uint8_t)(reg_get(page, APIC_DFR) >> 28);
 	for (unsigned i = 0; i < 8; i++) {
-		a->isr[i] = reg_get(k, APIC_ISR + i);
-		a->tmr[i] = reg_get(k, APIC_TMR + i);
-		a->irr[i] = reg_get(k, APIC_IRR + i);
+		a->isr[i] = reg_get(page, APIC_ISR + i);
+		a->tmr[i] = reg_get(page, APIC_TMR + i);
+		a->irr[i] = reg_get(page, APIC_IRR + i);
 	}
 	for (unsigned i = 0; i < ARRAY_LEN(a->lvt); i++)
-		a->lvt[i] = reg_get(k, APIC_LVT + i);
-	a->esr = reg_get(k, APIC_ESR);
-	a->icr[0] = reg_get(k, APIC_ICR);
-	a->icr[1] = reg_get(k, APIC_ICR + 1);
-	a->divide_conf = reg_get(k, APIC_DIVIDE);
+		a->lvt[i] = reg_get(page, APIC_LVT + i);
+	a->esr = reg_get(page, APIC_ESR);
+	a->icr[0] = reg_get(page, APIC_ICR);
+	a->icr[1] = reg_get(page, APIC_ICR + 1);
+	a->divide_conf = reg_get(page, APIC_DIVIDE);
 	a->count_shift = count_shift(a->divide_conf);
-	a->initial_count = reg_get(k, APIC_INITIAL_COUNT);
+	a->initial_count = reg_get(page, APIC_INITIAL_COUNT);
 	a->initial_count_load_time = now_ns;
 	if (current < a->initial_count)
 		a->initial_count_load_time -= (int64_t)(a->initial_count - current)
@@ -131,37 +131,38 @@ static uint32_t x2apic_ldr(unsigned id)
 	return (id & ~0xfU) << 12 | 1U << (id & 0xf);
 }
 
-void apic_to_kvm(const struct apic_state *a, struct kvm_lapic_state *k, unsigned id, int64_t now_ns)
+void apic_to_kvm(const struct apic_state *a, struct kvm_lapic_state *page, unsigned id,
+		 int64_t now_ns)
 {
 	bool x2apic = a->apicbase & APIC_BASE_X2APIC;
 	uint32_t left = a->initial_count - counted(a, now_ns);
 
-	memset(k, 0, sizeof(*k));
+	memset(page, 0, sizeof(*page));
 	if (x2apic) {
-		reg_set(k, APIC_ID, id);
-		reg_set(k, APIC_LDR, x2apic_ldr(id));
+		reg_set(page, APIC_ID, id);
+		reg_set(page, APIC_LDR, x2apic_ldr(id));
 	} else {
-		reg_set(k, APIC_ID, (uint32_t)a->id << 24);
-		reg_set(k, APIC_LDR, (uint32_t)a->log_dest << 24);
+		reg_set(page, APIC_ID, (uint32_t)a->id << 24);
+		reg_set(page, APIC_LDR, (uint32_t)a->log_dest << 24);
 	}
-	reg_set(k, APIC_TPR, a->tpr);
-	reg_set(k, APIC_DFR, (uint32_t)a->dest_mode << 28 | 0x0fffffff);
-	reg_set(k, APIC_SVR, a->spurious_vec);
+	reg_set(page, APIC_TPR, a->tpr);
+	reg_set(page, APIC_DFR, (uint32_t)a->dest_mode << 28 | 0x0fffffff);
+	reg_set(page, APIC_SVR, a->spurious_vec);
 	for (unsigned i = 0; i < 8; i++) {
-		reg_set(k, APIC_ISR + i, a->isr[i]);
-		reg_set(k, APIC_TMR + i, a->tmr[i]);
-		reg_set(k, APIC_IRR + i, a->irr[i]);
+		reg_set(page, APIC_ISR + i, a->isr[i]);
+		reg_set(page, APIC_TMR + i, a->tmr[i]);
+		reg_set(page, APIC_IRR + i, a->irr[i]);
 	}
 	for (unsigned i = 0; i < ARRAY_LEN(a->lvt); i++)
-		reg_set(k, APIC_LVT + i, a->lvt[i]);
-	reg_set(k, APIC_ESR, a->esr);
-	reg_set(k, APIC_ICR, a->icr[0]);
-	reg_set(k, APIC_ICR + 1, a->icr[1]);
-	reg_set(k, APIC_DIVIDE, a->divide_conf);
+		reg_set(page, APIC_LVT + i, a->lvt[i]);
+	reg_set(page, APIC_ESR, a->esr);
+	reg_set(page, APIC_ICR, a->icr[0]);
+	reg_set(page, APIC_ICR + 1, a->icr[1]);
+	reg_set(page, APIC_DIVIDE, a->divide_conf);
 	/* KVM would fire a one-shot timer that has run out once more, but not one that was never
 	 * loaded. */
-	reg_set(k, APIC_INITIAL_COUNT, left > 0 ? a->initial_count : 0);
-	reg_set(k, APIC_CURRENT_COUNT, left);
+	reg_set(page, APIC_INITIAL_COUNT, left > 0 ? a->initial_count : 0);
+	reg_set(page, APIC_CURRENT_COUNT, left);
 }
 
 static int apic_pre_load(void *dev, struct err *err)

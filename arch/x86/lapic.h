@@ -36,8 +36,8 @@ void apic_state_reset(struct apic_state *a, unsigned id, bool bsp);
  * virtual clock: the timer's current count is told by when it was loaded.
  * 'id' is the initial APIC id.  apicbase is taken as it stands in *a.
  */
-void apic_from_kvm(struct apic_state *a, const struct kvm_lapic_state *regs, int64_t now_ns);
-void apic_to_kvm(const struct apic_state *a, struct kvm_lapic_state *regs, unsigned id,
+void apic_from_kvm(struct apic_state *a, const struct kvm_lapic_state *page, int64_t now_ns);
+void apic_to_kvm(const struct apic_state *a, struct kvm_lapic_state *page, unsigned id,
 		 int64_t now_ns);
 
 #endif

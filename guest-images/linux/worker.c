@@ -34,6 +34,7 @@
 #include <linux/input.h>
 #include <poll.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -46,6 +47,7 @@
 #include <sys/reboot.h>
 #include <sys/socket.h>
 #include <sys/sysinfo.h>
+#include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
@@ -70,6 +72,7 @@ struct shared {
 	unsigned mem_mib, pause_ms, beat_ms;
 	bool disk, net;
 	char peer[32];
+	atomic_bool button; /* the power button was pressed */
 };
 
 static void fault(struct shared *sh, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -285,24 +288,30 @@ static void net_job(struct shared *sh)
 	}
 }
 
+/*
+ * By the first process only.  The kernel takes its devices down before it
+ * ends: the jobs must have gone, or they would see errors.
+ */
 static void end_machine(int how)
 {
+	if (kill(-1, SIGKILL) < 0 && errno != ESRCH)
+		_exit(1);
+	while (waitpid(-1, NULL, 0) > 0)
+		;
 	sync();
 	if (reboot(how) < 0)
 		_exit(1);
 }
 
 /* The first input device is the power button; without one this process just ends. */
-static void button_job(void)
+static void button_job(struct shared *sh)
 {
 	struct input_event ev;
 	int fd = open("/dev/input/event0", O_RDONLY | O_CLOEXEC);
 
 	while (fd >= 0 && read(fd, &ev, sizeof(ev)) == (ssize_t)sizeof(ev)) {
-		if (ev.type == EV_KEY && ev.code == KEY_POWER && ev.value == 1) {
-			if (write(STDOUT_FILENO, "B\n", 2) == 2)
-				end_machine(RB_POWER_OFF);
-		}
+		if (ev.type == EV_KEY && ev.code == KEY_POWER && ev.value == 1)
+			atomic_store(&sh->button, true);
 	}
 }
 
@@ -366,7 +375,7 @@ static void start_jobs(struct shared *sh, int cpus)
 		_exit(0);
 	}
 	if (fork() == 0) {
-		button_job();
+		button_job(sh);
 		_exit(0);
 	}
 }
@@ -428,5 +437,9 @@ int main(void)
 		report(sh, n);
 		if (poll(&in, 1, (int)sh->beat_ms) > 0)
 			obey();
+		if (atomic_load(&sh->button)) {
+			puts("B");
+			end_machine(RB_POWER_OFF);
+		}
 	}
 }

@@ -272,6 +272,11 @@ static int load_footer(struct loader *l, const struct seen_section *s, struct er
 
 	if (src_u8(l->in, &tag) < 0)
 		return say_ended(l, "a section's footer", err);
+	if (tag == TAG_SUBSECTION)
+		return err_set(err, EINVAL,
+			       "section '%s' goes on at stream offset 0x%" PRIx64
+			       " with a subsection that is not its own, or cut short",
+			       name_of(s), at);
 	if (tag != TAG_FOOTER)
 		return err_set(err, EINVAL,
 			       "section '%s' does not end at stream offset 0x%" PRIx64

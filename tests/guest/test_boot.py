@@ -5,6 +5,7 @@ import struct
 import subprocess
 
 from case import only_minivmm, table
+from qmp import Qmp
 from vmm import PROGRAMS, guest_path
 
 
@@ -187,7 +188,8 @@ def test_wrong_kernel(t, which):
     path = t.path("absent") if make is None else written(t, which, make())
     text = refused(t, "-kernel", path)
     assert path in text, text
-    assert len([line for line in text.splitlines() if "warning: " not in line]) == 1, text
+    said = [line for line in text.splitlines() if ": warning: " not in line]
+    assert len(said) == 1, text
 
 
 @table(
@@ -235,6 +237,28 @@ def test_pidfile(t):
     vm.cmd("quit")
     assert vm.wait() == 0
     assert not os.path.exists(path)
+
+
+def test_daemonize(t):
+    """The parent ends with status 0 when the monitor listens; the child is reached through it."""
+    t.need("kvm", t.kind)
+    program = PROGRAMS[t.kind]
+    pidfile, monitor = t.path("pid"), t.path("qmp")
+    argv = [program["path"], "-M", "microvm,ioapic2=off,rtc=on,kernel_irqchip=on" + program["machine"],
+            "-accel", "kvm", "-cpu", "qemu64", "-m", "24M", "-nodefaults", "-display", "none",
+            *program["options"], "-kernel", guest_path("idle"), "-serial", "null", "-daemonize",
+            "-pidfile", pidfile, "-qmp", f"unix:{monitor},server=on,wait=off"]
+    assert subprocess.run(argv, stdin=subprocess.DEVNULL, timeout=60, check=False).returncode == 0
+    with open(pidfile, encoding="ascii") as f:
+        pid = int(f.read())
+    try:
+        qmp = Qmp.connect(monitor)
+        assert qmp.cmd("query-status")["status"] == "running"
+        qmp.cmd("quit")
+        qmp.wait_closed()
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)
+        raise
 
 
 @table(version={"option": "-version"}, help={"option": "-help"})

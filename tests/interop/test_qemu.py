@@ -123,3 +123,22 @@ def test_stopped(t, kinds):
     assert dest.status() == "paused"
     dest.cmd("cont")
     goes_on(dest)
+
+
+def cpuid(t, kind, cpus):
+    """What the guest reads: {"leaf subleaf": "eax ebx ecx edx"}."""
+    vm = t.vmm("devices", "cpuid only=tsc", kind=kind, cpus=cpus)
+    text = vm.serial.all()
+    lines = [line.split() for line in text.splitlines() if line.startswith("cpuid ")]
+    assert lines, text
+    return {f"{leaf} {sub}": " ".join(registers) for _, leaf, sub, *registers in lines}
+
+
+@table(one={"cpus": 1}, two={"cpus": 2})
+def test_cpuid(t, cpus):
+    """A guest sees the same processor on both: nothing in a stream says what it was."""
+    t.need("qemu", t.kind)
+    ours, theirs = cpuid(t, t.kind, cpus), cpuid(t, "qemu", cpus)
+    different = {leaf: (ours.get(leaf), theirs.get(leaf)) for leaf in set(ours) | set(theirs)
+                 if ours.get(leaf) != theirs.get(leaf)}
+    assert not different, different

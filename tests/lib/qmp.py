@@ -59,7 +59,8 @@ class Qmp:
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
         try:
             sent = self.sock.sendmsg([data], rights)
-            self.sock.sendall(data[sent:])
+            if sent < len(data):
+                self.sock.sendall(data[sent:])
         except (BrokenPipeError, ConnectionResetError) as e:
             raise Closed(str(e)) from e
 

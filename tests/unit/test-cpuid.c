@@ -225,7 +225,9 @@ START_TEST(test_xsave_leaf)
 	t = cpuid_build(&m, &topo, 0, TSC_KHZ, &host);
 	ck_assert_uint_eq(cpuid_reg(t, 0xd, 0, CPUID_EAX), 7);
 	ck_assert_uint_eq(cpuid_reg(t, 0xd, 0, CPUID_ECX), 832);
+	ck_assert_uint_eq(cpuid_reg(t, 0xd, 0, CPUID_EBX), 832);
 	ck_assert_uint_eq(cpuid_reg(t, 0xd, 1, CPUID_EAX), 1);
+	ck_assert_uint_eq(cpuid_reg(t, 0xd, 1, CPUID_EBX), 0);
 	ck_assert_uint_eq(cpuid_reg(t, 0xd, 2, CPUID_EAX), 256);
 	ck_assert_uint_eq(cpuid_reg(t, 0xd, 2, CPUID_EBX), 576);
 	ck_assert_ptr_null(cpuid_find(t, 0xd, 5));

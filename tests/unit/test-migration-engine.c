@@ -410,6 +410,7 @@ START_TEST(test_uuid)
 			 "UUID received is 01000000-0000-0000-0000-000000000000 and local is "
 			 "02000000-0000-0000-0000-000000000000");
 	rig_await(s, MIG_FAILED);
+	ck_assert_ptr_nonnull(strstr(rig_query(s).error_desc, "UUID received is 01000000"));
 	rig_free(s);
 	rig_free(d);
 	rig_remove_dir();

@@ -52,11 +52,11 @@ static inline void disk_open(struct disk *d, uint64_t bytes, bool threads, bool 
 				   .aio_threads = threads};
 
 	d->fd = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	ck_assert_int_ge(d->fd, 0);
-	ck_assert_int_eq(ftruncate(d->fd, (off_t)bytes), 0);
+	GUEST_MUST(d->fd >= 0);
+	GUEST_MUST(ftruncate(d->fd, (off_t)bytes) == 0);
 	(void)snprintf(d->path, sizeof(d->path), "/proc/self/fd/%d", d->fd);
 	d->node = block_node_new(&cfg, &err);
-	ck_assert_msg(d->node != NULL, "%s", err.msg);
+	GUEST_MUST(d->node != NULL);
 }
 
 static inline void disk_close(struct disk *d)

@@ -1,0 +1,135 @@
+/*
+ * Any bytes load as a virtio section or are refused; what has loaded can be saved, loads again to
+ * the same, and runs.
+ *
+ * Input: a byte that chooses the device (0 blk, 1 net, 2 net with offloads, 3 rng), then the
+ * section.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#define GUEST_MUST(cond) ((cond) ? (void)0 : abort())
+#include "tests/unit/virtio-backends.h"
+#include "vmm/base/buf.h"
+#include "vmm/base/log.h"
+
+#define SLOT 7
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+
+static struct machine *new_machine(void)
+{
+	struct machine *m = guest_machine();
+
+	log_set_level(LOG_ERROR);
+	return m;
+}
+
+static int make(struct machine *m, unsigned kind, struct backends *be)
+{
+	struct cfg_device cfg;
+	int ret;
+
+	switch (kind) {
+	case 0:
+		cfg = test_device("virtio-blk-device", NULL);
+		keyvals_add(&cfg.props, "drive", "disk0");
+		ret = virtio_blk_create(m, &cfg, SLOT, be, NULL);
+		break;
+	case 3:
+		cfg = test_device("virtio-rng-device", NULL);
+		ret = virtio_rng_create(m, &cfg, SLOT, be, NULL);
+		break;
+	default:
+		cfg = test_device("virtio-net-device", NULL);
+		keyvals_add(&cfg.props, "netdev", "net0");
+		ret = virtio_net_create(m, &cfg, SLOT, be, NULL);
+		break;
+	}
+	device_free(&cfg);
+	return ret;
+}
+
+#define MAX_SECTION (128 * KiB)
+
+static struct buf expand(const uint8_t *data, size_t len)
+{
+	struct buf out = {0};
+
+	while (len > 0 && out.len < MAX_SECTION) {
+		size_t n = MIN(data[0], len - 1);
+
+		buf_put(&out, data + 1, n);
+		data += 1 + n;
+		len -= 1 + n;
+		if (len < 2)
+			break;
+		buf_zero(&out, get_le16(data));
+		data += 2;
+		len -= 2;
+	}
+	return out;
+}
+
+static void save(const struct vms_entry *e, struct buf *out)
+{
+	if (vms_save(e->desc, e->dev, out, NULL, NULL) < 0)
+		abort();
+}
+
+/* Saved, loaded and saved again it is the same; then it runs. */
+static void use(struct machine *m, const struct vms_entry *e)
+{
+	struct buf first = {0}, second = {0};
+	struct src in;
+
+	save(e, &first);
+	in = src_mem(first.data, first.len);
+	if (vms_load(e->desc, e->dev, &in, e->desc->version, NULL) < 0)
+		abort();
+	save(e, &second);
+	if (first.len != second.len || memcmp(first.data, second.data, first.len) != 0)
+		abort();
+	buf_free(&first);
+	buf_free(&second);
+	guest_resume(m);
+	kick(m, SLOT, 0);
+	guest_settle(m);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+	unsigned kind = len ? data[0] & 3 : 0;
+	struct machine *m;
+	struct disk disk;
+	struct fake_net net;
+	struct block_node *nodes[1];
+	struct net_backend *nets[1];
+	struct backends be = {
+	    .blocks = {.v = nodes, .n = 1},
+              .nets = {.v = nets,  .n = 1}
+        };
+	const struct vms_entry *e;
+	struct buf section;
+	struct src in;
+
+	if (!len)
+		return 0;
+	m = new_machine();
+	disk_open(&disk, 4 * MiB, true, true, true);
+	fake_net_init(&net, m, kind == 2);
+	nodes[0] = disk.node;
+	nets[0] = &net.be;
+	if (make(m, kind, &be) < 0)
+		abort();
+	e = container_of(m->vmstate.entries.next, struct vms_entry, link);
+	section = expand(data + 1, len - 1);
+	in = src_mem(section.data, section.len);
+	if (vms_load(e->desc, e->dev, &in, e->desc->version, NULL) >= 0)
+		use(m, e);
+	buf_free(&section);
+	guest_end_devices(m);
+	disk_close(&disk);
+	guest_free(m);
+	return 0;
+}

@@ -1,0 +1,121 @@
+"""A stock Debian kernel: started, used, ended, moved, saved and brought back, under verified load."""
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from case import only_minivmm, table  # noqa: E402  pylint: disable=wrong-import-position
+from linux import Linux  # noqa: E402  pylint: disable=wrong-import-position
+
+
+@table(one={"cpus": 1}, two={"cpus": 2})
+def test_boot(t, cpus):
+    """Every device is found and works; powered off from inside, the program ends with 0."""
+    guest = Linux(t, cpus=cpus, net=True, cpu="host")
+    has = guest.started()
+    assert (has["cpus"], has["disk"], has["net"]) == (cpus, 1, 1) and 64 < has["ram"] <= 128, has
+    guest.works()
+    guest.vmm.serial.write("o")
+    guest.vmm.qmp.event("SHUTDOWN", guest=True, reason="guest-shutdown")
+    assert guest.vmm.wait() == 0
+    assert guest.check_disk() >= 1
+    assert guest.net.connections == 1
+
+
+@only_minivmm("QEMU starts an ELF kernel through an option ROM")
+def test_boot_elf(t):
+    """The uncompressed kernel, through its PVH note."""
+    guest = Linux(t, kernel="vmlinux")
+    assert guest.started()["disk"] == 1
+    guest.works()
+
+
+def test_reboot_and_power_button(t):
+    """A reboot from inside stages the boot again; the button is seen, and the guest powers off."""
+    guest = Linux(t)
+    guest.started()
+    guest.works()
+    guest.vmm.serial.write("r")
+    guest.vmm.qmp.event("RESET", guest=True)
+    guest.started()
+    guest.works()
+    guest.vmm.cmd("system_powerdown")
+    guest.vmm.qmp.event("POWERDOWN")
+    guest.vmm.serial.expect("^B$")
+    guest.vmm.qmp.event("SHUTDOWN", guest=True)
+    assert guest.vmm.wait() == 0
+
+
+@table(one={"cpus": 1, "times": 4}, two={"cpus": 2, "times": 20})
+def test_moves_in_a_row(t, cpus, times):
+    """Memory, disk, clock and one TCP connection go along, again and again."""
+    guest = Linux(t, cpus=cpus, net=True)
+    guest.started()
+    guest.works()
+    for n in range(times):
+        report = guest.move()
+        assert report["ram"]["transferred"] > 0
+        beat = guest.works()
+        print(f"move {n + 1}: {report['ram']['dirty-sync-count']} passes, "
+              f"{report['downtime']} ms down; {beat}", flush=True)
+    assert guest.net.connections == 1, "the connection was made anew"
+
+
+def test_save_and_load(t):
+    """Into a file, ended, brought back: it goes on where it was."""
+    guest = Linux(t, cpus=2)
+    guest.started()
+    guest.works()
+    path = t.path("saved")
+    save = "file:" + path if t.kind == "minivmm" else f"exec:cat > {path}"
+    load = "file:" + path if t.kind == "minivmm" else f"exec:cat {path}"
+    guest.vmm.cmd("migrate", uri=save)
+    assert guest.vmm.wait_migration("completed", "failed") == "completed"
+    guest.vmm.cmd("quit")
+    assert guest.vmm.wait() == 0
+    t.forget(guest.vmm)
+    guest.moves += 1
+    guest.vmm = guest.machine(incoming="defer", name="loaded")
+    guest.vmm.cmd("migrate-incoming", uri=load)
+    guest.vmm.wait_running()
+    guest.works()
+    guest.move()
+    guest.works()
+
+
+def test_cancel_in_flight(t):
+    """The guest goes on where it is, and can be moved afterwards."""
+    guest = Linux(t, net=True)
+    guest.started()
+    guest.works()
+    target, uri = guest.destination()
+    guest.half_way(uri)
+    guest.vmm.cmd("migrate_cancel")
+    assert guest.vmm.wait_migration("cancelled", "completed", "failed") == "cancelled"
+    t.forget(target)
+    assert guest.vmm.status() == "running"
+    guest.works()
+    guest.vmm.cmd("migrate-set-parameters", max_bandwidth=1 << 30)
+    guest.move()
+    guest.works()
+    assert guest.net.connections == 1
+
+
+def test_destination_killed_in_flight(t):
+    """The source says why it failed, keeps the guest running, and can try again."""
+    guest = Linux(t, cpus=2, net=True)
+    guest.started()
+    guest.works()
+    target, uri = guest.destination()
+    guest.half_way(uri)
+    target.kill()
+    assert guest.vmm.wait_migration("failed", "completed", "cancelled") == "failed"
+    t.forget(target)
+    if t.kind == "minivmm":
+        assert guest.vmm.migration()["error-desc"]
+    assert guest.vmm.status() == "running"
+    guest.works()
+    guest.vmm.cmd("migrate-set-parameters", max_bandwidth=1 << 30)
+    guest.move()
+    guest.works()
+    assert guest.net.connections == 1

@@ -1,0 +1,557 @@
+/*
+ * Who has the guest: every way in which the last messages of a migration can
+ * go or be lost, seen from each end with a hand-made other one.
+ */
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "migration/peer.h"
+#include "migration/stream/commands.h"
+#include "migration/stream/return-path.h"
+#include "tests/unit/check-main.h"
+#include "tests/unit/migration-rig.h"
+#include "vmm/base/bytes.h"
+
+/* ---- a hand-made end of a socket ---- */
+
+static void send_all(int fd, const void *p, size_t n)
+{
+	ck_assert_int_eq(send(fd, p, n, MSG_NOSIGNAL), (ssize_t)n);
+}
+
+static void send_message(int fd, unsigned type, const void *payload, size_t n)
+{
+	uint8_t msg[1024];
+
+	put_be16(msg, (uint16_t)type);
+	put_be16(msg + 2, (uint16_t)n);
+	memcpy(msg + 4, payload, n);
+	send_all(fd, msg, 4 + n);
+}
+
+static void send_word(int fd, unsigned type, uint32_t v)
+{
+	uint8_t payload[4];
+
+	put_be32(payload, v);
+	send_message(fd, type, payload, sizeof(payload));
+}
+
+static void send_ready(int fd, const struct peer *p)
+{
+	struct buf b = {0};
+
+	peer_put(p, &b);
+	send_message(fd, RP_READY, b.data, b.len);
+	buf_free(&b);
+}
+
+static void recv_all(int fd, void *p, size_t n)
+{
+	ck_assert_int_eq(recv(fd, p, n, MSG_WAITALL), (ssize_t)n);
+}
+
+/* Read a stream up to the end of its description. */
+static void recv_stream(int fd, struct buf *b)
+{
+	while (b->len < 2 || memcmp(b->data + b->len - 2, "]}", 2) != 0 ||
+	       !memmem(b->data, b->len, "{\"page_size\"", 12)) {
+		ssize_t n = recv(fd, buf_room(b, 65536), 65536, 0);
+
+		ck_assert_int_gt(n, 0);
+		b->len += (size_t)n;
+	}
+}
+
+static void expect_go(int fd)
+{
+	static const uint8_t go[] = {0x08, 0x4d, 0x02, 0, 0};
+	uint8_t got[sizeof(go)];
+
+	recv_all(fd, got, sizeof(got));
+	ck_assert_mem_eq(got, go, sizeof(go));
+}
+
+/* ---- the source, before a hand-made destination ---- */
+
+struct source {
+	struct rig *r;
+	int fd; /* the destination's end */
+};
+
+enum kind { QEMU, MINIVMM, SINK };
+
+/* A running guest that migrates to us; everything up to EOF has been read. */
+static struct source source_begin(enum kind kind)
+{
+	struct source s = {.r = rig_new(RS_PRELAUNCH)};
+	struct buf b = {0};
+	int pair[2];
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	s.fd = pair[1];
+	rig_fill(s.r, 1);
+	rig_run_guest(s.r);
+	if (kind == MINIVMM)
+		send_word(s.fd, RP_PONG, COOKIE_DESTINATION);
+	if (kind != SINK)
+		send_word(s.fd, RP_PONG, COOKIE_SOURCE);
+	ck_assert_int_eq(rig_migrate_fd(s.r, "fd:x", pair[0], NULL), 0);
+	if (kind != SINK)
+		recv_stream(s.fd, &b);
+	buf_free(&b);
+	return s;
+}
+
+static void source_completed(struct source *s)
+{
+	rig_await(s->r, MIG_COMPLETED);
+	ck_assert_int_eq(rig_state(s->r), RS_POSTMIGRATE);
+	ck_assert(s->r->dev.given);
+	(void)close(s->fd);
+	rig_free(s->r);
+}
+
+/* The guest runs on here. */
+static void source_resumed(struct source *s, const char *why)
+{
+	struct migration_info info;
+
+	rig_await(s->r, MIG_FAILED);
+	info = rig_query(s->r);
+	ck_assert_msg(strstr(info.error_desc, why) != NULL, "'%s' is not in: %s", why,
+		      info.error_desc);
+	rig_await_state(s->r, RS_RUNNING);
+	ck_assert(!s->r->dev.given);
+	(void)close(s->fd);
+	rig_free(s->r);
+}
+
+/* The guest stands here and waits for a human. */
+static void source_in_doubt(struct source *s)
+{
+	struct migration_info info;
+
+	rig_await(s->r, MIG_FAILED);
+	info = rig_query(s->r);
+	ck_assert_msg(strstr(info.error_desc, "did not confirm that it runs") != NULL, "%s",
+		      info.error_desc);
+	ck_assert_int_eq(rig_state(s->r), RS_POSTMIGRATE);
+	rig_run_guest(s->r); /* cont is allowed */
+	(void)close(s->fd);
+	rig_free(s->r);
+}
+
+START_TEST(test_qemu_says_it_runs)
+{
+	struct source s = source_begin(QEMU);
+
+	send_word(s.fd, RP_SHUT, 0);
+	source_completed(&s);
+}
+END_TEST
+
+START_TEST(test_qemu_says_it_failed)
+{
+	struct source s = source_begin(QEMU);
+
+	send_word(s.fd, RP_SHUT, 1);
+	source_resumed(&s, "could not load the guest");
+}
+END_TEST
+
+START_TEST(test_qemu_closes)
+{
+	struct source s = source_begin(QEMU);
+
+	(void)shutdown(s.fd, SHUT_RDWR);
+	source_resumed(&s, "closed the connection without saying that the guest runs");
+}
+END_TEST
+
+START_TEST(test_qemu_and_a_late_cancel)
+{
+	struct source s = source_begin(QEMU);
+
+	rig_cancel(s.r);
+	source_in_doubt(&s);
+}
+END_TEST
+
+START_TEST(test_minivmm_takes_it)
+{
+	struct source s = source_begin(MINIVMM);
+	struct peer self;
+
+	peer_self(&self);
+	send_ready(s.fd, &self);
+	expect_go(s.fd);
+	send_word(s.fd, RP_SHUT, 0);
+	source_completed(&s);
+}
+END_TEST
+
+START_TEST(test_minivmm_closes_before_ready)
+{
+	struct source s = source_begin(MINIVMM);
+
+	(void)shutdown(s.fd, SHUT_RDWR);
+	source_resumed(&s, "closed the connection before it took the guest");
+}
+END_TEST
+
+START_TEST(test_minivmm_refuses)
+{
+	struct source s = source_begin(MINIVMM);
+
+	send_message(s.fd, RP_ERROR, "the disk is\nlocked", 18);
+	source_resumed(&s, "the destination refused: the disk is?locked");
+}
+END_TEST
+
+START_TEST(test_minivmm_refuses_after_go)
+{
+	struct source s = source_begin(MINIVMM);
+	struct peer self;
+
+	peer_self(&self);
+	send_ready(s.fd, &self);
+	expect_go(s.fd);
+	send_word(s.fd, RP_SHUT, 1);
+	source_resumed(&s, "could not load the guest");
+}
+END_TEST
+
+/* The connection breaks, but the process lives: it may run the guest. */
+START_TEST(test_connection_breaks_after_go)
+{
+	for (int other_host = 0; other_host < 2; other_host++) {
+		struct source s = source_begin(MINIVMM);
+		struct peer p;
+
+		peer_self(&p);
+		if (other_host)
+			p.boot_id[0] = 'x';
+		else /* this process will not end: do not wait for it */
+			p.pid_ns++;
+		send_ready(s.fd, &p);
+		expect_go(s.fd);
+		(void)shutdown(s.fd, SHUT_RDWR);
+		source_in_doubt(&s);
+	}
+}
+END_TEST
+
+START_TEST(test_cancel_after_go)
+{
+	struct source s = source_begin(MINIVMM);
+	struct peer self;
+
+	peer_self(&self);
+	send_ready(s.fd, &self);
+	expect_go(s.fd);
+	rig_cancel(s.r);
+	source_in_doubt(&s);
+}
+END_TEST
+
+START_TEST(test_cancel_before_ready)
+{
+	struct source s = source_begin(MINIVMM);
+
+	rig_cancel(s.r);
+	rig_await(s.r, MIG_CANCELLED);
+	ck_assert_int_eq(rig_state(s.r), RS_RUNNING);
+	(void)close(s.fd);
+	rig_free(s.r);
+}
+END_TEST
+
+/* A process that says who it is and then waits to be killed. */
+static pid_t stand_in(struct peer *p)
+{
+	int pipe_fd[2];
+	pid_t pid;
+
+	ck_assert_int_eq(pipe(pipe_fd), 0);
+	pid = fork();
+	if (pid == 0) {
+		peer_self(p);
+		(void)!write(pipe_fd[1], p, sizeof(*p));
+		for (;;)
+			(void)pause();
+	}
+	ck_assert_int_eq(read(pipe_fd[0], p, sizeof(*p)), (ssize_t)sizeof(*p));
+	(void)close(pipe_fd[0]);
+	(void)close(pipe_fd[1]);
+	return pid;
+}
+
+START_TEST(test_destination_killed_before_go)
+{
+	struct source s = source_begin(MINIVMM);
+	struct peer p;
+	pid_t pid = stand_in(&p);
+
+	ck_assert_int_eq(kill(pid, SIGKILL), 0);
+	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+	send_ready(s.fd, &p);
+	source_resumed(&s, "the destination ended before it took the guest");
+}
+END_TEST
+
+START_TEST(test_destination_killed_after_go)
+{
+	struct source s = source_begin(MINIVMM);
+	struct peer p;
+	pid_t pid = stand_in(&p);
+
+	send_ready(s.fd, &p);
+	expect_go(s.fd);
+	ck_assert_int_eq(kill(pid, SIGKILL), 0);
+	(void)shutdown(s.fd, SHUT_RDWR);
+	source_resumed(&s, "the destination ended before it ran the guest");
+	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+}
+END_TEST
+
+START_TEST(test_broken_messages)
+{
+	static const struct {
+		unsigned type;
+		size_t n;
+		const char *why;
+	} cases[] = {
+	    {RP_PONG,         5,   "message 2 with 5 bytes instead of 4"       },
+	    {RP_SHUT,         0,   "message 1 with 0 bytes instead of 4"       },
+	    {RP_REQ_PAGES,    12,  "message 4, which has no place in a precopy"},
+	    {RP_REQ_PAGES_ID, 20,  "message 3, which has no place in a precopy"},
+	    {RP_RECV_BITMAP,  20,  "message 5, which has no place in a precopy"},
+	    {RP_RESUME_ACK,   4,   "message 6, which has no place in a precopy"},
+	    {0,               4,   "an unknown message 0"                      },
+	    {99,              4,   "an unknown message 99"                     },
+	    {RP_PONG,         600, "a message of 600 bytes, at most 512"       },
+	    {RP_READY,        3,   "a broken READY"                            },
+	};
+	static const uint8_t zeros[600];
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct source s = source_begin(MINIVMM);
+
+		send_message(s.fd, cases[i].type, zeros, cases[i].n);
+		source_resumed(&s, cases[i].why);
+	}
+}
+END_TEST
+
+static void *drain_socket(void *opaque)
+{
+	static const size_t n = 65536;
+	char *scrap = malloc(n);
+	int fd = *(int *)opaque;
+
+	while (recv(fd, scrap, n, 0) > 0)
+		;
+	(void)close(fd);
+	free(scrap);
+	return NULL;
+}
+
+/* Somebody who only stores the bytes; with return-path that is not enough. */
+START_TEST(test_sink)
+{
+	struct source plain = source_begin(SINK), strict = {.r = rig_new(RS_PRELAUNCH)};
+	pthread_t a, b;
+	int pair[2];
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	strict.fd = pair[1];
+	rig_run_guest(strict.r);
+	rig_capability(strict.r, CAP_RETURN_PATH, true);
+	ck_assert_int_eq(rig_migrate_fd(strict.r, "fd:x", pair[0], NULL), 0);
+	ck_assert_int_eq(pthread_create(&a, NULL, drain_socket, &plain.fd), 0);
+	ck_assert_int_eq(pthread_create(&b, NULL, drain_socket, &strict.fd), 0);
+	rig_await(plain.r, MIG_COMPLETED);
+	ck_assert_int_eq(rig_state(plain.r), RS_POSTMIGRATE);
+	rig_await(strict.r, MIG_FAILED);
+	ck_assert_ptr_nonnull(strstr(rig_query(strict.r).error_desc, "does not answer"));
+	ck_assert_int_eq(rig_state(strict.r), RS_RUNNING);
+	ck_assert_int_eq(pthread_join(a, NULL), 0);
+	ck_assert_int_eq(pthread_join(b, NULL), 0);
+	rig_free(plain.r);
+	rig_free(strict.r);
+}
+END_TEST
+
+/* ---- the destination, before a hand-made source ---- */
+
+#define HEADER_BYTES 20 /* of a stream: header and configuration */
+
+struct destination {
+	struct rig *r;
+	int fd; /* the source's end */
+};
+
+/* A whole stream, without commands. */
+static void make_stream(struct buf *out)
+{
+	struct rig *s = rig_new(RS_PRELAUNCH);
+	char path[128], uri[160];
+
+	(void)snprintf(path, sizeof(path), "%s/stream", rig_dir());
+	(void)snprintf(uri, sizeof(uri), "file:%s", path);
+	rig_fill(s, 1);
+	rig_run_guest(s);
+	ck_assert_int_eq(rig_migrate(s, uri, NULL), 0);
+	rig_await(s, MIG_COMPLETED);
+	rig_read_file(path, out);
+	rig_free(s);
+	rig_remove_dir();
+}
+
+static void *feed(void *opaque)
+{
+	const struct buf *b = ((void **)opaque)[0];
+	int fd = *(int *)((void **)opaque)[1];
+
+	for (size_t at = 0; at < b->len;) {
+		ssize_t n = send(fd, b->data + at, b->len - at, MSG_NOSIGNAL);
+
+		if (n <= 0)
+			break;
+		at += (size_t)n;
+	}
+	return NULL;
+}
+
+/* Send a stream in which the return path is opened and that cookie sent. */
+static struct destination destination_begin(uint32_t cookie)
+{
+	struct destination d = {.r = rig_new(RS_INMIGRATE)};
+	struct buf stream = {0}, b = {0};
+	char uri[32];
+	void *args[2] = {&b, &d.fd};
+	pthread_t t;
+	int pair[2];
+
+	make_stream(&stream);
+	buf_put(&b, stream.data, HEADER_BYTES);
+	buf_put(&b, "\x08\0\1\0\0\x08\0\2\0\4", 10);
+	buf_be32(&b, cookie);
+	buf_put(&b, stream.data + HEADER_BYTES, stream.len - HEADER_BYTES);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	d.fd = pair[1];
+	(void)snprintf(uri, sizeof(uri), "fd:%d", pair[0]);
+	ck_assert_int_eq(rig_incoming(d.r, uri, NULL), 0);
+	ck_assert_int_eq(pthread_create(&t, NULL, feed, args), 0);
+	ck_assert_int_eq(pthread_join(t, NULL), 0);
+	buf_free(&stream);
+	buf_free(&b);
+	return d;
+}
+
+static uint32_t expect_word(int fd, unsigned type)
+{
+	uint8_t msg[8];
+
+	recv_all(fd, msg, sizeof(msg));
+	ck_assert_uint_eq(get_be16(msg), type);
+	ck_assert_uint_eq(get_be16(msg + 2), 4);
+	return get_be32(msg + 4);
+}
+
+static void expect_ready(int fd)
+{
+	uint8_t msg[4 + RP_MAX_PAYLOAD];
+	struct peer p, self;
+	struct src in;
+
+	ck_assert_uint_eq(expect_word(fd, RP_PONG), COOKIE_DESTINATION);
+	ck_assert_uint_eq(expect_word(fd, RP_PONG), COOKIE_SOURCE);
+	recv_all(fd, msg, 4);
+	ck_assert_uint_eq(get_be16(msg), RP_READY);
+	recv_all(fd, msg + 4, get_be16(msg + 2));
+	in = src_mem(msg + 4, get_be16(msg + 2));
+	peer_self(&self);
+	ck_assert_int_eq(peer_get(&p, &in), 0);
+	ck_assert_str_eq(p.boot_id, self.boot_id);
+	ck_assert_uint_eq(p.pid, self.pid);
+	ck_assert_uint_eq(p.start_time, self.start_time);
+}
+
+START_TEST(test_destination_waits_for_go)
+{
+	struct destination d = destination_begin(COOKIE_SOURCE);
+
+	expect_ready(d.fd);
+	ck_assert_int_eq(rig_state(d.r), RS_INMIGRATE);
+	(void)shutdown(d.fd, SHUT_RDWR);
+	rig_await(d.r, MIG_FAILED);
+	ck_assert_int_eq(rig_state(d.r), RS_INMIGRATE);
+	ck_assert_ptr_nonnull(strstr(rig_query(d.r).error_desc,
+				     "closed the connection before it gave the guest away"));
+	(void)close(d.fd);
+	rig_free(d.r);
+}
+END_TEST
+
+START_TEST(test_destination_runs_after_go)
+{
+	struct destination d = destination_begin(COOKIE_SOURCE);
+
+	expect_ready(d.fd);
+	send_all(d.fd, "\x08\x4d\x02\0\0", 5);
+	(void)close(d.fd); /* it owns the guest, whatever happens now */
+	rig_await(d.r, MIG_COMPLETED);
+	ck_assert_int_eq(rig_state(d.r), RS_RUNNING);
+	rig_free(d.r);
+}
+END_TEST
+
+START_TEST(test_destination_confirms)
+{
+	struct destination d = destination_begin(COOKIE_SOURCE);
+
+	expect_ready(d.fd);
+	send_all(d.fd, "\x08\x4d\x02\0\0", 5);
+	ck_assert_uint_eq(expect_word(d.fd, RP_SHUT), 0);
+	rig_await(d.r, MIG_COMPLETED);
+	(void)close(d.fd);
+	rig_free(d.r);
+}
+END_TEST
+
+START_TEST(test_something_else_than_go)
+{
+	struct destination d = destination_begin(COOKIE_SOURCE);
+
+	expect_ready(d.fd);
+	send_all(d.fd, "\x08\0\1\0\0", 5);
+	rig_await(d.r, MIG_FAILED);
+	ck_assert_int_eq(rig_state(d.r), RS_INMIGRATE);
+	(void)close(d.fd);
+	rig_free(d.r);
+}
+END_TEST
+
+START_TEST(test_destination_of_qemu)
+{
+	struct destination d = destination_begin(1);
+
+	ck_assert_uint_eq(expect_word(d.fd, RP_PONG), 1);
+	ck_assert_uint_eq(expect_word(d.fd, RP_SHUT), 0);
+	rig_await(d.r, MIG_COMPLETED);
+	ck_assert_int_eq(rig_state(d.r), RS_RUNNING);
+	(void)close(d.fd);
+	rig_free(d.r);
+}
+END_TEST
+
+CHECK_MAIN("migration-handover", test_qemu_says_it_runs, test_qemu_says_it_failed, test_qemu_closes,
+	   test_qemu_and_a_late_cancel, test_minivmm_takes_it, test_minivmm_closes_before_ready,
+	   test_minivmm_refuses, test_minivmm_refuses_after_go, test_connection_breaks_after_go,
+	   test_cancel_after_go, test_cancel_before_ready, test_destination_killed_before_go,
+	   test_destination_killed_after_go, test_broken_messages, test_sink,
+	   test_destination_waits_for_go, test_destination_runs_after_go, test_destination_confirms,
+	   test_something_else_than_go, test_destination_of_qemu)
