@@ -128,6 +128,16 @@ void stats_sent(struct migration_stats *st, uint64_t bytes, uint64_t zero_pages,
 	leave(st);
 }
 
+void stats_multifd(struct migration_stats *st, uint64_t bytes, uint64_t copied_rounds)
+{
+	enter(st);
+	st->ram.transferred += bytes;
+	st->ram.multifd_bytes += bytes;
+	st->ram.dirty_sync_missed_zero_copy = copied_rounds;
+	st->window_bytes += bytes;
+	leave(st);
+}
+
 void stats_pass(struct migration_stats *st, uint64_t dirtied_pages, uint64_t remaining_bytes)
 {
 	int64_t now = host_now_ns();

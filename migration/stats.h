@@ -40,6 +40,8 @@ void stats_ended(struct migration_stats *st);
 /* Bytes of RAM records that went out, and where the pages stand. */
 void stats_sent(struct migration_stats *st, uint64_t bytes, uint64_t zero_pages,
 		uint64_t plain_pages, uint64_t remaining_bytes);
+/* Bytes on multifd channels, to be followed by stats_sent(); rounds that copied, in all. */
+void stats_multifd(struct migration_stats *st, uint64_t bytes, uint64_t copied_rounds);
 /* A pass begins: that many pages became dirty during the last one. */
 void stats_pass(struct migration_stats *st, uint64_t dirtied_pages, uint64_t remaining_bytes);
 /* Measured bytes/s; before there is a full window, what there is. */

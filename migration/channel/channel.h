@@ -28,7 +28,8 @@ struct channel_ops {
 	const char *kind; /* what messages call it: "socket", "command", "file" */
 	/* One attempt: bytes moved, 0 at the end (read only), -EAGAIN, or another -errno. */
 	ssize_t (*read)(struct channel *c, void *buf, size_t n);
-	ssize_t (*readv)(struct channel *c, struct iovec *iov, int n_iov); /* sockets only, else NULL */
+	ssize_t (*readv)(struct channel *c, struct iovec *iov,
+			 int n_iov); /* sockets only, else NULL */
 	ssize_t (*writev)(struct channel *c, struct iovec *iov, int n_iov);
 	/* All is written: make it last (exit status, fsync and rename).  NULL: nothing to do. */
 	int (*finish)(struct channel *c, struct err *err);

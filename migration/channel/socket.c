@@ -1,5 +1,6 @@
 /* socket.c - tcp and unix stream sockets */
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -13,6 +14,9 @@
 #include "migration/channel/uri.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
+
+#define BACKLOG_PIECE_MS 100
+#define BACKLOG_PIECES   50
 
 /*
  * MSG_DONTWAIT instead of O_NONBLOCK: a descriptor that came from a client
@@ -79,6 +83,29 @@ struct channel *channel_from_socket(int fd, int cancel_fd)
 	return c;
 }
 
+/*
+ * A unix listener whose backlog is full cannot be waited for with poll():
+ * connect() does, for as long as sending may take.
+ */
+static int wait_for_backlog(int fd, const struct sockaddr *addr, socklen_t len, int cancel_fd)
+{
+	struct channel waiter = {.fd = -1, .cancel_fd = cancel_fd};
+	struct timeval piece = {.tv_usec = BACKLOG_PIECE_MS * 1000};
+	int ret = -EAGAIN, flags = fcntl(fd, F_GETFL);
+
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &piece, sizeof(piece));
+	(void)fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
+	for (int i = 0; i < BACKLOG_PIECES && ret == -EAGAIN; i++) {
+		ret = connect(fd, addr, len) < 0 ? -errno : 0;
+		if (ret == -EAGAIN && channel_cancelled(&waiter))
+			ret = -ECANCELED;
+	}
+	piece.tv_usec = 0;
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &piece, sizeof(piece));
+	(void)fcntl(fd, F_SETFL, flags);
+	return ret == -EAGAIN ? -ECONNREFUSED : ret;
+}
+
 /* Returns the connected descriptor or -errno. */
 static int connect_to(const struct sockaddr *addr, socklen_t len, int cancel_fd)
 {
@@ -94,8 +121,8 @@ static int connect_to(const struct sockaddr *addr, socklen_t len, int cancel_fd)
 		ret = channel_wait(&waiter, POLLOUT, -1);
 		if (ret >= 0 && getsockopt(fd, SOL_SOCKET, SO_ERROR, &e, &e_len) == 0)
 			ret = -e;
-	} else if (ret == -EAGAIN) { /* unix: the listener's backlog is full */
-		ret = -ECONNREFUSED;
+	} else if (ret == -EAGAIN) {
+		ret = wait_for_backlog(fd, addr, len, cancel_fd);
 	}
 	if (ret < 0) {
 		(void)close(fd);

@@ -42,7 +42,7 @@ struct ram_load {
 	struct machine *m;
 	struct load_block blocks[MEMORY_MAX_BLOCKS + ARRAY_LEN(dropped_names)];
 	size_t n_blocks;
-	struct load_block *last; /* named by the last page record */
+	struct load_block *last;      /* named by the last page record */
 	struct multifd_recv *multifd; /* borrowed; NULL: all pages are in the stream */
 };
 
@@ -237,12 +237,13 @@ static int refuse_flags(uint64_t flags, uint64_t at, struct err *err)
 		uint64_t flag;
 		const char *what;
 	} known[] = {
-	    {RAM_FLAG_XBZRLE,        "an XBZRLE page: switch 'xbzrle' off at the source"  },
+	    {RAM_FLAG_XBZRLE,        "an XBZRLE page: switch 'xbzrle' off at the source"},
 	    {RAM_FLAG_COMPRESS,      "an unexpected compressed page: switch 'compress' off at the "
-				"source"                   },
-	    {RAM_FLAG_HOOK,          "an RDMA record"                                     },
-	    {RAM_FLAG_MULTIFD_FLUSH, "a multifd flush: set multifd-flush-after-each-section=on at the "
-				     "source, or switch 'multifd' off"},
+				"source"                 },
+	    {RAM_FLAG_HOOK,          "an RDMA record"                                   },
+	    {RAM_FLAG_MULTIFD_FLUSH,
+	     "a multifd flush: set multifd-flush-after-each-section=on at the "
+	     "source, or switch 'multifd' off"                                          },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(known); i++)

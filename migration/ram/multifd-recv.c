@@ -62,7 +62,8 @@ struct multifd_recv {
 	int wake_fd;  /* eventfd for the load thread: look again */
 	int alarm_fd; /* eventfd: a channel has failed, or all shall end */
 	int watch_fd; /* epoll: alarm_fd or the migration's cancel_fd */
-	/* Protects what follows, and each channel's members marked so.  Nothing is taken under it. */
+	/* Protects what follows, and each channel's members marked so.  Nothing is taken under it.
+	 */
 	pthread_mutex_t lock;
 	pthread_cond_t go; /* for channels: released, stop, failed */
 	struct recv_channel *channels[MAX_CHANNELS];
@@ -421,7 +422,7 @@ static int may_add(const struct multifd_recv *r, struct err *err)
 		return say_cancelled(err);
 	if (r->plain)
 		return err_set(err, EINVAL, "a multifd channel comes after the first pages");
-	if (r->n_channels == r->cfg.channels)
+	if (r->n_channels >= r->cfg.channels)
 		return err_set(err, EINVAL,
 			       "the source opens more than %u multifd channels: 'multifd-channels' "
 			       "must be the same on both sides",
@@ -434,6 +435,7 @@ void multifd_recv_add(struct multifd_recv *r, struct channel *ch)
 	struct recv_channel *c = NEW(struct recv_channel);
 	struct err err = {0};
 	char name[16];
+	bool keep;
 	int ret;
 
 	c->r = r;
@@ -445,14 +447,15 @@ void multifd_recv_add(struct multifd_recv *r, struct channel *ch)
 	ret = may_add(r, &err);
 	if (ret == 0)
 		ret = worker_start(&c->worker, name, recv_thread, c, &err);
-	if (ret == 0) {
-		r->channels[r->n_channels++] = c;
-		eventfd_set(r->wake_fd);
-	} else if (!r->stop) {
+	if (ret < 0 && !r->stop)
 		set_failed(r, &err);
-	}
+	/* One that is refused stays open, for it would be closed before the source knows why. */
+	keep = !r->stop && r->n_channels < MAX_CHANNELS;
+	if (keep)
+		r->channels[r->n_channels++] = c;
 	pthread_mutex_unlock(&r->lock);
-	if (ret < 0)
+	eventfd_set(r->wake_fd);
+	if (!keep)
 		channel_free(c);
 }
 
@@ -481,10 +484,11 @@ static int wait_change(struct multifd_recv *r, int timeout_ms, struct err *err)
 
 static int say_missing(unsigned n, const struct multifd_recv *r, struct err *err)
 {
-	return err_set(err, EINVAL,
-		       "the source has opened %u of %u multifd channels: 'multifd-channels' must be "
-		       "the same on both sides",
-		       n, r->cfg.channels);
+	return err_set(
+	    err, EINVAL,
+	    "the source has opened %u of %u multifd channels: 'multifd-channels' must be "
+	    "the same on both sides",
+	    n, r->cfg.channels);
 }
 
 /* All channels are there and known by number, or it is decided that there are none. */
@@ -505,16 +509,19 @@ static int await_channels(struct multifd_recv *r, struct err *err)
 		known = r->n_known;
 		ret = failure_locked(r, err);
 		left = until - host_now_ns();
-		r->plain = !ret && left <= 0 && n == 0 && !more;
+		r->plain = !ret && left <= 0 && n == 0;
 		pthread_mutex_unlock(&r->lock);
-		if (ret < 0 || (known == r->cfg.channels && !more) || r->plain)
+		if (ret < 0 || r->plain)
 			return ret;
+		/* Whoever still says nothing is none of the source's. */
+		if (known == r->cfg.channels && (!more || left <= 0))
+			return 0;
 		if (n > seen) {
 			seen = n;
 			left = (int64_t)LATE_MS * NS_PER_MS;
 			until = host_now_ns() + left;
 		}
-		if (left <= 0 && n > 0)
+		if (left <= 0)
 			return say_missing(known, r, err);
 		ret = wait_change(r, (int)MAX(left / NS_PER_MS, 1), err);
 		if (ret < 0)
@@ -534,7 +541,8 @@ static int all_synced(const struct multifd_recv *r, struct err *err)
 			continue;
 		if (c->ended)
 			return err_set(err, ECONNRESET,
-				       "multifd channel %d: the source closed the connection", c->id);
+				       "multifd channel %d: the source closed the connection",
+				       c->id);
 		all = false;
 	}
 	return all;

@@ -385,7 +385,8 @@ static int queue_filling(struct multifd_send *s)
 	int ret;
 
 	s->filling = NULL;
-	if (s->cfg.method == MULTIFD_NONE) /* known now; for the bandwidth limit, the sooner the better */
+	if (s->cfg.method ==
+	    MULTIFD_NONE) /* known now; for the bandwidth limit, the sooner the better */
 		count_bytes(s, MULTIFD_HEADER_BYTES + b->n * PAGE_BYTES);
 	pthread_mutex_lock(&s->lock);
 	list_add_tail(&s->queue, &b->link);
@@ -471,10 +472,12 @@ int multifd_send_check(struct multifd_send *s, struct err *err)
 	for (unsigned i = 0; i < s->n_channels; i++) {
 		struct pollfd p = {.fd = s->channels[i].ch->fd, .events = POLLRDHUP};
 
-		if (poll(&p, 1, 0) > 0 && p.revents & (POLLRDHUP | POLLHUP))
-			return err_set(err, ECONNRESET,
-				       "multifd channel %u: the destination closed the connection",
-				       i);
+		if (poll(&p, 1, 0) > 0 && p.revents & (POLLRDHUP | POLLHUP)) {
+			struct err closed = {0};
+
+			(void)err_set(&closed, ECONNRESET, "the destination closed the connection");
+			set_failed(&s->channels[i], &closed);
+		}
 	}
 	return multifd_send_failure(s, err);
 }

@@ -42,7 +42,8 @@ static int zstd_deflate_page(void *state, const uint8_t *page, bool last, uint8_
 	size_t ret;
 
 	do {
-		ret = ZSTD_compressStream2(state, &to, &from, last ? ZSTD_e_flush : ZSTD_e_continue);
+		ret =
+		    ZSTD_compressStream2(state, &to, &from, last ? ZSTD_e_flush : ZSTD_e_continue);
 	} while (!ZSTD_isError(ret) && to.pos < room && (from.pos < from.size || (last && ret)));
 	if (ZSTD_isError(ret))
 		return err_set(err, EIO, "zstd cannot compress a page: %s", ZSTD_getErrorName(ret));

@@ -185,14 +185,16 @@ int multifd_get_header(const uint8_t in[MULTIFD_HEADER_BYTES], enum multifd_comp
 	p->payload_bytes = 0;
 	p->block[0] = 0;
 	if (p->flags & MULTIFD_DEVICE_STATE)
-		return err_set(err, EINVAL, "a packet carries device state, which is not supported");
+		return err_set(err, EINVAL,
+			       "a packet carries device state, which is not supported");
 	if (p->flags & ~(MULTIFD_SYNC | MULTIFD_METHOD_MASK))
 		return err_set(err, EINVAL, "a packet has unknown flags 0x%x", p->flags);
 	if (alloc > MULTIFD_PAGES)
-		return err_set(err, EINVAL, "a packet has room for %u pages, %u are possible", alloc,
-			       MULTIFD_PAGES);
+		return err_set(err, EINVAL, "a packet has room for %u pages, %u are possible",
+			       alloc, MULTIFD_PAGES);
 	if (p->n_pages > alloc || p->n_zero > alloc - p->n_pages)
-		return err_set(err, EINVAL, "a packet has %u pages and %u zero pages, room is for %u",
+		return err_set(err, EINVAL,
+			       "a packet has %u pages and %u zero pages, room is for %u",
 			       p->n_pages, p->n_zero, alloc);
 	if (p->n_pages + p->n_zero == 0) /* what is left may be the packet's before it */
 		return 0;

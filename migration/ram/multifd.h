@@ -137,7 +137,8 @@ int multifd_send_add(struct multifd_send *s, struct channel *ch, struct err *err
 extern const struct page_encoder encode_multifd;
 extern const struct page_encoder *const multifd_encoders[];
 
-/* One page; waits for a channel when all batches are on their way.  -errno when a channel failed. */
+/* One page; waits for a channel when all batches are on their way.  -errno when a channel failed.
+ */
 int multifd_send_page(struct multifd_send *s, const struct ram_block *block, uint64_t off);
 /* A sync round; returns when everything up to it has been given to the sockets. */
 int multifd_send_sync(struct multifd_send *s);

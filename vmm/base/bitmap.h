@@ -34,7 +34,8 @@ static inline void bitmap_clear(uint64_t *map, size_t bit)
 static inline bool bitmap_test_atomic(const uint64_t *map, size_t bit)
 {
 	return __atomic_load_n(&map[bit / BITS_PER_WORD], __ATOMIC_SEQ_CST) >>
-		   (bit % BITS_PER_WORD) & 1;
+		   (bit % BITS_PER_WORD) &
+	       1;
 }
 
 static inline void bitmap_set_atomic(uint64_t *map, size_t bit)
