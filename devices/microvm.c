@@ -68,7 +68,12 @@ static int backend_of(const struct cfg_object *o, struct ram_backend *be, struct
 static struct ram_block *add_ram(struct machine *m, struct err *err)
 {
 	const struct config *cfg = m->cfg;
-	struct ram_backend be = {.kind = RAM_ANONYMOUS, .fd = -1};
+	struct ram_backend be = {
+	    .kind = RAM_ANONYMOUS,
+	    .fd = -1,
+	    .no_dump = !cfg->dump_guest_core,
+	    .merge = cfg->mem_merge,
+	};
 	const struct cfg_object *o;
 
 	if (!cfg->memory_backend)
@@ -109,7 +114,12 @@ static int firmware_bytes(const char *path, int fd, uint64_t *bytes, struct err 
 /* As large as the firmware that is put there when the guest is booted, else 64 KiB of zeros. */
 static struct ram_block *add_firmware(struct machine *m, struct err *err)
 {
-	const struct ram_backend be = {.kind = RAM_ANONYMOUS, .fd = -1};
+	const struct ram_backend be = {
+	    .kind = RAM_ANONYMOUS,
+	    .fd = -1,
+	    .no_dump = !m->cfg->dump_guest_core,
+	    .merge = m->cfg->mem_merge,
+	};
 	const char *path = m->cfg->bios;
 	uint64_t bytes = FIRMWARE_UNIT;
 	CLEANUP(cleanup_close) int fd = -1;

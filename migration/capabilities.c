@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "vmm/base/error.h"
+#include "vmm/machine.h"
 
 #define OFFERED(c, n)     [c] = {.name = (n), .offered = true}
 #define ABSENT(c, n, i)   [c] = {.name = (n), .instead = (i)}
@@ -12,13 +13,14 @@
 const struct migration_capability_info migration_capabilities[CAP_COUNT] = {
     ABSENT(CAP_XBZRLE, "xbzrle", "raise 'downtime-limit' or 'max-bandwidth'"),
     ABSENT(CAP_RDMA_PIN_ALL, "rdma-pin-all", "use tcp: or unix:"),
-    ABSENT(CAP_AUTO_CONVERGE, "auto-converge", "raise 'downtime-limit' or 'max-bandwidth'"),
+    OFFERED(CAP_AUTO_CONVERGE, "auto-converge"),
     ABSENT(CAP_ZERO_BLOCKS, "zero-blocks", "copy the disks first, or share them"),
     ABSENT(CAP_COMPRESS, "compress", "pipe through a compressor with exec:"),
     OFFERED(CAP_EVENTS, "events"),
     ABSENT(CAP_POSTCOPY_RAM, "postcopy-ram", "raise 'downtime-limit' or 'max-bandwidth'"),
     ABSENT_X(CAP_X_COLO, "x-colo", NULL),
-    ABSENT(CAP_RELEASE_RAM, "release-ram", NULL),
+    ABSENT(CAP_RELEASE_RAM, "release-ram",
+	   "it gives memory back during postcopy, which there is not yet"),
     ABSENT(CAP_BLOCK, "block", "copy the disks first, or share them"),
     OFFERED(CAP_RETURN_PATH, "return-path"),
     OFFERED(CAP_PAUSE_BEFORE_SWITCHOVER, "pause-before-switchover"),
@@ -31,6 +33,7 @@ const struct migration_capability_info migration_capabilities[CAP_COUNT] = {
     ABSENT(CAP_BACKGROUND_SNAPSHOT, "background-snapshot", "stop the guest and migrate to file:"),
     OFFERED(CAP_ZERO_COPY_SEND, "zero-copy-send"),
     ABSENT(CAP_POSTCOPY_PREEMPT, "postcopy-preempt", NULL),
+    OFFERED(CAP_DIRTY_LIMIT, "dirty-limit"),
 };
 
 int capability_parse(const char *name)
@@ -41,7 +44,22 @@ int capability_parse(const char *name)
 	return -1;
 }
 
-int capabilities_check(const bool set[CAP_COUNT], struct err *err)
+static int check_dirty_limit(const bool set[CAP_COUNT], const struct machine *m, struct err *err)
+{
+	if (!set[CAP_DIRTY_LIMIT])
+		return 0;
+	if (!m->ring)
+		return err_set(err, ENOTSUP,
+			       "Capability 'dirty-limit' needs the dirty ring: start with -accel "
+			       "kvm,dirty-ring-size=N");
+	if (set[CAP_AUTO_CONVERGE])
+		return err_set(err, EINVAL,
+			       "Capabilities 'dirty-limit' and 'auto-converge' exclude each other: "
+			       "one of them slows the guest down");
+	return 0;
+}
+
+int capabilities_check(const bool set[CAP_COUNT], const struct machine *m, struct err *err)
 {
 	for (int c = 0; c < CAP_COUNT; c++) {
 		const struct migration_capability_info *info = &migration_capabilities[c];
@@ -53,5 +71,5 @@ int capabilities_check(const bool set[CAP_COUNT], struct err *err)
 				       info->name, info->instead ? ": " : "",
 				       info->instead ? info->instead : "");
 	}
-	return 0;
+	return check_dirty_limit(set, m, err);
 }

@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 struct err;
+struct machine;
 
 /* In the interface's order. */
 enum migration_capability {
@@ -33,6 +34,7 @@ enum migration_capability {
 	CAP_BACKGROUND_SNAPSHOT,
 	CAP_ZERO_COPY_SEND,
 	CAP_POSTCOPY_PREEMPT,
+	CAP_DIRTY_LIMIT, /* since 8.1 */
 	CAP_COUNT
 };
 
@@ -46,7 +48,7 @@ extern const struct migration_capability_info migration_capabilities[CAP_COUNT];
 
 /* The capability of that name, or -1. */
 int capability_parse(const char *name);
-/* May the resulting set be? */
-int capabilities_check(const bool set[CAP_COUNT], struct err *err);
+/* May the resulting set be, on this machine? */
+int capabilities_check(const bool set[CAP_COUNT], const struct machine *m, struct err *err);
 
 #endif

@@ -4,9 +4,9 @@
  * page-sampling compares checksums of randomly chosen pages before and after:
  * it costs the guest nothing and counts a page once however often it is
  * written.  dirty-bitmap has KVM log writes for the time and counts the pages
- * of the log.  dirty-ring reads what each vCPU has put into its ring.  The
- * last two need the dirty tracker for themselves and are refused while a
- * migration has it: it reports its own rate.
+ * of the log: it needs the dirty tracker for itself and is refused while a
+ * migration has it, which reports its own rate.  dirty-ring counts what each
+ * vCPU puts into its ring.
  */
 #include "migration/dirty-rate.h"
 
@@ -18,25 +18,25 @@
 #include <time.h>
 #include <zlib.h>
 
+#include "migration/ram/populated.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/bitmap.h"
 #include "vmm/base/error.h"
+#include "vmm/base/thread-name.h"
 #include "vmm/base/units.h"
 #include "vmm/dirty.h"
 #include "vmm/machine.h"
 #include "vmm/vcpu.h"
 
 struct sample {
-	const uint8_t *page; /* borrowed: guest memory */
-	uint32_t sum;
+	uint64_t page; /* of the block */
 };
 
 struct dirty_rate {
 	struct machine *m; /* constant */
 	/* under the machine lock, but for what the measuring thread alone uses while MEASURING */
 	struct dirty_rate_info info;
-	int64_t *vcpu_rate;    /* owned */
-	uint64_t *vcpu_before; /* owned; the thread's */
+	int64_t *vcpu_rate; /* owned */
 	bool has_thread;
 	pthread_t thread;
 	/* under mutex */
@@ -91,7 +91,6 @@ void dirty_rate_free(struct dirty_rate *d)
 	pthread_mutex_unlock(&d->mutex);
 	join(d);
 	free(d->vcpu_rate);
-	free(d->vcpu_before);
 	pthread_cond_destroy(&d->wake);
 	pthread_mutex_destroy(&d->mutex);
 	free(d);
@@ -142,46 +141,89 @@ static size_t samples_of(const struct dirty_rate *d, const struct ram_block *b)
 	return (size_t)MIN(want < 1 ? 1 : (uint64_t)want, pages);
 }
 
-/* Bytes that changed in the time in one block, estimated from its samples. */
-static double changed_bytes(const struct ram_block *b, const struct sample *s, size_t n)
+/* What is in the sampled pages now; a page that was never touched is zero and stays untouched. */
+static void take_sums(const struct ram_block *b, const struct sample *s, size_t n, uint32_t *sums)
+{
+	static const uint8_t zeros[PAGE_BYTES];
+	const uint32_t zero_sum = page_sum(zeros);
+	uint64_t *touched = bitmap_new(b->bytes / PAGE_BYTES);
+
+	if (touched)
+		ram_populated(b, touched);
+	for (size_t i = 0; i < n; i++)
+		sums[i] = touched && !bitmap_test(touched, s[i].page)
+			      ? zero_sum
+			      : page_sum(b->hva + s[i].page * PAGE_BYTES);
+	free(touched);
+}
+
+/* One page out of each of n equal parts of the block: what is written in a row is met evenly. */
+static void choose(const struct ram_block *b, struct sample *s, size_t n, uint64_t *seed)
+{
+	uint64_t pages = b->bytes / PAGE_BYTES;
+
+	for (size_t i = 0; i < n; i++) {
+		uint64_t first = pages * i / n, end = pages * (i + 1) / n;
+
+		s[i].page = first + next_random(seed) % (end - first);
+	}
+}
+
+struct sampled {
+	struct sample *samples; /* owned */
+	uint32_t *before, *after;
+	size_t n;
+};
+
+static void sums_of_all(const struct memory *mem, struct sampled *all, bool after)
+{
+	for (size_t k = 0; k < mem->n_blocks; k++)
+		take_sums(mem->blocks[k], all[k].samples, all[k].n,
+			  after ? all[k].after : all[k].before);
+}
+
+/* Bytes that changed in one block, estimated from its samples. */
+static double changed_bytes(const struct ram_block *b, const struct sampled *s)
 {
 	size_t changed = 0;
 
-	for (size_t i = 0; i < n; i++)
-		changed += page_sum(s[i].page) != s[i].sum;
-	return (double)b->bytes * (double)changed / (double)n;
+	for (size_t i = 0; i < s->n; i++)
+		changed += s->before[i] != s->after[i];
+	return (double)b->bytes * (double)changed / (double)s->n;
 }
 
 static void measure_sampling(struct dirty_rate *d)
 {
 	const struct memory *mem = &d->m->mem;
-	struct sample *samples[MEMORY_MAX_BLOCKS] = {0};
+	struct sampled all[MEMORY_MAX_BLOCKS] = {0};
+	int64_t start, ns;
 	uint64_t seed = 0;
 	double bytes = 0;
-	int64_t ns;
 
 	(void)!getrandom(&seed, sizeof(seed), 0);
 	seed |= 1;
 	for (size_t k = 0; k < mem->n_blocks; k++) {
-		const struct ram_block *b = mem->blocks[k];
-		size_t n = samples_of(d, b);
-
-		samples[k] = xcalloc(n, sizeof(*samples[k]));
-		for (size_t i = 0; i < n; i++) {
-			uint64_t page = next_random(&seed) % (b->bytes / PAGE_BYTES);
-
-			samples[k][i].page = b->hva + page * PAGE_BYTES;
-			samples[k][i].sum = page_sum(samples[k][i].page);
-		}
+		all[k].n = samples_of(d, mem->blocks[k]);
+		all[k].samples = xcalloc(all[k].n, sizeof(struct sample));
+		all[k].before = xcalloc(all[k].n, sizeof(uint32_t));
+		all[k].after = xcalloc(all[k].n, sizeof(uint32_t));
+		choose(mem->blocks[k], all[k].samples, all[k].n, &seed);
 	}
+	/* Each page is looked at as long after its first look as the others. */
+	start = host_now_ns();
+	sums_of_all(mem, all, false);
 	if (wait_period(d, &ns)) {
+		ns = host_now_ns() - start;
+		sums_of_all(mem, all, true);
 		for (size_t k = 0; k < mem->n_blocks; k++)
-			bytes += changed_bytes(mem->blocks[k], samples[k],
-					       samples_of(d, mem->blocks[k]));
+			bytes += changed_bytes(mem->blocks[k], &all[k]);
 		d->info.rate_mb_s = mb_per_s(bytes, ns);
 	}
-	for (size_t k = 0; k < mem->n_blocks; k++)
-		free(samples[k]);
+	for (size_t k = 0; k < mem->n_blocks; k++) {
+		free(all[k].samples);
+		free(all[k].before);
+		free(all[k].after);
+	}
 }
 
 /* ---- with the dirty tracker ---- */
@@ -205,42 +247,66 @@ static uint64_t collect(struct machine *m)
 	return pages;
 }
 
-static void measure_tracking(struct dirty_rate *d)
+static void measure_bitmap(struct dirty_rate *d)
 {
-	struct machine *m = d->m;
-	uint64_t pages;
 	int64_t ns;
 
-	(void)collect(m);
-	for (unsigned i = 0; i < m->n_vcpus; i++)
-		d->vcpu_before[i] = __atomic_load_n(&m->vcpus[i]->dirtied_pages, __ATOMIC_RELAXED);
-	if (!wait_period(d, &ns))
-		return;
-	pages = collect(m);
-	if (d->info.mode == DIRTY_RATE_BITMAP) {
-		d->info.rate_mb_s = mb_per_s((double)pages * PAGE_BYTES, ns);
-		return;
-	}
-	d->info.rate_mb_s = 0;
-	for (unsigned i = 0; i < m->n_vcpus; i++) {
-		uint64_t now = __atomic_load_n(&m->vcpus[i]->dirtied_pages, __ATOMIC_RELAXED);
+	(void)collect(d->m);
+	if (wait_period(d, &ns))
+		d->info.rate_mb_s = mb_per_s((double)collect(d->m) * PAGE_BYTES, ns);
+}
 
-		d->vcpu_rate[i] = mb_per_s((double)(now - d->vcpu_before[i]) * PAGE_BYTES, ns);
-		d->info.rate_mb_s += d->vcpu_rate[i];
+static void counts(const struct machine *m, uint64_t *out)
+{
+	for (unsigned i = 0; i < m->n_vcpus; i++)
+		out[i] = __atomic_load_n(&m->vcpus[i]->dirtied_pages, __ATOMIC_RELAXED);
+}
+
+static void measure_ring(struct dirty_rate *d)
+{
+	uint64_t *before = xcalloc(d->m->n_vcpus + 1, sizeof(*before));
+	uint64_t *after = xcalloc(d->m->n_vcpus + 1, sizeof(*after));
+	uint64_t pages = 0;
+	int64_t ns;
+
+	dirty_count_update(d->m);
+	counts(d->m, before);
+	if (wait_period(d, &ns)) {
+		dirty_count_update(d->m);
+		counts(d->m, after);
+		for (unsigned i = 0; i < d->m->n_vcpus; i++) {
+			pages += after[i] - before[i];
+			d->vcpu_rate[i] = mb_per_s((double)(after[i] - before[i]) * PAGE_BYTES, ns);
+		}
+		d->info.rate_mb_s = mb_per_s((double)pages * PAGE_BYTES, ns);
 	}
+	free(before);
+	free(after);
+}
+
+static const struct {
+	void (*measure)(struct dirty_rate *d);
+	int (*start)(struct machine *m, struct err *err); /* machine lock held; may be NULL */
+	void (*stop)(struct machine *m);
+} modes[] = {
+    [DIRTY_RATE_PAGE_SAMPLING] = {measure_sampling, NULL,              NULL            },
+    [DIRTY_RATE_RING] = {measure_ring,     dirty_count_start, dirty_count_stop},
+    [DIRTY_RATE_BITMAP] = {measure_bitmap,   dirty_start,       dirty_stop      },
+};
+
+static void stop_tracking(struct dirty_rate *d)
+{
+	if (modes[d->info.mode].stop)
+		modes[d->info.mode].stop(d->m);
 }
 
 static void *measure(void *opaque)
 {
 	struct dirty_rate *d = opaque;
 
-	if (d->info.mode == DIRTY_RATE_PAGE_SAMPLING)
-		measure_sampling(d);
-	else
-		measure_tracking(d);
+	modes[d->info.mode].measure(d);
 	machine_lock(d->m);
-	if (d->info.mode != DIRTY_RATE_PAGE_SAMPLING)
-		dirty_stop(d->m);
+	stop_tracking(d);
 	d->info.status = DIRTY_RATE_MEASURED;
 	machine_unlock(d->m);
 	return NULL;
@@ -260,7 +326,7 @@ static int check_args(const struct dirty_rate *d, const struct dirty_rate_args *
 	    (a->mode == DIRTY_RATE_BITMAP && d->m->ring))
 		return err_set(err, ENOTSUP, "mode %s is not enabled, use other method instead.",
 			       dirty_rate_mode_name(a->mode));
-	if (a->mode != DIRTY_RATE_PAGE_SAMPLING && d->m->dirty)
+	if (a->mode == DIRTY_RATE_BITMAP && dirty_taken(d->m))
 		return err_set(
 		    err, EBUSY,
 		    "mode %s cannot be used while a migration tracks dirty pages: query-migrate "
@@ -276,15 +342,11 @@ int dirty_rate_start(struct dirty_rate *d, const struct dirty_rate_args *a, stru
 	if (ret < 0)
 		return ret;
 	join(d); /* the last one has finished */
-	if (a->mode != DIRTY_RATE_PAGE_SAMPLING) {
-		ret = dirty_start(d->m, err);
-		if (ret < 0)
-			return ret;
-	}
+	ret = modes[a->mode].start ? modes[a->mode].start(d->m, err) : 0;
+	if (ret < 0)
+		return ret;
 	free(d->vcpu_rate);
-	free(d->vcpu_before);
 	d->vcpu_rate = xcalloc(d->m->n_vcpus, sizeof(*d->vcpu_rate));
-	d->vcpu_before = xcalloc(d->m->n_vcpus, sizeof(*d->vcpu_before));
 	d->info = (struct dirty_rate_info){
 	    .status = DIRTY_RATE_MEASURING,
 	    .mode = a->mode,
@@ -296,12 +358,11 @@ int dirty_rate_start(struct dirty_rate *d, const struct dirty_rate_args *a, stru
 		    a->has_sample_pages ? (uint64_t)a->sample_pages : DIRTY_RATE_SAMPLES;
 	ret = pthread_create(&d->thread, NULL, measure, d);
 	if (ret) {
-		if (a->mode != DIRTY_RATE_PAGE_SAMPLING)
-			dirty_stop(d->m);
+		stop_tracking(d);
 		d->info.status = DIRTY_RATE_UNSTARTED;
 		return err_set(err, ret, "cannot start measuring: %s", err_text(ret));
 	}
-	(void)pthread_setname_np(d->thread, "dirty-rate");
+	thread_name(d->thread, "dirty-rate");
 	d->has_thread = true;
 	return 0;
 }

@@ -10,6 +10,7 @@
 
 #include <pthread.h>
 
+#include "migration/autoconverge.h"
 #include "migration/channel/uri.h"
 #include "migration/globalstate.h"
 #include "migration/migration.h"
@@ -24,6 +25,8 @@
 
 struct arrivals;
 struct channel;
+struct dirty_limits;
+struct dirty_rate;
 struct listener;
 struct loader;
 struct loop_fd;
@@ -66,6 +69,7 @@ struct outgoing {
 	uint64_t multifd_counted;     /* bytes of it that the statistics have */
 	struct return_path rp;
 	struct device_state devices;
+	struct slowdown slowdown;
 	enum runstate before;  /* run state that a failure goes back to */
 	bool stopped;          /* we have stopped the machine */
 	bool waited;           /* for a peer that never answered */
@@ -108,7 +112,10 @@ struct migration {
 	struct globalstate globalstate;
 	uint32_t ram_section_id; /* constant */
 	struct list announcers;
+	struct dirty_limits *dirty_limits; /* owned */
+	struct dirty_rate *dirty_rate;     /* owned */
 	bool exit_on_error;
+	const char **blockers; /* owned; what migration_blockers() has returned last */
 };
 
 /* ---- status.c ---- */

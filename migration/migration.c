@@ -16,11 +16,14 @@
 
 #include "migration/channel/listen.h"
 #include "migration/channel/resolve.h"
+#include "migration/dirty-limit.h"
+#include "migration/dirty-rate.h"
 #include "migration/internal.h"
 #include "migration/multifd-rules.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
+#include "vmm/blocker.h"
 #include "vmm/config.h"
 #include "vmm/device.h"
 #include "vmm/loop.h"
@@ -164,10 +167,12 @@ static void close_fd(int fd)
 		(void)close(fd);
 }
 
-/* No thread lives.  Machine lock held. */
-static void discard(struct migration *mg)
+/* All that needs no thread to end.  Machine lock held. */
+static void release(struct migration *mg)
 {
 	announce_fini(mg);
+	dirty_limits_free(mg->dirty_limits);
+	dirty_rate_free(mg->dirty_rate); /* nothing is being measured */
 	loop_fd_del(mg->wake);
 	notify_unsubscribe(&mg->listener);
 	uri_fini(&mg->out.uri);
@@ -177,6 +182,7 @@ static void discard(struct migration *mg)
 	close_fd(mg->out.kick_fd);
 	close_fd(mg->out.fd);
 	close_fd(mg->in.cancel_fd);
+	free(mg->blockers);
 	free(mg);
 }
 
@@ -189,6 +195,8 @@ struct migration *migration_new(struct machine *m, struct err *err)
 	outgoing_init(&mg->out, mg);
 	incoming_init(&mg->in, mg);
 	mg->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	mg->dirty_limits = dirty_limits_new(m);
+	mg->dirty_rate = dirty_rate_new(m);
 	mg->ram_section_id = m->vmstate.next_id++;
 	globalstate_init(&mg->globalstate, m);
 	mg->listener = (struct notify_listener){.fn = notified, .opaque = mg};
@@ -203,7 +211,7 @@ struct migration *migration_new(struct machine *m, struct err *err)
 		if (apply_globals(mg, err) == 0)
 			return mg;
 	}
-	discard(mg);
+	release(mg);
 	return NULL;
 }
 
@@ -213,14 +221,16 @@ void migration_free(struct migration *mg)
 
 	if (!mg)
 		return;
-	machine_lock(mg->m);
-	outgoing_cancel(&mg->out);
-	machine_unlock(mg->m);
-	worker_join(&mg->out.worker);
-	incoming_fini(&mg->in);
 	m = mg->m;
 	machine_lock(m);
-	discard(mg);
+	outgoing_cancel(&mg->out);
+	machine_unlock(m);
+	worker_join(&mg->out.worker);
+	incoming_fini(&mg->in);
+	dirty_rate_free(mg->dirty_rate);
+	mg->dirty_rate = NULL;
+	machine_lock(m);
+	release(mg);
 	machine_unlock(m);
 }
 
@@ -290,7 +300,7 @@ static int may_start(struct migration *mg, const struct migrate_args *args, stru
 		    err, ENOTSUP,
 		    "minivmm has no old-style (blk/-b, inc/-i) block migration: copy the "
 		    "disks first, or share them");
-	if (capabilities_check(mg->caps, err) < 0)
+	if (capabilities_check(mg->caps, mg->m, err) < 0)
 		return -EINVAL;
 	return multifd_check_rules(mg->caps, &mg->params, err);
 }
@@ -408,6 +418,8 @@ void migration_query(struct migration *mg, struct migration_info *info)
 	*info = (struct migration_info){.status = status_get(&mg->out.status)};
 	if (info->status != MIG_NONE) {
 		stats_fill(&mg->out.stats, info);
+		info->throttle_percent =
+		    __atomic_load_n(&mg->out.slowdown.percent, __ATOMIC_RELAXED);
 		put_error(info, &mg->out.error);
 		return;
 	}
@@ -421,12 +433,22 @@ void migration_query(struct migration *mg, struct migration_info *info)
 
 const char *const *migration_blockers(struct migration *mg, size_t *n)
 {
-	/* Every device of this machine can move; a device that cannot adds its reason here. */
-	static const char *const none[] = {NULL};
-
-	(void)mg;
 	*n = 0;
-	return none;
+	list_for_each (b, &mg->m->blockers, struct blocker, link) {
+		mg->blockers = xrealloc(mg->blockers, (*n + 1) * sizeof(*mg->blockers));
+		mg->blockers[(*n)++] = b->reason;
+	}
+	return mg->blockers;
+}
+
+struct dirty_rate *migration_dirty_rate(struct migration *mg)
+{
+	return mg->dirty_rate;
+}
+
+struct dirty_limits *migration_dirty_limits(struct migration *mg)
+{
+	return mg->dirty_limits;
 }
 
 const struct migration_params *migration_get_params(struct migration *mg)
@@ -467,7 +489,7 @@ int migration_set_capabilities(struct migration *mg, const enum migration_capabi
 		return err_set(err, EINVAL, "multifd is not supported by current protocol");
 	if (migration_busy(mg))
 		return err_set(err, EBUSY, "There's a migration process in progress");
-	ret = capabilities_check(next, err);
+	ret = capabilities_check(next, mg->m, err);
 	if (ret == 0)
 		ret = multifd_check_rules(next, &mg->params, err);
 	if (ret == 0)

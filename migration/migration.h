@@ -65,7 +65,8 @@ struct migration_info {
 	bool has_times, has_setup, has_expected, has_downtime, has_ram;
 	uint64_t total_time_ms, setup_time_ms, expected_downtime_ms, downtime_ms;
 	struct migration_ram_stats ram;
-	char error_desc[512]; /* "" : none */
+	char error_desc[512];      /* "" : none */
+	uint32_t throttle_percent; /* of the vCPUs' time, taken away by auto-converge; 0: none */
 	bool has_address;
 	struct migration_address address;
 	/* beyond QEMU, shown as "x-minivmm" while a migration runs or after it */
@@ -75,6 +76,9 @@ struct migration_info {
 	uint64_t eta_ms, predicted_downtime_ms;
 	char advice[256];
 };
+
+struct dirty_limits;
+struct dirty_rate;
 
 struct migration *migration_new(struct machine *m, struct err *err);
 /*
@@ -117,6 +121,10 @@ int migration_set_capabilities(struct migration *mg, const enum migration_capabi
 			       const bool *states, size_t n, struct err *err);
 /* Any migration in progress on either side ("busy" of qmp-surface 2). */
 bool migration_busy(struct migration *mg);
+
+/* What measures (dirty-rate.h) and limits (dirty-limit.h) how fast the guest dirties memory. */
+struct dirty_rate *migration_dirty_rate(struct migration *mg);
+struct dirty_limits *migration_dirty_limits(struct migration *mg);
 
 /* announce-self: RARP and virtio-net announcements in rounds; ms. */
 struct announce_args {

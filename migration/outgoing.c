@@ -175,6 +175,8 @@ static int set_up_ram(struct outgoing *o, struct err *err)
 	ret = stage(m, err);
 	if (ret == 0)
 		ret = ram_save_start(&o->ram, err);
+	if (ret == 0)
+		ret = slowdown_start(o, err);
 	machine_unlock(m);
 	bytes = o->w->bytes;
 	if (ret == 0)
@@ -229,6 +231,7 @@ int outgoing_sync(struct outgoing *o, struct err *err)
 	if (ret < 0)
 		return ret;
 	stats_pass(&o->stats, added, o->ram.dirty_pages * PAGE_BYTES);
+	slowdown_sync(o, added);
 	publish_pass(o->mg, o->ram.passes);
 	return 0;
 }
@@ -361,8 +364,7 @@ static int run(struct outgoing *o, struct err *err)
 /* The guest is the destination's.  Machine lock held. */
 static void leave_guest(struct machine *m)
 {
-	if (m->state != RS_FINISH_MIGRATE)
-		(void)machine_set_state(m, RS_FINISH_MIGRATE, NULL);
+	m->reset_pending = false; /* asked for since it stopped: not ours to reset any more */
 	(void)machine_set_state(m, RS_POSTMIGRATE, NULL);
 }
 
@@ -434,6 +436,7 @@ void *outgoing_thread(void *opaque)
 	channel_close(o->ch);
 	o->ch = NULL;
 	machine_lock(m);
+	slowdown_stop(o);
 	ram_save_stop(&o->ram);
 	conclude(o, ret, &err);
 	machine_unlock(m);

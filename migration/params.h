@@ -31,6 +31,7 @@ struct migration_params {
 	uint64_t xbzrle_cache_size, max_postcopy_bandwidth;
 	uint8_t multifd_compression; /* enum multifd_compression */
 	uint8_t multifd_zlib_level, multifd_zstd_level;
+	uint64_t x_vcpu_dirty_limit_period, vcpu_dirty_limit; /* ms; MB/s; since 8.1 */
 };
 
 enum param_kind {

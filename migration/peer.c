@@ -14,6 +14,11 @@
 #include "vmm/base/buf.h"
 #include "vmm/base/units.h"
 
+/* /proc/PID/stat */
+#define STAT_FLAGS      9
+#define STAT_START_TIME 22
+#define PF_EXITING      0x4U /* in its flags, from the kernel's sched.h */
+
 static int read_text(const char *path, char *out, size_t size)
 {
 	CLEANUP(cleanup_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -26,8 +31,11 @@ static int read_text(const char *path, char *out, size_t size)
 	return 0;
 }
 
-/* Field 22 of /proc/PID/stat; the name in field 2 may hold anything but ends with the last ')'. */
-static int start_time(uint32_t pid, uint64_t *out)
+/*
+ * A numeric field of /proc/PID/stat, counted from 1; the name in field 2 may
+ * hold anything but ends with the last ')'.
+ */
+static int stat_field(uint32_t pid, int wanted, uint64_t *out)
 {
 	char path[48], text[1024], *p, *end;
 
@@ -35,12 +43,26 @@ static int start_time(uint32_t pid, uint64_t *out)
 	if (read_text(path, text, sizeof(text)) < 0)
 		return -ESRCH;
 	p = strrchr(text, ')');
-	for (int field = 2; p && field < 22; field++)
+	for (int field = 2; p && field < wanted; field++)
 		p = strchr(p + 1, ' ');
 	if (!p)
 		return -ESRCH;
 	*out = strtoull(p + 1, &end, 10);
 	return end == p + 1 ? -ESRCH : 0;
+}
+
+static int start_time(uint32_t pid, uint64_t *out)
+{
+	return stat_field(pid, STAT_START_TIME, out);
+}
+
+/* A process closes its sockets while it ends, and then has been marked so; unknown counts as yes.
+ */
+static bool is_ending(uint32_t pid)
+{
+	uint64_t flags;
+
+	return stat_field(pid, STAT_FLAGS, &flags) < 0 || (flags & PF_EXITING) != 0;
 }
 
 void peer_self(struct peer *p)
@@ -91,13 +113,13 @@ int peer_watch(const struct peer *p)
 	return fd;
 }
 
-bool peer_ended(int pidfd, int timeout_ms)
+bool peer_ended(int pidfd, const struct peer *p, int timeout_ms)
 {
-	struct pollfd p = {.fd = pidfd, .events = POLLIN};
+	struct pollfd fd = {.fd = pidfd, .events = POLLIN};
 	int n;
 
 	do
-		n = poll(&p, 1, timeout_ms);
+		n = poll(&fd, 1, is_ending(p->pid) ? timeout_ms : 0);
 	while (n < 0 && errno == EINTR);
 	return n > 0;
 }

@@ -173,6 +173,16 @@ uint64_t stats_bandwidth(struct migration_stats *st)
 	return v;
 }
 
+uint64_t stats_transferred(struct migration_stats *st)
+{
+	uint64_t v;
+
+	enter(st);
+	v = st->ram.transferred;
+	leave(st);
+	return v;
+}
+
 /* ---- query ---- */
 
 static uint64_t ms_between(int64_t from, int64_t to)

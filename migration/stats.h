@@ -44,6 +44,8 @@ void stats_sent(struct migration_stats *st, uint64_t bytes, uint64_t zero_pages,
 void stats_multifd(struct migration_stats *st, uint64_t bytes, uint64_t copied_rounds);
 /* A pass begins: that many pages became dirty during the last one. */
 void stats_pass(struct migration_stats *st, uint64_t dirtied_pages, uint64_t remaining_bytes);
+/* All bytes of RAM that went out. */
+uint64_t stats_transferred(struct migration_stats *st);
 /* Measured bytes/s; before there is a full window, what there is. */
 uint64_t stats_bandwidth(struct migration_stats *st);
 

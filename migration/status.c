@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "migration/internal.h"
+#include "vmm/base/thread-name.h"
 #include "vmm/machine.h"
 
 static const char *const names[MIG_STATUS_COUNT] = {
@@ -100,7 +101,7 @@ int worker_start(struct worker *w, const char *name, void *(*fn)(void *), void *
 	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (ret)
 		return err_set(err, ret, "cannot start thread %s: %s", name, err_text(ret));
-	(void)pthread_setname_np(w->thread, name);
+	thread_name(w->thread, name);
 	w->live = true;
 	return 0;
 }

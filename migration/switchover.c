@@ -67,11 +67,6 @@ int devices_handover(struct machine *m, bool give, struct err *err)
 	return 0;
 }
 
-static bool something_pending(const struct machine *m)
-{
-	return m->reset_pending || m->shutdown_pending || m->stop_pending;
-}
-
 /* Machine lock held; gives it up while vCPUs stop. */
 static int stop_guest(struct outgoing *o, struct err *err)
 {
@@ -81,6 +76,9 @@ static int stop_guest(struct outgoing *o, struct err *err)
 
 	if (status_get(&o->status) != MIG_ACTIVE)
 		return say_cancelled(err);
+	/* A reset or the like has to be done where it was asked for: the main loop is about to. */
+	if (machine_holds_vcpus(m))
+		return -EAGAIN;
 	m->before_stop = o->before = m->state;
 	machine_stop(m, RS_FINISH_MIGRATE);
 	if (m->state != RS_FINISH_MIGRATE) { /* it had stopped, or stopped by itself meanwhile */
@@ -88,12 +86,16 @@ static int stop_guest(struct outgoing *o, struct err *err)
 		if (machine_set_state(m, RS_FINISH_MIGRATE, err) < 0)
 			return -EINVAL;
 	}
-	if (o->before != RS_RUNNING || !something_pending(m)) {
+	if (o->before != RS_RUNNING || !machine_holds_vcpus(m)) {
 		o->stopped = true;
 		stats_stopped(&o->stats, now);
 		return 0;
 	}
-	/* The guest has asked for a reset or the like: that has to be done where it asked. */
+	/* It was asked for in the last moment: back, and again. */
+	if (o->before != RS_RUNNING) {
+		(void)machine_set_state(m, o->before, NULL);
+		return -EAGAIN;
+	}
 	(void)machine_set_state(m, RS_PAUSED, NULL);
 	return machine_start(m, err) < 0 ? -EINVAL : -EAGAIN;
 }
@@ -267,7 +269,7 @@ static int wait_for_shut(struct outgoing *o, int pidfd, struct err *err)
 	}
 	if (ret < 0)
 		return say_unconfirmed(why.msg, err);
-	if (pidfd >= 0 && peer_ended(pidfd, DEATH_MS)) {
+	if (pidfd >= 0 && peer_ended(pidfd, &o->rp.peer, DEATH_MS)) {
 		take_back(o);
 		return err_set(err, ECONNRESET, "the destination ended before it ran the guest");
 	}

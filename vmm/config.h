@@ -129,7 +129,7 @@ struct config {
 	bool daemonize;
 	char *pidfile, *logfile;
 	bool log_timestamp;
-	bool help_cpu; /* -cpu help: main.c prints what arch/ knows and exits */
+	bool help_cpu;      /* -cpu help: main.c prints what arch/ knows and exits */
 	bool exit_on_error; /* -global migration.exit-on-error=on: a failed incoming one ends us */
 	/* -global migration.NAME=VALUE, all others, in order; consumed by migration/ */
 	struct keyvals migration_globals;

@@ -23,6 +23,7 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/bitmap.h"
 #include "vmm/base/error.h"
+#include "vmm/base/thread-name.h"
 #include "vmm/dirty-provider.h"
 #include "vmm/machine.h"
 #include "vmm/vcpu.h"
@@ -236,7 +237,7 @@ static int ring_start(struct machine *m, struct err *err)
 	if (ret < 0)
 		free_maps(d);
 	else
-		(void)pthread_setname_np(d->reaper, "reaper");
+		thread_name(d->reaper, "reaper");
 	return ret;
 }
 

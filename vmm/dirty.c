@@ -17,12 +17,16 @@
 #include "vmm/base/bitmap.h"
 #include "vmm/base/error.h"
 #include "vmm/dirty-provider.h"
+#include "vmm/dirty-ring.h"
 #include "vmm/machine.h"
+#include "vmm/vcpu.h"
 
 #define CHUNK 4096U /* pages: 16 MiB; a multiple of 64 */
 
 struct dirty {
 	const struct dirty_provider *provider;
+	bool taken;       /* somebody takes the pages: the bitmaps are there */
+	unsigned counted; /* users that only count */
 	struct {
 		uint64_t *fetched;     /* scratch of one sync */
 		uint64_t *unprotected; /* reported and not yet protected again */
@@ -34,16 +38,16 @@ static uint64_t slot_pages(const struct mem_slot *s)
 	return s->bytes / PAGE_BYTES;
 }
 
-static void dirty_free(struct dirty *d)
+static void free_bitmaps(struct dirty *d)
 {
 	for (size_t i = 0; i < MEMORY_MAX_SLOTS; i++) {
 		free(d->slot[i].fetched);
 		free(d->slot[i].unprotected);
+		d->slot[i].fetched = d->slot[i].unprotected = NULL;
 	}
-	free(d);
 }
 
-static int dirty_alloc(struct machine *m, struct dirty *d)
+static int alloc_bitmaps(struct machine *m, struct dirty *d)
 {
 	for (size_t i = 0; i < m->mem.n_slots; i++) {
 		uint64_t pages = slot_pages(&m->mem.slots[i]);
@@ -56,43 +60,117 @@ static int dirty_alloc(struct machine *m, struct dirty *d)
 	return 0;
 }
 
-int dirty_start(struct machine *m, struct err *err)
+/* Have pages tracked, for one more user. */
+static int provider_start(struct machine *m, struct err *err)
 {
 	struct dirty *d;
 	int ret;
 
 	if (m->dirty)
-		return err_set(err, EBUSY, "dirty pages are being tracked already");
+		return 0;
 	d = NEW(struct dirty);
 	d->provider = m->ring ? &dirty_ring : &dirty_log;
-	if (dirty_alloc(m, d) < 0) {
-		dirty_free(d);
-		return err_set(err, ENOMEM, "no memory for the dirty bitmaps");
+	ret = d->provider->start(m, err);
+	if (ret < 0)
+		free(d);
+	else
+		m->dirty = d;
+	return ret;
+}
+
+/* One user less: the last one ends it. */
+static void provider_stop(struct machine *m)
+{
+	if (m->dirty->taken || m->dirty->counted)
+		return;
+	m->dirty->provider->stop(m);
+	free(m->dirty);
+	m->dirty = NULL;
+}
+
+/* What was reported before belongs to nobody. */
+static int drop_reported(struct machine *m, struct err *err)
+{
+	struct dirty *d = m->dirty;
+
+	for (size_t i = 0; i < m->mem.n_slots; i++) {
+		const struct mem_slot *s = &m->mem.slots[i];
+		int ret = d->provider->fetch(m, s, d->slot[i].fetched, err);
+
+		if (ret < 0)
+			return ret;
+		memset(d->slot[i].fetched, 0, BITMAP_WORDS(slot_pages(s)) * sizeof(uint64_t));
 	}
+	return 0;
+}
+
+int dirty_start(struct machine *m, struct err *err)
+{
+	bool counted = m->dirty;
+	int ret;
+
+	if (dirty_taken(m))
+		return err_set(err, EBUSY, "dirty pages are being tracked already");
 	for (size_t i = 0; i < m->mem.n_blocks; i++) {
 		struct ram_block *b = m->mem.blocks[i];
 
 		memset(b->dma_dirty, 0, BITMAP_WORDS(b->bytes / PAGE_BYTES) * sizeof(uint64_t));
 	}
 	__atomic_store_n(&m->mem.tracking, true, __ATOMIC_SEQ_CST);
-	ret = d->provider->start(m, err);
+	ret = provider_start(m, err);
 	if (ret < 0) {
 		__atomic_store_n(&m->mem.tracking, false, __ATOMIC_SEQ_CST);
-		dirty_free(d);
 		return ret;
 	}
-	m->dirty = d;
-	return 0;
+	m->dirty->taken = true;
+	if (alloc_bitmaps(m, m->dirty) < 0)
+		ret = err_set(err, ENOMEM, "no memory for the dirty bitmaps");
+	else if (counted)
+		ret = drop_reported(m, err);
+	if (ret < 0)
+		dirty_stop(m);
+	return ret;
 }
 
 void dirty_stop(struct machine *m)
 {
-	if (!m->dirty)
+	if (!dirty_taken(m))
 		return;
-	m->dirty->provider->stop(m);
 	__atomic_store_n(&m->mem.tracking, false, __ATOMIC_SEQ_CST);
-	dirty_free(m->dirty);
-	m->dirty = NULL;
+	free_bitmaps(m->dirty);
+	m->dirty->taken = false;
+	provider_stop(m);
+}
+
+bool dirty_taken(const struct machine *m)
+{
+	return m->dirty && m->dirty->taken;
+}
+
+int dirty_count_start(struct machine *m, struct err *err)
+{
+	int ret;
+
+	if (!m->ring)
+		return err_set(err, ENOTSUP,
+			       "there is no dirty ring (-accel kvm,dirty-ring-size=N)");
+	ret = provider_start(m, err);
+	if (ret == 0)
+		m->dirty->counted++;
+	return ret;
+}
+
+void dirty_count_stop(struct machine *m)
+{
+	m->dirty->counted--;
+	provider_stop(m);
+}
+
+void dirty_count_update(struct machine *m)
+{
+	for (unsigned i = 0; i < m->n_vcpus; i++) /* what the processor holds back comes out */
+		vcpu_flush(m->vcpus[i]);
+	dirty_ring_reap(m);
 }
 
 /* Bits of src (a slot's) into the block's map at the slot's offset; returns how many are new. */

@@ -5,12 +5,15 @@
  * (dirty-log.c) and the per-vCPU dirty ring (dirty-ring.c).  Writes by the VMM
  * itself (memory_mark_dirty) are merged in.
  *
- * One user at a time, under the machine lock for start and stop; sync and
- * clear may run on the user's own thread without it.
+ * One user takes the pages (a migration, or a measurement); start and stop
+ * under the machine lock, sync and protect on the user's own thread without
+ * it.  Any number of others may count at the same time how many pages each
+ * vCPU dirties, where there is a dirty ring.
  */
 #ifndef MINIVMM_DIRTY_H
 #define MINIVMM_DIRTY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct err;
@@ -23,7 +26,18 @@ struct ram_block;
  * once.  Pages written before are not promised to be reported.
  */
 int dirty_start(struct machine *m, struct err *err);
-void dirty_stop(struct machine *m);
+void dirty_stop(struct machine *m); /* one that has not started is fine */
+/* Does somebody take the pages?  Machine lock held. */
+bool dirty_taken(const struct machine *m);
+
+/*
+ * Count in vcpu->dirtied_pages; each start wants its stop.  Machine lock
+ * held.  -ENOTSUP without a dirty ring.
+ */
+int dirty_count_start(struct machine *m, struct err *err);
+void dirty_count_stop(struct machine *m);
+/* Bring the counts up to this moment.  Any thread, while counting. */
+void dirty_count_update(struct machine *m);
 
 /*
  * Collect: set the bit of every page of every block that was written since

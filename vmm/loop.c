@@ -7,6 +7,7 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/list.h"
+#include "vmm/base/thread-name.h"
 
 struct post {
 	loop_fn *fn;
@@ -255,7 +256,7 @@ int loop_thread_start(struct loop *l, const char *name, struct err *err)
 		free(next_post(l));
 		return err_set(err, ret, "cannot start thread %s: %s", name, err_text(ret));
 	}
-	(void)pthread_setname_np(l->thread, name);
+	thread_name(l->thread, name);
 	l->has_thread = true;
 	pthread_mutex_lock(&s.mutex);
 	while (!s.up) /* from here on loop_call knows the thread */

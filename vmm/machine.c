@@ -97,6 +97,7 @@ struct machine *machine_new(const struct config *cfg, struct err *err)
 	pthread_cond_init(&m->cond, &attr);
 	(void)pthread_condattr_destroy(&attr);
 	list_init(&m->devices);
+	list_init(&m->blockers);
 	notify_init(&m->notify);
 	vms_registry_init(&m->vmstate);
 	memory_init(&m->mem, -1);

@@ -28,6 +28,7 @@ struct dirty_ring;
 struct err;
 struct loop;
 struct machine;
+struct throttle;
 struct vcpu;
 
 /* What arch/ provides to this floor. */
@@ -75,8 +76,9 @@ struct machine {
 
 	pthread_mutex_t lock;
 	/* under lock */
-	pthread_cond_t cond; /* a vCPU parked or may run; a request arrived */
-	struct list devices; /* struct device, in order of creation */
+	pthread_cond_t cond;  /* a vCPU parked or may run; a request arrived */
+	struct list devices;  /* struct device, in order of creation */
+	struct list blockers; /* struct blocker: why this machine cannot be moved */
 	struct notify notify;
 	struct vclock vclock;
 	enum runstate state;
@@ -91,9 +93,10 @@ struct machine {
 	enum shutdown_cause reset_cause, shutdown_cause;
 	enum runstate stop_state;
 	int exit_status;
-	bool exit_forced;    /* -no-shutdown does not apply */
-	bool ending;         /* the loop has been told to stop */
-	struct dirty *dirty; /* while tracking; owned by dirty.c */
+	bool exit_forced;          /* -no-shutdown does not apply */
+	bool ending;               /* the loop has been told to stop */
+	struct dirty *dirty;       /* while tracking; owned by dirty.c */
+	struct throttle *throttle; /* while somebody throttles; owned by throttle.c */
 	/* the one GED, told of the power button; NULL without */
 	void (*powerdown)(void *opaque);
 	void *powerdown_opaque;

@@ -16,6 +16,7 @@
 #include "vmm/base/buf.h"
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
+#include "vmm/base/thread-name.h"
 #include "vmm/base/units.h"
 #include "vmm/config.h"
 #include "vmm/loop.h"
@@ -203,6 +204,8 @@ static int start(struct program *p, struct err *err)
 		p->mg = migration_new(p->m, err);
 		ret = p->mg ? 0 : -EIO;
 	}
+	if (ret >= 0)
+		migration_set_exit_on_error(p->mg, p->cfg.exit_on_error);
 	if (ret >= 0) {
 		p->qmp = qmp_server_new(p->m, &p->be, p->mg, err);
 		ret = p->qmp ? 0 : -EIO;
@@ -255,6 +258,7 @@ int main(int argc, char **argv)
 		log_set_timestamp(p.cfg.log_timestamp);
 		if (p.cfg.process)
 			(void)prctl(PR_SET_NAME, p.cfg.process);
+		thread_names_switch(p.cfg.debug_threads);
 		ret = p.cfg.logfile ? log_open(p.cfg.logfile, &err) : 0;
 	}
 	if (ret == 0 && p.cfg.daemonize)

@@ -52,7 +52,7 @@ void memory_fini(struct memory *mem)
 
 static int open_memfd(const char *name, const struct ram_backend *be, struct err *err)
 {
-	unsigned flags = MFD_CLOEXEC;
+	unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
 	int fd;
 
 	if (be->hugetlb) {
@@ -115,6 +115,21 @@ static int size_backing(int fd, uint64_t bytes, const char *name, struct err *er
 	return 0;
 }
 
+/* Nobody who is given the descriptor shall be able to take pages away under a reader's hands. */
+static void seal_size(int fd)
+{
+	(void)fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+}
+
+/* What the kernel makes of it is its own business: a kernel without KSM refuses. */
+static void advise(const struct ram_block *b)
+{
+	if (b->no_dump)
+		(void)madvise(b->hva, b->bytes, MADV_DONTDUMP);
+	if (b->merge)
+		(void)madvise(b->hva, b->bytes, MADV_MERGEABLE);
+}
+
 /* Reserve address space with a guard at both ends and put the block in the middle. */
 static int map_backing(struct ram_block *b, struct err *err)
 {
@@ -164,13 +179,18 @@ static int block_set_up(struct ram_block *b, uint64_t bytes, const struct ram_ba
 	if (ret < 0)
 		return ret;
 	b->share = be->share;
+	b->no_dump = be->no_dump;
+	b->merge = be->merge;
 	b->page_bytes = backing_page_bytes(b->fd);
 	b->bytes = ALIGN_UP(bytes, b->page_bytes);
 	if (b->fd >= 0 && (ret = size_backing(b->fd, b->bytes, b->name, err)) < 0)
 		return ret;
+	if (b->fd >= 0 && be->kind == RAM_MEMFD)
+		seal_size(b->fd);
 	ret = map_backing(b, err);
 	if (ret < 0)
 		return ret;
+	advise(b);
 	b->dma_dirty = bitmap_new(b->bytes / PAGE_BYTES);
 	if (!b->dma_dirty)
 		return err_set(err, ENOMEM,
@@ -200,6 +220,48 @@ struct ram_block *memory_add_block(struct memory *mem, const char *name, uint64_
 	}
 	mem->blocks[mem->n_blocks++] = b;
 	return b;
+}
+
+static int check_backing(const struct ram_block *b, int fd, struct err *err)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return err_set(err, errno, "guest RAM '%s': %s", b->name, err_text(errno));
+	if (!S_ISREG(st.st_mode))
+		return err_set(err, EINVAL, "guest RAM '%s': what was given for it is no file",
+			       b->name);
+	if ((uint64_t)st.st_size < b->bytes)
+		return err_set(err, EINVAL,
+			       "guest RAM '%s': what was given for it has %" PRIu64
+			       " bytes instead of %" PRIu64,
+			       b->name, (uint64_t)st.st_size, b->bytes);
+	if (backing_page_bytes(fd) != b->page_bytes)
+		return err_set(err, EINVAL,
+			       "guest RAM '%s' has pages of %" PRIu64 " bytes at the source and "
+			       "%" PRIu64 " here",
+			       b->name, backing_page_bytes(fd), b->page_bytes);
+	return 0;
+}
+
+int memory_replace_backing(struct ram_block *b, int fd, struct err *err)
+{
+	int ret = check_backing(b, fd, err);
+
+	if (ret == 0 && mmap(b->hva, b->bytes, PROT_READ | PROT_WRITE,
+			     MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd, 0) == MAP_FAILED)
+		ret =
+		    err_set(err, errno, "cannot map guest RAM '%s': %s", b->name, err_text(errno));
+	if (ret < 0) {
+		(void)close(fd);
+		return ret;
+	}
+	if (b->fd >= 0)
+		(void)close(b->fd);
+	b->fd = fd;
+	b->share = true;
+	advise(b);
+	return 0;
 }
 
 struct ram_block *memory_find_block(const struct memory *mem, const char *name)
@@ -240,9 +302,12 @@ int memory_map_block(struct memory *mem, struct ram_block *b, uint64_t off, uint
 	if (ret < 0)
 		return err_set(err, -ret, "KVM refuses RAM at 0x%" PRIx64 "+0x%" PRIx64 ": %s", gpa,
 			       bytes, err_text(-ret));
-	if (off == 0)
-		b->gpa = gpa;
 	mem->n_slots++;
+	for (size_t i = 0; i < mem->n_slots; i++)
+		if (mem->slots[i].block == b) { /* the first one tells where the block is */
+			b->gpa = mem->slots[i].gpa - mem->slots[i].off;
+			break;
+		}
 	return 0;
 }
 

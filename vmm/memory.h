@@ -33,6 +33,8 @@ struct ram_backend {
 	bool hugetlb;     /* RAM_MEMFD */
 	uint64_t hugetlb_bytes; /* page size wanted, 0: the host's default */
 	int fd;                 /* >= 0: use this descriptor (taken) instead of opening one */
+	bool no_dump;           /* not in core dumps (MADV_DONTDUMP) */
+	bool merge;             /* equal pages may be merged by the host (MADV_MERGEABLE) */
 };
 
 struct ram_block {
@@ -44,6 +46,7 @@ struct ram_block {
 	uint64_t gpa;        /* of its first slot */
 	int fd;              /* the backing's, -1 for anonymous */
 	bool share;          /* MAP_SHARED: another process may hold the same pages */
+	bool no_dump, merge; /* as struct ram_backend says */
 	size_t map_bytes;    /* with guards */
 	/* any thread, atomically; meaningful while memory.tracking */
 	uint64_t *dma_dirty; /* one bit per 4 KiB page: written by the VMM */
@@ -70,6 +73,12 @@ void memory_fini(struct memory *mem);
 /* Allocate a block; 'bytes' is rounded up to the backing's page.  Returns borrowed, or NULL. */
 struct ram_block *memory_add_block(struct memory *mem, const char *name, uint64_t bytes,
 				   const struct ram_backend *backend, struct err *err);
+/*
+ * Put the file behind fd (taken, also on failure) in place of what backs the
+ * block: another process's memory, shared from now on.  Nobody may be using
+ * the block.  A refusal leaves the block as it is.
+ */
+int memory_replace_backing(struct ram_block *b, int fd, struct err *err);
 struct ram_block *memory_find_block(const struct memory *mem, const char *name);
 /* Show block bytes [off, off + bytes) at gpa: one KVM memslot.  No overlap with another slot. */
 int memory_map_block(struct memory *mem, struct ram_block *b, uint64_t off, uint64_t gpa,

@@ -1,5 +1,6 @@
 #include "vmm/throttle.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -7,23 +8,37 @@
 
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
+#include "vmm/base/thread-name.h"
 #include "vmm/machine.h"
 #include "vmm/vcpu.h"
+
+#define SLICE_NS 10000000LL
+#define LEAST_NS 1000000LL
+#define FEW      900U /* from here on slices become shorter, so that sleeps do not get too long */
 
 struct throttle {
 	struct machine *m;
 	pthread_t thread;
-	int64_t *next_ns; /* owned; when each vCPU's slice ends; the thread's */
+	bool user[THROTTLE_USERS]; /* machine lock: has begun */
+	int64_t *next_ns;          /* owned; when each vCPU's slice ends; the thread's */
 	/* under mutex */
 	pthread_mutex_t mutex;
 	pthread_cond_t wake;
+	uint32_t *want[THROTTLE_USERS]; /* owned; permille by vCPU */
 	bool ending;
 };
 
-/* How long a vCPU sleeps after a slice. */
-static int64_t sleep_ns(uint32_t percent)
+static int64_t slice_ns(uint32_t permille)
 {
-	return THROTTLE_SLICE_NS * percent / (100 - percent);
+	int64_t left = SLICE_NS * (1000 - permille) / (1000 - FEW);
+
+	return permille <= FEW ? SLICE_NS : MAX(left, LEAST_NS);
+}
+
+/* How long a vCPU sleeps after a slice. */
+static int64_t sleep_ns(uint32_t permille)
+{
+	return slice_ns(permille) * permille / (1000 - permille);
 }
 
 /* End the slices that are over; returns when the next one will be, INT64_MAX: none is throttled. */
@@ -33,14 +48,14 @@ static int64_t end_slices(struct throttle *t)
 
 	for (unsigned i = 0; i < t->m->n_vcpus; i++) {
 		struct vcpu *v = t->m->vcpus[i];
-		uint32_t percent = __atomic_load_n(&v->throttle_percent, __ATOMIC_RELAXED);
+		uint32_t permille = __atomic_load_n(&v->throttle, __ATOMIC_RELAXED);
 
-		if (!percent)
+		if (!permille)
 			continue;
 		if (now >= t->next_ns[i]) {
 			__atomic_store_n(&v->throttle_due, true, __ATOMIC_SEQ_CST);
 			vcpu_kick(v);
-			t->next_ns[i] = now + THROTTLE_SLICE_NS + sleep_ns(percent);
+			t->next_ns[i] = now + slice_ns(permille) + sleep_ns(permille);
 		}
 		next = MIN(next, t->next_ns[i]);
 	}
@@ -65,14 +80,26 @@ static void *throttle_main(void *opaque)
 	return NULL;
 }
 
-struct throttle *throttle_new(struct machine *m, struct err *err)
+static void destroy(struct throttle *t)
+{
+	pthread_cond_destroy(&t->wake);
+	pthread_mutex_destroy(&t->mutex);
+	for (int u = 0; u < THROTTLE_USERS; u++)
+		free(t->want[u]);
+	free(t->next_ns);
+	free(t);
+}
+
+static struct throttle *create(struct machine *m, struct err *err)
 {
 	struct throttle *t = NEW(struct throttle);
 	pthread_condattr_t attr;
 	int ret;
 
 	t->m = m;
-	t->next_ns = xcalloc(m->n_vcpus, sizeof(*t->next_ns));
+	t->next_ns = xcalloc(m->n_vcpus + 1, sizeof(*t->next_ns));
+	for (int u = 0; u < THROTTLE_USERS; u++)
+		t->want[u] = xcalloc(m->n_vcpus + 1, sizeof(*t->want[u]));
 	pthread_mutex_init(&t->mutex, NULL);
 	(void)pthread_condattr_init(&attr);
 	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -81,50 +108,78 @@ struct throttle *throttle_new(struct machine *m, struct err *err)
 	ret = pthread_create(&t->thread, NULL, throttle_main, t);
 	if (ret) {
 		(void)err_set(err, ret, "cannot start the throttle thread: %s", err_text(ret));
-		free(t->next_ns);
-		free(t);
+		destroy(t);
 		return NULL;
 	}
-	(void)pthread_setname_np(t->thread, "throttle");
+	thread_name(t->thread, "throttle");
 	return t;
 }
 
-void throttle_free(struct throttle *t)
+int throttle_begin(struct machine *m, enum throttle_user user, struct err *err)
 {
-	if (!t)
+	if (!m->throttle)
+		m->throttle = create(m, err);
+	if (!m->throttle)
+		return -EAGAIN;
+	m->throttle->user[user] = true;
+	return 0;
+}
+
+static bool any_user(const struct throttle *t)
+{
+	for (int u = 0; u < THROTTLE_USERS; u++)
+		if (t->user[u])
+			return true;
+	return false;
+}
+
+void throttle_end(struct machine *m, enum throttle_user user)
+{
+	struct throttle *t = m->throttle;
+
+	if (!t || !t->user[user])
+		return;
+	for (unsigned i = 0; i < m->n_vcpus; i++)
+		throttle_set(m, user, i, 0);
+	pthread_cond_broadcast(&m->cond); /* who sleeps for this user need not sleep on */
+	t->user[user] = false;
+	if (any_user(t))
 		return;
 	pthread_mutex_lock(&t->mutex);
 	t->ending = true;
 	pthread_cond_signal(&t->wake);
 	pthread_mutex_unlock(&t->mutex);
 	(void)pthread_join(t->thread, NULL);
-	for (unsigned i = 0; i < t->m->n_vcpus; i++)
-		__atomic_store_n(&t->m->vcpus[i]->throttle_percent, 0, __ATOMIC_RELAXED);
-	pthread_cond_destroy(&t->wake);
-	pthread_mutex_destroy(&t->mutex);
-	free(t->next_ns);
-	free(t);
+	destroy(t);
+	m->throttle = NULL;
 }
 
-void throttle_set(struct throttle *t, unsigned vcpu, uint32_t percent)
+void throttle_set(struct machine *m, enum throttle_user user, unsigned vcpu, uint32_t permille)
 {
-	__atomic_store_n(&t->m->vcpus[vcpu]->throttle_percent, MIN(percent, 99U), __ATOMIC_RELAXED);
+	struct throttle *t = m->throttle;
+	uint32_t most = 0;
+
 	pthread_mutex_lock(&t->mutex);
+	t->want[user][vcpu] = MIN(permille, THROTTLE_MAX);
+	for (int u = 0; u < THROTTLE_USERS; u++)
+		most = MAX(most, t->want[u][vcpu]);
+	__atomic_store_n(&m->vcpus[vcpu]->throttle, most, __ATOMIC_RELAXED);
 	pthread_cond_signal(&t->wake);
 	pthread_mutex_unlock(&t->mutex);
 }
 
 void throttle_sleep(struct vcpu *v)
 {
-	uint32_t percent = __atomic_load_n(&v->throttle_percent, __ATOMIC_RELAXED);
+	uint32_t permille = __atomic_load_n(&v->throttle, __ATOMIC_RELAXED);
 	struct machine *m = v->m;
 	struct timespec ts;
 	int64_t end;
 
-	if (!__atomic_exchange_n(&v->throttle_due, false, __ATOMIC_SEQ_CST) || !percent)
+	if (!__atomic_exchange_n(&v->throttle_due, false, __ATOMIC_SEQ_CST) || !permille)
 		return;
-	end = host_now_ns() + sleep_ns(percent);
+	end = host_now_ns() + sleep_ns(permille);
 	ts = (struct timespec){.tv_sec = end / 1000000000, .tv_nsec = end % 1000000000};
-	while (!m->paused && !m->quitting && host_now_ns() < end)
+	while (!m->paused && !m->quitting && host_now_ns() < end &&
+	       __atomic_load_n(&v->throttle, __ATOMIC_RELAXED))
 		(void)pthread_cond_timedwait(&m->cond, &m->lock, &ts);
 }

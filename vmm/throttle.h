@@ -1,8 +1,9 @@
 /*
  * throttle.h - take a share of a vCPU's time away
  *
- * A throttled vCPU runs for slices of 10 ms and sleeps between them.  Used by
- * migration (auto-converge, dirty limit) to slow down who dirties memory.
+ * A throttled vCPU runs for slices of 10 ms (down to 1 ms when little is left
+ * to it) and sleeps between them.  There are two users, auto-converge and the
+ * dirty limit; the one that wants more decides.
  */
 #ifndef MINIVMM_THROTTLE_H
 #define MINIVMM_THROTTLE_H
@@ -11,17 +12,23 @@
 
 struct err;
 struct machine;
-struct throttle;
 struct vcpu;
 
-#define THROTTLE_SLICE_NS 10000000LL
+#define THROTTLE_MAX 999U /* of a thousand */
 
-/* A thread that ends slices; there may be one per machine.  Returns owned, or NULL. */
-struct throttle *throttle_new(struct machine *m, struct err *err);
-/* All vCPUs run freely again.  NULL is fine.  The caller may hold the machine lock. */
-void throttle_free(struct throttle *t);
-/* The vCPU sleeps 'percent' (0..99) of the time from now on.  Any thread. */
-void throttle_set(struct throttle *t, unsigned vcpu, uint32_t percent);
+enum throttle_user { THROTTLE_CONVERGE, THROTTLE_LIMIT, THROTTLE_USERS };
+
+/* ---- machine lock held ---- */
+
+/* The user may throttle from now on; it takes nothing yet. */
+int throttle_begin(struct machine *m, enum throttle_user user, struct err *err);
+/* It takes nothing any more; one that has not begun is fine. */
+void throttle_end(struct machine *m, enum throttle_user user);
+
+/* ---- any thread, between the two ---- */
+
+/* The vCPU sleeps 'permille' (0..THROTTLE_MAX) of the time from now on. */
+void throttle_set(struct machine *m, enum throttle_user user, unsigned vcpu, uint32_t permille);
 
 /* On the vCPU's thread, machine lock held (given up meanwhile): sleep if a slice has ended. */
 void throttle_sleep(struct vcpu *v);

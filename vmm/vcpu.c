@@ -16,6 +16,7 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
+#include "vmm/base/thread-name.h"
 #include "vmm/config.h"
 #include "vmm/dirty-ring.h"
 #include "vmm/machine.h"
@@ -240,7 +241,7 @@ static void run_once(struct vcpu *v)
 		internal_error(v, "KVM_RUN failed, a page of guest memory cannot be had", EFAULT);
 	else if (ret != -EINTR && ret != -EAGAIN)
 		internal_error(v, "KVM_RUN failed, errno", (uint64_t)-ret);
-	else
+	if (__atomic_load_n(&v->throttle_due, __ATOMIC_SEQ_CST))
 		throttle_sleep(v);
 }
 
@@ -251,7 +252,7 @@ static void *vcpu_main(void *opaque)
 	char name[16];
 
 	(void)snprintf(name, sizeof(name), "CPU %u/KVM", v->index);
-	(void)pthread_setname_np(pthread_self(), name);
+	thread_name(pthread_self(), name);
 	machine_lock(m);
 	v->tid = (pid_t)syscall(SYS_gettid);
 	pthread_cond_broadcast(&m->cond);

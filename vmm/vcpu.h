@@ -38,11 +38,11 @@ struct vcpu {
 	bool held; /* it must not run before a reset or a stop has been carried out (triple fault,
 		      error) */
 	/* atomically */
-	bool in_guest;             /* within KVM_RUN, or just about to */
-	uint64_t runs;             /* returns from KVM_RUN */
-	uint64_t dirtied_pages;    /* taken from the dirty ring since the vCPU was made */
-	uint32_t throttle_percent; /* of time to sleep, 0..99 */
-	bool throttle_due;         /* a slice has ended */
+	bool in_guest;          /* within KVM_RUN, or just about to */
+	uint64_t runs;          /* returns from KVM_RUN */
+	uint64_t dirtied_pages; /* taken from the dirty ring since the vCPU was made */
+	uint32_t throttle;      /* permille of the time to sleep */
+	bool throttle_due;      /* a slice has ended */
 };
 
 /* Make vCPU 'index' (KVM_CREATE_VCPU); the thread is started by vcpu_start.  Returns owned, or

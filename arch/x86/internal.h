@@ -17,6 +17,7 @@
 #include "arch/x86/cpuid.h"
 #include "arch/x86/irqchip.h"
 #include "arch/x86/lapic.h"
+#include "vmm/blocker.h"
 #include "vmm/vcpu.h"
 
 struct err;
@@ -52,7 +53,8 @@ struct x86 {
 	uint8_t *msr_listed;  /* owned; by row: KVM lists it */
 	struct irqchip irqchip;
 	struct x86_clock clock;
-	bool booted; /* a boot has been staged before: RAM may hold old bytes */
+	struct blocker invtsc; /* the guest relies on this host's TSC */
+	bool booted;           /* a boot has been staged before: RAM may hold old bytes */
 };
 
 struct x86_vcpu {

@@ -202,6 +202,7 @@ static void x86_fini(struct machine *m)
 
 	if (!x)
 		return;
+	blocker_del(&x->invtsc);
 	boot_free(&x->boot);
 	x86_msrs_fini(x);
 	free(x->supported);
@@ -251,6 +252,19 @@ static int make_model(struct x86 *x, struct err *err)
 	x->phys_bits = host.phys_bits;
 	return cpu_model_make(&x->model, cfg->cpu_model ? cfg->cpu_model : MODEL_DEFAULT,
 			      cfg->cpu_features, &host, warn_missing, NULL, err);
+}
+
+/* A guest that was promised a TSC of constant rate would find another rate elsewhere. */
+static int block_invtsc(struct x86 *x, struct err *err)
+{
+	const struct cpu_model *model = &x->model;
+
+	if (!(model->features[FEAT_8000_0007_EDX] & F87_EDX_INVTSC) || model->tsc_hz ||
+	    model->xlevel < 0x80000007)
+		return 0;
+	x->invtsc.reason = "the guest's processor has 'invtsc', a TSC whose rate is this host's: "
+			   "leave it out, or set the rate with -cpu ...,tsc-frequency=HZ";
+	return blocker_add(x->m, &x->invtsc, err);
 }
 
 /* APIC ids are the vCPUs' numbers; that holds while no bits of an id are left unused. */
@@ -352,6 +366,8 @@ int x86_create(struct machine *m, struct err *err)
 		ret = get_supported(x, err);
 	if (ret == 0)
 		ret = make_model(x, err);
+	if (ret == 0)
+		ret = block_invtsc(x, err);
 	if (ret == 0) {
 		probe_caps(x);
 		ret = x86_msrs_init(x, err);

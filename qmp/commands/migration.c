@@ -372,6 +372,8 @@ static const struct qmp_type progress_type =
 
 struct migrate_info {
 	bool has_status, has_ram, has_total, has_setup, has_expected, has_downtime, has_progress;
+	bool has_throttle;
+	int64_t throttle;
 	int status;
 	struct migration_ram_stats ram;
 	uint64_t total, setup, expected, downtime;
@@ -388,6 +390,7 @@ static const struct qmp_member info_members[] = {
     QMP_OPT(struct migrate_info, expected, "expected-downtime"),
     QMP_OPT(struct migrate_info, downtime, "downtime"),
     QMP_OPT(struct migrate_info, setup, "setup-time"),
+    QMP_OPT(struct migrate_info, throttle, "cpu-throttle-percentage"),
     QMP_SET(struct migrate_info, error_desc, "error-desc"),
     QMP_SET_T(struct migrate_info, blocked, "blocked-reasons", &qmp_str_array),
     QMP_SET_T(struct migrate_info, address, "socket-address", &address_list),
@@ -475,6 +478,8 @@ static int query_migrate(struct qmp_call *call, const void *arg, void *ret, stru
 	    .expected = i->expected_downtime_ms,
 	    .has_downtime = i->has_downtime,
 	    .downtime = i->downtime_ms,
+	    .has_throttle = i->throttle_percent > 0,
+	    .throttle = i->throttle_percent,
 	    .error_desc = *i->error_desc ? i->error_desc : NULL,
 	    .has_progress = i->has_progress,
 	};

@@ -22,6 +22,7 @@ static inline struct machine *bare_machine_new(const struct config *cfg)
 	pthread_mutex_init(&m->lock, NULL);
 	pthread_cond_init(&m->cond, NULL);
 	list_init(&m->devices);
+	list_init(&m->blockers);
 	notify_init(&m->notify);
 	vms_registry_init(&m->vmstate);
 	memory_init(&m->mem, -1);

@@ -218,6 +218,7 @@ static inline struct rig *rig_new_with(enum runstate state, uint64_t ram_bytes,
 	pthread_cond_init(&m->cond, NULL);
 	pthread_cond_init(&r->changed, NULL);
 	list_init(&m->devices);
+	list_init(&m->blockers);
 	notify_init(&m->notify);
 	vms_registry_init(&m->vmstate);
 	memory_init(&m->mem, -1);

@@ -168,6 +168,7 @@ static inline void rig_machine(struct rig *r)
 	pthread_mutex_init(&m->lock, NULL);
 	pthread_cond_init(&m->cond, NULL);
 	list_init(&m->devices);
+	list_init(&m->blockers);
 	notify_init(&m->notify);
 	vms_registry_init(&m->vmstate);
 	memory_init(&m->mem, -1);

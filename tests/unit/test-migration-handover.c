@@ -233,8 +233,6 @@ START_TEST(test_connection_breaks_after_go)
 		peer_self(&p);
 		if (other_host)
 			p.boot_id[0] = 'x';
-		else /* this process will not end: do not wait for it */
-			p.pid_ns++;
 		send_ready(s.fd, &p);
 		expect_go(s.fd);
 		(void)shutdown(s.fd, SHUT_RDWR);
@@ -310,6 +308,8 @@ START_TEST(test_destination_killed_after_go)
 	send_ready(s.fd, &p);
 	expect_go(s.fd);
 	ck_assert_int_eq(kill(pid, SIGKILL), 0);
+	/* its sockets would be closed while it ends, not before */
+	ck_assert_int_eq(waitid(P_PID, (id_t)pid, NULL, WEXITED | WNOWAIT), 0);
 	(void)shutdown(s.fd, SHUT_RDWR);
 	source_resumed(&s, "the destination ended before it ran the guest");
 	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);

@@ -124,6 +124,7 @@ static inline struct machine *guest_machine(void)
 	m->kvm_fd = m->vm_fd = -1;
 	pthread_mutex_init(&m->lock, NULL);
 	list_init(&m->devices);
+	list_init(&m->blockers);
 	notify_init(&m->notify);
 	vms_registry_init(&m->vmstate);
 	guest_memory(&m->mem);

@@ -1,0 +1,57 @@
+/*
+ * autoconverge.h - slow a guest down that dirties memory faster than it travels
+ *
+ * Capability auto-converge takes time away from all vCPUs, step by step;
+ * capability dirty-limit limits what each vCPU may dirty (dirty-limit.h).
+ * Both begin when, in two periods, what became dirty exceeded
+ * throttle-trigger-threshold percent of what was sent (migration-stream 3.4).
+ */
+#ifndef MINIVMM_MIGRATION_AUTOCONVERGE_H
+#define MINIVMM_MIGRATION_AUTOCONVERGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct err;
+struct outgoing;
+
+/* ---- the decision: pure ---- */
+
+struct convergence_params {
+	uint8_t trigger;                 /* percent of the bytes sent, 1..100 */
+	uint8_t initial, increment, max; /* percent of time taken away */
+	bool tailslow;                   /* near the end take no more than is needed */
+};
+
+struct convergence {
+	unsigned high;    /* periods in which too much became dirty, since the last step */
+	uint32_t percent; /* taken away now */
+};
+
+/* A period is over.  Is it time for a step? */
+bool convergence_due(struct convergence *c, uint8_t trigger, uint64_t dirtied_bytes,
+		     uint64_t sent_bytes);
+/* The step: the percentage from now on. */
+uint32_t convergence_step(struct convergence *c, const struct convergence_params *p,
+			  uint64_t dirtied_bytes, uint64_t sent_bytes);
+
+/* ---- a migration's ---- */
+
+struct slowdown {
+	bool on;     /* the migration may slow the guest down */
+	bool limits; /* by limiting what it dirties */
+	struct convergence c;
+	uint32_t percent; /* c.percent, atomically, for queries */
+	/* the migration thread's: the present period */
+	int64_t since_ns;
+	uint64_t dirtied_pages, sent_bytes;
+};
+
+/* Set-up: what the capabilities ask for.  Machine lock held. */
+int slowdown_start(struct outgoing *o, struct err *err);
+/* Dirty pages were collected, 'dirtied' of them new.  Migration thread, lock not held. */
+void slowdown_sync(struct outgoing *o, uint64_t dirtied);
+/* However the migration ended: the guest has all its time again.  Machine lock held. */
+void slowdown_stop(struct outgoing *o);
+
+#endif
