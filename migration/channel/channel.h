@@ -82,6 +82,10 @@ int channel_finish(struct channel *c, struct err *err);
 void channel_end_writing(struct channel *c);
 void channel_close(struct channel *c); /* NULL is fine */
 
+/* Let the kernel hold so much that was sent and not read.  Only for unix sockets: tcp finds its own
+ * way. */
+void channel_send_buffer(const struct channel *c, size_t bytes);
+
 /* ---- makers: return owned, or NULL with *err set; the first fd is taken either way ---- */
 
 struct channel *channel_from_socket(int fd, int cancel_fd);

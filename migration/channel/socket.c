@@ -83,6 +83,16 @@ struct channel *channel_from_socket(int fd, int cancel_fd)
 	return c;
 }
 
+void channel_send_buffer(const struct channel *c, size_t bytes)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+	int n = (int)bytes;
+
+	if (getsockname(c->fd, (struct sockaddr *)&ss, &len) == 0 && ss.ss_family == AF_UNIX)
+		(void)setsockopt(c->fd, SOL_SOCKET, SO_SNDBUF, &n, sizeof(n));
+}
+
 /*
  * A unix listener whose backlog is full cannot be waited for with poll():
  * connect() does, for as long as sending may take.

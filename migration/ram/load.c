@@ -308,10 +308,13 @@ struct load_block *ram_load_find(struct ram_load *l, const char *name)
 
 int ram_load_place(struct load_block *lb, uint64_t off, uint8_t **to)
 {
+	bool fresh;
+
 	if (off >= lb->bytes)
 		return -EINVAL;
+	fresh = lb->touched && !bitmap_test_atomic(lb->touched, off / PAGE_BYTES);
 	*to = place(lb, off);
-	return 0;
+	return fresh;
 }
 
 int ram_load_zero(struct load_block *lb, uint64_t off)

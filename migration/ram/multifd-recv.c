@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "migration/channel/channel.h"
@@ -209,27 +210,34 @@ static int read_payload(struct recv_channel *c, int n_iov, size_t bytes, struct 
 	return 0;
 }
 
-static int place(const struct multifd_packet *p, struct load_block *lb, uint32_t i, uint8_t **to,
-		 struct err *err)
+static int say_beyond(const struct multifd_packet *p, uint32_t i, struct err *err)
 {
-	if (ram_load_place(lb, p->off[i], to) < 0)
-		return err_set(err, EINVAL, "page offset 0x%" PRIx64 " is beyond RAM block '%s'",
-			       p->off[i], p->block);
-	return 0;
+	return err_set(err, EINVAL, "page offset 0x%" PRIx64 " is beyond RAM block '%s'", p->off[i],
+		       p->block);
+}
+
+/* Pages that are not there yet, all at once: one by one, while they are written to, takes longer.
+ */
+static void populate(const struct iovec *iov, int n_iov)
+{
+	for (int i = 0; i < n_iov; i++)
+		(void)madvise(iov[i].iov_base, iov[i].iov_len, MADV_POPULATE_WRITE);
 }
 
 /* Where the packet's pages go, neighbours as one piece: their number, or -errno. */
 static int scatter_pages(struct recv_channel *c, struct load_block *lb, struct err *err)
 {
+	bool fresh = false;
 	int n = 0;
 
 	for (uint32_t i = 0; i < c->packet.n_pages; i++) {
 		struct iovec *last = n > 0 ? &c->iov[n - 1] : NULL;
 		uint8_t *to;
-		int ret = place(&c->packet, lb, i, &to, err);
+		int ret = ram_load_place(lb, c->packet.off[i], &to);
 
 		if (ret < 0)
-			return ret;
+			return say_beyond(&c->packet, i, err);
+		fresh |= ret > 0;
 		if (!to)
 			to = c->scrap;
 		if (last && (uint8_t *)last->iov_base + last->iov_len == to && to != c->scrap)
@@ -237,6 +245,8 @@ static int scatter_pages(struct recv_channel *c, struct load_block *lb, struct e
 		else
 			c->iov[n++] = (struct iovec){.iov_base = to, .iov_len = PAGE_BYTES};
 	}
+	if (fresh)
+		populate(c->iov, n);
 	return n;
 }
 
@@ -270,9 +280,7 @@ static int take_pages(struct recv_channel *c, struct err *err)
 		ret = read_pages(c, lb, err);
 	for (uint32_t i = p->n_pages; ret == 0 && i < p->n_pages + p->n_zero; i++) {
 		if (ram_load_zero(lb, p->off[i]) < 0)
-			return err_set(err, EINVAL,
-				       "page offset 0x%" PRIx64 " is beyond RAM block '%s'",
-				       p->off[i], p->block);
+			return say_beyond(p, i, err);
 	}
 	return ret;
 }

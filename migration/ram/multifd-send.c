@@ -362,6 +362,7 @@ int multifd_send_add(struct multifd_send *s, struct channel *ch, struct err *err
 	c->id = s->n_channels;
 	c->ch = ch;
 	ch->cancel_fd = s->watch_fd;
+	channel_send_buffer(ch, MULTIFD_PAGES * PAGE_BYTES);
 	ret = set_up(c, err);
 	(void)snprintf(name, sizeof(name), "mig-send/%u", c->id);
 	if (ret == 0)

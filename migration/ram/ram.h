@@ -128,8 +128,10 @@ void ram_load_use(struct ram_load *l, struct multifd_recv *multifd);
 /* For those channels' threads, once the list of blocks has been loaded; 'off' is a page's. */
 struct load_block;
 struct load_block *ram_load_find(struct ram_load *l, const char *name); /* NULL: unknown */
-/* Where the page goes (NULL: its content is dropped), from now on touched; -EINVAL beyond the
- * block. */
+/*
+ * Where the page goes (NULL: its content is dropped), from now on touched: 1
+ * when it had never been before, 0, or -EINVAL beyond the block.
+ */
 int ram_load_place(struct load_block *lb, uint64_t off, uint8_t **to);
 int ram_load_zero(struct load_block *lb, uint64_t off);
 
