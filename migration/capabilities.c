@@ -11,11 +11,11 @@
 #define ABSENT_X(c, n, i) [c] = {.name = (n), .unstable = true, .instead = (i)}
 
 const struct migration_capability_info migration_capabilities[CAP_COUNT] = {
-    ABSENT(CAP_XBZRLE, "xbzrle", "raise 'downtime-limit' or 'max-bandwidth'"),
+    OFFERED(CAP_XBZRLE, "xbzrle"),
     ABSENT(CAP_RDMA_PIN_ALL, "rdma-pin-all", "use tcp: or unix:"),
     OFFERED(CAP_AUTO_CONVERGE, "auto-converge"),
     ABSENT(CAP_ZERO_BLOCKS, "zero-blocks", "copy the disks first, or share them"),
-    ABSENT(CAP_COMPRESS, "compress", "pipe through a compressor with exec:"),
+    OFFERED(CAP_COMPRESS, "compress"),
     OFFERED(CAP_EVENTS, "events"),
     ABSENT(CAP_POSTCOPY_RAM, "postcopy-ram", "raise 'downtime-limit' or 'max-bandwidth'"),
     ABSENT_X(CAP_X_COLO, "x-colo", NULL),
@@ -28,7 +28,10 @@ const struct migration_capability_info migration_capabilities[CAP_COUNT] = {
     ABSENT(CAP_DIRTY_BITMAPS, "dirty-bitmaps", NULL),
     ABSENT(CAP_POSTCOPY_BLOCKTIME, "postcopy-blocktime", NULL),
     OFFERED(CAP_LATE_BLOCK_ACTIVATE, "late-block-activate"),
-    ABSENT_X(CAP_X_IGNORE_SHARED, "x-ignore-shared", "let RAM travel in the stream"),
+    [CAP_X_IGNORE_SHARED] = {.name = "x-ignore-shared",
+			     .offered = true,
+			     .unstable = true,
+			     .must_match = true},
     OFFERED(CAP_VALIDATE_UUID, "validate-uuid"),
     ABSENT(CAP_BACKGROUND_SNAPSHOT, "background-snapshot", "stop the guest and migrate to file:"),
     OFFERED(CAP_ZERO_COPY_SEND, "zero-copy-send"),

@@ -42,6 +42,7 @@ struct migration_capability_info {
 	const char *name;
 	bool offered;        /* false: refused by name when switched on */
 	bool unstable;       /* schema feature */
+	bool must_match;     /* the stream names it, and both ends must agree */
 	const char *instead; /* what to use when it is not offered; may be NULL */
 };
 extern const struct migration_capability_info migration_capabilities[CAP_COUNT];

@@ -22,6 +22,8 @@
 #include "migration/channel/channel.h"
 #include "migration/channel/listen.h"
 #include "migration/internal.h"
+#include "migration/ram/ram.h"
+#include "migration/shared.h"
 #include "migration/stream/commands.h"
 #include "migration/stream/loader.h"
 #include "migration/stream/stream.h"
@@ -58,7 +60,7 @@ static int settle(struct migration *mg, struct err *err)
 	machine_lock(m);
 	ret = m->arch->push(m, err);
 	if (ret == 0 && (will_run(mg) || !mg->caps[CAP_LATE_BLOCK_ACTIVATE]))
-		ret = devices_handover(m, false, err);
+		ret = machine_handover(m, false, err);
 	machine_unlock(m);
 	return ret;
 }
@@ -72,7 +74,7 @@ static int enter_state(struct migration *mg, struct err *err)
 	m->needs_boot = false;
 	mg->in.arrived = true;
 	if (will_run(mg)) { /* maybe only since a moment ago: ask for the disks again */
-		int ret = devices_handover(m, false, err);
+		int ret = machine_handover(m, false, err);
 
 		return ret < 0 ? ret : machine_start(m, err);
 	}
@@ -87,6 +89,7 @@ static int take_over(struct incoming *in, struct err *err)
 	int ret;
 
 	machine_lock(mg->m);
+	shared_settle(mg->m, true); /* from GO on, whatever happens */
 	ret = enter_state(mg, err);
 	if (ret < 0)
 		in->arrived = false;
@@ -177,6 +180,18 @@ static int load(struct incoming *in, struct loader *l, struct err *err)
 	return ret == 0 ? take_over(in, err) : ret;
 }
 
+/* What the capabilities ask for, as they are now. */
+static int prepare(struct incoming *in, struct loader *l, struct err *err)
+{
+	struct migration *mg = in->mg;
+	unsigned threads;
+
+	machine_lock(mg->m);
+	threads = mg->caps[CAP_COMPRESS] ? mg->params.decompress_threads : 0;
+	machine_unlock(mg->m);
+	return threads ? ram_load_compressed(l->ram, threads, err) : 0;
+}
+
 /*
  * The header was refused: the commands that open the return path come right
  * behind it.
@@ -215,6 +230,7 @@ static void fail(struct incoming *in, const struct err *err)
 	in->started = false;
 	in->dirty = true;
 	mg->globalstate.received = false;
+	shared_settle(mg->m, false);
 	status_set(mg, &in->status, MIG_FAILED);
 	if (mg->exit_on_error)
 		machine_request_exit(mg->m, 1, CAUSE_HOST_ERROR);
@@ -231,7 +247,12 @@ static void *incoming_thread(void *opaque)
 
 	loader_init(&l, in->mg->m, r, NULL);
 	incoming_use_channels(in, &l);
-	ret = load(in, &l, &err);
+	l.commands.caps = in->mg->caps;
+	if (in->mg->caps[CAP_X_IGNORE_SHARED])
+		channel_accept_fds(in->ch);
+	ret = prepare(in, &l, &err);
+	if (ret == 0)
+		ret = load(in, &l, &err);
 	if (ret < 0) {
 		ret = incoming_channels_failure(in, ret, &err);
 		refuse(in, &l, &err);

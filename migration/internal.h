@@ -49,7 +49,8 @@ struct outgoing {
 	 * from it any more: from here on the source does not resume by itself.
 	 */
 	bool given;
-	bool go_on; /* migrate-continue has come */
+	bool go_on;        /* migrate-continue has come */
+	bool shared_given; /* the destination has been passed the memory itself */
 	struct worker worker;
 	struct resolve *resolve; /* while the host's name is being looked up */
 	struct sockaddr_list to;
@@ -106,7 +107,7 @@ struct migration {
 	struct migration_params params;
 	bool caps[CAP_COUNT];
 	/* atomic copies of the parameters that the migration thread follows */
-	uint64_t max_bandwidth, downtime_limit_ms;
+	uint64_t max_bandwidth, downtime_limit_ms, xbzrle_cache_bytes;
 	struct outgoing out;
 	struct incoming in;
 	struct globalstate globalstate;
@@ -151,7 +152,6 @@ void *outgoing_thread(void *opaque);
  * wants to be done to the guest first; it runs again.
  */
 int switchover(struct outgoing *o, struct err *err);
-int devices_handover(struct machine *m, bool give, struct err *err);
 /* What the destination has said up to now, without waiting: a refusal is an error. */
 int outgoing_listen(struct outgoing *o, struct err *err);
 /* Another pass, with its event and figures. */

@@ -20,6 +20,8 @@
 #include "migration/dirty-rate.h"
 #include "migration/internal.h"
 #include "migration/multifd-rules.h"
+#include "migration/ram/xbzrle.h"
+#include "migration/shared.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
@@ -34,6 +36,7 @@
 static void refresh_limits(struct migration *mg)
 {
 	__atomic_store_n(&mg->max_bandwidth, mg->params.max_bandwidth, __ATOMIC_RELAXED);
+	__atomic_store_n(&mg->xbzrle_cache_bytes, mg->params.xbzrle_cache_size, __ATOMIC_RELAXED);
 	__atomic_store_n(&mg->downtime_limit_ms, mg->params.downtime_limit, __ATOMIC_RELAXED);
 	stats_limit(&mg->out.stats, mg->params.downtime_limit);
 	eventfd_set(mg->out.kick_fd);
@@ -85,6 +88,8 @@ static void notified(void *opaque, const struct notification *n)
 {
 	struct migration *mg = opaque;
 
+	if (n->kind == NOTIFY_RESUME || n->kind == NOTIFY_STOP)
+		stats_running(&mg->out.stats, n->kind == NOTIFY_RESUME);
 	if (n->kind == NOTIFY_RESUME && mg->in.arrived) {
 		mg->in.arrived = false;
 		mg->in.ran = true;
@@ -326,7 +331,9 @@ int migration_start(struct migration *mg, const struct migrate_args *args, struc
 	multifd_config_fill(&o->multifd_config, &mg->params, mg->caps[CAP_ZERO_COPY_SEND],
 			    mg->m->cfg->uuid_set ? mg->m->cfg->uuid : NULL);
 	o->multifd_counted = 0;
-	stats_start(&o->stats, memory_total_bytes(&mg->m->mem), mg->params.downtime_limit);
+	stats_start(&o->stats, memory_total_bytes(&mg->m->mem) - shared_bytes(o),
+		    mg->params.downtime_limit);
+	stats_running(&o->stats, machine_running(mg->m));
 	status_set(mg, &o->status, MIG_SETUP);
 	ret = begin(o, args, &o->error);
 	if (ret < 0) {
@@ -418,6 +425,9 @@ void migration_query(struct migration *mg, struct migration_info *info)
 	*info = (struct migration_info){.status = status_get(&mg->out.status)};
 	if (info->status != MIG_NONE) {
 		stats_fill(&mg->out.stats, info);
+		info->has_xbzrle = info->has_ram && mg->caps[CAP_XBZRLE];
+		info->has_compression = info->has_ram && mg->caps[CAP_COMPRESS];
+		info->xbzrle.cache_size = mg->params.xbzrle_cache_size;
 		info->throttle_percent =
 		    __atomic_load_n(&mg->out.slowdown.percent, __ATOMIC_RELAXED);
 		put_error(info, &mg->out.error);
@@ -456,6 +466,19 @@ const struct migration_params *migration_get_params(struct migration *mg)
 	return &mg->params;
 }
 
+/* A migration that uses the cache now must be able to follow. */
+static int check_cache_size(const struct migration *mg, uint64_t bytes, struct err *err)
+{
+	struct xbzrle_cache *cache;
+
+	if (bytes == mg->params.xbzrle_cache_size || !mg->out.caps[CAP_XBZRLE] ||
+	    !status_busy(status_get(&mg->out.status)))
+		return 0;
+	cache = xbzrle_cache_new(bytes, err);
+	xbzrle_cache_free(cache);
+	return cache ? 0 : -ENOMEM;
+}
+
 int migration_set_params(struct migration *mg, const struct migration_params_set *set,
 			 struct err *err)
 {
@@ -464,6 +487,8 @@ int migration_set_params(struct migration *mg, const struct migration_params_set
 
 	if (ret == 0)
 		ret = multifd_check_rules(mg->caps, &next, err);
+	if (ret == 0)
+		ret = check_cache_size(mg, next.xbzrle_cache_size, err);
 	if (ret < 0)
 		return ret;
 	mg->params = next;

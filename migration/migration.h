@@ -53,6 +53,22 @@ struct migration_ram_stats {
 	uint64_t dirty_sync_missed_zero_copy;
 };
 
+/* XBZRLECacheStats; rates are of the last pass that sent something (qmp-surface 3.3) */
+struct migration_xbzrle_stats {
+	uint64_t cache_size, bytes;
+	uint64_t pages, cache_miss, overflow; /* pages found in the cache; not found; too changed */
+	double cache_miss_rate;               /* misses per page sent */
+	double encoding_rate;                 /* bytes of pages found per byte sent for them */
+};
+
+/* CompressionStats */
+struct migration_compression_stats {
+	uint64_t pages, busy; /* compressed; sent as they are since all threads were busy */
+	uint64_t compressed_size;
+	double busy_rate;        /* busy per page sent */
+	double compression_rate; /* bytes of pages per byte sent for them */
+};
+
 struct migration_address {
 	enum { ADDR_INET, ADDR_UNIX, ADDR_FD } type;
 	char host[256], port[8], path[108]; /* path: also the fd's number */
@@ -65,6 +81,9 @@ struct migration_info {
 	bool has_times, has_setup, has_expected, has_downtime, has_ram;
 	uint64_t total_time_ms, setup_time_ms, expected_downtime_ms, downtime_ms;
 	struct migration_ram_stats ram;
+	bool has_xbzrle, has_compression;
+	struct migration_xbzrle_stats xbzrle;
+	struct migration_compression_stats compression;
 	char error_desc[512];      /* "" : none */
 	uint32_t throttle_percent; /* of the vCPUs' time, taken away by auto-converge; 0: none */
 	bool has_address;

@@ -21,6 +21,7 @@
 
 #include "migration/channel/channel.h"
 #include "migration/internal.h"
+#include "migration/shared.h"
 #include "migration/stream/commands.h"
 #include "migration/stream/stream.h"
 #include "vmm/base/bytes.h"
@@ -169,10 +170,14 @@ static int set_up_ram(struct outgoing *o, struct err *err)
 	int ret;
 
 	ram_save_init(&o->ram, m, o->w, o->mg->ram_section_id);
-	if (o->multifd)
-		ram_save_use(&o->ram, o->multifd);
+	o->ram.ignore_shared = o->caps[CAP_X_IGNORE_SHARED];
 	machine_lock(m);
 	ret = stage(m, err);
+	if (ret == 0)
+		ret = ram_save_encoders(&o->ram, o->caps, &o->mg->params,
+					&o->mg->xbzrle_cache_bytes, err);
+	if (o->multifd)
+		ram_save_use(&o->ram, o->multifd);
 	if (ret == 0)
 		ret = ram_save_start(&o->ram, err);
 	if (ret == 0)
@@ -191,7 +196,7 @@ static int set_up(struct outgoing *o, struct err *err)
 {
 	struct migration *mg = o->mg;
 	bool active;
-	int ret = stream_put_header(o->w, mg->m, o->caps[CAP_VALIDATE_UUID]);
+	int ret = stream_put_header(o->w, mg->m, o->caps);
 
 	if (ret == 0)
 		ret = writer_flush(o->w);
@@ -202,7 +207,9 @@ static int set_up(struct outgoing *o, struct err *err)
 		if (ret < 0)
 			return ret;
 	}
-	ret = set_up_ram(o, err);
+	ret = shared_offer(o, err);
+	if (ret == 0)
+		ret = set_up_ram(o, err);
 	if (ret < 0)
 		return ret;
 	machine_lock(mg->m);
@@ -219,6 +226,7 @@ static int set_up(struct outgoing *o, struct err *err)
 void outgoing_count(struct outgoing *o, uint64_t bytes, const struct ram_counters *before)
 {
 	outgoing_count_channels(o);
+	stats_encoders(&o->stats, &o->ram.count);
 	stats_sent(&o->stats, o->w->bytes - bytes, o->ram.count.duplicate - before->duplicate,
 		   o->ram.count.normal - before->normal, o->ram.dirty_pages * PAGE_BYTES);
 }
@@ -362,8 +370,12 @@ static int run(struct outgoing *o, struct err *err)
 /* ---- the end ---- */
 
 /* The guest is the destination's.  Machine lock held. */
-static void leave_guest(struct machine *m)
+static void leave_guest(struct outgoing *o, bool certain)
 {
+	struct machine *m = o->mg->m;
+
+	/* It lives on in the very memory that is mapped here. */
+	m->memory_given = m->memory_given || (certain && o->shared_given);
 	m->reset_pending = false; /* asked for since it stopped: not ours to reset any more */
 	(void)machine_set_state(m, RS_POSTMIGRATE, NULL);
 }
@@ -377,7 +389,7 @@ static void keep_guest(struct outgoing *o, struct err *why)
 	if (!o->stopped)
 		return;
 	o->stopped = false;
-	if (devices_handover(m, false, &err) < 0) {
+	if (machine_handover(m, false, &err) < 0) {
 		(void)machine_set_state(m, RS_PAUSED, NULL);
 		log_error("the guest stays paused: %s", err.msg);
 		(void)err_prefix(why, 0, "the guest stays paused, for %.200s; before that",
@@ -407,11 +419,11 @@ static void conclude(struct outgoing *o, int ret, struct err *err)
 	enum migration_status s = status_get(&o->status);
 
 	if (ret == 0) {
-		leave_guest(mg->m);
+		leave_guest(o, true);
 		stats_ended(&o->stats);
 		status_set(mg, &o->status, MIG_COMPLETED);
 	} else if (o->given) {
-		leave_guest(mg->m);
+		leave_guest(o, false);
 		fail(o, err);
 	} else if (s == MIG_CANCELLING || ret == -ECANCELED) {
 		if (s != MIG_CANCELLING)

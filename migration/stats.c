@@ -42,6 +42,7 @@ void stats_start(struct migration_stats *st, uint64_t total_bytes, uint64_t limi
 	    .remaining = total_bytes,
 	    .page_size = PAGE_BYTES,
 	};
+	st->encoders = (struct encoder_stats){0};
 	st->window_bytes = st->window_pages = st->bandwidth = 0;
 	st->window_ns = st->pass_ns = st->started_ns;
 	st->limit_ms = limit_ms;
@@ -71,13 +72,20 @@ void stats_stopped(struct migration_stats *st, int64_t at_ns)
 	leave(st);
 }
 
+void stats_running(struct migration_stats *st, bool running)
+{
+	enter(st);
+	st->running = running;
+	leave(st);
+}
+
 void stats_ended(struct migration_stats *st)
 {
 	int64_t ns;
 
 	enter(st);
 	st->ended_ns = host_now_ns();
-	ns = MAX(st->ended_ns - st->started_ns, 1);
+	ns = MAX(st->ended_ns - st->active_ns, 1);
 	st->ram.mbps = (double)st->ram.transferred * 8000 / (double)ns;
 	st->ram.remaining = 0;
 	st->ram.dirty_pages_rate = 0;
@@ -106,10 +114,10 @@ void stats_sent(struct migration_stats *st, uint64_t bytes, uint64_t zero_pages,
 
 	enter(st);
 	st->ram.transferred += bytes;
-	if (st->stopped_ns)
-		st->ram.downtime_bytes += bytes;
-	else
+	if (st->running)
 		st->ram.precopy_bytes += bytes;
+	else
+		st->ram.downtime_bytes += bytes;
 	st->ram.duplicate += zero_pages;
 	st->ram.normal += plain_pages;
 	st->ram.normal_bytes = st->ram.normal * PAGE_BYTES;
@@ -138,6 +146,13 @@ void stats_multifd(struct migration_stats *st, uint64_t bytes, uint64_t copied_r
 	leave(st);
 }
 
+void stats_encoders(struct migration_stats *st, const struct ram_counters *c)
+{
+	enter(st);
+	st->window_pages += encoder_stats_count(&st->encoders, c);
+	leave(st);
+}
+
 void stats_pass(struct migration_stats *st, uint64_t dirtied_pages, uint64_t remaining_bytes)
 {
 	int64_t now = host_now_ns();
@@ -149,6 +164,7 @@ void stats_pass(struct migration_stats *st, uint64_t dirtied_pages, uint64_t rem
 		st->converges =
 		    !st->bandwidth || st->ram.dirty_pages_rate * PAGE_BYTES < st->bandwidth;
 	}
+	encoder_stats_pass(&st->encoders);
 	st->pass_ns = now;
 	st->ram.dirty_sync_count++;
 	st->ram.remaining = remaining_bytes;
@@ -253,5 +269,6 @@ void stats_fill(struct migration_stats *st, struct migration_info *info)
 		info->has_downtime = info->has_ram = true;
 	}
 	info->ram = st->ram;
+	encoder_stats_fill(&st->encoders, info);
 	leave(st);
 }

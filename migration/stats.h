@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "migration/encoder-stats.h"
 #include "migration/migration.h"
 
 struct migration_stats {
@@ -18,6 +19,7 @@ struct migration_stats {
 	/* under lock; times are CLOCK_MONOTONIC in ns, 0: not yet */
 	int64_t started_ns, active_ns, stopped_ns, ended_ns;
 	struct migration_ram_stats ram;
+	struct encoder_stats encoders;
 	int64_t window_ns; /* since when the rates are being measured */
 	uint64_t window_bytes, window_pages;
 	uint64_t bandwidth; /* bytes/s of the last full window, 0: none yet */
@@ -25,6 +27,7 @@ struct migration_stats {
 	uint64_t limit_ms;  /* the downtime limit */
 	unsigned percent;
 	bool converges;
+	bool running; /* the guest, at this moment */
 };
 
 void stats_init(struct migration_stats *st);
@@ -35,13 +38,20 @@ void stats_limit(struct migration_stats *st, uint64_t limit_ms);
 void stats_active(struct migration_stats *st);
 /* The guest does not run since at_ns (CLOCK_MONOTONIC). */
 void stats_stopped(struct migration_stats *st, int64_t at_ns);
+/* The guest runs, or does not, from now on: what bytes are counted as. */
+void stats_running(struct migration_stats *st, bool running);
 void stats_ended(struct migration_stats *st);
 
-/* Bytes of RAM records that went out, and where the pages stand. */
+/*
+ * Bytes of 'ram' sections that went out, from tag to footer, and where the
+ * pages stand; after each section.
+ */
 void stats_sent(struct migration_stats *st, uint64_t bytes, uint64_t zero_pages,
 		uint64_t plain_pages, uint64_t remaining_bytes);
 /* Bytes on multifd channels, to be followed by stats_sent(); rounds that copied, in all. */
 void stats_multifd(struct migration_stats *st, uint64_t bytes, uint64_t copied_rounds);
+/* Where the encoders' counters stand, before stats_sent() for the same pages. */
+void stats_encoders(struct migration_stats *st, const struct ram_counters *c);
 /* A pass begins: that many pages became dirty during the last one. */
 void stats_pass(struct migration_stats *st, uint64_t dirtied_pages, uint64_t remaining_bytes);
 /* All bytes of RAM that went out. */

@@ -55,18 +55,6 @@ static int say_cancelled(struct err *err)
 
 /* ---- 1: stop ---- */
 
-int devices_handover(struct machine *m, bool give, struct err *err)
-{
-	list_for_each (d, &m->devices, struct device, link) {
-		int ret = d->ops->handover ? d->ops->handover(d, give, err) : 0;
-
-		if (ret < 0)
-			return err_prefix(err, ret, "%s%s%s", d->ops->name, d->id ? " " : "",
-					  d->id ? d->id : "");
-	}
-	return 0;
-}
-
 /* Machine lock held; gives it up while vCPUs stop. */
 static int stop_guest(struct outgoing *o, struct err *err)
 {
@@ -132,7 +120,7 @@ static int collect(struct outgoing *o, struct err *err)
 	if (ret == 0)
 		ret = device_state_collect(&o->devices, m, err);
 	if (ret == 0)
-		ret = devices_handover(m, true, err);
+		ret = machine_handover(m, true, err);
 	return ret;
 }
 

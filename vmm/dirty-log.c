@@ -11,7 +11,10 @@
 static int set_logging(struct machine *m, uint32_t flags)
 {
 	for (size_t i = 0; i < m->mem.n_slots; i++) {
-		int ret = memory_set_slot_flags(&m->mem, &m->mem.slots[i], flags);
+		const struct mem_slot *s = &m->mem.slots[i];
+		/* A ring may also be wanted by those who count. */
+		bool skip = s->block->unlogged && !m->ring;
+		int ret = skip ? 0 : memory_set_slot_flags(&m->mem, s, flags);
 
 		if (ret < 0)
 			return ret;

@@ -38,7 +38,8 @@ struct dirty_ring {
 	bool active; /* pages are being tracked */
 	bool ending;
 	pthread_t reaper;
-	uint64_t *map[MEMORY_MAX_SLOTS]; /* reaped and not yet fetched */
+	uint64_t *map[MEMORY_MAX_SLOTS];  /* reaped and not yet fetched */
+	uint64_t *seen[MEMORY_MAX_SLOTS]; /* met in the ring that is being reaped */
 };
 
 /* One vCPU's ring. */
@@ -120,28 +121,67 @@ void dirty_ring_unmap(struct vcpu *v)
 	v->ring = NULL;
 }
 
+/* The slot of an entry, -1 for one that makes no sense. */
+static int entry_slot(const struct dirty_ring *d, const struct memory *mem,
+		      const struct kvm_dirty_gfn *e)
+{
+	uint32_t slot = e->slot & 0xffff; /* the high half is the address space: SMM is not used */
+
+	if (slot >= mem->n_slots || !d->map[slot] ||
+	    e->offset >= mem->slots[slot].bytes / PAGE_BYTES)
+		return -1;
+	return (int)slot;
+}
+
+/*
+ * What the n entries from 'first' on say is noted.  KVM may have put a page
+ * into the ring several times, once for each write that it emulated: returns
+ * how many different pages there are.
+ */
+static uint32_t note_entries(struct dirty_ring *d, const struct vcpu *v, uint32_t first, uint32_t n)
+{
+	const struct kvm_dirty_gfn *gfn = ((const struct ring *)v->ring)->gfn;
+	uint32_t pages = 0;
+
+	for (uint32_t i = first; i != first + n; i++) {
+		const struct kvm_dirty_gfn *e = &gfn[i & (d->entries - 1)];
+		int slot = entry_slot(d, &v->m->mem, e);
+
+		if (slot < 0)
+			continue;
+		bitmap_set(d->map[slot], e->offset);
+		pages += !bitmap_test(d->seen[slot], e->offset);
+		bitmap_set(d->seen[slot], e->offset);
+	}
+	for (uint32_t i = first; i != first + n; i++) {
+		const struct kvm_dirty_gfn *e = &gfn[i & (d->entries - 1)];
+		int slot = entry_slot(d, &v->m->mem, e);
+
+		if (slot >= 0)
+			bitmap_clear_range(d->seen[slot], e->offset, 1);
+	}
+	return pages;
+}
+
 /* Take what is in one ring; returns how many entries.  Mutex held. */
 static uint32_t reap_vcpu(struct dirty_ring *d, struct vcpu *v)
 {
 	struct ring *r = v->ring;
-	uint32_t n = 0;
+	uint32_t first = r->next, n = 0;
 
-	for (; n < d->entries; n++, r->next++) {
-		struct kvm_dirty_gfn *e = &r->gfn[r->next & (d->entries - 1)];
-		uint32_t slot;
+	for (; n < d->entries; n++) {
+		const struct kvm_dirty_gfn *e = &r->gfn[(first + n) & (d->entries - 1)];
 
 		/* Pairs with KVM's release of a filled entry: slot and offset are valid after it.
 		 */
 		if (__atomic_load_n(&e->flags, __ATOMIC_ACQUIRE) != KVM_DIRTY_GFN_F_DIRTY)
 			break;
-		slot = e->slot & 0xffff; /* the high half is the address space: SMM is not used */
-		if (slot < v->m->mem.n_slots && d->map[slot] &&
-		    e->offset < v->m->mem.slots[slot].bytes / PAGE_BYTES)
-			bitmap_set(d->map[slot], e->offset);
-		/* Pairs with KVM's acquire in KVM_RESET_DIRTY_RINGS: we are done with the entry. */
-		__atomic_store_n(&e->flags, KVM_DIRTY_GFN_F_RESET, __ATOMIC_RELEASE);
 	}
-	__atomic_fetch_add(&v->dirtied_pages, n, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&v->dirtied_pages, note_entries(d, v, first, n), __ATOMIC_RELAXED);
+	for (; r->next != first + n; r->next++)
+		/* Pairs with KVM's acquire in KVM_RESET_DIRTY_RINGS: we are done with the entry. */
+		__atomic_store_n(&r->gfn[r->next & (d->entries - 1)].flags, KVM_DIRTY_GFN_F_RESET,
+				 __ATOMIC_RELEASE);
 	return n;
 }
 
@@ -198,7 +238,8 @@ static void free_maps(struct dirty_ring *d)
 {
 	for (size_t i = 0; i < MEMORY_MAX_SLOTS; i++) {
 		free(d->map[i]);
-		d->map[i] = NULL;
+		free(d->seen[i]);
+		d->map[i] = d->seen[i] = NULL;
 	}
 }
 
@@ -206,7 +247,8 @@ static int alloc_maps(struct machine *m)
 {
 	for (size_t i = 0; i < m->mem.n_slots; i++) {
 		m->ring->map[i] = bitmap_new(m->mem.slots[i].bytes / PAGE_BYTES);
-		if (!m->ring->map[i])
+		m->ring->seen[i] = bitmap_new(m->mem.slots[i].bytes / PAGE_BYTES);
+		if (!m->ring->map[i] || !m->ring->seen[i])
 			return -ENOMEM;
 	}
 	return 0;

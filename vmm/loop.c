@@ -23,16 +23,29 @@ struct loop {
 	/* under 'mutex'; nothing else is taken under it */
 	pthread_mutex_t mutex;
 	struct list posts;
+	struct list changes; /* struct change: what other threads want of watchers */
 	bool stopping;
-	/* the loop's thread; 'running' tells whether 'thread' is valid, atomically */
-	bool running;
+	bool running; /* atomic: within loop_run */
+	/* whose watchers these are: the maker's, then that of loop_run, then the joiner's */
 	pthread_t thread;
 	bool has_thread; /* made by loop_thread_start */
+};
+
+/*
+ * libuv's watchers belong to the loop's thread.  Another thread (a vCPU that
+ * holds the machine lock) notes what it wants, and the loop applies it when it
+ * wakes up; a callback that was on its way meanwhile is not made.
+ */
+struct change {
+	struct list link; /* under the loop's mutex; itself: nothing is wanted */
+	void (*apply)(struct change *c);
 };
 
 struct loop_fd {
 	uv_poll_t poll;
 	struct loop *loop;
+	struct change change;
+	int events; /* wanted; under the loop's mutex */
 	void (*fn)(void *opaque, int ready);
 	void *opaque;
 };
@@ -40,6 +53,9 @@ struct loop_fd {
 struct loop_timer {
 	uv_timer_t timer;
 	struct loop *loop;
+	struct change change;
+	bool armed;         /* wanted; under the loop's mutex */
+	uint64_t expiry_ms; /* then: on the loop's clock; under the loop's mutex */
 	loop_fn *fn;
 	void *opaque;
 };
@@ -96,10 +112,47 @@ static void run_posts(struct loop *l)
 	}
 }
 
+static bool on_thread(struct loop *l)
+{
+	return pthread_equal(l->thread, pthread_self());
+}
+
+static uint64_t clock_ms(void)
+{
+	return uv_hrtime() / 1000000;
+}
+
+/* A change has been noted in the watcher: apply it, here or on the loop's thread.  Mutex held. */
+static void changed(struct loop *l, struct change *c)
+{
+	bool here = on_thread(l);
+
+	list_del(&c->link);
+	if (here) {
+		c->apply(c);
+		return;
+	}
+	list_add_tail(&l->changes, &c->link);
+	(void)uv_async_send(&l->wake);
+}
+
+static void apply_changes(struct loop *l)
+{
+	pthread_mutex_lock(&l->mutex);
+	while (!list_empty(&l->changes)) {
+		struct change *c = container_of(l->changes.next, struct change, link);
+
+		list_del(&c->link);
+		c->apply(c);
+	}
+	pthread_mutex_unlock(&l->mutex);
+}
+
 static void woken(uv_async_t *a)
 {
 	struct loop *l = container_of(a, struct loop, wake);
 
+	apply_changes(l);
 	run_posts(l);
 	if (is_stopping(l))
 		uv_stop(&l->uv);
@@ -123,8 +176,10 @@ struct loop *loop_new(pthread_mutex_t *lock, struct err *err)
 		return NULL;
 	}
 	l->lock = lock;
+	l->thread = pthread_self();
 	pthread_mutex_init(&l->mutex, NULL);
 	list_init(&l->posts);
+	list_init(&l->changes);
 	return l;
 }
 
@@ -202,8 +257,7 @@ void loop_call(struct loop *l, loop_fn *fn, void *opaque)
 	struct call c = {.fn = fn, .opaque = opaque};
 
 	/* A loop that does not run yet, or no more, has no thread to disturb. */
-	if (!__atomic_load_n(&l->running, __ATOMIC_ACQUIRE) ||
-	    pthread_equal(l->thread, pthread_self())) {
+	if (!__atomic_load_n(&l->running, __ATOMIC_ACQUIRE) || on_thread(l)) {
 		fn(opaque);
 		return;
 	}
@@ -273,6 +327,7 @@ void loop_thread_join(struct loop *l)
 		return;
 	loop_stop(l);
 	(void)pthread_join(l->thread, NULL);
+	l->thread = pthread_self();
 	l->has_thread = false;
 }
 
@@ -290,9 +345,28 @@ static void fd_ready(uv_poll_t *p, int status, int events)
 	if (status < 0) /* an error shows as readable: the read will tell */
 		ready = LOOP_READABLE;
 	enter(w->loop);
-	if (w->fn)
+	pthread_mutex_lock(&w->loop->mutex);
+	if (status >= 0 || !w->events)
+		ready &= w->events;
+	pthread_mutex_unlock(&w->loop->mutex);
+	if (w->fn && ready)
 		w->fn(w->opaque, ready);
 	leave(w->loop);
+}
+
+static void fd_apply(struct change *c)
+{
+	struct loop_fd *w = container_of(c, struct loop_fd, change);
+	int uv = 0;
+
+	if (w->events & LOOP_READABLE)
+		uv |= UV_READABLE;
+	if (w->events & LOOP_WRITABLE)
+		uv |= UV_WRITABLE;
+	if (uv)
+		(void)uv_poll_start(&w->poll, uv, fd_ready);
+	else
+		(void)uv_poll_stop(&w->poll);
 }
 
 struct loop_fd *loop_fd_add(struct loop *l, int fd, int events, void (*fn)(void *opaque, int ready),
@@ -305,22 +379,18 @@ struct loop_fd *loop_fd_add(struct loop *l, int fd, int events, void (*fn)(void 
 	w->loop = l;
 	w->fn = fn;
 	w->opaque = opaque;
+	list_init(&w->change.link);
+	w->change.apply = fd_apply;
 	loop_fd_events(w, events);
 	return w;
 }
 
 void loop_fd_events(struct loop_fd *w, int events)
 {
-	int uv = 0;
-
-	if (events & LOOP_READABLE)
-		uv |= UV_READABLE;
-	if (events & LOOP_WRITABLE)
-		uv |= UV_WRITABLE;
-	if (uv)
-		(void)uv_poll_start(&w->poll, uv, fd_ready);
-	else
-		(void)uv_poll_stop(&w->poll);
+	pthread_mutex_lock(&w->loop->mutex);
+	w->events = events;
+	changed(w->loop, &w->change);
+	pthread_mutex_unlock(&w->loop->mutex);
 }
 
 static void fd_closed(uv_handle_t *h)
@@ -333,20 +403,56 @@ void loop_fd_del(struct loop_fd *w)
 	if (!w)
 		return;
 	w->fn = NULL;
-	(void)uv_poll_stop(&w->poll);
+	loop_fd_events(w, 0);
 	uv_close((uv_handle_t *)&w->poll, fd_closed);
 }
 
 /* ---- timers ---- */
+
+/* Has its time come, and has nobody wished otherwise meanwhile? */
+static bool timer_due(struct loop_timer *t)
+{
+	bool due;
+
+	pthread_mutex_lock(&t->loop->mutex);
+	due = t->armed && list_empty(&t->change.link);
+	if (due)
+		t->armed = false;
+	pthread_mutex_unlock(&t->loop->mutex);
+	return due;
+}
 
 static void timer_fired(uv_timer_t *u)
 {
 	struct loop_timer *t = container_of(u, struct loop_timer, timer);
 
 	enter(t->loop);
-	if (t->fn)
+	if (timer_due(t) && t->fn)
 		t->fn(t->opaque);
 	leave(t->loop);
+}
+
+static void timer_apply(struct change *c)
+{
+	struct loop_timer *t = container_of(c, struct loop_timer, change);
+	uint64_t now = clock_ms();
+
+	if (!t->armed) {
+		(void)uv_timer_stop(&t->timer);
+		return;
+	}
+	uv_update_time(&t->loop->uv);
+	(void)uv_timer_start(&t->timer, timer_fired, t->expiry_ms > now ? t->expiry_ms - now : 0,
+			     0);
+}
+
+static void timer_want(struct loop_timer *t, bool armed, uint64_t expiry_ms)
+{
+	pthread_mutex_lock(&t->loop->mutex);
+	t->armed = armed;
+	t->expiry_ms = expiry_ms;
+	changed(t->loop, &t->change);
+	pthread_mutex_unlock(&t->loop->mutex);
 }
 
 struct loop_timer *loop_timer_new(struct loop *l, loop_fn *fn, void *opaque)
@@ -357,18 +463,19 @@ struct loop_timer *loop_timer_new(struct loop *l, loop_fn *fn, void *opaque)
 	t->loop = l;
 	t->fn = fn;
 	t->opaque = opaque;
+	list_init(&t->change.link);
+	t->change.apply = timer_apply;
 	return t;
 }
 
 void loop_timer_arm_ms(struct loop_timer *t, uint64_t delay_ms)
 {
-	uv_update_time(&t->loop->uv);
-	(void)uv_timer_start(&t->timer, timer_fired, delay_ms, 0);
+	timer_want(t, true, clock_ms() + delay_ms);
 }
 
 void loop_timer_cancel(struct loop_timer *t)
 {
-	(void)uv_timer_stop(&t->timer);
+	timer_want(t, false, 0);
 }
 
 static void timer_closed(uv_handle_t *h)
@@ -381,7 +488,7 @@ void loop_timer_free(struct loop_timer *t)
 	if (!t)
 		return;
 	t->fn = NULL;
-	(void)uv_timer_stop(&t->timer);
+	loop_timer_cancel(t);
 	uv_close((uv_handle_t *)&t->timer, timer_closed);
 }
 

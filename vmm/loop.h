@@ -6,9 +6,10 @@
  * lock around every callback it makes: the main loop has the machine lock,
  * an I/O thread has none.
  *
- * Only loop_post, loop_call and loop_stop may be called from another thread;
- * everything else belongs to the loop's own thread, or to its maker before
- * the loop runs.
+ * From another thread one may call loop_post, loop_call and loop_stop, and -
+ * with the loop's lock held - loop_fd_events, loop_timer_arm_ms and
+ * loop_timer_cancel (a vCPU that writes a device's register).  Everything else
+ * belongs to the loop's own thread, or to its maker before the loop runs.
  */
 #ifndef MINIVMM_LOOP_H
 #define MINIVMM_LOOP_H

@@ -286,20 +286,36 @@ void machine_stop(struct machine *m, enum runstate s)
 	notify_event(&m->notify, NOTIFY_STOP, CAUSE_NONE);
 }
 
+int machine_handover(struct machine *m, bool give, struct err *err)
+{
+	list_for_each (d, &m->devices, struct device, link) {
+		int ret = d->ops->handover ? d->ops->handover(d, give, err) : 0;
+
+		if (ret < 0)
+			return err_prefix(err, ret, "%s%s%s", d->ops->name, d->id ? " " : "",
+					  d->id ? d->id : "");
+	}
+	return 0;
+}
+
 int machine_start(struct machine *m, struct err *err)
 {
+	int ret;
+
 	if (machine_running(m))
 		return 0;
 	if (m->state == RS_FINISH_MIGRATE)
 		return err_set(err, EBUSY, "Migration is not finalized yet");
 	if (m->state == RS_SHUTDOWN || m->state == RS_INTERNAL_ERROR)
 		return err_set(err, EINVAL, "Resetting the Virtual Machine is required");
-	if (m->needs_boot) {
-		int ret = machine_reset(m, err);
-
-		if (ret < 0)
-			return ret;
-	}
+	if (m->memory_given)
+		return err_set(err, EBUSY,
+			       "The guest's memory was handed to the destination of a migration");
+	ret = m->needs_boot ? machine_reset(m, err) : 0;
+	if (ret >= 0)
+		ret = machine_handover(m, false, err);
+	if (ret < 0)
+		return ret;
 	if (machine_set_state(m, RS_RUNNING, err) < 0)
 		return -EINVAL;
 	notify_event(&m->notify, NOTIFY_RESUME, CAUSE_NONE);
@@ -311,6 +327,9 @@ int machine_reset(struct machine *m, struct err *err)
 {
 	int ret;
 
+	if (m->memory_given)
+		return err_set(err, EBUSY,
+			       "the guest's memory was handed to the destination of a migration");
 	list_for_each (d, &m->devices, struct device, link)
 		if (d->ops->reset)
 			d->ops->reset(d);

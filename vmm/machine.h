@@ -88,6 +88,7 @@ struct machine {
 	bool quitting;             /* vCPU threads must end */
 	bool autostart;            /* run when an incoming migration has finished */
 	bool needs_boot;           /* stage_boot before the next run */
+	bool memory_given;         /* RAM is another process's now: nothing may run in it here */
 	unsigned pause_depth;      /* machine_pause() calls outstanding */
 	bool reset_pending, shutdown_pending, powerdown_pending, stop_pending, panic_pending;
 	enum shutdown_cause reset_cause, shutdown_cause;
@@ -137,6 +138,13 @@ static inline void machine_unlock(struct machine *m)
  */
 void machine_pause(struct machine *m);
 void machine_resume(struct machine *m);
+
+/*
+ * Give what other processes may not use at the same time (disk images) out of
+ * our hands, or take it back; the machine is paused.  The first device that
+ * refuses is named.
+ */
+int machine_handover(struct machine *m, bool give, struct err *err);
 
 /* Go to a run state that the table allows; an illegal move is -EINVAL and changes nothing. */
 int machine_set_state(struct machine *m, enum runstate s, struct err *err);

@@ -37,6 +37,8 @@ static void block_free(struct ram_block *b)
 		(void)munmap(b->hva - MAX(BLOCK_ALIGN, b->page_bytes), b->map_bytes);
 	if (b->fd >= 0)
 		(void)close(b->fd);
+	if (b->aside_fd >= 0)
+		(void)close(b->aside_fd);
 	free(b->dma_dirty);
 	free(b);
 }
@@ -212,7 +214,7 @@ struct ram_block *memory_add_block(struct memory *mem, const char *name, uint64_
 		return NULL;
 	}
 	b = NEW(struct ram_block);
-	b->fd = -1;
+	b->fd = b->aside_fd = -1;
 	(void)snprintf(b->name, sizeof(b->name), "%s", name);
 	if (block_set_up(b, bytes, backend, err) < 0) {
 		block_free(b);
@@ -228,6 +230,8 @@ static int check_backing(const struct ram_block *b, int fd, struct err *err)
 
 	if (fstat(fd, &st) < 0)
 		return err_set(err, errno, "guest RAM '%s': %s", b->name, err_text(errno));
+	if (!b->share || b->fd < 0)
+		return err_set(err, EINVAL, "guest RAM '%s' is not shared here", b->name);
 	if (!S_ISREG(st.st_mode))
 		return err_set(err, EINVAL, "guest RAM '%s': what was given for it is no file",
 			       b->name);
@@ -256,12 +260,29 @@ int memory_replace_backing(struct ram_block *b, int fd, struct err *err)
 		(void)close(fd);
 		return ret;
 	}
-	if (b->fd >= 0)
+	if (b->aside_fd < 0)
+		b->aside_fd = b->fd;
+	else
 		(void)close(b->fd);
 	b->fd = fd;
-	b->share = true;
 	advise(b);
 	return 0;
+}
+
+void memory_settle_backing(struct ram_block *b, bool keep)
+{
+	int drop = keep ? b->aside_fd : b->fd;
+
+	if (b->aside_fd < 0)
+		return;
+	if (!keep && mmap(b->hva, b->bytes, PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_FIXED | MAP_NORESERVE, b->aside_fd, 0) == MAP_FAILED)
+		return; /* no room for a mapping that was there before: leave it for the next try */
+	if (!keep)
+		b->fd = b->aside_fd;
+	b->aside_fd = -1;
+	(void)close(drop);
+	advise(b);
 }
 
 struct ram_block *memory_find_block(const struct memory *mem, const char *name)
@@ -303,11 +324,9 @@ int memory_map_block(struct memory *mem, struct ram_block *b, uint64_t off, uint
 		return err_set(err, -ret, "KVM refuses RAM at 0x%" PRIx64 "+0x%" PRIx64 ": %s", gpa,
 			       bytes, err_text(-ret));
 	mem->n_slots++;
-	for (size_t i = 0; i < mem->n_slots; i++)
-		if (mem->slots[i].block == b) { /* the first one tells where the block is */
-			b->gpa = mem->slots[i].gpa - mem->slots[i].off;
-			break;
-		}
+	/* Where migration says the block is: firmware is at the top, its copy below 1 MiB an alias. */
+	if (off == 0)
+		b->gpa = MAX(b->gpa, gpa);
 	return 0;
 }
 

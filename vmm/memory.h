@@ -43,11 +43,14 @@ struct ram_block {
 	uint8_t *hva;        /* PROT_NONE guard pages stand before and behind */
 	uint64_t bytes;      /* multiple of page_bytes */
 	uint64_t page_bytes; /* of the backing: 4096, or a huge page's size */
-	uint64_t gpa;        /* of its first slot */
+	uint64_t gpa;        /* of the highest slot that shows offset 0 */
 	int fd;              /* the backing's, -1 for anonymous */
 	bool share;          /* MAP_SHARED: another process may hold the same pages */
 	bool no_dump, merge; /* as struct ram_backend says */
 	size_t map_bytes;    /* with guards */
+	int aside_fd;        /* its own backing, while another one is tried in its place; else -1 */
+	/* under the machine lock, changed only while pages are not tracked */
+	bool unlogged; /* nobody wants to know which of its pages are written (dirty log only) */
 	/* any thread, atomically; meaningful while memory.tracking */
 	uint64_t *dma_dirty; /* one bit per 4 KiB page: written by the VMM */
 };
@@ -76,9 +79,12 @@ struct ram_block *memory_add_block(struct memory *mem, const char *name, uint64_
 /*
  * Put the file behind fd (taken, also on failure) in place of what backs the
  * block: another process's memory, shared from now on.  Nobody may be using
- * the block.  A refusal leaves the block as it is.
+ * the block.  A refusal leaves the block as it is.  What backed it before is
+ * kept until memory_settle_backing() says that the new one is kept, or not:
+ * then the old one is back, with what it held.
  */
 int memory_replace_backing(struct ram_block *b, int fd, struct err *err);
+void memory_settle_backing(struct ram_block *b, bool keep); /* one not replaced is fine */
 struct ram_block *memory_find_block(const struct memory *mem, const char *name);
 /* Show block bytes [off, off + bytes) at gpa: one KVM memslot.  No overlap with another slot. */
 int memory_map_block(struct memory *mem, struct ram_block *b, uint64_t off, uint64_t gpa,

@@ -40,7 +40,7 @@ struct vcpu {
 	/* atomically */
 	bool in_guest;          /* within KVM_RUN, or just about to */
 	uint64_t runs;          /* returns from KVM_RUN */
-	uint64_t dirtied_pages; /* taken from the dirty ring since the vCPU was made */
+	uint64_t dirtied_pages; /* by the dirty ring; a page counts once whenever it is reaped */
 	uint32_t throttle;      /* permille of the time to sleep */
 	bool throttle_due;      /* a slice has ended */
 };

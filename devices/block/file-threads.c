@@ -45,6 +45,8 @@ static int transfer(const struct block_node *n, const struct block_req *req)
 
 		for (int j = i; j < req->n_iov && k < WINDOW; j++)
 			window[k++] = req->iov[j];
+		if (k == 0) /* fewer bytes in iov than in 'bytes' */
+			return -EINVAL;
 		window[0].iov_base = (uint8_t *)window[0].iov_base + skip;
 		window[0].iov_len -= skip;
 		got = req->op == BLOCK_READ ? preadv(n->fd, window, k, (off_t)(req->off + done))

@@ -73,13 +73,17 @@ static void submit_prepared(uv_prepare_t *p)
 		(void)eventfd_write(u->event_fd, 1);
 }
 
+/* Worth a second try by other means? */
+static bool unfinished(const struct block_req *req, int res)
+{
+	if (res >= 0)
+		return req->op != BLOCK_FLUSH && (uint64_t)res < req->bytes;
+	return res == -EAGAIN || res == -EINTR || res == -EINVAL || res == -EOPNOTSUPP;
+}
+
 static void complete(struct block_req *req, int res)
 {
-	bool data = req->op == BLOCK_READ || req->op == BLOCK_WRITE;
-
-	if (data && res >= 0 && (uint64_t)res < req->bytes)
-		block_file_threads.submit(req->node, req);
-	else if (res == -EAGAIN || res == -EINTR || res == -EINVAL || res == -EOPNOTSUPP)
+	if (unfinished(req, res))
 		block_file_threads.submit(req->node, req);
 	else
 		block_req_done(req, res < 0 ? res : 0);

@@ -168,25 +168,22 @@ void block_submit(struct block_node *n, struct block_req *req)
 	n->driver->submit(n, req);
 }
 
-static void count(uint64_t *counter, uint64_t by)
-{
-	__atomic_fetch_add(counter, by, __ATOMIC_RELAXED);
-}
+#define COUNT(counter, by) ((void)__atomic_fetch_add(&(counter), (by), __ATOMIC_RELAXED))
 
 void block_req_done(struct block_req *req, int ret)
 {
 	struct block_stats *s = &req->node->stats;
 
 	if (ret < 0) {
-		count(&s->failed, 1);
+		COUNT(s->failed, 1);
 	} else if (req->op == BLOCK_READ) {
-		count(&s->rd_ops, 1);
-		count(&s->rd_bytes, req->bytes);
+		COUNT(s->rd_ops, 1);
+		COUNT(s->rd_bytes, req->bytes);
 	} else if (req->op == BLOCK_WRITE) {
-		count(&s->wr_ops, 1);
-		count(&s->wr_bytes, req->bytes);
+		COUNT(s->wr_ops, 1);
+		COUNT(s->wr_bytes, req->bytes);
 	} else if (req->op == BLOCK_FLUSH) {
-		count(&s->flush_ops, 1);
+		COUNT(s->flush_ops, 1);
 	}
 	req->done(req, ret);
 }
@@ -202,7 +199,7 @@ int block_node_flush(struct block_node *n)
 
 int block_nodes_open(struct block_nodes *bs, const struct config *cfg, struct err *err)
 {
-	*bs = (struct block_nodes){.v = xcalloc(cfg->n_blockdevs + 1, sizeof(bs->v[0]))};
+	*bs = (struct block_nodes){.v = xcalloc(cfg->n_blockdevs + 1, sizeof(struct block_node *))};
 	for (size_t i = 0; i < cfg->n_blockdevs; i++) {
 		struct block_node *n = block_node_new(&cfg->blockdevs[i], err);
 

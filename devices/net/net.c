@@ -103,7 +103,7 @@ int net_backends_open(struct net_backends *ns, struct machine *m, struct err *er
 {
 	const struct config *cfg = m->cfg;
 
-	*ns = (struct net_backends){.v = xcalloc(cfg->n_netdevs + 1, sizeof(ns->v[0]))};
+	*ns = (struct net_backends){.v = xcalloc(cfg->n_netdevs + 1, sizeof(struct net_backend *))};
 	for (size_t i = 0; i < cfg->n_netdevs; i++) {
 		struct net_backend *b = net_backend_new(m, &cfg->netdevs[i], err);
 

@@ -19,7 +19,7 @@ struct loop;
 struct machine;
 struct net_backend;
 
-#define NET_MAX_FRAME (68 * 1024) /* largest frame with offloads and its header */
+#define NET_MAX_FRAME (68UL * 1024) /* largest frame with offloads and its header */
 
 struct net_client {
 	/*

@@ -31,7 +31,7 @@
 #include "vmm/loop.h"
 #include "vmm/machine.h"
 
-#define LENGTH_BYTES 4
+#define LENGTH_BYTES 4UL
 #define MAX_MESSAGE  (LENGTH_BYTES + NET_MAX_FRAME)
 #define RECV_BURST   64 /* frames given to the client before others have their turn */
 
@@ -244,7 +244,7 @@ static void disconnected(struct net_backend *b)
 	if (s->listen_watch)
 		loop_fd_events(s->listen_watch, LOOP_READABLE);
 	if (s->client && s->reconnect_s)
-		loop_timer_arm_ms(s->timer, s->reconnect_s * 1000ULL);
+		loop_timer_arm_ms(s->timer, (uint64_t)s->reconnect_s * 1000);
 	if (was) {
 		post_event(b, NOTIFY_NETDEV_STREAM_DISCONNECTED);
 		b->client->writable(b->client_opaque); /* frames are dropped now, not held */

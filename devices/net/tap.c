@@ -22,6 +22,7 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
+#include "vmm/base/units.h"
 #include "vmm/config.h"
 #include "vmm/loop.h"
 
@@ -50,7 +51,9 @@ static bool is_script(const char *path)
 
 static int run_script(const char *path, const char *ifname, struct err *err)
 {
-	char *const argv[] = {(char *)(uintptr_t)path, (char *)(uintptr_t)ifname, NULL};
+	CLEANUP(cleanup_free) char *program = xstrdup(path);
+	CLEANUP(cleanup_free) char *arg = xstrdup(ifname);
+	char *const argv[] = {program, arg, NULL};
 	int status, ret;
 	pid_t pid;
 

@@ -26,10 +26,10 @@
 #define HEADER_BYTES  16
 #define RANGE_BYTES   16              /* of a discard or write zeroes request */
 #define MAX_RANGE     (INT_MAX / 512) /* sectors in one of these */
-#define MAX_BYTES     (INT_MAX / 512 * 512)
+#define MAX_BYTES     (MAX_RANGE * 512UL)
 #define CONFIG_WCE_AT 32 /* offset of 'writeback' in the configuration space */
-#define HEADS         16
-#define TRACK_SECTORS 63
+#define HEADS         16U
+#define TRACK_SECTORS 63UL
 
 enum { T_IN = 0, T_OUT = 1, T_FLUSH = 4, T_GET_ID = 8, T_DISCARD = 11, T_WRITE_ZEROES = 13 };
 enum { S_OK = 0, S_IOERR = 1, S_UNSUPP = 2 };
@@ -360,8 +360,22 @@ static void destroy(struct virtio_device *v)
 	b->node->user = NULL;
 }
 
+/*
+ * The image as the other side will find it.  There is nothing to lock or to
+ * reopen: a node keeps its descriptor, and the host's page cache is shared.
+ */
+static int handover(struct device *d, bool give, struct err *err)
+{
+	const struct virtio_blk *b = container_of(d, struct virtio_blk, v.dev);
+	int ret = give ? block_node_flush(b->node) : 0;
+
+	return ret < 0
+		   ? err_set(err, -ret, "cannot flush '%s': %s", b->node->filename, err_text(-ret))
+		   : 0;
+}
+
 const struct virtio_ops virtio_blk_ops = {
-    .device = VIRTIO_DEVICE_OPS("virtio-blk-device"),
+    .device = VIRTIO_DEVICE_OPS("virtio-blk-device", .handover = handover),
     .name = "virtio-blk",
     .device_id = 2,
     .get_config = get_config,

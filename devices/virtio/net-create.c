@@ -31,6 +31,7 @@ static const struct prop_feature features[] = {
     {"host_ecn",            NET_F_HOST_ECN,       true},
     {"host_ufo",            NET_F_HOST_UFO,       true},
     {"mrg_rxbuf",           NET_F_MRG_RXBUF,      true},
+    {"status",              NET_F_STATUS,         true},
     {"ctrl_vq",             NET_F_CTRL_VQ,        true},
     {"ctrl_rx",             NET_F_CTRL_RX,        true},
     {"ctrl_vlan",           NET_F_CTRL_VLAN,      true},
@@ -124,7 +125,7 @@ static int read_props(struct nic *nic, struct machine *m, const struct cfg_devic
 /* What the back end can do decides what is offered. */
 static uint64_t offered(const struct nic *nic)
 {
-	uint64_t f = nic->v.host_features | NET_F_MAC | NET_F_STATUS;
+	uint64_t f = nic->v.host_features | NET_F_MAC;
 
 	if (!nic->be->vnet_hdr)
 		f &= ~NET_OFFLOADS;
@@ -176,7 +177,7 @@ static int set_up(struct nic *nic, struct machine *m, const struct cfg_device *c
 	int ret;
 
 	nic->v.host_features = offered(nic);
-	nic->v.config_bytes = 8;
+	nic->v.config_bytes = nic->v.host_features & NET_F_STATUS ? 8 : 6;
 	/* Frames that come before the device is served stay with the back end. */
 	loop_call(m->io, attach, &a);
 	if (a.ret < 0)

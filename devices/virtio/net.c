@@ -19,7 +19,7 @@
 #include "vmm/loop.h"
 #include "vmm/machine.h"
 
-#define ETH_HEADER_BYTES 14
+#define ETH_HEADER_BYTES 14UL
 #define MAX_RAW_BYTES    1514
 #define NUM_BUFFERS_AT   10 /* offset in the header */
 
@@ -27,12 +27,32 @@
 
 /* A frame on its way into the guest. */
 struct rx {
-	struct iovec from[2]; /* header, frame */
-	uint64_t bytes, done;
+	uint8_t header[NIC_HDR_BYTES];
+	const uint8_t *frame; /* behind the header */
+	size_t bytes, done;   /* of both */
 	unsigned chains;
 	struct iovec count[2]; /* where the header's num_buffers lies */
 	size_t n_count;
 };
+
+/* Copy the next of header and frame, at most room bytes; returns how many. */
+static size_t rx_copy(struct rx *rx, uint8_t *to, size_t room)
+{
+	size_t from_header = 0, from_frame;
+
+	if (rx->done < NIC_HDR_BYTES) {
+		from_header = MIN(room, NIC_HDR_BYTES - rx->done);
+		memcpy(to, rx->header + rx->done, from_header);
+		rx->done += from_header;
+	}
+	from_frame = MIN(room - from_header, rx->bytes - rx->done);
+	if (rx->done >= NIC_HDR_BYTES && from_frame) {
+		memcpy(to + from_header, rx->frame + (rx->done - NIC_HDR_BYTES), from_frame);
+		rx->done += from_frame;
+		return from_header + from_frame;
+	}
+	return from_header;
+}
 
 /* Fill the chain in v->elem with as much of the frame as fits. */
 static void rx_fill(struct nic *nic, struct rx *rx)
@@ -44,10 +64,7 @@ static void rx_fill(struct nic *nic, struct rx *rx)
 	if (rx->chains == 0)
 		rx->n_count = iov_slice(rx->count, in, e->n_in, NUM_BUFFERS_AT, 2);
 	for (unsigned i = 0; i < e->n_in && rx->done < rx->bytes; i++) {
-		size_t got = iov_read(rx->from, 2, rx->done, in[i].iov_base, in[i].iov_len);
-
-		rx->done += got;
-		n += got;
+		n += rx_copy(rx, in[i].iov_base, in[i].iov_len);
 	}
 	virtq_elem_dirty(&nic->v.dev.m->mem, e, n);
 	virtq_fill(&nic->v.queues[NIC_RX], e->head, (uint32_t)n, rx->chains);
@@ -97,9 +114,8 @@ static int rx_frame(struct nic *nic, struct rx *rx)
 static int nic_receive(void *opaque, const uint8_t *frame, size_t n)
 {
 	struct nic *nic = opaque;
-	uint8_t header[NIC_HDR_BYTES] = {0};
 	size_t hdr = nic->be->vnet_hdr ? nic->be->hdr_bytes : 0;
-	struct rx rx;
+	struct rx rx = {0};
 
 	if (!nic->v.serving || !nic->v.queues[NIC_RX].mem)
 		return -EAGAIN;
@@ -107,13 +123,9 @@ static int nic_receive(void *opaque, const uint8_t *frame, size_t n)
 		return -EMSGSIZE;
 	if (!nic_wants(nic, frame + hdr, n - hdr))
 		return 0;
-	memcpy(header, frame, MIN(hdr, sizeof(header)));
-	rx = (struct rx){
-	    .from = {{.iov_base = header, .iov_len = sizeof(header)},
-		     /* only read from, see iov_read() */
-		     {.iov_base = (uint8_t *)(uintptr_t)(frame + hdr), .iov_len = n - hdr}},
-	    .bytes = sizeof(header) + n - hdr,
-	};
+	memcpy(rx.header, frame, MIN(hdr, sizeof(rx.header)));
+	rx.frame = frame + hdr;
+	rx.bytes = NIC_HDR_BYTES + n - hdr;
 	return rx_frame(nic, &rx);
 }
 
@@ -269,33 +281,29 @@ void nic_mac(struct nic *nic, uint8_t mac[6])
 
 struct raw {
 	struct nic *nic;
-	const uint8_t *frame;
-	size_t n;
+	uint8_t bytes[NIC_HDR_BYTES + MAX_RAW_BYTES]; /* a header of zeroes, the frame */
+	size_t n;                                     /* of the frame */
 };
 
 static void send_raw(void *opaque)
 {
-	const struct raw *r = opaque;
+	struct raw *r = opaque;
 	struct net_backend *be = r->nic->be;
-	uint8_t header[NIC_HDR_BYTES] = {0};
-	struct iovec iov[2] = {
-	    {.iov_base = header,                         .iov_len = be->hdr_bytes},
-	    {.iov_base = (uint8_t *)(uintptr_t)r->frame, .iov_len = r->n         },
-	};
+	size_t hdr = be->vnet_hdr ? be->hdr_bytes : 0;
+	struct iovec v = {.iov_base = r->bytes + NIC_HDR_BYTES - hdr, .iov_len = hdr + r->n};
 
 	/* A full back end loses it, as a network does. */
-	if (be->vnet_hdr)
-		(void)net_backend_send(be, iov, 2);
-	else
-		(void)net_backend_send(be, iov + 1, 1);
+	(void)net_backend_send(be, &v, 1);
 }
 
 void nic_send_raw(struct nic *nic, const uint8_t *frame, size_t n)
 {
-	struct raw r = {.nic = nic, .frame = frame, .n = n};
+	struct raw r = {.nic = nic, .n = n};
 
-	if (n >= ETH_HEADER_BYTES && n <= MAX_RAW_BYTES)
-		loop_call(nic->v.dev.m->io, send_raw, &r);
+	if (n < ETH_HEADER_BYTES || n > MAX_RAW_BYTES)
+		return;
+	memcpy(r.bytes + NIC_HDR_BYTES, frame, n);
+	loop_call(nic->v.dev.m->io, send_raw, &r);
 }
 
 void nic_announce_guest(struct nic *nic)

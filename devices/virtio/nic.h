@@ -13,8 +13,8 @@
 #define NIC_TX   1
 #define NIC_CTRL 2
 
-#define NIC_HDR_BYTES 12 /* struct virtio_net_hdr of a modern device */
-#define NIC_MACS      64 /* entries of the filter table */
+#define NIC_HDR_BYTES 12UL /* struct virtio_net_hdr of a modern device */
+#define NIC_MACS      64   /* entries of the filter table */
 #define NIC_VLANS     4096
 
 #define NET_F_CSUM           VIRTIO_BIT(0)

@@ -136,8 +136,10 @@ int props_u64(const struct cfg_device *cfg, const char *name, uint64_t min, uint
 /* The value of the two hexadecimal digits at s, or -1. */
 static int hex_byte(const char *s)
 {
-	char digits[3] = {s[0], s[0] ? s[1] : 0, 0};
+	char digits[3] = {s[0], '\0', '\0'};
 
+	if (s[0])
+		digits[1] = s[1];
 	if (!isxdigit((unsigned char)digits[0]) || !isxdigit((unsigned char)digits[1]))
 		return -1;
 	return (int)strtol(digits, NULL, 16);

@@ -52,14 +52,18 @@ static uint16_t ring_get16(const uint8_t *p)
 	return le16toh(__atomic_load_n((const uint16_t *)(const void *)p, __ATOMIC_RELAXED));
 }
 
-static void ring_put16(uint8_t *p, uint16_t v)
+static void ring_put16(void *p, uint16_t v)
 {
-	__atomic_store_n((uint16_t *)(void *)p, htole16(v), __ATOMIC_RELAXED);
+	uint16_t *to = p;
+
+	__atomic_store_n(to, htole16(v), __ATOMIC_RELAXED);
 }
 
-static void ring_put32(uint8_t *p, uint32_t v)
+static void ring_put32(void *p, uint32_t v)
 {
-	__atomic_store_n((uint32_t *)(void *)p, htole32(v), __ATOMIC_RELAXED);
+	uint32_t *to = p;
+
+	__atomic_store_n(to, htole32(v), __ATOMIC_RELAXED);
 }
 
 static uint16_t avail_idx(const struct virtq *q)

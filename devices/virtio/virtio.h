@@ -188,11 +188,11 @@ void virtio_request_end(struct virtio_device *v);
 void virtio_config_changed(struct virtio_device *v);
 
 /* ---- between the files of this folder ---- */
-#define VIRTIO_DEVICE_OPS(driver)                                                                  \
+#define VIRTIO_DEVICE_OPS(driver, ...)                                                             \
 	{                                                                                          \
 		.name = (driver), .reset = virtio_device_reset, .pause = virtio_device_pause,      \
 		.resume = virtio_device_resume, .arrived = virtio_device_arrived,                  \
-		.destroy = virtio_device_destroy,                                                  \
+		.destroy = virtio_device_destroy, ##__VA_ARGS__                                    \
 	}
 void virtio_device_reset(struct device *d);
 void virtio_device_pause(struct device *d);

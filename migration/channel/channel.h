@@ -24,6 +24,8 @@ struct migration_address;
 struct migration_uri;
 struct sockaddr_list;
 
+#define CHANNEL_MAX_FDS 8
+
 struct channel_ops {
 	const char *kind; /* what messages call it: "socket", "command", "file" */
 	/* One attempt: bytes moved, 0 at the end (read only), -EAGAIN, or another -errno. */
@@ -46,6 +48,10 @@ struct channel {
 	int cancel_fd; /* borrowed eventfd; -1: cannot be cancelled */
 	bool two_way;  /* the peer can answer on it */
 	bool steady;   /* a regular file: never has to be waited for */
+	/* descriptors that came with what was read (SCM_RIGHTS), oldest first; owned */
+	bool accepts_fds;
+	int fds[CHANNEL_MAX_FDS];
+	int n_fds;
 };
 
 /* An iovec for writing: its base is not const, though nothing is changed behind it. */
@@ -78,6 +84,14 @@ int channel_write_all(struct channel *c, struct iovec *iov, int n_iov, struct er
 int channel_write(struct channel *c, const void *p, size_t n, struct err *err);
 /* Drop the first n bytes of the vector; returns how many of its entries that uses up. */
 int iov_advance(struct iovec *iov, int n_iov, size_t n);
+/* Can a descriptor go along?  (unix sockets) */
+bool channel_passes_fds(const struct channel *c);
+/* channel_write(), with a descriptor (borrowed) attached to the first byte. */
+int channel_write_fd(struct channel *c, const void *p, size_t n, int fd, struct err *err);
+/* From now on keep descriptors that come with the bytes, up to CHANNEL_MAX_FDS at a time. */
+void channel_accept_fds(struct channel *c);
+/* The oldest one that came with bytes read by now; owned; -1: none. */
+int channel_take_fd(struct channel *c);
 int channel_finish(struct channel *c, struct err *err);
 void channel_end_writing(struct channel *c);
 void channel_close(struct channel *c); /* NULL is fine */

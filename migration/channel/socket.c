@@ -17,6 +17,45 @@
 
 #define BACKLOG_PIECE_MS 100
 #define BACKLOG_PIECES   50
+/* What does not fit is closed: by us, or by the kernel. */
+static void keep_fds(struct channel *c, struct msghdr *msg)
+{
+	for (struct cmsghdr *h = CMSG_FIRSTHDR(msg); h; h = CMSG_NXTHDR(msg, h)) {
+		size_t n = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+		if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t i = 0; i < n; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(h) + i * sizeof(int), sizeof(int));
+			if (c->n_fds < CHANNEL_MAX_FDS)
+				c->fds[c->n_fds++] = fd;
+			else
+				(void)close(fd);
+		}
+	}
+}
+
+static ssize_t recv_with_fds(struct channel *c, void *buf, size_t n)
+{
+	union {
+		struct cmsghdr align;
+		char room[CMSG_SPACE(CHANNEL_MAX_FDS * sizeof(int))];
+	} control;
+	struct iovec iov = {.iov_base = buf, .iov_len = n};
+	struct msghdr msg = {
+	    .msg_iov = &iov,
+	    .msg_iovlen = 1,
+	    .msg_control = control.room,
+	    .msg_controllen = sizeof(control.room),
+	};
+	ssize_t got = recvmsg(c->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+	if (got >= 0)
+		keep_fds(c, &msg);
+	return got;
+}
 
 /*
  * MSG_DONTWAIT instead of O_NONBLOCK: a descriptor that came from a client
@@ -24,7 +63,7 @@
  */
 static ssize_t socket_read(struct channel *c, void *buf, size_t n)
 {
-	ssize_t got = recv(c->fd, buf, n, MSG_DONTWAIT);
+	ssize_t got = c->accepts_fds ? recv_with_fds(c, buf, n) : recv(c->fd, buf, n, MSG_DONTWAIT);
 
 	return got < 0 ? -errno : got;
 }
@@ -58,6 +97,8 @@ static void socket_end_writing(struct channel *c)
 
 static void socket_close(struct channel *c)
 {
+	for (int i = 0; i < c->n_fds; i++)
+		(void)close(c->fds[i]);
 	(void)shutdown(c->fd, SHUT_RDWR); /* others may hold the descriptor too */
 	(void)close(c->fd);
 	free(c);
@@ -71,6 +112,66 @@ static const struct channel_ops socket_ops = {
     .end_writing = socket_end_writing,
     .close = socket_close,
 };
+
+bool channel_passes_fds(const struct channel *c)
+{
+	struct sockaddr_storage addr = {0};
+	socklen_t len = sizeof(addr);
+
+	return c->ops == &socket_ops && getsockname(c->fd, (struct sockaddr *)&addr, &len) == 0 &&
+	       addr.ss_family == AF_UNIX;
+}
+
+int channel_write_fd(struct channel *c, const void *p, size_t n, int fd, struct err *err)
+{
+	union {
+		struct cmsghdr align;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control = {.room = {0}};
+	struct iovec iov = iov_of(p, 1);
+	struct msghdr msg = {
+	    .msg_iov = &iov,
+	    .msg_iovlen = 1,
+	    .msg_control = control.room,
+	    .msg_controllen = sizeof(control.room),
+	};
+	ssize_t sent;
+
+	control.align = (struct cmsghdr){
+	    .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))};
+	memcpy(CMSG_DATA(&control.align), &fd, sizeof(int));
+	do {
+		sent = sendmsg(c->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+		sent = sent < 0 ? -errno : sent;
+		if (sent == -EAGAIN) {
+			int ret = channel_wait(c, POLLOUT, -1);
+
+			sent = ret < 0 ? ret : -EAGAIN;
+		}
+	} while (sent == -EAGAIN || sent == -EINTR);
+	if (sent == -ECANCELED)
+		return err_set(err, ECANCELED, "the migration was cancelled");
+	if (sent < 0)
+		return err_set(err, (int)-sent, "Unable to pass a descriptor to socket: %s",
+			       err_text((int)-sent));
+	return channel_write(c, (const uint8_t *)p + 1, n - 1, err);
+}
+
+void channel_accept_fds(struct channel *c)
+{
+	c->accepts_fds = channel_passes_fds(c);
+}
+
+int channel_take_fd(struct channel *c)
+{
+	int fd;
+
+	if (!c || !c->n_fds)
+		return -1;
+	fd = c->fds[0];
+	memmove(c->fds, c->fds + 1, (size_t)--c->n_fds * sizeof(int));
+	return fd;
+}
 
 struct channel *channel_from_socket(int fd, int cancel_fd)
 {

@@ -40,19 +40,24 @@ static int zero_encode(struct ram_save *s, const struct page *p)
 	return ret < 0 ? ret : 1;
 }
 
-const struct page_encoder encode_zero = {"zero", zero_encode};
+const struct page_encoder encode_zero = {.name = "zero", .encode = zero_encode};
 
-static int plain_encode(struct ram_save *s, const struct page *p)
+int ram_put_plain(struct ram_save *s, const struct page *p, const void *content)
 {
 	int ret = ram_put_page_header(s, p, RAM_FLAG_PAGE);
 
-	if (ret == 0)
-		ret = writer_ref(s->w, p->block->hva + p->off, PAGE_BYTES);
 	s->count.normal++;
+	if (ret == 0)
+		ret = writer_ref(s->w, content, PAGE_BYTES);
 	return ret < 0 ? ret : 1;
 }
 
-const struct page_encoder encode_plain = {"plain", plain_encode};
+static int plain_encode(struct ram_save *s, const struct page *p)
+{
+	return ram_put_plain(s, p, p->block->hva + p->off);
+}
+
+const struct page_encoder encode_plain = {.name = "plain", .encode = plain_encode};
 
 const struct page_encoder *const precopy_encoders[] = {&encode_zero, &encode_plain, NULL};
 
@@ -64,6 +69,15 @@ static int multifd_encode(struct ram_save *s, const struct page *p)
 	return ret < 0 ? ret : 1;
 }
 
-const struct page_encoder encode_multifd = {"multifd", multifd_encode};
+static int multifd_drain(struct ram_save *s)
+{
+	return multifd_send_sync(s->multifd);
+}
+
+const struct page_encoder encode_multifd = {
+    .name = "multifd",
+    .encode = multifd_encode,
+    .drain = multifd_drain,
+};
 
 const struct page_encoder *const multifd_encoders[] = {&encode_zero, &encode_multifd, NULL};

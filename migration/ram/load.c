@@ -13,9 +13,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "migration/ram/compress.h"
 #include "migration/ram/multifd.h"
+#include "migration/ram/page-pool.h"
 #include "migration/ram/populated.h"
 #include "migration/ram/ram.h"
+#include "migration/ram/xbzrle.h"
 #include "migration/ram/zero.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/bitmap.h"
@@ -42,7 +45,9 @@ struct ram_load {
 	struct machine *m;
 	struct load_block blocks[MEMORY_MAX_BLOCKS + ARRAY_LEN(dropped_names)];
 	size_t n_blocks;
+	bool ignore_shared;
 	struct load_block *last;      /* named by the last page record */
+	struct page_pool *unpack;     /* owned; NULL: COMPRESS records are refused */
 	struct multifd_recv *multifd; /* borrowed; NULL: all pages are in the stream */
 };
 
@@ -69,9 +74,26 @@ void ram_load_free(struct ram_load *l)
 {
 	if (!l)
 		return;
+	page_pool_free(l->unpack);
 	for (size_t i = 0; i < l->n_blocks; i++)
 		free(l->blocks[i].touched);
 	free(l);
+}
+
+int ram_load_compressed(struct ram_load *l, unsigned threads, struct err *err)
+{
+	l->unpack = decompress_new(threads, err);
+	return l->unpack ? 0 : -ENOMEM;
+}
+
+void ram_load_ignore_shared(struct ram_load *l)
+{
+	l->ignore_shared = true;
+}
+
+static bool ignored(const struct ram_load *l, const struct load_block *lb)
+{
+	return l->ignore_shared && lb->block && lb->block->share;
 }
 
 static struct load_block *find(struct ram_load *l, const char *name)
@@ -106,6 +128,24 @@ static int check_length(struct load_block *lb, uint64_t bytes, struct err *err)
 	return 0;
 }
 
+/* Where the source's guest sees the block; it matters for one that both ends share. */
+static int load_place(const struct ram_load *l, const struct load_block *lb, struct src *in,
+		      struct err *err)
+{
+	uint64_t gpa;
+
+	if (!l->ignore_shared)
+		return 0;
+	if (src_be64(in, &gpa) < 0)
+		return say_ended(in, "the list of RAM blocks", err);
+	if (ignored(l, lb) && gpa != lb->block->gpa)
+		return err_set(err, EINVAL,
+			       "RAM block '%s' is at 0x%" PRIx64 " at the source and at 0x%" PRIx64
+			       " here",
+			       lb->name, gpa, lb->block->gpa);
+	return 0;
+}
+
 static int load_list_entry(struct ram_load *l, struct src *in, uint64_t *left, struct err *err)
 {
 	struct load_block *lb;
@@ -129,7 +169,10 @@ static int load_list_entry(struct ram_load *l, struct src *in, uint64_t *left, s
 			       " are left",
 			       name, bytes, *left);
 	*left -= bytes;
-	if (lb->block && !lb->touched) {
+	ret = load_place(l, lb, in, err);
+	if (ret < 0)
+		return ret;
+	if (lb->block && !lb->touched && !ignored(l, lb)) {
 		lb->touched = bitmap_new(bytes / PAGE_BYTES);
 		if (!lb->touched)
 			return err_set(err, ENOMEM, "no memory for the bitmap of '%s'", name);
@@ -176,6 +219,13 @@ static struct load_block *page_block(struct ram_load *l, struct src *in, uint64_
 			(void)err_set(err, EINVAL, "unknown RAM block '%s'", ret < 0 ? "?" : name);
 			return NULL;
 		}
+	}
+	if (ignored(l, l->last)) {
+		(void)err_set(err, EINVAL,
+			      "a page of RAM block '%s' came, which both ends share and the "
+			      "source should have left out",
+			      l->last->name);
+		return NULL;
 	}
 	if (off >= l->last->bytes) {
 		(void)err_set(err, EINVAL,
@@ -231,19 +281,61 @@ static int load_page(struct load_block *lb, struct src *in, uint64_t off, struct
 	return 0;
 }
 
+static int load_xbzrle(struct load_block *lb, struct src *in, uint64_t off, struct err *err)
+{
+	const uint8_t *delta;
+	uint8_t encoding, *to;
+	uint16_t n;
+
+	if (src_u8(in, &encoding) < 0 || src_be16(in, &n) < 0)
+		return say_ended(in, "an XBZRLE page", err);
+	if (encoding != XBZRLE_ENCODING)
+		return err_set(err, EINVAL, "an XBZRLE page has the unknown encoding %u", encoding);
+	if (n > PAGE_BYTES)
+		return err_set(err, EINVAL, "an XBZRLE page has %u bytes, more than a page", n);
+	delta = src_take(in, n);
+	if (!delta)
+		return say_ended(in, "an XBZRLE page", err);
+	to = place(lb, off);
+	if (to && xbzrle_decode(delta, n, to, PAGE_BYTES) < 0)
+		return err_set(err, EINVAL,
+			       "the XBZRLE page at offset 0x%" PRIx64
+			       " of RAM block '%s' is no delta",
+			       off, lb->name);
+	return 0;
+}
+
+static int load_compressed(struct ram_load *l, struct load_block *lb, struct src *in, uint64_t off,
+			   struct err *err)
+{
+	const uint8_t *packed;
+	uint32_t n;
+
+	if (src_be32(in, &n) < 0)
+		return say_ended(in, "a compressed page", err);
+	if (n == 0 || n > decompress_max_bytes())
+		return err_set(err, EINVAL, "a compressed page has %u bytes, 1 to %zu are possible",
+			       n, decompress_max_bytes());
+	packed = src_take(in, n);
+	if (!packed)
+		return say_ended(in, "a compressed page", err);
+	if (!place(lb, off))
+		return 0;
+	return decompress_page(l->unpack, &(struct page){.block = lb->block, .off = off}, packed, n,
+			       err);
+}
+
 static int refuse_flags(uint64_t flags, uint64_t at, struct err *err)
 {
 	static const struct {
 		uint64_t flag;
 		const char *what;
 	} known[] = {
-	    {RAM_FLAG_XBZRLE,        "an XBZRLE page: switch 'xbzrle' off at the source"},
-	    {RAM_FLAG_COMPRESS,      "an unexpected compressed page: switch 'compress' off at the "
-				"source"                 },
-	    {RAM_FLAG_HOOK,          "an RDMA record"                                   },
+	    {RAM_FLAG_COMPRESS,      "an unexpected compressed page: switch 'compress' on here, too"},
+	    {RAM_FLAG_HOOK,          "an RDMA record"					       },
 	    {RAM_FLAG_MULTIFD_FLUSH,
 	     "a multifd flush: set multifd-flush-after-each-section=on at the "
-	     "source, or switch 'multifd' off"                                          },
+	     "source, or switch 'multifd' off"						      },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(known); i++)
@@ -257,25 +349,65 @@ static int refuse_flags(uint64_t flags, uint64_t at, struct err *err)
 		       flags, at);
 }
 
+/* A page that is still being unpacked must not come out later than what follows it. */
+static int await_page(struct ram_load *l, const struct load_block *lb, uint64_t off,
+		      struct err *err)
+{
+	struct page p = {.block = lb->block, .off = off};
+
+	return l->unpack && lb->block ? decompress_settle(l->unpack, &p, err) : 0;
+}
+
+static int load_page_record(struct ram_load *l, struct load_block *lb, struct src *in,
+			    uint64_t word, struct err *err)
+{
+	uint64_t off = word & ~FLAG_MASK;
+
+	switch (word & FLAG_MASK & ~(uint64_t)RAM_FLAG_CONTINUE) {
+	case RAM_FLAG_ZERO:
+		return load_zero(lb, in, off, err);
+	case RAM_FLAG_PAGE:
+		return load_page(lb, in, off, err);
+	case RAM_FLAG_XBZRLE:
+		return load_xbzrle(lb, in, off, err);
+	default:
+		return load_compressed(l, lb, in, off, err);
+	}
+}
+
 static int load_record(struct ram_load *l, struct src *in, uint64_t word, uint64_t at,
 		       struct err *err)
 {
 	uint64_t off = word & ~FLAG_MASK, flags = word & FLAG_MASK;
 	bool again = flags & RAM_FLAG_CONTINUE;
 	struct load_block *lb;
+	int ret;
 
 	switch (flags & ~(uint64_t)RAM_FLAG_CONTINUE) {
 	case RAM_FLAG_MEM_SIZE:
 		return again ? refuse_flags(flags, at, err) : load_list(l, in, off, err);
 	case RAM_FLAG_ZERO:
-		lb = page_block(l, in, off, again, err);
-		return lb ? load_zero(lb, in, off, err) : -EINVAL;
 	case RAM_FLAG_PAGE:
-		lb = page_block(l, in, off, again, err);
-		return lb ? load_page(lb, in, off, err) : -EINVAL;
+	case RAM_FLAG_XBZRLE:
+		break;
+	case RAM_FLAG_COMPRESS:
+		if (!l->unpack)
+			return refuse_flags(flags, at, err);
+		break;
 	default:
 		return refuse_flags(flags, at, err);
 	}
+	lb = page_block(l, in, off, again, err);
+	ret = lb ? await_page(l, lb, off, err) : -EINVAL;
+	return ret < 0 ? ret : load_page_record(l, lb, in, word, err);
+}
+
+/* What threads are still doing belongs to this body. */
+static int end_body(struct ram_load *l, struct err *err)
+{
+	int ret = l->unpack ? decompress_settle(l->unpack, NULL, err) : 0;
+
+	return ret == 0 && l->multifd ? multifd_recv_sync(l->multifd, l, err) : ret;
 }
 
 int ram_load_body(struct ram_load *l, struct src *in, struct err *err)
@@ -287,7 +419,7 @@ int ram_load_body(struct ram_load *l, struct src *in, struct err *err)
 		if (src_be64(in, &word) < 0)
 			return say_ended(in, "a RAM record", err);
 		if ((word & FLAG_MASK) == RAM_FLAG_EOS)
-			return l->multifd ? multifd_recv_sync(l->multifd, l, err) : 0;
+			return end_body(l, err);
 		ret = load_record(l, in, word, at, err);
 		if (ret < 0)
 			return ret;

@@ -15,14 +15,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "migration/capabilities.h"
 #include "migration/stream/stream.h"
 #include "vmm/memory.h"
 
 struct err;
+struct compress_save;
 struct machine;
+struct migration_params;
 struct multifd_recv;
 struct multifd_send;
 struct src;
+struct xbzrle_save;
 
 #define RAM_SECTION         "ram"
 #define RAM_SECTION_VERSION 4U
@@ -62,10 +66,19 @@ struct page_encoder {
 	const char *name;
 	/* 1: the page is on its way, 0: not for me, or -errno */
 	int (*encode)(struct ram_save *s, const struct page *p);
+	/* The record ends: what is still being worked on goes out now.  May be NULL. */
+	int (*drain)(struct ram_save *s);
+	/* Give up what the encoder holds.  May be NULL. */
+	void (*fini)(struct ram_save *s);
 };
 
+/* Pages, bytes and events since the migration began. */
 struct ram_counters {
-	uint64_t duplicate, normal; /* pages */
+	uint64_t duplicate, normal; /* ZERO and PAGE records */
+	/* xbzrle: pages found in the cache; bytes behind the words of their records */
+	uint64_t xbzrle_pages, xbzrle_bytes, xbzrle_miss, xbzrle_overflow;
+	/* compress: COMPRESS records; pages that found all threads busy */
+	uint64_t compress_pages, compress_bytes, compress_busy;
 };
 
 struct ram_save {
@@ -75,8 +88,9 @@ struct ram_save {
 	uint32_t section_id;
 	page_picker *pick;
 	const struct page_encoder *const *encoders; /* NULL-terminated; the last takes any page */
+	bool ignore_shared;                         /* x-ignore-shared; set before ram_save_start */
 	/* the migration thread's */
-	uint64_t *dirty[MEMORY_MAX_BLOCKS];   /* owned; pages that have to go */
+	uint64_t *dirty[MEMORY_MAX_BLOCKS];   /* owned; pages that have to go; NULL: left out */
 	uint64_t *touched[MEMORY_MAX_BLOCKS]; /* owned; a clear bit: never touched, zero */
 	uint64_t dirty_pages;                 /* bits set in 'dirty' */
 	uint64_t passes;                      /* syncs done */
@@ -86,11 +100,28 @@ struct ram_save {
 	struct multifd_send *multifd;       /* borrowed; NULL: all goes into the stream */
 	struct ram_counters count;
 	bool tracking;
+	bool final; /* the record being written is the last one: the guest stands still */
+	struct xbzrle_save *xbzrle;     /* owned; NULL: off */
+	struct compress_save *compress; /* owned; NULL: off */
 };
 
 extern const struct page_encoder encode_zero, encode_plain;
 extern const struct page_encoder *const precopy_encoders[];
 page_picker pick_linear;
+
+/*
+ * Put the encoders to work that the capabilities ask for (encoders.c); after
+ * ram_save_init.  *cache_bytes (borrowed) is the xbzrle cache's size, read
+ * atomically again and again.  No lock.
+ */
+int ram_save_encoders(struct ram_save *s, const bool caps[CAP_COUNT],
+		      const struct migration_params *p, const uint64_t *cache_bytes,
+		      struct err *err);
+/*
+ * A PAGE record.  'content' is read at the next flush; until then only the
+ * guest may change it.  1, or -errno.
+ */
+int ram_put_plain(struct ram_save *s, const struct page *p, const void *content);
 
 /* Append the word, and the block's name unless it is the one named last. */
 int ram_put_page_header(struct ram_save *s, const struct page *p, uint64_t flags);
@@ -120,6 +151,10 @@ struct ram_load;
 
 struct ram_load *ram_load_new(struct machine *m);
 void ram_load_free(struct ram_load *l); /* NULL is fine */
+/* Blocks whose backing is shared come without pages (x-ignore-shared). */
+void ram_load_ignore_shared(struct ram_load *l);
+/* Take COMPRESS records, which are refused otherwise, with that many threads. */
+int ram_load_compressed(struct ram_load *l, unsigned threads, struct err *err);
 /* One section body, up to and with its EOS word. */
 int ram_load_body(struct ram_load *l, struct src *in, struct err *err);
 

@@ -44,17 +44,14 @@ void ram_save_use(struct ram_save *s, struct multifd_send *multifd)
 	s->encoders = multifd_encoders;
 }
 
-/* What other channels carry belongs before the end of the record. */
-static int sync_channels(struct ram_save *s)
-{
-	return s->multifd ? multifd_send_sync(s->multifd) : 0;
-}
-
 static int alloc_bitmaps(struct ram_save *s)
 {
 	const struct memory *mem = &s->m->mem;
 
 	for (size_t i = 0; i < mem->n_blocks; i++) {
+		mem->blocks[i]->unlogged = s->ignore_shared && mem->blocks[i]->share;
+		if (mem->blocks[i]->unlogged)
+			continue;
 		s->dirty[i] = bitmap_new(block_pages(mem->blocks[i]));
 		s->touched[i] = bitmap_new(block_pages(mem->blocks[i]));
 		if (!s->dirty[i] || !s->touched[i])
@@ -75,6 +72,8 @@ int ram_save_start(struct ram_save *s, struct err *err)
 		return ret;
 	s->tracking = true;
 	for (size_t i = 0; i < mem->n_blocks; i++) {
+		if (!s->dirty[i])
+			continue;
 		bitmap_set_range(s->dirty[i], 0, block_pages(mem->blocks[i]));
 		s->dirty_pages += block_pages(mem->blocks[i]);
 	}
@@ -90,6 +89,9 @@ void ram_save_stop(struct ram_save *s)
 
 void ram_save_fini(struct ram_save *s)
 {
+	for (const struct page_encoder *const *e = s->encoders; e && *e; e++)
+		if ((*e)->fini)
+			(*e)->fini(s);
 	for (size_t i = 0; i < MEMORY_MAX_BLOCKS; i++) {
 		free(s->dirty[i]);
 		free(s->touched[i]);
@@ -113,11 +115,13 @@ static int put_start(struct ram_save *s)
 	for (size_t i = 0; i < mem->n_blocks; i++) {
 		buf_str8(&b, mem->blocks[i]->name);
 		buf_be64(&b, mem->blocks[i]->bytes);
+		if (s->ignore_shared)
+			buf_be64(&b, mem->blocks[i]->gpa);
 	}
 	buf_be64(&b, RAM_FLAG_EOS);
 	buf_u8(&b, TAG_FOOTER);
 	buf_be32(&b, s->section_id);
-	ret = sync_channels(s);
+	ret = s->multifd ? multifd_send_sync(s->multifd) : 0;
 	if (ret == 0)
 		ret = writer_put(s->w, b.data, b.len);
 	buf_free(&b);
@@ -130,7 +134,8 @@ int ram_save_begin(struct ram_save *s, struct err *err)
 
 	/* After dirty_start: a page touched from now on is reported by the tracker. */
 	for (size_t i = 0; i < s->m->mem.n_blocks; i++)
-		ram_populated(s->m->mem.blocks[i], s->touched[i]);
+		if (s->touched[i])
+			ram_populated(s->m->mem.blocks[i], s->touched[i]);
 	ret = put_start(s);
 	if (ret < 0 && err)
 		*err = s->w->err;
@@ -154,7 +159,7 @@ void pick_linear(struct ram_save *s, struct page_run *run)
 	uint64_t pages, end;
 
 	for (;;) {
-		pages = block_pages(mem->blocks[s->at_block]);
+		pages = s->dirty[s->at_block] ? block_pages(mem->blocks[s->at_block]) : 0;
 		s->at_page = bitmap_next_set(s->dirty[s->at_block], pages, s->at_page);
 		if (s->at_page < pages)
 			break;
@@ -201,6 +206,16 @@ static int send_run(struct ram_save *s, const struct page_run *run)
 	return 0;
 }
 
+static int drain_encoders(struct ram_save *s)
+{
+	int ret = 0;
+
+	for (const struct page_encoder *const *e = s->encoders; ret == 0 && *e; e++)
+		if ((*e)->drain)
+			ret = (*e)->drain(s);
+	return ret;
+}
+
 int ram_save_record(struct ram_save *s, enum stream_tag tag, bool (*more)(void *opaque),
 		    void *opaque)
 {
@@ -208,6 +223,7 @@ int ram_save_record(struct ram_save *s, enum stream_tag tag, bool (*more)(void *
 	struct page_run run;
 	int ret;
 
+	s->final = tag == TAG_END;
 	head[0] = (uint8_t)tag;
 	put_be32(head + 1, s->section_id);
 	ret = writer_put(s->w, head, sizeof(head));
@@ -216,7 +232,7 @@ int ram_save_record(struct ram_save *s, enum stream_tag tag, bool (*more)(void *
 		ret = send_run(s, &run);
 	}
 	if (ret >= 0)
-		ret = sync_channels(s);
+		ret = drain_encoders(s);
 	if (ret < 0)
 		return ret;
 	put_be64(tail, RAM_FLAG_EOS);

@@ -149,11 +149,10 @@ struct xbzrle_cache {
 	struct slot *slot;
 };
 
-struct xbzrle_cache *xbzrle_cache_new(uint64_t bytes, struct err *err)
+static struct slot *new_slots(uint64_t bytes, struct err *err)
 {
 	size_t n = bytes / PAGE_BYTES;
 	struct slot *slot = NULL;
-	struct xbzrle_cache *c;
 
 	if (!bytes || (bytes & (bytes - 1)) || !n) {
 		(void)err_set(err, EINVAL,
@@ -163,14 +162,22 @@ struct xbzrle_cache *xbzrle_cache_new(uint64_t bytes, struct err *err)
 	}
 	if (bytes < (1ULL << 46))
 		slot = calloc(n, sizeof(*slot));
-	if (!slot) {
+	if (!slot)
 		(void)err_set(err, ENOMEM, "no memory for an xbzrle cache of %" PRIu64 " bytes",
 			      bytes);
+	return slot;
+}
+
+struct xbzrle_cache *xbzrle_cache_new(uint64_t bytes, struct err *err)
+{
+	struct slot *slot = new_slots(bytes, err);
+	struct xbzrle_cache *c;
+
+	if (!slot)
 		return NULL;
-	}
 	c = NEW(struct xbzrle_cache);
 	c->bytes = bytes;
-	c->n = n;
+	c->n = bytes / PAGE_BYTES;
 	c->slot = slot;
 	return c;
 }
@@ -190,11 +197,14 @@ static struct slot *slot_of(struct xbzrle_cache *c, uint64_t page_addr)
 	return &c->slot[(page_addr / PAGE_BYTES) & (c->n - 1)];
 }
 
-uint8_t *xbzrle_cache_find(struct xbzrle_cache *c, uint64_t page_addr)
+uint8_t *xbzrle_cache_find(struct xbzrle_cache *c, uint64_t page_addr, uint64_t age)
 {
 	struct slot *s = slot_of(c, page_addr);
 
-	return s->data && s->page_addr == page_addr ? s->data : NULL;
+	if (!s->data || s->page_addr != page_addr)
+		return NULL;
+	s->age = age;
+	return s->data;
 }
 
 uint8_t *xbzrle_cache_insert(struct xbzrle_cache *c, uint64_t page_addr, uint64_t age)
@@ -208,6 +218,32 @@ uint8_t *xbzrle_cache_insert(struct xbzrle_cache *c, uint64_t page_addr, uint64_
 	s->page_addr = page_addr;
 	s->age = age;
 	return s->data;
+}
+
+int xbzrle_cache_resize(struct xbzrle_cache *c, uint64_t bytes, struct err *err)
+{
+	struct slot *from = c->slot, *slot = new_slots(bytes, err);
+	size_t n = c->n;
+
+	if (!slot)
+		return -ENOMEM;
+	c->slot = slot;
+	c->bytes = bytes;
+	c->n = bytes / PAGE_BYTES;
+	for (size_t i = 0; i < n; i++) {
+		struct slot *to = slot_of(c, from[i].page_addr);
+
+		if (!from[i].data)
+			continue;
+		if (to->data && to->age >= from[i].age) {
+			free(from[i].data);
+			continue;
+		}
+		free(to->data);
+		*to = from[i];
+	}
+	free(from);
+	return 0;
 }
 
 uint64_t xbzrle_cache_bytes(const struct xbzrle_cache *c)

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 
 #include "migration/channel/channel.h"
+#include "migration/shared.h"
 #include "migration/stream/return-path.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/bytes.h"
@@ -108,6 +109,7 @@ static const struct command_info commands[] = {
     {"RECV_BITMAP",          CMD_RECV_BITMAP,          ANY_LENGTH, not_now         },
     {"SWITCHOVER_START",     CMD_SWITCHOVER_START,     0,          ignore          },
     {"DESCRIPTION",          CMD_DESCRIPTION,          ANY_LENGTH, description     },
+    {"BACKING",              CMD_BACKING,              ANY_LENGTH, shared_take     },
     {"GO",		   CMD_GO,		   0,          not_now         },
 };
 

@@ -7,6 +7,7 @@
 
 struct channel;
 struct err;
+struct machine;
 struct src;
 
 enum stream_command {
@@ -24,6 +25,7 @@ enum stream_command {
 	/* Only to a peer that is known to be minivmm: */
 	CMD_DESCRIPTION = 0x4d01, /* the machine description, a device tree */
 	CMD_GO = 0x4d02,          /* the guest is yours: run it */
+	CMD_BACKING = 0x4d03,     /* str8 block, be64 bytes, and a descriptor: what backs it */
 };
 
 /* PING with this cookie says "I am minivmm"; every destination echoes it. */
@@ -34,8 +36,10 @@ enum stream_command {
 /* What a destination knows of the source from its commands. */
 struct command_state {
 	struct channel *ch; /* borrowed; NULL: answers go nowhere */
-	bool return_path;   /* the source reads what we send */
-	bool minivmm;       /* the source is minivmm */
+	struct machine *m;
+	const bool *caps; /* borrowed: our capabilities; NULL: all off */
+	bool return_path; /* the source reads what we send */
+	bool minivmm;     /* the source is minivmm */
 };
 
 /* A command, behind its tag. */

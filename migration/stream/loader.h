@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "migration/capabilities.h"
 #include "migration/stream/commands.h"
 
 struct err;
@@ -28,9 +29,10 @@ struct loader {
 	/* the caller's */
 	struct machine *m;
 	struct src *in;
-	struct reader *reader; /* the one behind 'in'; NULL: 'in' is memory */
-	struct command_state commands;
+	struct reader *reader;         /* the one behind 'in'; NULL: 'in' is memory */
+	struct command_state commands; /* its 'caps' also tell what both ends must agree on */
 	/* the loader's */
+	bool caps_seen[CAP_COUNT]; /* on at the source */
 	struct ram_load *ram;
 	struct seen_section *seen; /* owned; sections announced by START or FULL */
 	size_t n_seen;

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "migration/capabilities.h"
 #include "migration/stream/stream.h"
 #include "vmm/base/units.h"
 #include "vmm/config.h"
@@ -9,7 +10,25 @@
 
 static const char machine_type[] = "microvm";
 
-int stream_put_header(struct writer *w, const struct machine *m, bool with_uuid)
+/* Those that the other end must agree on (migration-stream 1.2). */
+static void put_capabilities(struct buf *b, const bool *caps)
+{
+	uint32_t n = 0;
+
+	for (int c = 0; c < CAP_COUNT; c++)
+		n += caps[c] && migration_capabilities[c].must_match;
+	if (!n)
+		return;
+	buf_u8(b, TAG_SUBSECTION);
+	buf_str8(b, "configuration/capabilities");
+	buf_be32(b, 1);
+	buf_be32(b, n);
+	for (int c = 0; c < CAP_COUNT; c++)
+		if (caps[c] && migration_capabilities[c].must_match)
+			buf_str8(b, migration_capabilities[c].name);
+}
+
+int stream_put_header(struct writer *w, const struct machine *m, const bool *caps)
 {
 	struct buf b = {0};
 	int ret;
@@ -19,7 +38,8 @@ int stream_put_header(struct writer *w, const struct machine *m, bool with_uuid)
 	buf_u8(&b, TAG_CONFIGURATION);
 	buf_be32(&b, sizeof(machine_type) - 1);
 	buf_put(&b, machine_type, sizeof(machine_type) - 1);
-	if (with_uuid && m->cfg->uuid_set) {
+	put_capabilities(&b, caps);
+	if (caps[CAP_VALIDATE_UUID] && m->cfg->uuid_set) {
 		buf_u8(&b, TAG_SUBSECTION);
 		buf_str8(&b, "configuration/uuid");
 		buf_be32(&b, 1);

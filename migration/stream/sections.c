@@ -32,6 +32,7 @@ void loader_init(struct loader *l, struct machine *m, struct reader *reader, str
 	*l = (struct loader){.m = m, .in = reader ? &reader->src : in, .reader = reader};
 	l->ram = ram_load_new(m);
 	l->commands.ch = reader ? reader->ch : NULL;
+	l->commands.m = m;
 }
 
 void loader_fini(struct loader *l)
@@ -94,7 +95,11 @@ static int load_page_bits(struct loader *l, struct err *err)
 	return 0;
 }
 
-/* Capabilities that both ends must agree on; none of them exists here. */
+static bool is_on(const struct loader *l, int c)
+{
+	return l->commands.caps && l->commands.caps[c];
+}
+
 static int load_capabilities(struct loader *l, struct err *err)
 {
 	char name[256];
@@ -105,13 +110,27 @@ static int load_capabilities(struct loader *l, struct err *err)
 	if (n > MAX_CAPABILITIES)
 		return err_set(err, EINVAL, "the stream lists %u capabilities", n);
 	for (uint32_t i = 0; i < n; i++) {
-		int ret = src_str8(l->in, name);
+		int ret = src_str8(l->in, name), c = ret < 0 ? -1 : capability_parse(name);
 
 		if (ret == -EIO)
 			return say_ended(l, "configuration/capabilities", err);
-		return err_set(err, EINVAL, "capability '%s' is on at the source and off here",
-			       ret < 0 ? "?" : name);
+		if (c < 0 || !is_on(l, c))
+			return err_set(err, EINVAL,
+				       "capability '%s' is on at the source and off here",
+				       ret < 0 ? "?" : name);
+		l->caps_seen[c] = true;
 	}
+	return 0;
+}
+
+/* ... and the other way round. */
+static int check_capabilities(const struct loader *l, struct err *err)
+{
+	for (int c = 0; c < CAP_COUNT; c++)
+		if (migration_capabilities[c].must_match && is_on(l, c) && !l->caps_seen[c])
+			return err_set(err, EINVAL,
+				       "capability '%s' is off at the source and on here",
+				       migration_capabilities[c].name);
 	return 0;
 }
 
@@ -207,6 +226,10 @@ int loader_header(struct loader *l, struct err *err)
 	ret = load_machine_type(l, err);
 	while (ret == 0 && (p = src_peek(l->in, 1)) && *p == TAG_SUBSECTION)
 		ret = load_config_subsection(l, err);
+	if (ret == 0)
+		ret = check_capabilities(l, err);
+	if (ret == 0 && is_on(l, CAP_X_IGNORE_SHARED))
+		ram_load_ignore_shared(l->ram);
 	return ret;
 }
 

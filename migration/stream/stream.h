@@ -83,8 +83,8 @@ void reader_free(struct reader *r);
 
 /* ---- records that a source writes (sections-save.c) ---- */
 
-/* File header and configuration; the UUID goes along when 'with_uuid' and the machine has one. */
-int stream_put_header(struct writer *w, const struct machine *m, bool with_uuid);
+/* File header and configuration, with what the capabilities (CAP_COUNT of them) put into it. */
+int stream_put_header(struct writer *w, const struct machine *m, const bool *caps);
 int stream_put_command(struct writer *w, uint16_t command, const void *payload, uint16_t n);
 
 /* Everything that follows RAM, collected while the machine stands still. */

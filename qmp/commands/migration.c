@@ -344,6 +344,30 @@ static const struct qmp_member ram_members[] = {
 static const struct qmp_type ram_type =
     QMP_OBJECT_TYPE(struct migration_ram_stats, "MigrationStats", ram_members);
 
+static const struct qmp_member xbzrle_members[] = {
+    QMP_REQ(struct migration_xbzrle_stats, cache_size, "cache-size"),
+    QMP_REQ(struct migration_xbzrle_stats, bytes, "bytes"),
+    QMP_REQ(struct migration_xbzrle_stats, pages, "pages"),
+    QMP_REQ(struct migration_xbzrle_stats, cache_miss, "cache-miss"),
+    QMP_REQ(struct migration_xbzrle_stats, cache_miss_rate, "cache-miss-rate"),
+    QMP_REQ(struct migration_xbzrle_stats, encoding_rate, "encoding-rate"),
+    QMP_REQ(struct migration_xbzrle_stats, overflow, "overflow"),
+    {0},
+};
+static const struct qmp_type xbzrle_type =
+    QMP_OBJECT_TYPE(struct migration_xbzrle_stats, "XBZRLECacheStats", xbzrle_members);
+
+static const struct qmp_member compression_members[] = {
+    QMP_REQ(struct migration_compression_stats, pages, "pages"),
+    QMP_REQ(struct migration_compression_stats, busy, "busy"),
+    QMP_REQ(struct migration_compression_stats, busy_rate, "busy-rate"),
+    QMP_REQ(struct migration_compression_stats, compressed_size, "compressed-size"),
+    QMP_REQ(struct migration_compression_stats, compression_rate, "compression-rate"),
+    {0},
+};
+static const struct qmp_type compression_type =
+    QMP_OBJECT_TYPE(struct migration_compression_stats, "CompressionStats", compression_members);
+
 /* Beyond QEMU: where the migration stands and what would help. */
 enum phase { PHASE_SETUP, PHASE_PRECOPY, PHASE_SWITCHOVER, PHASE_POSTCOPY, PHASE_ENDED };
 
@@ -375,7 +399,10 @@ struct migrate_info {
 	bool has_throttle;
 	int64_t throttle;
 	int status;
+	bool has_xbzrle, has_compression;
 	struct migration_ram_stats ram;
+	struct migration_xbzrle_stats xbzrle;
+	struct migration_compression_stats compression;
 	uint64_t total, setup, expected, downtime;
 	const char *error_desc;
 	struct qmp_array blocked, address;
@@ -386,6 +413,7 @@ static const struct qmp_type address_list = QMP_ARRAY_TYPE(&qmp_socket_address_t
 static const struct qmp_member info_members[] = {
     QMP_OPT_T(struct migrate_info, status, "status", &qmp_migration_status_type),
     QMP_OPT_T(struct migrate_info, ram, "ram", &ram_type),
+    QMP_OPT_T(struct migrate_info, xbzrle, "xbzrle-cache", &xbzrle_type),
     QMP_OPT(struct migrate_info, total, "total-time"),
     QMP_OPT(struct migrate_info, expected, "expected-downtime"),
     QMP_OPT(struct migrate_info, downtime, "downtime"),
@@ -393,6 +421,7 @@ static const struct qmp_member info_members[] = {
     QMP_OPT(struct migrate_info, throttle, "cpu-throttle-percentage"),
     QMP_SET(struct migrate_info, error_desc, "error-desc"),
     QMP_SET_T(struct migrate_info, blocked, "blocked-reasons", &qmp_str_array),
+    QMP_OPT_T(struct migrate_info, compression, "compression", &compression_type),
     QMP_SET_T(struct migrate_info, address, "socket-address", &address_list),
     {.name = "x-minivmm",
 								     .type = &progress_type,
@@ -470,6 +499,10 @@ static int query_migrate(struct qmp_call *call, const void *arg, void *ret, stru
 	    .status = (int)i->status,
 	    .has_ram = i->has_ram,
 	    .ram = i->ram,
+	    .has_xbzrle = i->has_xbzrle,
+	    .xbzrle = i->xbzrle,
+	    .has_compression = i->has_compression,
+	    .compression = i->compression,
 	    .has_total = i->has_times,
 	    .total = i->total_time_ms,
 	    .has_setup = i->has_setup,

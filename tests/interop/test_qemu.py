@@ -142,3 +142,39 @@ def test_cpuid(t, cpus):
     different = {leaf: (ours.get(leaf), theirs.get(leaf)) for leaf in set(ours) | set(theirs)
                  if ours.get(leaf) != theirs.get(leaf)}
     assert not different, different
+
+
+@table(to_qemu={"kinds": DIRECTIONS["to_qemu"]}, from_qemu={"kinds": DIRECTIONS["from_qemu"]})
+def test_shared_ram(t, kinds):
+    """x-ignore-shared over one file: no page of RAM is in the stream, and the guest goes on."""
+    t.need("qemu", t.kind)
+    source = start(t, PLAIN, kind=kinds[0] or t.kind, ram=t.path("shared.ram"))
+    goes_on(source)
+    source.capabilities("x-ignore-shared")
+    dest = destination(t, source, f"unix:{t.path('in')}", ["x-ignore-shared"],
+                       kind=kinds[1] or t.kind)
+    source.cmd("migrate", uri=f"unix:{t.path('in')}")
+    arrived(source, dest)
+    moved = source.migration()["ram"]
+    assert moved["transferred"] < 400000 and moved["total"] < 1 << 20, moved
+    dest.wait_running()
+    goes_on(dest)
+    assert dest.report()[0]["errors"] == 0
+
+
+@table(to_qemu={"kinds": DIRECTIONS["to_qemu"]}, from_qemu={"kinds": DIRECTIONS["from_qemu"]})
+def test_shared_ram_must_match(t, kinds):
+    """The capability on one side only: the other one names it, whichever program it is."""
+    t.need("qemu", t.kind)
+    for sides in ((["x-ignore-shared"], []), ([], ["x-ignore-shared"])):
+        source = start(t, PLAIN, kind=kinds[0] or t.kind)
+        source.capabilities("return-path", *sides[0])
+        dest = destination(t, source, f"unix:{t.path('in')}", ["return-path", *sides[1]],
+                           kind=kinds[1] or t.kind)
+        source.cmd("migrate", uri=f"unix:{t.path('in')}")
+        source.wait_migration("failed")
+        if source.status() != "running":
+            source.qmp.event("RESUME")
+        goes_on(source)
+        t.forget(source)
+        t.forget(dest)

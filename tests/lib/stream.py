@@ -6,12 +6,15 @@ offset.
 """
 import json
 import struct
+import zlib
+from collections import Counter
 from dataclasses import dataclass
 
 MAGIC = b"QEVM\0\0\0\3"
 TAG_EOF, TAG_START, TAG_PART, TAG_END, TAG_FULL = 0, 1, 2, 3, 4
 TAG_SUBSECTION, TAG_VMDESC, TAG_CONFIGURATION, TAG_COMMAND, TAG_FOOTER = 5, 6, 7, 8, 0x7E
 RAM_ZERO, RAM_MEM_SIZE, RAM_PAGE, RAM_EOS, RAM_CONTINUE = 2, 4, 8, 0x10, 0x20
+RAM_XBZRLE, RAM_COMPRESS = 0x40, 0x100
 PAGE = 4096
 
 
@@ -87,6 +90,23 @@ def find_description(data):
             continue
 
 
+def apply_delta(page, delta):
+    """The page after an XBZRLE delta: runs of equal and of changed bytes (migration-stream 3.5)."""
+    page, reader, at = bytearray(page), Reader(delta), 0
+
+    def count():
+        low = reader.number(1)
+        return low if low < 0x80 else low & 0x7F | reader.number(1) << 7
+    while reader.at < len(delta):
+        at += count()
+        n = count()
+        if n == 0 or at + n > len(page):
+            raise StreamError(f"delta with {n} bytes for {at}")
+        page[at:at + n] = reader.take(n)
+        at += n
+    return page
+
+
 class Stream:
     """All records of a complete stream, and the RAM it makes."""
 
@@ -95,6 +115,8 @@ class Stream:
         self.records = []
         self.blocks = {}          # name: bytearray
         self.page_offsets = []    # of every page record
+        self.pages = Counter()    # page records by kind
+        self.encoded = Counter()  # their bytes, behind the first word
         self.last_block = None
         self.description_start, self.description = find_description(data)
         self.sizes = {}
@@ -188,12 +210,23 @@ class Stream:
             if offset + PAGE > len(block):
                 raise StreamError(f"page record at {start} lies behind block {self.last_block}")
             kind = flags & ~RAM_CONTINUE
-            if kind == RAM_ZERO:
-                block[offset:offset + PAGE] = reader.take(1) * PAGE
-            elif kind == RAM_PAGE:
-                block[offset:offset + PAGE] = reader.take(PAGE)
-            else:
-                raise StreamError(f"RAM flags {flags:#x} at {start}")
+            block[offset:offset + PAGE] = self._page(reader, kind, block[offset:offset + PAGE])
+            self.pages[kind] += 1
+            self.encoded[kind] += reader.at - start - 8
+
+    @staticmethod
+    def _page(reader, kind, before):
+        if kind == RAM_ZERO:
+            return reader.take(1) * PAGE
+        if kind == RAM_PAGE:
+            return reader.take(PAGE)
+        if kind == RAM_XBZRLE and reader.number(1) == 1:
+            return apply_delta(before, reader.take(reader.number(2)))
+        if kind == RAM_COMPRESS:
+            page = zlib.decompress(reader.take(reader.number(4)))
+            if len(page) == PAGE:
+                return page
+        raise StreamError(f"RAM record of kind {kind:#x} before {reader.at}")
 
     def _block_list(self, reader, total):
         while total > 0:

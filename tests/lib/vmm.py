@@ -104,6 +104,8 @@ class Vmm:
     guest    name of a tiny guest, or a path
     append   kernel command line
     backend  RAM: "file" (default: the harness can read it), "memfd", "anonymous"
+    ram      path of the file behind backend "file" (default: one of its own)
+    ring     entries of the dirty ring of each vCPU (default: the dirty log)
     disk     path of a raw image
     rng      with an entropy device
     net      path of a unix socket that speaks the stream netdev's framing
@@ -115,10 +117,11 @@ class Vmm:
 
     def __init__(self, kind, tmp, guest="counter", append="", *, name="vm", memory="24M", cpus=1,
                  backend="file", disk=None, rng=False, net=None, incoming=None, paused=False,
-                 monitors=1, extra=(), fds=(), serial=True, firmware=None):
+                 monitors=1, extra=(), fds=(), serial=True, firmware=None, ram=None, ring=None):
         self.kind, self.name, self.tmp, self.backend = kind, name, tmp, backend
         self.ram_bytes = megabytes(memory)
-        self.ram_path = None
+        self.ram_path, self.ring = ram, ring
+        self._unlink_ram = ram is None
         self.monitors = []
         self._pass = list(fds)
         self.serial_ours, serial_theirs = socket.socketpair()
@@ -157,14 +160,15 @@ class Vmm:
         machine = MACHINE + program["machine"]
         objects = []
         if self.backend == "file":
-            self.ram_path = os.path.join(self.tmp, self.name + ".ram")
+            self.ram_path = self.ram_path or os.path.join(self.tmp, self.name + ".ram")
             objects = [f"memory-backend-file,id=microvm.ram,size={memory},share=on,"
                        f"mem-path={self.ram_path}"]
         elif self.backend == "memfd":
             objects = [f"memory-backend-memfd,id=microvm.ram,size={memory},share=on"]
         if objects:
             machine += ",memory-backend=microvm.ram"
-        argv = [program["path"], "-M", machine, "-accel", "kvm", "-cpu", "qemu64",
+        accel = f"kvm,dirty-ring-size={self.ring}" if self.ring else "kvm"
+        argv = [program["path"], "-M", machine, "-accel", accel, "-cpu", "qemu64",
                 "-m", memory, "-smp", str(cpus), "-global", "virtio-mmio.force-legacy=false",
                 "-nodefaults", "-display", "none", "-name", self.name]
         for o in objects:
@@ -282,7 +286,7 @@ class Vmm:
             monitor.close()
         self.serial_ours.close()
         self._stderr.close()
-        if self.ram_path and os.path.exists(self.ram_path):
+        if self._unlink_ram and self.ram_path and os.path.exists(self.ram_path):
             os.unlink(self.ram_path)
 
     def stderr(self):

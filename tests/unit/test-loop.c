@@ -1,5 +1,6 @@
 /* Event loops: order of posts, calls from other threads, descriptors, timers. */
 #include <pthread.h>
+#include <sched.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -122,4 +123,64 @@ START_TEST(test_call_from_elsewhere)
 }
 END_TEST
 
-CHECK_MAIN("loop", test_posts_in_order, test_fd_then_timer, test_call_from_elsewhere)
+/* ---- timers armed and cancelled by another thread that holds the lock ---- */
+
+struct armer {
+	struct loop *l;
+	pthread_mutex_t *lock;
+	struct loop_timer *t;
+	int fired, wanted; /* under the lock */
+};
+
+static void count(void *opaque)
+{
+	struct armer *a = opaque;
+
+	if (++a->fired == a->wanted)
+		loop_stop(a->l);
+}
+
+/* Each round is armed, cancelled and armed again; it must fire once, although the loop is asleep.
+ */
+static void *arm(void *opaque)
+{
+	struct armer *a = opaque;
+
+	for (int round = 0; round < a->wanted; round++) {
+		int before;
+
+		pthread_mutex_lock(a->lock);
+		before = a->fired;
+		loop_timer_arm_ms(a->t, 0);
+		loop_timer_cancel(a->t);
+		loop_timer_arm_ms(a->t, round % 3 ? 0 : 1);
+		while (a->fired == before) {
+			pthread_mutex_unlock(a->lock);
+			(void)sched_yield();
+			pthread_mutex_lock(a->lock);
+		}
+		ck_assert_int_eq(a->fired, before + 1);
+		pthread_mutex_unlock(a->lock);
+	}
+	return NULL;
+}
+
+START_TEST(test_timer_from_elsewhere)
+{
+	pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	struct armer a = {.lock = &lock, .wanted = 300};
+	pthread_t thread;
+
+	a.l = loop_new(&lock, NULL);
+	a.t = loop_timer_new(a.l, count, &a);
+	ck_assert_int_eq(pthread_create(&thread, NULL, arm, &a), 0);
+	loop_run(a.l);
+	(void)pthread_join(thread, NULL);
+	ck_assert_int_eq(a.fired, 300);
+	loop_timer_free(a.t);
+	loop_free(a.l);
+}
+END_TEST
+
+CHECK_MAIN("loop", test_posts_in_order, test_fd_then_timer, test_call_from_elsewhere,
+	   test_timer_from_elsewhere)

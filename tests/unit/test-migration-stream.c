@@ -269,7 +269,7 @@ static const struct {
     {two_flags,           "unknown combination of flags 0xa in the RAM record at stream offset"        },
     {no_flag,             "unknown combination of flags 0x0"                                           },
     {full_flag,           "unknown combination of flags 0x1"                                           },
-    {xbzrle,	      "Received an XBZRLE page: switch 'xbzrle' off at the source"                 },
+    {xbzrle,	      "the XBZRLE page at offset 0x0 of RAM block 'microvm.ram' is no delta"       },
     {compressed,          "Received an unexpected compressed page"                                     },
     {hook,		"Received an RDMA record"						    },
     {multifd,             "Received a multifd flush"						   },

@@ -31,6 +31,11 @@ static void wait_for_event(struct fix *f)
 	loop_run(f->m->loop);
 }
 
+static unsigned count(const unsigned *n)
+{
+	return __atomic_load_n(n, __ATOMIC_SEQ_CST);
+}
+
 static int on_frame(void *opaque, const uint8_t *frame, size_t n)
 {
 	struct fix *f = opaque;
@@ -42,7 +47,7 @@ static int on_frame(void *opaque, const uint8_t *frame, size_t n)
 	}
 	memcpy(f->frame, frame, MIN(n, sizeof(f->frame)));
 	f->bytes = n;
-	f->frames++;
+	__atomic_fetch_add(&f->frames, 1, __ATOMIC_SEQ_CST);
 	loop_post(f->m->loop, stop, f->m->loop);
 	return 0;
 }
@@ -51,7 +56,7 @@ static void on_writable(void *opaque)
 {
 	struct fix *f = opaque;
 
-	f->writable++;
+	__atomic_fetch_add(&f->writable, 1, __ATOMIC_SEQ_CST);
 	loop_post(f->m->loop, stop, f->m->loop);
 }
 
@@ -199,7 +204,7 @@ START_TEST(many_frames_at_once)
 	peer_writes(&f, all, sizeof(all));
 	do
 		wait_for_event(&f);
-	while (f.frames < 300);
+	while (count(&f.frames) < 300);
 	ck_assert_uint_eq(f.frame[0], (uint8_t)299);
 	fix_fini(&f);
 }
@@ -258,7 +263,7 @@ START_TEST(slow_guest)
 	ck_assert_uint_eq(f.frames, 0);
 	__atomic_store_n(&f.full, false, __ATOMIC_SEQ_CST);
 	loop_call(f.m->io, can_receive_on_io, f.b);
-	while (f.frames < 2)
+	while (count(&f.frames) < 2)
 		wait_for_event(&f);
 	ck_assert_uint_eq(f.bytes, 50);
 	free(p);
@@ -297,7 +302,7 @@ START_TEST(peer_leaves_with_half_a_frame_under_way)
 	peer_writes(&f, "\0\0", 2);
 	(void)close(f.fd);
 	f.fd = -1;
-	while (!f.events[0] || !f.writable)
+	while (!f.events[0] || !count(&f.writable))
 		wait_for_event(&f);
 	ck_assert_int_eq(send_frame(&f, 60000), 0);
 	fix_fini(&f);
@@ -330,7 +335,7 @@ START_TEST(server_takes_one_after_another)
 		while (!f.events[0])
 			wait_for_event(&f);
 		peer_writes(&f, p, 24);
-		while (f.frames < i)
+		while (count(&f.frames) < i)
 			wait_for_event(&f);
 		(void)close(f.fd);
 		f.fd = -1;

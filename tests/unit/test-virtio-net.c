@@ -608,7 +608,8 @@ static const struct {
 
 START_TEST(properties)
 {
-	static const char *const some_off[] = {"csum", "off", "ctrl_vq", "off", NULL};
+	static const char *const some_off[] = {"csum",   "off", "ctrl_vq", "off",
+					       "status", "off", NULL};
 	struct fix f;
 	struct err err = {0};
 
@@ -618,7 +619,8 @@ START_TEST(properties)
 		ck_assert_str_eq(err.msg, refused[i].says);
 	}
 	ck_assert_int_eq(create(&f, SLOT, some_off, &err), 0);
-	ck_assert_uint_eq(features_get(f.m, SLOT), 0x1013001ffa2);
+	ck_assert_uint_eq(features_get(f.m, SLOT), 0x1013000ffa2);
+	ck_assert_uint_eq(bus_read(&f.m->mmio, slot_base(SLOT) + 0x106, 2), 0xffff);
 	ck_assert_int_lt(create(&f, SLOT - 1, NULL, &err), 0);
 	ck_assert_str_eq(
 	    err.msg, "Property 'virtio-net-device.netdev' can't take value 'net0', it's in use");

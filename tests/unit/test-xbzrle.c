@@ -110,21 +110,46 @@ START_TEST(test_cache)
 	ck_assert_ptr_null(xbzrle_cache_new(3 * PAGE_BYTES, &err));
 	ck_assert_ptr_null(xbzrle_cache_new(PAGE_BYTES / 2, &err));
 	ck_assert_ptr_null(xbzrle_cache_new(1ULL << 63, &err));
-	ck_assert_ptr_null(xbzrle_cache_find(c, 0x1000));
+	ck_assert_ptr_null(xbzrle_cache_find(c, 0x1000, 1));
 	a = xbzrle_cache_insert(c, 0x1000, 1);
 	ck_assert_ptr_nonnull(a);
-	ck_assert_ptr_eq(xbzrle_cache_find(c, 0x1000), a);
-	ck_assert_ptr_null(xbzrle_cache_find(c, 0x5000));      /* same slot, other page */
+	ck_assert_ptr_eq(xbzrle_cache_find(c, 0x1000, 1), a);
+	ck_assert_ptr_null(xbzrle_cache_find(c, 0x5000, 1));   /* same slot, other page */
 	ck_assert_ptr_null(xbzrle_cache_insert(c, 0x5000, 1)); /* too fresh to be thrown out */
 	ck_assert_ptr_null(xbzrle_cache_insert(c, 0x5000, 2));
 	b = xbzrle_cache_insert(c, 0x5000, 3);
 	ck_assert_ptr_nonnull(b);
-	ck_assert_ptr_null(xbzrle_cache_find(c, 0x1000));
+	ck_assert_ptr_null(xbzrle_cache_find(c, 0x1000, 1));
 	ck_assert_uint_eq(xbzrle_cache_bytes(c), 4 * PAGE_BYTES);
+	/* A page that was found in a pass is used in it. */
+	ck_assert_ptr_eq(xbzrle_cache_find(c, 0x5000, 5), b);
+	ck_assert_ptr_null(xbzrle_cache_insert(c, 0x9000, 6));
 	xbzrle_cache_free(c);
 	xbzrle_cache_free(NULL);
 }
 END_TEST
 
+START_TEST(test_cache_resize)
+{
+	struct xbzrle_cache *c = xbzrle_cache_new(4 * PAGE_BYTES, NULL);
+	struct err err = {0};
+
+	for (uint64_t i = 0; i < 4; i++)
+		memset(xbzrle_cache_insert(c, i * PAGE_BYTES, i), (int)i, PAGE_BYTES);
+	ck_assert_int_eq(xbzrle_cache_resize(c, 1ULL << 63, &err), -ENOMEM);
+	ck_assert_uint_eq(xbzrle_cache_bytes(c), 4 * PAGE_BYTES);
+	ck_assert_int_eq(xbzrle_cache_resize(c, 64 * PAGE_BYTES, NULL), 0);
+	for (uint64_t i = 0; i < 4; i++)
+		ck_assert_uint_eq(*xbzrle_cache_find(c, i * PAGE_BYTES, i), i);
+	/* 2 and 0, 3 and 1 now share a slot: the later ones stay. */
+	ck_assert_int_eq(xbzrle_cache_resize(c, 2 * PAGE_BYTES, NULL), 0);
+	ck_assert_ptr_null(xbzrle_cache_find(c, 0, 9));
+	ck_assert_ptr_null(xbzrle_cache_find(c, PAGE_BYTES, 9));
+	ck_assert_uint_eq(*xbzrle_cache_find(c, 2 * PAGE_BYTES, 2), 2);
+	ck_assert_uint_eq(*xbzrle_cache_find(c, 3 * PAGE_BYTES, 3), 3);
+	xbzrle_cache_free(c);
+}
+END_TEST
+
 CHECK_MAIN("xbzrle", test_known_bytes, test_round_trips, test_overflow, test_broken_deltas,
-	   test_cache)
+	   test_cache, test_cache_resize)

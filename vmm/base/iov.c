@@ -16,14 +16,20 @@ uint64_t iov_bytes(const struct iovec *iov, size_t n_iov)
 
 enum iov_way { IOV_READ, IOV_WRITE, IOV_ZERO };
 
-static void move(enum iov_way way, uint8_t *guest, uint8_t *host, size_t n)
+/* The other end of a copy: 'to' when reading, 'from' when writing. */
+struct flat {
+	uint8_t *to;
+	const uint8_t *from;
+};
+
+static void move(enum iov_way way, uint8_t *guest, const struct flat *flat, size_t at, size_t n)
 {
 	switch (way) {
 	case IOV_READ:
-		memcpy(host, guest, n);
+		memcpy(flat->to + at, guest, n);
 		break;
 	case IOV_WRITE:
-		memcpy(guest, host, n);
+		memcpy(guest, flat->from + at, n);
 		break;
 	case IOV_ZERO:
 		memset(guest, 0, n);
@@ -32,7 +38,7 @@ static void move(enum iov_way way, uint8_t *guest, uint8_t *host, size_t n)
 }
 
 static size_t walk(enum iov_way way, const struct iovec *iov, size_t n_iov, uint64_t off,
-		   uint8_t *host, size_t n)
+		   const struct flat *flat, size_t n)
 {
 	size_t done = 0;
 
@@ -44,7 +50,7 @@ static size_t walk(enum iov_way way, const struct iovec *iov, size_t n_iov, uint
 			continue;
 		}
 		part = MIN(iov[i].iov_len - off, n - done);
-		move(way, (uint8_t *)iov[i].iov_base + off, host ? host + done : NULL, part);
+		move(way, (uint8_t *)iov[i].iov_base + off, flat, done, part);
 		done += part;
 		off = 0;
 	}
@@ -53,13 +59,12 @@ static size_t walk(enum iov_way way, const struct iovec *iov, size_t n_iov, uint
 
 size_t iov_read(const struct iovec *iov, size_t n_iov, uint64_t off, void *buf, size_t n)
 {
-	return walk(IOV_READ, iov, n_iov, off, buf, n);
+	return walk(IOV_READ, iov, n_iov, off, &(struct flat){.to = buf}, n);
 }
 
 size_t iov_write(const struct iovec *iov, size_t n_iov, uint64_t off, const void *buf, size_t n)
 {
-	/* The bytes are only read; walk() serves both ways. */
-	return walk(IOV_WRITE, iov, n_iov, off, (uint8_t *)(uintptr_t)buf, n);
+	return walk(IOV_WRITE, iov, n_iov, off, &(struct flat){.from = buf}, n);
 }
 
 size_t iov_zero(const struct iovec *iov, size_t n_iov, uint64_t off, size_t n)

@@ -1,0 +1,37 @@
+/*
+ * shared.h - RAM that both ends have, and that does not travel (x-ignore-shared)
+ *
+ * A block whose backing is shared (share=on) is listed in the stream and its
+ * pages are left out: the destination has the same file.  When the destination
+ * is minivmm and a unix socket leads to it, it need not have anything: it is
+ * given the descriptors of the blocks' backings before RAM, whatever they are
+ * (BACKING commands with SCM_RIGHTS), and maps them in place of its own.
+ */
+#ifndef MINIVMM_MIGRATION_SHARED_H
+#define MINIVMM_MIGRATION_SHARED_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct command_state;
+struct err;
+struct machine;
+struct outgoing;
+
+/*
+ * Source, after the other end is known: hand the descriptors over, or make
+ * sure that each block left out is a file that the other end can open.
+ * Migration thread.
+ */
+int shared_offer(struct outgoing *o, struct err *err);
+/* Bytes of the blocks that are left out. */
+uint64_t shared_bytes(const struct outgoing *o);
+/* Destination: a BACKING command. */
+int shared_take(struct command_state *cs, const uint8_t *payload, uint16_t n, struct err *err);
+/*
+ * Destination: the guest runs here and the memory is ours; or it does not,
+ * and the source's memory must not be touched any more.  Machine lock held.
+ */
+void shared_settle(struct machine *m, bool ours);
+
+#endif

@@ -1,0 +1,91 @@
+"""Moves with the encoders of precopy: which capabilities and parameters, and how to see them at work."""
+import time
+
+from moves import Way, arrived, destination, goes_on, machine
+from qmp import GUARD, Hang
+
+GUEST = "pages=300"      # as fast as it can
+TRIES = 10
+
+# What the source and the destination are told; how many pages the cache must have found.
+XBZRLE = {"source": ("xbzrle",)}
+COMPRESS = {"source": ("compress",), "dest": ("compress",)}
+BOTH = {"source": ("xbzrle", "compress"), "dest": ("compress",)}
+MODES = {
+    "xbzrle": XBZRLE,
+    "xbzrle_small": dict(XBZRLE, params={"xbzrle_cache_size": 64 << 10}),
+    "xbzrle_one_page": dict(XBZRLE, params={"xbzrle_cache_size": 4096}, found=3),
+    "compress": COMPRESS,
+    "compress_many": dict(COMPRESS, params={"compress_threads": 16, "compress_level": 9},
+                          there={"decompress_threads": 16}),
+    "compress_no_wait": dict(COMPRESS, params={"compress_threads": 1, "compress_level": 9,
+                                               "compress_wait_thread": False}),
+    "both": BOTH,
+}
+
+
+def slow(vm):
+    """No end in sight: the guest writes faster than this carries, whatever the encoder."""
+    vm.cmd("migrate-set-parameters", max_bandwidth=4 << 20, downtime_limit=1)
+
+
+def fast(vm):
+    vm.cmd("migrate-set-parameters", max_bandwidth=0, downtime_limit=2000)
+
+
+def begin(t, source, mode, scheme="unix", **options):
+    """Sets both ends up and starts; the destination."""
+    source.capabilities(*mode["source"])
+    if mode.get("params"):
+        source.cmd("migrate-set-parameters", **mode["params"])
+    slow(source)
+    way = Way(t, scheme)
+    dest = destination(t, source, None, mode.get("dest", ()), **options)
+    if mode.get("there"):
+        dest.cmd("migrate-set-parameters", **mode["there"])
+    dest.cmd("migrate-incoming", uri=way.incoming())
+    way.start(source, dest)
+    return dest
+
+
+def at_work(info, mode):
+    """Has every encoder of the mode done something?"""
+    if "xbzrle" in mode["source"] and info.get("xbzrle-cache", {}).get("pages", 0) < mode.get("found", 100):
+        return False
+    return "compress" not in mode["source"] or info.get("compression", {}).get("pages", 0) >= 10
+
+
+def wait_for(source, fits):
+    """Waits until query-migrate shows what fits, or the end; True: it fits."""
+    deadline = time.monotonic() + GUARD
+    while True:
+        info = source.migration()
+        if info.get("status") == "active" and fits(info):
+            return True
+        if info.get("status") not in ("setup", "active"):
+            assert info.get("status") == "completed", info
+            return False
+        if time.monotonic() > deadline:
+            raise Hang(f"it does not come to that: {info}")
+
+
+def under_way(t, mode, scheme="unix", fits=None, kind=None, there_kind=None,
+              **options):
+    """A new source and its destination, the move between them at a point that fits.
+
+    A move whose guest has not written for a moment is over: then another one is begun.
+    """
+    for _ in range(TRIES):
+        source = machine(t, "counter", GUEST, kind=kind)
+        goes_on(source)
+        dest = begin(t, source, mode, scheme, kind=there_kind, **options)
+        if wait_for(source, fits or (lambda info: at_work(info, mode))):
+            return source, dest
+        t.forget(source)
+        t.forget(dest)
+    raise AssertionError(f"in {TRIES} moves the guest never wrote fast enough")
+
+
+def finish(source, dest):
+    fast(source)
+    return arrived(source, dest)
