@@ -254,7 +254,7 @@ static void *incoming_thread(void *opaque)
 	if (ret == 0)
 		ret = load(in, &l, &err);
 	if (ret < 0) {
-		ret = incoming_channels_failure(in, ret, &err);
+		(void)incoming_channels_failure(in, ret, &err);
 		refuse(in, &l, &err);
 		fail(in, &err);
 	} else {

@@ -15,7 +15,7 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 
-#define BACKLOG_PIECE_MS 100
+#define BACKLOG_PIECE_US 100000
 #define BACKLOG_PIECES   50
 /* What does not fit is closed: by us, or by the kernel. */
 static void keep_fds(struct channel *c, struct msghdr *msg)
@@ -186,7 +186,7 @@ struct channel *channel_from_socket(int fd, int cancel_fd)
 
 void channel_send_buffer(const struct channel *c, size_t bytes)
 {
-	struct sockaddr_storage ss;
+	struct sockaddr_storage ss = {0};
 	socklen_t len = sizeof(ss);
 	int n = (int)bytes;
 
@@ -201,7 +201,7 @@ void channel_send_buffer(const struct channel *c, size_t bytes)
 static int wait_for_backlog(int fd, const struct sockaddr *addr, socklen_t len, int cancel_fd)
 {
 	struct channel waiter = {.fd = -1, .cancel_fd = cancel_fd};
-	struct timeval piece = {.tv_usec = BACKLOG_PIECE_MS * 1000};
+	struct timeval piece = {.tv_usec = BACKLOG_PIECE_US};
 	int ret = -EAGAIN, flags = fcntl(fd, F_GETFL);
 
 	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &piece, sizeof(piece));

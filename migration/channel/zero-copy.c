@@ -14,7 +14,7 @@
 
 int zero_copy_enable(struct channel *c, struct err *err)
 {
-	struct sockaddr_storage ss;
+	struct sockaddr_storage ss = {0};
 	socklen_t len = sizeof(ss);
 	int on = 1;
 

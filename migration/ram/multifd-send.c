@@ -266,7 +266,7 @@ static int watch(int epoll_fd, int fd)
 struct multifd_send *multifd_send_new(const struct multifd_config *cfg, int cancel_fd,
 				      struct err *err)
 {
-	size_t n = cfg->channels * BATCHES_PER_CHANNEL;
+	size_t n = (size_t)cfg->channels * BATCHES_PER_CHANNEL;
 	struct multifd_send *s =
 	    xcalloc(1, sizeof(*s) + cfg->channels * sizeof(struct send_channel));
 

@@ -34,6 +34,7 @@ static void zstd_deflate_free(void *state)
 	(void)ZSTD_freeCStream(state);
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): zstd writes there */
 static int zstd_deflate_page(void *state, const uint8_t *page, bool last, uint8_t *out, size_t room,
 			     size_t *n, struct err *err)
 {
@@ -95,7 +96,7 @@ static int zstd_inflate(void *state, const uint8_t *in, size_t n, const struct i
 {
 	ZSTD_inBuffer from = {.src = in, .size = n};
 	uint8_t beyond;
-	size_t got;
+	size_t got = 0;
 	int ret;
 
 	for (int i = 0; i < n_to; i++) {
