@@ -94,6 +94,7 @@ static void set_port(struct sockaddr_storage *ss, uint16_t port)
 
 static uint16_t get_port(const struct sockaddr_storage *ss)
 {
+	/* NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): getsockname() has filled it */
 	return ntohs(ss->ss_family == AF_INET6 ? ((const struct sockaddr_in6 *)ss)->sin6_port
 					       : ((const struct sockaddr_in *)ss)->sin_port);
 }
