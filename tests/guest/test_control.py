@@ -8,7 +8,7 @@ from moves import Way, arrived, destination, generations, goes_on, machine
 from qmp import GUARD, Hang
 
 MIB = 1 << 20
-TRACKERS = {"log": {"ring": None}, "ring": {"ring": 4096}}
+TRACKERS = {"log": {"ring": None}, "ring": {"ring": 16384}}
 NAMED = ["-name", "vm,debug-threads=on"]
 
 # A guest that stamps its pages as fast as it can, and limits at which it does not converge.
@@ -138,7 +138,7 @@ def test_throttle_ends_with_the_destination(t):
 
 def test_dirty_limit_capability(t):
     """The vCPUs are limited in what they dirty instead; limits of the user's own stay as they are."""
-    source = machine(t, **FAST, ring=4096, extra=NAMED)
+    source = machine(t, **FAST, ring=16384, extra=NAMED)
     source.capabilities("dirty-limit")
     dest = start_move(t, source, vcpu_dirty_limit=1, x_vcpu_dirty_limit_period=200,
                       throttle_trigger_threshold=20, **LIMITS)
@@ -172,7 +172,7 @@ def within(vm, cpu, limit):
 
 def test_vcpu_dirty_limit(t):
     """One vCPU of two is held back, then both, then none; the guest's own counts show it."""
-    vm = machine(t, "smp-counter", "pages=300 every=100000", cpus=2, ring=4096, memory="64M",
+    vm = machine(t, "smp-counter", "pages=300 every=100000", cpus=2, ring=16384, memory="64M",
                  extra=NAMED)
     goes_on(vm, 2)
     vm.cmd("set-vcpu-dirty-limit", cpu_index=1, dirty_rate=1)
@@ -199,7 +199,7 @@ def test_vcpu_dirty_limit(t):
 
 def test_vcpu_dirty_limit_and_a_move(t):
     """Both want the tracker: the limit stays through a move that is cancelled."""
-    source = machine(t, **FAST, ring=4096)
+    source = machine(t, **FAST, ring=16384)
     source.cmd("set-vcpu-dirty-limit", dirty_rate=3)
     start_move(t, source, **ENDLESS)
     while source.qmp.event("MIGRATION_PASS")["data"]["pass"] < 4:
@@ -247,9 +247,9 @@ def test_refused(t, name, arguments, ring, words):
 
 
 @table(sampling={"mode": "page-sampling", "ring": None},
-       sampling_ring={"mode": "page-sampling", "ring": 4096},
+       sampling_ring={"mode": "page-sampling", "ring": 16384},
        bitmap={"mode": "dirty-bitmap", "ring": None},
-       ring={"mode": "dirty-ring", "ring": 4096})
+       ring={"mode": "dirty-ring", "ring": 16384})
 def test_dirty_rate(t, mode, ring):
     """Within a tenth of what the guest's own counters say it has written; shown in whole MB/s."""
     vm = machine(t, "counter", "pages=24000 rate=4000", memory="128M", ring=ring, backend="memfd")
@@ -285,7 +285,7 @@ def test_dirty_rate_during_a_move(t):
     assert source.cmd("query-dirty-rate")["dirty-rate"] > 0
     source.cmd("migrate_cancel")
     source.wait_migration("cancelled")
-    ringed = machine(t, **FAST, ring=4096)
+    ringed = machine(t, **FAST, ring=16384)
     start_move(t, ringed, **ENDLESS)
     ringed.wait_migration("active")
     ringed.cmd("calc-dirty-rate", calc_time=1, mode="dirty-ring")
