@@ -11,7 +11,7 @@
 #include "vmm/device.h"
 #include "vmm/machine.h"
 
-#define PVPANIC_PORT 0x505
+#define PVPANIC_PORT     0x505
 #define PVPANIC_PANICKED 1U
 
 struct pvpanic {
@@ -57,7 +57,8 @@ static int parse_port(const struct cfg_device *cfg, uint64_t *port, struct err *
 	if (text)
 		*port = strtoull(text, &end, 0);
 	if (text && (*end || end == text || *port > UINT16_MAX))
-		return err_set(err, EINVAL, "Parameter 'ioport' expects a port number, not '%s'", text);
+		return err_set(err, EINVAL, "Parameter 'ioport' expects a port number, not '%s'",
+			       text);
 	return 0;
 }
 

@@ -324,7 +324,8 @@ int memory_map_block(struct memory *mem, struct ram_block *b, uint64_t off, uint
 		return err_set(err, -ret, "KVM refuses RAM at 0x%" PRIx64 "+0x%" PRIx64 ": %s", gpa,
 			       bytes, err_text(-ret));
 	mem->n_slots++;
-	/* Where migration says the block is: firmware is at the top, its copy below 1 MiB an alias. */
+	/* Where migration says the block is: firmware is at the top, its copy below 1 MiB an alias.
+	 */
 	if (off == 0)
 		b->gpa = MAX(b->gpa, gpa);
 	return 0;

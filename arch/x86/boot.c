@@ -17,7 +17,7 @@
 #include "vmm/config.h"
 #include "vmm/machine.h"
 
-#define FIRMWARE_END 0x100000000ULL
+#define FIRMWARE_MAX (16 * MiB)
 
 size_t boot_e820(uint64_t ram_bytes, struct e820_range out[E820_MAX])
 {
@@ -195,6 +195,9 @@ static int load_all(struct machine *m, struct boot_image *b, struct err *err)
 					err);
 	if (ret == 0)
 		ret = check_cmdline(m, b, err);
+	if (ret == 0 && m->cfg->bios)
+		ret = read_file(m->cfg->bios, "firmware", FIRMWARE_MAX, &b->firmware,
+				&b->firmware_bytes, err);
 	if (!m->cfg->kernel && m->cfg->bios)
 		b->kind = BOOT_FIRMWARE;
 	if (ret == 0)
@@ -215,6 +218,7 @@ void boot_free(struct boot_image *b)
 {
 	free(b->kernel);
 	free(b->initrd);
+	free(b->firmware);
 	buf_free(&b->acpi);
 	buf_free(&b->dtb);
 	memset(b, 0, sizeof(*b));
@@ -269,29 +273,15 @@ int boot_flat_segments(struct machine *m, struct cpu_state *bsp, bool long_mode,
 	return boot_write(m, BOOT_GDT, gdt, sizeof(gdt), "descriptor table", err);
 }
 
-/* Nothing given: an idle processor is easier to look at than one that runs through zeros. */
-static int stage_nothing(struct machine *m, struct err *err)
-{
-	static const uint8_t idle[] = {0xf4, 0xeb, 0xfd}; /* hlt; jmp -3 */
-	uint8_t at_reset[16];
-
-	if (memory_read(&m->mem, FIRMWARE_END - sizeof(at_reset), at_reset, sizeof(at_reset)) < 0)
-		return 0;
-	for (size_t i = 0; i < sizeof(at_reset); i++)
-		if (at_reset[i])
-			return 0; /* firmware that came with a migration */
-	log_warn("no -kernel and no -bios: the guest has nothing to run");
-	return boot_write(m, FIRMWARE_END - sizeof(at_reset), idle, sizeof(idle), "idle loop", err);
-}
-
 int boot_stage(struct machine *m, const struct boot_image *b, bool first, struct cpu_state *bsp,
 	       struct err *err)
 {
-	int ret = 0;
+	bool tables = b->kind == BOOT_BZIMAGE || b->kind == BOOT_PVH;
+	int ret = boot_stage_firmware(m, b, err);
 
 	if (ret == 0 && b->initrd_bytes > 0)
 		ret = boot_write(m, b->initrd_gpa, b->initrd, b->initrd_bytes, "initrd", err);
-	if (ret == 0 && b->acpi.len > 0 && b->kind != BOOT_FIRMWARE && b->kind != BOOT_NONE)
+	if (ret == 0 && tables && b->acpi.len > 0)
 		ret = boot_write(m, BOOT_ACPI, b->acpi.data, b->acpi.len, "ACPI tables", err);
 	if (ret < 0)
 		return ret;
@@ -301,9 +291,8 @@ int boot_stage(struct machine *m, const struct boot_image *b, bool first, struct
 	case BOOT_PVH:
 		return elf_kernel_stage(m, b, first, bsp, err);
 	case BOOT_FIRMWARE:
-		return 0; /* it is in place and starts at the reset vector */
 	case BOOT_NONE:
-		break;
+		break; /* what is at the reset vector runs */
 	}
-	return stage_nothing(m, err);
+	return 0;
 }

@@ -83,6 +83,8 @@ struct boot_image {
 	uint64_t kernel_gpa; /* bzImage: where it is loaded */
 	uint64_t initrd_gpa;
 	struct buf acpi, dtb; /* owned */
+	uint8_t *firmware;    /* owned; of -bios, NULL without */
+	size_t firmware_bytes;
 };
 
 /*
@@ -102,6 +104,9 @@ int bzimage_place(const struct bzimage *bz, size_t file_bytes, const char *path,
 /* The highest place for the initrd above 'kernel_end' and below 'limit'. */
 int boot_place_initrd(size_t bytes, const char *path, uint64_t kernel_end, uint64_t limit,
 		      uint64_t *gpa, struct err *err);
+
+/* Put the firmware, or what stands in for it, at the reset vector. */
+int boot_stage_firmware(struct machine *m, const struct boot_image *b, struct err *err);
 
 /* Read and check what the config names; fills *b.  See x86_load_boot_files(). */
 int boot_load(struct machine *m, struct boot_image *b, struct err *err);

@@ -1,17 +1,22 @@
 /*
  * clock.c - the clocks of a machine that stops and goes on, here or elsewhere
  *
- * At a stop the TSC of every vCPU and kvmclock are read, all at once, so that
- * they belong to the same moment.  At the next start, in this order: TSC
- * frequency (already set with the other state), TSC, LAPIC deadline (it is a
- * TSC value), kvmclock, then run.
+ * While a machine is stopped no time passes for its guest: TSC and kvmclock
+ * are read at the stop and "held", the values waiting in the state, and both
+ * are set to them at the next start, in this order: TSC frequency (already set
+ * with the other state), TSC, LAPIC deadline (it is a TSC value), kvmclock,
+ * then run.
  *
- * A guest that is only paused and goes on here keeps its TSC: it ran on, as
- * it does on hardware that was held by its firmware.  kvmclock is set back to
- * where it stopped and each vCPU is told that it was paused, so that its
- * watchdogs do not bark.  After a reset or a load the TSC is "held": the
- * guest's value waits in the state until the start, so that time between the
- * load and the start does not count either.
+ * They must be held together.  A guest computes kvmclock from the TSC and a
+ * page that KVM fills when that vCPU next enters the guest; the vDSO on every
+ * vCPU reads the page of vCPU 0.  If only one of the two were set back, one
+ * vCPU would run with the page of the old time until the other is entered, and
+ * the guest's clock would jump by the length of the stop, and back.
+ *
+ * A TSC is best set through its offset (KVM_VCPU_TSC_OFFSET): a plain write
+ * within a second of what KVM expects is taken for an attempt to synchronise
+ * vCPUs and changes nothing.  Where KVM has no offsets, the TSC of a guest
+ * that is only paused is left to run on.
  */
 #include <errno.h>
 #include <string.h>
@@ -20,6 +25,7 @@
 #include "arch/x86/internal.h"
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
+#include "vmm/base/units.h"
 #include "vmm/machine.h"
 #include "vmm/vmstate.h"
 
@@ -36,14 +42,168 @@ static void read_kvmclock(struct machine *m, struct x86_clock *c)
 	c->clock_held = true;
 }
 
+/* ---- TSC ---- */
+
+/* NOLINTNEXTLINE(readability-non-const-parameter): KVM writes there */
+static int tsc_offset(const struct vcpu *v, unsigned long req, uint64_t *offset)
+{
+	struct kvm_device_attr attr = {.group = KVM_VCPU_TSC_CTRL,
+				       .attr = KVM_VCPU_TSC_OFFSET,
+				       .addr = (uint64_t)(uintptr_t)offset};
+
+	return ioctl(v->fd, req, &attr) < 0 ? -errno : 0;
+}
+
+/* Some KVMs take an offset and do nothing: one that is set must be there afterwards. */
+bool x86_clock_has_tsc_offset(const struct vcpu *v)
+{
+	uint64_t was, set, is = 0;
+
+	if (tsc_offset(v, KVM_GET_DEVICE_ATTR, &was) < 0)
+		return false;
+	set = was - 1;
+	if (tsc_offset(v, KVM_SET_DEVICE_ATTR, &set) < 0 ||
+	    tsc_offset(v, KVM_GET_DEVICE_ATTR, &is) < 0)
+		return false;
+	(void)tsc_offset(v, KVM_SET_DEVICE_ATTR, &was);
+	return is == set;
+}
+
+static void fetch_msr(struct x86 *x, unsigned i, unsigned when)
+{
+	struct err err = {0};
+
+	if (x86_msrs_fetch(x, x86_vcpu(x->m->vcpus[i]), when, &err) < 0)
+		log_warn("%s", err.msg);
+}
+
+static void push_msr(struct x86 *x, unsigned i, unsigned when)
+{
+	struct err err = {0};
+
+	if (x86_msrs_push(x, x86_vcpu(x->m->vcpus[i]), when, &err) < 0)
+		log_warn("%s", err.msg);
+}
+
+/* Read all; those whose offsets agree come out equal, though they are read one after the other. */
+static void hold_tsc(struct machine *m, struct x86 *x)
+{
+	uint64_t first = 0, offset;
+
+	for (unsigned i = 0; i < m->n_vcpus; i++) {
+		fetch_msr(x, i, MSR_TSC | MSR_DEADLINE);
+		if (!x->have_tsc_offset ||
+		    tsc_offset(m->vcpus[i], KVM_GET_DEVICE_ATTR, &offset) < 0)
+			continue;
+		if (i == 0)
+			first = offset;
+		else
+			x86_vcpu(m->vcpus[i])->cpu.tsc =
+			    x86_vcpu(m->vcpus[0])->cpu.tsc + (offset - first);
+	}
+	x->clock.tsc_held = x->have_tsc_offset;
+}
+
+/* Another sender has read them one after the other: what is that close was equal. */
+static bool was_equal(const struct cpu_state *a, const struct cpu_state *b)
+{
+	uint64_t apart = a->tsc > b->tsc ? a->tsc - b->tsc : b->tsc - a->tsc;
+
+	return apart < (uint64_t)MAX(b->tsc_khz, 0) * 1000;
+}
+
+static bool release_by_offset(struct machine *m, struct x86 *x)
+{
+	struct cpu_state *first = &x86_vcpu(m->vcpus[0])->cpu;
+	uint64_t now, want = first->tsc, offset;
+
+	/* the host's TSC in the guest's units: what vCPU 0 has, less its offset */
+	fetch_msr(x, 0, MSR_TSC);
+	now = first->tsc;
+	first->tsc = want;
+	if (tsc_offset(m->vcpus[0], KVM_GET_DEVICE_ATTR, &offset) < 0)
+		return false;
+	now -= offset;
+	for (unsigned i = 0; i < m->n_vcpus; i++) {
+		const struct cpu_state *s = &x86_vcpu(m->vcpus[i])->cpu;
+
+		offset = (was_equal(s, first) ? want : s->tsc) - now;
+		if (tsc_offset(m->vcpus[i], KVM_SET_DEVICE_ATTR, &offset) < 0)
+			return false;
+	}
+	return true;
+}
+
+/* True when the TSC is known to be what was asked for. */
+static bool release_tsc(struct machine *m, struct x86 *x)
+{
+	bool exact = x->have_tsc_offset && release_by_offset(m, x);
+
+	if (!exact)
+		for (unsigned i = 0; i < m->n_vcpus; i++)
+			push_msr(x, i, MSR_TSC);
+	for (unsigned i = 0; i < m->n_vcpus; i++)
+		push_msr(x, i, MSR_DEADLINE);
+	x->clock.tsc_held = false;
+	return exact;
+}
+
+/* ---- kvmclock ---- */
+
+/* How long the guest's TSC has run since it was released, ns. */
+static uint64_t since_release_ns(struct machine *m, struct x86 *x)
+{
+	struct cpu_state *s = &x86_vcpu(m->vcpus[0])->cpu;
+	uint64_t start = s->tsc, ran;
+
+	fetch_msr(x, 0, MSR_TSC);
+	ran = s->tsc - start;
+	s->tsc = start;
+	if (s->tsc_khz <= 0 || ran > UINT64_MAX / 1000000)
+		return 0;
+	return ran * 1000000 / (uint64_t)s->tsc_khz;
+}
+
+static void set_kvmclock(struct machine *m, uint64_t ns)
+{
+	struct kvm_clock_data data;
+
+	memset(&data, 0, sizeof(data));
+	data.clock = ns;
+	if (ioctl(m->vm_fd, KVM_SET_CLOCK, &data) < 0)
+		log_warn("KVM refuses to set its clock: %s", err_text(errno));
+}
+
+/*
+ * The clock is to stand to the TSC as it did at the stop, or a little ahead:
+ * the first try tells how long setting it takes, the second allows for that.
+ */
+static void release_kvmclock(struct machine *m, struct x86 *x, bool with_tsc)
+{
+	int64_t took = 0;
+
+	for (unsigned i = 0; i < 2; i++) {
+		int64_t start = host_now_ns();
+		uint64_t ran = with_tsc ? since_release_ns(m, x) : 0;
+
+		set_kvmclock(m, x->clock.clock_ns + ran + (with_tsc ? (uint64_t)took : 0));
+		took = host_now_ns() - start;
+	}
+	x->clock.clock_held = false;
+	/* Refused for a vCPU whose guest does not use kvmclock, which is fine. */
+	for (unsigned i = 0; i < m->n_vcpus; i++)
+		(void)ioctl(m->vcpus[i]->fd, KVM_KVMCLOCK_CTRL, 0);
+}
+
+/* ---- stop and start ---- */
+
 void x86_clock_stopped(struct machine *m)
 {
 	struct x86 *x = m->arch_state;
 	struct err err = {0};
 
-	for (unsigned i = 0; i < m->n_vcpus && !x->clock.tsc_held; i++)
-		if (x86_msrs_fetch(x, x86_vcpu(m->vcpus[i]), MSR_TSC, &err) < 0)
-			log_warn("%s", err.msg);
+	if (!x->clock.tsc_held)
+		hold_tsc(m, x);
 	if (!x->clock.clock_held)
 		read_kvmclock(m, &x->clock);
 	x->clock.clock_is_reliable = x->have_reliable_clock;
@@ -51,45 +211,19 @@ void x86_clock_stopped(struct machine *m)
 		log_warn("%s", err.msg);
 }
 
-/* TSC of all, then the deadlines: vCPUs whose TSCs agree must get them close to each other. */
-static void release_tsc(struct machine *m, struct x86 *x)
-{
-	static const unsigned order[] = {MSR_TSC, MSR_DEADLINE};
-	struct err err = {0};
-
-	for (unsigned step = 0; step < 2; step++)
-		for (unsigned i = 0; i < m->n_vcpus; i++)
-			if (x86_msrs_push(x, x86_vcpu(m->vcpus[i]), order[step], &err) < 0)
-				log_warn("%s", err.msg);
-	x->clock.tsc_held = false;
-}
-
-static void release_kvmclock(struct machine *m, struct x86 *x)
-{
-	struct kvm_clock_data data;
-
-	memset(&data, 0, sizeof(data));
-	data.clock = x->clock.clock_ns;
-	if (ioctl(m->vm_fd, KVM_SET_CLOCK, &data) < 0)
-		log_warn("KVM refuses to set its clock: %s", err_text(errno));
-	x->clock.clock_held = false;
-	/* Refused for a vCPU whose guest does not use kvmclock, which is fine. */
-	for (unsigned i = 0; i < m->n_vcpus; i++)
-		(void)ioctl(m->vcpus[i]->fd, KVM_KVMCLOCK_CTRL, 0);
-}
-
 void x86_clock_starting(struct machine *m)
 {
 	struct x86 *x = m->arch_state;
+	bool with_tsc = x->clock.tsc_held && m->n_vcpus > 0 && release_tsc(m, x);
 	struct err err = {0};
 
-	if (x->clock.tsc_held)
-		release_tsc(m, x);
 	if (x->clock.clock_held)
-		release_kvmclock(m, x);
+		release_kvmclock(m, x, with_tsc);
 	if (irqchip_pit_release(m, &x->irqchip, &err) < 0)
 		log_warn("%s", err.msg);
 }
+
+/* ---- section kvmclock ---- */
 
 static int clock_pre_load(void *dev, struct err *err)
 {

@@ -32,7 +32,7 @@ struct x86_clock {
 	bool clock_held;
 	/*
 	 * The TSC and the LAPIC deadline in the vCPUs' state are the guest's;
-	 * KVM has not got them yet (after a reset or a load): set at the next start.
+	 * KVM has not got them: they are set at the next start.
 	 */
 	bool tsc_held;
 };
@@ -46,7 +46,8 @@ struct x86 {
 	uint64_t mcg_cap;
 	int64_t tsc_khz; /* of the vCPUs at creation; 0: KVM does not say */
 	bool have_sregs2, have_smm, have_triple_fault, have_xcrs, have_reliable_clock;
-	size_t xsave_bytes; /* of KVM's buffer, at least 4096 */
+	bool have_tsc_offset; /* KVM_VCPU_TSC_OFFSET */
+	size_t xsave_bytes;   /* of KVM's buffer, at least 4096 */
 	struct boot_image boot;
 	/* machine lock */
 	uint8_t *msr_refused; /* owned; by row of msr_table: KVM has refused it once, said so */
@@ -108,6 +109,7 @@ void xsave_from_state(uint8_t *area, size_t bytes, const struct kvm_cpuid2 *supp
 /* ---- clock.c ---- */
 
 extern const struct vms_desc kvmclock_vmstate; /* over struct x86_clock */
+bool x86_clock_has_tsc_offset(const struct vcpu *v);
 void x86_clock_stopped(struct machine *m);
 void x86_clock_starting(struct machine *m);
 

@@ -52,8 +52,10 @@ static int setup_cpuid(struct x86 *x, struct x86_vcpu *xv, struct err *err)
 	long khz = ioctl(xv->v->fd, KVM_GET_TSC_KHZ, 0);
 
 	xv->cpu.tsc_khz = khz > 0 ? khz : 0;
-	if (xv->v->index == 0)
+	if (xv->v->index == 0) {
 		x->tsc_khz = xv->cpu.tsc_khz;
+		x->have_tsc_offset = x86_clock_has_tsc_offset(xv->v);
+	}
 	xv->cpuid = cpuid_build(&x->model, &topo, xv->v->index, (uint32_t)xv->cpu.tsc_khz, &host);
 	if (ioctl(xv->v->fd, KVM_SET_CPUID2, xv->cpuid) < 0)
 		return err_set(err, errno, "KVM refuses the CPUID table of model '%s': %s",

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "migration/globalstate.h"
+#include "migration/ram/ram.h"
 #include "migration/stream/loader.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/error.h"
@@ -107,10 +108,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	struct src in = src_mem(data, len);
 	struct err err = {0};
 	struct loader l;
-	int ret;
+	int ret = 0;
 
 	(void)log_open("/dev/null", NULL);
 	loader_init(&l, &w->m, NULL, &in);
+	if (len % 2) /* as if the capability 'compress' were on */
+		ret = ram_load_compressed(l.ram, 1, &err);
+	assert(ret == 0);
 	ret = loader_header(&l, &err);
 	if (ret == 0)
 		ret = loader_records(&l, &err);

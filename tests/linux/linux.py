@@ -17,7 +17,7 @@ import qmp
 import vmm as vmm_module
 from vmm import Vmm
 
-qmp.GUARD = vmm_module.GUARD = 240.0
+qmp.GUARD = vmm_module.GUARD = float(os.environ.get("GUARD", "240"))
 
 GUEST = os.environ.get("GUEST", "")
 CONSOLE = "console=ttyS0 loglevel=5 panic=-1 mitigations=off nokaslr random.trust_cpu=on"

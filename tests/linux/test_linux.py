@@ -36,7 +36,7 @@ def test_reboot_and_power_button(t):
     guest.started()
     guest.works()
     guest.vmm.serial.write("r")
-    guest.vmm.qmp.event("RESET", guest=True)
+    guest.vmm.qmp.event("RESET")
     guest.started()
     guest.works()
     guest.vmm.cmd("system_powerdown")

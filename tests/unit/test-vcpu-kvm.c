@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "arch/x86/internal.h"
@@ -159,7 +160,7 @@ static struct x86_segment random_segment(uint64_t *seed, uint32_t flags)
 {
 	return (struct x86_segment){.selector = (uint32_t)(random64(seed) & 0xfff8) | 3,
 				    .base = random64(seed) & 0x7fffffffffff,
-				    .limit = (uint32_t)random64(seed) | 0xfff,
+				    .limit = (uint32_t)random64(seed) | 0x100fff, /* in pages */
 				    .flags = flags};
 }
 
@@ -177,6 +178,7 @@ static void randomise(struct cpu_state *s, uint64_t *seed)
 		s->segs[i] = random_segment(seed, 0x00c0f300);
 	s->segs[SEG_CS].flags = 0x00a0fb00;
 	s->tr = random_segment(seed, 0x00008b00);
+	s->tr.limit = 0x67;
 	s->gdt.base = random64(seed) & CANONICAL;
 	s->gdt.limit = (uint32_t)random64(seed) & 0xffff;
 	s->cr0 = 0x80050033;
@@ -190,7 +192,7 @@ static void randomise(struct cpu_state *s, uint64_t *seed)
 	s->fmask = random64(seed) & 0xffffffff;
 	s->kernelgsbase = random64(seed) & CANONICAL;
 	s->sysenter_cs = (uint32_t)random64(seed) & 0xfff8;
-	s->sysenter_esp = random64(seed) & CANONICAL;
+	s->sysenter_esp = random64(seed) & 0x7fffffff; /* all that AMD keeps */
 	s->sysenter_eip = random64(seed) & 0x7fffffff;
 	for (unsigned i = 0; i < 4; i++)
 		s->dr[i] = random64(seed) & CANONICAL;
@@ -280,36 +282,77 @@ START_TEST(test_real_stream)
 }
 END_TEST
 
-/* A stop and a start: neither clock jumps, and the TSC of a loaded guest starts where it was. */
-START_TEST(test_clocks)
+static uint64_t kvmclock(struct rig *r)
 {
 	struct kvm_clock_data now = {0};
+
+	ck_assert_int_eq(ioctl(r->m->vm_fd, KVM_GET_CLOCK, &now), 0);
+	return now.clock;
+}
+
+static uint64_t live_tsc(struct rig *r, unsigned i)
+{
+	struct cpu_state *s = &cpu(r, i)->cpu;
+	uint64_t keep = s->tsc, now;
+
+	ck_assert_int_eq(x86_msrs_fetch(r->x, cpu(r, i), MSR_TSC, NULL), 0);
+	now = s->tsc;
+	s->tsc = keep;
+	return now;
+}
+
+#define TSC_START   (1ULL << 40)
+#define CLOCK_START 123456789000ULL
+
+/* The guest's clocks go on from what was loaded, stand still at a stop, and go on from there. */
+START_TEST(test_clocks)
+{
+	const struct timespec nap = {.tv_nsec = 300000000};
 	struct rig *r;
 	struct err err = {0};
-	uint64_t tsc;
+	uint64_t tsc, clock, before, after;
 
 	if (!kvm_usable())
 		return;
 	r = rig_new();
 	ck_assert_msg(r->m->arch->reset(r->m, &err) == 0, "%s", err.msg);
-	for (unsigned i = 0; i < CPUS; i++)
-		cpu(r, i)->cpu.tsc = 1ULL << 40;
-	r->x->clock.clock_ns = 123456789000;
+	for (unsigned i = 0; i < CPUS; i++) /* as a sender that read them one after the other */
+		cpu(r, i)->cpu.tsc = TSC_START + 100000 * i;
+	r->x->clock.clock_ns = CLOCK_START;
+	before = (uint64_t)host_now_ns();
 	r->m->arch->starting(r->m);
 	ck_assert(!r->x->clock.tsc_held && !r->x->clock.clock_held);
-	ck_assert_int_eq(ioctl(r->m->vm_fd, KVM_GET_CLOCK, &now), 0);
-	ck_assert_uint_ge(now.clock, 123456789000);
+	clock = kvmclock(r);
+	ck_assert_uint_ge(clock, CLOCK_START);
+	ck_assert_uint_le(clock - CLOCK_START, 2 * ((uint64_t)host_now_ns() - before));
+
 	r->m->arch->stopped(r->m);
-	ck_assert(r->x->clock.clock_held && !r->x->clock.tsc_held);
-	ck_assert_uint_ge(cpu(r, 0)->cpu.tsc, 1ULL << 40);
-	ck_assert_uint_ge(cpu(r, 1)->cpu.tsc, 1ULL << 40);
-	/* what was read at the stop is what is saved, however late */
+	ck_assert(r->x->clock.clock_held && r->x->irqchip.pit_held);
 	tsc = cpu(r, 0)->cpu.tsc;
+	clock = r->x->clock.clock_ns;
+	ck_assert_uint_ge(tsc, TSC_START);
+	if (r->x->have_tsc_offset)
+		ck_assert_uint_eq(cpu(r, 1)->cpu.tsc, tsc);
+	/* what was read at the stop is what is saved, however late */
+	(void)nanosleep(&nap, NULL);
 	ck_assert_msg(r->m->arch->fetch(r->m, &err) == 0, "%s", err.msg);
 	ck_assert_uint_eq(cpu(r, 0)->cpu.tsc, tsc);
-	ck_assert(r->x->irqchip.pit_held);
+	ck_assert_uint_eq(r->x->clock.clock_ns, clock);
+
+	before = (uint64_t)host_now_ns();
 	r->m->arch->starting(r->m);
 	ck_assert(!r->x->irqchip.pit_held);
+	ck_assert_uint_ge(kvmclock(r), clock);
+	ck_assert_uint_ge(live_tsc(r, 0), tsc);
+	after = (uint64_t)host_now_ns();
+	/* no more has passed for the guest than since the start, the nap least of all */
+	ck_assert_uint_le(kvmclock(r) - clock, 2 * ((uint64_t)host_now_ns() - before));
+	if (r->x->have_tsc_offset) {
+		uint64_t ran = (live_tsc(r, 1) - tsc) * 1000000 / (uint64_t)r->x->tsc_khz;
+
+		ck_assert_uint_le(ran, (uint64_t)host_now_ns() - before + 1000000);
+	}
+	ck_assert_uint_ge(after, before);
 	rig_free(r);
 }
 END_TEST
