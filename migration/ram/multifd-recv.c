@@ -47,7 +47,7 @@ struct recv_channel {
 	void *state; /* owned; the decompressor's */
 	uint8_t *in; /* owned; a compressed payload */
 	uint8_t scrap[PAGE_BYTES];
-	bool listed; /* the list of RAM blocks is complete */
+	struct ram_load *ram; /* borrowed; NULL: the list of RAM blocks is not complete yet */
 	/* under r->lock */
 	int id;         /* -1: not said yet */
 	uint64_t syncs; /* seen */
@@ -271,9 +271,9 @@ static int take_pages(struct recv_channel *c, struct err *err)
 	struct load_block *lb;
 	int ret = 0;
 
-	if (!c->listed)
+	if (!c->ram)
 		return err_set(err, EINVAL, "pages come before the list of RAM blocks is complete");
-	lb = ram_load_find(c->r->ram, p->block);
+	lb = ram_load_find(c->ram, p->block);
 	if (!lb)
 		return err_set(err, EINVAL, "unknown RAM block '%s'", p->block);
 	if (p->n_pages > 0)
@@ -296,8 +296,8 @@ static int take_sync(struct recv_channel *c, struct err *err)
 	while (r->released < c->syncs && !r->stop && !r->failed)
 		pthread_cond_wait(&r->go, &r->lock);
 	on = r->released >= c->syncs;
+	c->ram = r->ram;
 	pthread_mutex_unlock(&r->lock);
-	c->listed = true;
 	return on ? 0 : say_cancelled(err);
 }
 

@@ -7,6 +7,7 @@ from case import only_minivmm, table
 from moves import (Way, arrived, check_stopped, destination, goes_on, machine, wait_bytes,
                    wait_end_or_failure)
 
+MAGIC = b"\x11\x22\x33\x44"
 METHODS = ("none", "zlib", "zstd")
 SCHEMES = ("unix", "tcp")
 TRANSPORT = "multifd is not supported by current protocol"
@@ -118,6 +119,25 @@ def test_levels(t):
         "Parameter 'multifd-compression' does not accept value 'lz4'"
     parameters(source, max_bandwidth=0)
     dest = move(t, source, method="zstd")
+    dest.wait_running()
+    goes_on(dest)
+
+
+@table(none={"method": "none"}, zlib={"method": "zlib"}, zstd={"method": "zstd"})
+def test_bytes_on_the_wire(t, method):
+    """multifd-bytes is what a relay in between has counted on the channels."""
+    source = machine(t)
+    way, dest = multifd_pair(t, source, channels=3, method=method)
+    relay = Relay(t, way.path)
+    source.cmd("migrate", uri=f"unix:{relay.path}")
+    relay.run(lambda first, passed: False)
+    relay.close()
+    arrived(source, dest)
+    r = source.migration()["ram"]
+    channels = [n for near, n in relay.passed.items() if relay.first[near] == MAGIC]
+    assert len(channels) == 3 and sum(channels) == r["multifd-bytes"], (channels, r)
+    main, = (n for near, n in relay.passed.items() if relay.first[near] == b"QEVM")
+    assert r["transferred"] - r["multifd-bytes"] < main, (main, r)
     dest.wait_running()
     goes_on(dest)
 
@@ -366,7 +386,7 @@ def test_channel_cut(t, after):
     cut = []
 
     def judge(first, passed):
-        if not cut and first == b"\x11\x22\x33\x44" and passed >= after:
+        if not cut and first == MAGIC and passed >= after:
             cut.append(passed)
             return True
         return False

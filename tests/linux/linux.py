@@ -148,7 +148,7 @@ class Linux:
     def destination(self):
         """A second machine that listens; (machine, URI)."""
         self.moves += 1
-        target = self.machine(incoming="defer", name=f"vm{self.moves}")
+        target = self.machine(incoming="defer", name=f"to{self.moves}")
         uri = "unix:" + self.test.path(f"move{self.moves}")
         target.cmd("migrate-incoming", uri=uri)
         return target, uri
