@@ -24,7 +24,7 @@ const struct migration_capability_info migration_capabilities[CAP_COUNT] = {
     ABSENT(CAP_BLOCK, "block", "copy the disks first, or share them"),
     OFFERED(CAP_RETURN_PATH, "return-path"),
     OFFERED(CAP_PAUSE_BEFORE_SWITCHOVER, "pause-before-switchover"),
-    ABSENT(CAP_MULTIFD, "multifd", "use the one channel"),
+    OFFERED(CAP_MULTIFD, "multifd"),
     ABSENT(CAP_DIRTY_BITMAPS, "dirty-bitmaps", NULL),
     ABSENT(CAP_POSTCOPY_BLOCKTIME, "postcopy-blocktime", NULL),
     OFFERED(CAP_LATE_BLOCK_ACTIVATE, "late-block-activate"),
@@ -34,7 +34,7 @@ const struct migration_capability_info migration_capabilities[CAP_COUNT] = {
 			     .must_match = true},
     OFFERED(CAP_VALIDATE_UUID, "validate-uuid"),
     ABSENT(CAP_BACKGROUND_SNAPSHOT, "background-snapshot", "stop the guest and migrate to file:"),
-    ABSENT(CAP_ZERO_COPY_SEND, "zero-copy-send", NULL),
+    OFFERED(CAP_ZERO_COPY_SEND, "zero-copy-send"),
     ABSENT(CAP_POSTCOPY_PREEMPT, "postcopy-preempt", NULL),
     OFFERED(CAP_DIRTY_LIMIT, "dirty-limit"),
 };

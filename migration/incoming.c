@@ -246,6 +246,7 @@ static void *incoming_thread(void *opaque)
 	int ret;
 
 	loader_init(&l, in->mg->m, r, NULL);
+	incoming_use_channels(in, &l);
 	l.commands.caps = in->mg->caps;
 	if (in->mg->caps[CAP_X_IGNORE_SHARED])
 		channel_accept_fds(in->ch);
@@ -253,6 +254,7 @@ static void *incoming_thread(void *opaque)
 	if (ret == 0)
 		ret = load(in, &l, &err);
 	if (ret < 0) {
+		(void)incoming_channels_failure(in, ret, &err);
 		refuse(in, &l, &err);
 		fail(in, &err);
 	} else {
@@ -261,6 +263,7 @@ static void *incoming_thread(void *opaque)
 		if (l.commands.return_path)
 			(void)rp_send_shut(in->ch, 0, NULL);
 	}
+	incoming_stop_channels(in); /* not before the source can know why */
 	if (l.commands.return_path)
 		linger(in->ch, LINGER_MS);
 	loader_fini(&l);
@@ -289,17 +292,34 @@ static int start_loading(struct incoming *in, struct channel *ch, struct err *er
 	return ret;
 }
 
+static void say_not_started(struct incoming *in, const struct err *err)
+{
+	in->error = *err;
+	in->started = false;
+	status_set(in->mg, &in->status, MIG_FAILED);
+}
+
+void incoming_connected(struct incoming *in, int fd)
+{
+	struct err err = {0};
+
+	if (start_loading(in, channel_from_socket(fd, in->cancel_fd), &err) < 0)
+		say_not_started(in, &err);
+}
+
 static void accepted(void *opaque, int fd)
 {
 	struct incoming *in = opaque;
 	struct err err = {0};
 
-	in->listener = NULL;
-	if (start_loading(in, channel_from_socket(fd, in->cancel_fd), &err) < 0) {
-		in->error = err;
-		in->started = false;
-		status_set(in->mg, &in->status, MIG_FAILED);
+	if (in->multifd || in->mg->caps[CAP_MULTIFD]) {
+		if (incoming_add_connection(in, fd, &err) < 0)
+			say_not_started(in, &err);
+		return;
 	}
+	listener_free(in->listener);
+	in->listener = NULL;
+	incoming_connected(in, fd);
 }
 
 /* "fd:7" without a descriptor from getfd names one that this process has inherited. */
@@ -331,8 +351,11 @@ static int open_now(struct incoming *in, const struct migration_uri *uri, int fd
 static int start_parsed(struct incoming *in, const struct migration_uri *uri, int fd,
 			struct err *err)
 {
+	in->listens = uri->kind == URI_TCP || uri->kind == URI_UNIX;
+	if (!in->listens && in->mg->caps[CAP_MULTIFD])
+		return err_set(err, EINVAL, "multifd is not supported by current protocol");
 	status_set(in->mg, &in->status, MIG_SETUP);
-	if (uri->kind != URI_TCP && uri->kind != URI_UNIX)
+	if (!in->listens)
 		return open_now(in, uri, fd, err);
 	in->listener = listener_new(in->mg->m->loop, uri, accepted, in, &in->address, err);
 	in->has_address = in->listener != NULL;
@@ -348,6 +371,9 @@ int incoming_start(struct incoming *in, const char *uri, int fd, struct err *err
 		return ret;
 	eventfd_set(in->cancel_fd); /* an attempt that has failed may linger */
 	worker_join(&in->worker);
+	incoming_free_channels(in);
+	listener_free(in->listener);
+	in->listener = NULL;
 	eventfd_clear(in->cancel_fd);
 	if (in->dirty) {
 		ret = machine_reset(in->mg->m, err);
@@ -369,6 +395,7 @@ void incoming_fini(struct incoming *in)
 {
 	eventfd_set(in->cancel_fd);
 	worker_join(&in->worker);
+	incoming_free_channels(in);
 	listener_free(in->listener);
 	in->listener = NULL;
 }

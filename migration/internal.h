@@ -14,6 +14,7 @@
 #include "migration/channel/uri.h"
 #include "migration/globalstate.h"
 #include "migration/migration.h"
+#include "migration/ram/multifd.h"
 #include "migration/ram/ram.h"
 #include "migration/stats.h"
 #include "migration/stream/return-path.h"
@@ -22,10 +23,12 @@
 #include "vmm/notify.h"
 #include "vmm/runstate.h"
 
+struct arrivals;
 struct channel;
 struct dirty_limits;
 struct dirty_rate;
 struct listener;
+struct loader;
 struct loop_fd;
 struct resolve;
 struct writer;
@@ -54,6 +57,7 @@ struct outgoing {
 	struct migration_uri uri;
 	int fd;               /* of fd:, -1 once it belongs to the channel */
 	bool caps[CAP_COUNT]; /* as they were at the start */
+	struct multifd_config multifd_config;
 	struct migration_stats stats;
 	/* constant */
 	int cancel_fd; /* eventfd: readable once cancelled */
@@ -62,13 +66,15 @@ struct outgoing {
 	struct channel *ch;
 	struct writer *w;
 	struct ram_save ram;
+	struct multifd_send *multifd; /* NULL: all goes over 'ch' */
+	uint64_t multifd_counted;     /* bytes of it that the statistics have */
 	struct return_path rp;
 	struct device_state devices;
 	struct slowdown slowdown;
 	enum runstate before;  /* run state that a failure goes back to */
 	bool stopped;          /* we have stopped the machine */
 	bool waited;           /* for a peer that never answered */
-	uint64_t window_bytes; /* writer's count when the bandwidth window began */
+	uint64_t window_bytes; /* outgoing_bytes() when the bandwidth window began */
 	int64_t window_ns;
 	int64_t slice_ns; /* when the present slice began */
 };
@@ -82,7 +88,10 @@ struct incoming {
 	bool dirty;   /* an earlier attempt has loaded something */
 	bool arrived; /* a guest has been loaded and has not run here yet */
 	bool ran;     /* ... and now does: announce it */
+	bool listens; /* for connections: tcp:, unix: */
 	struct listener *listener;
+	struct arrivals *arrivals;    /* with 'multifd': who has connected */
+	struct multifd_recv *multifd; /* NULL: everything comes over one connection */
 	bool has_address;
 	struct migration_address address;
 	struct worker worker;
@@ -154,8 +163,36 @@ void outgoing_count(struct outgoing *o, uint64_t bytes, const struct ram_counter
 
 void incoming_init(struct incoming *in, struct migration *mg);
 int incoming_start(struct incoming *in, const char *uri, int fd, struct err *err);
+/* The main stream's connection is there.  Main loop, machine lock held; takes 'fd'. */
+void incoming_connected(struct incoming *in, int fd);
 /* End listening and loading; the lock is not held. */
 void incoming_fini(struct incoming *in);
+
+/* ---- outgoing-multifd.c: migration thread ---- */
+
+/* May pages go over several connections to that address? */
+int outgoing_check_channels(const struct outgoing *o, struct err *err);
+/* Open them when the capability is on; behind the header, in front of RAM. */
+int outgoing_open_channels(struct outgoing *o, struct err *err);
+void outgoing_close_channels(struct outgoing *o);
+/* Something has failed with 'ret' and *err: if a channel was the cause, that instead. */
+int outgoing_channels_failure(struct outgoing *o, int ret, struct err *err);
+/* Bytes on all connections up to now. */
+uint64_t outgoing_bytes(const struct outgoing *o);
+/* Bring the channels' figures into the statistics. */
+void outgoing_count_channels(struct outgoing *o);
+
+/* ---- incoming-multifd.c ---- */
+
+/* Main loop: somebody has connected, and multifd is on.  Takes 'fd'. */
+int incoming_add_connection(struct incoming *in, int fd, struct err *err);
+/* Main thread, when the load thread has ended: also ends listening for theirs. */
+void incoming_free_channels(struct incoming *in);
+/* Load thread. */
+void incoming_use_channels(struct incoming *in, struct loader *l);
+/* As outgoing_channels_failure(). */
+int incoming_channels_failure(struct incoming *in, int ret, struct err *err);
+void incoming_stop_channels(struct incoming *in);
 
 /* ---- announce.c ---- */
 

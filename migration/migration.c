@@ -19,6 +19,7 @@
 #include "migration/dirty-limit.h"
 #include "migration/dirty-rate.h"
 #include "migration/internal.h"
+#include "migration/multifd-rules.h"
 #include "migration/ram/xbzrle.h"
 #include "migration/shared.h"
 #include "vmm/base/alloc.h"
@@ -58,6 +59,14 @@ static void announce_arrival(struct migration *mg)
 	(void)migration_announce(mg, &args, NULL);
 }
 
+static void end_incoming(struct incoming *in)
+{
+	if (!in->worker.live) /* joined before; another attempt may be listening */
+		return;
+	worker_join(&in->worker);
+	incoming_free_channels(in);
+}
+
 /* Main loop. */
 static void woken(void *opaque, int ready)
 {
@@ -68,7 +77,7 @@ static void woken(void *opaque, int ready)
 	if (__atomic_load_n(&mg->out.worker.done, __ATOMIC_SEQ_CST))
 		worker_join(&mg->out.worker);
 	if (__atomic_load_n(&mg->in.worker.done, __ATOMIC_SEQ_CST))
-		worker_join(&mg->in.worker);
+		end_incoming(&mg->in);
 	if (mg->in.ran) {
 		mg->in.ran = false;
 		announce_arrival(mg);
@@ -296,7 +305,9 @@ static int may_start(struct migration *mg, const struct migrate_args *args, stru
 		    err, ENOTSUP,
 		    "minivmm has no old-style (blk/-b, inc/-i) block migration: copy the "
 		    "disks first, or share them");
-	return capabilities_check(mg->caps, mg->m, err);
+	if (capabilities_check(mg->caps, mg->m, err) < 0)
+		return -EINVAL;
+	return multifd_check_rules(mg->caps, &mg->params, err);
 }
 
 int migration_start(struct migration *mg, const struct migrate_args *args, struct err *err)
@@ -317,6 +328,9 @@ int migration_start(struct migration *mg, const struct migrate_args *args, struc
 	o->error = (struct err){0};
 	o->given = o->stopped = o->waited = false;
 	memcpy(o->caps, mg->caps, sizeof(o->caps));
+	multifd_config_fill(&o->multifd_config, &mg->params, mg->caps[CAP_ZERO_COPY_SEND],
+			    mg->m->cfg->uuid_set ? mg->m->cfg->uuid : NULL);
+	o->multifd_counted = 0;
 	stats_start(&o->stats, memory_total_bytes(&mg->m->mem) - shared_bytes(o),
 		    mg->params.downtime_limit);
 	stats_running(&o->stats, machine_running(mg->m));
@@ -472,6 +486,8 @@ int migration_set_params(struct migration *mg, const struct migration_params_set
 	int ret = migration_params_apply(&next, set, err);
 
 	if (ret == 0)
+		ret = multifd_check_rules(mg->caps, &next, err);
+	if (ret == 0)
 		ret = check_cache_size(mg, next.xbzrle_cache_size, err);
 	if (ret < 0)
 		return ret;
@@ -491,12 +507,16 @@ int migration_set_capabilities(struct migration *mg, const enum migration_capabi
 	bool next[CAP_COUNT];
 	int ret;
 
-	if (migration_busy(mg))
-		return err_set(err, EBUSY, "There's a migration process in progress");
 	memcpy(next, mg->caps, sizeof(next));
 	for (size_t i = 0; i < n; i++)
 		next[caps[i]] = states[i];
+	if (next[CAP_MULTIFD] && status_busy(status_get(&mg->in.status)) && !mg->in.listens)
+		return err_set(err, EINVAL, "multifd is not supported by current protocol");
+	if (migration_busy(mg))
+		return err_set(err, EBUSY, "There's a migration process in progress");
 	ret = capabilities_check(next, mg->m, err);
+	if (ret == 0)
+		ret = multifd_check_rules(next, &mg->params, err);
 	if (ret == 0)
 		memcpy(mg->caps, next, sizeof(next));
 	return ret;

@@ -84,7 +84,7 @@ int outgoing_listen(struct outgoing *o, struct err *err)
 			       "the destination said that the guest runs before it had it all");
 	if (o->rp.ended)
 		return err_set(err, ECONNRESET, "the destination closed the connection");
-	return 0;
+	return o->multifd ? multifd_send_check(o->multifd, err) : 0;
 }
 
 /* Take the writer's words for what a write returned. */
@@ -126,6 +126,9 @@ static int meet(struct outgoing *o, struct err *err)
 		ret = stream_put_command(o->w, CMD_PING, cookie, sizeof(cookie));
 	if (ret < 0)
 		return written(o, ret, err);
+	ret = outgoing_open_channels(o, err);
+	if (ret < 0)
+		return ret;
 	while (!o->rp.ponged && !o->rp.ended) {
 		int64_t left = until - host_now_ns();
 
@@ -173,6 +176,8 @@ static int set_up_ram(struct outgoing *o, struct err *err)
 	if (ret == 0)
 		ret = ram_save_encoders(&o->ram, o->caps, &o->mg->params,
 					&o->mg->xbzrle_cache_bytes, err);
+	if (o->multifd)
+		ram_save_use(&o->ram, o->multifd);
 	if (ret == 0)
 		ret = ram_save_start(&o->ram, err);
 	if (ret == 0)
@@ -220,6 +225,7 @@ static int set_up(struct outgoing *o, struct err *err)
 
 void outgoing_count(struct outgoing *o, uint64_t bytes, const struct ram_counters *before)
 {
+	outgoing_count_channels(o);
 	stats_encoders(&o->stats, &o->ram.count);
 	stats_sent(&o->stats, o->w->bytes - bytes, o->ram.count.duplicate - before->duplicate,
 		   o->ram.count.normal - before->normal, o->ram.dirty_pages * PAGE_BYTES);
@@ -250,7 +256,7 @@ static bool window_full(const struct outgoing *o)
 {
 	uint64_t limit = window_limit(o);
 
-	return limit && o->w->bytes - o->window_bytes >= limit;
+	return limit && outgoing_bytes(o) - o->window_bytes >= limit;
 }
 
 static bool slice_goes_on(void *opaque)
@@ -263,7 +269,7 @@ static bool slice_goes_on(void *opaque)
 /* A new window; what was sent beyond the limit in the old one counts in this one. */
 static void next_window(struct outgoing *o)
 {
-	uint64_t sent = o->w->bytes - o->window_bytes, limit = window_limit(o);
+	uint64_t sent = outgoing_bytes(o) - o->window_bytes, limit = window_limit(o);
 
 	o->window_ns = host_now_ns();
 	o->window_bytes += limit ? MIN(sent, limit) : sent;
@@ -337,13 +343,15 @@ static int iterate(struct outgoing *o, struct err *err)
 
 static int run(struct outgoing *o, struct err *err)
 {
-	int ret = open_channel(o, err);
+	int ret = outgoing_check_channels(o, err);
 
+	if (ret == 0)
+		ret = open_channel(o, err);
 	if (ret < 0)
 		return ret;
 	ret = set_up(o, err);
 	o->window_ns = host_now_ns();
-	o->window_bytes = o->w->bytes;
+	o->window_bytes = outgoing_bytes(o);
 	while (ret == 0) {
 		ret = iterate(o, err);
 		if (ret == 0)
@@ -352,6 +360,8 @@ static int run(struct outgoing *o, struct err *err)
 			break;
 		ret = sleep_until(o, host_now_ns() + RETRY_NS, err);
 	}
+	if (ret < 0)
+		ret = outgoing_channels_failure(o, ret, err);
 	if (ret < 0 && ret != -ECANCELED)
 		prefer_peers_words(o, err);
 	return ret;
@@ -434,6 +444,7 @@ void *outgoing_thread(void *opaque)
 	int ret = run(o, &err);
 
 	/* Before anything is announced: a file that failed is gone, a peer that waits is told. */
+	outgoing_close_channels(o);
 	channel_close(o->ch);
 	o->ch = NULL;
 	machine_lock(m);

@@ -24,7 +24,6 @@ static const char *const compressions[] = {"none", "zlib", "zstd", NULL};
 #define ABSENT(words) .offered = false, .instead = (words)
 
 static const char slow[] = "raise 'downtime-limit' or 'max-bandwidth'";
-static const char one_channel[] = "the stream uses one channel";
 static const char no_tls[] = "use a tunnel, such as ssh, with unix: or exec:";
 
 /* It would align one column of every other row. */
@@ -66,7 +65,7 @@ const struct migration_param_info migration_param_table[] = {
     {"block-incremental", PARAM_BOOL, AT(block_incremental), RANGE(0, 1), INITIAL(0),
      ABSENT("copy the disks first, or share them")},
     {"multifd-channels", PARAM_U8, AT(multifd_channels), RANGE(1, 255), INITIAL(2),
-     .phrase = "a value between 1 and 255", ABSENT(one_channel)},
+     .phrase = "a value between 1 and 255", .offered = true},
     {"xbzrle-cache-size", PARAM_SIZE, AT(xbzrle_cache_size), RANGE(PAGE_BYTES, UINT64_MAX),
      INITIAL(64 * MiB), .phrase = "a power of two no less than the target page size",
      .offered = true},
@@ -75,11 +74,11 @@ const struct migration_param_info migration_param_table[] = {
     {"max-cpu-throttle", PARAM_U8, AT(max_cpu_throttle), RANGE(1, 99), INITIAL(99),
      .phrase = "an integer in the range of cpu_throttle_initial to 99", .offered = true},
     {"multifd-compression", PARAM_ENUM, AT(multifd_compression), RANGE(0, MULTIFD_ZSTD),
-     INITIAL(MULTIFD_NONE), .values = compressions, ABSENT(one_channel)},
+     INITIAL(MULTIFD_NONE), .values = compressions, .offered = true},
     {"multifd-zlib-level", PARAM_U8, AT(multifd_zlib_level), RANGE(0, 9), INITIAL(1),
-     .phrase = "a value between 0 and 9", ABSENT(one_channel)},
+     .phrase = "a value between 0 and 9", .offered = true},
     {"multifd-zstd-level", PARAM_U8, AT(multifd_zstd_level), RANGE(0, 20), INITIAL(1),
-     .phrase = "a value between 0 and 20", ABSENT(one_channel)},
+     .phrase = "a value between 0 and 20", .offered = true},
     {"x-vcpu-dirty-limit-period", PARAM_U64, AT(x_vcpu_dirty_limit_period), RANGE(1, 1000),
      INITIAL(1000), .phrase = "a value between 1 and 1000", .unstable = true, .offered = true},
     {"vcpu-dirty-limit", PARAM_U64, AT(vcpu_dirty_limit), RANGE(1, UINT64_MAX / MiB), INITIAL(1),

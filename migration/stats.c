@@ -136,6 +136,16 @@ void stats_sent(struct migration_stats *st, uint64_t bytes, uint64_t zero_pages,
 	leave(st);
 }
 
+void stats_multifd(struct migration_stats *st, uint64_t bytes, uint64_t copied_rounds)
+{
+	enter(st);
+	st->ram.transferred += bytes;
+	st->ram.multifd_bytes += bytes;
+	st->ram.dirty_sync_missed_zero_copy = copied_rounds;
+	st->window_bytes += bytes;
+	leave(st);
+}
+
 void stats_encoders(struct migration_stats *st, const struct ram_counters *c)
 {
 	enter(st);

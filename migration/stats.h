@@ -48,6 +48,8 @@ void stats_ended(struct migration_stats *st);
  */
 void stats_sent(struct migration_stats *st, uint64_t bytes, uint64_t zero_pages,
 		uint64_t plain_pages, uint64_t remaining_bytes);
+/* Bytes on multifd channels, to be followed by stats_sent(); rounds that copied, in all. */
+void stats_multifd(struct migration_stats *st, uint64_t bytes, uint64_t copied_rounds);
 /* Where the encoders' counters stand, before stats_sent() for the same pages. */
 void stats_encoders(struct migration_stats *st, const struct ram_counters *c);
 /* A pass begins: that many pages became dirty during the last one. */

@@ -279,7 +279,9 @@ static int hand_to_minivmm(struct outgoing *o, struct err *err)
 	pidfd = peer_watch(&o->rp.peer);
 	if (pidfd == -ESRCH)
 		return err_set(err, ECONNRESET, "the destination ended before it took the guest");
-	ret = give(o, err);
+	ret = o->multifd ? multifd_send_check(o->multifd, err) : 0;
+	if (ret == 0)
+		ret = give(o, err);
 	if (ret < 0)
 		return ret;
 	ret = stream_put_command(o->w, CMD_GO, NULL, 0);

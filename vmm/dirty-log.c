@@ -38,6 +38,7 @@ static void log_stop(struct machine *m)
 	(void)set_logging(m, 0);
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): the kernel writes to map */
 static int log_fetch(struct machine *m, const struct mem_slot *s, uint64_t *map, struct err *err)
 {
 	struct kvm_dirty_log log = {.slot = s->id, .dirty_bitmap = map};
@@ -55,6 +56,7 @@ static int log_protect(struct machine *m, const struct mem_slot *s, uint64_t fir
 	    .slot = s->id,
 	    .num_pages = (uint32_t)n,
 	    .first_page = first,
+	    /* NOLINTNEXTLINE(performance-no-int-to-ptr): KVM has no const pointer here */
 	    .dirty_bitmap = (void *)(uintptr_t)map,
 	};
 

@@ -23,12 +23,15 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/bitmap.h"
 #include "vmm/base/error.h"
+#include "vmm/base/log.h"
 #include "vmm/base/thread-name.h"
 #include "vmm/dirty-provider.h"
 #include "vmm/machine.h"
 #include "vmm/vcpu.h"
 
 #define REAP_INTERVAL_MS 50
+#define RESET_TRIES      1000
+#define NEARLY_FULL      512U /* entries */
 
 struct dirty_ring {
 	uint32_t entries; /* per vCPU; constant */
@@ -38,6 +41,9 @@ struct dirty_ring {
 	bool active; /* pages are being tracked */
 	bool ending;
 	pthread_t reaper;
+	bool overrun; /* entries were lost in the present reaping */
+	bool warned;
+	uint64_t to_reset;                /* entries reaped that KVM has not taken back yet */
 	uint64_t *map[MEMORY_MAX_SLOTS];  /* reaped and not yet fetched */
 	uint64_t *seen[MEMORY_MAX_SLOTS]; /* met in the ring that is being reaped */
 };
@@ -45,7 +51,9 @@ struct dirty_ring {
 /* One vCPU's ring. */
 struct ring {
 	struct kvm_dirty_gfn *gfn;
-	uint32_t next; /* first entry not reaped; under dirty_ring.mutex */
+	/* under dirty_ring.mutex */
+	uint32_t next; /* first entry not reaped */
+	bool ahead;    /* KVM may be further than we know: the ring was overrun */
 };
 
 int dirty_ring_create(struct machine *m, uint32_t entries, struct err *err)
@@ -163,37 +171,126 @@ static uint32_t note_entries(struct dirty_ring *d, const struct vcpu *v, uint32_
 	return pages;
 }
 
-/* Take what is in one ring; returns how many entries.  Mutex held. */
-static uint32_t reap_vcpu(struct dirty_ring *d, struct vcpu *v)
+static struct kvm_dirty_gfn *entry_at(const struct dirty_ring *d, const struct ring *r, uint32_t i)
+{
+	return &r->gfn[i & (d->entries - 1)];
+}
+
+/* How many entries from 'first' on, at most 'most', are filled (or are not). */
+static uint32_t run_of(const struct dirty_ring *d, const struct ring *r, uint32_t first,
+		       uint32_t most, bool filled)
+{
+	uint32_t n = 0;
+
+	/* Pairs with KVM's release of a filled entry: slot and offset are valid after it. */
+	while (n < most && filled == (__atomic_load_n(&entry_at(d, r, first + n)->flags,
+						      __ATOMIC_ACQUIRE) == KVM_DIRTY_GFN_F_DIRTY))
+		n++;
+	return n;
+}
+
+/* Note the last 'filled' of n entries, and hand all n back. */
+static uint32_t take_entries(struct dirty_ring *d, struct vcpu *v, uint32_t n, uint32_t filled)
 {
 	struct ring *r = v->ring;
-	uint32_t first = r->next, n = 0;
+	uint32_t end = r->next + n;
 
-	for (; n < d->entries; n++) {
-		const struct kvm_dirty_gfn *e = &r->gfn[(first + n) & (d->entries - 1)];
-
-		/* Pairs with KVM's release of a filled entry: slot and offset are valid after it.
-		 */
-		if (__atomic_load_n(&e->flags, __ATOMIC_ACQUIRE) != KVM_DIRTY_GFN_F_DIRTY)
-			break;
-	}
-	__atomic_fetch_add(&v->dirtied_pages, note_entries(d, v, first, n), __ATOMIC_RELAXED);
-	for (; r->next != first + n; r->next++)
+	__atomic_fetch_add(&v->dirtied_pages, note_entries(d, v, end - filled, filled),
+			   __ATOMIC_RELAXED);
+	for (; r->next != end; r->next++)
 		/* Pairs with KVM's acquire in KVM_RESET_DIRTY_RINGS: we are done with the entry. */
-		__atomic_store_n(&r->gfn[r->next & (d->entries - 1)].flags, KVM_DIRTY_GFN_F_RESET,
+		__atomic_store_n(&entry_at(d, r, r->next)->flags, KVM_DIRTY_GFN_F_RESET,
 				 __ATOMIC_RELEASE);
 	return n;
 }
 
+/*
+ * The ring was overrun, and KVM is ahead of us by an unknown number of entries
+ * that were handed back before it filled them: they are empty now, and behind
+ * them stand those filled since.  Pass over the gap, once it can be seen.
+ */
+static uint32_t close_gap(struct dirty_ring *d, struct vcpu *v, uint32_t head)
+{
+	struct ring *r = v->ring;
+	uint32_t gap = run_of(d, r, r->next + head, d->entries - head, false);
+	uint32_t filled = run_of(d, r, r->next + head + gap, d->entries - head - gap, true);
+
+	if (!filled)
+		return take_entries(d, v, head, head);
+	if (head) { /* overrun once more */
+		d->overrun = true;
+		return take_entries(d, v, d->entries, d->entries);
+	}
+	r->ahead = false;
+	return take_entries(d, v, gap + filled, filled);
+}
+
+/*
+ * Take what is in one ring; returns how many entries.  Mutex held.
+ *
+ * KVM stops a vCPU before its ring is full.  Where it emulates, it looks only
+ * after many instructions, and may overrun the ring.  A ring that is nearly
+ * full is therefore left to its vCPU, which is about to stop.
+ */
+static uint32_t reap_vcpu(struct dirty_ring *d, struct vcpu *v)
+{
+	struct ring *r = v->ring;
+	bool still = !__atomic_load_n(&v->in_guest, __ATOMIC_SEQ_CST);
+	uint32_t n = run_of(d, r, r->next, d->entries, true);
+
+	if (!still && (r->ahead || n > d->entries - MIN(d->entries / 4, NEARLY_FULL)))
+		return 0;
+	if (n == d->entries) {
+		d->overrun = r->ahead = true;
+		return take_entries(d, v, n, n);
+	}
+	return r->ahead ? close_gap(d, v, n) : take_entries(d, v, n, n);
+}
+
+/*
+ * Have KVM take back what was reaped.  A signal that is pending, such as a
+ * kick of this vCPU, makes it stop early and say how far it came; a ring of
+ * which anything were left would look full for ever.
+ */
+static void reset_rings(struct machine *m)
+{
+	struct dirty_ring *d = m->ring;
+
+	for (int tries = 0; d->to_reset && tries < RESET_TRIES; tries++) {
+		int done = ioctl(m->vm_fd, KVM_RESET_DIRTY_RINGS);
+
+		if (done < 0 && errno != EINTR)
+			break;
+		d->to_reset -= MIN(d->to_reset, (uint64_t)MAX(done, 0));
+	}
+}
+
+/* Entries were lost: any page may have been written, and may be so again unnoticed. */
+static void all_dirty(struct machine *m)
+{
+	struct dirty_ring *d = m->ring;
+
+	d->overrun = false;
+	if (!d->map[0]) /* nobody wants to know */
+		return;
+	if (!d->warned)
+		log_warn("KVM has overrun a dirty ring: all memory counts as written "
+			 "(a larger dirty-ring-size makes it rare)");
+	d->warned = true;
+	for (size_t i = 0; i < m->mem.n_slots; i++)
+		bitmap_set_range(d->map[i], 0, m->mem.slots[i].bytes / PAGE_BYTES);
+	dirty_log.stop(m); /* and protect all of it again */
+	(void)dirty_log.start(m, NULL);
+}
+
 static void reap_locked(struct machine *m)
 {
-	uint32_t n = 0;
-
 	for (unsigned i = 0; i < m->n_vcpus; i++)
 		if (m->vcpus[i]->ring)
-			n += reap_vcpu(m->ring, m->vcpus[i]);
-	if (n)
-		(void)ioctl(m->vm_fd, KVM_RESET_DIRTY_RINGS);
+			m->ring->to_reset += reap_vcpu(m->ring, m->vcpus[i]);
+	reset_rings(m);
+	if (m->ring->overrun)
+		all_dirty(m);
 }
 
 void dirty_ring_reap(struct machine *m)

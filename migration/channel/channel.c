@@ -55,8 +55,34 @@ ssize_t channel_read(struct channel *c, void *buf, size_t n, struct err *err)
 	return got;
 }
 
-/* Drop the first n bytes of the vector; returns how many entries that used up. */
-static int advance(struct iovec *iov, int n_iov, size_t n)
+int channel_readv(struct channel *c, struct iovec *iov, int n_iov, size_t need, size_t *got,
+		  struct err *err)
+{
+	size_t have = 0;
+
+	while (have < need && n_iov > 0) {
+		ssize_t n = c->ops->readv(c, iov, n_iov);
+		int used;
+
+		if (n == -EAGAIN || n == -EINTR) {
+			n = channel_wait(c, POLLIN, -1);
+			if (n >= 0)
+				continue;
+		}
+		if (n < 0)
+			return say_failed(c, (int)n, "read from", err);
+		if (n == 0)
+			break;
+		used = iov_advance(iov, n_iov, (size_t)n);
+		iov += used;
+		n_iov -= used;
+		have += (size_t)n;
+	}
+	*got = have;
+	return 0;
+}
+
+int iov_advance(struct iovec *iov, int n_iov, size_t n)
 {
 	int used = 0;
 
@@ -85,7 +111,7 @@ int channel_write_all(struct channel *c, struct iovec *iov, int n_iov, struct er
 		}
 		if (n < 0)
 			return say_failed(c, (int)n, "write to", err);
-		used = advance(iov, n_iov, (size_t)n);
+		used = iov_advance(iov, n_iov, (size_t)n);
 		iov += used;
 		n_iov -= used;
 	}

@@ -30,6 +30,8 @@ struct channel_ops {
 	const char *kind; /* what messages call it: "socket", "command", "file" */
 	/* One attempt: bytes moved, 0 at the end (read only), -EAGAIN, or another -errno. */
 	ssize_t (*read)(struct channel *c, void *buf, size_t n);
+	ssize_t (*readv)(struct channel *c, struct iovec *iov,
+			 int n_iov); /* sockets only, else NULL */
 	ssize_t (*writev)(struct channel *c, struct iovec *iov, int n_iov);
 	/* All is written: make it last (exit status, fsync and rename).  NULL: nothing to do. */
 	int (*finish)(struct channel *c, struct err *err);
@@ -69,11 +71,19 @@ bool channel_cancelled(const struct channel *c);
 /* At least one byte, waiting for it; 0 at the end of the stream; -errno with *err set. */
 ssize_t channel_read(struct channel *c, void *buf, size_t n, struct err *err);
 /*
+ * 'need' bytes or more, as far as the vector (changed) has room; *got: how many,
+ * fewer than 'need' only at the end of the stream.  Sockets only.
+ */
+int channel_readv(struct channel *c, struct iovec *iov, int n_iov, size_t need, size_t *got,
+		  struct err *err);
+/*
  * All of it; changes iov.  A write that need not wait is done even when the
  * migration has been cancelled.
  */
 int channel_write_all(struct channel *c, struct iovec *iov, int n_iov, struct err *err);
 int channel_write(struct channel *c, const void *p, size_t n, struct err *err);
+/* Drop the first n bytes of the vector; returns how many of its entries that uses up. */
+int iov_advance(struct iovec *iov, int n_iov, size_t n);
 /* Can a descriptor go along?  (unix sockets) */
 bool channel_passes_fds(const struct channel *c);
 /* channel_write(), with a descriptor (borrowed) attached to the first byte. */
@@ -85,6 +95,10 @@ int channel_take_fd(struct channel *c);
 int channel_finish(struct channel *c, struct err *err);
 void channel_end_writing(struct channel *c);
 void channel_close(struct channel *c); /* NULL is fine */
+
+/* Let the kernel hold so much that was sent and not read.  Only for unix sockets: tcp finds its own
+ * way. */
+void channel_send_buffer(const struct channel *c, size_t bytes);
 
 /* ---- makers: return owned, or NULL with *err set; the first fd is taken either way ---- */
 

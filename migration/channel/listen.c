@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,8 @@
 #include "vmm/base/error.h"
 #include "vmm/loop.h"
 
+#define BACKLOG 256 /* the most channels there can be, and the main one */
+
 struct listener {
 	struct loop *loop;
 	void (*accepted)(void *opaque, int fd);
@@ -32,8 +35,6 @@ struct listener {
 static void ready(void *opaque, int events)
 {
 	struct listener *ls = opaque;
-	void (*accepted)(void *o, int fd) = ls->accepted;
-	void *user = ls->opaque;
 	int fd = -1;
 
 	(void)events;
@@ -41,8 +42,7 @@ static void ready(void *opaque, int events)
 		fd = accept4(ls->fd[i], NULL, NULL, SOCK_CLOEXEC);
 	if (fd < 0) /* the client has gone again: the next one will do */
 		return;
-	listener_free(ls);
-	accepted(user, fd);
+	ls->accepted(ls->opaque, fd);
 }
 
 static void add_fd(struct listener *ls, int fd)
@@ -68,7 +68,7 @@ static int listen_unix(struct listener *ls, const char *path, struct migration_a
 		return err_set(err, errno, "Failed to create Unix socket: %s", err_text(errno));
 	if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
 		(void)unlink(path); /* left by one that has ended */
-	if (bind(fd, (const struct sockaddr *)&un, sizeof(un)) < 0 || listen(fd, 1) < 0) {
+	if (bind(fd, (const struct sockaddr *)&un, sizeof(un)) < 0 || listen(fd, BACKLOG) < 0) {
 		int e = errno;
 
 		(void)close(fd);
@@ -94,6 +94,7 @@ static void set_port(struct sockaddr_storage *ss, uint16_t port)
 
 static uint16_t get_port(const struct sockaddr_storage *ss)
 {
+	/* NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): getsockname() has filled it */
 	return ntohs(ss->ss_family == AF_INET6 ? ((const struct sockaddr_in6 *)ss)->sin6_port
 					       : ((const struct sockaddr_in *)ss)->sin_port);
 }
@@ -110,7 +111,7 @@ static int listen_on(struct sockaddr_storage *ss, socklen_t len, uint16_t port)
 	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (ss->ss_family == AF_INET6)
 		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
-	if (bind(fd, (const struct sockaddr *)ss, len) == 0 && listen(fd, 1) == 0)
+	if (bind(fd, (const struct sockaddr *)ss, len) == 0 && listen(fd, BACKLOG) == 0)
 		return fd;
 	e = errno;
 	(void)close(fd);
@@ -195,4 +196,15 @@ void listener_free(struct listener *ls)
 		(void)unlink(ls->unlink_path);
 	free(ls->unlink_path);
 	free(ls);
+}
+
+bool listener_pending(const struct listener *ls)
+{
+	for (int i = 0; i < ls->n; i++) {
+		struct pollfd p = {.fd = ls->fd[i], .events = POLLIN};
+
+		if (poll(&p, 1, 0) > 0)
+			return true;
+	}
+	return false;
 }

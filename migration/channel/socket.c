@@ -1,5 +1,6 @@
 /* socket.c - tcp and unix stream sockets */
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -14,6 +15,8 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 
+#define BACKLOG_PIECE_US 100000
+#define BACKLOG_PIECES   50
 /* What does not fit is closed: by us, or by the kernel. */
 static void keep_fds(struct channel *c, struct msghdr *msg)
 {
@@ -65,6 +68,17 @@ static ssize_t socket_read(struct channel *c, void *buf, size_t n)
 	return got < 0 ? -errno : got;
 }
 
+static ssize_t socket_readv(struct channel *c, struct iovec *iov, int n_iov)
+{
+	struct msghdr msg = {
+	    .msg_iov = iov,
+	    .msg_iovlen = (size_t)n_iov,
+	};
+	ssize_t got = recvmsg(c->fd, &msg, MSG_DONTWAIT);
+
+	return got < 0 ? -errno : got;
+}
+
 static ssize_t socket_writev(struct channel *c, struct iovec *iov, int n_iov)
 {
 	struct msghdr msg = {
@@ -93,6 +107,7 @@ static void socket_close(struct channel *c)
 static const struct channel_ops socket_ops = {
     .kind = "socket",
     .read = socket_read,
+    .readv = socket_readv,
     .writev = socket_writev,
     .end_writing = socket_end_writing,
     .close = socket_close,
@@ -169,6 +184,39 @@ struct channel *channel_from_socket(int fd, int cancel_fd)
 	return c;
 }
 
+void channel_send_buffer(const struct channel *c, size_t bytes)
+{
+	struct sockaddr_storage ss = {0};
+	socklen_t len = sizeof(ss);
+	int n = (int)bytes;
+
+	if (getsockname(c->fd, (struct sockaddr *)&ss, &len) == 0 && ss.ss_family == AF_UNIX)
+		(void)setsockopt(c->fd, SOL_SOCKET, SO_SNDBUF, &n, sizeof(n));
+}
+
+/*
+ * A unix listener whose backlog is full cannot be waited for with poll():
+ * connect() does, for as long as sending may take.
+ */
+static int wait_for_backlog(int fd, const struct sockaddr *addr, socklen_t len, int cancel_fd)
+{
+	struct channel waiter = {.fd = -1, .cancel_fd = cancel_fd};
+	struct timeval piece = {.tv_usec = BACKLOG_PIECE_US};
+	int ret = -EAGAIN, flags = fcntl(fd, F_GETFL);
+
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &piece, sizeof(piece));
+	(void)fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
+	for (int i = 0; i < BACKLOG_PIECES && ret == -EAGAIN; i++) {
+		ret = connect(fd, addr, len) < 0 ? -errno : 0;
+		if (ret == -EAGAIN && channel_cancelled(&waiter))
+			ret = -ECANCELED;
+	}
+	piece.tv_usec = 0;
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &piece, sizeof(piece));
+	(void)fcntl(fd, F_SETFL, flags);
+	return ret == -EAGAIN ? -ECONNREFUSED : ret;
+}
+
 /* Returns the connected descriptor or -errno. */
 static int connect_to(const struct sockaddr *addr, socklen_t len, int cancel_fd)
 {
@@ -184,8 +232,8 @@ static int connect_to(const struct sockaddr *addr, socklen_t len, int cancel_fd)
 		ret = channel_wait(&waiter, POLLOUT, -1);
 		if (ret >= 0 && getsockopt(fd, SOL_SOCKET, SO_ERROR, &e, &e_len) == 0)
 			ret = -e;
-	} else if (ret == -EAGAIN) { /* unix: the listener's backlog is full */
-		ret = -ECONNREFUSED;
+	} else if (ret == -EAGAIN) {
+		ret = wait_for_backlog(fd, addr, len, cancel_fd);
 	}
 	if (ret < 0) {
 		(void)close(fd);

@@ -1,6 +1,7 @@
-/* encode.c - how a page is represented: zero, plain (migration-stream 3.3) */
+/* encode.c - how a page is represented: zero, plain, multifd (migration-stream 3.3) */
 #include <string.h>
 
+#include "migration/ram/multifd.h"
 #include "migration/ram/ram.h"
 #include "migration/ram/zero.h"
 #include "vmm/base/bytes.h"
@@ -59,3 +60,24 @@ static int plain_encode(struct ram_save *s, const struct page *p)
 const struct page_encoder encode_plain = {.name = "plain", .encode = plain_encode};
 
 const struct page_encoder *const precopy_encoders[] = {&encode_zero, &encode_plain, NULL};
+
+static int multifd_encode(struct ram_save *s, const struct page *p)
+{
+	int ret = multifd_send_page(s->multifd, p->block, p->off);
+
+	s->count.normal++;
+	return ret < 0 ? ret : 1;
+}
+
+static int multifd_drain(struct ram_save *s)
+{
+	return multifd_send_sync(s->multifd);
+}
+
+const struct page_encoder encode_multifd = {
+    .name = "multifd",
+    .encode = multifd_encode,
+    .drain = multifd_drain,
+};
+
+const struct page_encoder *const multifd_encoders[] = {&encode_zero, &encode_multifd, NULL};

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "migration/ram/compress.h"
+#include "migration/ram/multifd.h"
 #include "migration/ram/page-pool.h"
 #include "migration/ram/populated.h"
 #include "migration/ram/ram.h"
@@ -45,8 +46,9 @@ struct ram_load {
 	struct load_block blocks[MEMORY_MAX_BLOCKS + ARRAY_LEN(dropped_names)];
 	size_t n_blocks;
 	bool ignore_shared;
-	struct load_block *last;  /* named by the last page record */
-	struct page_pool *unpack; /* owned; NULL: COMPRESS records are refused */
+	struct load_block *last;      /* named by the last page record */
+	struct page_pool *unpack;     /* owned; NULL: COMPRESS records are refused */
+	struct multifd_recv *multifd; /* borrowed; NULL: all pages are in the stream */
 };
 
 struct ram_load *ram_load_new(struct machine *m)
@@ -240,22 +242,29 @@ static uint8_t *place(struct load_block *lb, uint64_t off)
 {
 	if (!lb->block)
 		return NULL;
-	if (lb->touched)
-		bitmap_set(lb->touched, off / PAGE_BYTES);
+	if (lb->touched) /* multifd channels do so at the same time */
+		bitmap_set_atomic(lb->touched, off / PAGE_BYTES);
 	return lb->block->hva + off;
+}
+
+static void fill_page(struct load_block *lb, uint64_t off, uint8_t fill)
+{
+	uint8_t *to;
+
+	if (!fill && lb->touched && !bitmap_test_atomic(lb->touched, off / PAGE_BYTES))
+		return; /* is zero, and stays unpopulated */
+	to = place(lb, off);
+	if (to && (fill || !buffer_is_zero(to, PAGE_BYTES)))
+		memset(to, fill, PAGE_BYTES);
 }
 
 static int load_zero(struct load_block *lb, struct src *in, uint64_t off, struct err *err)
 {
-	uint8_t fill, *to;
+	uint8_t fill;
 
 	if (src_u8(in, &fill) < 0)
 		return say_ended(in, "a zero page", err);
-	if (!fill && lb->touched && !bitmap_test(lb->touched, off / PAGE_BYTES))
-		return 0; /* is zero, and stays unpopulated */
-	to = place(lb, off);
-	if (to && (fill || !buffer_is_zero(to, PAGE_BYTES)))
-		memset(to, fill, PAGE_BYTES);
+	fill_page(lb, off, fill);
 	return 0;
 }
 
@@ -324,7 +333,9 @@ static int refuse_flags(uint64_t flags, uint64_t at, struct err *err)
 	} known[] = {
 	    {RAM_FLAG_COMPRESS,      "an unexpected compressed page: switch 'compress' on here, too"},
 	    {RAM_FLAG_HOOK,          "an RDMA record"					       },
-	    {RAM_FLAG_MULTIFD_FLUSH, "a multifd flush: switch 'multifd' off at the source"          },
+	    {RAM_FLAG_MULTIFD_FLUSH,
+	     "a multifd flush: set multifd-flush-after-each-section=on at the "
+	     "source, or switch 'multifd' off"						      },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(known); i++)
@@ -391,6 +402,14 @@ static int load_record(struct ram_load *l, struct src *in, uint64_t word, uint64
 	return ret < 0 ? ret : load_page_record(l, lb, in, word, err);
 }
 
+/* What threads are still doing belongs to this body. */
+static int end_body(struct ram_load *l, struct err *err)
+{
+	int ret = l->unpack ? decompress_settle(l->unpack, NULL, err) : 0;
+
+	return ret == 0 && l->multifd ? multifd_recv_sync(l->multifd, l, err) : ret;
+}
+
 int ram_load_body(struct ram_load *l, struct src *in, struct err *err)
 {
 	for (;;) {
@@ -400,9 +419,40 @@ int ram_load_body(struct ram_load *l, struct src *in, struct err *err)
 		if (src_be64(in, &word) < 0)
 			return say_ended(in, "a RAM record", err);
 		if ((word & FLAG_MASK) == RAM_FLAG_EOS)
-			return l->unpack ? decompress_settle(l->unpack, NULL, err) : 0;
+			return end_body(l, err);
 		ret = load_record(l, in, word, at, err);
 		if (ret < 0)
 			return ret;
 	}
+}
+
+/* ---- for multifd channels ---- */
+
+void ram_load_use(struct ram_load *l, struct multifd_recv *multifd)
+{
+	l->multifd = multifd;
+}
+
+struct load_block *ram_load_find(struct ram_load *l, const char *name)
+{
+	return find(l, name);
+}
+
+int ram_load_place(struct load_block *lb, uint64_t off, uint8_t **to)
+{
+	bool fresh;
+
+	if (off >= lb->bytes)
+		return -EINVAL;
+	fresh = lb->touched && !bitmap_test_atomic(lb->touched, off / PAGE_BYTES);
+	*to = place(lb, off);
+	return fresh;
+}
+
+int ram_load_zero(struct load_block *lb, uint64_t off)
+{
+	if (off >= lb->bytes)
+		return -EINVAL;
+	fill_page(lb, off, 0);
+	return 0;
 }

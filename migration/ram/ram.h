@@ -23,6 +23,8 @@ struct err;
 struct compress_save;
 struct machine;
 struct migration_params;
+struct multifd_recv;
+struct multifd_send;
 struct src;
 struct xbzrle_save;
 
@@ -95,6 +97,7 @@ struct ram_save {
 	size_t at_block;                      /* the sweep's place */
 	uint64_t at_page;
 	const struct ram_block *last_block; /* named in the stream last */
+	struct multifd_send *multifd;       /* borrowed; NULL: all goes into the stream */
 	struct ram_counters count;
 	bool tracking;
 	bool final; /* the record being written is the last one: the guest stands still */
@@ -124,6 +127,8 @@ int ram_put_plain(struct ram_save *s, const struct page *p, const void *content)
 int ram_put_page_header(struct ram_save *s, const struct page *p, uint64_t flags);
 
 void ram_save_init(struct ram_save *s, struct machine *m, struct writer *w, uint32_t section_id);
+/* Pages with content go over these channels; before ram_save_begin. */
+void ram_save_use(struct ram_save *s, struct multifd_send *multifd);
 /* Begin tracking, with all pages dirty.  Machine lock held. */
 int ram_save_start(struct ram_save *s, struct err *err);
 /* Bitmaps of touched pages, and the START record.  No lock. */
@@ -152,5 +157,17 @@ void ram_load_ignore_shared(struct ram_load *l);
 int ram_load_compressed(struct ram_load *l, unsigned threads, struct err *err);
 /* One section body, up to and with its EOS word. */
 int ram_load_body(struct ram_load *l, struct src *in, struct err *err);
+
+/* Pages come over these channels too: every body ends with a sync round.  Borrowed. */
+void ram_load_use(struct ram_load *l, struct multifd_recv *multifd);
+/* For those channels' threads, once the list of blocks has been loaded; 'off' is a page's. */
+struct load_block;
+struct load_block *ram_load_find(struct ram_load *l, const char *name); /* NULL: unknown */
+/*
+ * Where the page goes (NULL: its content is dropped), from now on touched: 1
+ * when it had never been before, 0, or -EINVAL beyond the block.
+ */
+int ram_load_place(struct load_block *lb, uint64_t off, uint8_t **to);
+int ram_load_zero(struct load_block *lb, uint64_t off);
 
 #endif

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "migration/ram/multifd.h"
 #include "migration/ram/populated.h"
 #include "migration/ram/ram.h"
 #include "vmm/base/bitmap.h"
@@ -35,6 +36,12 @@ void ram_save_init(struct ram_save *s, struct machine *m, struct writer *w, uint
 	    .pick = pick_linear,
 	    .encoders = precopy_encoders,
 	};
+}
+
+void ram_save_use(struct ram_save *s, struct multifd_send *multifd)
+{
+	s->multifd = multifd;
+	s->encoders = multifd_encoders;
 }
 
 static int alloc_bitmaps(struct ram_save *s)
@@ -114,7 +121,9 @@ static int put_start(struct ram_save *s)
 	buf_be64(&b, RAM_FLAG_EOS);
 	buf_u8(&b, TAG_FOOTER);
 	buf_be32(&b, s->section_id);
-	ret = writer_put(s->w, b.data, b.len);
+	ret = s->multifd ? multifd_send_sync(s->multifd) : 0;
+	if (ret == 0)
+		ret = writer_put(s->w, b.data, b.len);
 	buf_free(&b);
 	return ret < 0 ? ret : writer_flush(s->w);
 }

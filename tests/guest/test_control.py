@@ -8,12 +8,13 @@ from moves import Way, arrived, destination, generations, goes_on, machine
 from qmp import GUARD, Hang
 
 MIB = 1 << 20
-TRACKERS = {"log": {"ring": None}, "ring": {"ring": 4096}}
+TRACKERS = {"log": {"ring": None}, "ring": {"ring": 16384}}
 NAMED = ["-name", "vm,debug-threads=on"]
 
 # A guest that stamps its pages as fast as it can, and limits at which it does not converge.
-FAST = {"guest": "counter", "append": "pages=1000"}
-LIMITS = {"max_bandwidth": 8 * MIB, "downtime_limit": 20}
+FAST = {"guest": "counter", "append": "pages=300"}
+LIMITS = {"max_bandwidth": 2 * MIB, "downtime_limit": 20}
+ENDLESS = {"max_bandwidth": 2 * MIB, "downtime_limit": 0}
 
 
 def start_move(t, source, **limits):
@@ -104,7 +105,7 @@ def test_throttle_has_a_cap(t):
     source = machine(t, **FAST, extra=NAMED)
     source.capabilities("auto-converge")
     start_move(t, source, cpu_throttle_initial=20, cpu_throttle_increment=10, max_cpu_throttle=25,
-               throttle_trigger_threshold=1, **LIMITS)
+               throttle_trigger_threshold=1, **ENDLESS)
     seen = []
     while 25 not in seen:
         seen.append(source.migration().get("cpu-throttle-percentage", 0))
@@ -126,7 +127,7 @@ def test_throttle_ends_with_the_destination(t):
     """The destination dies: the guest runs on, at full speed."""
     source = machine(t, **FAST, extra=NAMED)
     source.capabilities("auto-converge")
-    dest = start_move(t, source, max_cpu_throttle=40, throttle_trigger_threshold=1, **LIMITS)
+    dest = start_move(t, source, max_cpu_throttle=40, throttle_trigger_threshold=1, **ENDLESS)
     while not source.migration().get("cpu-throttle-percentage"):
         pass
     dest.kill()
@@ -137,9 +138,9 @@ def test_throttle_ends_with_the_destination(t):
 
 def test_dirty_limit_capability(t):
     """The vCPUs are limited in what they dirty instead; limits of the user's own stay as they are."""
-    source = machine(t, **FAST, ring=4096, extra=NAMED)
+    source = machine(t, **FAST, ring=16384, extra=NAMED)
     source.capabilities("dirty-limit")
-    dest = start_move(t, source, vcpu_dirty_limit=2, x_vcpu_dirty_limit_period=200,
+    dest = start_move(t, source, vcpu_dirty_limit=1, x_vcpu_dirty_limit_period=200,
                       throttle_trigger_threshold=20, **LIMITS)
     assert throttled(source) == [None]
     arrived(source, dest)
@@ -171,7 +172,7 @@ def within(vm, cpu, limit):
 
 def test_vcpu_dirty_limit(t):
     """One vCPU of two is held back, then both, then none; the guest's own counts show it."""
-    vm = machine(t, "smp-counter", "pages=300 every=100000", cpus=2, ring=4096, memory="64M",
+    vm = machine(t, "smp-counter", "pages=300 every=100000", cpus=2, ring=16384, memory="64M",
                  extra=NAMED)
     goes_on(vm, 2)
     vm.cmd("set-vcpu-dirty-limit", cpu_index=1, dirty_rate=1)
@@ -198,9 +199,9 @@ def test_vcpu_dirty_limit(t):
 
 def test_vcpu_dirty_limit_and_a_move(t):
     """Both want the tracker: the limit stays through a move that is cancelled."""
-    source = machine(t, **FAST, ring=4096)
+    source = machine(t, **FAST, ring=16384)
     source.cmd("set-vcpu-dirty-limit", dirty_rate=3)
-    start_move(t, source, **LIMITS)
+    start_move(t, source, **ENDLESS)
     while source.qmp.event("MIGRATION_PASS")["data"]["pass"] < 4:
         pass
     source.cmd("cancel-vcpu-dirty-limit")
@@ -246,12 +247,12 @@ def test_refused(t, name, arguments, ring, words):
 
 
 @table(sampling={"mode": "page-sampling", "ring": None},
-       sampling_ring={"mode": "page-sampling", "ring": 4096},
+       sampling_ring={"mode": "page-sampling", "ring": 16384},
        bitmap={"mode": "dirty-bitmap", "ring": None},
-       ring={"mode": "dirty-ring", "ring": 4096})
+       ring={"mode": "dirty-ring", "ring": 16384})
 def test_dirty_rate(t, mode, ring):
-    """Within a tenth of what the guest's own counters say it has written meanwhile."""
-    vm = machine(t, "counter", "pages=24000 rate=5000", memory="128M", ring=ring, backend="memfd")
+    """Within a tenth of what the guest's own counters say it has written; shown in whole MB/s."""
+    vm = machine(t, "counter", "pages=24000 rate=4000", memory="128M", ring=ring, backend="memfd")
     assert vm.cmd("query-dirty-rate") == {"status": "unstarted", "sample-pages": 0, "start-time": 0,
                                           "calc-time": 0, "mode": "page-sampling"}
     more = {"sample_pages": 16384} if mode == "page-sampling" else {}
@@ -264,18 +265,17 @@ def test_dirty_rate(t, mode, ring):
     real = measured(vm, lambda: vm.cmd("query-dirty-rate")["status"] == "measured")
     info = vm.cmd("query-dirty-rate")
     real *= 4096 / MIB
-    assert abs(info["dirty-rate"] - real) <= real * 0.1, (info, real)
+    assert abs(info["dirty-rate"] - real) <= real * 0.1 + 0.5, (info, real)
     assert info["sample-pages"] == more.get("sample_pages", 0), info
     assert ("vcpu-dirty-rate" in info) == (mode == "dirty-ring"), info
     if mode == "dirty-ring":
         assert info["vcpu-dirty-rate"] == [{"id": 0, "dirty-rate": info["dirty-rate"]}], info
-    goes_on(vm)
 
 
 def test_dirty_rate_during_a_move(t):
     """The bitmap is the migration's own then; sampling and the ring's counts can be had."""
     source = machine(t, **FAST)
-    start_move(t, source, **LIMITS)
+    start_move(t, source, **ENDLESS)
     source.wait_migration("active")
     words = source.qmp.fails("calc-dirty-rate", calc_time=1, mode="dirty-bitmap")
     assert "page-sampling" in words, words
@@ -285,8 +285,8 @@ def test_dirty_rate_during_a_move(t):
     assert source.cmd("query-dirty-rate")["dirty-rate"] > 0
     source.cmd("migrate_cancel")
     source.wait_migration("cancelled")
-    ringed = machine(t, **FAST, ring=4096)
-    start_move(t, ringed, **LIMITS)
+    ringed = machine(t, **FAST, ring=16384)
+    start_move(t, ringed, **ENDLESS)
     ringed.wait_migration("active")
     ringed.cmd("calc-dirty-rate", calc_time=1, mode="dirty-ring")
     while ringed.cmd("query-dirty-rate")["status"] != "measured":

@@ -57,7 +57,7 @@ void cleanup_free(void *pp)
 	free(p);
 }
 
-void cleanup_close(int *fd)
+void cleanup_close(const int *fd)
 {
 	if (*fd >= 0)
 		(void)close(*fd);

@@ -23,6 +23,6 @@ char *xasprintf(const char *fmt, ...)
 
 /* For CLEANUP(): free what a pointer variable holds, close what an int holds (if >= 0). */
 void cleanup_free(void *pp);
-void cleanup_close(int *fd);
+void cleanup_close(const int *fd);
 
 #endif

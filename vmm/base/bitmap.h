@@ -31,6 +31,13 @@ static inline void bitmap_clear(uint64_t *map, size_t bit)
 	map[bit / BITS_PER_WORD] &= ~(1ULL << (bit % BITS_PER_WORD));
 }
 
+static inline bool bitmap_test_atomic(const uint64_t *map, size_t bit)
+{
+	return __atomic_load_n(&map[bit / BITS_PER_WORD], __ATOMIC_SEQ_CST) >>
+		   (bit % BITS_PER_WORD) &
+	       1;
+}
+
 static inline void bitmap_set_atomic(uint64_t *map, size_t bit)
 {
 	__atomic_fetch_or(&map[bit / BITS_PER_WORD], 1ULL << (bit % BITS_PER_WORD),

@@ -1,0 +1,130 @@
+"""Multifd between minivmm and QEMU 7.2, both ways: the same packets, the same sync rounds."""
+import ram
+from case import table
+from moves import arrived, destination, goes_on, machine
+
+METHODS = ("none", "zlib", "zstd")
+DIRECTIONS = {"to_qemu": (None, "qemu"), "from_qemu": ("qemu", None)}
+FULL = {"guest": "smp-counter", "append": "pages=50 rate=1000", "cpus": 2}
+
+
+def rows(channels=(2,), methods=METHODS):
+    return {f"{method}_{n}_{direction}": {"method": method, "channels": n, "kinds": kinds}
+            for method in methods for n in channels for direction, kinds in DIRECTIONS.items()}
+
+
+def start(t, kind, append="pages=100 rate=2000", **options):
+    return machine(t, append=append, kind=kind or t.kind, **options)
+
+
+def multifd_move(t, source, kind, method, channels, wait=True, scheme="unix", **options):
+    """A destination of that kind that takes the source over."""
+    settings = {"multifd-channels": channels, "multifd-compression": method}
+    incoming = "tcp:127.0.0.1:0" if scheme == "tcp" else f"unix:{t.path(f'in{t._count}')}"
+    source.capabilities("multifd")
+    source.qmp.cmd("migrate-set-parameters", **settings)
+    dest = destination(t, source, None, ["multifd"], kind=kind or t.kind, **options)
+    dest.qmp.cmd("migrate-set-parameters", **settings)
+    dest.cmd("migrate-incoming", uri=incoming)
+    if scheme == "tcp":
+        address, = dest.migration()["socket-address"]
+        incoming = f"tcp:127.0.0.1:{address['port']}"
+    source.cmd("migrate", uri=incoming)
+    return arrived(source, dest) if wait else dest
+
+
+@table(**rows(channels=(1, 2, 5)))
+def test_runs_on(t, method, channels, kinds):
+    t.need("qemu", t.kind)
+    source = start(t, kinds[0])
+    before = goes_on(source)[0]
+    dest = multifd_move(t, source, kinds[1], method, channels)
+    dest.wait_running()
+    assert goes_on(dest)[0] > before
+    assert dest.report()[0]["errors"] == 0
+
+
+@table(**rows())
+def test_ram_is_equal(t, method, channels, kinds):
+    t.need("qemu", t.kind)
+    source = start(t, kinds[0], FULL["append"], guest=FULL["guest"], cpus=2, disk=t.disk())
+    goes_on(source, 2)
+    dest = multifd_move(t, source, kinds[1], method, channels, paused=True)
+    there = ram.read(dest)
+    ram.assert_equal(ram.read(source), there)
+    for cpu in range(2):
+        ram.check_range(there, cpu)
+
+
+@table(**rows())
+def test_several_passes(t, method, channels, kinds):
+    """Pages go again and again, over whatever channel is free; the newest stays."""
+    t.need("qemu", t.kind)
+    source = start(t, kinds[0], "pages=300")
+    source.cmd("migrate-set-parameters", max_bandwidth=8 << 20, downtime_limit=1)
+    dest = multifd_move(t, source, kinds[1], method, channels, wait=False, paused=True)
+    while source.qmp.event("MIGRATION_PASS")["data"]["pass"] < 4:
+        pass
+    source.cmd("migrate-set-parameters", max_bandwidth=1 << 40, downtime_limit=2000)
+    arrived(source, dest)
+    ram.assert_equal(ram.read(source), ram.read(dest))
+    dest.cmd("cont")
+    goes_on(dest)
+
+
+@table(none={"method": "none"}, zlib={"method": "zlib"}, zstd={"method": "zstd"})
+def test_there_and_back(t, method):
+    t.need("qemu", t.kind)
+    vm = start(t, t.kind)
+    for kind in ("qemu", None) * 2:
+        dest = multifd_move(t, vm, kind, method, 3)
+        t.forget(vm)
+        vm = dest
+        vm.wait_running()
+        goes_on(vm)
+
+
+@table(to_qemu={"kinds": DIRECTIONS["to_qemu"]}, from_qemu={"kinds": DIRECTIONS["from_qemu"]})
+def test_tcp(t, kinds):
+    t.need("qemu", t.kind)
+    source = start(t, kinds[0])
+    dest = multifd_move(t, source, kinds[1], "none", 2, scheme="tcp")
+    dest.wait_running()
+    goes_on(dest)
+
+
+@table(to_qemu={"kinds": DIRECTIONS["to_qemu"]}, from_qemu={"kinds": DIRECTIONS["from_qemu"]})
+def test_zero_copy(t, kinds):
+    t.need("qemu", t.kind)
+    source = start(t, kinds[0])
+    source.capabilities("multifd", "zero-copy-send")
+    dest = multifd_move(t, source, kinds[1], "none", 2, scheme="tcp")
+    dest.wait_running()
+    goes_on(dest)
+    assert source.migration()["ram"]["dirty-sync-missed-zero-copy"] > 0
+
+
+@table(to_qemu={"kinds": DIRECTIONS["to_qemu"]}, from_qemu={"kinds": DIRECTIONS["from_qemu"]})
+def test_return_path(t, kinds):
+    t.need("qemu", t.kind)
+    source = start(t, kinds[0])
+    source.capabilities("return-path", "multifd")
+    dest = destination(t, source, f"unix:{t.path('in')}", ["return-path", "multifd"], kind=kinds[1] or t.kind)
+    source.cmd("migrate", uri=f"unix:{t.path('in')}")
+    arrived(source, dest)
+    dest.wait_running()
+    goes_on(dest)
+
+
+def test_uuid(t):
+    """The channels' first packets carry the machine's UUID: QEMU compares it, and so do we."""
+    t.need("qemu", t.kind)
+    same = ("-uuid", "00112233-4455-6677-8899-aabbccddeeff")
+    source = start(t, t.kind, extra=same)
+    dest = multifd_move(t, source, "qemu", "none", 2)
+    dest.wait_running()
+    goes_on(dest)
+    t.forget(source)
+    back = multifd_move(t, dest, t.kind, "none", 2)
+    back.wait_running()
+    goes_on(back)
