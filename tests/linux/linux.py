@@ -93,6 +93,7 @@ class Linux:
         self.disk = test.disk(16)
         self.net = Network() if net else None
         self.moves = 0
+        self.tap = 0  # which one the guest's machine has; a destination takes the other
         self.append = f"{CONSOLE} work.disk=1 work.beat=500 {words}"
         if net:
             self.append += f" work.ip={GUEST_IP}/24 work.net={HOST_IP}"
@@ -104,7 +105,7 @@ class Linux:
         """Starts a machine for this guest; with incoming=, to take it over."""
         extra = ["-initrd", os.path.join(GUEST, "initrd")] + self.options
         if self.net:
-            tap = self.net.taps[self.moves % 2]
+            tap = self.net.taps[self.tap if "incoming" not in how else 1 - self.tap]
             extra += ["-netdev", f"tap,id=net0,ifname={tap},script=no,downscript=no,vhost=off",
                       "-device", "virtio-net-device,netdev=net0,mac=52:54:00:12:34:56"]
         extra += ["-device", "virtio-rng-device"]
@@ -164,6 +165,7 @@ class Linux:
         assert source.status() == "postmigrate", source.status()
         self.test.forget(source)
         self.vmm = target
+        self.tap = 1 - self.tap
         return report
 
     def half_way(self, uri, bandwidth=1 << 20):
