@@ -300,17 +300,18 @@ static void *thread_main(void *opaque)
 int loop_thread_start(struct loop *l, const char *name, struct err *err)
 {
 	struct start s = {.loop = l};
+	pthread_t thread; /* loop_run() notes it in l->thread */
 	int ret;
 
 	pthread_mutex_init(&s.mutex, NULL);
 	pthread_cond_init(&s.cond, NULL);
 	loop_post(l, announce_start, &s);
-	ret = pthread_create(&l->thread, NULL, thread_main, l);
+	ret = pthread_create(&thread, NULL, thread_main, l);
 	if (ret) {
 		free(next_post(l));
 		return err_set(err, ret, "cannot start thread %s: %s", name, err_text(ret));
 	}
-	thread_name(l->thread, name);
+	thread_name(thread, name);
 	l->has_thread = true;
 	pthread_mutex_lock(&s.mutex);
 	while (!s.up) /* from here on loop_call knows the thread */
