@@ -279,7 +279,8 @@ def test_dirty_rate_during_a_move(t):
     source.wait_migration("active")
     words = source.qmp.fails("calc-dirty-rate", calc_time=1, mode="dirty-bitmap")
     assert "page-sampling" in words, words
-    source.cmd("calc-dirty-rate", calc_time=1)
+    # by default a guest of this size would be judged by a dozen pages
+    source.cmd("calc-dirty-rate", calc_time=1, sample_pages=16384)
     while source.cmd("query-dirty-rate")["status"] != "measured":
         pass
     assert source.cmd("query-dirty-rate")["dirty-rate"] > 0
