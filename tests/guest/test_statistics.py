@@ -158,9 +158,12 @@ def pages_written(vm):
 
 
 def test_dirty_pages_rate(t):
-    """Pages that became dirty during a pass, a second: what the guest itself says it wrote."""
+    """Pages that became dirty during a pass, a second: what the guest itself says it wrote.
+
+    The first pass has all pages to send and lasts for seconds, in which no page is written twice.
+    """
     source = machine(t, "counter", "pages=1500 rate=400")
-    goes_on(source, rounds=0)
+    goes_on(source)
     source.cmd("migrate-set-parameters", max_bandwidth=2 << 20, downtime_limit=0)
     source.cmd("migrate", uri="exec:cat > /dev/null")
     source.wait_migration("active")
@@ -170,7 +173,7 @@ def test_dirty_pages_rate(t):
     encoders.wait_for(source, lambda i: i["ram"]["dirty-sync-count"] >= 2)
     rate = source.migration()["ram"]["dirty-pages-rate"]
     real = (pages_written(source) - wrote) / (time.monotonic() - since)
-    assert 0.6 * real <= rate <= 1.6 * real, (rate, real)
+    assert 0.5 * real <= rate <= 2 * real, (rate, real)
     source.cmd("migrate_cancel")
 
 
