@@ -307,7 +307,7 @@ static int may_start(struct migration *mg, const struct migrate_args *args, stru
 		    "disks first, or share them");
 	if (capabilities_check(mg->caps, mg->m, err) < 0)
 		return -EINVAL;
-	return multifd_check_rules(mg->caps, &mg->params, err);
+	return multifd_check_start(mg->caps, &mg->params, err);
 }
 
 int migration_start(struct migration *mg, const struct migrate_args *args, struct err *err)

@@ -10,5 +10,7 @@ struct migration_params;
 
 /* May these capabilities (CAP_COUNT of them) and parameters be together? */
 int multifd_check_rules(const bool *caps, const struct migration_params *p, struct err *err);
+/* The same, and what may be set but not be used together: when a migration starts. */
+int multifd_check_start(const bool *caps, const struct migration_params *p, struct err *err);
 
 #endif

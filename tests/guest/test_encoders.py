@@ -141,6 +141,18 @@ def test_parameters(t, name, good, bad, phrase):
         assert vm.cmd("query-migrate-parameters")[name] == good[-1]
 
 
+@only_minivmm("QEMU 7.2 takes both and never makes a delta")
+def test_not_with_multifd(t):
+    """Both may be set, as in QEMU; a migration with both is refused, with the reason."""
+    vm = machine(t, "idle", "")
+    vm.capabilities("xbzrle", "multifd")
+    assert "xbzrle has nothing to do" in vm.qmp.fails("migrate", uri="unix:/nope/x")
+    assert vm.migration() == {}
+    assert vm.qmp.fails("migrate-set-capabilities",
+                        capabilities=[{"capability": "compress", "state": True}]) == \
+        "Multifd is not compatible with compress"
+
+
 def test_set_from_the_start(t):
     """-global says it on the command line."""
     source = machine(t, "counter", GUEST, extra=("-global", "migration.x-xbzrle=on"))
