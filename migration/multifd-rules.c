@@ -23,8 +23,9 @@ int multifd_check_rules(const bool *caps, const struct migration_params *p, stru
 int multifd_check_start(const bool *caps, const struct migration_params *p, struct err *err)
 {
 	if (caps[CAP_MULTIFD] && caps[CAP_XBZRLE])
-		return err_set(err, EINVAL,
-			       "Multifd sends whole pages, so xbzrle has nothing to do: switch one of "
-			       "them off");
+		return err_set(
+		    err, EINVAL,
+		    "Multifd sends whole pages, so xbzrle has nothing to do: switch one of "
+		    "them off");
 	return multifd_check_rules(caps, p, err);
 }
