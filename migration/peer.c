@@ -14,10 +14,7 @@
 #include "vmm/base/buf.h"
 #include "vmm/base/units.h"
 
-/* /proc/PID/stat */
-#define STAT_FLAGS      9
-#define STAT_START_TIME 22
-#define PF_EXITING      0x4U /* in its flags, from the kernel's sched.h */
+#define STAT_START_TIME 22 /* field of /proc/PID/stat */
 
 static int read_text(const char *path, char *out, size_t size)
 {
@@ -54,15 +51,6 @@ static int stat_field(uint32_t pid, int wanted, uint64_t *out)
 static int start_time(uint32_t pid, uint64_t *out)
 {
 	return stat_field(pid, STAT_START_TIME, out);
-}
-
-/* A process closes its sockets while it ends, and then has been marked so; unknown counts as yes.
- */
-static bool is_ending(uint32_t pid)
-{
-	uint64_t flags;
-
-	return stat_field(pid, STAT_FLAGS, &flags) < 0 || (flags & PF_EXITING) != 0;
 }
 
 void peer_self(struct peer *p)
@@ -113,13 +101,13 @@ int peer_watch(const struct peer *p)
 	return fd;
 }
 
-bool peer_ended(int pidfd, const struct peer *p, int timeout_ms)
+bool peer_ended(int pidfd, int timeout_ms)
 {
 	struct pollfd fd = {.fd = pidfd, .events = POLLIN};
 	int n;
 
 	do
-		n = poll(&fd, 1, is_ending(p->pid) ? timeout_ms : 0);
+		n = poll(&fd, 1, timeout_ms);
 	while (n < 0 && errno == EINTR);
 	return n > 0;
 }

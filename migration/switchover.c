@@ -257,7 +257,7 @@ static int wait_for_shut(struct outgoing *o, int pidfd, struct err *err)
 	}
 	if (ret < 0)
 		return say_unconfirmed(why.msg, err);
-	if (pidfd >= 0 && peer_ended(pidfd, &o->rp.peer, DEATH_MS)) {
+	if (pidfd >= 0 && peer_ended(pidfd, DEATH_MS)) {
 		take_back(o);
 		return err_set(err, ECONNRESET, "the destination ended before it ran the guest");
 	}
