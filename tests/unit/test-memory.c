@@ -133,6 +133,14 @@ START_TEST(test_backends)
 }
 END_TEST
 
+/* An AddressSanitizer build must let the signal through that the guard tests wait for. */
+const char *__asan_default_options(void);
+
+const char *__asan_default_options(void)
+{
+	return "handle_segv=0";
+}
+
 static void touch_guard(long off)
 {
 	struct memory mem;
