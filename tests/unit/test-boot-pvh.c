@@ -87,7 +87,7 @@ static const char *parse(const uint8_t *img, size_t bytes)
 START_TEST(test_staged)
 {
 	struct boot_rig *r = rig_new(8 * MiB);
-	uint8_t img[IMAGE];
+	static uint8_t img[IMAGE];
 	const uint8_t *info;
 
 	make_image(img);
@@ -124,7 +124,7 @@ END_TEST
 
 START_TEST(test_32_bit)
 {
-	uint8_t img[IMAGE];
+	static uint8_t img[IMAGE];
 	struct elf_kernel k;
 
 	make_image32(img);
@@ -139,7 +139,7 @@ END_TEST
 
 START_TEST(test_broken)
 {
-	uint8_t img[IMAGE];
+	static uint8_t img[IMAGE];
 
 	make_image(img);
 	ck_assert_str_eq(parse(img, IMAGE), "");
@@ -190,7 +190,7 @@ END_TEST
 
 START_TEST(test_every_cut)
 {
-	uint8_t img[IMAGE];
+	static uint8_t img[IMAGE];
 
 	make_image(img);
 	for (size_t cut = 0; cut < IMAGE; cut += cut < 0x500 ? 1 : 61) {
@@ -206,7 +206,7 @@ END_TEST
 START_TEST(test_too_large_for_memory)
 {
 	struct boot_rig *r = rig_new(8 * MiB);
-	uint8_t img[IMAGE];
+	static uint8_t img[IMAGE];
 
 	make_image(img);
 	put_le64(img + PHDR(0, p_memsz), 100 * MiB);
