@@ -90,11 +90,12 @@ struct ram_save {
 	const struct page_encoder *const *encoders; /* NULL-terminated; the last takes any page */
 	bool ignore_shared;                         /* x-ignore-shared; set before ram_save_start */
 	/* the migration thread's */
-	uint64_t *dirty[MEMORY_MAX_BLOCKS];   /* owned; pages that have to go; NULL: left out */
-	uint64_t *touched[MEMORY_MAX_BLOCKS]; /* owned; a clear bit: never touched, zero */
-	uint64_t dirty_pages;                 /* bits set in 'dirty' */
-	uint64_t passes;                      /* syncs done */
-	size_t at_block;                      /* the sweep's place */
+	uint64_t *dirty[MEMORY_MAX_BLOCKS];    /* owned; pages that have to go; NULL: left out */
+	uint64_t *touched[MEMORY_MAX_BLOCKS];  /* owned; a clear bit: never touched, zero */
+	uint64_t *reported[MEMORY_MAX_BLOCKS]; /* owned; of one sync, else zero */
+	uint64_t dirty_pages;                  /* bits set in 'dirty' */
+	uint64_t passes;                       /* syncs done */
+	size_t at_block;                       /* the sweep's place */
 	uint64_t at_page;
 	const struct ram_block *last_block; /* named in the stream last */
 	struct multifd_send *multifd;       /* borrowed; NULL: all goes into the stream */

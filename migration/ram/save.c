@@ -54,7 +54,8 @@ static int alloc_bitmaps(struct ram_save *s)
 			continue;
 		s->dirty[i] = bitmap_new(block_pages(mem->blocks[i]));
 		s->touched[i] = bitmap_new(block_pages(mem->blocks[i]));
-		if (!s->dirty[i] || !s->touched[i])
+		s->reported[i] = bitmap_new(block_pages(mem->blocks[i]));
+		if (!s->dirty[i] || !s->touched[i] || !s->reported[i])
 			return -ENOMEM;
 	}
 	return 0;
@@ -95,7 +96,8 @@ void ram_save_fini(struct ram_save *s)
 	for (size_t i = 0; i < MEMORY_MAX_BLOCKS; i++) {
 		free(s->dirty[i]);
 		free(s->touched[i]);
-		s->dirty[i] = s->touched[i] = NULL;
+		free(s->reported[i]);
+		s->dirty[i] = s->touched[i] = s->reported[i] = NULL;
 	}
 }
 
@@ -142,12 +144,28 @@ int ram_save_begin(struct ram_save *s, struct err *err)
 	return ret;
 }
 
+/*
+ * A page that was never touched when we looked may have been touched since:
+ * what the tracker reports has to be read from now on, also if it is to go
+ * for the first time and so was dirty in our books already.
+ */
 int ram_save_sync(struct ram_save *s, uint64_t *added, struct err *err)
 {
-	int ret = dirty_sync(s->m, s->dirty, added, err);
+	uint64_t reported;
+	int ret = dirty_sync(s->m, s->reported, &reported, err);
 
 	if (ret < 0)
 		return ret;
+	*added = 0;
+	for (size_t i = 0; i < s->m->mem.n_blocks; i++) {
+		uint64_t pages = block_pages(s->m->mem.blocks[i]);
+
+		if (!s->reported[i])
+			continue;
+		*added += bitmap_or(s->dirty[i], s->reported[i], pages);
+		(void)bitmap_or(s->touched[i], s->reported[i], pages);
+		memset(s->reported[i], 0, BITMAP_WORDS(pages) * sizeof(uint64_t));
+	}
 	s->dirty_pages += *added;
 	s->passes++;
 	return 0;

@@ -412,3 +412,15 @@ def test_announce(t):
     assert echo.wait_announcement(60), "no announcement after the move"
     dest.cmd("announce-self", initial=50, max=550, rounds=2, step=100)
     goes_on(dest)
+
+
+@table(file={"backend": "file"}, memfd={"backend": "memfd"}, anonymous={"backend": "anonymous"})
+def test_first_touches_while_moving(t, backend):
+    """Pages that the guest touches for the first time while it is being moved arrive."""
+    source = machine(t, append="pages=3000", memory="48M", backend=backend)
+    way = Way(t, "unix")
+    dest = destination(t, source, way.incoming())
+    way.start(source, dest)
+    arrived(source, dest)
+    dest.wait_running()
+    check_running(dest)
