@@ -173,25 +173,6 @@ const char *check_smp(void)
 	return counted == 1000 * (cpus - 1) ? NULL : "the processors have not counted to the end";
 }
 
-static void print_leaf(uint32_t leaf, uint32_t sub)
-{
-	struct cpuid r = cpuid(leaf, sub);
-
-	text("cpuid ");
-	hex(leaf);
-	text(" ");
-	hex(sub);
-	text(" ");
-	hex(r.eax);
-	text(" ");
-	hex(r.ebx);
-	text(" ");
-	hex(r.ecx);
-	text(" ");
-	hex(r.edx);
-	text("\n");
-}
-
 void print_cpuid(void)
 {
 	static const uint32_t bases[] = {0, 0x40000000, 0x80000000};
@@ -200,6 +181,6 @@ void print_cpuid(void)
 		uint32_t last = cpuid(bases[b], 0).eax;
 
 		for (uint32_t leaf = bases[b]; leaf <= last && leaf < bases[b] + 32; leaf++)
-			print_leaf(leaf, 0);
+			print_cpuid_leaf(leaf, 0, cpuid(leaf, 0));
 	}
 }

@@ -9,19 +9,7 @@ static void line(uint32_t leaf, uint32_t sub)
 
 	if (!(r.eax | r.ebx | r.ecx | r.edx))
 		return;
-	text("cpuid ");
-	hex(leaf);
-	text(" ");
-	hex(sub);
-	text(" ");
-	hex(r.eax);
-	text(" ");
-	hex(r.ebx);
-	text(" ");
-	hex(r.ecx);
-	text(" ");
-	hex(r.edx);
-	text("\n");
+	print_cpuid_leaf(leaf, sub, r);
 }
 
 static bool has_subleaves(uint32_t leaf)

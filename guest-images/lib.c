@@ -279,3 +279,20 @@ void guest_start(const struct start_info *info)
 	guest_main();
 	finish(0);
 }
+
+void print_cpuid_leaf(uint32_t leaf, uint32_t sub, struct cpuid r)
+{
+	text("cpuid ");
+	hex(leaf);
+	text(" ");
+	hex(sub);
+	text(" ");
+	hex(r.eax);
+	text(" ");
+	hex(r.ebx);
+	text(" ");
+	hex(r.ecx);
+	text(" ");
+	hex(r.edx);
+	text("\n");
+}

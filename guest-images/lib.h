@@ -142,6 +142,9 @@ static inline struct cpuid cpuid(uint32_t leaf, uint32_t sub)
 	return r;
 }
 
+/* "cpuid LEAF SUB EAX EBX ECX EDX", a line. */
+void print_cpuid_leaf(uint32_t leaf, uint32_t sub, struct cpuid r);
+
 /* Memory is mapped one to one. */
 static inline void *at_gpa(uint64_t gpa)
 {
