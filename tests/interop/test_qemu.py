@@ -100,14 +100,18 @@ def test_return_path(t, kinds):
 
 @table(to_qemu={"kinds": DIRECTIONS["to_qemu"]}, from_qemu={"kinds": DIRECTIONS["from_qemu"]})
 def test_mismatch(t, kinds):
-    """The other program refuses another memory size; the source runs on and knows that it failed."""
+    """The other program refuses another memory size; the source runs on and knows that it failed.
+
+    QEMU 7.2 as the source has no error-desc when the refusal comes in at the same time as its own
+    write still goes through; ours always has one.
+    """
     t.need("qemu", t.kind)
     source = start(t, PLAIN, kind=kinds[0] or t.kind)
     source.capabilities("return-path")
     dest = destination(t, source, f"unix:{t.path('in')}", ["return-path"], kind=kinds[1] or t.kind, memory="32M")
     source.cmd("migrate", uri=f"unix:{t.path('in')}")
     source.wait_migration("failed")
-    assert source.migration()["error-desc"]
+    assert source.migration().get("error-desc") or source.kind == "qemu", source.migration()
     if source.status() != "running":
         source.qmp.event("RESUME")
     goes_on(source)
