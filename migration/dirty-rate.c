@@ -34,9 +34,12 @@ struct sample {
 
 struct dirty_rate {
 	struct machine *m; /* constant */
-	/* under the machine lock, but for what the measuring thread alone uses while MEASURING */
+	/* under the machine lock; while MEASURING the thread reads what it was asked for */
 	struct dirty_rate_info info;
+	/* the measuring thread's while MEASURING */
+	int64_t rate_mb_s;
 	int64_t *vcpu_rate; /* owned */
+	/* main thread only */
 	bool has_thread;
 	pthread_t thread;
 	/* under mutex */
@@ -217,7 +220,7 @@ static void measure_sampling(struct dirty_rate *d)
 		sums_of_all(mem, all, true);
 		for (size_t k = 0; k < mem->n_blocks; k++)
 			bytes += changed_bytes(mem->blocks[k], &all[k]);
-		d->info.rate_mb_s = mb_per_s(bytes, ns);
+		d->rate_mb_s = mb_per_s(bytes, ns);
 	}
 	for (size_t k = 0; k < mem->n_blocks; k++) {
 		free(all[k].samples);
@@ -253,7 +256,7 @@ static void measure_bitmap(struct dirty_rate *d)
 
 	(void)collect(d->m);
 	if (wait_period(d, &ns))
-		d->info.rate_mb_s = mb_per_s((double)collect(d->m) * PAGE_BYTES, ns);
+		d->rate_mb_s = mb_per_s((double)collect(d->m) * PAGE_BYTES, ns);
 }
 
 static void counts(const struct machine *m, uint64_t *out)
@@ -278,7 +281,7 @@ static void measure_ring(struct dirty_rate *d)
 			pages += after[i] - before[i];
 			d->vcpu_rate[i] = mb_per_s((double)(after[i] - before[i]) * PAGE_BYTES, ns);
 		}
-		d->info.rate_mb_s = mb_per_s((double)pages * PAGE_BYTES, ns);
+		d->rate_mb_s = mb_per_s((double)pages * PAGE_BYTES, ns);
 	}
 	free(before);
 	free(after);
@@ -307,6 +310,7 @@ static void *measure(void *opaque)
 	modes[d->info.mode].measure(d);
 	machine_lock(d->m);
 	stop_tracking(d);
+	d->info.rate_mb_s = d->rate_mb_s;
 	d->info.status = DIRTY_RATE_MEASURED;
 	machine_unlock(d->m);
 	return NULL;
@@ -353,6 +357,7 @@ int dirty_rate_start(struct dirty_rate *d, const struct dirty_rate_args *a, stru
 	    .start_time_s = host_now_ns() / 1000000000,
 	    .calc_time_s = a->calc_time_s,
 	};
+	d->rate_mb_s = 0;
 	if (a->mode == DIRTY_RATE_PAGE_SAMPLING)
 		d->info.sample_pages =
 		    a->has_sample_pages ? (uint64_t)a->sample_pages : DIRTY_RATE_SAMPLES;

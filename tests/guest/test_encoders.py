@@ -6,19 +6,6 @@ from encoders import BOTH, COMPRESS, GUEST, MODES, XBZRLE
 from moves import check_stopped, goes_on, machine, wait_end_or_failure
 
 
-@table(**{f"{name}_{scheme}": {"mode": mode, "scheme": scheme}
-          for name, mode in MODES.items() for scheme in ("tcp", "unix")})
-def test_move(t, mode, scheme):
-    """Every page is of the round in progress or the one before, and RAM is the same to the byte."""
-    source, dest = encoders.under_way(t, mode, scheme, paused=True)
-    encoders.finish(source, dest)
-    there = ram.read(dest)
-    ram.assert_equal(ram.read(source), there)
-    ram.check_range(there)
-    dest.cmd("cont")
-    goes_on(dest)
-
-
 @table(xbzrle={"mode": XBZRLE}, compress={"mode": COMPRESS}, both={"mode": BOTH})
 def test_there_and_back(t, mode):
     """Five moves in a row, with devices at work; the guest itself looks for pages that went back."""
@@ -139,18 +126,6 @@ def test_parameters(t, name, good, bad, phrase):
         said = vm.qmp.fails("migrate-set-parameters", **{name: value})
         assert said == f"Parameter '{name.replace('-', '_')}' expects {phrase}", said
         assert vm.cmd("query-migrate-parameters")[name] == good[-1]
-
-
-@only_minivmm("QEMU 7.2 takes both and never makes a delta")
-def test_not_with_multifd(t):
-    """Both may be set, as in QEMU; a migration with both is refused, with the reason."""
-    vm = machine(t, "idle", "")
-    vm.capabilities("xbzrle", "multifd")
-    assert "xbzrle has nothing to do" in vm.qmp.fails("migrate", uri="unix:/nope/x")
-    assert vm.migration() == {}
-    assert vm.qmp.fails("migrate-set-capabilities",
-                        capabilities=[{"capability": "compress", "state": True}]) == \
-        "Multifd is not compatible with compress"
 
 
 def test_set_from_the_start(t):

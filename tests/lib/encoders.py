@@ -1,13 +1,23 @@
 """Moves with the encoders of precopy: which capabilities and parameters, and how to see them at work."""
 import time
 
-from moves import Way, arrived, destination, goes_on, machine
+from moves import Way, arrived, destination, goes_on, listen, machine
 from qmp import GUARD, Hang
 
 GUEST = "pages=300"      # as fast as it can
+RATE = 3 << 20           # bytes a second that this guest's pages do not fit into ...
+SMALL_RATE = 256 << 10   # ... and what is left of them when they are compressed
 TRIES = 10
 
-# What the source and the destination are told; how many pages the cache must have found.
+
+def multifd(method, *more):
+    return {"source": ("multifd",) + more, "dest": ("multifd",),
+            "both": {"multifd_channels": 2, "multifd_compression": method},
+            "rate": RATE if method == "none" else SMALL_RATE}
+
+
+# What the source and the destination are told (params, there; both: the same on both sides); how
+# many pages the cache must have found; at what rate the move does not come to an end.
 XBZRLE = {"source": ("xbzrle",)}
 COMPRESS = {"source": ("compress",), "dest": ("compress",)}
 BOTH = {"source": ("xbzrle", "compress"), "dest": ("compress",)}
@@ -23,27 +33,48 @@ MODES = {
     "both": BOTH,
 }
 
+# One of each: all that a page can be on the wire.
+ENCODERS = {
+    "plain": {"source": ()},
+    "xbzrle": XBZRLE,
+    "compress": dict(COMPRESS, rate=SMALL_RATE),
+    "both": dict(BOTH, rate=1 << 20),
+    "multifd": multifd("none"),
+    "zlib": multifd("zlib"),
+    "zstd": multifd("zstd"),
+    "zero_copy": multifd("none", "zero-copy-send"),
+}
 
-def slow(vm):
-    """No end in sight: the guest writes faster than this carries, whatever the encoder."""
-    vm.cmd("migrate-set-parameters", max_bandwidth=4 << 20, downtime_limit=1)
+
+def slow(vm, rate=RATE):
+    """No end in sight: the guest writes faster than this carries, and a single page is too many."""
+    vm.cmd("migrate-set-parameters", max_bandwidth=rate, downtime_limit=1)
 
 
 def fast(vm):
     vm.cmd("migrate-set-parameters", max_bandwidth=0, downtime_limit=2000)
 
 
-def begin(t, source, mode, scheme="unix", **options):
-    """Sets both ends up and starts; the destination."""
-    source.capabilities(*mode["source"])
-    if mode.get("params"):
-        source.cmd("migrate-set-parameters", **mode["params"])
-    slow(source)
+def set_up(vm, capabilities, *parameters):
+    vm.capabilities(*capabilities)
+    for given in filter(None, parameters):
+        vm.cmd("migrate-set-parameters", **given)
+
+
+def prepare(t, source, mode, scheme="unix", **options):
+    """Tells both ends what the mode asks for; (the way, the destination, which listens)."""
+    set_up(source, mode["source"], mode.get("both"), mode.get("params"))
     way = Way(t, scheme)
-    dest = destination(t, source, None, mode.get("dest", ()), **options)
-    if mode.get("there"):
-        dest.cmd("migrate-set-parameters", **mode["there"])
-    dest.cmd("migrate-incoming", uri=way.incoming())
+    dest = destination(t, source, None, **options)
+    set_up(dest, mode.get("dest", ()), mode.get("both"), mode.get("there"))
+    listen(dest, way.incoming())
+    return way, dest
+
+
+def begin(t, source, mode, scheme="unix", **options):
+    """Sets both ends up and starts a move without an end; the destination."""
+    slow(source, mode.get("rate", RATE))
+    way, dest = prepare(t, source, mode, scheme, **options)
     way.start(source, dest)
     return dest
 
@@ -52,7 +83,14 @@ def at_work(info, mode):
     """Has every encoder of the mode done something?"""
     if "xbzrle" in mode["source"] and info.get("xbzrle-cache", {}).get("pages", 0) < mode.get("found", 100):
         return False
+    if "multifd" in mode["source"] and info.get("ram", {}).get("multifd-bytes", 1) == 0:
+        return False
     return "compress" not in mode["source"] or info.get("compression", {}).get("pages", 0) >= 10
+
+
+def several_passes(info, mode):
+    """The same, and pages have gone a second time, and a third."""
+    return at_work(info, mode) and info.get("ram", {}).get("dirty-sync-count", 0) > 3
 
 
 def wait_for(source, fits):
@@ -69,14 +107,14 @@ def wait_for(source, fits):
             raise Hang(f"it does not come to that: {info}")
 
 
-def under_way(t, mode, scheme="unix", fits=None, kind=None, there_kind=None,
+def under_way(t, mode, scheme="unix", fits=None, kind=None, there_kind=None, source_options=(),
               **options):
     """A new source and its destination, the move between them at a point that fits.
 
     A move whose guest has not written for a moment is over: then another one is begun.
     """
     for _ in range(TRIES):
-        source = machine(t, "counter", GUEST, kind=kind)
+        source = machine(t, "counter", GUEST, kind=kind, **dict(source_options))
         goes_on(source)
         dest = begin(t, source, mode, scheme, kind=there_kind, **options)
         if wait_for(source, fits or (lambda info: at_work(info, mode))):

@@ -7,7 +7,8 @@ import time
 import ram
 from qmp import GUARD, Closed, Hang
 
-SCHEMES = ("tcp", "unix", "fd", "exec")
+SCHEMES = ("tcp", "unix", "fd", "exec")     # both ends at work at the same time
+ALL_SCHEMES = SCHEMES + ("file",)
 
 
 class Way:
@@ -22,7 +23,9 @@ class Way:
             os.mkfifo(self.path)
 
     def incoming(self):
-        """What the destination is told; a descriptor for "fd"."""
+        """What the destination is told; a descriptor for "fd"; None: it has to wait (arrived())."""
+        if self.scheme == "file":
+            return None
         if self.scheme == "tcp":
             return "tcp:127.0.0.1:0"
         if self.scheme == "unix":
@@ -37,9 +40,11 @@ class Way:
             return f"tcp:127.0.0.1:{address['port']}"
         if self.scheme == "exec":
             return f"exec:cat > {self.path}"
-        return f"unix:{self.path}"
+        return f"{self.scheme}:{self.path}"
 
     def start(self, source, dest):
+        if self.scheme == "file":
+            dest.saved_at = self.uri(dest)
         if self.scheme != "fd":
             source.cmd("migrate", uri=self.uri(dest))
             return
@@ -56,12 +61,17 @@ def destination(t, source, incoming=None, capabilities=(), **options):
     vm = t.vmm(incoming="defer", **given)
     vm.options = given
     vm.capabilities("events", *capabilities)
+    listen(vm, incoming)
+    return vm
+
+
+def listen(vm, incoming):
+    """What Way.incoming() returned, to a destination that waits for it."""
     if isinstance(incoming, int):
         vm.qmp.cmd("getfd", fds=[incoming], fdname="incoming")
         incoming = "fd:incoming"
     if incoming is not None:
         vm.cmd("migrate-incoming", uri=incoming)
-    return vm
 
 
 def machine(t, guest="counter", append="pages=100 rate=2000", started=True, **options):
@@ -79,7 +89,9 @@ def arrived(source, dest):
     status = source.wait_migration("completed", "failed", "cancelled")
     if status != "completed":
         raise AssertionError(f"the source says {source.migration()}\n{dest.stderr()}")
-    status = dest.wait_migration("completed", "failed")
+    if dest.saved_at:
+        dest.cmd("migrate-incoming", uri=dest.saved_at)
+    status = dest.wait_loaded()
     if status != "completed":
         raise AssertionError(f"the destination says {dest.migration()}\n{dest.stderr()}")
     while source.kind == "qemu" and source.status() == "finish-migrate":

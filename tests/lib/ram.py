@@ -24,7 +24,7 @@ def _memfd_path(vmm):
 
 
 def _mapping(vmm):
-    """Anonymous RAM: where the writable mapping of just that size begins."""
+    """Private RAM: where the writable mapping of just that size begins."""
     with open(f"/proc/{vmm.pid}/maps", encoding="ascii", errors="replace") as maps:
         ranges = [[int(x, 16) for x in m.groups()]
                   for m in (re.match(r"([0-9a-f]+)-([0-9a-f]+) rw", line) for line in maps) if m]
@@ -39,7 +39,7 @@ def read(vmm, offset=0, length=None):
     path, base = vmm.ram_path, 0
     if vmm.backend == "memfd":
         path = _memfd_path(vmm)
-    elif vmm.backend == "anonymous":
+    elif vmm.backend in ("anonymous", "private"):
         path, base = f"/proc/{vmm.pid}/mem", _mapping(vmm)
     length = vmm.ram_bytes - offset if length is None else length
     with open(path, "rb", buffering=0) as f:

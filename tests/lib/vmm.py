@@ -103,7 +103,8 @@ class Vmm:
 
     guest    name of a tiny guest, or a path
     append   kernel command line
-    backend  RAM: "file" (default: the harness can read it), "memfd", "anonymous"
+    backend  RAM: "file" (default: shared, the harness can read it), "tmpfs" (the same in /dev/shm),
+             "private" (a file, share=off), "memfd", "anonymous"
     ram      path of the file behind backend "file" (default: one of its own)
     ring     entries of the dirty ring of each vCPU (default: the dirty log)
     disk     path of a raw image
@@ -122,6 +123,7 @@ class Vmm:
         self.ram_bytes = megabytes(memory)
         self.ram_path, self.ring = ram, ring
         self._unlink_ram = ram is None
+        self.saved_at = None        # moves.py: the file it is to load once the source has written it
         self.monitors = []
         self._pass = list(fds)
         self.serial_ours, serial_theirs = socket.socketpair()
@@ -159,9 +161,10 @@ class Vmm:
         program = PROGRAMS[self.kind]
         machine = MACHINE + program["machine"]
         objects = []
-        if self.backend == "file":
-            self.ram_path = self.ram_path or os.path.join(self.tmp, self.name + ".ram")
-            objects = [f"memory-backend-file,id=microvm.ram,size={memory},share=on,"
+        if self.backend in ("file", "tmpfs", "private"):
+            self.ram_path = self.ram_path or self._ram_file()
+            share = "off" if self.backend == "private" else "on"
+            objects = [f"memory-backend-file,id=microvm.ram,size={memory},share={share},"
                        f"mem-path={self.ram_path}"]
         elif self.backend == "memfd":
             objects = [f"memory-backend-memfd,id=microvm.ram,size={memory},share=on"]
@@ -174,6 +177,11 @@ class Vmm:
         for o in objects:
             argv += ["-object", o]
         return argv + program["options"]
+
+    def _ram_file(self):
+        if self.backend == "tmpfs":
+            return f"/dev/shm/{os.path.basename(self.tmp)}-{self.name}.ram"
+        return os.path.join(self.tmp, self.name + ".ram")
 
     def _devices(self, disk, rng, net):
         argv = []
