@@ -52,27 +52,6 @@ def test_cache_size_in_flight(t, size):
     ram.assert_equal(ram.read(source), ram.read(dest))
 
 
-@table(xbzrle={"mode": XBZRLE}, compress={"mode": COMPRESS}, both={"mode": BOTH})
-def test_cancel(t, mode):
-    """In the midst of it; the guest runs on, and the next one succeeds."""
-    other_ends = ("completed",) if t.kind == "minivmm" else ("completed", "failed")
-    for _ in range(encoders.TRIES):
-        source, dest = encoders.under_way(t, mode)
-        source.cmd("migrate_cancel")
-        if source.wait_migration("cancelled", *other_ends) == "cancelled":
-            break
-    assert source.status() == "running"
-    assert source.migration()["status"] == "cancelled"
-    assert wait_end_or_failure(dest) != "completed"
-    goes_on(source)
-    t.forget(dest)
-    dest = encoders.begin(t, source, mode)
-    encoders.wait_for(source, lambda info: encoders.at_work(info, mode))
-    encoders.finish(source, dest)
-    dest.wait_running()
-    goes_on(dest)
-
-
 @only_minivmm("QEMU 7.2 fails later, on the migration thread")
 def test_no_memory_for_the_cache(t):
     source = machine(t, "counter", GUEST)

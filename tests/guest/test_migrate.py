@@ -135,47 +135,6 @@ def busy_machine(t, **options):
     return vm
 
 
-def test_cancel_in_flight(t):
-    source = busy_machine(t)
-    way = Way(t, "unix")
-    dest = destination(t, source, way.incoming())
-    way.start(source, dest)
-    wait_bytes(source, 200000)
-    assert source.migration()["status"] == "active"
-    assert source.qmp.fails("migrate", uri="unix:/x") == "There's a migration process in progress"
-    source.cmd("migrate_cancel")
-    source.wait_migration("cancelled")
-    assert source.status() == "running"
-    assert wait_end_or_failure(dest) != "completed"
-    source.report()
-    goes_on(source)
-    # and the next one succeeds
-    source.cmd("migrate-set-parameters", max_bandwidth=0, downtime_limit=300)
-    goes_on(move(t, source))
-
-
-def test_cancel_while_nobody_answers(t):
-    """The peer takes the connection and reads nothing."""
-    import socket
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(t.path("silent"))
-    listener.listen(1)
-    source = machine(t)
-    source.cmd("migrate", uri=f"unix:{t.path('silent')}")
-    source.wait_migration("active")
-    source.cmd("migrate_cancel")
-    source.wait_migration("cancelled")
-    goes_on(source)
-    listener.close()
-
-
-def test_cancel_when_nothing_moves(t):
-    source = machine(t)
-    source.cmd("migrate_cancel")
-    assert source.migration() == {}
-    goes_on(source)
-
-
 def test_parameters_in_flight(t):
     """The limits take effect at once: a move that would last forever ends."""
     source = busy_machine(t)
@@ -220,20 +179,6 @@ def test_pause_before_switchover(t):
     arrived(source, dest)
     dest.wait_running()
     goes_on(dest)
-
-
-def test_cancel_before_switchover(t):
-    source = machine(t)
-    source.capabilities("pause-before-switchover")
-    way = Way(t, "unix")
-    dest = destination(t, source, way.incoming())
-    way.start(source, dest)
-    source.wait_migration("pre-switchover")
-    source.cmd("migrate_cancel")
-    source.wait_migration("cancelled")
-    assert source.status() == "running"
-    goes_on(source)
-    assert wait_end_or_failure(dest) != "completed"
 
 
 def test_return_path(t):

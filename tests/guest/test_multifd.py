@@ -1,16 +1,11 @@
 """Pages over several connections: methods, numbers of channels, what breaks and what does not fit."""
-import select
 import socket
 
-import ram
 from case import only_minivmm, table
-from moves import (Way, arrived, check_stopped, destination, goes_on, machine, wait_bytes,
-                   wait_end_or_failure)
+from moves import Way, arrived, destination, goes_on, machine, wait_bytes, wait_end_or_failure
+from proxy import FORWARD, Harm
 
 MAGIC = b"\x11\x22\x33\x44"
-METHODS = ("none", "zlib", "zstd")
-SCHEMES = ("unix", "tcp")
-TRANSPORT = "multifd is not supported by current protocol"
 ZERO_COPY = "Zero copy only available for non-compressed non-TLS multifd migration"
 
 
@@ -70,18 +65,18 @@ def test_bytes_on_the_wire(t, method):
     """multifd-bytes is what a relay in between has counted on the channels."""
     source = machine(t)
     way, dest = multifd_pair(t, source, channels=3, method=method)
-    relay = Relay(t, way.path)
+    relay = t.proxy(way.path, keep=True)
     source.cmd("migrate", uri=f"unix:{relay.path}")
-    relay.run(lambda first, passed: False)
-    relay.close()
     arrived(source, dest)
     r = source.migration()["ram"]
     assert (r["multifd-bytes"] > r["normal-bytes"]) == (method == "none"), r
     assert r["transferred"] == r["precopy-bytes"] + r["downtime-bytes"] + r["multifd-bytes"], r
-    channels = [n for near, n in relay.passed.items() if relay.first[near] == MAGIC]
+    main, *channels = relay.links
+    assert main.kept[FORWARD].startswith(b"QEVM")
+    assert all(c.kept[FORWARD].startswith(MAGIC) for c in channels)
+    channels = [c.passed[FORWARD] for c in channels]
     assert len(channels) == 3 and sum(channels) == r["multifd-bytes"], (channels, r)
-    main, = (n for near, n in relay.passed.items() if relay.first[near] == b"QEVM")
-    assert r["transferred"] - r["multifd-bytes"] < main, (main, r)
+    assert r["transferred"] - r["multifd-bytes"] < main.passed[FORWARD], (main.passed, r)
     dest.wait_running()
     goes_on(dest)
 
@@ -192,92 +187,6 @@ def busy_pair(t, method="none", channels=2):
     return source, way, dest
 
 
-@table(none={"method": "none"}, zlib={"method": "zlib"}, zstd={"method": "zstd"})
-def test_cancel_in_flight(t, method):
-    source, way, dest = busy_pair(t, method)
-    if method != "none":    # there is not much left of these pages
-        parameters(source, max_bandwidth=50000)
-    way.start(source, dest)
-    wait_bytes(source, 200000 if method == "none" else 20000)
-    source.cmd("migrate_cancel")
-    source.wait_migration("cancelled")
-    assert source.status() == "running"
-    assert wait_end_or_failure(dest) != "completed"
-    source.report()
-    goes_on(source)
-    parameters(source, max_bandwidth=0, downtime_limit=300)
-    goes_on(move(t, source, method=method))
-
-
-def test_cancel_when_a_channel_stalls(t):
-    """The peer takes every connection and reads nothing."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(t.path("silent"))
-    listener.listen(8)
-    source = machine(t, "counter", "pages=1800 rate=20000")
-    goes_on(source)
-    source.capabilities("multifd")
-    parameters(source, max_bandwidth=0, downtime_limit=0)
-    source.cmd("migrate", uri=f"unix:{t.path('silent')}")
-    source.wait_migration("active")
-    source.cmd("migrate_cancel")
-    source.wait_migration("cancelled")
-    goes_on(source)
-    listener.close()
-
-
-class Relay:
-    """Between a source and a destination, connection by connection: channels can be told apart."""
-
-    def __init__(self, t, target):
-        self.path, self.target = t.path("relay"), target
-        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.listener.bind(self.path)
-        self.listener.listen(16)
-        self.other, self.passed, self.first = {}, {}, {}
-
-    def connect(self):
-        near, _ = self.listener.accept()
-        far = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        far.connect(self.target)
-        self.other[near], self.other[far] = far, near
-        self.passed[near] = 0
-
-    def drop(self, near):
-        for s in (near, self.other.pop(near)):
-            self.other.pop(s, None)
-            s.close()
-
-    def run(self, judge):
-        """Passes everything on until judge(first bytes, bytes so far) says cut, and all is closed."""
-        while self.other or not self.passed:
-            ready, _, _ = select.select([self.listener, *self.other], [], [])
-            for s in ready:
-                if s is self.listener:
-                    self.connect()
-                elif s in self.other:
-                    self.relay(s, judge)
-
-    def relay(self, s, judge):
-        near = s if s in self.passed else self.other[s]
-        try:
-            data = s.recv(65536)
-            if data:
-                self.other[s].sendall(data)
-        except OSError:
-            data = b""
-        if s is near:
-            self.first.setdefault(near, data[:4])
-            self.passed[near] += len(data)
-        if not data or judge(self.first.get(near, b""), self.passed[near]):
-            self.drop(near)
-
-    def close(self):
-        self.listener.close()
-        for s in self.other:
-            s.close()
-
-
 @table(
     at_once={"after": 64},
     in_a_header={"after": 64 + 1344 + 700},
@@ -287,20 +196,10 @@ class Relay:
 def test_channel_cut(t, after):
     """One channel of two is cut: both ends fail with a cause, nobody loses the guest."""
     source, way, dest = busy_pair(t)
-    relay = Relay(t, way.path)
-    source.cmd("migrate", uri=f"unix:{relay.path}")
-    cut = []
-
-    def judge(first, passed):
-        if not cut and first == MAGIC and passed >= after:
-            cut.append(passed)
-            return True
-        return False
-
-    relay.run(judge)
-    relay.close()
-    assert cut
+    harm = Harm("cut", after, link=1)
+    source.cmd("migrate", uri=f"unix:{t.proxy(way.path, harm).path}")
     source.wait_migration("failed")
+    assert harm.done.is_set()
     assert "multifd channel" in source.migration()["error-desc"], source.migration()
     cause = wait_end_or_failure(dest)
     assert cause != "completed"

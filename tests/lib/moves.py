@@ -91,7 +91,7 @@ def arrived(source, dest):
         raise AssertionError(f"the source says {source.migration()}\n{dest.stderr()}")
     if dest.saved_at:
         dest.cmd("migrate-incoming", uri=dest.saved_at)
-    status = dest.wait_loaded()
+    status = dest.wait_migration("completed", "failed")
     if status != "completed":
         raise AssertionError(f"the destination says {dest.migration()}\n{dest.stderr()}")
     while source.kind == "qemu" and source.status() == "finish-migrate":

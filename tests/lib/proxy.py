@@ -1,36 +1,51 @@
-"""A relay between two unix sockets that can harm what passes: cut, stall, corrupt, at a byte offset.
+"""A relay between two unix sockets that can harm what passes, at a byte offset of one connection.
 
-"forward" is from the side that connects (the source of a migration) to the side that listens. All
-offsets count the bytes of one direction over all connections. What passes is counted and, on
-request, kept.
+"forward" is from the side that connects (the source of a migration) to the side that listens. Each
+connection is a link, numbered as they come: a migration's main stream is link 0, its multifd channels
+are 1, 2 and so on. What passes is counted and, on request, kept.
 """
 import os
 import select
 import socket
 import threading
+import time
 
 FORWARD, BACKWARD = "forward", "backward"
+WAYS = (FORWARD, BACKWARD)
+MISSED_S = 1    # bytes that a harm waits for and that do not come: the ones held are passed on
 
 
 class Harm:
-    """What to do when 'offset' bytes of one direction have passed.
+    """What to do when 'offset' bytes have passed one direction of one link.
 
     what: "cut" (end the connection both ways), "end" (only say no more bytes come this way),
-    "stall" (pass nothing more until release()), "corrupt" (change the byte at the offset),
-    "call" (call(): for instance kill the peer; nothing more passes after it).
+    "stall" (pass nothing more this way until release()), "call" (call(): for instance kill the peer;
+    nothing more passes after it), or a change of the bytes that follow: "corrupt" (the first one),
+    "lose" (size bytes), "duplicate" (size bytes, sent again), "swap" (size bytes and the next ones
+    change places; size is a pair).
     after: bytes; the offset then counts from where they first occur, which is how to hit a message
     whose place differs from stream to stream.
     """
 
-    def __init__(self, what, offset, direction=FORWARD, call=None, after=None, xor=0xFF):
-        self.what, self.offset, self.direction = what, offset, direction
-        self.call, self.after, self.xor = call, after, xor
+    CHANGES = {
+        "corrupt": lambda h, data: bytes([data[0] ^ h.xor]),
+        "lose": lambda h, data: b"",
+        "duplicate": lambda h, data: data + data,
+        "swap": lambda h, data: data[h.size[0]:] + data[:h.size[0]],
+    }
+
+    def __init__(self, what, offset, direction=FORWARD, *, call=None, after=None, xor=0xFF, size=1,
+                 link=0):
+        self.what, self.offset, self.direction, self.link = what, offset, direction, link
+        self.call, self.after, self.xor, self.size = call, after, xor, size
         self.at = None if after else offset
+        self.takes = 0 if what not in self.CHANGES else sum(size) if what == "swap" else size
         self.done = threading.Event()
 
     def __repr__(self):
         behind = f" behind {self.after!r}" if self.after else ""
-        return f"{self.what} at {self.direction} byte {self.offset}{behind}"
+        size = f" ({self.size} bytes)" if self.takes else ""
+        return f"{self.what} at {self.direction} byte {self.offset}{behind} of link {self.link}{size}"
 
     def locate(self, data, passed):
         """Looks for 'after' in what is about to pass; how many bytes at the end must wait for more."""
@@ -46,36 +61,146 @@ class Harm:
         return 0
 
 
+class Pump(threading.Thread):
+    """One direction of one link."""
+
+    def __init__(self, proxy, link, way, source, to):
+        super().__init__(daemon=True)
+        self.proxy, self.link, self.way = proxy, link, way
+        self.source, self.to = source, to
+        self.harm = proxy.harm if proxy.harm and (proxy.harm.link, proxy.harm.direction) == \
+            (link.number, way) else None
+        self.held = b""
+
+    def run(self):
+        try:
+            while self._step():
+                pass
+        except OSError:         # the other side has closed: so does this one
+            self.link.cut()
+        self.link.ended(self)
+
+    def _step(self):
+        """Passes a piece on; False: nothing follows."""
+        if self.held and not select.select([self.source], [], [], MISSED_S)[0]:
+            held, self.held, self.harm = self.held, b"", None
+            self._send(held)
+        data = self.source.recv(65536)
+        if not data:
+            self._send(self.held)
+            self.to.shutdown(socket.SHUT_WR)
+            return False
+        return self._pass(self.held + data)
+
+    def _send(self, data):
+        self.proxy.moved = time.monotonic()
+        self.link.passed[self.way] += len(data)
+        if self.proxy.keep:
+            self.link.kept[self.way] += data
+        self.to.sendall(data)
+
+    def _pass(self, data):
+        """Relays data, up to where the harm is due."""
+        h, self.held = self.harm, b""
+        passed = self.link.passed[self.way]
+        hold = h.locate(data, passed) if h else 0
+        due = len(data) - hold if not h or h.at is None else h.at - passed
+        if not h or h.at is None or due > len(data) or len(data) - due < h.takes:
+            self._send(data[:due])
+            self.held = data[due:]
+            return True
+        self._send(data[:due])
+        return self._harm(h, data[due:])
+
+    def _harm(self, h, behind):
+        self.harm = None
+        h.done.set()
+        if h.takes:
+            self._send(Harm.CHANGES[h.what](h, behind[:h.takes]) + behind[h.takes:])
+            return True
+        if h.what == "stall":
+            self.proxy.released.wait()
+            self._send(behind)
+            return True
+        if h.what == "end":
+            self.to.shutdown(socket.SHUT_WR)
+            return False
+        if h.what == "call":
+            h.call()
+        self.link.cut()
+        return False
+
+
+class Link:
+    """One connection through the relay."""
+
+    def __init__(self, proxy, number, near, far):
+        self.number = number
+        self.passed = {way: 0 for way in WAYS}
+        self.kept = {way: bytearray() for way in WAYS}
+        self.sockets = near, far
+        self.lock = threading.Lock()
+        self.pumps = {Pump(proxy, self, FORWARD, near, far), Pump(proxy, self, BACKWARD, far, near)}
+        self.threads = list(self.pumps)
+        for pump in self.threads:
+            pump.start()
+
+    def cut(self):
+        for s in self.sockets:
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass            # it has been closed already
+
+    def ended(self, pump):
+        with self.lock:
+            self.pumps.discard(pump)
+            if self.pumps:
+                return
+        for s in self.sockets:
+            s.close()
+
+
 class Proxy:
     """Listens on 'path'; relays each connection to 'target'. One harm at most."""
 
     def __init__(self, path, target, harm=None, keep=False):
-        self.path, self.target, self.harm = path, target, harm
-        self.passed = {FORWARD: 0, BACKWARD: 0}
-        self.kept = {FORWARD: bytearray(), BACKWARD: bytearray()} if keep else None
-        self._held = {FORWARD: b"", BACKWARD: b""}
-        self._release = threading.Event()
+        self.path, self.target, self.harm, self.keep = path, target, harm, keep
+        self.links = []
+        self.moved = time.monotonic()       # when bytes have passed last
+        self.released = threading.Event()
         self._stop_r, self._stop_w = os.pipe()
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.listener.bind(path)
-        self.listener.listen(4)
+        self.listener.listen(16)
         self.thread = threading.Thread(target=self._serve, daemon=True)
         self.thread.start()
 
+    @property
+    def passed(self):
+        """Bytes of the first link, by direction."""
+        return self.links[0].passed if self.links else {way: 0 for way in WAYS}
+
+    @property
+    def kept(self):
+        return self.links[0].kept
+
     def release(self):
         """Ends a stall."""
-        self._release.set()
+        self.released.set()
 
     def close(self):
-        self._release.set()
+        self.release()
         os.write(self._stop_w, b"x")
         self.thread.join()
+        for link in self.links:
+            link.cut()
+            for thread in link.threads:
+                thread.join()
         self.listener.close()
         os.unlink(self.path)
         os.close(self._stop_r)
         os.close(self._stop_w)
-
-    # ---- the relay's thread ----
 
     def _serve(self):
         while True:
@@ -86,76 +211,11 @@ class Proxy:
             far = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
                 far.connect(self.target)
-                stopped = self._relay(near, far)
             except OSError:
-                stopped = False
-            finally:
                 near.close()
                 far.close()
-            if stopped:
-                return
-
-    def _relay(self, near, far):
-        """Until both ways have ended, or the harm has ended them. True: told to stop."""
-        ways = {near: (far, FORWARD), far: (near, BACKWARD)}
-        while ways:
-            ready, _, _ = select.select(list(ways) + [self._stop_r], [], [])
-            if self._stop_r in ready:
-                return True
-            for sock in ready:
-                to, way = ways[sock]
-                data = sock.recv(65536)
-                if not data:
-                    self._send(to, way, self._held[way])
-                    to.shutdown(socket.SHUT_WR)
-                    del ways[sock]
-                    continue
-                verdict = self._pass(to, way, data)
-                if verdict == "cut":
-                    return False
-                if verdict == "end":
-                    to.shutdown(socket.SHUT_WR)
-                    del ways[sock]
-        return False
-
-    def _send(self, to, way, data):
-        self.passed[way] += len(data)
-        if self.kept is not None:
-            self.kept[way] += data
-        to.sendall(data)
-
-    def _pass(self, to, way, data):
-        """Relays data, up to where the harm is due; what that means for the connection."""
-        h = self.harm
-        data = self._held[way] + data
-        self._held[way] = b""
-        if not h or h.direction != way or h.done.is_set():
-            self._send(to, way, data)
-            return None
-        hold = h.locate(data, self.passed[way])
-        if hold:
-            self._held[way] = data[-hold:]
-            data = data[:-hold]
-        due = None if h.at is None else h.at - self.passed[way]
-        if due is None or due > len(data) or (h.what == "corrupt" and due == len(data)):
-            self._send(to, way, data)
-            return None
-        return self._harm(to, way, data[:due], data[due:])
-
-    def _harm(self, to, way, before, behind):
-        h = self.harm
-        self._send(to, way, before)
-        h.done.set()
-        if h.what == "corrupt":
-            self._send(to, way, bytes([behind[0] ^ h.xor]) + behind[1:])
-            return None
-        if h.what == "stall":
-            self._release.wait()
-            self._send(to, way, behind)
-            return None
-        if h.what == "call":
-            h.call()
-        return "end" if h.what == "end" else "cut"
+                continue
+            self.links.append(Link(self, len(self.links), near, far))
 
 
 class EchoNet:
