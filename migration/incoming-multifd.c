@@ -93,6 +93,7 @@ void incoming_use_channels(struct incoming *in, struct loader *l)
 	if (!in->multifd)
 		return;
 	in->ch->cancel_fd = multifd_recv_alarm(in->multifd);
+	multifd_recv_main(in->multifd, in->ch->fd);
 	ram_load_use(l->ram, in->multifd);
 }
 

@@ -163,6 +163,11 @@ struct multifd_recv;
 struct multifd_recv *multifd_recv_new(const struct multifd_config *cfg, int cancel_fd,
 				      bool (*pending)(void *opaque), void *opaque, struct err *err);
 void multifd_recv_poke(struct multifd_recv *r);
+/*
+ * Load thread, before the first EOS: the main connection (borrowed).  When the
+ * source has closed it, channels on which nothing comes are waited for no more.
+ */
+void multifd_recv_main(struct multifd_recv *r, int fd);
 void multifd_recv_free(struct multifd_recv *r); /* stops first; NULL is fine */
 /* As multifd_send_alarm(); failures show in it once the list of RAM blocks has been loaded. */
 int multifd_recv_alarm(const struct multifd_recv *r);

@@ -19,8 +19,8 @@
 #include "vmm/base/units.h"
 
 #define RAM       (256 * KiB)
-#define MAX_INPUT (64 * KiB) /* what a socket holds: nobody reads beyond a SYNC yet */
-#define MAX_SYNCS (MAX_INPUT / MULTIFD_HEADER_BYTES + 2)
+#define MOST_BYTES (64 * KiB) /* what a socket holds: nobody reads beyond a SYNC yet */
+#define MAX_SYNCS (MOST_BYTES / MULTIFD_HEADER_BYTES + 2)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
@@ -72,7 +72,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	struct machine *m;
 	int fd[2];
 
-	if (len < 1 || len > MAX_INPUT || (data[0] & 3) > MULTIFD_ZSTD)
+	if (len < 1 || len > MOST_BYTES || (data[0] & 3) > MULTIFD_ZSTD)
 		return 0;
 	cfg.method = (enum multifd_compression)(data[0] & 3);
 	m = bare_machine_new(&machine_config);
