@@ -13,6 +13,7 @@ import subprocess
 import threading
 import time
 
+import encoders
 import qmp
 import vmm as vmm_module
 from vmm import Vmm
@@ -26,6 +27,8 @@ HOST_IP, GUEST_IP, PORT = "10.77.0.1", "10.77.0.2", 7000
 CLONE_NEWNET = 0x40000000
 CLOCK_SLACK = 3.0  # seconds that the guest's uptime may be ahead of what passed on the host
 BLOCK = 65536
+SLOW_RATE = 32 << 20    # bytes a second, of a move that shall take some passes
+CAPABILITIES = ("xbzrle", "compress", "multifd", "auto-converge")   # a machine keeps them when it has arrived
 
 
 class Beat:
@@ -146,18 +149,32 @@ class Linux:
 
     # ---- moving ----
 
-    def destination(self):
-        """A second machine that listens; (machine, URI)."""
+    def destination(self, mode=None, **how):
+        """A second machine that listens, with the encoder of that mode; (machine, URI)."""
         self.moves += 1
-        target = self.machine(incoming="defer", name=f"to{self.moves}")
+        target = self.machine(incoming="defer", name=f"to{self.moves}", **how)
         uri = "unix:" + self.test.path(f"move{self.moves}")
+        if mode:
+            encoders.set_up(target, mode.get("dest", ()), mode.get("both"))
         target.cmd("migrate-incoming", uri=uri)
         return target, uri
 
-    def move(self):
-        """To another machine of the same kind; the old one is ended."""
-        source, (target, uri) = self.vmm, self.destination()
+    def move(self, mode=None, until=None, **how):
+        """To another machine of the same kind; the old one is ended.
+
+        mode: one of encoders.ENCODERS; until: what query-migrate has to show before it may end.
+        """
+        source, (target, uri) = self.vmm, self.destination(mode, **how)
+        if mode:
+            source.cmd("migrate-set-capabilities", capabilities=[
+                {"capability": c, "state": c in mode["source"]} for c in CAPABILITIES])
+            encoders.set_up(source, (), mode.get("both"))
+        if until:
+            encoders.slow(source, SLOW_RATE)
         source.cmd("migrate", uri=uri)
+        if until:
+            assert encoders.wait_for(source, until), f"it ended before: {source.migration()}"
+            encoders.fast(source)
         state = source.wait_migration("completed", "failed")
         assert state == "completed", source.migration()
         target.wait_running()

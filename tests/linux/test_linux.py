@@ -4,6 +4,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+import encoders  # noqa: E402  pylint: disable=wrong-import-position
 from case import only_minivmm, table  # noqa: E402  pylint: disable=wrong-import-position
 from linux import Linux  # noqa: E402  pylint: disable=wrong-import-position
 
@@ -59,6 +60,25 @@ def test_moves_in_a_row(t, cpus, times):
         print(f"move {n + 1}: {report['ram']['dirty-sync-count']} passes, "
               f"{report['downtime']} ms down; {beat}", flush=True)
     assert guest.net.connections == 1, "the connection was made anew"
+
+
+def test_encoders(t):
+    """One guest, its memory, disk and connection: moved with every encoder, onto a dirty ring, slowed down."""
+    guest = Linux(t, cpus=2, net=True)
+    guest.started()
+    guest.works()
+    for name in ("xbzrle", "compress", "multifd", "zlib", "zstd"):
+        mode = dict(encoders.ENCODERS[name], found=1)
+        # it arrives on a dirty ring, which tracks the next move
+        how = {"ring": 4096} if name == "zlib" else {}
+        report = guest.move(mode, lambda info, m=mode: encoders.at_work(info, m), **how)
+        print(f"{name}: {report['ram']['dirty-sync-count']} passes, {report['ram']['transferred']} bytes, "
+              f"{report['downtime']} ms down; {guest.works()}", flush=True)
+    guest.vmm.cmd("migrate-set-parameters", throttle_trigger_threshold=1, cpu_throttle_initial=50)
+    report = guest.move({"source": ("auto-converge",)}, lambda info: "cpu-throttle-percentage" in info)
+    print(f"auto-converge: {report['ram']['dirty-sync-count']} passes; {guest.works()}", flush=True)
+    assert guest.net.connections == 1, "the connection was made anew"
+    assert guest.check_disk() >= 1
 
 
 def test_save_and_load(t):
