@@ -36,7 +36,6 @@
 #define WINDOWS   10U               /* in a second */
 #define PEER_MS   1000              /* how long the first PONG may take */
 #define RETRY_NS  (10 * NS_PER_MS)
-#define RUN_PAGES 256U /* at most, between two looks at the limits */
 /* Both ends work at the same time then, instead of in turn. */
 #define SEND_BUFFER_BYTES MiB
 
@@ -304,7 +303,7 @@ static uint64_t pages_at_once(const struct outgoing *o)
 {
 	uint64_t limit = window_limit(o) / PAGE_BYTES;
 
-	return limit ? MAX(MIN(limit / 8, RUN_PAGES), 1) : RUN_PAGES;
+	return limit ? MAX(MIN(limit / 8, RAM_RUN_PAGES), 1) : RAM_RUN_PAGES;
 }
 
 static int slice(struct outgoing *o, struct err *err)

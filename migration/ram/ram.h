@@ -30,6 +30,7 @@ struct xbzrle_save;
 
 #define RAM_SECTION         "ram"
 #define RAM_SECTION_VERSION 4U
+#define RAM_RUN_PAGES       256U /* at most, between two looks at the limits */
 
 /* Low bits of a record's first word */
 enum ram_flag {
@@ -103,7 +104,7 @@ struct ram_save {
 	bool runs;                          /* the peer understands RUN */
 	struct page run;                    /* plain pages that are not in the stream yet: ... */
 	uint64_t run_pages;                 /* ... this one and those behind it */
-	uint64_t run_limit;                 /* pages between two looks at the limits, at least 1 */
+	uint64_t run_limit;                 /* 1 to RAM_RUN_PAGES, between two looks at the limits */
 	struct multifd_send *multifd;       /* borrowed; NULL: all goes into the stream */
 	struct ram_counters count;
 	bool tracking;

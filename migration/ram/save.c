@@ -32,7 +32,7 @@ void ram_save_init(struct ram_save *s, struct machine *m, struct writer *w, uint
 	    .w = w,
 	    .section_id = section_id,
 	    .pick = pick_linear,
-	    .run_limit = 1,
+	    .run_limit = RAM_RUN_PAGES,
 	    .encoders = precopy_encoders,
 	};
 }
