@@ -18,9 +18,9 @@
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
 
-#define RAM       (256 * KiB)
+#define RAM        (256 * KiB)
 #define MOST_BYTES (64 * KiB) /* what a socket holds: nobody reads beyond a SYNC yet */
-#define MAX_SYNCS (MOST_BYTES / MULTIFD_HEADER_BYTES + 2)
+#define MAX_SYNCS  (MOST_BYTES / MULTIFD_HEADER_BYTES + 2)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
