@@ -164,9 +164,11 @@ static void describe(struct virtio_blk *b)
 	if (!d)
 		return;
 	board_prop(d, "capacity", "%" PRIu64, virtio_blk_capacity(b));
-	board_prop(d, "features", "0x%" PRIx64, b->v.host_features);
-	board_prop(d, "queue-size", "%u", b->queue_size);
+	board_prop(d, "read-only", "%s", b->node->readonly ? "on" : "off");
 	board_prop(d, "logical-block-size", "%" PRIu32, b->blk_bytes);
+	board_prop(d, "physical-block-size", "%" PRIu32, b->physical_bytes);
+	board_prop(d, "min-io-size", "%" PRIu32, b->min_io_bytes);
+	board_prop(d, "opt-io-size", "%" PRIu32, b->opt_io_bytes);
 	board_prop(d, "serial", "%s", b->serial);
 }
 

@@ -2,7 +2,6 @@
  * net-create.c - virtio-net's options
  */
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -160,7 +159,6 @@ static void describe(struct nic *nic)
 		return;
 	board_prop(d, "mac", "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3],
 		   mac[4], mac[5]);
-	board_prop(d, "features", "0x%" PRIx64, nic->v.host_features);
 }
 
 static void detach(void *opaque)

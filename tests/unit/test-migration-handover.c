@@ -97,6 +97,8 @@ static struct source source_begin(enum kind kind)
 		send_word(s.fd, RP_PONG, COOKIE_DESTINATION);
 	if (kind != SINK)
 		send_word(s.fd, RP_PONG, COOKIE_SOURCE);
+	if (kind == MINIVMM)
+		send_word(s.fd, RP_PONG, COOKIE_COMPARED);
 	ck_assert_int_eq(rig_migrate_fd(s.r, "fd:x", pair[0], NULL), 0);
 	if (kind != SINK)
 		recv_stream(s.fd, &b);
