@@ -190,20 +190,25 @@ static const struct board_device *find_device(struct comparison *c, unsigned slo
 }
 
 /* Feature bits that the source's guest may have taken, and that are not here. */
-static void compare_features(struct comparison *c, const char *what, const char *theirs,
-			     const char *ours)
+static void compare_features(struct comparison *c, const struct board_device *d, const char *what,
+			     const char *theirs, const char *ours)
 {
 	uint64_t missing = strtoull(theirs, NULL, 16) & ~strtoull(ours, NULL, 16);
-	char list[256] = "";
+	char list[512] = "";
 	size_t n = 0;
 
-	for (unsigned b = 0; b < 64 && n < sizeof(list); b++)
-		if (missing >> b & 1)
-			n += (size_t)snprintf(list + n, sizeof(list) - n, "%s%u", n ? ", " : "", b);
+	for (unsigned b = 0; b < 64 && n < sizeof(list); b++) {
+		const char *name = d->feature_name ? d->feature_name(b) : NULL;
+		const char *comma = n ? ", " : "";
+
+		if (!(missing >> b & 1))
+			continue;
+		n += (size_t)(name ? snprintf(list + n, sizeof(list) - n, "%s%s", comma, name)
+				   : snprintf(list + n, sizeof(list) - n, "%sbit %u", comma, b));
+	}
 	if (missing)
 		desc_differ(c->diff,
-			    "%s: features: bits %s: on at the source, not offered at the "
-			    "destination",
+			    "%s: features: %s: on at the source, not offered at the destination",
 			    what, list);
 }
 
@@ -218,7 +223,7 @@ static void compare_prop(struct comparison *c, const struct board_device *d, con
 		if (strcmp(d->props[i].name, name) != 0)
 			continue;
 		if (strcmp(name, "features") == 0)
-			compare_features(c, what.s, theirs, ours);
+			compare_features(c, d, what.s, theirs, ours);
 		else if (strcmp(theirs, ours) != 0)
 			desc_differ(c->diff, "%s: %s: %s at the source, %s at the destination",
 				    what.s, name, *theirs ? theirs : "none", *ours ? ours : "none");

@@ -57,6 +57,7 @@ struct board_device {
 	unsigned gsi;
 	struct board_prop props[12];
 	size_t n_props;
+	const char *(*feature_name)(unsigned bit); /* of property "features"; NULL: no names */
 };
 
 struct board {

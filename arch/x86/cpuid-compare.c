@@ -40,6 +40,12 @@ static void list_bits(uint32_t bits, const char *const *names, char *out, size_t
 	}
 }
 
+/* Bits that only say how many vCPUs are in a package. */
+static uint32_t follows_topology(enum feature_word w)
+{
+	return w == FEAT_1_EDX ? F1_EDX_HTT : w == FEAT_8000_0001_ECX ? F81_ECX_CMP_LEGACY : 0;
+}
+
 static void compare_features(const struct kvm_cpuid2 *own, const struct kvm_cpuid_entry2 *theirs,
 			     struct buf *diff)
 {
@@ -54,7 +60,8 @@ static void compare_features(const struct kvm_cpuid2 *own, const struct kvm_cpui
 		    (info->indexed && info->subleaf != theirs->index))
 			continue;
 		missing = reg_of(theirs, info->reg) &
-			  ~cpuid_reg(own, info->leaf, info->subleaf, info->reg);
+			  ~cpuid_reg(own, info->leaf, info->subleaf, info->reg) &
+			  ~follows_topology((enum feature_word)w);
 		if (!missing)
 			continue;
 		if (info->subleaf)

@@ -157,12 +157,18 @@ static void attach(void *opaque)
 	a->ret = block_node_attach(a->node, a->io, a->err);
 }
 
+static const char *feature_name(unsigned bit)
+{
+	return props_feature_name(features, ARRAY_LEN(features), bit);
+}
+
 static void describe(struct virtio_blk *b)
 {
 	struct board_device *d = virtio_board_add(&b->v);
 
 	if (!d)
 		return;
+	d->feature_name = feature_name;
 	board_prop(d, "capacity", "%" PRIu64, virtio_blk_capacity(b));
 	board_prop(d, "read-only", "%s", b->node->readonly ? "on" : "off");
 	board_prop(d, "logical-block-size", "%" PRIu32, b->blk_bytes);

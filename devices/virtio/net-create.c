@@ -150,6 +150,11 @@ static void attach(void *opaque)
 	a->ret = net_backend_attach(a->nic->be, a->io, &nic_client, a->nic, a->err);
 }
 
+static const char *feature_name(unsigned bit)
+{
+	return props_feature_name(features, ARRAY_LEN(features), bit);
+}
+
 static void describe(struct nic *nic)
 {
 	struct board_device *d = virtio_board_add(&nic->v);
@@ -157,6 +162,7 @@ static void describe(struct nic *nic)
 
 	if (!d)
 		return;
+	d->feature_name = feature_name;
 	board_prop(d, "mac", "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3],
 		   mac[4], mac[5]);
 }
