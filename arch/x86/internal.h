@@ -83,6 +83,8 @@ int x86_vcpu_push(struct x86 *x, struct x86_vcpu *xv, struct err *err);
 /* ---- msrs.c ---- */
 
 int x86_msrs_init(struct x86 *x, struct err *err);
+/* Its second half: these are the MSRs that KVM has. */
+void x86_msrs_take_list(struct x86 *x, const struct kvm_msr_list *list);
 void x86_msrs_fini(struct x86 *x);
 /* Read the MSRs of those groups that KVM has into xv->cpu; one that is refused is said once and
  * skipped. */

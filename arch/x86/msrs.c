@@ -145,6 +145,18 @@ static bool listed(const struct kvm_msr_list *list, uint32_t index)
 	return false;
 }
 
+void x86_msrs_take_list(struct x86 *x, const struct kvm_msr_list *list)
+{
+	x->msr_refused = xcalloc(ARRAY_LEN(msr_table), 1);
+	x->msr_listed = xcalloc(ARRAY_LEN(msr_table), 1);
+	for (size_t i = 0; i < ARRAY_LEN(msr_table); i++) {
+		const struct msr_row *r = &msr_table[i];
+
+		x->msr_listed[i] =
+		    (r->unlisted || listed(list, r->index)) && (!r->mce || x->mcg_cap != 0);
+	}
+}
+
 int x86_msrs_init(struct x86 *x, struct err *err)
 {
 	CLEANUP(cleanup_free)
@@ -154,14 +166,7 @@ int x86_msrs_init(struct x86 *x, struct err *err)
 	list->nmsrs = MSR_INDEX_LIST_MAX;
 	if (ioctl(x->m->kvm_fd, KVM_GET_MSR_INDEX_LIST, list) < 0)
 		return err_set(err, errno, "KVM does not list its MSRs: %s", err_text(errno));
-	x->msr_refused = xcalloc(ARRAY_LEN(msr_table), 1);
-	x->msr_listed = xcalloc(ARRAY_LEN(msr_table), 1);
-	for (size_t i = 0; i < ARRAY_LEN(msr_table); i++) {
-		const struct msr_row *r = &msr_table[i];
-
-		x->msr_listed[i] =
-		    (r->unlisted || listed(list, r->index)) && (!r->mce || x->mcg_cap != 0);
-	}
+	x86_msrs_take_list(x, list);
 	return 0;
 }
 

@@ -150,6 +150,42 @@ def test_may_differ(t):
     assert dest.status() == "paused"
 
 
+@only_minivmm("QEMU does not compare")
+@table(tcp={"uri": "tcp:127.0.0.1:0"}, unix={"uri": None})
+def test_with_channels(t, uri):
+    """Further connections that break with the refusal do not hide its cause."""
+    source = machine(t, rng=True)
+    source.capabilities("multifd")
+    dest = destination(t, source, uri or f"unix:{t.path('in')}", ["multifd"], memory="32M", rng=False)
+    if uri:
+        address, = dest.migration()["socket-address"]
+        uri = f"tcp:127.0.0.1:{address['port']}"
+    source.cmd("migrate", uri=uri or f"unix:{t.path('in')}")
+    cause = wait_end_or_failure(dest)
+    assert cause == ("the machines differ: RAM block 'microvm.ram': 24 MiB at the source, 32 MiB at the "
+                     "destination; virtio-rng in slot 7: missing at the destination"), cause
+    source.wait_migration("failed")
+    assert source.migration()["error-desc"] == f"the destination refused: {cause}"
+    goes_on(source)
+
+
+@only_minivmm("QEMU does not compare")
+def test_again_after_a_refusal(t):
+    """The same destination takes the guest of a machine that fits."""
+    source, other = machine(t, rng=True), machine(t)
+    path = t.path("in")
+    dest = destination(t, other, f"unix:{path}")
+    source.cmd("migrate", uri=f"unix:{path}")
+    assert "missing at the destination" in wait_end_or_failure(dest)
+    source.wait_migration("failed")
+    dest.cmd("migrate-incoming", uri=f"unix:{path}")
+    other.cmd("migrate", uri=f"unix:{path}")
+    assert other.wait_migration("completed", "failed") == "completed", other.migration()
+    dest.wait_running()
+    goes_on(dest)
+    goes_on(source)
+
+
 # ---- hand-made ends ----
 
 class Answers:
