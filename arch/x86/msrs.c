@@ -22,18 +22,18 @@
 #include "vmm/machine.h"
 
 struct msr_row {
-	uint32_t index;
 	const char *name;
 	size_t offset; /* in struct cpu_state */
+	uint32_t index;
+	/* a guest may use it when it has any of these features; 0: always */
+	uint32_t features;
+	enum feature_word word;
+	unsigned when;
 	uint8_t bytes; /* of the member: 4 or 8 */
 	uint8_t count; /* consecutive MSRs, consecutive members */
 	bool unlisted; /* KVM has it whether it lists it or not */
 	bool mce;      /* only with machine check banks */
 	bool loose;    /* no guest is told of it: nothing is lost where KVM lacks it */
-	/* a guest may use it when it has any of these features; 0: always */
-	uint32_t features;
-	enum feature_word word;
-	unsigned when;
 };
 
 #define ROW(i, n, m, w, ...)                                                                       \

@@ -86,7 +86,7 @@ static int on_error(struct return_path *rp, const uint8_t *p, size_t n, struct e
 
 static int on_differs(struct return_path *rp, const uint8_t *p, size_t n, struct err *err)
 {
-	if (!rp->minivmm || rp->differs.len + n > DIFFERS_MAX || memchr(p, 0, n))
+	if (!rp->minivmm || !n || rp->differs.len + n > DIFFERS_MAX || memchr(p, 0, n))
 		return err_set(err, EPROTO,
 			       "the destination does not say properly how the machines differ");
 	buf_put(&rp->differs, p, n);

@@ -371,6 +371,7 @@ START_TEST(test_broken_messages)
 	    {RP_PONG,         600, "a message of 600 bytes, at most 512"       },
 	    {RP_READY,        3,   "a broken READY"                            },
 	    {RP_DIFFERS,      9,   "does not say properly how the machines"    },
+	    {RP_DIFFERS,      0,   "does not say properly how the machines"    },
 	};
 	static const uint8_t zeros[600];
 
