@@ -7,7 +7,7 @@ from encoders import ENCODERS, GUEST
 from moves import Way, arrived, destination, goes_on, machine, wait_end_or_failure
 from proxy import Harm
 
-DEVICE = b"\x0bglobalstate"      # a section behind RAM: by then the guest has stopped
+DEVICE = b"\x0bglobalstate"      # a section behind RAM
 GO = b"\x08\x4d\x02\0\0"       # the command that gives it away
 MODES = {name: {"mode": mode} for name, mode in ENCODERS.items()}
 UNIX_MODES = {name: row for name, row in MODES.items() if name != "zero_copy"}
@@ -76,10 +76,10 @@ def held_up(t, source, mode, after):
     """A move that stands still behind these bytes of the main stream: (destination, relay)."""
     source.capabilities("pause-before-switchover")
     way, dest = encoders.prepare(t, source, mode)
-    harm = Harm("stall", 0, after=after)
-    relay = t.proxy(way.path, harm)
+    harm, relay = Harm("stall", 0, after=after), t.proxy(way.path)
     source.cmd("migrate", uri=f"unix:{relay.path}")
     source.wait_migration("pre-switchover")
+    relay.arm(harm)         # the description of the machine names sections too
     source.cmd("migrate-continue", state="pre-switchover")
     source.wait_migration("device")
     assert harm.done.wait(60), "the stream does not come so far"

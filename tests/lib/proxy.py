@@ -68,9 +68,12 @@ class Pump(threading.Thread):
         super().__init__(daemon=True)
         self.proxy, self.link, self.way = proxy, link, way
         self.source, self.to = source, to
-        self.harm = proxy.harm if proxy.harm and (proxy.harm.link, proxy.harm.direction) == \
-            (link.number, way) else None
         self.held = b""
+        self.arm(proxy.harm)
+
+    def arm(self, harm):
+        ours = harm and (harm.link, harm.direction) == (self.link.number, self.way)
+        self.harm = harm if ours else None
 
     def run(self):
         try:
@@ -184,6 +187,13 @@ class Proxy:
     @property
     def kept(self):
         return self.links[0].kept
+
+    def arm(self, harm):
+        """From now on, while nothing passes: what has passed is not searched for its place."""
+        self.harm = harm
+        for link in self.links:
+            for pump in link.threads:
+                pump.arm(harm)
 
     def release(self):
         """Ends a stall."""
