@@ -1,6 +1,7 @@
 """A pair of machines and the harms between them: what the tests of tests/fault do alike."""
 import os
 import random
+import select
 import time
 
 import stream
@@ -136,6 +137,8 @@ class Pair:
 
     def _ends(self, dest, proxy):
         deadline, cancelled = time.monotonic() + GUARD, False
+        poll = select.poll()
+        poll.register(dest.qmp.sock, select.POLLIN)
         while True:
             info = dest.migration()
             if info.get("status") in ("completed", "failed"):
@@ -146,7 +149,7 @@ class Pair:
             if not cancelled and proxy.links and now > proxy.moved + QUIET_S:
                 self.vm.cmd("migrate_cancel")
                 cancelled = True
-            os.sched_yield()
+            poll.poll(50)       # the next event, or have another look
 
 
 class Recording:
