@@ -7,6 +7,8 @@
 
 #define MAX_LIMIT_MS 2000000U /* of downtime-limit */
 #define STEP_MS      600U     /* auto-converge takes the next step at most that often */
+/* A guest that stands still loses more than its time: whoever talks to it waits. */
+#define PAUSE_WEIGHT 3U
 #define SLOW_LINK    100000000U
 #define FAST_LINK    400000000U /* where one connection keeps one CPU busy */
 
@@ -55,7 +57,8 @@ bool forecast_eta_ms(const struct forecast_figures *f, uint64_t *ms)
 {
 	uint64_t left = residue(f);
 
-	if (!f->bandwidth || f->phase < MIG_PHASE_PASS || !forecast_converges(f))
+	if (!f->bandwidth || f->phase < MIG_PHASE_PASS || f->phase == MIG_PHASE_ENDED ||
+	    !forecast_converges(f))
 		return false;
 	*ms = ms_for(f->remaining, f->bandwidth);
 	if (f->phase != MIG_PHASE_PASS || f->passes < 2)
@@ -163,7 +166,7 @@ static bool weigh_downtime(const struct forecast_figures *f, struct migration_st
 	uint64_t ms = ms_for(residue(f) + residue(f) / 4, f->bandwidth);
 
 	s->value = MAX(ALIGN_UP(ms + 1, 10), f->limit_ms + 10);
-	s->cost_ms = s->value - f->limit_ms;
+	s->cost_ms = PAUSE_WEIGHT * (s->value - f->limit_ms);
 	(void)snprintf(s->text, sizeof(s->text),
 		       "raise 'downtime-limit' to %" PRIu64 " ms: a pass leaves %" PRIu64
 		       " KB, and the channel carries %" PRIu64 " MB/s",
@@ -225,10 +228,11 @@ static bool weigh_multifd(const struct forecast_figures *f, struct migration_ste
 
 static bool weigh_stop(const struct forecast_figures *f, struct migration_step *s)
 {
-	s->cost_ms = ms_for(f->pass_bytes + residue(f), f->bandwidth);
+	uint64_t ms = ms_for(f->pass_bytes + residue(f), f->bandwidth);
+
+	s->cost_ms = PAUSE_WEIGHT * ms;
 	(void)snprintf(s->text, sizeof(s->text),
-		       "'stop' the guest: what is left takes about %" PRIu64 " ms then",
-		       s->cost_ms);
+		       "'stop' the guest: what is left takes about %" PRIu64 " ms then", ms);
 	return true;
 }
 

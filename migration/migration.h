@@ -104,7 +104,7 @@ struct migration_step {
 	enum migration_action action;
 	bool has_value;
 	uint64_t value;   /* in the unit of the parameter or argument */
-	uint64_t cost_ms; /* of the guest's time, estimated */
+	uint64_t cost_ms; /* of the guest's time, estimated; a pause counts threefold */
 	char text[192];
 };
 

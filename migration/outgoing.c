@@ -152,7 +152,7 @@ static int open_channel(struct outgoing *o, struct err *err)
 	o->fd = -1;
 	o->ch = channel_open(&o->uri, &o->to, fd, true, o->deadline.stop_fd, err);
 	if (!o->ch)
-		return -EIO;
+		return err->errnum == ECANCELED ? -ECANCELED : -EIO;
 	o->w = writer_new(o->ch);
 	o->rp = (struct return_path){.ch = o->ch};
 	return 0;
