@@ -323,6 +323,8 @@ static int may_start(struct migration *mg, const struct migrate_args *args, stru
 		return err_set(err, EBUSY, "There's a migration process in progress");
 	if (mg->m->state == RS_INMIGRATE)
 		return err_set(err, EINVAL, "Guest is waiting for an incoming migration");
+	if (machine_check_memory(mg->m, err) < 0)
+		return -ENODATA;
 	if (mg->m->state == RS_POSTMIGRATE)
 		return err_set(err, EINVAL,
 			       "Can't migrate the vm that was paused due to previous migration");

@@ -381,6 +381,7 @@ static void leave_guest(struct outgoing *o, bool certain)
 
 	/* It lives on in the very memory that is mapped here. */
 	m->memory_given = m->memory_given || (certain && o->shared_given);
+	m->memory_released = m->memory_released || (certain && o->caps[CAP_RELEASE_RAM]);
 	m->reset_pending = false; /* asked for since it stopped: not ours to reset any more */
 	(void)machine_set_state(m, RS_POSTMIGRATE, NULL);
 }
@@ -447,6 +448,16 @@ static void conclude(struct outgoing *o, int ret, struct err *err)
 	}
 }
 
+/* release-ram: nobody runs in it, nor looks at it, any more.  It may take long: without the lock.
+ */
+static void release_memory(struct outgoing *o)
+{
+	struct err err = {0};
+
+	if (o->caps[CAP_RELEASE_RAM] && memory_release(&o->mg->m->mem, &err) < 0)
+		log_warn("%s", err.msg);
+}
+
 void *outgoing_thread(void *opaque)
 {
 	struct outgoing *o = opaque;
@@ -463,6 +474,8 @@ void *outgoing_thread(void *opaque)
 	ram_save_stop(&o->ram);
 	conclude(o, ret, &err);
 	machine_unlock(m);
+	if (ret == 0)
+		release_memory(o);
 	ram_save_fini(&o->ram);
 	writer_free(o->w);
 	o->w = NULL;
