@@ -100,12 +100,11 @@ unsigned forecast_percent(const struct forecast_figures *f)
 
 /* ---- what would help ---- */
 
-#define MB(bytes) ((bytes) / 1000000)
+#define MB(bytes) ((double)(bytes) / 1e6)
 
-/* It is the limit that holds the channel back, not the channel itself. */
-static bool limit_binds(const struct forecast_figures *f)
+static bool held(const struct forecast_figures *f)
 {
-	return f->max_bandwidth && f->bandwidth / 8 >= f->max_bandwidth / 10;
+	return f->held && f->max_bandwidth;
 }
 
 /* The guest does not notice. */
@@ -115,14 +114,14 @@ static bool weigh_bandwidth(const struct forecast_figures *f, struct migration_s
 	uint64_t want = MAX(f->dirty + f->dirty / 4, twice);
 	double fit = f->limit_ms ? (double)residue(f) * 1100 / (double)f->limit_ms : 1e19;
 
-	if (!limit_binds(f))
+	if (!held(f))
 		return false;
 	if (fit < (double)want)
 		want = MAX((uint64_t)fit, f->max_bandwidth + f->max_bandwidth / 4);
 	s->value = want < UINT64_MAX - MiB ? ALIGN_UP(want, MiB) : UINT64_MAX;
 	(void)snprintf(s->text, sizeof(s->text),
 		       "raise 'max-bandwidth' to %" PRIu64 ": the limit holds the channel at "
-		       "%" PRIu64 " MB/s, and the guest writes %" PRIu64 " MB/s",
+		       "%.1f MB/s, and the guest writes %.1f MB/s",
 		       s->value, MB(f->bandwidth), MB(f->dirty));
 	return true;
 }
@@ -142,7 +141,7 @@ static uint64_t throttle_cost(const struct forecast_figures *f, unsigned needed)
 	unsigned first = MAX(f->throttle, f->throttle_initial);
 	unsigned steps =
 	    1 + (needed > first ? (needed - first) / MAX(f->throttle_increment, 1) + 1 : 0);
-	uint64_t ms = steps * STEP_MS + 2 * ms_for(f->pass_bytes, f->bandwidth);
+	uint64_t ms = (uint64_t)steps * STEP_MS + 2 * ms_for(f->pass_bytes, f->bandwidth);
 
 	return ms * MAX(needed, first) / 100;
 }
@@ -169,7 +168,7 @@ static bool weigh_downtime(const struct forecast_figures *f, struct migration_st
 	s->cost_ms = PAUSE_WEIGHT * (s->value - f->limit_ms);
 	(void)snprintf(s->text, sizeof(s->text),
 		       "raise 'downtime-limit' to %" PRIu64 " ms: a pass leaves %" PRIu64
-		       " KB, and the channel carries %" PRIu64 " MB/s",
+		       " KB, and the channel carries %.1f MB/s",
 		       s->value, residue(f) / 1000, MB(f->bandwidth));
 	return s->value <= MAX_LIMIT_MS;
 }
@@ -180,8 +179,7 @@ static bool weigh_dirty_limit(const struct forecast_figures *f, struct migration
 	s->cost_ms = throttle_cost(f, throttle_needed(f));
 	(void)snprintf(s->text, sizeof(s->text),
 		       "'set-vcpu-dirty-limit' with dirty-rate %" PRIu64
-		       ": the guest writes %" PRIu64 " MB/s, and the channel carries %" PRIu64
-		       " MB/s",
+		       ": the guest writes %.1f MB/s, and the channel carries %.1f MB/s",
 		       s->value, MB(f->dirty), MB(f->bandwidth));
 	return f->ring && !f->throttles && s->value > 0;
 }
@@ -208,10 +206,20 @@ static bool weigh_compress(const struct forecast_figures *f, struct migration_st
 {
 	s->cost_ms = start_over(f);
 	(void)snprintf(s->text, sizeof(s->text),
-		       "cancel, switch '%s' on, and migrate again: the channel carries only "
-		       "%" PRIu64 " MB/s",
-		       f->multifd ? "multifd-compression" : "compress", MB(f->bandwidth));
-	return !f->coded && f->bandwidth < SLOW_LINK && !limit_binds(f);
+		       "cancel, switch 'compress' on, and migrate again: the channel carries only "
+		       "%.1f MB/s",
+		       MB(f->bandwidth));
+	return !f->coded && !f->multifd && f->bandwidth < SLOW_LINK && !held(f);
+}
+
+static bool weigh_multifd_compression(const struct forecast_figures *f, struct migration_step *s)
+{
+	s->cost_ms = start_over(f);
+	(void)snprintf(s->text, sizeof(s->text),
+		       "cancel, set 'multifd-compression', and migrate again: the channels carry "
+		       "only %.1f MB/s",
+		       MB(f->bandwidth));
+	return !f->coded && f->multifd && f->bandwidth < SLOW_LINK && !held(f);
 }
 
 static bool weigh_multifd(const struct forecast_figures *f, struct migration_step *s)
@@ -220,10 +228,10 @@ static bool weigh_multifd(const struct forecast_figures *f, struct migration_ste
 	s->cost_ms = start_over(f);
 	(void)snprintf(s->text, sizeof(s->text),
 		       "cancel, switch 'multifd' on, and migrate again: one connection carries "
-		       "%" PRIu64 " MB/s",
+		       "%.1f MB/s",
 		       MB(f->bandwidth));
 	return !f->multifd && !f->coded && f->multifd_possible && f->bandwidth > FAST_LINK &&
-	       !limit_binds(f);
+	       !held(f);
 }
 
 static bool weigh_stop(const struct forecast_figures *f, struct migration_step *s)
@@ -242,14 +250,15 @@ static const struct {
 	bool has_value;
 	bool (*weigh)(const struct forecast_figures *f, struct migration_step *s);
 } steps[] = {
-    {MIG_ACT_MAX_BANDWIDTH,  true,  weigh_bandwidth    },
-    {MIG_ACT_WAIT,           false, weigh_wait         },
-    {MIG_ACT_DOWNTIME_LIMIT, true,  weigh_downtime     },
-    {MIG_ACT_DIRTY_LIMIT,    true,  weigh_dirty_limit  },
-    {MIG_ACT_COMPRESS,       false, weigh_compress     },
-    {MIG_ACT_MULTIFD,        true,  weigh_multifd      },
-    {MIG_ACT_AUTO_CONVERGE,  false, weigh_auto_converge},
-    {MIG_ACT_STOP,           false, weigh_stop         },
+    {MIG_ACT_MAX_BANDWIDTH,       true,  weigh_bandwidth          },
+    {MIG_ACT_WAIT,                false, weigh_wait               },
+    {MIG_ACT_DOWNTIME_LIMIT,      true,  weigh_downtime           },
+    {MIG_ACT_DIRTY_LIMIT,         true,  weigh_dirty_limit        },
+    {MIG_ACT_COMPRESS,            false, weigh_compress           },
+    {MIG_ACT_MULTIFD_COMPRESSION, false, weigh_multifd_compression},
+    {MIG_ACT_MULTIFD,             true,  weigh_multifd            },
+    {MIG_ACT_AUTO_CONVERGE,       false, weigh_auto_converge      },
+    {MIG_ACT_STOP,                false, weigh_stop               },
 };
 
 bool forecast_step(const struct forecast_figures *f, struct migration_step *step)

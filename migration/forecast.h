@@ -26,6 +26,7 @@ struct forecast_figures {
 	bool shrinks;              /* the last pass found less than it had sent */
 	uint64_t limit_ms;         /* downtime-limit */
 	uint64_t max_bandwidth;    /* bytes/s, 0: none */
+	bool held;                 /* it is this limit that held the last pass back */
 	uint64_t elapsed_ms;       /* since 'migrate' */
 	bool throttles;            /* auto-converge or dirty-limit is on */
 	unsigned throttle;         /* %, of now; 0: not yet, or dirty-limit */

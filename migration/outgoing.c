@@ -287,6 +287,7 @@ static void next_window(struct outgoing *o)
 /* Hold back until the limit allows more; a changed limit counts at once. */
 static int obey_limit(struct outgoing *o, struct err *err)
 {
+	int64_t since = host_now_ns();
 	int ret = 0;
 
 	while (ret == 0 && window_full(o) && !deadline_forces(&o->deadline)) {
@@ -298,6 +299,7 @@ static int obey_limit(struct outgoing *o, struct err *err)
 	}
 	if (host_now_ns() >= o->window_ns + WINDOW_NS)
 		next_window(o);
+	stats_held(&o->stats, host_now_ns() - since);
 	return ret;
 }
 

@@ -58,6 +58,7 @@ static void measured(const struct migration_stats *st, struct forecast_figures *
 	f->dirty = st->ram.dirty_pages_rate * PAGE_BYTES;
 	f->bandwidth = bandwidth_now(st);
 	f->shrinks = st->shrinks;
+	f->held = st->held;
 	f->limit_ms = st->limit_ms;
 }
 
@@ -89,6 +90,8 @@ void stats_start(struct migration_stats *st, uint64_t total_bytes, uint64_t limi
 	st->limit_ms = limit_ms;
 	st->percent = 0;
 	st->shrinks = true;
+	st->held = false;
+	st->held_ns = 0;
 	leave(st);
 }
 
@@ -174,6 +177,13 @@ void stats_sent(struct migration_stats *st, uint64_t bytes, uint64_t zero_pages,
 	leave(st);
 }
 
+void stats_held(struct migration_stats *st, int64_t ns)
+{
+	enter(st);
+	st->held_ns += ns;
+	leave(st);
+}
+
 void stats_multifd(struct migration_stats *st, uint64_t bytes, uint64_t copied_rounds)
 {
 	enter(st);
@@ -204,7 +214,9 @@ void stats_pass(struct migration_stats *st, uint64_t dirtied_pages, uint64_t rem
 	if (st->ram.dirty_sync_count && now - st->pass_ns >= WINDOW_NS / 10) {
 		st->ram.dirty_pages_rate = per_second(dirtied_pages, now - st->pass_ns);
 		st->shrinks = forecast_shrinks(dirtied_pages, st->pass_pages);
+		st->held = st->held_ns > (now - st->pass_ns) / 5;
 	}
+	st->held_ns = 0;
 	encoder_stats_pass(&st->encoders);
 	st->pass_pages = 0;
 	st->pass_bytes = remaining_bytes;

@@ -31,8 +31,10 @@ struct migration_stats {
 	uint64_t limit_ms;   /* the downtime limit */
 	enum migration_phase phase;
 	unsigned percent;
-	bool shrinks; /* the last pass left less than it sent */
-	bool running; /* the guest, at this moment */
+	bool shrinks;    /* the last pass left less than it sent */
+	bool held;       /* ... and was held back by the bandwidth limit */
+	int64_t held_ns; /* so long, in this pass */
+	bool running;    /* the guest, at this moment */
 };
 
 void stats_init(struct migration_stats *st);
@@ -54,6 +56,8 @@ void stats_ended(struct migration_stats *st);
  */
 void stats_sent(struct migration_stats *st, uint64_t bytes, uint64_t zero_pages,
 		uint64_t plain_pages, uint64_t remaining_bytes);
+/* So long has the bandwidth limit held the sender back. */
+void stats_held(struct migration_stats *st, int64_t ns);
 /* Bytes on multifd channels, to be followed by stats_sent(); rounds that copied, in all. */
 void stats_multifd(struct migration_stats *st, uint64_t bytes, uint64_t copied_rounds);
 /* Where the encoders' counters stand, before stats_sent() for the same pages. */

@@ -73,6 +73,7 @@ static const char *const action_names[] = {
     [MIG_ACT_AUTO_CONVERGE] = "auto-converge",
     [MIG_ACT_COMPRESS] = "compress",
     [MIG_ACT_MULTIFD] = "multifd",
+    [MIG_ACT_MULTIFD_COMPRESSION] = "multifd-compression",
     [MIG_ACT_STOP] = "stop",
     [MIG_ACT_STOP + 1] = NULL,
 };
