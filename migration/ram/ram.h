@@ -44,7 +44,7 @@ enum ram_flag {
 	RAM_FLAG_HOOK = 0x080,
 	RAM_FLAG_COMPRESS = 0x100,
 	RAM_FLAG_MULTIFD_FLUSH = 0x200,
-	/* Between two minivmms, and nowhere else a word: be32 n follows, then n consecutive pages */
+	/* Between two minivmms, else no word: be32 n follows, then n consecutive pages */
 	RAM_FLAG_RUN = RAM_FLAG_FULL | RAM_FLAG_PAGE,
 };
 
@@ -104,7 +104,7 @@ struct ram_save {
 	bool runs;                          /* the peer understands RUN */
 	struct page run;                    /* plain pages that are not in the stream yet: ... */
 	uint64_t run_pages;                 /* ... this one and those behind it */
-	uint64_t run_limit;                 /* 1 to RAM_RUN_PAGES, between two looks at the limits */
+	uint64_t run_limit;                 /* 1 to RAM_RUN_PAGES, what pick may give */
 	struct multifd_send *multifd;       /* borrowed; NULL: all goes into the stream */
 	struct ram_counters count;
 	bool tracking;
