@@ -246,6 +246,7 @@ void migration_free(struct migration *mg)
 static void set_failed(struct outgoing *o, const struct err *err)
 {
 	o->error = *err;
+	stats_phase(&o->stats, MIG_PHASE_ENDED);
 	status_set(o->mg, &o->status, MIG_FAILED);
 }
 
@@ -371,6 +372,7 @@ int migration_start(struct migration *mg, const struct migrate_args *args, struc
 	if (ret < 0) {
 		if (err)
 			*err = o->error;
+		stats_phase(&o->stats, MIG_PHASE_ENDED);
 		status_set(mg, &o->status, MIG_FAILED);
 	}
 	return ret;
@@ -388,6 +390,7 @@ void outgoing_cancel(struct outgoing *o)
 	if (o->resolve) { /* no thread yet */
 		resolve_abandon(o->resolve);
 		end_resolving(o);
+		stats_phase(&o->stats, MIG_PHASE_ENDED);
 		status_set(o->mg, &o->status, MIG_CANCELLED);
 	}
 }
