@@ -189,6 +189,8 @@ static void release(struct migration *mg)
 	close_fd(mg->out.kick_fd);
 	close_fd(mg->out.fd);
 	close_fd(mg->in.cancel_fd);
+	free(mg->out.error_text);
+	free(mg->in.error_text);
 	free(mg->blockers);
 	free(mg);
 }
@@ -358,6 +360,8 @@ int migration_start(struct migration *mg, const struct migrate_args *args, struc
 	eventfd_clear(o->kick_fd);
 	o->fd = args->fd;
 	o->error = (struct err){0};
+	free(o->error_text);
+	o->error_text = NULL;
 	o->given = o->stopped = o->waited = false;
 	memcpy(o->caps, mg->caps, sizeof(o->caps));
 	multifd_config_fill(&o->multifd_config, &mg->params, mg->caps[CAP_ZERO_COPY_SEND],

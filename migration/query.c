@@ -1,15 +1,13 @@
 /* query.c - what query-migrate shows of either end (qmp-surface 3.3) */
-#include <stdio.h>
-
 #include "migration/forecast.h"
 #include "migration/internal.h"
 #include "vmm/base/units.h"
 #include "vmm/machine.h"
 
-static void put_error(struct migration_info *info, const struct err *err)
+static void put_error(struct migration_info *info, const struct err *err, const char *whole)
 {
 	if (info->status == MIG_FAILED)
-		(void)snprintf(info->error_desc, sizeof(info->error_desc), "%s", err->msg);
+		info->error_desc = whole ? whole : err->msg;
 }
 
 /* What is set and possible; the rest of the figures is measured. */
@@ -55,7 +53,7 @@ void migration_query(struct migration *mg, struct migration_info *info)
 {
 	struct forecast_figures f = figures_of(mg);
 
-	*info = (struct migration_info){.status = status_get(&mg->out.status)};
+	*info = (struct migration_info){.status = status_get(&mg->out.status), .error_desc = ""};
 	if (info->status != MIG_NONE) {
 		stats_fill(&mg->out.stats, &f, info);
 		put_deadline(mg, info);
@@ -63,13 +61,13 @@ void migration_query(struct migration *mg, struct migration_info *info)
 		info->has_compression = info->has_ram && mg->caps[CAP_COMPRESS];
 		info->xbzrle.cache_size = mg->params.xbzrle_cache_size;
 		info->throttle_percent = f.throttle;
-		put_error(info, &mg->out.error);
+		put_error(info, &mg->out.error, mg->out.error_text);
 		return;
 	}
 	info->status = status_get(&mg->in.status);
 	if (info->status == MIG_SETUP) /* listening: nobody has come */
 		info->status = MIG_NONE;
-	put_error(info, &mg->in.error);
+	put_error(info, &mg->in.error, mg->in.error_text);
 	info->has_address = mg->in.has_address;
 	info->address = mg->in.address;
 }
