@@ -448,7 +448,6 @@ static void conclude(struct outgoing *o, int ret, struct err *err)
 {
 	struct migration *mg = o->mg;
 	enum migration_status s = status_get(&o->status);
-
 	bool late = ret == -ECANCELED && s != MIG_CANCELLING && deadline_passed(&o->deadline);
 
 	(void)deadline_end(&o->deadline);
@@ -473,8 +472,7 @@ static void conclude(struct outgoing *o, int ret, struct err *err)
 	}
 }
 
-/* release-ram: nobody runs in it, nor looks at it, any more.  It may take long: without the lock.
- */
+/* release-ram: nobody looks at it any more.  It may take long: without the lock. */
 static void release_memory(struct outgoing *o)
 {
 	struct err err = {0};
