@@ -74,7 +74,7 @@ class Pair:
                 self.gone(harm, dest)
             else:
                 self.stays(harm, dest, dest_says)
-        except AssertionError as e:
+        except (AssertionError, Hang) as e:
             raise AssertionError(
                 f"{harm}: {e}\nsource: {self.vm.status()} {self.vm.migration()}\n"
                 f"destination: {dest_says}\n{dest.stderr()}") from e
@@ -174,7 +174,8 @@ class Recording:
 
     def harm(self, what, offset, **more):
         """The harm at what was byte 'offset' in the recording."""
-        late = offset > self.told       # what is lost then may leave the source in doubt
+        # A destination answers when it has read EOF; what is lost then may leave the source in doubt.
+        late = offset >= self.parsed.description_start
         for r in reversed(self.devices):
             if offset >= r.start:
                 more["after"] = self.forward[r.start:r.payload_start]

@@ -111,7 +111,8 @@ def goes_on(vm, cpus=1, rounds=1):
     deadline = time.monotonic() + GUARD
     while not all(b + rounds <= n for b, n in zip(before, generations(vm, cpus))):
         if time.monotonic() > deadline:
-            raise Hang(f"{vm.name} does not go on: rounds {generations(vm, cpus)} for {GUARD:.0f} s")
+            raise Hang(f"{vm.name} ({vm.status()}) does not go on for {GUARD:.0f} s: "
+                       f"{[ram.status(vm, cpu) for cpu in range(cpus)]}, {vm.migration()}")
         os.sched_yield()
     return [s["generation"] for s in check_running(vm, cpus)]
 
