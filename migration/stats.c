@@ -150,6 +150,7 @@ void stats_encoders(struct migration_stats *st, const struct ram_counters *c)
 {
 	enter(st);
 	st->window_pages += encoder_stats_count(&st->encoders, c);
+	st->ram.skipped = c->skipped;
 	leave(st);
 }
 
