@@ -62,6 +62,7 @@ void stats_active(struct migration_stats *st)
 {
 	enter(st);
 	st->active_ns = st->window_ns = st->pass_ns = host_now_ns();
+	st->active_bytes = st->ram.transferred;
 	leave(st);
 }
 
@@ -177,7 +178,8 @@ static uint64_t bandwidth_now(const struct migration_stats *st)
 {
 	if (st->bandwidth || !st->active_ns)
 		return st->bandwidth;
-	return per_second(st->ram.transferred, host_now_ns() - st->active_ns);
+	/* The list of blocks, a moment ago, says nothing about the channel. */
+	return per_second(st->ram.transferred - st->active_bytes, host_now_ns() - st->active_ns);
 }
 
 uint64_t stats_bandwidth(struct migration_stats *st)

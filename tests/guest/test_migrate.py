@@ -220,7 +220,8 @@ def test_parameters_in_flight(t):
 def test_several_passes(t):
     """With no downtime allowed and a guest that writes, passes follow on passes until it may end."""
     source = machine(t, "counter", "pages=300")
-    source.cmd("migrate-set-parameters", max_bandwidth=8 << 20, downtime_limit=1)
+    goes_on(source)
+    source.cmd("migrate-set-parameters", max_bandwidth=512 << 10, downtime_limit=1)
     way = Way(t, "unix")
     dest = destination(t, source, way.incoming())
     way.start(source, dest)

@@ -89,9 +89,10 @@ def test_counted_on_the_wire(t, mode):
     for _ in range(encoders.TRIES):
         source = machine(t, "counter", GUEST)
         goes_on(source)
-        encoders.slow(source)
+        encoders.first_pass(source, mode)
         begin = time.monotonic()
         dest, relay = connect(t, source, mode, paused=True)
+        encoders.later_passes(source, mode)
         if encoders.wait_for(source, lambda i: encoders.at_work(i, used)
                              and i["ram"]["dirty-sync-count"] > 3):
             break

@@ -1,6 +1,7 @@
 """Moves with the encoders of precopy: which capabilities and parameters, and how to see them at work."""
 import time
 
+import ram
 from moves import Way, arrived, destination, goes_on, machine
 from qmp import GUARD, Hang
 
@@ -29,6 +30,21 @@ def slow(vm):
     vm.cmd("migrate-set-parameters", max_bandwidth=4 << 20, downtime_limit=1)
 
 
+def first_pass(vm, mode):
+    """Before the start: with both, the first pass is so small that the guest would not write meanwhile."""
+    slow(vm)
+    if mode.get("source") == BOTH["source"]:
+        vm.cmd("migrate-set-parameters", max_bandwidth=8 << 10)
+
+
+def later_passes(vm, mode):
+    """After the start: the first pass lasts until the guest has written every page."""
+    if mode.get("source") == BOTH["source"]:
+        before = ram.status(vm)["generation"]
+        wait_for(vm, lambda info: ram.status(vm)["generation"] > before + 1)
+        vm.cmd("migrate-set-parameters", max_bandwidth=1 << 20)
+
+
 def fast(vm):
     vm.cmd("migrate-set-parameters", max_bandwidth=0, downtime_limit=2000)
 
@@ -38,13 +54,14 @@ def begin(t, source, mode, scheme="unix", **options):
     source.capabilities(*mode["source"])
     if mode.get("params"):
         source.cmd("migrate-set-parameters", **mode["params"])
-    slow(source)
+    first_pass(source, mode)
     way = Way(t, scheme)
     dest = destination(t, source, None, mode.get("dest", ()), **options)
     if mode.get("there"):
         dest.cmd("migrate-set-parameters", **mode["there"])
     dest.cmd("migrate-incoming", uri=way.incoming())
     way.start(source, dest)
+    later_passes(source, mode)
     return dest
 
 

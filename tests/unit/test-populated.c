@@ -40,25 +40,25 @@ enum {
 
 static const struct kind {
 	const char *name;
+	const char *dir; /* of a file to make there, or the type of a file system to mount for it */
 	int backend;
 	bool share, hugetlb;
-	const char *dir; /* of a file to make there, or the type of a file system to mount for it */
-	bool vague;      /* more than what was touched may be named */
+	bool vague; /* more than what was touched may be named */
 } kinds[] = {
-    {"anonymous",         RAM_ANONYMOUS, false, false, NULL,        false},
-    {"anonymous shared",  RAM_ANONYMOUS, true,  false, NULL,        false},
-    {"memfd",             RAM_MEMFD,     true,  false, NULL,        false},
-    {"memfd private",     RAM_MEMFD,     false, false, NULL,        false},
-    {"tmpfs",             RAM_FILE,      true,  false, "/dev/shm",  false},
-    {"tmpfs private",     RAM_FILE,      false, false, "/dev/shm",  false},
-    {"disk",	      RAM_FILE,      true,  false, "/var/tmp",  false},
-    {"disk private",      RAM_FILE,      false, false, "/var/tmp",  false},
-    {"unknown",           RAM_FILE,      true,  false, "ramfs",     true },
-    {"unknown private",   RAM_FILE,      false, false, "ramfs",     true },
-    {"hugetlb",           RAM_MEMFD,     true,  true,  NULL,        false},
-    {"hugetlb private",   RAM_MEMFD,     false, true,  NULL,        false},
-    {"hugetlbfs",         RAM_FILE,      true,  true,  "hugetlbfs", true },
-    {"hugetlbfs private", RAM_FILE,      false, true,  "hugetlbfs", true },
+    {"anonymous",         NULL,        RAM_ANONYMOUS, false, false, false},
+    {"anonymous shared",  NULL,        RAM_ANONYMOUS, true,  false, false},
+    {"memfd",             NULL,        RAM_MEMFD,     true,  false, false},
+    {"memfd private",     NULL,        RAM_MEMFD,     false, false, false},
+    {"tmpfs",             "/dev/shm",  RAM_FILE,      true,  false, false},
+    {"tmpfs private",     "/dev/shm",  RAM_FILE,      false, false, false},
+    {"disk",	      "/var/tmp",  RAM_FILE,      true,  false, false},
+    {"disk private",      "/var/tmp",  RAM_FILE,      false, false, false},
+    {"unknown",           "ramfs",     RAM_FILE,      true,  false, true },
+    {"unknown private",   "ramfs",     RAM_FILE,      false, false, true },
+    {"hugetlb",           NULL,        RAM_MEMFD,     true,  true,  false},
+    {"hugetlb private",   NULL,        RAM_MEMFD,     false, true,  false},
+    {"hugetlbfs",         "hugetlbfs", RAM_FILE,      true,  true,  true },
+    {"hugetlbfs private", "hugetlbfs", RAM_FILE,      false, true,  true },
 };
 
 static bool have_huge; /* set before the tests run */
@@ -98,6 +98,19 @@ static void write_file(int fd, uint64_t page)
 	ck_assert_int_eq(munmap(p, BYTES), 0);
 }
 
+/* A file with content in one page. */
+static void make_file(struct fixture *f)
+{
+	int fd;
+
+	(void)snprintf(f->path, sizeof(f->path), "%s/populated-XXXXXX", f->dir);
+	fd = mkstemp(f->path);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(ftruncate(fd, BYTES), 0);
+	write_file(fd, IN_FILE);
+	ck_assert_int_eq(close(fd), 0);
+}
+
 static bool fixture_init(struct fixture *f, const struct kind *k)
 {
 	struct ram_backend be = {.kind = k->backend,
@@ -114,14 +127,7 @@ static bool fixture_init(struct fixture *f, const struct kind *k)
 	else if (k->dir && !mount_here(f))
 		return false;
 	if (k->dir) {
-		int fd;
-
-		(void)snprintf(f->path, sizeof(f->path), "%s/populated-XXXXXX", f->dir);
-		fd = mkstemp(f->path);
-		ck_assert_int_ge(fd, 0);
-		ck_assert_int_eq(ftruncate(fd, BYTES), 0);
-		write_file(fd, IN_FILE);
-		ck_assert_int_eq(close(fd), 0);
+		make_file(f);
 		be.path = f->path;
 	}
 	memory_init(&f->mem, -1);
@@ -274,6 +280,9 @@ END_TEST
 
 START_TEST(test_huge_pages_refused)
 {
+	static const char too_few[] =
+	    "cannot set up guest memory 'ram': the host has not enough free huge pages of 2048 KiB "
+	    "for 4194304 MiB: raise nr_hugepages in /sys/kernel/mm/hugepages";
 	struct ram_backend be = {.kind = RAM_MEMFD, .share = true, .hugetlb = true, .fd = -1};
 	struct memory mem;
 	struct err err = {0};
@@ -283,14 +292,11 @@ START_TEST(test_huge_pages_refused)
 	ck_assert_ptr_null(memory_add_block(&mem, "ram", HUGE_BYTES + PAGE_BYTES, &be, &err));
 	ck_assert_str_eq(err.msg, "guest memory 'ram': 0x201000 bytes are no multiple of its huge "
 				  "pages of 2048 KiB");
-	for (int share = 0; share < 2; share++) {
-		be.share = share;
-		ck_assert_ptr_null(memory_add_block(&mem, "ram", 4096 * GiB, &be, &err));
-		ck_assert_str_eq(
-		    err.msg, "cannot set up guest memory 'ram': the host has not enough free huge "
-			     "pages of 2048 KiB for 4194304 MiB: raise nr_hugepages in "
-			     "/sys/kernel/mm/hugepages");
-	}
+	ck_assert_ptr_null(memory_add_block(&mem, "ram", 4096 * GiB, &be, &err));
+	ck_assert_str_eq(err.msg, too_few);
+	be.share = false;
+	ck_assert_ptr_null(memory_add_block(&mem, "ram", 4096 * GiB, &be, &err));
+	ck_assert_str_eq(err.msg, too_few);
 	be.no_reserve = true; /* then it is the guest's risk */
 	ck_assert_ptr_nonnull(memory_add_block(&mem, "ram", 4096 * GiB, &be, &err));
 	memory_fini(&mem);
@@ -302,13 +308,13 @@ END_TEST
 static long pool_size(void)
 {
 	FILE *f = fopen(POOL, "re");
-	long n = -1;
+	char text[32] = "-1";
 
-	if (f && fscanf(f, "%ld", &n) != 1)
-		n = -1;
+	if (f && !fgets(text, sizeof(text), f))
+		text[0] = 0;
 	if (f)
 		(void)fclose(f);
-	return n;
+	return strtol(text, NULL, 10);
 }
 
 /* More pages, or fewer: others may be changing it at the same time.  Did it become so? */
