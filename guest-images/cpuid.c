@@ -1,4 +1,4 @@
-/* cpuid.c - prints what CPUID says, a line a leaf, then ends: the tests compare it between programs */
+/* cpuid.c - prints what CPUID says, a line a leaf, then ends: tests compare the programs */
 #include "lib.h"
 
 #define SUBLEAVES 10u

@@ -37,6 +37,8 @@
 #define WINDOWS   10U               /* in a second */
 #define PEER_MS   1000              /* how long the first PONG may take */
 #define RETRY_NS  (10 * NS_PER_MS)
+/* Both ends work at the same time then, instead of in turn. */
+#define SEND_BUFFER_BYTES MiB
 
 void outgoing_init(struct outgoing *o, struct migration *mg)
 {
@@ -152,6 +154,7 @@ static int open_channel(struct outgoing *o, struct err *err)
 	o->ch = channel_open(&o->uri, &o->to, fd, true, o->cancel_fd, err);
 	if (!o->ch)
 		return -EIO;
+	channel_send_buffer(o->ch, SEND_BUFFER_BYTES);
 	o->w = writer_new(o->ch);
 	o->rp = (struct return_path){.ch = o->ch};
 	return 0;
@@ -172,6 +175,9 @@ static int set_up_ram(struct outgoing *o, struct err *err)
 
 	ram_save_init(&o->ram, m, o->w, o->mg->ram_section_id);
 	o->ram.ignore_shared = o->caps[CAP_X_IGNORE_SHARED];
+	o->ram.runs = o->rp.minivmm;
+	if (o->rp.minivmm) /* which says that it has them all before the guest is given up */
+		channel_use_splice(o->ch);
 	machine_lock(m);
 	ret = stage(m, err);
 	if (ret == 0)
@@ -295,6 +301,14 @@ static int obey_limit(struct outgoing *o, struct err *err)
 	return ret;
 }
 
+/* So few that the limit is not overrun by much more than a page. */
+static uint64_t pages_at_once(const struct outgoing *o)
+{
+	uint64_t limit = window_limit(o) / PAGE_BYTES;
+
+	return limit ? MAX(MIN(limit / 8, RAM_RUN_PAGES), 1) : RAM_RUN_PAGES;
+}
+
 static int slice(struct outgoing *o, struct err *err)
 {
 	struct ram_counters before = o->ram.count;
@@ -302,6 +316,7 @@ static int slice(struct outgoing *o, struct err *err)
 	int ret;
 
 	o->slice_ns = host_now_ns();
+	o->ram.run_limit = pages_at_once(o);
 	ret = ram_save_record(&o->ram, TAG_PART, slice_goes_on, o);
 	outgoing_count(o, bytes, &before);
 	return ret < 0 ? written(o, ret, err) : obey_limit(o, err);

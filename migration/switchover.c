@@ -176,8 +176,10 @@ static int send_rest(struct outgoing *o, struct err *err)
 {
 	struct ram_counters before = o->ram.count;
 	uint64_t bytes = o->w->bytes;
-	int ret = ram_save_record(&o->ram, TAG_END, NULL, NULL);
+	int ret;
 
+	o->ram.run_limit = RAM_RUN_PAGES; /* no limit holds back what the guest is waiting for */
+	ret = ram_save_record(&o->ram, TAG_END, NULL, NULL);
 	outgoing_count(o, bytes, &before);
 	if (ret < 0)
 		return failed_write(o, ret, err);

@@ -132,6 +132,8 @@ static void seal_size(int fd)
 /* What the kernel makes of it is its own business: a kernel without KSM refuses. */
 static void advise(const struct ram_block *b)
 {
+	if (b->page_bytes == PAGE_BYTES) /* huge pages, as far as there are any: fewer faults */
+		(void)madvise(b->hva, b->bytes, MADV_HUGEPAGE);
 	if (b->no_dump)
 		(void)madvise(b->hva, b->bytes, MADV_DONTDUMP);
 	if (b->merge)

@@ -55,6 +55,11 @@ ssize_t channel_read(struct channel *c, void *buf, size_t n, struct err *err)
 	return got;
 }
 
+bool channel_scatters(const struct channel *c)
+{
+	return c->ops->readv;
+}
+
 int channel_readv(struct channel *c, struct iovec *iov, int n_iov, size_t need, size_t *got,
 		  struct err *err)
 {

@@ -23,6 +23,7 @@ struct err;
 struct migration_address;
 struct migration_uri;
 struct sockaddr_list;
+struct splicer;
 
 #define CHANNEL_MAX_FDS 8
 
@@ -44,10 +45,11 @@ struct channel_ops {
 struct channel {
 	/* set at creation and then constant */
 	const struct channel_ops *ops;
-	int fd;        /* owned; polled, unless 'steady' */
-	int cancel_fd; /* borrowed eventfd; -1: cannot be cancelled */
-	bool two_way;  /* the peer can answer on it */
-	bool steady;   /* a regular file: never has to be waited for */
+	int fd;                  /* owned; polled, unless 'steady' */
+	int cancel_fd;           /* borrowed eventfd; -1: cannot be cancelled */
+	bool two_way;            /* the peer can answer on it */
+	bool steady;             /* a regular file: never has to be waited for */
+	struct splicer *splicer; /* owned; NULL: bytes are copied into the channel */
 	/* descriptors that came with what was read (SCM_RIGHTS), oldest first; owned */
 	bool accepts_fds;
 	int fds[CHANNEL_MAX_FDS];
@@ -70,6 +72,8 @@ bool channel_cancelled(const struct channel *c);
 
 /* At least one byte, waiting for it; 0 at the end of the stream; -errno with *err set. */
 ssize_t channel_read(struct channel *c, void *buf, size_t n, struct err *err);
+/* Can it read into a vector?  Sockets can. */
+bool channel_scatters(const struct channel *c);
 /*
  * 'need' bytes or more, as far as the vector (changed) has room; *got: how many,
  * fewer than 'need' only at the end of the stream.  Sockets only.
@@ -90,6 +94,20 @@ bool channel_passes_fds(const struct channel *c);
 int channel_write_fd(struct channel *c, const void *p, size_t n, int fd, struct err *err);
 /* From now on keep descriptors that come with the bytes, up to CHANNEL_MAX_FDS at a time. */
 void channel_accept_fds(struct channel *c);
+/*
+ * From now on channel_splice() may be used: for a unix socket whose peer reads
+ * on this host.  Nothing happens where the kernel or the channel cannot.
+ */
+void channel_use_splice(struct channel *c);
+bool channel_splices(const struct channel *c);
+/*
+ * Write n bytes without copying them: the peer's read takes them from where
+ * they are, so what is changed before it reads arrives changed.  *done: how
+ * many; fewer without a failure means that the kernel refuses, now and from
+ * then on.  0, or -errno with *err set.
+ */
+int channel_splice(struct channel *c, const void *p, size_t n, size_t *done, struct err *err);
+
 /* The oldest one that came with bytes read by now; owned; -1: none. */
 int channel_take_fd(struct channel *c);
 int channel_finish(struct channel *c, struct err *err);

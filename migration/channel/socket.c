@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "migration/channel/channel.h"
+#include "migration/channel/splice.h"
 #include "migration/channel/uri.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
@@ -99,6 +100,7 @@ static void socket_close(struct channel *c)
 {
 	for (int i = 0; i < c->n_fds; i++)
 		(void)close(c->fds[i]);
+	splicer_free(c->splicer);
 	(void)shutdown(c->fd, SHUT_RDWR); /* others may hold the descriptor too */
 	(void)close(c->fd);
 	free(c);

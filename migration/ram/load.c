@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "migration/ram/compress.h"
+#include "migration/ram/load-direct.h"
 #include "migration/ram/multifd.h"
 #include "migration/ram/page-pool.h"
 #include "migration/ram/populated.h"
@@ -27,6 +28,7 @@
 
 #define FLAG_MASK      ((uint64_t)PAGE_BYTES - 1)
 #define BLOB_MAX_BYTES (2 * MiB) /* what QEMU lets these grow to */
+#define ROW_PAGES      8U        /* plain pages in a row, before more of them are expected */
 
 static const char *const dropped_names[] = {
     "/rom@etc/acpi/tables",
@@ -46,11 +48,14 @@ struct ram_load {
 	struct machine *m;
 	struct load_block blocks[MEMORY_MAX_BLOCKS + ARRAY_LEN(dropped_names)];
 	size_t n_blocks;
-	bool ignore_shared;
-	bool listed;                  /* the list of blocks has begun */
-	struct load_block *last;      /* named by the last page record */
-	struct page_pool *unpack;     /* owned; NULL: COMPRESS records are refused */
-	struct multifd_recv *multifd; /* borrowed; NULL: all pages are in the stream */
+	bool ignore_shared, take_runs;
+	bool listed;                        /* the list of blocks has begun */
+	struct load_block *last;            /* named by the last page record */
+	const struct load_block *row_block; /* where the last plain page came in ... */
+	uint64_t row_next;                  /* ... what would follow it ... */
+	uint64_t row_pages;                 /* ... and how many came in a row up to it */
+	struct page_pool *unpack;           /* owned; NULL: COMPRESS records are refused */
+	struct multifd_recv *multifd;       /* borrowed; NULL: all pages are in the stream */
 };
 
 struct ram_load *ram_load_new(struct machine *m)
@@ -101,6 +106,11 @@ int ram_load_sparse(struct ram_load *l, const struct ram_block *b, struct err *e
 		if (l->blocks[i].block == b)
 			l->blocks[i].sparse = true;
 	return 0;
+}
+
+void ram_load_take_runs(struct ram_load *l)
+{
+	l->take_runs = true;
 }
 
 static bool ignored(const struct ram_load *l, const struct load_block *lb)
@@ -294,17 +304,78 @@ static int load_zero(struct load_block *lb, struct src *in, uint64_t off, struct
 	return 0;
 }
 
-static int load_page(struct load_block *lb, struct src *in, uint64_t off, struct err *err)
+/*
+ * How many pages from this one on may be read in one go: more than 1 when many
+ * have come in a row, and nothing has been loaded into those yet.
+ */
+static size_t pages_ahead(const struct ram_load *l, const struct load_block *lb,
+			  const struct src *in, uint64_t off)
+{
+	uint64_t first = off / PAGE_BYTES + 1, end;
+
+	if (!in->scatter || in->len - in->at >= PAGE_BYTES || l->row_pages < ROW_PAGES ||
+	    !lb->touched || l->multifd)
+		return 1;
+	end = MIN(first + MIN(l->row_pages, DIRECT_PAGES - 1), lb->bytes / PAGE_BYTES);
+	return (size_t)(bitmap_next_set(lb->touched, end, first) - first) + 1;
+}
+
+static int load_page_here(struct load_block *lb, struct src *in, uint64_t off)
 {
 	const uint8_t *from = src_take(in, PAGE_BYTES);
 	uint8_t *to;
 
 	if (!from)
-		return say_ended(in, "a page", err);
+		return -EIO;
 	to = place(lb, off);
 	if (to)
 		memcpy(to, from, PAGE_BYTES);
 	return 0;
+}
+
+static int load_page(struct ram_load *l, struct load_block *lb, struct src *in, uint64_t off,
+		     struct err *err)
+{
+	size_t done = 1, ahead;
+	int ret;
+
+	if (lb != l->row_block || off != l->row_next)
+		l->row_pages = 0;
+	ahead = pages_ahead(l, lb, in, off);
+	if (ahead > 1)
+		ret = direct_read(in, place(lb, off), ahead,
+				  (off + PAGE_BYTES) | RAM_FLAG_PAGE | RAM_FLAG_CONTINUE, &done);
+	else
+		ret = load_page_here(lb, in, off);
+	if (ret < 0)
+		return say_ended(in, "a page", err);
+	for (size_t i = 1; i < done; i++)
+		(void)place(lb, off + i * PAGE_BYTES);
+	l->row_block = lb;
+	l->row_next = off + done * PAGE_BYTES;
+	l->row_pages += done;
+	return 0;
+}
+
+/* Many consecutive pages. */
+static int load_run(struct load_block *lb, struct src *in, uint64_t off, struct err *err)
+{
+	uint64_t bytes;
+	uint32_t pages;
+	int ret;
+
+	if (src_be32(in, &pages) < 0)
+		return say_ended(in, "a run of pages", err);
+	bytes = pages * (uint64_t)PAGE_BYTES;
+	if (!pages || bytes > lb->bytes - off)
+		return err_set(err, EINVAL,
+			       "a run of %u pages from offset 0x%" PRIx64
+			       " on does not fit RAM block '%s' of 0x%" PRIx64 " bytes",
+			       pages, off, lb->name, lb->bytes);
+	for (uint64_t i = 0; i < bytes; i += PAGE_BYTES)
+		(void)place(lb, off + i);
+	ret = lb->block ? direct_get(in, lb->block->hva + off, bytes) : src_skip(in, bytes);
+	return ret < 0 ? say_ended(in, "a run of pages", err) : 0;
 }
 
 static int load_xbzrle(struct load_block *lb, struct src *in, uint64_t off, struct err *err)
@@ -376,12 +447,12 @@ static int refuse_flags(uint64_t flags, uint64_t at, struct err *err)
 }
 
 /* A page that is still being unpacked must not come out later than what follows it. */
-static int await_page(struct ram_load *l, const struct load_block *lb, uint64_t off,
+static int await_page(struct ram_load *l, const struct load_block *lb, uint64_t off, bool run,
 		      struct err *err)
 {
 	struct page p = {.block = lb->block, .off = off};
 
-	return l->unpack && lb->block ? decompress_settle(l->unpack, &p, err) : 0;
+	return l->unpack && lb->block ? decompress_settle(l->unpack, run ? NULL : &p, err) : 0;
 }
 
 static int load_page_record(struct ram_load *l, struct load_block *lb, struct src *in,
@@ -393,9 +464,11 @@ static int load_page_record(struct ram_load *l, struct load_block *lb, struct sr
 	case RAM_FLAG_ZERO:
 		return load_zero(lb, in, off, err);
 	case RAM_FLAG_PAGE:
-		return load_page(lb, in, off, err);
+		return load_page(l, lb, in, off, err);
 	case RAM_FLAG_XBZRLE:
 		return load_xbzrle(lb, in, off, err);
+	case RAM_FLAG_RUN:
+		return load_run(lb, in, off, err);
 	default:
 		return load_compressed(l, lb, in, off, err);
 	}
@@ -405,7 +478,7 @@ static int load_record(struct ram_load *l, struct src *in, uint64_t word, uint64
 		       struct err *err)
 {
 	uint64_t off = word & ~FLAG_MASK, flags = word & FLAG_MASK;
-	bool again = flags & RAM_FLAG_CONTINUE;
+	bool again = flags & RAM_FLAG_CONTINUE, run = (flags & RAM_FLAG_RUN) == RAM_FLAG_RUN;
 	struct load_block *lb;
 	int ret;
 
@@ -420,11 +493,15 @@ static int load_record(struct ram_load *l, struct src *in, uint64_t word, uint64
 		if (!l->unpack)
 			return refuse_flags(flags, at, err);
 		break;
+	case RAM_FLAG_RUN:
+		if (!l->take_runs)
+			return refuse_flags(flags, at, err);
+		break;
 	default:
 		return refuse_flags(flags, at, err);
 	}
 	lb = page_block(l, in, off, again, err);
-	ret = lb ? await_page(l, lb, off, err) : -EINVAL;
+	ret = lb ? await_page(l, lb, off, run, err) : -EINVAL;
 	return ret < 0 ? ret : load_page_record(l, lb, in, word, err);
 }
 

@@ -30,6 +30,7 @@ struct xbzrle_save;
 
 #define RAM_SECTION         "ram"
 #define RAM_SECTION_VERSION 4U
+#define RAM_RUN_PAGES       256U /* at most, between two looks at the limits */
 
 /* Low bits of a record's first word */
 enum ram_flag {
@@ -43,6 +44,8 @@ enum ram_flag {
 	RAM_FLAG_HOOK = 0x080,
 	RAM_FLAG_COMPRESS = 0x100,
 	RAM_FLAG_MULTIFD_FLUSH = 0x200,
+	/* Between two minivmms, else no word: be32 n follows, then n consecutive pages */
+	RAM_FLAG_RUN = RAM_FLAG_FULL | RAM_FLAG_PAGE,
 };
 
 struct ram_save;
@@ -100,6 +103,10 @@ struct ram_save {
 	size_t at_block;                       /* the sweep's place */
 	uint64_t at_page;
 	const struct ram_block *last_block; /* named in the stream last */
+	bool runs;                          /* the peer understands RUN */
+	struct page run;                    /* plain pages that are not in the stream yet: ... */
+	uint64_t run_pages;                 /* ... this one and those behind it */
+	uint64_t run_limit;                 /* 1 to RAM_RUN_PAGES, what pick may give */
 	struct multifd_send *multifd;       /* borrowed; NULL: all goes into the stream */
 	struct ram_counters count;
 	bool tracking;
@@ -126,7 +133,13 @@ int ram_save_encoders(struct ram_save *s, const bool caps[CAP_COUNT],
  */
 int ram_put_plain(struct ram_save *s, const struct page *p, const void *content);
 
-/* Append the word, and the block's name unless it is the one named last. */
+/* The plain pages that are waiting for one that follows them go into the stream.  0 or -errno. */
+int ram_put_run(struct ram_save *s);
+
+/*
+ * Append the word, and the block's name unless it is the one named last;
+ * behind the plain pages that are waiting.
+ */
 int ram_put_page_header(struct ram_save *s, const struct page *p, uint64_t flags);
 
 void ram_save_init(struct ram_save *s, struct machine *m, struct writer *w, uint32_t section_id);
@@ -163,6 +176,8 @@ void ram_load_ignore_shared(struct ram_load *l);
 int ram_load_sparse(struct ram_load *l, const struct ram_block *b, struct err *err);
 /* Take COMPRESS records, which are refused otherwise, with that many threads. */
 int ram_load_compressed(struct ram_load *l, unsigned threads, struct err *err);
+/* The source is minivmm: RUN records may come. */
+void ram_load_take_runs(struct ram_load *l);
 /* One section body, up to and with its EOS word. */
 int ram_load_body(struct ram_load *l, struct src *in, struct err *err);
 

@@ -20,8 +20,6 @@
 #include "vmm/dirty.h"
 #include "vmm/machine.h"
 
-#define RUN_PAGES 64U /* at most, between two looks at the limits */
-
 static uint64_t block_pages(const struct ram_block *b)
 {
 	return b->bytes / PAGE_BYTES;
@@ -34,6 +32,7 @@ void ram_save_init(struct ram_save *s, struct machine *m, struct writer *w, uint
 	    .w = w,
 	    .section_id = section_id,
 	    .pick = pick_linear,
+	    .run_limit = RAM_RUN_PAGES,
 	    .encoders = precopy_encoders,
 	};
 }
@@ -193,7 +192,7 @@ void pick_linear(struct ram_save *s, struct page_run *run)
 		s->at_block = (s->at_block + 1) % mem->n_blocks;
 		s->at_page = 0;
 	}
-	end = MIN(pages, s->at_page + RUN_PAGES);
+	end = MIN(pages, s->at_page + s->run_limit);
 	end = bitmap_next_clear(s->dirty[s->at_block], end, s->at_page);
 	*run = (struct page_run){s->at_block, s->at_page, end - s->at_page};
 	s->at_page = end;
@@ -230,7 +229,7 @@ static int send_run(struct ram_save *s, const struct page_run *run)
 		/* If it is dirty once more, somebody has written it. */
 		bitmap_set(s->touched[run->block], i);
 	}
-	return 0;
+	return ram_put_run(s);
 }
 
 static int drain_encoders(struct ram_save *s)

@@ -1,4 +1,5 @@
 /* buffer.c - between records and channels: gathering writes, buffered reads */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +10,9 @@
 #include "vmm/base/units.h"
 #include "vmm/machine.h"
 
-#define READER_BYTES MiB
+#define SPLICE_MIN_BYTES (64 * KiB) /* below, copying costs less than the calls */
+/* Small enough to stay in a core's cache between the two copies of what goes through it. */
+#define READER_BYTES SRC_UNREAD
 
 struct writer *writer_new(struct channel *ch)
 {
@@ -76,6 +79,20 @@ int writer_ref(struct writer *w, const void *p, size_t n)
 	return ret;
 }
 
+int writer_pages(struct writer *w, const void *p, size_t n)
+{
+	size_t done = 0;
+	int ret;
+
+	if (n < SPLICE_MIN_BYTES || !channel_splices(w->ch))
+		return writer_ref(w, p, n);
+	ret = writer_flush(w);
+	if (ret == 0)
+		ret = channel_splice(w->ch, p, n, &done, &w->err);
+	w->bytes += done;
+	return ret < 0 || done == n ? ret : writer_ref(w, (const uint8_t *)p + done, n - done);
+}
+
 /* ---- reader ---- */
 
 /* Move what is left to the front, so that n bytes fit behind 'at'. */
@@ -127,6 +144,35 @@ static int reader_fill(struct src *s, size_t n)
 	return 0;
 }
 
+static int reader_scatter(struct src *s, struct iovec *iov, int n_iov, size_t need, size_t *got)
+{
+	struct reader *r = container_of(s, struct reader, src);
+
+	if (r->failed)
+		return r->failed;
+	assert(s->at == s->len);
+	if (r->locked)
+		machine_unlock(r->m);
+	r->failed = channel_readv(r->ch, iov, n_iov, need, got, &r->err);
+	if (r->locked)
+		machine_lock(r->m);
+	s->base += s->at + (r->failed ? 0 : *got);
+	s->at = s->len = 0;
+	return r->failed;
+}
+
+static uint8_t *reader_unread(struct src *s, size_t n)
+{
+	struct reader *r = container_of(s, struct reader, src);
+
+	assert(s->at == s->len && n <= r->cap);
+	s->base += s->at;
+	s->base -= n;
+	s->at = 0;
+	s->len = n;
+	return r->buf;
+}
+
 struct reader *reader_new(struct channel *ch, struct machine *m)
 {
 	struct reader *r = NEW(struct reader);
@@ -137,6 +183,8 @@ struct reader *reader_new(struct channel *ch, struct machine *m)
 	r->buf = xcalloc(1, r->cap);
 	r->src.data = r->buf;
 	r->src.fill = reader_fill;
+	r->src.scatter = channel_scatters(ch) ? reader_scatter : NULL;
+	r->src.unread = reader_unread;
 	return r;
 }
 

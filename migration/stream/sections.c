@@ -275,8 +275,11 @@ static int load_body(struct loader *l, const struct seen_section *s, struct err 
 {
 	int ret;
 
-	if (!s->entry)
+	if (!s->entry) {
+		if (l->commands.minivmm)
+			ram_load_take_runs(l->ram);
 		return explain(l, ram_load_body(l->ram, l->in, err), err);
+	}
 	lock_machine(l, true);
 	ret = vms_load(s->entry->desc, s->entry->dev, l->in, s->version, err);
 	lock_machine(l, false);

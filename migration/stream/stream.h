@@ -59,6 +59,12 @@ int writer_put(struct writer *w, const void *p, size_t n);
  * and for guest pages - what the guest changes meanwhile is dirty again.
  */
 int writer_ref(struct writer *w, const void *p, size_t n);
+/*
+ * The same for many guest pages.  Where the channel can, they are not copied
+ * (channel_splice): the peer must say that it has them all before the guest
+ * may go on as if nothing had been sent.
+ */
+int writer_pages(struct writer *w, const void *p, size_t n);
 int writer_flush(struct writer *w);
 
 /* ---- reader: a struct src over a channel ---- */

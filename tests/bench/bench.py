@@ -22,12 +22,14 @@ sys.path[:0] = [HERE, os.path.join(HERE, "..", "lib")]
 
 import chart  # noqa: E402
 import measure  # noqa: E402
+import memory  # noqa: E402
 from measure import MIB  # noqa: E402
 from vmm import Vmm  # noqa: E402
 
 GIB = 1 << 30
 KINDS = ("minivmm", "qemu")
 RANDOM_FROM = 64 * MIB      # the guest's own memory is below
+COPIED = 2 * GIB
 TMP = "/dev/shm/minivmm-bench"
 
 
@@ -39,16 +41,12 @@ class Bench:
 
     # ---- pieces ----
 
-    def pair(self, kind, guest, append, memory, backend, caps=(), params=None, content=None):
-        """A source that runs and a destination that waits for it."""
+    def pair(self, kind, guest, append, memory, backend, caps=(), params=None, ram=(None, None)):
+        """A source that runs and a destination that waits for it; ram: the files behind their memory."""
         self.count += 1
         options = dict(memory=memory, backend=backend)
-        source = Vmm.__new__(Vmm)
-        path = os.path.join(TMP, f"s{self.count}.ram")
-        if content:
-            os.link(content, path)      # the VMM opens NAME.ram in its directory
-        source.__init__(kind, TMP, guest, append, name=f"s{self.count}", **options)
-        dest = Vmm(kind, TMP, guest, append, name=f"d{self.count}", incoming="defer", **options)
+        source = Vmm(kind, TMP, guest, append, name=f"s{self.count}", ram=ram[0], **options)
+        dest = Vmm(kind, TMP, guest, append, name=f"d{self.count}", ram=ram[1], incoming="defer", **options)
         for vm in (source, dest):
             vm.capabilities("events", *caps)
             vm.cmd("migrate-set-parameters", **(params or {}))
@@ -56,14 +54,19 @@ class Bench:
         dest.cmd("migrate-incoming", uri=f"unix:{TMP}/m{self.count}")
         return source, dest
 
-    def one_move(self, kind, **how):
+    def one_move(self, kind, write=None, **how):
+        """write: (first, bytes) of memory that gets random content beforehand."""
         source, dest = self.pair(kind, **how)
         try:
             source.serial.expect("counting on|idle")
+            if write:
+                measure.write_memory(source.pid, source.ram_bytes, *write)
             return measure.move(source, dest, f"unix:{TMP}/m{self.count}")
         finally:
             source.close()
             dest.close()
+            if how.get("ram"):
+                os.unlink(how["ram"][1])
 
     def alternate(self, function):
         """{kind: [result, ...]}: in turn, so that a drift of the host's speed meets both."""
@@ -89,24 +92,27 @@ class Bench:
     # ---- the works ----
 
     def copy(self, name, aim, caps=(), params=None):
-        total, first, last = 2304 * MIB, RANDOM_FROM, RANDOM_FROM + 2 * GIB
-        content = os.path.join(TMP, "random")
-        if not os.path.exists(content):
-            measure.fill(content, total, first, last, True)
-        got = self.alternate(lambda kind: self.one_move(
-            kind, guest="idle", append="", memory="2304M", backend="file", caps=caps, params=params,
-            content=content))
+        """2 GiB of random bytes, in memory that is backed already: see memory.py."""
+        with memory.Warm(TMP, COPIED + RANDOM_FROM) as warm:
+            measure.fill(warm.content, COPIED + RANDOM_FROM, RANDOM_FROM, True)
+
+            def once(kind):
+                return self.one_move(kind, guest="idle", append="", memory=f"{(COPIED + RANDOM_FROM) // MIB}M",
+                                     backend="file", caps=caps, params=params,
+                                     ram=(warm.content, warm.path("dest")))
+            for kind in KINDS:
+                once(kind)      # the host backs the pages; not counted
+            got = self.alternate(once)
+            raw = [measure.raw_copy(warm.content, RANDOM_FROM, warm.path("raw")) / MIB
+                   for _ in range(self.runs)]
         self.row(f"{name}: rate", "MiB/s",
-                 {k: [2048 / r["seen_s"] for r in v] for k, v in got.items()}, aim, True)
-        return content, got
+                 {k: [2048 / r["seen_s"] for r in v] for k, v in got.items()}, aim, True, warm.note)
+        return got, raw
 
     def one_channel(self):
-        content, got = self.copy("2 GiB random, one channel", 2)
-        raw = statistics.median(
-            measure.raw_copy(content, RANDOM_FROM, RANDOM_FROM + 2 * GIB, TMP)
-            for _ in range(self.runs)) / MIB
-        rate = statistics.median(2048 / r["seen_s"] for r in got["minivmm"])
-        self.row("the same against a raw socket pair", "MiB/s", {"minivmm": [rate], "qemu": [raw]}, 0.6,
+        got, raw = self.copy("2 GiB random, one channel", 2)
+        self.row("the same against a raw socket pair", "MiB/s",
+                 {"minivmm": [2048 / r["seen_s"] for r in got["minivmm"]], "qemu": raw}, 0.6,
                  True, "second figure: the raw copy")
         self.row("CPU seconds per GiB, both ends", "s",
                  {k: [r["cpu_s"] / 2 for r in v] for k, v in got.items()}, 2 / 3, False)
@@ -114,6 +120,16 @@ class Bench:
                  {k: [r["source_beyond"] / MIB for r in v] for k, v in got.items()}, 0.25, False)
         self.row("resident beyond RAM after a move, destination", "MiB",
                  {k: [r["dest_beyond"] / MIB for r in v] for k, v in got.items()}, 0.25, False)
+
+    def default_memory(self):
+        """The same with memory as it is without any option; the host's page allocator is in it."""
+        got = self.alternate(lambda kind: self.one_move(
+            kind, guest="idle", append="", memory=f"{(COPIED + RANDOM_FROM) // MIB}M",
+            backend="anonymous", write=(RANDOM_FROM, COPIED)))
+        self.row("2 GiB random, memory without options: rate", "MiB/s",
+                 {k: [2048 / r["seen_s"] for r in v] for k, v in got.items()}, None, True)
+        self.row("the same: CPU seconds per GiB", "s",
+                 {k: [r["cpu_s"] / 2 for r in v] for k, v in got.items()}, None, False)
 
     def multifd_none(self):
         self.copy("2 GiB random, multifd 2", 1.5, ("multifd",), {"multifd_channels": 2})
@@ -133,13 +149,13 @@ class Bench:
                      "aim: below 16 MiB")
 
     def zeros(self):
-        content = os.path.join(TMP, "zeros")
-        measure.fill(content, 2304 * MIB, RANDOM_FROM, RANDOM_FROM + 2 * GIB, False)
-        got = self.alternate(lambda kind: self.one_move(
-            kind, guest="idle", append="", memory="2304M", backend="file", content=content))
-        os.unlink(content)
+        with memory.Warm(TMP, COPIED + RANDOM_FROM) as warm:
+            measure.fill(warm.content, COPIED + RANDOM_FROM, RANDOM_FROM, False)
+            got = self.alternate(lambda kind: self.one_move(
+                kind, guest="idle", append="", memory=f"{(COPIED + RANDOM_FROM) // MIB}M", backend="file",
+                ram=(warm.content, warm.path("dest"))))
         self.row("2 GiB of touched zeros: rate", "MiB/s",
-                 {k: [2048 / r["seen_s"] for r in v] for k, v in got.items()}, 2, True)
+                 {k: [2048 / r["seen_s"] for r in v] for k, v in got.items()}, 2, True, warm.note)
 
     def dirtying(self):
         for mb in (50, 200, 500):
@@ -197,7 +213,7 @@ class Bench:
                      {k: [r["seen_s"] * 1000 for r in v] for k, v in got.items()}, None, False)
 
 
-WORKS = ("start", "idle", "one_channel", "multifd_none", "multifd_zstd", "untouched", "zeros", "dirtying",
+WORKS = ("start", "idle", "one_channel", "default_memory", "multifd_none", "multifd_zstd", "untouched", "zeros", "dirtying",
          "scaling")
 
 

@@ -9,6 +9,7 @@
 #include "migration/globalstate.h"
 #include "migration/ram/ram.h"
 #include "migration/stream/loader.h"
+#include "tests/fuzz/piecewise.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
@@ -105,14 +106,15 @@ static void world_free(struct world *w)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	struct world *w = world_new();
-	struct src in = src_mem(data, len);
+	struct piecewise *socket = piecewise_new(data, len, len % 4 * 3000 + 1);
+	struct src memory = src_mem(data, len);
 	struct err err = {0};
 	struct loader l;
 	int ret = 0;
 
 	(void)log_open("/dev/null", NULL);
-	loader_init(&l, &w->m, NULL, &in);
-	if (len % 2) /* as if the capability 'compress' were on */
+	loader_init(&l, &w->m, NULL, len % 4 ? &socket->src : &memory);
+	if (len % 8 == 1) /* as if the capability 'compress' were on */
 		ret = ram_load_compressed(l.ram, 1, &err);
 	assert(ret == 0);
 	ret = loader_header(&l, &err);
@@ -123,5 +125,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	assert(ret == 0 || (ret < 0 && err.msg[0]));
 	loader_fini(&l);
 	world_free(w);
+	free(socket);
 	return 0;
 }

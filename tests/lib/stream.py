@@ -15,6 +15,7 @@ TAG_EOF, TAG_START, TAG_PART, TAG_END, TAG_FULL = 0, 1, 2, 3, 4
 TAG_SUBSECTION, TAG_VMDESC, TAG_CONFIGURATION, TAG_COMMAND, TAG_FOOTER = 5, 6, 7, 8, 0x7E
 RAM_ZERO, RAM_MEM_SIZE, RAM_PAGE, RAM_EOS, RAM_CONTINUE = 2, 4, 8, 0x10, 0x20
 RAM_XBZRLE, RAM_COMPRESS = 0x40, 0x100
+RAM_RUN = 0x009     # minivmm's own: consecutive pages in one record
 PAGE = 4096
 
 
@@ -210,9 +211,21 @@ class Stream:
             if offset + PAGE > len(block):
                 raise StreamError(f"page record at {start} lies behind block {self.last_block}")
             kind = flags & ~RAM_CONTINUE
+            if kind == RAM_RUN:
+                self._run(reader, block, offset)
+                continue
             block[offset:offset + PAGE] = self._page(reader, kind, block[offset:offset + PAGE])
             self.pages[kind] += 1
             self.encoded[kind] += reader.at - start - 8
+
+    def _run(self, reader, block, offset):
+        """As many PAGE records as there are pages in it."""
+        n = reader.number(4)
+        if n == 0 or offset + n * PAGE > len(block):
+            raise StreamError(f"run of {n} pages before {reader.at} lies behind {self.last_block}")
+        block[offset:offset + n * PAGE] = reader.take(n * PAGE)
+        self.pages[RAM_PAGE] += n
+        self.encoded[RAM_PAGE] += n * PAGE
 
     @staticmethod
     def _page(reader, kind, before):

@@ -14,6 +14,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 struct buf {
 	uint8_t *data; /* owned */
@@ -43,8 +44,19 @@ struct src {
 	 * len - at may still be below n: end of stream.  NULL: none behind.
 	 */
 	int (*fill)(struct src *s, size_t n);
-	void *opaque; /* for fill */
+	/*
+	 * Read into iov (changed), once nothing is left at data[at]: 'need' bytes
+	 * or more, *got of them, fewer only at the end of the stream.  0 or
+	 * -errno.  NULL: all has to go through data.
+	 */
+	int (*scatter)(struct src *s, struct iovec *iov, int n_iov, size_t need, size_t *got);
+	/* After it: the last n bytes (at most SRC_UNREAD) are read again; the caller puts them
+	 * here. */
+	uint8_t *(*unread)(struct src *s, size_t n);
+	void *opaque; /* for these */
 };
+
+#define SRC_UNREAD (512 * 1024UL)
 
 /* A src over n bytes of memory, borrowed. */
 struct src src_mem(const void *p, size_t n);

@@ -1,0 +1,9 @@
+/* splice.h - for channels that can splice (see channel_use_splice in channel.h) */
+#ifndef MINIVMM_MIGRATION_SPLICE_H
+#define MINIVMM_MIGRATION_SPLICE_H
+
+struct splicer;
+
+void splicer_free(struct splicer *s); /* NULL is fine */
+
+#endif
