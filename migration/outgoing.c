@@ -178,6 +178,8 @@ static int set_up_ram(struct outgoing *o, struct err *err)
 	o->ram.runs = o->rp.minivmm;
 	if (o->rp.minivmm) /* which says that it has them all before the guest is given up */
 		channel_use_splice(o->ch);
+	if (o->rp.minivmm && o->multifd)
+		multifd_send_splice(o->multifd);
 	machine_lock(m);
 	ret = stage(m, err);
 	if (ret == 0)

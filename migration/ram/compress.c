@@ -105,20 +105,19 @@ static int put_plain_copy(struct ram_save *s, const struct page_job *job)
 
 static int put_compressed(struct ram_save *s, const struct page_job *job)
 {
-	uint8_t head[4];
-	int ret = ram_put_run(s); /* plain pages that wait are not counted here */
+	int ret = ram_put_run(s);
 	uint64_t before = s->w->bytes;
+	uint8_t head[4];
 
-	put_be32(head, job->packed_bytes);
 	if (ret == 0)
 		ret = ram_put_page_header(s, &job->page, RAM_FLAG_COMPRESS);
+	put_be32(head, job->packed_bytes);
 	if (ret == 0)
 		ret = writer_put(s->w, head, sizeof(head));
 	if (ret == 0)
 		ret = writer_put(s->w, job->packed, job->packed_bytes);
 	s->count.compress_pages++;
-	if (ret == 0)
-		s->count.compress_bytes += s->w->bytes - before - WORD_BYTES;
+	s->count.compress_bytes += s->w->bytes - before - WORD_BYTES;
 	return ret;
 }
 

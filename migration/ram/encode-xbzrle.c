@@ -130,18 +130,17 @@ static int send_new(struct ram_save *s, const struct page *p)
 static int send_delta(struct ram_save *s, const struct page *p, size_t n)
 {
 	uint8_t head[3] = {XBZRLE_ENCODING};
-	int ret = ram_put_run(s); /* plain pages that wait are not counted here */
+	int ret = ram_put_run(s);
 	uint64_t before = s->w->bytes;
 
-	put_be16(head + 1, (uint16_t)n);
 	if (ret == 0)
 		ret = ram_put_page_header(s, p, RAM_FLAG_XBZRLE);
+	put_be16(head + 1, (uint16_t)n);
 	if (ret == 0)
 		ret = writer_put(s->w, head, sizeof(head));
 	if (ret == 0)
 		ret = writer_put(s->w, s->xbzrle->delta, n);
-	if (ret == 0)
-		s->count.xbzrle_bytes += s->w->bytes - before - WORD_BYTES;
+	s->count.xbzrle_bytes += s->w->bytes - before - WORD_BYTES;
 	return ret < 0 ? ret : 1;
 }
 

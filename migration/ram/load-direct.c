@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "migration/ram/load-direct.h"
 #include "vmm/base/buf.h"
@@ -66,6 +67,11 @@ int direct_read(struct src *in, uint8_t *to, size_t pages, uint64_t word, size_t
 	}
 	take_back(in, words + *done, to + *done * PAGE_BYTES, got);
 	return 0;
+}
+
+void direct_populate(void *to, size_t n)
+{
+	(void)madvise(to, n, MADV_POPULATE_WRITE);
 }
 
 int direct_get(struct src *in, uint8_t *to, size_t n)

@@ -357,6 +357,17 @@ static int load_page(struct ram_load *l, struct load_block *lb, struct src *in, 
 	return 0;
 }
 
+/* As place(), for pages of a block that is here: was any of them untouched? */
+static bool place_run(struct load_block *lb, uint64_t first, uint32_t pages)
+{
+	uint64_t end = first + pages;
+
+	if (!lb->touched || bitmap_next_clear(lb->touched, end, first) == end)
+		return false;
+	bitmap_set_range(lb->touched, first, pages); /* no channels beside the stream: no atomics */
+	return true;
+}
+
 /* Many consecutive pages. */
 static int load_run(struct load_block *lb, struct src *in, uint64_t off, struct err *err)
 {
@@ -372,9 +383,11 @@ static int load_run(struct load_block *lb, struct src *in, uint64_t off, struct 
 			       "a run of %u pages from offset 0x%" PRIx64
 			       " on does not fit RAM block '%s' of 0x%" PRIx64 " bytes",
 			       pages, off, lb->name, lb->bytes);
-	for (uint64_t i = 0; i < bytes; i += PAGE_BYTES)
-		(void)place(lb, off + i);
-	ret = lb->block ? direct_get(in, lb->block->hva + off, bytes) : src_skip(in, bytes);
+	if (!lb->block)
+		return src_skip(in, bytes) < 0 ? say_ended(in, "a run of pages", err) : 0;
+	if (place_run(lb, off / PAGE_BYTES, pages))
+		direct_populate(lb->block->hva + off, bytes);
+	ret = direct_get(in, lb->block->hva + off, bytes);
 	return ret < 0 ? say_ended(in, "a run of pages", err) : 0;
 }
 

@@ -20,11 +20,11 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "migration/channel/channel.h"
 #include "migration/internal.h"
+#include "migration/ram/load-direct.h"
 #include "migration/ram/multifd.h"
 #include "vmm/base/alloc.h"
 #include "vmm/vclock.h"
@@ -216,14 +216,6 @@ static int say_beyond(const struct multifd_packet *p, uint32_t i, struct err *er
 		       p->block);
 }
 
-/* Pages that are not there yet, all at once: one by one, while they are written to, takes longer.
- */
-static void populate(const struct iovec *iov, int n_iov)
-{
-	for (int i = 0; i < n_iov; i++)
-		(void)madvise(iov[i].iov_base, iov[i].iov_len, MADV_POPULATE_WRITE);
-}
-
 /* Where the packet's pages go, neighbours as one piece: their number, or -errno. */
 static int scatter_pages(struct recv_channel *c, struct load_block *lb, struct err *err)
 {
@@ -245,8 +237,8 @@ static int scatter_pages(struct recv_channel *c, struct load_block *lb, struct e
 		else
 			c->iov[n++] = (struct iovec){.iov_base = to, .iov_len = PAGE_BYTES};
 	}
-	if (fresh)
-		populate(c->iov, n);
+	for (int i = 0; fresh && i < n; i++)
+		direct_populate(c->iov[i].iov_base, c->iov[i].iov_len);
 	return n;
 }
 

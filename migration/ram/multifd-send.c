@@ -138,18 +138,32 @@ static int gather_pages(struct iovec *iov, const struct batch *b)
 	return n;
 }
 
+/* Pages that are one piece: without a copy, as far as the kernel agrees. */
+static int splice_pages(struct send_channel *c, struct err *err)
+{
+	size_t done = 0;
+	int ret = channel_splice(c->ch, c->iov[1].iov_base, c->iov[1].iov_len, &done, err);
+
+	if (ret < 0)
+		return ret;
+	(void)iov_advance(c->iov + 1, 1, done);
+	return channel_write_all(c->ch, c->iov + 1, done < c->packet.payload_bytes, err);
+}
+
 static int write_packet(struct send_channel *c, int n_iov, struct err *err)
 {
+	bool splice = !c->state && n_iov == 1 && channel_splices(c->ch);
 	int ret;
 
 	multifd_put_header(c->header, &c->packet);
 	c->iov[0] = iov_of(c->header, sizeof(c->header));
-	if (!c->s->cfg.zero_copy)
+	if (!c->s->cfg.zero_copy && !splice)
 		return channel_write_all(c->ch, c->iov, 1 + n_iov, err);
 	ret = channel_write_all(c->ch, c->iov, 1, err);
 	if (ret < 0)
 		return ret;
-	return zero_copy_write_all(c->ch, &c->zc, c->iov + 1, n_iov, err);
+	return splice ? splice_pages(c, err)
+		      : zero_copy_write_all(c->ch, &c->zc, c->iov + 1, n_iov, err);
 }
 
 static int send_batch(struct send_channel *c, const struct batch *b, struct err *err)
@@ -374,6 +388,14 @@ int multifd_send_add(struct multifd_send *s, struct channel *ch, struct err *err
 }
 
 /* ---- the migration thread ---- */
+
+void multifd_send_splice(struct multifd_send *s)
+{
+	pthread_mutex_lock(&s->lock); /* nothing is queued yet: no thread looks at its channel */
+	for (unsigned i = 0; i < s->n_channels; i++)
+		channel_use_splice(s->channels[i].ch);
+	pthread_mutex_unlock(&s->lock);
+}
 
 static int failure_locked(const struct multifd_send *s)
 {

@@ -99,7 +99,7 @@ def test_counted_on_the_wire(t, mode):
         t.forget(source)
         t.forget(dest)
     else:
-        raise AssertionError(f"in {encoders.TRIES} moves the guest never wrote fast enough")
+        raise AssertionError(f"{encoders.TRIES} moves were over before they had begun")
     encoders.fast(source)
     passes = source.qmp.names_until("MIGRATION", status="completed").count("MIGRATION_PASS")
     wall_ms = (time.monotonic() - begin) * 1000

@@ -1,7 +1,7 @@
 """Multifd between minivmm and QEMU 7.2, both ways: the same packets, the same sync rounds."""
 import ram
 from case import table
-from moves import arrived, destination, goes_on, machine
+from moves import arrived, destination, goes_on, machine, several_passes
 
 METHODS = ("none", "zlib", "zstd")
 DIRECTIONS = {"to_qemu": (None, "qemu"), "from_qemu": ("qemu", None)}
@@ -60,13 +60,12 @@ def test_ram_is_equal(t, method, channels, kinds):
 def test_several_passes(t, method, channels, kinds):
     """Pages go again and again, over whatever channel is free; the newest stays."""
     t.need("qemu", t.kind)
-    source = start(t, kinds[0], "pages=300")
-    # so slow that the guest writes in every pass; packed, a pass is little more than its sync round
-    source.cmd("migrate-set-parameters", max_bandwidth=8 << 20 if method == "none" else 32 << 10,
-               downtime_limit=1)
-    dest = multifd_move(t, source, kinds[1], method, channels, wait=False, paused=True)
-    while source.qmp.event("MIGRATION_PASS")["data"]["pass"] < 4:
-        pass
+
+    def begin():
+        source = start(t, kinds[0], "pages=300")
+        source.cmd("migrate-set-parameters", max_bandwidth=8 << 20, downtime_limit=1)
+        return source, multifd_move(t, source, kinds[1], method, channels, wait=False, paused=True)
+    source, dest = several_passes(t, 4, begin)
     source.cmd("migrate-set-parameters", max_bandwidth=1 << 40, downtime_limit=2000)
     arrived(source, dest)
     ram.assert_equal(ram.read(source), ram.read(dest))

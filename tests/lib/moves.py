@@ -144,3 +144,18 @@ def wait_end_or_failure(vm):
             raise Hang(f"{vm.name} neither completes nor fails: {info}")
         poll.poll(20)           # the next event, or have another look
     return "dead"
+
+
+def several_passes(t, n, begin):
+    """begin() starts a move, of a guest that writes, and returns both ends: here they are in pass n.
+
+    When the guest did not get to write for a moment the move is over, and another one is begun.
+    """
+    for _ in range(10):
+        source, dest = begin()
+        if source.reaches_pass(n):
+            return source, dest
+        assert source.migration()["status"] == "completed", source.migration()
+        t.forget(source)
+        t.forget(dest)
+    raise AssertionError("in 10 moves the guest never wrote fast enough")

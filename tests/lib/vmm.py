@@ -258,6 +258,14 @@ class Vmm:
             f"MIGRATION {'|'.join(wanted)} of {self.name}")
         return event["data"]["status"]
 
+    def reaches_pass(self, n):
+        """True once pass n of an outgoing migration has begun, False when it is over before."""
+        event = self.qmp.any_event(
+            lambda e: e["event"] == "MIGRATION_PASS" and e["data"]["pass"] >= n or
+            e["event"] == "MIGRATION" and e["data"]["status"] in ("completed", "failed"),
+            f"pass {n} of {self.name}")
+        return event["event"] == "MIGRATION_PASS"
+
     def wait_loaded(self):
         """The same for a machine whose incoming stream may have been read before events were on."""
         status = self.migration().get("status")
