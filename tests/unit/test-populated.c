@@ -132,6 +132,8 @@ static bool fixture_init(struct fixture *f, const struct kind *k)
 	}
 	memory_init(&f->mem, -1);
 	f->b = memory_add_block(&f->mem, "ram", BYTES, &be, &err);
+	if (f->path[0]) /* it lives as long as the block */
+		ck_assert_int_eq(unlink(f->path), 0);
 	if (!f->b && k->hugetlb && err.errnum == ENOMEM)
 		return lacks(k, err.msg); /* somebody else has them now */
 	ck_assert_msg(f->b != NULL, "%s: %s", k->name, err.msg);
@@ -142,8 +144,6 @@ static void fixture_fini(struct fixture *f)
 {
 	if (f->b)
 		memory_fini(&f->mem);
-	if (f->path[0])
-		(void)unlink(f->path);
 	if (f->mounted)
 		(void)umount(f->dir);
 	if (!strncmp(f->dir, "/tmp/", 5))
