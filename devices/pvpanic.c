@@ -64,6 +64,7 @@ static int parse_port(const struct cfg_device *cfg, uint64_t *port, struct err *
 
 int pvpanic_create(struct machine *m, const struct cfg_device *cfg, struct err *err)
 {
+	struct board_device *b;
 	struct pvpanic *p;
 	uint64_t port = PVPANIC_PORT;
 	int ret = parse_port(cfg, &port, err);
@@ -78,6 +79,11 @@ int pvpanic_create(struct machine *m, const struct cfg_device *cfg, struct err *
 		free(p->dev.id);
 		free(p);
 		return ret;
+	}
+	b = board_add(&m->board, BOARD_PVPANIC, "pvpanic");
+	if (b) {
+		b->base = port;
+		b->bytes = 1;
 	}
 	machine_add_device(m, &p->dev);
 	return 0;

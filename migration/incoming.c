@@ -27,6 +27,7 @@
 #include "migration/stream/commands.h"
 #include "migration/stream/loader.h"
 #include "migration/stream/stream.h"
+#include "vmm/base/alloc.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
 #include "vmm/machine.h"
@@ -220,13 +221,16 @@ static void refuse(struct incoming *in, struct loader *l, const struct err *err)
 	channel_end_writing(in->ch);
 }
 
-static void fail(struct incoming *in, const struct err *err)
+/* 'differs': when it is not empty, the sentence that *err is the beginning of. */
+static void fail(struct incoming *in, const struct err *err, const struct buf *differs)
 {
 	struct migration *mg = in->mg;
 
 	machine_lock(mg->m);
 	in->error = *err;
-	log_error("load of migration failed: %s", err->msg);
+	if (differs->len)
+		in->error_text = xasprintf("%.*s", (int)differs->len, (const char *)differs->data);
+	log_error("load of migration failed: %s", in->error_text ? in->error_text : err->msg);
 	in->started = false;
 	in->dirty = true;
 	mg->globalstate.received = false;
@@ -256,7 +260,7 @@ static void *incoming_thread(void *opaque)
 	if (ret < 0) {
 		(void)incoming_channels_failure(in, ret, &err);
 		refuse(in, &l, &err);
-		fail(in, &err);
+		fail(in, &err, &l.commands.differs);
 	} else {
 		if (!l.commands.minivmm)
 			drain(&l);
@@ -380,6 +384,8 @@ int incoming_start(struct incoming *in, const char *uri, int fd, struct err *err
 		in->dirty = false;
 	}
 	in->error = (struct err){0};
+	free(in->error_text);
+	in->error_text = NULL;
 	in->started = true;
 	if (ret == 0)
 		ret = start_parsed(in, &parsed, fd, err);

@@ -44,6 +44,7 @@ struct outgoing {
 	struct migration *mg;
 	int status; /* enum migration_status, atomic */
 	struct err error;
+	char *error_text; /* owned; the whole sentence where 'error' has no room for it, or NULL */
 	/*
 	 * The destination has been told to run the guest, or cannot be kept
 	 * from it any more: from here on the source does not resume by itself.
@@ -83,12 +84,13 @@ struct incoming {
 	struct migration *mg;
 	int status; /* enum migration_status, atomic */
 	struct err error;
-	bool armed;   /* -incoming defer */
-	bool started; /* waiting, loading, or done */
-	bool dirty;   /* an earlier attempt has loaded something */
-	bool arrived; /* a guest has been loaded and has not run here yet */
-	bool ran;     /* ... and now does: announce it */
-	bool listens; /* for connections: tcp:, unix: */
+	char *error_text; /* as struct outgoing's */
+	bool armed;       /* -incoming defer */
+	bool started;     /* waiting, loading, or done */
+	bool dirty;       /* an earlier attempt has loaded something */
+	bool arrived;     /* a guest has been loaded and has not run here yet */
+	bool ran;         /* ... and now does: announce it */
+	bool listens;     /* for connections: tcp:, unix: */
 	struct listener *listener;
 	struct arrivals *arrivals;    /* with 'multifd': who has connected */
 	struct multifd_recv *multifd; /* NULL: everything comes over one connection */

@@ -187,6 +187,8 @@ static void release(struct migration *mg)
 	close_fd(mg->out.kick_fd);
 	close_fd(mg->out.fd);
 	close_fd(mg->in.cancel_fd);
+	free(mg->out.error_text);
+	free(mg->in.error_text);
 	free(mg->blockers);
 	free(mg);
 }
@@ -326,6 +328,8 @@ int migration_start(struct migration *mg, const struct migrate_args *args, struc
 	eventfd_clear(o->kick_fd);
 	o->fd = args->fd;
 	o->error = (struct err){0};
+	free(o->error_text);
+	o->error_text = NULL;
 	o->given = o->stopped = o->waited = false;
 	memcpy(o->caps, mg->caps, sizeof(o->caps));
 	multifd_config_fill(&o->multifd_config, &mg->params, mg->caps[CAP_ZERO_COPY_SEND],
@@ -414,15 +418,15 @@ void migration_set_exit_on_error(struct migration *mg, bool on)
 
 /* ---- questions and settings ---- */
 
-static void put_error(struct migration_info *info, const struct err *err)
+static void put_error(struct migration_info *info, const struct err *err, const char *whole)
 {
 	if (info->status == MIG_FAILED)
-		(void)snprintf(info->error_desc, sizeof(info->error_desc), "%s", err->msg);
+		info->error_desc = whole ? whole : err->msg;
 }
 
 void migration_query(struct migration *mg, struct migration_info *info)
 {
-	*info = (struct migration_info){.status = status_get(&mg->out.status)};
+	*info = (struct migration_info){.status = status_get(&mg->out.status), .error_desc = ""};
 	if (info->status != MIG_NONE) {
 		stats_fill(&mg->out.stats, info);
 		info->has_xbzrle = info->has_ram && mg->caps[CAP_XBZRLE];
@@ -430,13 +434,13 @@ void migration_query(struct migration *mg, struct migration_info *info)
 		info->xbzrle.cache_size = mg->params.xbzrle_cache_size;
 		info->throttle_percent =
 		    __atomic_load_n(&mg->out.slowdown.percent, __ATOMIC_RELAXED);
-		put_error(info, &mg->out.error);
+		put_error(info, &mg->out.error, mg->out.error_text);
 		return;
 	}
 	info->status = status_get(&mg->in.status);
 	if (info->status == MIG_SETUP) /* listening: nobody has come */
 		info->status = MIG_NONE;
-	put_error(info, &mg->in.error);
+	put_error(info, &mg->in.error, mg->in.error_text);
 	info->has_address = mg->in.has_address;
 	info->address = mg->in.address;
 }

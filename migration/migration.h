@@ -84,7 +84,7 @@ struct migration_info {
 	bool has_xbzrle, has_compression;
 	struct migration_xbzrle_stats xbzrle;
 	struct migration_compression_stats compression;
-	char error_desc[512];      /* "" : none */
+	const char *error_desc;    /* "" : none; borrowed, until the machine lock is given up */
 	uint32_t throttle_percent; /* of the vCPUs' time, taken away by auto-converge; 0: none */
 	bool has_address;
 	struct migration_address address;

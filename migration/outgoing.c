@@ -2,6 +2,7 @@
  * outgoing.c - the migration thread: set-up, passes, and how it ends
  *
  *     setup     connect; header; return path and PING on a two-way channel;
+ *               with minivmm at the other end, do the machines fit?
  *               dirty tracking, the list of RAM blocks
  *     active    PART records, each for at most 50 ms or what the bandwidth
  *               limit allows in 100 ms; when what is left could be sent
@@ -20,6 +21,7 @@
 #include <sys/eventfd.h>
 
 #include "migration/channel/channel.h"
+#include "migration/compare.h"
 #include "migration/internal.h"
 #include "migration/shared.h"
 #include "migration/sparse.h"
@@ -215,6 +217,8 @@ static int set_up(struct outgoing *o, struct err *err)
 		return written(o, ret, err);
 	if (o->ch->two_way) {
 		ret = meet(o, err);
+		if (ret == 0 && o->rp.minivmm)
+			ret = compare_ask(o, err);
 		if (ret < 0)
 			return ret;
 	}
@@ -428,7 +432,9 @@ static void keep_guest(struct outgoing *o, struct err *why)
 static void fail(struct outgoing *o, const struct err *err)
 {
 	o->error = *err;
-	log_error("%s", err->msg);
+	if (err->errnum == EREMOTEIO)
+		o->error_text = rp_refused_text(&o->rp);
+	log_error("%s", o->error_text ? o->error_text : err->msg);
 	status_set(o->mg, &o->status, MIG_FAILED);
 }
 
@@ -476,6 +482,7 @@ void *outgoing_thread(void *opaque)
 	writer_free(o->w);
 	o->w = NULL;
 	device_state_free(&o->devices);
+	rp_fini(&o->rp);
 	worker_end(o->mg, &o->worker);
 	return NULL;
 }

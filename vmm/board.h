@@ -2,7 +2,8 @@
  * board.h - the machine description: what was built, where, on which interrupt
  *
  * Written by the code that builds devices, read by those that describe the
- * machine to somebody else: ACPI tables, the flattened device tree, -M help.
+ * machine to somebody else: ACPI tables, the flattened device tree, the other
+ * end of a move.
  * Constant once the machine is built.
  */
 #ifndef MINIVMM_BOARD_H
@@ -38,6 +39,7 @@ enum board_kind {
 	BOARD_GED,
 	BOARD_FW_CFG,
 	BOARD_DEBUG_EXIT,
+	BOARD_PVPANIC,
 };
 
 /* A property that migration depends on (capacity, mac, queue size...). */
@@ -53,8 +55,9 @@ struct board_device {
 	int slot;             /* BOARD_VIRTIO_MMIO, else -1 */
 	uint64_t base, bytes; /* port or guest-physical address */
 	unsigned gsi;
-	struct board_prop props[8];
+	struct board_prop props[12];
 	size_t n_props;
+	const char *(*feature_name)(unsigned bit); /* of property "features"; NULL: no names */
 };
 
 struct board {

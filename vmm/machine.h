@@ -21,6 +21,7 @@
 #include "vmm/vclock.h"
 #include "vmm/vmstate.h"
 
+struct buf;
 struct config;
 struct device;
 struct dirty;
@@ -28,6 +29,7 @@ struct dirty_ring;
 struct err;
 struct loop;
 struct machine;
+struct src;
 struct throttle;
 struct vcpu;
 
@@ -52,6 +54,14 @@ struct arch_ops {
 	int (*fetch)(struct machine *m, struct err *err);
 	/* Push what the state tables loaded into KVM, after the last section of a stream. */
 	int (*push)(struct machine *m, struct err *err);
+	/*
+	 * What the guest sees of its processors, as records (describe.h) appended to 'out'; and
+	 * one such record of another machine, from DESC_ARCH on, held against what this one has:
+	 * what would not fit is told in 'diff'.  A kind that is not known is none of our business.
+	 * -EIO: the record is broken.  Machine lock held; NULL: nothing to tell.
+	 */
+	void (*describe)(struct machine *m, struct buf *out);
+	int (*compare)(struct machine *m, unsigned kind, struct src *body, struct buf *diff);
 	/* An exit vcpu.c does not know: 0 handled, else -errno (internal error). */
 	int (*unknown_exit)(struct vcpu *v);
 	void (*fini)(struct machine *m);

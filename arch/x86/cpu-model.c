@@ -408,6 +408,6 @@ uint32_t cpu_model_exposes(const struct cpu_model *m)
 	uint32_t v = 0;
 
 	/* the others are never offered by host_word() */
-	v |= m->features[FEAT_XSAVE] & 1U << 4 ? EXPOSES_XFD : 0;
+	v |= m->features[FEAT_XSAVE] & XSAVE_XFD ? EXPOSES_XFD : 0;
 	return v;
 }

@@ -13,7 +13,7 @@
 #include "vmm/base/units.h"
 
 #define TABLE_MAX     100
-#define XSAVE_COMPACT (1U << 1 | 1U << 3) /* XSAVEC, XSAVES */
+#define XSAVE_COMPACT (1U << 1 | XSAVE_XSAVES) /* XSAVEC, XSAVES */
 
 const struct kvm_cpuid_entry2 *cpuid_find(const struct kvm_cpuid2 *table, uint32_t leaf,
 					  uint32_t subleaf)

@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+struct buf;
 struct err;
 
 /* The registers in which features are announced. */
@@ -59,22 +60,31 @@ bool feature_find(const char *name, enum feature_word *word, unsigned *bit);
 #define F1_ECX_XSAVE       (1U << 26)
 #define F1_ECX_AVX         (1U << 28)
 #define F1_ECX_HYPERVISOR  (1U << 31)
+#define F7_EBX_TSC_ADJUST  (1U << 1)
 #define F7_EBX_SGX         (1U << 2)
 #define F7_EBX_MPX         (1U << 14)
 #define F7_EBX_AVX512F     (1U << 16)
 #define F7_EBX_INTEL_PT    (1U << 25)
 #define F7_ECX_PKU         (1U << 3)
+#define F7_ECX_WAITPKG     (1U << 5)
 #define F7_ECX_LA57        (1U << 16)
 #define F7_ECX_SGX_LC      (1U << 30)
+#define F7_ECX_PKS         (1U << 31)
 #define F7_EDX_ARCH_LBR    (1U << 19)
 #define F7_EDX_AMX_TILE    (1U << 24)
 #define F7_EDX_AMX         (1U << 22 | 1U << 24 | 1U << 25)
+#define F7_EDX_SPEC_CTRL   (1U << 26)
 #define F7_EDX_ARCH_CAPS   (1U << 29)
+#define F7_EDX_SSBD        (1U << 31)
+#define F81_EDX_RDTSCP     (1U << 27)
 #define F81_EDX_LM         (1U << 29)
 #define F81_ECX_CMP_LEGACY (1U << 1)
 #define F81_ECX_SVM        (1U << 2)
 #define F81_ECX_TOPOEXT    (1U << 22)
 #define F87_EDX_INVTSC     (1U << 8)
+#define F88_EBX_VIRT_SSBD  (1U << 25)
+#define XSAVE_XSAVES       (1U << 3)
+#define XSAVE_XFD          (1U << 4)
 /* Bits of 1.EDX that AMD repeats in 8000_0001.EDX. */
 #define F81_EDX_ALIASES 0x0183f3ffU
 
@@ -132,6 +142,12 @@ struct kvm_cpuid2 *cpuid_build(const struct cpu_model *model, const struct cpu_t
 /* The entry, or NULL; a leaf without subleaves matches any. */
 const struct kvm_cpuid_entry2 *cpuid_find(const struct kvm_cpuid2 *table, uint32_t leaf,
 					  uint32_t subleaf);
+/*
+ * cpuid-compare.c: an entry of another machine's table against our own: what
+ * it gives its guest and ours does not is told in 'diff' (describe.h).
+ */
+void cpuid_compare(const struct kvm_cpuid2 *own, const struct kvm_cpuid_entry2 *theirs,
+		   struct buf *diff);
 /* One register of it, 0 if there is no such entry. */
 uint32_t cpuid_reg(const struct kvm_cpuid2 *table, uint32_t leaf, uint32_t subleaf,
 		   enum cpuid_reg reg);

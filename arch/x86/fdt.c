@@ -1,8 +1,8 @@
 /*
  * fdt.c - the flattened device tree of the machine
  *
- * What was built, for guests that read a device tree, for -machine dumpdtb=,
- * and for the other end of a move.  The devices stand below /board, a node
+ * What was built, for guests that read a device tree and for -machine
+ * dumpdtb=.  The devices stand below /board, a node
  * without "compatible": a kernel that reads both this and the ACPI tables must
  * not find every transport twice.
  */
@@ -144,6 +144,8 @@ static const char *compatible(enum board_kind kind)
 		return "qemu,fw-cfg";
 	case BOARD_DEBUG_EXIT:
 		return "minivmm,debug-exit";
+	case BOARD_PVPANIC:
+		return "qemu,pvpanic";
 	}
 	return "minivmm,unknown";
 }

@@ -20,8 +20,10 @@
 #include "vmm/blocker.h"
 #include "vmm/vcpu.h"
 
+struct buf;
 struct err;
 struct machine;
+struct src;
 struct vms_desc;
 
 /* Section kvmclock, and what the clocks need between a stop and the next start. */
@@ -81,6 +83,8 @@ int x86_vcpu_push(struct x86 *x, struct x86_vcpu *xv, struct err *err);
 /* ---- msrs.c ---- */
 
 int x86_msrs_init(struct x86 *x, struct err *err);
+/* Its second half: these are the MSRs that KVM has. */
+void x86_msrs_take_list(struct x86 *x, const struct kvm_msr_list *list);
 void x86_msrs_fini(struct x86 *x);
 /* Read the MSRs of those groups that KVM has into xv->cpu; one that is refused is said once and
  * skipped. */
@@ -92,6 +96,16 @@ int x86_msrs_fetch(struct x86 *x, struct x86_vcpu *xv, unsigned when, struct err
 #define MSR_DEADLINE (1U << 3) /* after TSC and LAPIC */
 /* Write the MSRs of those groups; a refused one is named in a warning and skipped. */
 int x86_msrs_push(struct x86 *x, struct x86_vcpu *xv, unsigned when, struct err *err);
+
+/* The MSRs that the guest may have put something into, and what of another's this KVM lacks:
+ * arch_ops.describe, compare. */
+void x86_msrs_describe(const struct x86 *x, struct buf *out);
+int x86_msrs_compare(const struct x86 *x, struct src *body, struct buf *diff);
+
+/* ---- describe.c: arch_ops ---- */
+
+void x86_describe(struct machine *m, struct buf *out);
+int x86_compare(struct machine *m, unsigned kind, struct src *body, struct buf *diff);
 
 /* ---- xsave.c: pure ---- */
 

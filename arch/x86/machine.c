@@ -221,6 +221,8 @@ static const struct arch_ops x86_ops = {
     .starting = x86_clock_starting,
     .fetch = x86_fetch,
     .push = x86_push,
+    .describe = x86_describe,
+    .compare = x86_compare,
     .unknown_exit = x86_unknown_exit,
     .fini = x86_fini,
 };

@@ -6,6 +6,7 @@
  * without listing them.  KVM processes a batch until the first one it
  * refuses; that one is named, remembered, and the rest goes on.
  */
+#include <asm/kvm_para.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -17,17 +18,22 @@
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
+#include "vmm/describe.h"
 #include "vmm/machine.h"
 
 struct msr_row {
-	uint32_t index;
 	const char *name;
 	size_t offset; /* in struct cpu_state */
+	uint32_t index;
+	/* a guest may use it when it has any of these features; 0: always */
+	uint32_t features;
+	enum feature_word word;
+	unsigned when;
 	uint8_t bytes; /* of the member: 4 or 8 */
 	uint8_t count; /* consecutive MSRs, consecutive members */
 	bool unlisted; /* KVM has it whether it lists it or not */
 	bool mce;      /* only with machine check banks */
-	unsigned when;
+	bool loose;    /* no guest is told of it: nothing is lost where KVM lacks it */
 };
 
 #define ROW(i, n, m, w, ...)                                                                       \
@@ -41,13 +47,16 @@ struct msr_row {
 		.index = (i), .name = (n), .offset = offsetof(struct cpu_state, m), .bytes = 8,    \
 		.count = sizeof(((struct cpu_state *)0)->m) / 8, .when = (w), ##__VA_ARGS__        \
 	}
-#define FIXED .unlisted = true
+#define FIXED         .unlisted = true
+#define LOOSE         .loose = true
+#define WITH(w, bits) .word = (w), .features = (bits)
 
 #define MSR_MTRR_VAR_FIRST 0x200
+#define KVM_CLOCK          (1U << KVM_FEATURE_CLOCKSOURCE | 1U << KVM_FEATURE_CLOCKSOURCE2)
 
 /* A guest of KVM_FEATURE_CLOCKSOURCE2 writes 4b564d0[01]; 0x11 and 0x12 read the same. */
 static const struct msr_row msr_table[] = {
-    ROW(0x3a, "IA32_FEATURE_CONTROL", feature_control, MSR_FIRST),
+    ROW(0x3a, "IA32_FEATURE_CONTROL", feature_control, MSR_FIRST, WITH(FEAT_1_ECX, F1_ECX_VMX)),
     ROW(0x174, "IA32_SYSENTER_CS", sysenter_cs, MSR_USUAL, FIXED),
     ROW(0x175, "IA32_SYSENTER_ESP", sysenter_esp, MSR_USUAL, FIXED),
     ROW(0x176, "IA32_SYSENTER_EIP", sysenter_eip, MSR_USUAL, FIXED),
@@ -57,34 +66,41 @@ static const struct msr_row msr_table[] = {
     ROW(0xc0000083, "CSTAR", cstar, MSR_USUAL),
     ROW(0xc0000084, "SFMASK", fmask, MSR_USUAL),
     ROW(0xc0000102, "KERNEL_GS_BASE", kernelgsbase, MSR_USUAL),
-    ROW(0xc0000103, "TSC_AUX", tsc_aux, MSR_USUAL),
-    ROW(0xc0000104, "AMD64_TSC_RATIO", amd_tsc_scale, MSR_USUAL),
-    ROW(0xc0010117, "VM_HSAVE_PA", vm_hsave, MSR_USUAL),
-    ROW(0xc001011f, "VIRT_SPEC_CTRL", virt_ssbd, MSR_USUAL),
-    ROW(0x34, "SMI_COUNT", smi_count, MSR_USUAL),
-    ROW(0x3b, "IA32_TSC_ADJUST", tsc_adjust, MSR_USUAL),
-    ROW(0x48, "IA32_SPEC_CTRL", spec_ctrl, MSR_USUAL),
-    ROW(0x9e, "IA32_SMBASE", smbase, MSR_USUAL),
-    ROW(0xe1, "IA32_UMWAIT_CONTROL", umwait, MSR_USUAL),
-    ROW(0x122, "IA32_TSX_CTRL", tsx_ctrl, MSR_USUAL),
+    ROW(0xc0000103, "TSC_AUX", tsc_aux, MSR_USUAL, WITH(FEAT_8000_0001_EDX, F81_EDX_RDTSCP)),
+    ROW(0xc0000104, "AMD64_TSC_RATIO", amd_tsc_scale, MSR_USUAL, LOOSE),
+    ROW(0xc0010117, "VM_HSAVE_PA", vm_hsave, MSR_USUAL, WITH(FEAT_8000_0001_ECX, F81_ECX_SVM)),
+    ROW(0xc001011f, "VIRT_SPEC_CTRL", virt_ssbd, MSR_USUAL,
+	WITH(FEAT_8000_0008_EBX, F88_EBX_VIRT_SSBD)),
+    ROW(0x34, "SMI_COUNT", smi_count, MSR_USUAL, LOOSE),
+    ROW(0x3b, "IA32_TSC_ADJUST", tsc_adjust, MSR_USUAL, WITH(FEAT_7_EBX, F7_EBX_TSC_ADJUST)),
+    ROW(0x48, "IA32_SPEC_CTRL", spec_ctrl, MSR_USUAL,
+	WITH(FEAT_7_EDX, F7_EDX_SPEC_CTRL | F7_EDX_SSBD)),
+    ROW(0x9e, "IA32_SMBASE", smbase, MSR_USUAL, LOOSE),
+    ROW(0xe1, "IA32_UMWAIT_CONTROL", umwait, MSR_USUAL, WITH(FEAT_7_ECX, F7_ECX_WAITPKG)),
+    ROW(0x122, "IA32_TSX_CTRL", tsx_ctrl, MSR_USUAL, LOOSE),
     ROW(0x1a0, "IA32_MISC_ENABLE", misc_enable, MSR_USUAL),
-    ROW(0x1c4, "IA32_XFD", xfd, MSR_USUAL),
-    ROW(0x1c5, "IA32_XFD_ERR", xfd_err, MSR_USUAL),
-    ROW(0x6e1, "IA32_PKRS", pkrs, MSR_USUAL),
-    ROW(0xd90, "IA32_BNDCFGS", bndcfgs, MSR_USUAL),
-    ROW(0xda0, "IA32_XSS", xss, MSR_USUAL),
-    ROWS(0x8c, "IA32_SGXLEPUBKEYHASH", sgx_pubkey_hash, MSR_USUAL),
-    ROW(0xc0010015, "HWCR", hwcr, MSR_USUAL),
+    ROW(0x1c4, "IA32_XFD", xfd, MSR_USUAL, WITH(FEAT_XSAVE, XSAVE_XFD)),
+    ROW(0x1c5, "IA32_XFD_ERR", xfd_err, MSR_USUAL, WITH(FEAT_XSAVE, XSAVE_XFD)),
+    ROW(0x6e1, "IA32_PKRS", pkrs, MSR_USUAL, WITH(FEAT_7_ECX, F7_ECX_PKS)),
+    ROW(0xd90, "IA32_BNDCFGS", bndcfgs, MSR_USUAL, WITH(FEAT_7_EBX, F7_EBX_MPX)),
+    ROW(0xda0, "IA32_XSS", xss, MSR_USUAL, WITH(FEAT_XSAVE, XSAVE_XSAVES)),
+    ROWS(0x8c, "IA32_SGXLEPUBKEYHASH", sgx_pubkey_hash, MSR_USUAL, WITH(FEAT_7_ECX, F7_ECX_SGX_LC)),
+    ROW(0xc0010015, "HWCR", hwcr, MSR_USUAL, LOOSE),
 
     /* the interrupts that KVM itself raises for the guest */
-    ROW(0x12, "KVM_SYSTEM_TIME", system_time_msr, MSR_USUAL),
-    ROW(0x11, "KVM_WALL_CLOCK", wall_clock_msr, MSR_USUAL),
+    ROW(0x12, "KVM_SYSTEM_TIME", system_time_msr, MSR_USUAL, WITH(FEAT_KVM, KVM_CLOCK)),
+    ROW(0x11, "KVM_WALL_CLOCK", wall_clock_msr, MSR_USUAL, WITH(FEAT_KVM, KVM_CLOCK)),
     /* the interrupt's vector before what makes use of it */
-    ROW(0x4b564d06, "KVM_ASYNC_PF_INT", async_pf_int_msr, MSR_USUAL),
-    ROW(0x4b564d02, "KVM_ASYNC_PF_EN", async_pf_en_msr, MSR_USUAL),
-    ROW(0x4b564d03, "KVM_STEAL_TIME", steal_time_msr, MSR_USUAL),
-    ROW(0x4b564d04, "KVM_PV_EOI_EN", pv_eoi_en_msr, MSR_USUAL),
-    ROW(0x4b564d05, "KVM_POLL_CONTROL", poll_control_msr, MSR_USUAL),
+    ROW(0x4b564d06, "KVM_ASYNC_PF_INT", async_pf_int_msr, MSR_USUAL,
+	WITH(FEAT_KVM, 1U << KVM_FEATURE_ASYNC_PF_INT)),
+    ROW(0x4b564d02, "KVM_ASYNC_PF_EN", async_pf_en_msr, MSR_USUAL,
+	WITH(FEAT_KVM, 1U << KVM_FEATURE_ASYNC_PF)),
+    ROW(0x4b564d03, "KVM_STEAL_TIME", steal_time_msr, MSR_USUAL,
+	WITH(FEAT_KVM, 1U << KVM_FEATURE_STEAL_TIME)),
+    ROW(0x4b564d04, "KVM_PV_EOI_EN", pv_eoi_en_msr, MSR_USUAL,
+	WITH(FEAT_KVM, 1U << KVM_FEATURE_PV_EOI)),
+    ROW(0x4b564d05, "KVM_POLL_CONTROL", poll_control_msr, MSR_USUAL,
+	WITH(FEAT_KVM, 1U << KVM_FEATURE_POLL_CONTROL)),
 
     /* counters stop, take their values, and run again under global control */
     ROW(0x38d, "IA32_FIXED_CTR_CTRL", pmu.fixed_ctrl, MSR_USUAL),
@@ -111,11 +127,11 @@ static const struct msr_row msr_table[] = {
 
     ROW(0x17a, "IA32_MCG_STATUS", mcg_status, MSR_USUAL, .mce = true),
     ROW(0x17b, "IA32_MCG_CTL", mcg_ctl, MSR_USUAL, .mce = true),
-    ROW(0x4d0, "IA32_MCG_EXT_CTL", mcg_ext_ctl, MSR_USUAL),
+    ROW(0x4d0, "IA32_MCG_EXT_CTL", mcg_ext_ctl, MSR_USUAL, LOOSE),
     ROWS(0x400, "IA32_MC", mce_banks, MSR_USUAL, FIXED, .mce = true),
 
     ROW(0x10, "IA32_TSC", tsc, MSR_TSC),
-    ROW(0x6e0, "IA32_TSC_DEADLINE", tsc_deadline, MSR_DEADLINE),
+    ROW(0x6e0, "IA32_TSC_DEADLINE", tsc_deadline, MSR_DEADLINE, WITH(FEAT_1_ECX, F1_ECX_DEADLINE)),
 };
 
 #define MSR_INDEX_LIST_MAX 4096
@@ -129,6 +145,18 @@ static bool listed(const struct kvm_msr_list *list, uint32_t index)
 	return false;
 }
 
+void x86_msrs_take_list(struct x86 *x, const struct kvm_msr_list *list)
+{
+	x->msr_refused = xcalloc(ARRAY_LEN(msr_table), 1);
+	x->msr_listed = xcalloc(ARRAY_LEN(msr_table), 1);
+	for (size_t i = 0; i < ARRAY_LEN(msr_table); i++) {
+		const struct msr_row *r = &msr_table[i];
+
+		x->msr_listed[i] =
+		    (r->unlisted || listed(list, r->index)) && (!r->mce || x->mcg_cap != 0);
+	}
+}
+
 int x86_msrs_init(struct x86 *x, struct err *err)
 {
 	CLEANUP(cleanup_free)
@@ -138,14 +166,7 @@ int x86_msrs_init(struct x86 *x, struct err *err)
 	list->nmsrs = MSR_INDEX_LIST_MAX;
 	if (ioctl(x->m->kvm_fd, KVM_GET_MSR_INDEX_LIST, list) < 0)
 		return err_set(err, errno, "KVM does not list its MSRs: %s", err_text(errno));
-	x->msr_refused = xcalloc(ARRAY_LEN(msr_table), 1);
-	x->msr_listed = xcalloc(ARRAY_LEN(msr_table), 1);
-	for (size_t i = 0; i < ARRAY_LEN(msr_table); i++) {
-		const struct msr_row *r = &msr_table[i];
-
-		x->msr_listed[i] =
-		    (r->unlisted || listed(list, r->index)) && (!r->mce || x->mcg_cap != 0);
-	}
+	x86_msrs_take_list(x, list);
 	return 0;
 }
 
@@ -317,5 +338,69 @@ int x86_msrs_push(struct x86 *x, struct x86_vcpu *xv, unsigned when, struct err 
 			warn_refused(x, xv, b, (uint32_t)n, "set");
 		batch_drop(b, (uint32_t)n + 1);
 	}
+	return 0;
+}
+
+/* ---- which of them a guest can have put something into ---- */
+
+static bool counts_events(const struct msr_row *r)
+{
+	return r->offset >= offsetof(struct cpu_state, pmu) &&
+	       r->offset < offsetof(struct cpu_state, pmu) + sizeof(struct x86_pmu);
+}
+
+static bool may_hold_something(const struct x86 *x, size_t i)
+{
+	const struct msr_row *r = &msr_table[i];
+
+	if (!x->msr_listed[i] || x->msr_refused[i] || r->unlisted || r->loose)
+		return false;
+	if (counts_events(r) && !x->model.pmu_gp)
+		return false;
+	return (!r->features || (x->model.features[r->word] & r->features)) && row_count(x, r) > 0;
+}
+
+void x86_msrs_describe(const struct x86 *x, struct buf *out)
+{
+	for (size_t i = 0; i < ARRAY_LEN(msr_table); i++) {
+		const struct msr_row *r = &msr_table[i];
+		size_t begun;
+
+		if (!may_hold_something(x, i))
+			continue;
+		begun = desc_begin(out, DESC_MSR);
+		buf_be32(out, r->index);
+		buf_be16(out, (uint16_t)row_count(x, r));
+		buf_str8(out, r->name);
+		desc_end(out, begun);
+	}
+}
+
+int x86_msrs_compare(const struct x86 *x, struct src *body, struct buf *diff)
+{
+	uint32_t index;
+	uint16_t count;
+	char name[256];
+
+	if (src_be32(body, &index) < 0 || src_be16(body, &count) < 0 || src_str8(body, name) < 0)
+		return -EIO;
+	for (size_t i = 0; i < ARRAY_LEN(msr_table); i++) {
+		const struct msr_row *r = &msr_table[i];
+
+		if (r->index != index)
+			continue;
+		if (!x->msr_listed[i])
+			desc_differ(diff,
+				    "MSR 0x%" PRIx32 " (%s): KVM has it at the source and lacks it "
+				    "at the destination",
+				    index, r->name);
+		else if (count > row_count(x, r))
+			desc_differ(diff,
+				    "MSRs from 0x%" PRIx32 " (%s) on: %u at the source, %u at the "
+				    "destination",
+				    index, r->name, count, row_count(x, r));
+		return 0;
+	}
+	desc_differ(diff, "MSR 0x%" PRIx32 " (%.40s): unknown to the destination", index, name);
 	return 0;
 }

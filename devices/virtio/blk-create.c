@@ -157,16 +157,24 @@ static void attach(void *opaque)
 	a->ret = block_node_attach(a->node, a->io, a->err);
 }
 
+static const char *feature_name(unsigned bit)
+{
+	return props_feature_name(features, ARRAY_LEN(features), bit);
+}
+
 static void describe(struct virtio_blk *b)
 {
 	struct board_device *d = virtio_board_add(&b->v);
 
 	if (!d)
 		return;
+	d->feature_name = feature_name;
 	board_prop(d, "capacity", "%" PRIu64, virtio_blk_capacity(b));
-	board_prop(d, "features", "0x%" PRIx64, b->v.host_features);
-	board_prop(d, "queue-size", "%u", b->queue_size);
+	board_prop(d, "read-only", "%s", b->node->readonly ? "on" : "off");
 	board_prop(d, "logical-block-size", "%" PRIu32, b->blk_bytes);
+	board_prop(d, "physical-block-size", "%" PRIu32, b->physical_bytes);
+	board_prop(d, "min-io-size", "%" PRIu32, b->min_io_bytes);
+	board_prop(d, "opt-io-size", "%" PRIu32, b->opt_io_bytes);
 	board_prop(d, "serial", "%s", b->serial);
 }
 

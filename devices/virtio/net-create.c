@@ -2,7 +2,6 @@
  * net-create.c - virtio-net's options
  */
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -151,6 +150,11 @@ static void attach(void *opaque)
 	a->ret = net_backend_attach(a->nic->be, a->io, &nic_client, a->nic, a->err);
 }
 
+static const char *feature_name(unsigned bit)
+{
+	return props_feature_name(features, ARRAY_LEN(features), bit);
+}
+
 static void describe(struct nic *nic)
 {
 	struct board_device *d = virtio_board_add(&nic->v);
@@ -158,9 +162,9 @@ static void describe(struct nic *nic)
 
 	if (!d)
 		return;
+	d->feature_name = feature_name;
 	board_prop(d, "mac", "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3],
 		   mac[4], mac[5]);
-	board_prop(d, "features", "0x%" PRIx64, nic->v.host_features);
 }
 
 static void detach(void *opaque)

@@ -95,6 +95,17 @@ int props_features(const struct cfg_device *cfg, const struct prop_feature *tabl
 	return ret;
 }
 
+const char *props_feature_name(const struct prop_feature *table, size_t n, unsigned bit)
+{
+	for (size_t i = 0; i < n; i++)
+		if (table[i].bits == VIRTIO_BIT(bit))
+			return table[i].name;
+	for (size_t i = 0; i < ARRAY_LEN(common); i++)
+		if (common[i].bits == VIRTIO_BIT(bit))
+			return common[i].name;
+	return NULL;
+}
+
 int props_bool(const struct cfg_device *cfg, const char *name, bool *v, struct err *err)
 {
 	static const char *const yes[] = {"on", "yes", "true", "y"};

@@ -27,6 +27,8 @@ int props_check(const struct cfg_device *cfg, const char *const *names,
  * refused. */
 int props_features(const struct cfg_device *cfg, const struct prop_feature *table, size_t n,
 		   uint64_t *features, struct err *err);
+/* The property that offers the feature of that bit, or NULL. */
+const char *props_feature_name(const struct prop_feature *table, size_t n, unsigned bit);
 /* The values of single properties; *v is the default on entry and untouched when it is not given.
  */
 int props_bool(const struct cfg_device *cfg, const char *name, bool *v, struct err *err);

@@ -12,6 +12,7 @@
 #include "vmm/base/error.h"
 #include "vmm/base/iov.h"
 #include "vmm/base/units.h"
+#include "vmm/board.h"
 #include "vmm/config.h"
 #include "vmm/vmstate.h"
 
@@ -77,11 +78,17 @@ static int check_props(const struct cfg_device *cfg, struct err *err)
 	return 0;
 }
 
+static const char *feature_name(unsigned bit)
+{
+	return props_feature_name(NULL, 0, bit);
+}
+
 int virtio_rng_create(struct machine *m, const struct cfg_device *cfg, unsigned slot,
 		      struct backends *be, struct err *err)
 {
 	static const uint16_t sizes[VIRTIO_MAX_QUEUES] = {8};
 	struct virtio_device *v = NEW(struct virtio_device);
+	struct board_device *b;
 	int ret = check_props(cfg, err);
 
 	(void)be;
@@ -97,6 +104,8 @@ int virtio_rng_create(struct machine *m, const struct cfg_device *cfg, unsigned 
 		free(v);
 		return ret;
 	}
-	(void)virtio_board_add(v);
+	b = virtio_board_add(v);
+	if (b)
+		b->feature_name = feature_name;
 	return 0;
 }

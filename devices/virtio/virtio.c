@@ -464,6 +464,8 @@ int virtio_init(struct virtio_device *v, struct machine *m, const struct virtio_
 struct board_device *virtio_board_add(struct virtio_device *v)
 {
 	struct board_device *b = board_add(&v->dev.m->board, BOARD_VIRTIO_MMIO, v->ops->name);
+	char sizes[VIRTIO_MAX_QUEUES * 8] = "";
+	int n = 0;
 
 	if (!b)
 		return NULL;
@@ -472,5 +474,11 @@ struct board_device *virtio_board_add(struct virtio_device *v)
 	b->bytes = BOARD_VIRTIO_BYTES;
 	b->gsi = v->gsi;
 	(void)snprintf(b->id, sizeof(b->id), "%s", v->dev.id ? v->dev.id : "");
+	for (unsigned i = 0; i < v->n_queues; i++)
+		n += snprintf(sizes + n, sizeof(sizes) - (size_t)n, "%s%u", i ? " " : "",
+			      v->queues[i].num_default);
+	board_prop(b, "features", "0x%" PRIx64, v->host_features);
+	board_prop(b, "queue-sizes", "%s", sizes);
+	board_prop(b, "config-bytes", "%" PRIu32, v->config_bytes);
 	return b;
 }

@@ -201,7 +201,8 @@ void virtio_device_arrived(struct device *d);
 void virtio_device_destroy(struct device *d);
 /* The virtio device that d is, or NULL. */
 struct virtio_device *virtio_from_device(struct device *d);
-/* A board entry with the slot's place; the device adds its properties.  NULL: the board is full. */
+/* A board entry with the slot's place and what all have; the device adds its own properties, after
+ * virtio_init().  NULL: the board is full. */
 struct board_device *virtio_board_add(struct virtio_device *v);
 extern const struct vms_codec virtio_codec; /* over a whole virtio device (state.c) */
 /* Put the registers on the bus (mmio.c). */

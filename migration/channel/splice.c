@@ -4,6 +4,8 @@
  * vmsplice() puts references to the pages into a pipe, splice() moves them on
  * into the socket's queue; the one copy left is the reader's.
  */
+#include "migration/channel/splice.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -13,7 +15,6 @@
 #include <unistd.h>
 
 #include "migration/channel/channel.h"
-#include "migration/channel/splice.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"

@@ -8,11 +8,12 @@
  * first word that is another one on, what was read is taken back, to be read
  * again in the usual way, and those pages are zero again.
  */
+#include "migration/ram/load-direct.h"
+
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
 
-#include "migration/ram/load-direct.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/units.h"

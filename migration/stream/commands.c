@@ -4,6 +4,7 @@
 #include <inttypes.h>
 
 #include "migration/channel/channel.h"
+#include "migration/compare.h"
 #include "migration/shared.h"
 #include "migration/sparse.h"
 #include "migration/stream/return-path.h"
@@ -11,6 +12,7 @@
 #include "vmm/base/bytes.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
+#include "vmm/machine.h"
 
 #define ANY_LENGTH (-1)
 
@@ -91,10 +93,38 @@ static int ignore(struct command_state *cs, const uint8_t *payload, uint16_t n, 
 	return 0;
 }
 
+/* All that differs, in pieces: together they are one text. */
+static int tell(struct command_state *cs, const struct buf *diff, struct err *err)
+{
+	struct buf *text = &cs->differs;
+
+	buf_clear(text);
+	buf_printf(text, "the machines differ: %.*s", (int)diff->len, (const char *)diff->data);
+	for (size_t at = 0; at < text->len; at += RP_MAX_PAYLOAD) {
+		size_t n = MIN(text->len - at, (size_t)RP_MAX_PAYLOAD);
+		int ret = rp_send(cs->ch, RP_DIFFERS, text->data + at, n, err);
+
+		if (ret < 0)
+			return ret;
+	}
+	return err_set(err, EINVAL, "%.*s", (int)text->len, (const char *)text->data);
+}
+
 static int description(struct command_state *cs, const uint8_t *payload, uint16_t n,
 		       struct err *err)
 {
-	return cs->minivmm ? ignore(cs, payload, n, err) : not_now(cs, payload, n, err);
+	struct buf diff = {0};
+	int ret = 0;
+
+	if (!cs->minivmm || !cs->m)
+		return not_now(cs, payload, n, err);
+	machine_lock(cs->m);
+	ret = machine_compare(cs->m, cs->caps, payload, n, &diff, err);
+	machine_unlock(cs->m);
+	if (ret == 0 && diff.len)
+		ret = tell(cs, &diff, err);
+	buf_free(&diff);
+	return ret;
 }
 
 static const struct command_info commands[] = {
@@ -155,6 +185,8 @@ int commands_load(struct command_state *cs, struct src *in, struct err *err)
 		return err_set(err, EIO, "the stream ends at offset 0x%" PRIx64 " in command %s",
 			       at, c->name);
 	ret = c->load(cs, payload, n, err);
+	if (ret < 0 && cs->differs.len)
+		return ret; /* not a word too many */
 	return ret < 0 ? err_prefix(err, ret, "command %s at stream offset 0x%" PRIx64, c->name, at)
 		       : 0;
 }

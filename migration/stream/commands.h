@@ -5,11 +5,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "vmm/base/buf.h"
+
 struct channel;
 struct err;
 struct machine;
 struct ram_load;
-struct src;
 
 enum stream_command {
 	CMD_OPEN_RETURN_PATH = 1,
@@ -24,7 +25,7 @@ enum stream_command {
 	CMD_RECV_BITMAP = 10,
 	CMD_SWITCHOVER_START = 11,
 	/* Only to a peer that is known to be minivmm: */
-	CMD_DESCRIPTION = 0x4d01, /* the machine description, a device tree */
+	CMD_DESCRIPTION = 0x4d01, /* the source's machine (vmm/describe.h) */
 	CMD_GO = 0x4d02,          /* the guest is yours: run it */
 	CMD_BACKING = 0x4d03,     /* str8 block, be64 bytes, and a descriptor: what backs it */
 	CMD_SPARSE = 0x4d04,      /* str8 block, str8 boot id, be64 device, be64 inode of its file:
@@ -36,6 +37,9 @@ enum stream_command {
 /* PONG with this one says the same of the destination; it precedes the echo. */
 #define COOKIE_DESTINATION 0x4d564d01U
 
+/* PING with this one follows the description; its PONG says that the machines fit. */
+#define COOKIE_COMPARED 0x4d564d02U
+
 /* What a destination knows of the source from its commands. */
 struct command_state {
 	struct channel *ch; /* borrowed; NULL: answers go nowhere */
@@ -44,6 +48,7 @@ struct command_state {
 	const bool *caps;     /* borrowed: our capabilities; NULL: all off */
 	bool return_path;     /* the source reads what we send */
 	bool minivmm;         /* the source is minivmm */
+	struct buf differs;   /* owned: how its machine differs from ours, in words; empty: not */
 };
 
 /* A command, behind its tag. */

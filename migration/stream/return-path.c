@@ -7,10 +7,15 @@
 
 #include "migration/channel/channel.h"
 #include "migration/stream/commands.h"
+#include "vmm/base/alloc.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
+#include "vmm/describe.h"
+
+#define REFUSED     "the destination refused: "
+#define DIFFERS_MAX (2 * DESC_DIFF_BYTES)
 
 int rp_send(struct channel *ch, enum rp_type type, const void *payload, size_t n, struct err *err)
 {
@@ -49,11 +54,25 @@ static int on_pong(struct return_path *rp, const uint8_t *p, size_t n, struct er
 {
 	(void)n;
 	(void)err;
-	if (get_be32(p) == COOKIE_DESTINATION)
+	switch (get_be32(p)) {
+	case COOKIE_DESTINATION:
 		rp->minivmm = true;
-	else
+		break;
+	case COOKIE_COMPARED:
+		rp->compared = true;
+		break;
+	default:
 		rp->ponged = true;
+	}
 	return 0;
+}
+
+/* It ends up in logs and terminals. */
+static void clean(char *s, size_t n)
+{
+	for (size_t i = 0; i < n && s[i]; i++)
+		if ((unsigned char)s[i] < ' ' || s[i] == 0x7f)
+			s[i] = '?';
 }
 
 static int on_error(struct return_path *rp, const uint8_t *p, size_t n, struct err *err)
@@ -61,9 +80,17 @@ static int on_error(struct return_path *rp, const uint8_t *p, size_t n, struct e
 	(void)err;
 	memcpy(rp->cause, p, n);
 	rp->cause[n] = 0;
-	for (char *c = rp->cause; *c; c++) /* it ends up in logs and terminals */
-		if ((unsigned char)*c < ' ' || *c == 0x7f)
-			*c = '?';
+	clean(rp->cause, n);
+	return 0;
+}
+
+static int on_differs(struct return_path *rp, const uint8_t *p, size_t n, struct err *err)
+{
+	if (!rp->minivmm || !n || rp->differs.len + n > DIFFERS_MAX || memchr(p, 0, n))
+		return err_set(err, EPROTO,
+			       "the destination does not say properly how the machines differ");
+	buf_put(&rp->differs, p, n);
+	clean((char *)rp->differs.data + rp->differs.len - n, n);
 	return 0;
 }
 
@@ -112,6 +139,7 @@ static const struct rp_info {
     {RP_SWITCHOVER_ACK, 0,          on_ack       },
     {RP_ERROR,          ANY_LENGTH, on_error     },
     {RP_READY,          ANY_LENGTH, on_ready     },
+    {RP_DIFFERS,        ANY_LENGTH, on_differs   },
 };
 
 static int take_message(struct return_path *rp, uint16_t type, uint16_t n, struct err *err)
@@ -194,8 +222,23 @@ int rp_poll(struct return_path *rp, int timeout_ms, struct err *err)
 
 int rp_refused(const struct return_path *rp, struct err *err)
 {
+	if (rp->differs.len)
+		return err_set(err, EREMOTEIO, REFUSED "%.*s", (int)rp->differs.len,
+			       (const char *)rp->differs.data);
 	if (rp->cause[0])
-		return err_set(err, EREMOTEIO, "the destination refused: %s", rp->cause);
+		return err_set(err, EREMOTEIO, REFUSED "%s", rp->cause);
 	return err_set(err, EREMOTEIO,
 		       "the destination could not load the guest (its own error says why)");
+}
+
+char *rp_refused_text(const struct return_path *rp)
+{
+	if (!rp->differs.len)
+		return NULL;
+	return xasprintf(REFUSED "%.*s", (int)rp->differs.len, (const char *)rp->differs.data);
+}
+
+void rp_fini(struct return_path *rp)
+{
+	buf_free(&rp->differs);
 }

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "migration/peer.h"
+#include "vmm/base/buf.h"
 
 struct channel;
 struct err;
@@ -24,8 +25,9 @@ enum rp_type {
 	RP_RESUME_ACK = 6,
 	RP_SWITCHOVER_ACK = 7,
 	/* Only to a peer that is known to be minivmm: */
-	RP_ERROR = 0x4d01, /* text: why the destination gives up; SHUT follows */
-	RP_READY = 0x4d02, /* struct peer: all is loaded and checked; waits for GO */
+	RP_ERROR = 0x4d01,   /* text: why the destination gives up; SHUT follows */
+	RP_READY = 0x4d02,   /* struct peer: all is loaded and checked; waits for GO */
+	RP_DIFFERS = 0x4d03, /* text, a piece of it: how the machines differ; ERROR follows */
 };
 
 /* ---- destination ---- */
@@ -39,15 +41,17 @@ int rp_send_shut(struct channel *ch, uint32_t status, struct err *err);
 struct return_path {
 	struct channel *ch; /* borrowed */
 	uint8_t in[4 + RP_MAX_PAYLOAD];
-	size_t have;  /* bytes of 'in': a message that is not complete yet */
-	bool ponged;  /* somebody is there who understands PING */
-	bool minivmm; /* it is minivmm */
+	size_t have;   /* bytes of 'in': a message that is not complete yet */
+	bool ponged;   /* somebody is there who understands PING */
+	bool minivmm;  /* it is minivmm */
+	bool compared; /* it has no objection to our machine */
 	bool ready, shut;
 	uint32_t shut_status;           /* 0: the guest has been taken over */
 	bool ended;                     /* the peer has closed */
 	bool reset;                     /* ... with ECONNRESET */
 	struct peer peer;               /* from READY */
 	char cause[RP_MAX_PAYLOAD + 1]; /* from ERROR; "" none */
+	struct buf differs;             /* owned; from DIFFERS */
 };
 
 /*
@@ -59,5 +63,9 @@ struct return_path {
 int rp_poll(struct return_path *rp, int timeout_ms, struct err *err);
 /* The destination's reason to give up, as one sentence about it; always returns -EREMOTEIO. */
 int rp_refused(const struct return_path *rp, struct err *err);
+/* That sentence, owned, where a struct err has no room for it: how the machines differ.  Else NULL.
+ */
+char *rp_refused_text(const struct return_path *rp);
+void rp_fini(struct return_path *rp);
 
 #endif

@@ -39,6 +39,7 @@ void loader_init(struct loader *l, struct machine *m, struct reader *reader, str
 void loader_fini(struct loader *l)
 {
 	ram_load_free(l->ram);
+	buf_free(&l->commands.differs);
 	free(l->seen);
 	*l = (struct loader){0};
 }

@@ -44,5 +44,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	while (!rp.ended && ret >= 0)
 		ret = rp_poll(&rp, 0, &err);
 	assert(ret >= 0 || err.msg[0]);
+	rp_fini(&rp);
 	return 0;
 }

@@ -368,7 +368,7 @@ def test_source_killed_in_flight(t):
 @table(
     memory={"options": {"memory": "32M"}, "words": "microvm.ram"},
     disk={"options": {"disk": None}, "words": "virtio"},
-    cpus={"options": {"cpus": 1}, "words": "cpu"},
+    cpus={"options": {"cpus": 1}, "words": "CPU"},
 )
 def test_mismatch(t, options, words):
     """A destination unlike the source refuses and names what differs; the source runs on."""

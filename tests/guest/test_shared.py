@@ -150,8 +150,8 @@ def test_relay_on_the_way(t):
     goes_on(source)
 
 
-@table(private={"options": {"backend": "anonymous"}, "words": "memory backend"},
-       size={"options": {"memory": "32M"}, "words": "bytes"})
+@table(private={"options": {"backend": "anonymous"}, "words": "private"},
+       size={"options": {"memory": "32M"}, "words": "24 MiB"})
 def test_unlike_memory(t, options, words):
     source = machine(t, **PIECES, backend="memfd")
     dest = move(t, source, **options)

@@ -108,6 +108,19 @@ def apply_delta(page, delta):
     return page
 
 
+def head(data):
+    """What stands in front of RAM: [(command, payload)] and the bytes that follow them."""
+    reader, found = Reader(data), []
+    if reader.take(8) != MAGIC or reader.number(1) != TAG_CONFIGURATION:
+        raise StreamError("no QEVM version 3 header with a configuration")
+    reader.take(reader.number(4))
+    while reader.data[reader.at:reader.at + 1] == bytes([TAG_COMMAND]):
+        reader.take(1)
+        number = reader.number(2)
+        found.append((number, bytes(reader.take(reader.number(2)))))
+    return found, bytes(data[reader.at:])
+
+
 class Stream:
     """All records of a complete stream, and the RAM it makes."""
 

@@ -97,6 +97,8 @@ static struct source source_begin(enum kind kind)
 		send_word(s.fd, RP_PONG, COOKIE_DESTINATION);
 	if (kind != SINK)
 		send_word(s.fd, RP_PONG, COOKIE_SOURCE);
+	if (kind == MINIVMM)
+		send_word(s.fd, RP_PONG, COOKIE_COMPARED);
 	ck_assert_int_eq(rig_migrate_fd(s.r, "fd:x", pair[0], NULL), 0);
 	if (kind != SINK)
 		recv_stream(s.fd, &b);
@@ -207,6 +209,41 @@ START_TEST(test_minivmm_refuses)
 
 	send_message(s.fd, RP_ERROR, "the disk is\nlocked", 18);
 	source_resumed(&s, "the destination refused: the disk is?locked");
+}
+END_TEST
+
+/* How the machines differ comes in pieces, and is longer than any other sentence. */
+START_TEST(test_minivmm_differs)
+{
+	struct source s = source_begin(MINIVMM);
+	struct migration_info info;
+	char piece[RP_MAX_PAYLOAD];
+
+	memset(piece, 'x', sizeof(piece));
+	piece[1] = '\x1b';
+	for (unsigned i = 0; i < 3; i++)
+		send_message(s.fd, RP_DIFFERS, piece, sizeof(piece));
+	send_message(s.fd, RP_DIFFERS, " end", 4);
+	send_message(s.fd, RP_ERROR, "xx", 2);
+	rig_await(s.r, MIG_FAILED);
+	info = rig_query(s.r);
+	ck_assert_int_eq(strncmp(info.error_desc, "the destination refused: x?xx", 29), 0);
+	ck_assert_uint_eq(strlen(info.error_desc), 25 + 3 * RP_MAX_PAYLOAD + 4);
+	ck_assert_str_eq(info.error_desc + strlen(info.error_desc) - 5, "x end");
+	source_resumed(&s, " end");
+}
+END_TEST
+
+/* Somebody who never stops is stopped. */
+START_TEST(test_minivmm_differs_endlessly)
+{
+	struct source s = source_begin(MINIVMM);
+	char piece[RP_MAX_PAYLOAD];
+
+	memset(piece, 'x', sizeof(piece));
+	for (unsigned i = 0; i < 65; i++)
+		send_message(s.fd, RP_DIFFERS, piece, sizeof(piece));
+	source_resumed(&s, "does not say properly how the machines differ");
 }
 END_TEST
 
@@ -333,6 +370,8 @@ START_TEST(test_broken_messages)
 	    {99,              4,   "an unknown message 99"                     },
 	    {RP_PONG,         600, "a message of 600 bytes, at most 512"       },
 	    {RP_READY,        3,   "a broken READY"                            },
+	    {RP_DIFFERS,      9,   "does not say properly how the machines"    },
+	    {RP_DIFFERS,      0,   "does not say properly how the machines"    },
 	};
 	static const uint8_t zeros[600];
 
@@ -550,8 +589,9 @@ END_TEST
 
 CHECK_MAIN("migration-handover", test_qemu_says_it_runs, test_qemu_says_it_failed, test_qemu_closes,
 	   test_qemu_and_a_late_cancel, test_minivmm_takes_it, test_minivmm_closes_before_ready,
-	   test_minivmm_refuses, test_minivmm_refuses_after_go, test_connection_breaks_after_go,
-	   test_cancel_after_go, test_cancel_before_ready, test_destination_killed_before_go,
+	   test_minivmm_refuses, test_minivmm_differs, test_minivmm_differs_endlessly,
+	   test_minivmm_refuses_after_go, test_connection_breaks_after_go, test_cancel_after_go,
+	   test_cancel_before_ready, test_destination_killed_before_go,
 	   test_destination_killed_after_go, test_broken_messages, test_sink,
 	   test_destination_waits_for_go, test_destination_runs_after_go, test_destination_confirms,
 	   test_something_else_than_go, test_destination_of_qemu)

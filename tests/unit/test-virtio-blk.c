@@ -97,6 +97,14 @@ static uint8_t request(struct fix *f, uint32_t type, uint64_t sector, uint32_t l
 	return *at(f, STATUS);
 }
 
+static const char *board_text(const struct board_device *d, const char *name)
+{
+	for (size_t i = 0; i < d->n_props; i++)
+		if (!strcmp(d->props[i].name, name))
+			return d->props[i].text;
+	return "";
+}
+
 START_TEST(features_and_config)
 {
 	static const char qemu[] = "002000000000000000000000fe0000000800103f0002000000000000000000"
@@ -116,7 +124,9 @@ START_TEST(features_and_config)
 	ck_assert_uint_eq(bus_read(&f.m->mmio, slot_base(SLOT) + 0x138, 1), 1);
 	ck_assert_uint_eq(bus_read(&f.m->mmio, slot_base(SLOT) + 0x138, 2), 0xffff);
 	ck_assert_uint_eq(bus_read(&f.m->mmio, slot_base(SLOT) + 0x139, 1), 0xff);
-	ck_assert_str_eq(f.m->board.devices[0].props[0].text, "8192");
+	ck_assert_str_eq(board_text(&f.m->board.devices[0], "capacity"), "8192");
+	ck_assert_str_eq(board_text(&f.m->board.devices[0], "features"), "0x10130006e54");
+	ck_assert_str_eq(board_text(&f.m->board.devices[0], "read-only"), "off");
 	fix_fini(&f);
 }
 END_TEST

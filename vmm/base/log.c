@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -48,6 +49,22 @@ static size_t put_time(char *out, size_t size)
 	return n + (size_t)snprintf(out + n, size - n, ".%06ldZ ", now.tv_nsec / 1000);
 }
 
+/* A line that does not fit into 'line', of which the first n bytes are its beginning. */
+__attribute__((format(printf, 3, 0))) static void put_long(const char *line, size_t n,
+							   const char *fmt, va_list ap)
+{
+	char *text = NULL, *whole = NULL;
+	int len = vasprintf(&text, fmt, ap);
+
+	len = len < 0 ? -1 : asprintf(&whole, "%.*s%s\n", (int)n, line, text);
+	if (len > 0)
+		(void)!write(log_fd, whole, (size_t)len);
+	else
+		whole = NULL;
+	free(whole);
+	free(text);
+}
+
 void log_line(enum log_level level, const char *fmt, ...)
 {
 	char line[1024];
@@ -65,9 +82,13 @@ void log_line(enum log_level level, const char *fmt, ...)
 	va_end(ap);
 	if (len < 0)
 		return;
-	n += (size_t)len;
-	if (n > sizeof(line) - 1)
-		n = sizeof(line) - 1;
-	line[n] = '\n';
-	(void)!write(log_fd, line, n + 1);
+	if (n + (size_t)len < sizeof(line)) {
+		n += (size_t)len;
+		line[n] = '\n';
+		(void)!write(log_fd, line, n + 1);
+		return;
+	}
+	va_start(ap, fmt);
+	put_long(line, n, fmt, ap);
+	va_end(ap);
 }
