@@ -339,6 +339,8 @@ int dirty_rate_start(struct dirty_rate *d, const struct dirty_rate_args *a, stru
 {
 	int ret = check_args(d, a, err);
 
+	if (ret == 0)
+		ret = machine_check_memory(d->m, err);
 	if (ret < 0)
 		return ret;
 	join(d); /* the last one has finished */

@@ -12,6 +12,7 @@
 
 #include "migration/autoconverge.h"
 #include "migration/channel/uri.h"
+#include "migration/deadline.h"
 #include "migration/globalstate.h"
 #include "migration/migration.h"
 #include "migration/ram/multifd.h"
@@ -53,7 +54,8 @@ struct outgoing {
 	bool go_on;        /* migrate-continue has come */
 	bool shared_given; /* the destination has been passed the memory itself */
 	struct worker worker;
-	struct resolve *resolve; /* while the host's name is being looked up */
+	struct resolve *resolve;  /* while the host's name is being looked up */
+	struct loop_fd *too_late; /* ... and its deadline */
 	struct sockaddr_list to;
 	struct migration_uri uri;
 	int fd;               /* of fd:, -1 once it belongs to the channel */
@@ -63,6 +65,8 @@ struct outgoing {
 	/* constant */
 	int cancel_fd; /* eventfd: readable once cancelled */
 	int kick_fd;   /* eventfd: look at parameters and flags again */
+	/* its stop_fd is what every wait looks at: cancelled, or too late */
+	struct deadline deadline;
 	/* the migration thread's, while it lives */
 	struct channel *ch;
 	struct writer *w;

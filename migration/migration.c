@@ -39,6 +39,7 @@ static void refresh_limits(struct migration *mg)
 	__atomic_store_n(&mg->xbzrle_cache_bytes, mg->params.xbzrle_cache_size, __ATOMIC_RELAXED);
 	__atomic_store_n(&mg->downtime_limit_ms, mg->params.downtime_limit, __ATOMIC_RELAXED);
 	stats_limit(&mg->out.stats, mg->params.downtime_limit);
+	deadline_change(&mg->out.deadline, mg->params.deadline, mg->params.deadline_policy);
 	eventfd_set(mg->out.kick_fd);
 }
 
@@ -182,6 +183,7 @@ static void release(struct migration *mg)
 	notify_unsubscribe(&mg->listener);
 	uri_fini(&mg->out.uri);
 	stats_fini(&mg->out.stats);
+	deadline_fini(&mg->out.deadline);
 	close_fd(mg->wake_fd);
 	close_fd(mg->out.cancel_fd);
 	close_fd(mg->out.kick_fd);
@@ -211,7 +213,7 @@ struct migration *migration_new(struct machine *m, struct err *err)
 	migration_params_init(&mg->params);
 	refresh_limits(mg);
 	if (mg->wake_fd < 0 || mg->out.cancel_fd < 0 || mg->out.kick_fd < 0 ||
-	    mg->in.cancel_fd < 0) {
+	    mg->in.cancel_fd < 0 || mg->out.deadline.stop_fd < 0) {
 		(void)err_set(err, errno, "cannot make an eventfd: %s", err_text(errno));
 	} else {
 		mg->wake = loop_fd_add(m->loop, mg->wake_fd, LOOP_READABLE, woken, mg);
@@ -246,6 +248,7 @@ void migration_free(struct migration *mg)
 static void set_failed(struct outgoing *o, const struct err *err)
 {
 	o->error = *err;
+	stats_phase(&o->stats, MIG_PHASE_ENDED);
 	status_set(o->mg, &o->status, MIG_FAILED);
 }
 
@@ -254,19 +257,42 @@ static int start_thread(struct outgoing *o, struct err *err)
 	return worker_start(&o->worker, "mig-send", outgoing_thread, o, err);
 }
 
+static void end_resolving(struct outgoing *o)
+{
+	loop_fd_del(o->too_late);
+	o->too_late = NULL;
+	o->resolve = NULL;
+}
+
 /* The host's name has been looked up. */
 static void resolved(void *opaque, const struct sockaddr_list *list, const struct err *why)
 {
 	struct outgoing *o = opaque;
 	struct err err = *why;
 
-	o->resolve = NULL;
+	end_resolving(o);
 	if (list)
 		o->to = *list;
 	if (!list || start_thread(o, &err) < 0) {
 		log_error("%s", err.msg);
 		set_failed(o, &err);
 	}
+}
+
+/* ... not in time. */
+static void resolves_too_long(void *opaque, int ready)
+{
+	struct outgoing *o = opaque;
+	struct err err = {0};
+
+	(void)ready;
+	if (!deadline_passed(&o->deadline))
+		return;
+	resolve_abandon(o->resolve);
+	end_resolving(o);
+	(void)stats_say_late(&o->stats, o->deadline.seconds, &err);
+	log_error("%s", err.msg);
+	set_failed(o, &err);
 }
 
 static int begin(struct outgoing *o, const struct migrate_args *args, struct err *err)
@@ -282,7 +308,11 @@ static int begin(struct outgoing *o, const struct migrate_args *args, struct err
 	if (o->uri.kind != URI_TCP || resolve_now(&o->uri, false, &o->to, NULL) == 0)
 		return start_thread(o, err);
 	o->resolve = resolve_start(m->loop, &m->lock, &o->uri, resolved, o, err);
-	return o->resolve ? 0 : -ENOENT;
+	if (!o->resolve)
+		return -ENOENT;
+	o->too_late =
+	    loop_fd_add(m->loop, o->deadline.timer_fd, LOOP_READABLE, resolves_too_long, o);
+	return 0;
 }
 
 static int may_start(struct migration *mg, const struct migrate_args *args, struct err *err)
@@ -296,6 +326,8 @@ static int may_start(struct migration *mg, const struct migrate_args *args, stru
 		return err_set(err, EBUSY, "There's a migration process in progress");
 	if (mg->m->state == RS_INMIGRATE)
 		return err_set(err, EINVAL, "Guest is waiting for an incoming migration");
+	if (machine_check_memory(mg->m, err) < 0)
+		return -ENODATA;
 	if (mg->m->state == RS_POSTMIGRATE)
 		return err_set(err, EINVAL,
 			       "Can't migrate the vm that was paused due to previous migration");
@@ -338,11 +370,13 @@ int migration_start(struct migration *mg, const struct migrate_args *args, struc
 	stats_start(&o->stats, memory_total_bytes(&mg->m->mem) - shared_bytes(o),
 		    mg->params.downtime_limit);
 	stats_running(&o->stats, machine_running(mg->m));
+	deadline_start(&o->deadline, mg->params.deadline, mg->params.deadline_policy);
 	status_set(mg, &o->status, MIG_SETUP);
 	ret = begin(o, args, &o->error);
 	if (ret < 0) {
 		if (err)
 			*err = o->error;
+		stats_phase(&o->stats, MIG_PHASE_ENDED);
 		status_set(mg, &o->status, MIG_FAILED);
 	}
 	return ret;
@@ -359,7 +393,8 @@ void outgoing_cancel(struct outgoing *o)
 	eventfd_set(o->cancel_fd);
 	if (o->resolve) { /* no thread yet */
 		resolve_abandon(o->resolve);
-		o->resolve = NULL;
+		end_resolving(o);
+		stats_phase(&o->stats, MIG_PHASE_ENDED);
 		status_set(o->mg, &o->status, MIG_CANCELLED);
 	}
 }
@@ -417,33 +452,6 @@ void migration_set_exit_on_error(struct migration *mg, bool on)
 }
 
 /* ---- questions and settings ---- */
-
-static void put_error(struct migration_info *info, const struct err *err, const char *whole)
-{
-	if (info->status == MIG_FAILED)
-		info->error_desc = whole ? whole : err->msg;
-}
-
-void migration_query(struct migration *mg, struct migration_info *info)
-{
-	*info = (struct migration_info){.status = status_get(&mg->out.status), .error_desc = ""};
-	if (info->status != MIG_NONE) {
-		stats_fill(&mg->out.stats, info);
-		info->has_xbzrle = info->has_ram && mg->caps[CAP_XBZRLE];
-		info->has_compression = info->has_ram && mg->caps[CAP_COMPRESS];
-		info->xbzrle.cache_size = mg->params.xbzrle_cache_size;
-		info->throttle_percent =
-		    __atomic_load_n(&mg->out.slowdown.percent, __ATOMIC_RELAXED);
-		put_error(info, &mg->out.error, mg->out.error_text);
-		return;
-	}
-	info->status = status_get(&mg->in.status);
-	if (info->status == MIG_SETUP) /* listening: nobody has come */
-		info->status = MIG_NONE;
-	put_error(info, &mg->in.error, mg->in.error_text);
-	info->has_address = mg->in.has_address;
-	info->address = mg->in.address;
-}
 
 const char *const *migration_blockers(struct migration *mg, size_t *n)
 {

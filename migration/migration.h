@@ -75,6 +75,40 @@ struct migration_address {
 	bool ipv4, ipv6;
 };
 
+/* Where an outgoing migration stands; passes are numbered by dirty_sync_count. */
+enum migration_phase {
+	MIG_PHASE_CONNECT,    /* looking the host up, connecting */
+	MIG_PHASE_SETUP,      /* greeting, channels, the list of RAM blocks */
+	MIG_PHASE_PASS,       /* pages, while the guest runs */
+	MIG_PHASE_PAUSE,      /* stopped, until migrate-continue */
+	MIG_PHASE_SWITCHOVER, /* stopped: the last pages */
+	MIG_PHASE_DEVICES,
+	MIG_PHASE_HAND_OVER, /* all is sent: the destination loads it and takes the guest */
+	MIG_PHASE_ENDED,
+};
+
+/* The names of these are in qmp/commands/query-migrate.c. */
+enum migration_action {
+	MIG_ACT_WAIT,
+	MIG_ACT_MAX_BANDWIDTH,
+	MIG_ACT_DOWNTIME_LIMIT,
+	MIG_ACT_DIRTY_LIMIT,
+	MIG_ACT_AUTO_CONVERGE,
+	MIG_ACT_COMPRESS,
+	MIG_ACT_MULTIFD,
+	MIG_ACT_MULTIFD_COMPRESSION,
+	MIG_ACT_STOP,
+};
+
+/* What would make a migration converge. */
+struct migration_step {
+	enum migration_action action;
+	bool has_value;
+	uint64_t value;   /* in the unit of the parameter or argument */
+	uint64_t cost_ms; /* of the guest's time, estimated; a pause counts threefold */
+	char text[192];
+};
+
 /* What query-migrate shows; has_* say which members are there. */
 struct migration_info {
 	enum migration_status status;
@@ -90,10 +124,13 @@ struct migration_info {
 	struct migration_address address;
 	/* beyond QEMU, shown as "x-minivmm" while a migration runs or after it */
 	bool has_progress;
+	enum migration_phase phase;
 	unsigned percent; /* never runs backwards within one migration */
-	bool converges;   /* dirty rate below bandwidth at the last pass */
-	uint64_t eta_ms, predicted_downtime_ms;
-	char advice[256];
+	bool converges;   /* the last pass left less than it sent, or what fits */
+	uint64_t predicted_downtime_ms;
+	bool has_eta, has_deadline, has_step;
+	uint64_t eta_ms, deadline_ms; /* from now */
+	struct migration_step step;   /* the cheapest one */
 };
 
 struct dirty_limits;

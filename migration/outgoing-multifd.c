@@ -20,7 +20,7 @@ int outgoing_open_channels(struct outgoing *o, struct err *err)
 {
 	if (!o->caps[CAP_MULTIFD])
 		return 0;
-	o->multifd = multifd_send_new(&o->multifd_config, o->cancel_fd, err);
+	o->multifd = multifd_send_new(&o->multifd_config, o->deadline.stop_fd, err);
 	if (!o->multifd)
 		return -EMFILE;
 	o->ch->cancel_fd = multifd_send_alarm(o->multifd);
@@ -56,7 +56,7 @@ int outgoing_channels_failure(struct outgoing *o, int ret, struct err *err)
 	if (!o->multifd)
 		return ret;
 	failed = multifd_send_failure(o->multifd, err);
-	o->ch->cancel_fd = o->cancel_fd; /* the alarm has been heard */
+	o->ch->cancel_fd = o->deadline.stop_fd; /* the alarm has been heard */
 	if (failed == 0 || failed == -ECANCELED)
 		return failed ? failed : ret;
 	while (!o->rp.cause[0] && !o->rp.shut && !o->rp.ended)

@@ -12,7 +12,8 @@
  *               it goes on here as if nothing had been (see switchover.c for
  *               the one case in between)
  *
- * The thread waits only in poll(), always with the cancel eventfd beside it.
+ * The thread waits only in poll(), always with deadline.stop_fd beside it: a
+ * cancel and a deadline end every wait.
  */
 #include <errno.h>
 #include <poll.h>
@@ -49,14 +50,15 @@ void outgoing_init(struct outgoing *o, struct migration *mg)
 	o->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	o->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	stats_init(&o->stats);
+	(void)deadline_init(&o->deadline, o->cancel_fd); /* stop_fd says whether */
 }
 
 /* Until a moment, or until somebody kicks; -ECANCELED. */
 static int sleep_until(struct outgoing *o, int64_t until_ns, struct err *err)
 {
 	struct pollfd p[2] = {
-	    {.fd = o->cancel_fd, .events = POLLIN},
-	    {.fd = o->kick_fd,   .events = POLLIN},
+	    {.fd = o->deadline.stop_fd, .events = POLLIN},
+	    {.fd = o->kick_fd,          .events = POLLIN},
 	};
 	int64_t left = until_ns - host_now_ns();
 
@@ -153,9 +155,9 @@ static int open_channel(struct outgoing *o, struct err *err)
 	int fd = o->fd;
 
 	o->fd = -1;
-	o->ch = channel_open(&o->uri, &o->to, fd, true, o->cancel_fd, err);
+	o->ch = channel_open(&o->uri, &o->to, fd, true, o->deadline.stop_fd, err);
 	if (!o->ch)
-		return -EIO;
+		return err->errnum == ECANCELED ? -ECANCELED : -EIO;
 	channel_send_buffer(o->ch, SEND_BUFFER_BYTES);
 	o->w = writer_new(o->ch);
 	o->rp = (struct return_path){.ch = o->ch};
@@ -278,7 +280,8 @@ static bool slice_goes_on(void *opaque)
 {
 	struct outgoing *o = opaque;
 
-	return !window_full(o) && host_now_ns() - o->slice_ns < SLICE_NS;
+	return !window_full(o) && host_now_ns() - o->slice_ns < SLICE_NS &&
+	       !deadline_forces(&o->deadline);
 }
 
 /* A new window; what was sent beyond the limit in the old one counts in this one. */
@@ -293,9 +296,10 @@ static void next_window(struct outgoing *o)
 /* Hold back until the limit allows more; a changed limit counts at once. */
 static int obey_limit(struct outgoing *o, struct err *err)
 {
+	int64_t since = host_now_ns();
 	int ret = 0;
 
-	while (ret == 0 && window_full(o)) {
+	while (ret == 0 && window_full(o) && !deadline_forces(&o->deadline)) {
 		ret = sleep_until(o, o->window_ns + WINDOW_NS, err);
 		if (host_now_ns() >= o->window_ns + WINDOW_NS)
 			next_window(o);
@@ -304,6 +308,7 @@ static int obey_limit(struct outgoing *o, struct err *err)
 	}
 	if (host_now_ns() >= o->window_ns + WINDOW_NS)
 		next_window(o);
+	stats_held(&o->stats, host_now_ns() - since);
 	return ret;
 }
 
@@ -343,7 +348,7 @@ static uint64_t threshold(struct outgoing *o)
 
 static bool fits(struct outgoing *o)
 {
-	return o->ram.dirty_pages * PAGE_BYTES <= threshold(o);
+	return o->ram.dirty_pages * PAGE_BYTES <= threshold(o) || deadline_forces(&o->deadline);
 }
 
 /* Send passes until the rest is small enough. */
@@ -373,6 +378,7 @@ static int run(struct outgoing *o, struct err *err)
 		ret = open_channel(o, err);
 	if (ret < 0)
 		return ret;
+	stats_phase(&o->stats, MIG_PHASE_SETUP);
 	ret = set_up(o, err);
 	o->window_ns = host_now_ns();
 	o->window_bytes = outgoing_bytes(o);
@@ -382,6 +388,7 @@ static int run(struct outgoing *o, struct err *err)
 			ret = switchover(o, err);
 		if (ret != -EAGAIN)
 			break;
+		stats_phase(&o->stats, MIG_PHASE_PASS);
 		ret = sleep_until(o, host_now_ns() + RETRY_NS, err);
 	}
 	if (ret < 0)
@@ -400,6 +407,7 @@ static void leave_guest(struct outgoing *o, bool certain)
 
 	/* It lives on in the very memory that is mapped here. */
 	m->memory_given = m->memory_given || (certain && o->shared_given);
+	m->memory_released = m->memory_released || (certain && o->caps[CAP_RELEASE_RAM]);
 	m->reset_pending = false; /* asked for since it stopped: not ours to reset any more */
 	(void)machine_set_state(m, RS_POSTMIGRATE, NULL);
 }
@@ -443,7 +451,12 @@ static void conclude(struct outgoing *o, int ret, struct err *err)
 {
 	struct migration *mg = o->mg;
 	enum migration_status s = status_get(&o->status);
+	bool late = ret == -ECANCELED && s != MIG_CANCELLING && deadline_passed(&o->deadline);
 
+	(void)deadline_end(&o->deadline);
+	if (ret < 0 && late)
+		(void)stats_say_late(&o->stats, o->deadline.seconds, err);
+	stats_phase(&o->stats, MIG_PHASE_ENDED);
 	if (ret == 0) {
 		leave_guest(o, true);
 		stats_ended(&o->stats);
@@ -451,7 +464,7 @@ static void conclude(struct outgoing *o, int ret, struct err *err)
 	} else if (o->given) {
 		leave_guest(o, false);
 		fail(o, err);
-	} else if (s == MIG_CANCELLING || ret == -ECANCELED) {
+	} else if (s == MIG_CANCELLING || (ret == -ECANCELED && !late)) {
 		if (s != MIG_CANCELLING)
 			status_set(mg, &o->status, MIG_CANCELLING);
 		keep_guest(o, err);
@@ -460,6 +473,15 @@ static void conclude(struct outgoing *o, int ret, struct err *err)
 		fail(o, err);
 		keep_guest(o, &o->error);
 	}
+}
+
+/* release-ram: nobody looks at it any more.  It may take long: without the lock. */
+static void release_memory(struct outgoing *o)
+{
+	struct err err = {0};
+
+	if (o->caps[CAP_RELEASE_RAM] && memory_release(&o->mg->m->mem, &err) < 0)
+		log_warn("%s", err.msg);
 }
 
 void *outgoing_thread(void *opaque)
@@ -478,6 +500,8 @@ void *outgoing_thread(void *opaque)
 	ram_save_stop(&o->ram);
 	conclude(o, ret, &err);
 	machine_unlock(m);
+	if (ret == 0)
+		release_memory(o);
 	ram_save_fini(&o->ram);
 	writer_free(o->w);
 	o->w = NULL;

@@ -16,12 +16,15 @@
 #include "vmm/base/units.h"
 
 static const char *const compressions[] = {"none", "zlib", "zstd", NULL};
+static const char *const policies[] = {"cancel", "force", "postcopy", NULL};
 
 #define AT(m)         .offset = offsetof(struct migration_params, m)
 #define RANGE(a, b)   .min = (a), .max = (b)
 #define INITIAL(v)    .initial = (v)
 #define PERCENT       RANGE(1, 99), .phrase = "an integer in the range of 1 to 99"
 #define ABSENT(words) .offered = false, .instead = (words)
+
+#define YEAR_S 31536000 /* 365 days */
 
 static const char slow[] = "raise 'downtime-limit' or 'max-bandwidth'";
 static const char no_tls[] = "use a tunnel, such as ssh, with unix: or exec:";
@@ -83,6 +86,10 @@ const struct migration_param_info migration_param_table[] = {
      INITIAL(1000), .phrase = "a value between 1 and 1000", .unstable = true, .offered = true},
     {"vcpu-dirty-limit", PARAM_U64, AT(vcpu_dirty_limit), RANGE(1, UINT64_MAX / MiB), INITIAL(1),
      .phrase = "at least 1, in MB/s", .offered = true},
+    {"x-minivmm-deadline", PARAM_U32, AT(deadline), RANGE(0, YEAR_S), INITIAL(0),
+     .phrase = "a value between 0 and 31536000, in seconds", .unstable = true, .offered = true},
+    {"x-minivmm-deadline-policy", PARAM_ENUM, AT(deadline_policy), RANGE(0, DEADLINE_POSTCOPY),
+     INITIAL(DEADLINE_CANCEL), .values = policies, .unstable = true, .offered = true},
     {.name = NULL},
 };
 /* clang-format on */
@@ -210,6 +217,12 @@ static int check_row(const struct migration_param_info *r, const struct migratio
 	v = get_number(at, r->kind);
 	if (!fits(r, v, p))
 		return say_range(r, err);
+	if (r->offset == offsetof(struct migration_params, deadline_policy) &&
+	    v == DEADLINE_POSTCOPY)
+		return err_set(err, ENOTSUP,
+			       "Parameter 'x-minivmm-deadline-policy' does not offer 'postcopy': "
+			       "there is no postcopy in this version of minivmm; 'force' stops the "
+			       "guest and completes, 'cancel' gives the migration up");
 	return !r->offered && v != r->initial ? say_absent(r, err) : 0;
 }
 

@@ -14,6 +14,7 @@
 struct err;
 
 enum multifd_compression { MULTIFD_NONE, MULTIFD_ZLIB, MULTIFD_ZSTD };
+enum deadline_policy { DEADLINE_CANCEL, DEADLINE_FORCE, DEADLINE_POSTCOPY };
 
 struct migration_params {
 	uint64_t announce_initial, announce_max, announce_rounds, announce_step;
@@ -32,6 +33,9 @@ struct migration_params {
 	uint8_t multifd_compression; /* enum multifd_compression */
 	uint8_t multifd_zlib_level, multifd_zstd_level;
 	uint64_t x_vcpu_dirty_limit_period, vcpu_dirty_limit; /* ms; MB/s; since 8.1 */
+	/* ours: seconds from 'migrate' on, 0: none; enum deadline_policy */
+	uint32_t deadline;
+	uint8_t deadline_policy;
 };
 
 enum param_kind {

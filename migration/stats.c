@@ -1,9 +1,12 @@
 #include "migration/stats.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "migration/forecast.h"
+#include "vmm/base/error.h"
 #include "vmm/base/units.h"
 #include "vmm/vclock.h"
 
@@ -32,6 +35,43 @@ static void leave(struct migration_stats *st)
 	pthread_mutex_unlock(&st->lock);
 }
 
+static uint64_t per_second(uint64_t n, int64_t ns)
+{
+	return (uint64_t)((double)n * NS_PER_S / (double)MAX(ns, 1));
+}
+
+static uint64_t bandwidth_now(const struct migration_stats *st)
+{
+	if (st->bandwidth || !st->active_ns)
+		return st->bandwidth;
+	/* The list of blocks, a moment ago, says nothing about the channel. */
+	return per_second(st->ram.transferred - st->active_bytes, host_now_ns() - st->active_ns);
+}
+
+/* What has been measured. */
+static void measured(const struct migration_stats *st, struct forecast_figures *f)
+{
+	f->phase = st->phase;
+	f->passes = st->ram.dirty_sync_count;
+	f->total = st->ram.total;
+	f->remaining = st->ram.remaining;
+	f->pass_bytes = st->pass_bytes;
+	f->dirty = st->ram.dirty_pages_rate * PAGE_BYTES;
+	f->bandwidth = bandwidth_now(st);
+	f->shrinks = st->shrinks;
+	f->held = st->held;
+	f->limit_ms = st->limit_ms;
+}
+
+/* Percent only grows: a pass that finds new dirty pages does not take back what is done. */
+static void move_percent(struct migration_stats *st)
+{
+	struct forecast_figures f = {0};
+
+	measured(st, &f);
+	st->percent = MAX(st->percent, forecast_percent(&f));
+}
+
 void stats_start(struct migration_stats *st, uint64_t total_bytes, uint64_t limit_ms)
 {
 	enter(st);
@@ -44,10 +84,15 @@ void stats_start(struct migration_stats *st, uint64_t total_bytes, uint64_t limi
 	};
 	st->encoders = (struct encoder_stats){0};
 	st->window_bytes = st->window_pages = st->bandwidth = 0;
+	st->pass_pages = 0;
+	st->pass_bytes = total_bytes;
+	st->phase = MIG_PHASE_CONNECT;
 	st->window_ns = st->pass_ns = st->started_ns;
 	st->limit_ms = limit_ms;
 	st->percent = 0;
-	st->converges = true;
+	st->shrinks = true;
+	st->held = false;
+	st->held_ns = 0;
 	leave(st);
 }
 
@@ -63,6 +108,15 @@ void stats_active(struct migration_stats *st)
 	enter(st);
 	st->active_ns = st->window_ns = st->pass_ns = host_now_ns();
 	st->active_bytes = st->ram.transferred;
+	st->phase = MIG_PHASE_PASS;
+	leave(st);
+}
+
+void stats_phase(struct migration_stats *st, enum migration_phase phase)
+{
+	enter(st);
+	st->phase = phase;
+	move_percent(st);
 	leave(st);
 }
 
@@ -91,21 +145,8 @@ void stats_ended(struct migration_stats *st)
 	st->ram.remaining = 0;
 	st->ram.dirty_pages_rate = 0;
 	st->percent = 100;
+	st->phase = MIG_PHASE_ENDED;
 	leave(st);
-}
-
-static uint64_t per_second(uint64_t n, int64_t ns)
-{
-	return (uint64_t)((double)n * NS_PER_S / (double)MAX(ns, 1));
-}
-
-/* Percent only grows: a pass that finds new dirty pages does not take back what is done. */
-static void move_percent(struct migration_stats *st)
-{
-	uint64_t done = st->ram.total - MIN(st->ram.remaining, st->ram.total);
-	unsigned percent = st->ram.total ? (unsigned)(done * 99 / st->ram.total) : 0;
-
-	st->percent = MAX(st->percent, percent);
 }
 
 void stats_sent(struct migration_stats *st, uint64_t bytes, uint64_t zero_pages,
@@ -125,6 +166,7 @@ void stats_sent(struct migration_stats *st, uint64_t bytes, uint64_t zero_pages,
 	st->ram.remaining = remaining_bytes;
 	st->window_bytes += bytes;
 	st->window_pages += zero_pages + plain_pages;
+	st->pass_pages += zero_pages + plain_pages;
 	elapsed = now - st->window_ns;
 	if (elapsed >= WINDOW_NS) {
 		st->bandwidth = per_second(st->window_bytes, elapsed);
@@ -134,6 +176,13 @@ void stats_sent(struct migration_stats *st, uint64_t bytes, uint64_t zero_pages,
 		st->window_bytes = st->window_pages = 0;
 	}
 	move_percent(st);
+	leave(st);
+}
+
+void stats_held(struct migration_stats *st, int64_t ns)
+{
+	enter(st);
+	st->held_ns += ns;
 	leave(st);
 }
 
@@ -149,8 +198,12 @@ void stats_multifd(struct migration_stats *st, uint64_t bytes, uint64_t copied_r
 
 void stats_encoders(struct migration_stats *st, const struct ram_counters *c)
 {
+	uint64_t pages;
+
 	enter(st);
-	st->window_pages += encoder_stats_count(&st->encoders, c);
+	pages = encoder_stats_count(&st->encoders, c);
+	st->window_pages += pages;
+	st->pass_pages += pages;
 	st->ram.skipped = c->skipped;
 	leave(st);
 }
@@ -163,23 +216,18 @@ void stats_pass(struct migration_stats *st, uint64_t dirtied_pages, uint64_t rem
 	/* Between two passes in quick succession there is nothing to measure. */
 	if (st->ram.dirty_sync_count && now - st->pass_ns >= WINDOW_NS / 10) {
 		st->ram.dirty_pages_rate = per_second(dirtied_pages, now - st->pass_ns);
-		st->converges =
-		    !st->bandwidth || st->ram.dirty_pages_rate * PAGE_BYTES < st->bandwidth;
+		st->shrinks = forecast_shrinks(dirtied_pages, st->pass_pages);
+		st->held = st->held_ns > (now - st->pass_ns) / 5;
 	}
+	st->held_ns = 0;
 	encoder_stats_pass(&st->encoders);
+	st->pass_pages = 0;
+	st->pass_bytes = remaining_bytes;
 	st->pass_ns = now;
 	st->ram.dirty_sync_count++;
 	st->ram.remaining = remaining_bytes;
 	move_percent(st);
 	leave(st);
-}
-
-static uint64_t bandwidth_now(const struct migration_stats *st)
-{
-	if (st->bandwidth || !st->active_ns)
-		return st->bandwidth;
-	/* The list of blocks, a moment ago, says nothing about the channel. */
-	return per_second(st->ram.transferred - st->active_bytes, host_now_ns() - st->active_ns);
 }
 
 uint64_t stats_bandwidth(struct migration_stats *st)
@@ -220,39 +268,15 @@ static void fill_times(const struct migration_stats *st, struct migration_info *
 	info->expected_downtime_ms = info->predicted_downtime_ms;
 }
 
-/* What is left once the rest of this pass is sent, at the measured rates. */
-static void predict(const struct migration_stats *st, struct migration_info *info)
+static void foresee(const struct forecast_figures *f, struct migration_info *info)
 {
-	double bandwidth = (double)bandwidth_now(st), left = (double)st->ram.remaining;
-	double dirty = (double)st->ram.dirty_pages_rate * PAGE_BYTES;
-
-	info->predicted_downtime_ms = st->limit_ms;
-	if (bandwidth <= 0)
-		return;
-	if (st->ram.dirty_sync_count > 1) /* a pass ago: what came in while it was sent */
-		info->predicted_downtime_ms =
-		    (uint64_t)(MIN(dirty * (left / bandwidth) + dirty * 0.01, left) * 1000 /
-			       bandwidth);
-	if (st->converges && bandwidth > dirty)
-		info->eta_ms = (uint64_t)(left * 1000 / (bandwidth - dirty));
+	info->converges = forecast_converges(f);
+	info->predicted_downtime_ms = forecast_downtime_ms(f);
+	info->has_eta = forecast_eta_ms(f, &info->eta_ms);
+	info->has_step = forecast_step(f, &info->step);
 }
 
-static void advise(const struct migration_stats *st, struct migration_info *info)
-{
-	uint64_t dirty = st->ram.dirty_pages_rate * PAGE_BYTES;
-	uint64_t bandwidth = bandwidth_now(st);
-
-	if (st->converges || !bandwidth || st->stopped_ns)
-		return;
-	(void)snprintf(info->advice, sizeof(info->advice),
-		       "the guest writes %" PRIu64 " MB/s and the channel carries %" PRIu64
-		       " MB/s: raise 'max-bandwidth' above the former, or 'downtime-limit' to "
-		       "%" PRIu64 " ms, or stop the guest",
-		       dirty / 1000000, bandwidth / 1000000,
-		       (uint64_t)((double)st->ram.remaining * 1000 / (double)bandwidth) + 1);
-}
-
-void stats_fill(struct migration_stats *st, struct migration_info *info)
+void stats_fill(struct migration_stats *st, struct forecast_figures *f, struct migration_info *info)
 {
 	enum migration_status s = info->status;
 
@@ -261,10 +285,10 @@ void stats_fill(struct migration_stats *st, struct migration_info *info)
 	enter(st);
 	info->has_progress = true;
 	info->percent = s == MIG_COMPLETED ? 100 : MIN(st->percent, 99);
-	info->converges = st->converges;
+	measured(st, f);
+	info->phase = st->phase;
+	foresee(f, info);
 	if (s == MIG_ACTIVE || s == MIG_CANCELLING || s == MIG_PRE_SWITCHOVER || s == MIG_DEVICE) {
-		predict(st, info);
-		advise(st, info);
 		fill_times(st, info);
 		info->has_expected = info->has_ram = true;
 	} else if (s == MIG_COMPLETED) {
@@ -274,4 +298,34 @@ void stats_fill(struct migration_stats *st, struct migration_info *info)
 	info->ram = st->ram;
 	encoder_stats_fill(&st->encoders, info);
 	leave(st);
+}
+
+static const char *const moments[] = {
+    [MIG_PHASE_CONNECT] = "before there was a connection",
+    [MIG_PHASE_SETUP] = "before the destination was ready for the guest's memory",
+    [MIG_PHASE_PAUSE] = "while 'migrate-continue' was awaited",
+    [MIG_PHASE_SWITCHOVER] = "while the last pages were sent",
+    [MIG_PHASE_DEVICES] = "while the devices were sent",
+    [MIG_PHASE_HAND_OVER] = "before the destination took the guest",
+    [MIG_PHASE_ENDED] = "at the end",
+};
+
+int stats_say_late(struct migration_stats *st, uint32_t seconds, struct err *err)
+{
+	struct forecast_figures f = {0};
+
+	enter(st);
+	measured(st, &f);
+	leave(st);
+	if (f.phase != MIG_PHASE_PASS)
+		return err_set(err, ETIMEDOUT,
+			       "the deadline of %u s (x-minivmm-deadline) has passed %s; the guest "
+			       "goes on here",
+			       seconds, moments[f.phase]);
+	return err_set(err, ETIMEDOUT,
+		       "the deadline of %u s (x-minivmm-deadline) has passed in pass %" PRIu64
+		       ": the guest writes %.1f MB/s, the channel carries %.1f MB/s, and %.1f MB "
+		       "are left; the guest goes on here",
+		       seconds, f.passes, (double)f.dirty / 1e6, (double)f.bandwidth / 1e6,
+		       (double)f.remaining / 1e6);
 }

@@ -27,7 +27,8 @@
  *        Done when the channel is finished: written, synced, exit status 0.
  *
  * A cancel that comes when the destination may run the guest already only
- * ends the waiting: the guest stays stopped here.
+ * ends the waiting: the guest stays stopped here.  A deadline does not count
+ * any more by then; it does until a one-way channel is finished.
  */
 #include <errno.h>
 #include <poll.h>
@@ -77,6 +78,7 @@ static int stop_guest(struct outgoing *o, struct err *err)
 	if (o->before != RS_RUNNING || !machine_holds_vcpus(m)) {
 		o->stopped = true;
 		stats_stopped(&o->stats, now);
+		stats_phase(&o->stats, MIG_PHASE_SWITCHOVER);
 		return 0;
 	}
 	/* It was asked for in the last moment: back, and again. */
@@ -93,21 +95,25 @@ static int wait_for_continue(struct outgoing *o, struct err *err)
 {
 	struct machine *m = o->mg->m;
 	struct pollfd p[2] = {
-	    {.fd = o->cancel_fd, .events = POLLIN},
-	    {.fd = o->kick_fd,   .events = POLLIN},
+	    {.fd = o->deadline.stop_fd, .events = POLLIN},
+	    {.fd = o->kick_fd,          .events = POLLIN},
 	};
 
 	o->go_on = false;
 	if (!status_move(o->mg, &o->status, MIG_ACTIVE, MIG_PRE_SWITCHOVER))
 		return say_cancelled(err);
-	while (!o->go_on && status_get(&o->status) == MIG_PRE_SWITCHOVER) {
+	stats_phase(&o->stats, MIG_PHASE_PAUSE);
+	while (!o->go_on && status_get(&o->status) == MIG_PRE_SWITCHOVER &&
+	       !deadline_passed(&o->deadline)) {
 		machine_unlock(m);
 		(void)poll(p, 2, -1);
 		eventfd_clear(o->kick_fd);
 		machine_lock(m);
 	}
-	if (!status_move(o->mg, &o->status, MIG_PRE_SWITCHOVER, MIG_DEVICE))
+	if (deadline_passed(&o->deadline) ||
+	    !status_move(o->mg, &o->status, MIG_PRE_SWITCHOVER, MIG_DEVICE))
 		return say_cancelled(err);
+	stats_phase(&o->stats, MIG_PHASE_SWITCHOVER);
 	return 0;
 }
 
@@ -145,7 +151,7 @@ static int stop_and_collect(struct outgoing *o, struct err *err)
 	return ret;
 }
 
-/* Claim that the guest is not ours any more; fails when a cancel was first. */
+/* Claim that the guest is not ours any more; fails when a cancel or the deadline was first. */
 static int give(struct outgoing *o, struct err *err)
 {
 	struct machine *m = o->mg->m;
@@ -153,7 +159,8 @@ static int give(struct outgoing *o, struct err *err)
 
 	machine_lock(m);
 	s = status_get(&o->status);
-	o->given = s == MIG_ACTIVE || s == MIG_DEVICE;
+	o->given =
+	    (s == MIG_ACTIVE || s == MIG_DEVICE) && (!o->ch->two_way || deadline_end(&o->deadline));
 	machine_unlock(m);
 	return o->given ? 0 : say_cancelled(err);
 }
@@ -189,6 +196,7 @@ static int send_rest(struct outgoing *o, struct err *err)
 		ret = give(o, err);
 	if (ret < 0)
 		return ret;
+	stats_phase(&o->stats, MIG_PHASE_DEVICES);
 	ret = device_state_put(&o->devices, o->w, !o->mg->m->cfg->suppress_vmdesc);
 	if (ret == 0)
 		ret = writer_flush(o->w);
@@ -351,6 +359,7 @@ static int finish_one_way(struct outgoing *o, struct err *err)
 
 static int hand_over(struct outgoing *o, struct err *err)
 {
+	stats_phase(&o->stats, MIG_PHASE_HAND_OVER);
 	if (!o->ch->two_way)
 		return finish_one_way(o, err);
 	if (o->rp.minivmm)

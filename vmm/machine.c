@@ -298,6 +298,18 @@ int machine_handover(struct machine *m, bool give, struct err *err)
 	return 0;
 }
 
+int machine_check_memory(const struct machine *m, struct err *err)
+{
+	if (m->memory_given)
+		return err_set(err, EBUSY,
+			       "The guest's memory was handed to the destination of a migration");
+	if (m->memory_released)
+		return err_set(err, ENODATA,
+			       "The guest's memory was released when its migration had completed "
+			       "(capability 'release-ram')");
+	return 0;
+}
+
 int machine_start(struct machine *m, struct err *err)
 {
 	int ret;
@@ -308,11 +320,10 @@ int machine_start(struct machine *m, struct err *err)
 		return err_set(err, EBUSY, "Migration is not finalized yet");
 	if (m->state == RS_SHUTDOWN || m->state == RS_INTERNAL_ERROR)
 		return err_set(err, EINVAL, "Resetting the Virtual Machine is required");
-	if (m->memory_given)
-		return err_set(err, EBUSY,
-			       "The guest's memory was handed to the destination of a migration");
-	ret = m->needs_boot ? machine_reset(m, err) : 0;
-	if (ret >= 0)
+	ret = machine_check_memory(m, err);
+	if (ret == 0 && m->needs_boot)
+		ret = machine_reset(m, err);
+	if (ret == 0)
 		ret = machine_handover(m, false, err);
 	if (ret < 0)
 		return ret;
@@ -327,9 +338,9 @@ int machine_reset(struct machine *m, struct err *err)
 {
 	int ret;
 
-	if (m->memory_given)
-		return err_set(err, EBUSY,
-			       "the guest's memory was handed to the destination of a migration");
+	ret = machine_check_memory(m, err);
+	if (ret < 0)
+		return ret;
 	list_for_each (d, &m->devices, struct device, link)
 		if (d->ops->reset)
 			d->ops->reset(d);

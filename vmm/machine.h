@@ -99,6 +99,7 @@ struct machine {
 	bool autostart;            /* run when an incoming migration has finished */
 	bool needs_boot;           /* stage_boot before the next run */
 	bool memory_given;         /* RAM is another process's now: nothing may run in it here */
+	bool memory_released;      /* RAM has been given back to the host, or is about to be */
 	unsigned pause_depth;      /* machine_pause() calls outstanding */
 	bool reset_pending, shutdown_pending, powerdown_pending, stop_pending, panic_pending;
 	enum shutdown_cause reset_cause, shutdown_cause;
@@ -162,6 +163,8 @@ static inline bool machine_running(const struct machine *m)
 {
 	return m->state == RS_RUNNING;
 }
+/* The guest's memory is here; else what has become of it, in a sentence. */
+int machine_check_memory(const struct machine *m, struct err *err);
 /* Stop a running guest: pause, run state 's', STOP event.  A stopped one keeps its state. */
 void machine_stop(struct machine *m, enum runstate s);
 /* Run a stopped guest: RESUME event.  Refuses (in words) states from which it cannot run. */

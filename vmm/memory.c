@@ -206,6 +206,7 @@ static int block_set_up(struct ram_block *b, uint64_t bytes, const struct ram_ba
 		b->fd = ret = open_file(b->name, be, err);
 	if (ret < 0)
 		return ret;
+	b->own_memfd = be->fd < 0 && is_memfd(be);
 	b->share = be->share;
 	b->no_dump = be->no_dump;
 	b->merge = be->merge;
@@ -315,6 +316,33 @@ void memory_settle_backing(struct ram_block *b, bool keep)
 	b->aside_fd = -1;
 	(void)close(drop);
 	advise(b);
+}
+
+static int release_block(const struct ram_block *b)
+{
+	if (b->share)
+		return 0;
+	if (madvise(b->hva, b->bytes, MADV_DONTNEED) < 0)
+		return -errno;
+	/* Pages that were only ever read are the memfd's, not copies of ours. */
+	if (b->own_memfd &&
+	    fallocate(b->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)b->bytes) < 0)
+		return -errno;
+	return 0;
+}
+
+int memory_release(const struct memory *mem, struct err *err)
+{
+	int ret = 0;
+
+	for (size_t i = 0; i < mem->n_blocks; i++) {
+		int r = release_block(mem->blocks[i]);
+
+		if (r < 0 && ret == 0)
+			ret = err_set(err, -r, "guest memory '%s' cannot be released: %s",
+				      mem->blocks[i]->name, err_text(-r));
+	}
+	return ret;
 }
 
 struct ram_block *memory_find_block(const struct memory *mem, const char *name)

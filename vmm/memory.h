@@ -47,6 +47,7 @@ struct ram_block {
 	uint64_t page_bytes;             /* of the backing: 4096, or a huge page's size */
 	uint64_t gpa;                    /* of the highest slot that shows offset 0 */
 	int fd;                          /* the backing's, -1 for anonymous */
+	bool own_memfd;                  /* ... was made here, and has no name */
 	bool share;                      /* MAP_SHARED: another process may hold the same pages */
 	bool no_dump, merge, no_reserve; /* as struct ram_backend says */
 	size_t map_bytes;                /* with guards */
@@ -112,6 +113,14 @@ int memory_write(struct memory *mem, uint64_t gpa, const void *buf, uint64_t len
 /* The VMM wrote [gpa, gpa + len): after the bytes are visible.  Any thread; cheap while not
  * tracking. */
 void memory_mark_dirty(struct memory *mem, uint64_t gpa, uint64_t len);
+
+/*
+ * Give the host back what nobody else can see: all blocks that are not shared.
+ * They read as after a start (zero, or the file they are a copy of).  A block
+ * with share=on is not touched.  -errno when the host refuses one; the others
+ * are given back.
+ */
+int memory_release(const struct memory *mem, struct err *err);
 
 /* Sum of the blocks' bytes. */
 uint64_t memory_total_bytes(const struct memory *mem);

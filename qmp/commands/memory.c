@@ -183,9 +183,11 @@ static int save_file(const char *path, const struct memory *mem, const struct pm
 static int pmemsave(struct qmp_call *call, const void *arg, void *ret, struct err *err)
 {
 	const struct pmemsave_args *a = arg;
-	int r = check_range(&call->m->mem, a->gpa, a->bytes, err);
+	int r = machine_check_memory(call->m, err);
 
 	(void)ret;
+	if (r == 0)
+		r = check_range(&call->m->mem, a->gpa, a->bytes, err);
 	return r < 0 ? r : save_file(a->filename, &call->m->mem, a, err);
 }
 

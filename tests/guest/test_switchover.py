@@ -92,14 +92,6 @@ def test_removed_commands(t, name):
     assert name not in {c["name"] for c in vm.cmd("query-commands")}
 
 
-@only_minivmm("QEMU gives memory back during postcopy")
-def test_release_ram_is_refused(t):
-    vm = t.vmm("idle")
-    words = vm.qmp.fails("migrate-set-capabilities",
-                         capabilities=[{"capability": "release-ram", "state": True}])
-    assert "postcopy" in words, words
-
-
 @only_minivmm("another program's words")
 def test_refused_global(t):
     """The program ends with the reason."""

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """Finds and runs the tests on tiny guests: tests/guest, tests/interop, tests/fault.
 
-    runner.py [--kind minivmm|qemu] [--only PATTERN]... [--jobs N] [--list] [--results FILE] [FOLDER...]
+    runner.py [--kind minivmm|qemu] [--only PATTERN]... [--skip PATTERN]... [--sample] [--jobs N]
+              [--list] [--results FILE] [FOLDER...]
 
 Each test runs in a process of its own (and a process group, which is all that is killed after it),
 with its output kept and shown when it fails. One line per test:
@@ -117,6 +118,8 @@ def arguments():
                         help="the program under test")
     parser.add_argument("--only", action="append", metavar="PATTERN",
                         help="a part of the name, or a pattern with *")
+    parser.add_argument("--skip", action="append", metavar="PATTERN", help="the same, to leave out")
+    parser.add_argument("--sample", action="store_true", help="of each table the first row only")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--results", default=None, help="file for the totals")
@@ -124,8 +127,20 @@ def arguments():
     return parser.parse_args()
 
 
-def wanted(name, patterns):
-    return not patterns or any(p in name or fnmatch.fnmatch(name, p) for p in patterns)
+def matches(name, patterns):
+    return any(p in name or fnmatch.fnmatch(name, p) for p in patterns or ())
+
+
+def wanted(tests, options):
+    """Those that the options ask for."""
+    seen = set()
+    for test in tests:
+        name, _, _, row = test
+        first = row is None or name.split("[")[0] not in seen
+        seen.add(name.split("[")[0])
+        if (not options.only or matches(name, options.only)) and not matches(name, options.skip) and \
+                (first or not options.sample):
+            yield test
 
 
 def report(name, result, text, seconds):
@@ -156,7 +171,7 @@ def run_all(tests, options):
 
 def main():
     options = arguments()
-    tests = [t for t in discover(options.folders) if wanted(t[0], options.only)]
+    tests = list(wanted(discover(options.folders), options))
     if options.one:
         test = next(t for t in discover([options.one.split("/")[0]]) if t[0] == options.one)
         return run_here(*test, options.kind)

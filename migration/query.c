@@ -1,0 +1,73 @@
+/* query.c - what query-migrate shows of either end (qmp-surface 3.3) */
+#include "migration/forecast.h"
+#include "migration/internal.h"
+#include "vmm/base/units.h"
+#include "vmm/machine.h"
+
+static void put_error(struct migration_info *info, const struct err *err, const char *whole)
+{
+	if (info->status == MIG_FAILED)
+		info->error_desc = whole ? whole : err->msg;
+}
+
+/* What is set and possible; the rest of the figures is measured. */
+static struct forecast_figures figures_of(const struct migration *mg)
+{
+	const struct migration_params *p = &mg->params;
+	const struct outgoing *o = &mg->out;
+	bool sockets = o->uri.kind == URI_TCP || o->uri.kind == URI_UNIX;
+
+	return (struct forecast_figures){
+	    .max_bandwidth = p->max_bandwidth,
+	    .throttles = o->caps[CAP_AUTO_CONVERGE] || o->caps[CAP_DIRTY_LIMIT],
+	    .throttle = __atomic_load_n(&o->slowdown.percent, __ATOMIC_RELAXED),
+	    .throttle_initial = p->cpu_throttle_initial,
+	    .throttle_increment = p->cpu_throttle_increment,
+	    .throttle_max = p->max_cpu_throttle,
+	    .throttle_trigger = p->throttle_trigger_threshold,
+	    .ring = mg->m->ring != NULL,
+	    .vcpus = mg->m->n_vcpus,
+	    .coded = o->caps[CAP_XBZRLE] || o->caps[CAP_COMPRESS] ||
+		     (o->caps[CAP_MULTIFD] && p->multifd_compression != MULTIFD_NONE),
+	    .multifd = o->caps[CAP_MULTIFD],
+	    .multifd_possible = sockets,
+	    .multifd_channels = p->multifd_channels,
+	};
+}
+
+/* With a deadline that forces, it is known when it ends at the latest. */
+static void put_deadline(const struct migration *mg, struct migration_info *info)
+{
+	const struct deadline *d = &mg->out.deadline;
+	uint64_t forced;
+
+	info->has_deadline = status_busy(info->status) && deadline_left(d, &info->deadline_ms);
+	if (!info->has_deadline || d->policy != DEADLINE_FORCE || info->phase != MIG_PHASE_PASS)
+		return;
+	forced = info->deadline_ms + info->predicted_downtime_ms;
+	info->eta_ms = info->has_eta ? MIN(info->eta_ms, forced) : forced;
+	info->has_eta = true;
+}
+
+void migration_query(struct migration *mg, struct migration_info *info)
+{
+	struct forecast_figures f = figures_of(mg);
+
+	*info = (struct migration_info){.status = status_get(&mg->out.status), .error_desc = ""};
+	if (info->status != MIG_NONE) {
+		stats_fill(&mg->out.stats, &f, info);
+		put_deadline(mg, info);
+		info->has_xbzrle = info->has_ram && mg->caps[CAP_XBZRLE];
+		info->has_compression = info->has_ram && mg->caps[CAP_COMPRESS];
+		info->xbzrle.cache_size = mg->params.xbzrle_cache_size;
+		info->throttle_percent = f.throttle;
+		put_error(info, &mg->out.error, mg->out.error_text);
+		return;
+	}
+	info->status = status_get(&mg->in.status);
+	if (info->status == MIG_SETUP) /* listening: nobody has come */
+		info->status = MIG_NONE;
+	put_error(info, &mg->in.error, mg->in.error_text);
+	info->has_address = mg->in.has_address;
+	info->address = mg->in.address;
+}

@@ -1,0 +1,188 @@
+"""Every capability, parameter and figure of migration, and the tests that show what it does.
+
+tests/guest/test_rows.py compares this with the schema of the running program and with the tests that
+exist: a row that nobody tests, or that is gone, fails. A test is named FOLDER/FILE:TEST, the file
+without its ending: unit/test-params:test_values, guest/test_migrate:test_move.
+"""
+
+# What is there and refused; the text behind "is not supported by this version of minivmm".
+ABSENT_CAPABILITIES = {
+    "rdma-pin-all": ": use tcp: or unix:",
+    "zero-blocks": ": copy the disks first, or share them",
+    "postcopy-ram": ": raise 'downtime-limit' or 'max-bandwidth'",
+    "x-colo": "",
+    "block": ": copy the disks first, or share them",
+    "dirty-bitmaps": "",
+    "postcopy-blocktime": "",
+    "background-snapshot": ": stop the guest and migrate to file:",
+    "postcopy-preempt": "",
+}
+
+CAPABILITIES = {
+    "xbzrle": ["guest/test_encoders:test_move", "guest/test_statistics:test_counted_on_the_wire",
+               "interop/test_encoders_qemu:test_ram_is_equal"],
+    "auto-converge": ["guest/test_control:test_auto_converge", "unit/test-control:test_steps"],
+    "compress": ["guest/test_encoders:test_move", "guest/test_statistics:test_counted_on_the_wire",
+                 "interop/test_encoders_qemu:test_ram_is_equal"],
+    "events": ["guest/test_rows:test_events_are_asked_for", "guest/test_migrate:test_events_and_statistics"],
+    "release-ram": ["guest/test_release_ram:test_released"],
+    "return-path": ["guest/test_migrate:test_return_path", "interop/test_qemu:test_return_path"],
+    "pause-before-switchover": ["guest/test_migrate:test_pause_before_switchover",
+                                "guest/test_migrate:test_cancel_before_switchover"],
+    "multifd": ["guest/test_multifd:test_move", "interop/test_multifd_qemu:test_ram_is_equal"],
+    "late-block-activate": ["guest/test_switchover:test_late_block_activate"],
+    "x-ignore-shared": ["guest/test_shared:test_same_file", "interop/test_qemu:test_shared_ram"],
+    "validate-uuid": ["guest/test_switchover:test_validate_uuid"],
+    "zero-copy-send": ["guest/test_multifd:test_zero_copy", "guest/test_multifd:test_zero_copy_conflicts"],
+    "dirty-limit": ["guest/test_control:test_dirty_limit_capability",
+                    "guest/test_control:test_dirty_limit_is_refused"],
+}
+
+# The text behind "... by this version of minivmm, beyond its default", and a value that is refused.
+TUNNEL = ": use a tunnel, such as ssh, with unix: or exec:"
+ABSENT_PARAMETERS = {
+    "tls-creds": ("x", TUNNEL),
+    "tls-hostname": ("x", TUNNEL),
+    "tls-authz": ("x", TUNNEL),
+    "x-checkpoint-delay": (1, ""),
+    "block-incremental": (True, ": copy the disks first, or share them"),
+    "max-postcopy-bandwidth": (1, ": raise 'downtime-limit' or 'max-bandwidth'"),
+}
+
+# Default; values that are out of range with the phrase that says so; the tests of its effect.
+ROUNDS = "a value between 0 and 1000"
+DELAY = "a value between 0 and 100000"
+PERCENT = "an integer in the range of 1 to 99"
+ANNOUNCED = ["guest/test_switchover:test_announcements", "unit/test-announce:test_rounds"]
+THROTTLED = ["guest/test_control:test_auto_converge", "unit/test-control:test_steps"]
+COMPRESSED = ["guest/test_encoders:test_move", "unit/test-encoders:test_compress"]
+PARAMETERS = {
+    "announce-initial": (50, [100001], DELAY, ANNOUNCED),
+    "announce-max": (550, [100001], DELAY, ANNOUNCED),
+    "announce-rounds": (5, [1001], ROUNDS, ANNOUNCED),
+    "announce-step": (100, [0, 10001], "a value between 1 and 10000", ANNOUNCED),
+    "compress-level": (1, [10], "a value between 0 and 9",
+                       COMPRESSED + ["unit/test-encoders:test_compress_level_0"]),
+    "compress-threads": (8, [0], "a value between 1 and 255", COMPRESSED),
+    "compress-wait-thread": (True, [], "", ["unit/test-encoders:test_compress_does_not_wait"]),
+    "decompress-threads": (2, [0], "a value between 1 and 255", COMPRESSED),
+    "throttle-trigger-threshold": (50, [0, 101], "an integer in the range of 1 to 100",
+                                   THROTTLED + ["unit/test-control:test_due"]),
+    "cpu-throttle-initial": (20, [0, 100], PERCENT, THROTTLED),
+    "cpu-throttle-increment": (10, [0, 100], PERCENT, THROTTLED),
+    "cpu-throttle-tailslow": (False, [], "", THROTTLED + ["unit/test-control:test_tailslow"]),
+    "max-bandwidth": (128 << 20, [], "", ["guest/test_statistics:test_limits_and_estimates",
+                                          "guest/test_migrate:test_parameters_in_flight"]),
+    "downtime-limit": (300, [2000001], "an integer in the range of 0 to (2000 * 1000) ms",
+                       ["guest/test_migrate:test_several_passes",
+                        "guest/test_migrate:test_parameters_in_flight"]),
+    "multifd-channels": (2, [0], "a value between 1 and 255", ["guest/test_multifd:test_move",
+                                                               "guest/test_multifd:test_mismatch"]),
+    "xbzrle-cache-size": (64 << 20, [0, 2048, 5000], "a power of two no less than the target page size",
+                          ["guest/test_encoders:test_cache_size_in_flight",
+                           "unit/test-encoders:test_xbzrle_live_size"]),
+    "max-cpu-throttle": (99, [0, 19, 100], "an integer in the range of cpu_throttle_initial to 99",
+                         ["guest/test_control:test_throttle_has_a_cap"]),
+    "multifd-compression": ("none", [], "", ["guest/test_multifd:test_move",
+                                             "unit/test-multifd:test_compressors"]),
+    "multifd-zlib-level": (1, [10], "a value between 0 and 9", ["guest/test_multifd:test_levels"]),
+    "multifd-zstd-level": (1, [21], "a value between 0 and 20", ["guest/test_multifd:test_levels"]),
+    "x-vcpu-dirty-limit-period": (1000, [0, 1001], "a value between 1 and 1000",
+                                  ["guest/test_control:test_dirty_limit_capability"]),
+    "vcpu-dirty-limit": (1, [0], "at least 1, in MB/s", ["guest/test_control:test_dirty_limit_capability"]),
+    "x-minivmm-deadline": (0, [31536001], "a value between 0 and 31536000, in seconds",
+                           ["guest/test_deadline:test_cancel", "unit/test-deadline:test_passes"]),
+    "x-minivmm-deadline-policy": ("cancel", [], "", ["guest/test_deadline:test_cancel",
+                                                     "guest/test_deadline:test_force"]),
+}
+
+# Members of what query-migrate returns, with those of the structs in it.
+WIRE = "guest/test_statistics:test_counted_on_the_wire"
+SHOWN = "guest/test_statistics:test_what_is_shown_when"
+ESTIMATES = "guest/test_statistics:test_limits_and_estimates"
+NO_POSTCOPY = "guest/test_rows:test_figures_of_other_modes"
+COURSE = "guest/test_deadline:test_course_without_end"
+RATES = "unit/test-encoder-stats:test_counts_and_rates"
+FIGURES = {
+    "status": [SHOWN, "guest/test_migrate:test_events_and_statistics"],
+    "ram": [SHOWN],
+    "ram.transferred": [WIRE],
+    "ram.remaining": ["guest/test_statistics:test_stopped_guest"],
+    "ram.total": ["guest/test_statistics:test_stopped_guest"],
+    "ram.duplicate": [WIRE],
+    "ram.skipped": [NO_POSTCOPY],
+    "ram.normal": [WIRE],
+    "ram.normal-bytes": [WIRE],
+    "ram.dirty-pages-rate": ["guest/test_statistics:test_dirty_pages_rate"],
+    "ram.mbps": [ESTIMATES],
+    "ram.dirty-sync-count": [WIRE],
+    "ram.postcopy-requests": [NO_POSTCOPY],
+    "ram.page-size": ["guest/test_migrate:test_events_and_statistics"],
+    "ram.multifd-bytes": ["guest/test_multifd:test_bytes_on_the_wire"],
+    "ram.pages-per-second": [ESTIMATES],
+    "ram.precopy-bytes": [WIRE, "guest/test_statistics:test_stopped_and_continued"],
+    "ram.downtime-bytes": [WIRE, "guest/test_statistics:test_stopped_and_continued"],
+    "ram.postcopy-bytes": [NO_POSTCOPY],
+    "ram.dirty-sync-missed-zero-copy": ["guest/test_multifd:test_zero_copy"],
+    "xbzrle-cache": [SHOWN],
+    "xbzrle-cache.cache-size": [WIRE],
+    "xbzrle-cache.bytes": [WIRE],
+    "xbzrle-cache.pages": [WIRE],
+    "xbzrle-cache.cache-miss": [WIRE, RATES],
+    "xbzrle-cache.cache-miss-rate": [RATES],
+    "xbzrle-cache.encoding-rate": [RATES],
+    "xbzrle-cache.overflow": [WIRE, RATES],
+    "compression": [SHOWN],
+    "compression.pages": [WIRE],
+    "compression.busy": [WIRE, RATES],
+    "compression.busy-rate": [RATES],
+    "compression.compressed-size": [WIRE],
+    "compression.compression-rate": [RATES],
+    "total-time": [WIRE, "guest/test_statistics:test_pause_counts_as_downtime"],
+    "expected-downtime": [ESTIMATES, "unit/test-forecast:test_converges"],
+    "downtime": [WIRE, "guest/test_statistics:test_pause_counts_as_downtime"],
+    "setup-time": [WIRE],
+    "cpu-throttle-percentage": ["guest/test_control:test_auto_converge"],
+    "error-desc": [SHOWN, "guest/test_migrate:test_failed_connect"],
+    "blocked-reasons": ["guest/test_rows:test_blocked_reasons", "unit/test-control:test_blockers"],
+    "socket-address": ["guest/test_statistics:test_socket_address"],
+    "x-minivmm": [COURSE],
+    "x-minivmm.phase": [COURSE, "guest/test_deadline:test_course_with_a_pause"],
+    "x-minivmm.pass": [COURSE],
+    "x-minivmm.percent": [COURSE, "unit/test-forecast:test_percent"],
+    "x-minivmm.eta": ["unit/test-forecast:test_converges"],
+    "x-minivmm.converges": [COURSE, "unit/test-forecast:test_converges"],
+    "x-minivmm.predicted-downtime": [COURSE, "unit/test-forecast:test_converges"],
+    "x-minivmm.deadline": ["guest/test_deadline:test_changed_in_flight"],
+    "x-minivmm.cheapest-step": [COURSE, "unit/test-forecast:test_steps"],
+    "x-minivmm.cheapest-step.action": ["unit/test-forecast:test_steps"],
+    "x-minivmm.cheapest-step.value": [COURSE, "unit/test-forecast:test_steps_help"],
+    "x-minivmm.cheapest-step.cost": [COURSE, "unit/test-forecast:test_steps"],
+    "x-minivmm.cheapest-step.text": [COURSE, "unit/test-forecast:test_steps"],
+}
+
+COMMANDS = {
+    "migrate": ["guest/test_migrate:test_move", "guest/test_rows:test_refused_migrate"],
+    "migrate-incoming": ["guest/test_migrate:test_incoming_defer",
+                         "unit/test-migration-engine:test_refusals_by_state"],
+    "migrate_cancel": ["guest/test_migrate:test_cancel_in_flight", "guest/test_migrate:test_cancel_when_nothing_moves"],
+    "migrate-continue": ["guest/test_migrate:test_pause_before_switchover"],
+    "migrate-set-capabilities": ["guest/test_rows:test_capabilities"],
+    "query-migrate-capabilities": ["guest/test_rows:test_capabilities"],
+    "migrate-set-parameters": ["guest/test_rows:test_parameters"],
+    "query-migrate-parameters": ["guest/test_rows:test_parameters"],
+    "query-migrate": [SHOWN],
+    "announce-self": ["guest/test_switchover:test_announcements", "unit/test-announce:test_replaced_by_id"],
+    "calc-dirty-rate": ["guest/test_control:test_dirty_rate", "guest/test_control:test_refused"],
+    "query-dirty-rate": ["guest/test_control:test_dirty_rate"],
+    "set-vcpu-dirty-limit": ["guest/test_control:test_vcpu_dirty_limit", "guest/test_control:test_refused"],
+    "cancel-vcpu-dirty-limit": ["guest/test_control:test_vcpu_dirty_limit"],
+    "query-vcpu-dirty-limit": ["guest/test_control:test_vcpu_dirty_limit"],
+}
+
+
+def all_tests():
+    """Every test that a row names."""
+    for names in (*CAPABILITIES.values(), *(p[3] for p in PARAMETERS.values()), *FIGURES.values(),
+                  *COMMANDS.values()):
+        yield from names

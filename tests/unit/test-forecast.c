@@ -1,0 +1,296 @@
+/* Percent, time left, predicted pause and the cheapest step, from figures. */
+#include <string.h>
+
+#include "migration/forecast.h"
+#include "tests/unit/check-main.h"
+#include "vmm/base/units.h"
+
+#define MBPS 1000000ULL
+
+/* A guest whose passes leave 'left' bytes, over a channel of so many bytes/s without a limit. */
+static struct forecast_figures endless(uint64_t left, uint64_t bandwidth)
+{
+	return (struct forecast_figures){
+	    .phase = MIG_PHASE_PASS,
+	    .passes = 5,
+	    .total = 1000 * MBPS,
+	    .remaining = left / 2,
+	    .pass_bytes = left,
+	    .dirty = bandwidth,
+	    .bandwidth = bandwidth,
+	    .limit_ms = 300,
+	    .elapsed_ms = 20000,
+	    .throttle_initial = 20,
+	    .throttle_increment = 10,
+	    .throttle_max = 99,
+	    .throttle_trigger = 50,
+	    .vcpus = 1,
+	    .multifd_channels = 2,
+	};
+}
+
+START_TEST(test_shrinks)
+{
+	ck_assert(forecast_shrinks(0, 0) == false && forecast_shrinks(0, 1));
+	ck_assert(forecast_shrinks(94, 100) && !forecast_shrinks(95, 100));
+	ck_assert(!forecast_shrinks(500, 100));
+}
+END_TEST
+
+#define NO_ETA UINT64_MAX
+
+static void check(const struct forecast_figures *f, bool converges, uint64_t downtime_ms,
+		  uint64_t eta_ms)
+{
+	uint64_t ms = NO_ETA;
+	bool has = forecast_eta_ms(f, &ms);
+
+	ck_assert_int_eq(forecast_converges(f), converges);
+	ck_assert_uint_eq(forecast_downtime_ms(f), downtime_ms);
+	ck_assert_uint_eq(ms, eta_ms);
+	ck_assert_int_eq(has, ms != NO_ETA);
+}
+
+START_TEST(test_converges)
+{
+	struct forecast_figures f = endless(100 * MBPS, 100 * MBPS);
+
+	check(&f, false, 1010, NO_ETA);
+	f.limit_ms = 1010; /* what a pass leaves fits */
+	check(&f, true, 1010, 1510);
+	f.limit_ms = 300;
+	f.shrinks = true;
+	f.dirty = 50 * MBPS;
+	check(&f, true, 505, 500 + 1010); /* half a pass, and 50.5 MB at 50 MB/s net */
+	/* the guest is not known yet */
+	f.shrinks = false;
+	f.passes = 1;
+	check(&f, true, 300, 500);
+	f.bandwidth = 0;
+	check(&f, true, 300, NO_ETA);
+	/* stopped: what is left, and no more */
+	f = endless(100 * MBPS, 100 * MBPS);
+	f.phase = MIG_PHASE_SWITCHOVER;
+	f.shrinks = true;
+	check(&f, true, 500, 500);
+	f.phase = MIG_PHASE_ENDED;
+	check(&f, true, 500, NO_ETA);
+	/* never more than there is */
+	f = endless(900 * MBPS, 10 * MBPS);
+	f.dirty = 5000 * MBPS;
+	check(&f, false, 100000, NO_ETA);
+}
+END_TEST
+
+START_TEST(test_percent_of_phases)
+{
+	static const enum migration_phase phases[] = {
+	    MIG_PHASE_CONNECT,    MIG_PHASE_SETUP,   MIG_PHASE_PASS,     MIG_PHASE_PAUSE,
+	    MIG_PHASE_SWITCHOVER, MIG_PHASE_DEVICES, MIG_PHASE_HAND_OVER};
+	struct forecast_figures f = endless(100 * MBPS, 100 * MBPS);
+	unsigned last = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(phases); i++) {
+		f.phase = phases[i];
+		ck_assert_uint_ge(forecast_percent(&f), last);
+		last = forecast_percent(&f);
+	}
+	ck_assert_uint_eq(last, 99);
+}
+END_TEST
+
+START_TEST(test_percent)
+{
+	static const struct {
+		uint64_t passes, total, remaining, pass_bytes;
+		unsigned percent;
+	} rows[] = {
+	    {0, 1000, 1000, 1000, 0 },
+            {1, 1000, 1000, 1000, 0 },
+            {1, 1000, 500,  1000, 45},
+	    {1, 1000, 0,    1000, 90},
+            {2, 1000, 0,    100,  91}, /* 30 of 100 MB fit */
+	    {9, 1000, 100,  100,  91},
+            {2, 1000, 0,    20,   95},
+            {2, 1000, 0,    0,    90},
+	    {0, 1000, 1001, 1000, 0 }, /* figures of different moments */
+	    {0, 0,    1,    0,    90},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct forecast_figures f = endless(rows[i].pass_bytes * MBPS, 100 * MBPS);
+
+		f.passes = rows[i].passes;
+		f.total = rows[i].total * MBPS;
+		f.remaining = rows[i].remaining * MBPS;
+		ck_assert_msg(forecast_percent(&f) == rows[i].percent, "row %zu: %u", i,
+			      forecast_percent(&f));
+	}
+}
+END_TEST
+
+static void bound(struct forecast_figures *f)
+{
+	f->max_bandwidth = f->bandwidth;
+	f->held = true;
+}
+
+static void bound_by_much(struct forecast_figures *f)
+{
+	bound(f);
+	f->dirty *= 10;
+}
+
+static void not_bound(struct forecast_figures *f)
+{
+	f->max_bandwidth = f->bandwidth * 2;
+	f->coded = true;
+}
+
+static void coded(struct forecast_figures *f)
+{
+	f->coded = true;
+}
+
+static void ring(struct forecast_figures *f)
+{
+	f->ring = true;
+	f->coded = true;
+	f->vcpus = 2;
+}
+
+static void throttling(struct forecast_figures *f)
+{
+	f->throttles = f->coded = true;
+	f->throttle = 40;
+}
+
+static void throttled_out(struct forecast_figures *f)
+{
+	throttling(f);
+	f->throttle = f->throttle_max = 40;
+}
+
+static void sockets(struct forecast_figures *f)
+{
+	f->multifd_possible = true;
+}
+
+static void multifd(struct forecast_figures *f)
+{
+	f->multifd_possible = f->multifd = true;
+}
+
+static void no_throttle(struct forecast_figures *f)
+{
+	f->coded = true;
+	f->throttle_max = f->throttle_initial;
+}
+
+/* What is changed in endless(), and what is recommended. */
+static const struct {
+	const char *name;
+	uint64_t left, bandwidth;
+	void (*change)(struct forecast_figures *f);
+	enum migration_action action;
+	uint64_t value; /* 0: none */
+} table[] = {
+  /* 30.9 MB and a margin fit into 300 ms at 113 MB/s */
+    {"bound",		       30 * MBPS,   90 * MBPS,  bound,         MIG_ACT_MAX_BANDWIDTH,       109 * MiB },
+    {"bound by much",               300 * MBPS,  100 * MBPS, bound_by_much, MIG_ACT_MAX_BANDWIDTH,       1193 * MiB},
+    {"not bound",		   40 * MBPS,   100 * MBPS, not_bound,     MIG_ACT_DOWNTIME_LIMIT,      520       },
+    {"a small step",                40 * MBPS,   100 * MBPS, NULL,          MIG_ACT_DOWNTIME_LIMIT,      520       },
+    {"slow link",		   400 * MBPS,  50 * MBPS,  NULL,          MIG_ACT_COMPRESS,            0         },
+    {"slow link, multifd",          400 * MBPS,  50 * MBPS,  multifd,       MIG_ACT_MULTIFD_COMPRESSION, 0         },
+    {"fast link",		   5000 * MBPS, 900 * MBPS, sockets,       MIG_ACT_MULTIFD,             2         },
+    {"fast link, one channel only", 900 * MBPS,  900 * MBPS, NULL,          MIG_ACT_DOWNTIME_LIMIT,      1270      },
+    {"slow link, coded",            400 * MBPS,  50 * MBPS,  coded,         MIG_ACT_AUTO_CONVERGE,       0         },
+    {"ring",			800 * MBPS,  90 * MBPS,  ring,          MIG_ACT_DIRTY_LIMIT,         21        },
+    {"throttling",                  800 * MBPS,  90 * MBPS,  throttling,    MIG_ACT_WAIT,                0         },
+    {"throttled out",               80 * MBPS,   90 * MBPS,  throttled_out, MIG_ACT_DOWNTIME_LIMIT,      1130      },
+    {"hours",		       999 * MBPS,  200000,     no_throttle,   MIG_ACT_STOP,                0         },
+};
+
+START_TEST(test_steps)
+{
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		struct forecast_figures f = endless(table[i].left, table[i].bandwidth);
+		struct migration_step s = {0};
+
+		f.total = 10 * table[i].left;
+		if (table[i].change)
+			table[i].change(&f);
+		ck_assert_msg(forecast_step(&f, &s), "%s: nothing", table[i].name);
+		ck_assert_msg(s.action == table[i].action && s.value == table[i].value &&
+				  s.has_value == (table[i].value != 0),
+			      "%s: action %d, value %llu, cost %llu: %s", table[i].name,
+			      (int)s.action, (unsigned long long)s.value,
+			      (unsigned long long)s.cost_ms, s.text);
+		ck_assert_msg(strlen(s.text) > 10 && strlen(s.text) < sizeof(s.text) - 1, "%s: %s",
+			      table[i].name, s.text);
+	}
+}
+END_TEST
+
+/* The step is enough: with it, the same figures converge. */
+START_TEST(test_steps_help)
+{
+	for (uint64_t left = MBPS; left < 900 * MBPS; left = left * 3 / 2) {
+		struct forecast_figures f = endless(left, 100 * MBPS);
+		struct migration_step s = {0};
+
+		f.limit_ms = 0;
+		throttled_out(&f);
+		ck_assert(forecast_step(&f, &s));
+		ck_assert_int_eq(s.action, MIG_ACT_DOWNTIME_LIMIT);
+		f.limit_ms = s.value;
+		ck_assert(forecast_converges(&f));
+		ck_assert(!forecast_step(&f, &s));
+	}
+}
+END_TEST
+
+/* A guest that goes over so many pages needs them to fit; the value does that, or is a good step.
+ */
+START_TEST(test_bandwidth_helps)
+{
+	for (uint64_t left = 10 * MBPS; left < 900 * MBPS; left = left * 3 / 2) {
+		struct forecast_figures f = endless(left, 100 * MBPS);
+		struct migration_step s = {0};
+
+		f.limit_ms = 50;
+		bound(&f);
+		ck_assert(forecast_step(&f, &s));
+		ck_assert_int_eq(s.action, MIG_ACT_MAX_BANDWIDTH);
+		ck_assert(s.value >= 2 * f.max_bandwidth || s.value * 50 / 1000 >= left);
+		ck_assert_uint_gt(s.value, f.max_bandwidth);
+	}
+}
+END_TEST
+
+START_TEST(test_no_step)
+{
+	struct forecast_figures f = endless(100 * MBPS, 100 * MBPS);
+	struct migration_step s;
+
+	ck_assert(forecast_step(&f, &s));
+	f.passes = 1;
+	ck_assert(!forecast_step(&f, &s));
+	f = endless(100 * MBPS, 100 * MBPS);
+	f.phase = MIG_PHASE_SWITCHOVER;
+	ck_assert(!forecast_step(&f, &s));
+	f = endless(100 * MBPS, 0);
+	ck_assert(!forecast_step(&f, &s));
+	/* extremes of every figure: no arithmetic trap, a sentence that is whole */
+	f = endless(UINT64_MAX, UINT64_MAX);
+	f.total = f.max_bandwidth = f.elapsed_ms = f.limit_ms = UINT64_MAX;
+	f.limit_ms = 0;
+	(void)forecast_step(&f, &s);
+	f.throttle_increment = f.vcpus = f.throttle_trigger = 0;
+	f.ring = true;
+	(void)forecast_step(&f, &s);
+}
+END_TEST
+
+CHECK_MAIN("forecast", test_shrinks, test_converges, test_percent_of_phases, test_percent,
+	   test_steps, test_steps_help, test_bandwidth_helps, test_no_step)
