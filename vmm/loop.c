@@ -28,7 +28,8 @@ struct loop {
 	bool running; /* atomic: within loop_run */
 	/* whose watchers these are: the maker's, then that of loop_run, then the joiner's */
 	pthread_t thread;
-	bool has_thread; /* made by loop_thread_start */
+	bool has_thread;  /* made by loop_thread_start */
+	bool left_behind; /* the loop's thread's: see loop_leave_behind() */
 };
 
 /*
@@ -190,10 +191,22 @@ void loop_free(struct loop *l)
 	assert(!l->has_thread);
 	run_posts(l);
 	uv_close((uv_handle_t *)&l->wake, NULL);
-	(void)uv_run(&l->uv, UV_RUN_DEFAULT); /* lets the closings finish */
-	(void)uv_loop_close(&l->uv);
+	/* lets the closings finish */
+	(void)uv_run(&l->uv, l->left_behind ? UV_RUN_NOWAIT : UV_RUN_DEFAULT);
+	if (uv_loop_close(&l->uv) == UV_EBUSY && l->left_behind)
+		return;
 	pthread_mutex_destroy(&l->mutex);
 	free(l);
+}
+
+void loop_leave_behind(struct loop *l)
+{
+	l->left_behind = true;
+}
+
+bool loop_left_behind(const struct loop *l)
+{
+	return l->left_behind;
 }
 
 struct uv_loop_s *loop_uv(struct loop *l)

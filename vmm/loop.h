@@ -34,6 +34,13 @@ typedef void loop_fn(void *opaque);
 struct loop *loop_new(pthread_mutex_t *lock, struct err *err);
 /* Every watcher must be gone.  loop_free(NULL) is fine. */
 void loop_free(struct loop *l);
+/*
+ * A request of libuv's pool is under way that can neither be cancelled nor
+ * waited for (a name server that does not answer): loop_free() does not wait,
+ * and the program has to end with _exit(), which does not either.
+ */
+void loop_leave_behind(struct loop *l);
+bool loop_left_behind(const struct loop *l);
 /* The libuv loop, for code that owns a watcher of its own (process, stream). */
 struct uv_loop_s *loop_uv(struct loop *l);
 

@@ -220,8 +220,11 @@ static int start(struct program *p, struct err *err)
 	return ret;
 }
 
-static void end(struct program *p)
+/* False: a thread is left that cannot be waited for. */
+static bool end(struct program *p)
 {
+	bool all = true;
+
 	if (p->m) {
 		machine_lock(p->m);
 		qmp_server_free(p->qmp);
@@ -233,6 +236,7 @@ static void end(struct program *p)
 		net_backends_close(&p->be.nets);
 		block_nodes_close(&p->be.blocks);
 		chardevs_close(&p->be.chardevs);
+		all = !loop_left_behind(p->m->loop);
 		machine_free(p->m);
 	}
 	if (p->pid_fd >= 0) {
@@ -240,6 +244,7 @@ static void end(struct program *p)
 		(void)close(p->pid_fd);
 	}
 	config_fini(&p->cfg);
+	return all;
 }
 
 int main(int argc, char **argv)
@@ -272,6 +277,9 @@ int main(int argc, char **argv)
 		loop_run(p.m->loop);
 	}
 	status = ret < 0 ? 1 : p.m ? p.m->exit_status : 0;
-	end(&p);
+	if (!end(&p)) {
+		(void)fflush(NULL);
+		_exit(status);
+	}
 	return status;
 }

@@ -14,6 +14,7 @@
 
 struct resolve {
 	uv_getaddrinfo_t req;
+	struct loop *loop;
 	pthread_mutex_t *lock;
 	resolve_done_fn *done; /* NULL: abandoned */
 	void *opaque;
@@ -94,6 +95,7 @@ struct resolve *resolve_start(struct loop *l, pthread_mutex_t *lock,
 	int ret;
 
 	(void)snprintf(port, sizeof(port), "%u", uri->port);
+	r->loop = l;
 	r->lock = lock;
 	r->done = done;
 	r->opaque = opaque;
@@ -113,8 +115,9 @@ void resolve_abandon(struct resolve *r)
 	if (!r)
 		return;
 	r->done = NULL;
-	(void)uv_cancel(
-	    (uv_req_t *)&r->req); /* when it is too late for that, the answer is dropped */
+	/* When it is too late for that, the answer is dropped; it may take minutes. */
+	if (uv_cancel((uv_req_t *)&r->req) < 0)
+		loop_leave_behind(r->loop);
 }
 
 int resolve_now(const struct migration_uri *uri, bool passive, struct sockaddr_list *list,

@@ -121,7 +121,8 @@ class Vmm:
 
     def __init__(self, kind, tmp, guest="counter", append="", *, name="vm", memory="24M", cpus=1,
                  backend="file", disk=None, rng=False, net=None, incoming=None, paused=False,
-                 monitors=1, extra=(), fds=(), serial=True, firmware=None, ram=None, ring=None):
+                 monitors=1, extra=(), fds=(), serial=True, firmware=None, ram=None, ring=None,
+                 prefix=()):
         # A guest that ends by itself must not do so before the monitors are there.
         held = guest in BRIEF and incoming is None and monitors and not paused
         self.kind, self.name, self.tmp, self.backend = kind, name, tmp, backend
@@ -145,6 +146,7 @@ class Vmm:
         clients = self._qmp_options(argv, monitors)
         argv += list(extra)
 
+        argv = [*prefix, *argv]     # a command that executes the rest
         self.argv = argv
         self._stderr = open(os.path.join(tmp, name + ".stderr"), "w+b")
         self.process = subprocess.Popen(argv, pass_fds=self._pass, stdin=subprocess.DEVNULL,
