@@ -54,6 +54,7 @@ static void measured(const struct migration_stats *st, struct forecast_figures *
 	f->phase = st->phase;
 	f->passes = st->ram.dirty_sync_count;
 	f->total = st->ram.total;
+	f->skipped = st->ram.skipped * PAGE_BYTES;
 	f->remaining = st->ram.remaining;
 	f->pass_bytes = st->pass_bytes;
 	f->dirty = st->ram.dirty_pages_rate * PAGE_BYTES;

@@ -281,7 +281,7 @@ def test_course_with_a_pause(t):
     source = machine(t, "counter", "pages=1000 rate=100")
     goes_on(source)
     source.capabilities("pause-before-switchover")
-    source.cmd("migrate-set-parameters", max_bandwidth=8 * MIB)
+    source.cmd("migrate-set-parameters", max_bandwidth=4 * MIB, downtime_limit=100)
     way = Way(t, "unix")
     dest = destination(t, source, way.incoming())
     way.start(source, dest)
