@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <sys/stat.h>
 
+#include "migration/forecast.h"
 #include "migration/peer.h"
 #include "migration/stats.h"
 #include "migration/stream/commands.h"
@@ -201,6 +202,23 @@ START_TEST(test_no_rate_before_a_page)
 }
 END_TEST
 
+/* What need not go is not done either. */
+START_TEST(test_percent)
+{
+	struct forecast_figures f = {.phase = MIG_PHASE_PASS,
+				     .passes = 1,
+				     .total = 100 * GiB,
+				     .skipped = 80 * GiB,
+				     .remaining = 20 * GiB};
+
+	ck_assert_uint_eq(forecast_percent(&f), 0);
+	f.remaining = 10 * GiB;
+	ck_assert_uint_eq(forecast_percent(&f), 45);
+	f.remaining = 0;
+	ck_assert_uint_eq(forecast_percent(&f), 90);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("sparse");
@@ -214,6 +232,7 @@ int main(void)
 	tcase_add_test(tc, test_refused);
 	tcase_add_test(tc, test_same_file);
 	tcase_add_test(tc, test_no_rate_before_a_page);
+	tcase_add_test(tc, test_percent);
 	suite_add_tcase(s, tc);
 	srunner_run_all(r, CK_NORMAL);
 	failed = srunner_ntests_failed(r);
