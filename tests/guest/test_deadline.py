@@ -10,7 +10,6 @@ from proxy import BACKWARD, FORWARD, Harm
 MIB = 1 << 20
 WHY = "QEMU has no deadline"
 ANSWERS = 28        # bytes: three PONGs, and the beginning of READY
-ANSWERS = 20        # bytes: both PONGs, and the beginning of READY
 # A guest that stamps its pages as fast as it can, and limits at which it never converges.
 FAST = {"guest": "counter", "append": "pages=300"}
 ENDLESS = {"max_bandwidth": 2 * MIB, "downtime_limit": 1}
