@@ -45,6 +45,7 @@ static int backend_of(const struct cfg_object *o, struct ram_backend *be, struct
 	be->prealloc = o->prealloc;
 	be->hugetlb = o->hugetlb;
 	be->hugetlb_bytes = o->hugetlb_bytes;
+	be->no_reserve = !o->reserve;
 	be->path = o->mem_path;
 	if (!strcmp(o->type, "memory-backend-ram"))
 		be->kind = RAM_ANONYMOUS;

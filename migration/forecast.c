@@ -74,7 +74,8 @@ bool forecast_eta_ms(const struct forecast_figures *f, uint64_t *ms)
 unsigned forecast_percent(const struct forecast_figures *f)
 {
 	uint64_t fits = (uint64_t)((double)f->bandwidth * (double)f->limit_ms / 1000);
-	uint64_t done = f->total - MIN(f->remaining, f->total);
+	uint64_t all = f->total - MIN(f->skipped, f->total);
+	uint64_t done = all - MIN(f->remaining, all);
 
 	switch (f->phase) {
 	case MIG_PHASE_CONNECT:
@@ -82,7 +83,7 @@ unsigned forecast_percent(const struct forecast_figures *f)
 		return 0;
 	case MIG_PHASE_PASS:
 		if (f->passes < 2)
-			return f->total ? (unsigned)(done * 90 / f->total) : 90;
+			return all ? (unsigned)(done * 90 / all) : 90;
 		return 90 + (unsigned)(5 * MIN(fits, f->pass_bytes) / MAX(f->pass_bytes, 1));
 	case MIG_PHASE_PAUSE:
 		return 96;

@@ -21,6 +21,7 @@ struct forecast_figures {
 	enum migration_phase phase;
 	uint64_t passes;           /* begun */
 	uint64_t total, remaining; /* bytes */
+	uint64_t skipped;          /* of the total: bytes that need not go */
 	uint64_t pass_bytes;       /* that were dirty when the pass began */
 	uint64_t dirty, bandwidth; /* bytes/s: written by the guest, sent; 0: not known yet */
 	bool shrinks;              /* the last pass found less than it had sent */

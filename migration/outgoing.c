@@ -25,6 +25,7 @@
 #include "migration/compare.h"
 #include "migration/internal.h"
 #include "migration/shared.h"
+#include "migration/sparse.h"
 #include "migration/stream/commands.h"
 #include "migration/stream/stream.h"
 #include "vmm/base/bytes.h"
@@ -195,6 +196,8 @@ static int set_up_ram(struct outgoing *o, struct err *err)
 	if (ret == 0)
 		ret = slowdown_start(o, err);
 	machine_unlock(m);
+	if (ret == 0)
+		ret = sparse_offer(o, err);
 	bytes = o->w->bytes;
 	if (ret == 0)
 		ret = ram_save_begin(&o->ram, err);

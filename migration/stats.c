@@ -44,7 +44,8 @@ static uint64_t bandwidth_now(const struct migration_stats *st)
 {
 	if (st->bandwidth || !st->active_ns)
 		return st->bandwidth;
-	return per_second(st->ram.transferred, host_now_ns() - st->active_ns);
+	/* The list of blocks, a moment ago, says nothing about the channel. */
+	return per_second(st->ram.transferred - st->active_bytes, host_now_ns() - st->active_ns);
 }
 
 /* What has been measured. */
@@ -53,6 +54,7 @@ static void measured(const struct migration_stats *st, struct forecast_figures *
 	f->phase = st->phase;
 	f->passes = st->ram.dirty_sync_count;
 	f->total = st->ram.total;
+	f->skipped = st->ram.skipped * PAGE_BYTES;
 	f->remaining = st->ram.remaining;
 	f->pass_bytes = st->pass_bytes;
 	f->dirty = st->ram.dirty_pages_rate * PAGE_BYTES;
@@ -106,6 +108,7 @@ void stats_active(struct migration_stats *st)
 {
 	enter(st);
 	st->active_ns = st->window_ns = st->pass_ns = host_now_ns();
+	st->active_bytes = st->ram.transferred;
 	st->phase = MIG_PHASE_PASS;
 	leave(st);
 }
@@ -202,6 +205,7 @@ void stats_encoders(struct migration_stats *st, const struct ram_counters *c)
 	pages = encoder_stats_count(&st->encoders, c);
 	st->window_pages += pages;
 	st->pass_pages += pages;
+	st->ram.skipped = c->skipped;
 	leave(st);
 }
 

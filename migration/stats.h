@@ -22,7 +22,8 @@ struct migration_stats {
 	int64_t started_ns, active_ns, stopped_ns, ended_ns;
 	struct migration_ram_stats ram;
 	struct encoder_stats encoders;
-	int64_t window_ns; /* since when the rates are being measured */
+	uint64_t active_bytes; /* transferred when it became active */
+	int64_t window_ns;     /* since when the rates are being measured */
 	uint64_t window_bytes, window_pages;
 	uint64_t bandwidth;  /* bytes/s of the last full window, 0: none yet */
 	int64_t pass_ns;     /* when the last pass began */

@@ -30,6 +30,7 @@ struct cfg_object {
 	bool prealloc;          /* populate at start */
 	bool hugetlb;           /* memfd only */
 	uint64_t hugetlb_bytes; /* page size; 0: the host's default */
+	bool reserve;           /* huge pages: be sure of them from the start (default) */
 	char *mem_path;         /* file only */
 	bool readonly;
 };

@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "vmm/base/alloc.h"
 #include "vmm/base/bitmap.h"
@@ -99,7 +98,7 @@ static int drop_reported(struct machine *m, struct err *err)
 
 		if (ret < 0)
 			return ret;
-		memset(d->slot[i].fetched, 0, BITMAP_WORDS(slot_pages(s)) * sizeof(uint64_t));
+		bitmap_reset(d->slot[i].fetched, slot_pages(s));
 	}
 	return 0;
 }
@@ -111,11 +110,8 @@ int dirty_start(struct machine *m, struct err *err)
 
 	if (dirty_taken(m))
 		return err_set(err, EBUSY, "dirty pages are being tracked already");
-	for (size_t i = 0; i < m->mem.n_blocks; i++) {
-		struct ram_block *b = m->mem.blocks[i];
-
-		memset(b->dma_dirty, 0, BITMAP_WORDS(b->bytes / PAGE_BYTES) * sizeof(uint64_t));
-	}
+	for (size_t i = 0; i < m->mem.n_blocks; i++)
+		bitmap_reset(m->mem.blocks[i]->dma_dirty, m->mem.blocks[i]->bytes / PAGE_BYTES);
 	__atomic_store_n(&m->mem.tracking, true, __ATOMIC_SEQ_CST);
 	ret = provider_start(m, err);
 	if (ret < 0) {

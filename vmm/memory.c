@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/kvm.h>
+#include <linux/magic.h>
 #include <linux/memfd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,8 +22,7 @@
 #include "vmm/base/units.h"
 
 /* Blocks start on a huge page's boundary, so that the host may use huge pages for them. */
-#define BLOCK_ALIGN            (2 * MiB)
-#define HUGETLBFS_MAGIC_NUMBER 0x958458f6
+#define BLOCK_ALIGN (2 * MiB)
 
 void memory_init(struct memory *mem, int vm_fd)
 {
@@ -69,6 +69,12 @@ static int open_memfd(const char *name, const struct ram_backend *be, struct err
 	return fd;
 }
 
+/* Shared memory without a file could not be asked which of its pages are there. */
+static bool is_memfd(const struct ram_backend *be)
+{
+	return be->kind == RAM_MEMFD || (be->kind == RAM_ANONYMOUS && be->share);
+}
+
 static int open_file(const char *name, const struct ram_backend *be, struct err *err)
 {
 	struct stat st;
@@ -98,7 +104,7 @@ static uint64_t backing_page_bytes(int fd)
 {
 	struct statfs fs;
 
-	if (fd >= 0 && fstatfs(fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC_NUMBER)
+	if (fd >= 0 && fstatfs(fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC)
 		return (uint64_t)fs.f_bsize;
 	return PAGE_BYTES;
 }
@@ -134,6 +140,26 @@ static void advise(const struct ram_block *b)
 		(void)madvise(b->hva, b->bytes, MADV_MERGEABLE);
 }
 
+static int map_flags(const struct ram_block *b)
+{
+	bool reserve = b->page_bytes > PAGE_BYTES && !b->no_reserve;
+
+	return (b->share ? MAP_SHARED : MAP_PRIVATE) | MAP_FIXED | (reserve ? 0 : MAP_NORESERVE) |
+	       (b->fd < 0 ? MAP_ANONYMOUS : 0);
+}
+
+static int say_not_mapped(const struct ram_block *b, int errnum, struct err *err)
+{
+	if (errnum == ENOMEM && b->page_bytes > PAGE_BYTES)
+		return err_set(err, errnum,
+			       "cannot set up guest memory '%s': the host has not enough free huge "
+			       "pages of %" PRIu64 " KiB for %" PRIu64
+			       " MiB: raise nr_hugepages in /sys/kernel/mm/hugepages",
+			       b->name, b->page_bytes >> 10, b->bytes >> 20);
+	return err_set(err, errnum, "cannot set up guest memory '%s': %s", b->name,
+		       err_text(errnum));
+}
+
 /* Reserve address space with a guard at both ends and put the block in the middle. */
 static int map_backing(struct ram_block *b, struct err *err)
 {
@@ -141,7 +167,6 @@ static int map_backing(struct ram_block *b, struct err *err)
 	size_t want = b->bytes + 3 * guard;
 	uint8_t *base =
 	    mmap(NULL, want, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	int flags = b->share ? MAP_SHARED : MAP_PRIVATE;
 	uint8_t *start, *end;
 	void *p;
 
@@ -151,13 +176,12 @@ static int map_backing(struct ram_block *b, struct err *err)
 	start = base + guard;
 	start += (guard - (uintptr_t)start % guard) % guard;
 	end = start + b->bytes;
-	p = mmap(start, b->bytes, PROT_READ | PROT_WRITE,
-		 flags | MAP_FIXED | MAP_NORESERVE | (b->fd < 0 ? MAP_ANONYMOUS : 0), b->fd, 0);
+	p = mmap(start, b->bytes, PROT_READ | PROT_WRITE, map_flags(b), b->fd, 0);
 	if (p == MAP_FAILED) {
 		int e = errno;
 
 		(void)munmap(base, want);
-		return err_set(err, e, "cannot set up guest memory '%s': %s", b->name, err_text(e));
+		return say_not_mapped(b, e, err);
 	}
 	/* Trim what alignment left over, so that exactly one guard stands on each side. */
 	if (start - guard > base)
@@ -176,21 +200,27 @@ static int block_set_up(struct ram_block *b, uint64_t bytes, const struct ram_ba
 
 	if (be->fd >= 0)
 		b->fd = be->fd;
-	else if (be->kind == RAM_MEMFD)
+	else if (is_memfd(be))
 		b->fd = ret = open_memfd(b->name, be, err);
 	else if (be->kind == RAM_FILE)
 		b->fd = ret = open_file(b->name, be, err);
 	if (ret < 0)
 		return ret;
-	b->own_memfd = be->fd < 0 && be->kind == RAM_MEMFD;
+	b->own_memfd = be->fd < 0 && is_memfd(be);
 	b->share = be->share;
 	b->no_dump = be->no_dump;
 	b->merge = be->merge;
+	b->no_reserve = be->no_reserve;
 	b->page_bytes = backing_page_bytes(b->fd);
-	b->bytes = ALIGN_UP(bytes, b->page_bytes);
+	b->bytes = ALIGN_UP(bytes, PAGE_BYTES);
+	if (b->bytes % b->page_bytes)
+		return err_set(err, EINVAL,
+			       "guest memory '%s': 0x%" PRIx64 " bytes are no multiple of its huge "
+			       "pages of %" PRIu64 " KiB",
+			       b->name, bytes, b->page_bytes >> 10);
 	if (b->fd >= 0 && (ret = size_backing(b->fd, b->bytes, b->name, err)) < 0)
 		return ret;
-	if (b->fd >= 0 && be->kind == RAM_MEMFD)
+	if (b->fd >= 0 && is_memfd(be))
 		seal_size(b->fd);
 	ret = map_backing(b, err);
 	if (ret < 0)
@@ -255,8 +285,8 @@ int memory_replace_backing(struct ram_block *b, int fd, struct err *err)
 {
 	int ret = check_backing(b, fd, err);
 
-	if (ret == 0 && mmap(b->hva, b->bytes, PROT_READ | PROT_WRITE,
-			     MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd, 0) == MAP_FAILED)
+	if (ret == 0 &&
+	    mmap(b->hva, b->bytes, PROT_READ | PROT_WRITE, map_flags(b), fd, 0) == MAP_FAILED)
 		ret =
 		    err_set(err, errno, "cannot map guest RAM '%s': %s", b->name, err_text(errno));
 	if (ret < 0) {
@@ -278,8 +308,8 @@ void memory_settle_backing(struct ram_block *b, bool keep)
 
 	if (b->aside_fd < 0)
 		return;
-	if (!keep && mmap(b->hva, b->bytes, PROT_READ | PROT_WRITE,
-			  MAP_SHARED | MAP_FIXED | MAP_NORESERVE, b->aside_fd, 0) == MAP_FAILED)
+	if (!keep && mmap(b->hva, b->bytes, PROT_READ | PROT_WRITE, map_flags(b), b->aside_fd, 0) ==
+			 MAP_FAILED)
 		return; /* no room for a mapping that was there before: leave it for the next try */
 	if (!keep)
 		b->fd = b->aside_fd;

@@ -32,6 +32,8 @@ struct ram_backend {
 	bool prealloc;    /* populate now */
 	bool hugetlb;     /* RAM_MEMFD */
 	uint64_t hugetlb_bytes; /* page size wanted, 0: the host's default */
+	bool no_reserve;        /* huge pages are taken as they are touched, and may be missing
+				   then; else there are enough from now on, or it is refused */
 	int fd;                 /* >= 0: use this descriptor (taken) instead of opening one */
 	bool no_dump;           /* not in core dumps (MADV_DONTDUMP) */
 	bool merge;             /* equal pages may be merged by the host (MADV_MERGEABLE) */
@@ -40,16 +42,16 @@ struct ram_backend {
 struct ram_block {
 	/* set at creation and then constant */
 	char name[RAM_NAME_BYTES];
-	uint8_t *hva;        /* PROT_NONE guard pages stand before and behind */
-	uint64_t bytes;      /* multiple of page_bytes */
-	uint64_t page_bytes; /* of the backing: 4096, or a huge page's size */
-	uint64_t gpa;        /* of the highest slot that shows offset 0 */
-	int fd;              /* the backing's, -1 for anonymous */
-	bool own_memfd;      /* ... was made here, and has no name */
-	bool share;          /* MAP_SHARED: another process may hold the same pages */
-	bool no_dump, merge; /* as struct ram_backend says */
-	size_t map_bytes;    /* with guards */
-	int aside_fd;        /* its own backing, while another one is tried in its place; else -1 */
+	uint8_t *hva;                    /* PROT_NONE guard pages stand before and behind */
+	uint64_t bytes;                  /* multiple of page_bytes */
+	uint64_t page_bytes;             /* of the backing: 4096, or a huge page's size */
+	uint64_t gpa;                    /* of the highest slot that shows offset 0 */
+	int fd;                          /* the backing's, -1 for anonymous */
+	bool own_memfd;                  /* ... was made here, and has no name */
+	bool share;                      /* MAP_SHARED: another process may hold the same pages */
+	bool no_dump, merge, no_reserve; /* as struct ram_backend says */
+	size_t map_bytes;                /* with guards */
+	int aside_fd; /* its own backing, while another one is tried in its place; else -1 */
 	/* under the machine lock, changed only while pages are not tracked */
 	bool unlogged; /* nobody wants to know which of its pages are written (dirty log only) */
 	/* any thread, atomically; meaningful while memory.tracking */
@@ -74,7 +76,10 @@ struct memory {
 void memory_init(struct memory *mem, int vm_fd);
 void memory_fini(struct memory *mem);
 
-/* Allocate a block; 'bytes' is rounded up to the backing's page.  Returns borrowed, or NULL. */
+/*
+ * Allocate a block; 'bytes' is rounded up to PAGE_BYTES, and must be a multiple
+ * of the backing's huge pages.  Returns borrowed, or NULL.
+ */
 struct ram_block *memory_add_block(struct memory *mem, const char *name, uint64_t bytes,
 				   const struct ram_backend *backend, struct err *err);
 /*

@@ -17,9 +17,8 @@
 		 "populate every page at start (default off)"),                                    \
 	    PROP("prealloc-threads", OPT_U32, OPT_NOWHERE, "N",                                    \
 		 "no effect: one call populates it all"),                                          \
-	    PROP_ONLY("reserve", OPT_BOOL, OPT_NOWHERE, "on|off", "on",                            \
-		      "swap space is always reserved as the host's policy says",                   \
-		      "reserve swap space (default on)"),                                          \
+	    PROP("reserve", OPT_BOOL, AT(reserve), "on|off",                                       \
+		 "set huge pages aside at start (default on); no effect on others"),               \
 	    PROP_ONLY("policy", OPT_ENUM, OPT_NOWHERE, "default|preferred|bind|interleave",        \
 		      "default", "start minivmm under numactl instead", "NUMA policy"),            \
 	    PROP_REFUSED("host-nodes", "start minivmm under numactl instead"),                     \
@@ -174,6 +173,7 @@ int opt_object(struct opt_parse *p, struct err *err)
 		return ret;
 	o.type = xstrdup(type);
 	o.share = list == &opt_memory_memfd_list;
+	o.reserve = true;
 	ret = opt_apply(p, list, &o, &kv, err);
 	if (ret == 0)
 		ret = check_object(p->cfg, &o, err);

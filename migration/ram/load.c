@@ -40,6 +40,7 @@ struct load_block {
 	char name[RAM_NAME_BYTES];
 	struct ram_block *block; /* NULL: content is dropped */
 	uint64_t bytes;          /* page offsets are below */
+	bool sparse;             /* pages that do not come are zero */
 	uint64_t *touched; /* owned; a clear bit: the page is zero and must stay unpopulated */
 };
 
@@ -48,6 +49,7 @@ struct ram_load {
 	struct load_block blocks[MEMORY_MAX_BLOCKS + ARRAY_LEN(dropped_names)];
 	size_t n_blocks;
 	bool ignore_shared, take_runs;
+	bool listed;                        /* the list of blocks has begun */
 	struct load_block *last;            /* named by the last page record */
 	const struct load_block *row_block; /* where the last plain page came in ... */
 	uint64_t row_next;                  /* ... what would follow it ... */
@@ -94,6 +96,16 @@ int ram_load_compressed(struct ram_load *l, unsigned threads, struct err *err)
 void ram_load_ignore_shared(struct ram_load *l)
 {
 	l->ignore_shared = true;
+}
+
+int ram_load_sparse(struct ram_load *l, const struct ram_block *b, struct err *err)
+{
+	if (l->listed)
+		return err_set(err, EBUSY, "it comes after the list of RAM blocks");
+	for (size_t i = 0; i < l->n_blocks; i++)
+		if (l->blocks[i].block == b)
+			l->blocks[i].sparse = true;
+	return 0;
 }
 
 void ram_load_take_runs(struct ram_load *l)
@@ -156,6 +168,17 @@ static int load_place(const struct ram_load *l, const struct load_block *lb, str
 	return 0;
 }
 
+/* Memory may hold firmware, or what an attempt that failed has left. */
+static void clear_touched(const struct load_block *lb)
+{
+	bitmap_for_each_set (page, lb->touched, lb->bytes / PAGE_BYTES) {
+		uint8_t *p = lb->block->hva + page * PAGE_BYTES;
+
+		if (!buffer_is_zero(p, PAGE_BYTES))
+			memset(p, 0, PAGE_BYTES);
+	}
+}
+
 static int load_list_entry(struct ram_load *l, struct src *in, uint64_t *left, struct err *err)
 {
 	struct load_block *lb;
@@ -187,12 +210,15 @@ static int load_list_entry(struct ram_load *l, struct src *in, uint64_t *left, s
 		if (!lb->touched)
 			return err_set(err, ENOMEM, "no memory for the bitmap of '%s'", name);
 		ram_populated(lb->block, lb->touched);
+		if (lb->sparse)
+			clear_touched(lb);
 	}
 	return 0;
 }
 
 static int load_list(struct ram_load *l, struct src *in, uint64_t total, struct err *err)
 {
+	l->listed = true;
 	while (total > 0) {
 		int ret = load_list_entry(l, in, &total, err);
 

@@ -1,12 +1,29 @@
 /*
  * populated.c - which pages of guest memory were ever touched
  *
- * Private anonymous memory: /proc/self/pagemap says which pages are present
- * or swapped out; the others have never been written.  Memory in a memfd or
- * on tmpfs: a page that is not data (SEEK_DATA) does not exist, whoever maps
- * it; what a private mapping has copied shows in pagemap.  Files on other
- * file systems are not asked: what is dirty in their page cache need not be
- * known as data yet.
+ * Two places hold what a block's pages contain: the file that backs it, and
+ * the page tables of this process.
+ *
+ *    mapping   file                    touched is
+ *    private   none (anonymous)        what the page tables have
+ *    private   any                     what the page tables have, and the file's data
+ *    shared    tmpfs, memfd, ext4, xfs the file's data (SEEK_DATA, SEEK_HOLE)
+ *    shared    hugetlbfs               what the page tables have, if that is all there is
+ *    any       another                 everything
+ *
+ * A private page is in the page tables or in the file, nowhere else.  A
+ * shared one exists in the file, whoever maps it, and may be missing in our
+ * page tables although another process has written it: they prove nothing.
+ * On ext4 and xfs, what is dirty in the page cache and has no place on the disk
+ * yet is data, too.  Other file systems are not asked, for some have been wrong
+ * about that.
+ *
+ * hugetlbfs does not know holes, but how much memory the file has in all.  If
+ * our page tables have as much, they have all of it.
+ *
+ * PAGEMAP_SCAN walks page tables and names only what is there, in time that
+ * depends on that.  It also knows the zero page, which a page is that was only
+ * read.  The older way reads eight bytes for every page, there or not.
  */
 #include "migration/ram/populated.h"
 
@@ -14,9 +31,11 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <stdbool.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "migration/ram/pagemap-scan.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/bitmap.h"
 #include "vmm/base/units.h"
@@ -25,15 +44,65 @@
 #define PAGEMAP_PRESENT (1ULL << 63)
 #define PAGEMAP_SWAPPED (1ULL << 62)
 #define PIECE_PAGES     8192U
+#define REGIONS         2048U
+#define STAT_BLOCK      512U /* bytes that st_blocks counts in */
 
-static int from_pagemap(const struct ram_block *b, uint64_t *map)
+static int open_pagemap(void)
 {
-	CLEANUP(cleanup_close) int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	if (sysconf(_SC_PAGESIZE) == (long)PAGE_BYTES)
+		return fd;
+	(void)close(fd);
+	return -ENOTSUP;
+}
+
+/* ---- this process's page tables ---- */
+
+static int tables_by_scan(const struct ram_block *b, uint64_t *map)
+{
+	CLEANUP(cleanup_close) int fd = open_pagemap();
+	CLEANUP(cleanup_free) struct pm_region *r = xcalloc(REGIONS, sizeof(*r));
+	uint64_t base = (uintptr_t)b->hva;
+	struct pm_scan scan = {
+	    .size = sizeof(scan),
+	    .start = base,
+	    .end = base + b->bytes,
+	    .vec = (uintptr_t)r,
+	    .vec_len = REGIONS,
+	    .category_inverted = PM_ZERO,
+	    .category_mask = PM_ZERO,
+	    .category_anyof_mask = PM_PRESENT | PM_SWAPPED,
+	    .return_mask = PM_PRESENT,
+	};
+
+	if (fd < 0)
+		return fd;
+	while (scan.start < scan.end) {
+		int n = ioctl(fd, PM_SCAN, &scan);
+
+		if (n < 0)
+			return -errno;
+		for (int i = 0; i < n; i++)
+			bitmap_set_range(map, (r[i].start - base) / PAGE_BYTES,
+					 (r[i].end - r[i].start) / PAGE_BYTES);
+		if (scan.walk_end <= scan.start)
+			return -EIO;
+		scan.start = scan.walk_end;
+	}
+	return 0;
+}
+
+static int tables_by_entry(const struct ram_block *b, uint64_t *map)
+{
+	CLEANUP(cleanup_close) int fd = open_pagemap();
 	CLEANUP(cleanup_free) uint64_t *entry = xcalloc(PIECE_PAGES, sizeof(*entry));
 	uint64_t pages = b->bytes / PAGE_BYTES, first = (uintptr_t)b->hva / PAGE_BYTES;
 
-	if (fd < 0 || sysconf(_SC_PAGESIZE) != (long)PAGE_BYTES)
-		return -ENOTSUP;
+	if (fd < 0)
+		return fd;
 	for (uint64_t at = 0; at < pages; at += PIECE_PAGES) {
 		size_t n = MIN(PIECE_PAGES, pages - at);
 		ssize_t want = (ssize_t)(n * sizeof(*entry));
@@ -47,13 +116,30 @@ static int from_pagemap(const struct ram_block *b, uint64_t *map)
 	return 0;
 }
 
-static int from_data(const struct ram_block *b, uint64_t *map)
+const struct page_tables page_tables[] = {
+    {"scan",           tables_by_scan},
+    {"pagemap",		tables_by_entry},
+    {0},
+};
+
+/* ---- the file ---- */
+
+static long file_system(const struct ram_block *b)
 {
-	off_t at = 0, end = (off_t)b->bytes;
 	struct statfs fs;
 
-	if (fstatfs(b->fd, &fs) < 0 || fs.f_type != TMPFS_MAGIC)
-		return -ENOTSUP;
+	return fstatfs(b->fd, &fs) == 0 ? (long)fs.f_type : 0;
+}
+
+static bool knows_holes(long type)
+{
+	return type == TMPFS_MAGIC || type == EXT4_SUPER_MAGIC || type == XFS_SUPER_MAGIC;
+}
+
+static int file_data(const struct ram_block *b, uint64_t *map)
+{
+	off_t at = 0, end = (off_t)b->bytes;
+
 	while (at < end) {
 		off_t data = lseek(b->fd, at, SEEK_DATA), hole;
 		uint64_t first;
@@ -74,15 +160,64 @@ static int from_data(const struct ram_block *b, uint64_t *map)
 	return 0;
 }
 
-void ram_populated(const struct ram_block *b, uint64_t *map)
+/* Has the file that much memory and no more? */
+static bool file_holds(const struct ram_block *b, uint64_t bytes)
 {
-	int ret = b->fd >= 0 ? from_data(b, map) : 0;
+	struct stat st;
 
-	/* Anonymous shared memory shows in pagemap only where this process has mapped it. */
-	if (ret == 0 && b->fd < 0 && b->share)
-		ret = -ENOTSUP;
-	if (ret == 0 && !b->share)
-		ret = from_pagemap(b, map);
+	return fstat(b->fd, &st) == 0 && (uint64_t)st.st_blocks * STAT_BLOCK == bytes;
+}
+
+/* ---- both ---- */
+
+/* With these, or (NULL) with the first that the kernel has. */
+static int read_tables(const struct page_tables *only, const struct ram_block *b, uint64_t *map)
+{
+	int ret = -ENOTSUP;
+
+	if (only)
+		return only->find(b, map);
+	for (const struct page_tables *t = page_tables; ret < 0 && t->name; t++)
+		ret = t->find(b, map); /* what one that failed has found is there all the same */
+	return ret;
+}
+
+static int find_private(const struct page_tables *only, const struct ram_block *b, uint64_t *map)
+{
+	long type = b->fd >= 0 ? file_system(b) : 0;
+	int ret = read_tables(only, b, map);
+
+	if (ret < 0 || b->fd < 0)
+		return ret;
+	if (type == HUGETLBFS_MAGIC)
+		return file_holds(b, 0) ? 0 : -ENOTSUP;
+	return knows_holes(type) ? file_data(b, map) : -ENOTSUP;
+}
+
+static int find_shared(const struct page_tables *only, const struct ram_block *b, uint64_t *map)
+{
+	long type = b->fd >= 0 ? file_system(b) : 0;
+	int ret;
+
+	if (knows_holes(type))
+		return file_data(b, map);
+	if (type != HUGETLBFS_MAGIC)
+		return -ENOTSUP;
+	ret = read_tables(only, b, map);
+	if (ret < 0)
+		return ret;
+	return file_holds(b, bitmap_count(map, b->bytes / PAGE_BYTES) * PAGE_BYTES) ? 0 : -ENOTSUP;
+}
+
+void ram_populated_by(const struct page_tables *only, const struct ram_block *b, uint64_t *map)
+{
+	int ret = b->share ? find_shared(only, b, map) : find_private(only, b, map);
+
 	if (ret < 0)
 		bitmap_set_range(map, 0, b->bytes / PAGE_BYTES);
+}
+
+void ram_populated(const struct ram_block *b, uint64_t *map)
+{
+	ram_populated_by(NULL, b, map);
 }

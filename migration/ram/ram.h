@@ -78,6 +78,7 @@ struct page_encoder {
 /* Pages, bytes and events since the migration began. */
 struct ram_counters {
 	uint64_t duplicate, normal; /* ZERO and PAGE records */
+	uint64_t skipped;           /* pages left out, for they were never touched */
 	/* xbzrle: pages found in the cache; bytes behind the words of their records */
 	uint64_t xbzrle_pages, xbzrle_bytes, xbzrle_miss, xbzrle_overflow;
 	/* compress: COMPRESS records; pages that found all threads busy */
@@ -92,6 +93,7 @@ struct ram_save {
 	page_picker *pick;
 	const struct page_encoder *const *encoders; /* NULL-terminated; the last takes any page */
 	bool ignore_shared;                         /* x-ignore-shared; set before ram_save_start */
+	bool sparse; /* the other end takes what is not sent for zero; set before ram_save_begin */
 	/* the migration thread's */
 	uint64_t *dirty[MEMORY_MAX_BLOCKS];    /* owned; pages that have to go; NULL: left out */
 	uint64_t *touched[MEMORY_MAX_BLOCKS];  /* owned; a clear bit: never touched, zero */
@@ -143,9 +145,9 @@ int ram_put_page_header(struct ram_save *s, const struct page *p, uint64_t flags
 void ram_save_init(struct ram_save *s, struct machine *m, struct writer *w, uint32_t section_id);
 /* Pages with content go over these channels; before ram_save_begin. */
 void ram_save_use(struct ram_save *s, struct multifd_send *multifd);
-/* Begin tracking, with all pages dirty.  Machine lock held. */
+/* Begin tracking.  Machine lock held. */
 int ram_save_start(struct ram_save *s, struct err *err);
-/* Bitmaps of touched pages, and the START record.  No lock. */
+/* All pages are dirty, or all that were touched; and the START record.  No lock. */
 int ram_save_begin(struct ram_save *s, struct err *err);
 /* Another pass: ask the tracker.  *added: pages that have become dirty since. */
 int ram_save_sync(struct ram_save *s, uint64_t *added, struct err *err);
@@ -167,6 +169,11 @@ struct ram_load *ram_load_new(struct machine *m);
 void ram_load_free(struct ram_load *l); /* NULL is fine */
 /* Blocks whose backing is shared come without pages (x-ignore-shared). */
 void ram_load_ignore_shared(struct ram_load *l);
+/*
+ * Pages of the block that do not come are zero: clear what it holds when the
+ * list of blocks is loaded.  -EBUSY after that.
+ */
+int ram_load_sparse(struct ram_load *l, const struct ram_block *b, struct err *err);
 /* Take COMPRESS records, which are refused otherwise, with that many threads. */
 int ram_load_compressed(struct ram_load *l, unsigned threads, struct err *err);
 /* The source is minivmm: RUN records may come. */

@@ -62,7 +62,6 @@ static int alloc_bitmaps(struct ram_save *s)
 
 int ram_save_start(struct ram_save *s, struct err *err)
 {
-	const struct memory *mem = &s->m->mem;
 	int ret;
 
 	if (alloc_bitmaps(s) < 0)
@@ -71,12 +70,6 @@ int ram_save_start(struct ram_save *s, struct err *err)
 	if (ret < 0)
 		return ret;
 	s->tracking = true;
-	for (size_t i = 0; i < mem->n_blocks; i++) {
-		if (!s->dirty[i])
-			continue;
-		bitmap_set_range(s->dirty[i], 0, block_pages(mem->blocks[i]));
-		s->dirty_pages += block_pages(mem->blocks[i]);
-	}
 	return 0;
 }
 
@@ -129,14 +122,30 @@ static int put_start(struct ram_save *s)
 	return ret < 0 ? ret : writer_flush(s->w);
 }
 
+/* What has to go: everything, or what was touched; the tracker reports what is touched later. */
+static void mark_dirty(struct ram_save *s, size_t block)
+{
+	uint64_t pages = block_pages(s->m->mem.blocks[block]), n = pages;
+
+	if (s->sparse)
+		n = bitmap_or(s->dirty[block], s->touched[block], pages);
+	else
+		bitmap_set_range(s->dirty[block], 0, pages);
+	s->dirty_pages += n;
+	s->count.skipped += pages - n;
+}
+
 int ram_save_begin(struct ram_save *s, struct err *err)
 {
 	int ret;
 
 	/* After dirty_start: a page touched from now on is reported by the tracker. */
-	for (size_t i = 0; i < s->m->mem.n_blocks; i++)
-		if (s->touched[i])
-			ram_populated(s->m->mem.blocks[i], s->touched[i]);
+	for (size_t i = 0; i < s->m->mem.n_blocks; i++) {
+		if (!s->touched[i])
+			continue;
+		ram_populated(s->m->mem.blocks[i], s->touched[i]);
+		mark_dirty(s, i);
+	}
 	ret = put_start(s);
 	if (ret < 0 && err)
 		*err = s->w->err;
@@ -163,7 +172,7 @@ int ram_save_sync(struct ram_save *s, uint64_t *added, struct err *err)
 			continue;
 		*added += bitmap_or(s->dirty[i], s->reported[i], pages);
 		(void)bitmap_or(s->touched[i], s->reported[i], pages);
-		memset(s->reported[i], 0, BITMAP_WORDS(pages) * sizeof(uint64_t));
+		bitmap_reset(s->reported[i], pages);
 	}
 	s->dirty_pages += *added;
 	s->passes++;

@@ -6,6 +6,7 @@
 #include "migration/channel/channel.h"
 #include "migration/compare.h"
 #include "migration/shared.h"
+#include "migration/sparse.h"
 #include "migration/stream/return-path.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/bytes.h"
@@ -140,6 +141,7 @@ static const struct command_info commands[] = {
     {"SWITCHOVER_START",     CMD_SWITCHOVER_START,     0,          ignore          },
     {"DESCRIPTION",          CMD_DESCRIPTION,          ANY_LENGTH, description     },
     {"BACKING",              CMD_BACKING,              ANY_LENGTH, shared_take     },
+    {"SPARSE",	       CMD_SPARSE,               ANY_LENGTH, sparse_take     },
     {"GO",		   CMD_GO,		   0,          not_now         },
 };
 

@@ -10,6 +10,7 @@
 struct channel;
 struct err;
 struct machine;
+struct ram_load;
 
 enum stream_command {
 	CMD_OPEN_RETURN_PATH = 1,
@@ -27,6 +28,8 @@ enum stream_command {
 	CMD_DESCRIPTION = 0x4d01, /* the source's machine (vmm/describe.h) */
 	CMD_GO = 0x4d02,          /* the guest is yours: run it */
 	CMD_BACKING = 0x4d03,     /* str8 block, be64 bytes, and a descriptor: what backs it */
+	CMD_SPARSE = 0x4d04,      /* str8 block, str8 boot id, be64 device, be64 inode of its file:
+				     pages of it that are not sent are zero; before RAM */
 };
 
 /* PING with this cookie says "I am minivmm"; every destination echoes it. */
@@ -41,10 +44,11 @@ enum stream_command {
 struct command_state {
 	struct channel *ch; /* borrowed; NULL: answers go nowhere */
 	struct machine *m;
-	const bool *caps;   /* borrowed: our capabilities; NULL: all off */
-	bool return_path;   /* the source reads what we send */
-	bool minivmm;       /* the source is minivmm */
-	struct buf differs; /* owned: how its machine differs from ours, in words; empty: not */
+	struct ram_load *ram; /* borrowed; NULL: no pages are taken */
+	const bool *caps;     /* borrowed: our capabilities; NULL: all off */
+	bool return_path;     /* the source reads what we send */
+	bool minivmm;         /* the source is minivmm */
+	struct buf differs;   /* owned: how its machine differs from ours, in words; empty: not */
 };
 
 /* A command, behind its tag. */

@@ -33,6 +33,7 @@ void loader_init(struct loader *l, struct machine *m, struct reader *reader, str
 	l->ram = ram_load_new(m);
 	l->commands.ch = reader ? reader->ch : NULL;
 	l->commands.m = m;
+	l->commands.ram = l->ram;
 }
 
 void loader_fini(struct loader *l)

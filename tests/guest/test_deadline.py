@@ -9,8 +9,7 @@ from proxy import BACKWARD, FORWARD, Harm
 
 MIB = 1 << 20
 WHY = "QEMU has no deadline"
-ANSWERS = 20        # bytes: both PONGs, and the beginning of READY
-ANSWERS = 20        # bytes: both PONGs, and the beginning of READY
+ANSWERS = 28        # bytes: three PONGs, and the beginning of READY
 # A guest that stamps its pages as fast as it can, and limits at which it never converges.
 FAST = {"guest": "counter", "append": "pages=300"}
 ENDLESS = {"max_bandwidth": 2 * MIB, "downtime_limit": 1}
@@ -281,7 +280,7 @@ def test_course_with_a_pause(t):
     source = machine(t, "counter", "pages=1000 rate=100")
     goes_on(source)
     source.capabilities("pause-before-switchover")
-    source.cmd("migrate-set-parameters", max_bandwidth=8 * MIB)
+    source.cmd("migrate-set-parameters", max_bandwidth=4 * MIB, downtime_limit=100)
     way = Way(t, "unix")
     dest = destination(t, source, way.incoming())
     way.start(source, dest)

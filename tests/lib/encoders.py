@@ -1,6 +1,7 @@
 """Moves with the encoders of precopy: which capabilities and parameters, and how to see them at work."""
 import time
 
+import ram
 from moves import Way, arrived, destination, goes_on, listen, machine
 from qmp import GUARD, Hang
 
@@ -38,7 +39,7 @@ ENCODERS = {
     "plain": {"source": ()},
     "xbzrle": XBZRLE,
     "compress": dict(COMPRESS, rate=SMALL_RATE),
-    "both": dict(BOTH, rate=1 << 20),
+    "both": BOTH,
     "multifd": multifd("none"),
     "zlib": multifd("zlib"),
     "zstd": multifd("zstd"),
@@ -49,6 +50,21 @@ ENCODERS = {
 def slow(vm, rate=RATE):
     """No end in sight: the guest writes faster than this carries, and a single page is too many."""
     vm.cmd("migrate-set-parameters", max_bandwidth=rate, downtime_limit=1)
+
+
+def first_pass(vm, mode):
+    """Before the start: with both, the first pass is so small that the guest would not write meanwhile."""
+    slow(vm, mode.get("rate", RATE))
+    if mode.get("source") == BOTH["source"]:
+        vm.cmd("migrate-set-parameters", max_bandwidth=8 << 10)
+
+
+def later_passes(vm, mode):
+    """After the start: the first pass lasts until the guest has written every page."""
+    if mode.get("source") == BOTH["source"]:
+        before = ram.status(vm)["generation"]
+        wait_for(vm, lambda info: ram.status(vm)["generation"] > before + 1)
+        vm.cmd("migrate-set-parameters", max_bandwidth=1 << 20)
 
 
 def fast(vm):
@@ -73,9 +89,10 @@ def prepare(t, source, mode, scheme="unix", **options):
 
 def begin(t, source, mode, scheme="unix", **options):
     """Sets both ends up and starts a move without an end; the destination."""
-    slow(source, mode.get("rate", RATE))
+    first_pass(source, mode)
     way, dest = prepare(t, source, mode, scheme, **options)
     way.start(source, dest)
+    later_passes(source, mode)
     return dest
 
 

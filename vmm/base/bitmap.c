@@ -94,8 +94,18 @@ size_t bitmap_or(uint64_t *dst, const uint64_t *src, size_t bits)
 
 		if ((w + 1) * BITS_PER_WORD > bits)
 			word &= word_mask(0, bits % BITS_PER_WORD);
-		added += (size_t)__builtin_popcountll(word & ~dst[w]);
+		word &= ~dst[w];
+		if (!word)
+			continue;
+		added += (size_t)__builtin_popcountll(word);
 		dst[w] |= word;
 	}
 	return added;
+}
+
+void bitmap_reset(uint64_t *map, size_t bits)
+{
+	for (size_t w = 0; w < BITMAP_WORDS(bits); w++)
+		if (map[w])
+			map[w] = 0;
 }

@@ -61,6 +61,9 @@ size_t bitmap_count(const uint64_t *map, size_t bits);
  */
 size_t bitmap_or(uint64_t *dst, const uint64_t *src, size_t bits);
 
+/* All bits 0.  As bitmap_or(): what does not change is not written, and so not populated. */
+void bitmap_reset(uint64_t *map, size_t bits);
+
 #define bitmap_for_each_set(bit, map, bits)                                                        \
 	for (size_t bit = bitmap_next_set(map, bits, 0); bit < (bits);                             \
 	     bit = bitmap_next_set(map, bits, bit + 1))

@@ -23,7 +23,7 @@ void buf_clear(struct buf *b)
 
 uint8_t *buf_room(struct buf *b, size_t n)
 {
-	if (n > b->cap - b->len) {
+	if (!b->data || n > b->cap - b->len) {
 		size_t cap = b->cap ? b->cap : 256;
 
 		while (cap - b->len < n)
