@@ -146,7 +146,7 @@ void worker_join(struct worker *w);
 void eventfd_set(int fd);
 void eventfd_clear(int fd);
 
-/* ---- outgoing.c, switchover.c: machine lock held ---- */
+/* ---- outgoing.c, passes.c, switchover.c: machine lock held ---- */
 
 void outgoing_init(struct outgoing *o, struct migration *mg);
 /* Cancels, without waiting. */
@@ -158,6 +158,11 @@ void *outgoing_thread(void *opaque);
  * wants to be done to the guest first; it runs again.
  */
 int switchover(struct outgoing *o, struct err *err);
+/* passes.c: until what is left fits the downtime limit, and a pass more would not make it much less
+ */
+int outgoing_passes(struct outgoing *o, struct err *err);
+/* Until a moment, or until somebody kicks; -ECANCELED. */
+int outgoing_sleep(struct outgoing *o, int64_t until_ns, struct err *err);
 /* What the destination has said up to now, without waiting: a refusal is an error. */
 int outgoing_listen(struct outgoing *o, struct err *err);
 /* Another pass, with its event and figures. */

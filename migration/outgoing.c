@@ -1,13 +1,10 @@
 /*
- * outgoing.c - the migration thread: set-up, passes, and how it ends
+ * outgoing.c - the migration thread: set-up, and how it ends
  *
  *     setup     connect; header; return path and PING on a two-way channel;
  *               with minivmm at the other end, do the machines fit?
  *               dirty tracking, the list of RAM blocks
- *     active    PART records, each for at most 50 ms or what the bandwidth
- *               limit allows in 100 ms; when what is left could be sent
- *               within the downtime limit, ask the tracker again, and if that
- *               still holds: switchover.c
+ *     active    passes.c, then switchover.c
  *     end       whatever happened: either the destination has the guest, or
  *               it goes on here as if nothing had been (see switchover.c for
  *               the one case in between)
@@ -35,10 +32,7 @@
 #include "vmm/vclock.h"
 
 #define NS_PER_MS ((int64_t)1000000)
-#define SLICE_NS  (50 * NS_PER_MS)
-#define WINDOW_NS (100 * NS_PER_MS) /* of the bandwidth limit */
-#define WINDOWS   10U               /* in a second */
-#define PEER_MS   1000              /* how long the first PONG may take */
+#define PEER_MS   1000 /* how long the first PONG may take */
 #define RETRY_NS  (10 * NS_PER_MS)
 /* Both ends work at the same time then, instead of in turn. */
 #define SEND_BUFFER_BYTES MiB
@@ -51,24 +45,6 @@ void outgoing_init(struct outgoing *o, struct migration *mg)
 	o->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	stats_init(&o->stats);
 	(void)deadline_init(&o->deadline, o->cancel_fd); /* stop_fd says whether */
-}
-
-/* Until a moment, or until somebody kicks; -ECANCELED. */
-static int sleep_until(struct outgoing *o, int64_t until_ns, struct err *err)
-{
-	struct pollfd p[2] = {
-	    {.fd = o->deadline.stop_fd, .events = POLLIN},
-	    {.fd = o->kick_fd,          .events = POLLIN},
-	};
-	int64_t left = until_ns - host_now_ns();
-
-	if (left > 0)
-		(void)poll(p, 2, (int)((left + NS_PER_MS - 1) / NS_PER_MS));
-	if (p[0].revents)
-		return err_set(err, ECANCELED, "the migration was cancelled");
-	if (p[1].revents)
-		eventfd_clear(o->kick_fd);
-	return 0;
 }
 
 /* ---- the other end ---- */
@@ -238,138 +214,6 @@ static int set_up(struct outgoing *o, struct err *err)
 	return active ? 0 : err_set(err, ECANCELED, "the migration was cancelled");
 }
 
-/* ---- passes ---- */
-
-void outgoing_count(struct outgoing *o, uint64_t bytes, const struct ram_counters *before)
-{
-	outgoing_count_channels(o);
-	stats_encoders(&o->stats, &o->ram.count);
-	stats_sent(&o->stats, o->w->bytes - bytes, o->ram.count.duplicate - before->duplicate,
-		   o->ram.count.normal - before->normal, o->ram.dirty_pages * PAGE_BYTES);
-}
-
-int outgoing_sync(struct outgoing *o, struct err *err)
-{
-	uint64_t added = 0;
-	int ret = ram_save_sync(&o->ram, &added, err);
-
-	if (ret < 0)
-		return ret;
-	stats_pass(&o->stats, added, o->ram.dirty_pages * PAGE_BYTES);
-	slowdown_sync(o, added);
-	publish_pass(o->mg, o->ram.passes);
-	return 0;
-}
-
-/* Bytes that may go out in one window; 0: any number. */
-static uint64_t window_limit(const struct outgoing *o)
-{
-	uint64_t limit = __atomic_load_n(&o->mg->max_bandwidth, __ATOMIC_RELAXED);
-
-	return limit ? MAX(limit / WINDOWS, 1) : 0;
-}
-
-static bool window_full(const struct outgoing *o)
-{
-	uint64_t limit = window_limit(o);
-
-	return limit && outgoing_bytes(o) - o->window_bytes >= limit;
-}
-
-static bool slice_goes_on(void *opaque)
-{
-	struct outgoing *o = opaque;
-
-	return !window_full(o) && host_now_ns() - o->slice_ns < SLICE_NS &&
-	       !deadline_forces(&o->deadline);
-}
-
-/* A new window; what was sent beyond the limit in the old one counts in this one. */
-static void next_window(struct outgoing *o)
-{
-	uint64_t sent = outgoing_bytes(o) - o->window_bytes, limit = window_limit(o);
-
-	o->window_ns = host_now_ns();
-	o->window_bytes += limit ? MIN(sent, limit) : sent;
-}
-
-/* Hold back until the limit allows more; a changed limit counts at once. */
-static int obey_limit(struct outgoing *o, struct err *err)
-{
-	int64_t since = host_now_ns();
-	int ret = 0;
-
-	while (ret == 0 && window_full(o) && !deadline_forces(&o->deadline)) {
-		ret = sleep_until(o, o->window_ns + WINDOW_NS, err);
-		if (host_now_ns() >= o->window_ns + WINDOW_NS)
-			next_window(o);
-		if (ret == 0)
-			ret = outgoing_listen(o, err);
-	}
-	if (host_now_ns() >= o->window_ns + WINDOW_NS)
-		next_window(o);
-	stats_held(&o->stats, host_now_ns() - since);
-	return ret;
-}
-
-/* So few that the limit is not overrun by much more than a page. */
-static uint64_t pages_at_once(const struct outgoing *o)
-{
-	uint64_t limit = window_limit(o) / PAGE_BYTES;
-
-	return limit ? MAX(MIN(limit / 8, RAM_RUN_PAGES), 1) : RAM_RUN_PAGES;
-}
-
-static int slice(struct outgoing *o, struct err *err)
-{
-	struct ram_counters before = o->ram.count;
-	uint64_t bytes = o->w->bytes;
-	int ret;
-
-	o->slice_ns = host_now_ns();
-	o->ram.run_limit = pages_at_once(o);
-	ret = ram_save_record(&o->ram, TAG_PART, slice_goes_on, o);
-	outgoing_count(o, bytes, &before);
-	return ret < 0 ? written(o, ret, err) : obey_limit(o, err);
-}
-
-/*
- * Bytes that can be sent within the downtime limit.  The switchover itself is
- * not held back, but a limited migration has only shown what the limit allows.
- */
-static uint64_t threshold(struct outgoing *o)
-{
-	uint64_t ms = __atomic_load_n(&o->mg->downtime_limit_ms, __ATOMIC_RELAXED);
-	uint64_t limit = __atomic_load_n(&o->mg->max_bandwidth, __ATOMIC_RELAXED);
-	uint64_t rate = stats_bandwidth(&o->stats);
-
-	return (uint64_t)((double)(limit ? MIN(rate, limit) : rate) * (double)ms / 1000);
-}
-
-static bool fits(struct outgoing *o)
-{
-	return o->ram.dirty_pages * PAGE_BYTES <= threshold(o) || deadline_forces(&o->deadline);
-}
-
-/* Send passes until the rest is small enough. */
-static int iterate(struct outgoing *o, struct err *err)
-{
-	for (;;) {
-		int ret = outgoing_listen(o, err);
-
-		if (ret < 0)
-			return ret;
-		if (fits(o)) {
-			ret = outgoing_sync(o, err);
-			if (ret < 0 || fits(o))
-				return ret;
-		}
-		ret = slice(o, err);
-		if (ret < 0)
-			return ret;
-	}
-}
-
 static int run(struct outgoing *o, struct err *err)
 {
 	int ret = outgoing_check_channels(o, err);
@@ -380,16 +224,14 @@ static int run(struct outgoing *o, struct err *err)
 		return ret;
 	stats_phase(&o->stats, MIG_PHASE_SETUP);
 	ret = set_up(o, err);
-	o->window_ns = host_now_ns();
-	o->window_bytes = outgoing_bytes(o);
 	while (ret == 0) {
-		ret = iterate(o, err);
+		ret = outgoing_passes(o, err);
 		if (ret == 0)
 			ret = switchover(o, err);
 		if (ret != -EAGAIN)
 			break;
 		stats_phase(&o->stats, MIG_PHASE_PASS);
-		ret = sleep_until(o, host_now_ns() + RETRY_NS, err);
+		ret = outgoing_sleep(o, host_now_ns() + RETRY_NS, err);
 	}
 	if (ret < 0)
 		ret = outgoing_channels_failure(o, ret, err);

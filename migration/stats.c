@@ -241,6 +241,16 @@ uint64_t stats_bandwidth(struct migration_stats *st)
 	return v;
 }
 
+uint64_t stats_dirty_rate(struct migration_stats *st)
+{
+	uint64_t v;
+
+	enter(st);
+	v = st->ram.dirty_pages_rate * PAGE_BYTES;
+	leave(st);
+	return v;
+}
+
 uint64_t stats_transferred(struct migration_stats *st)
 {
 	uint64_t v;

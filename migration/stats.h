@@ -69,6 +69,8 @@ void stats_pass(struct migration_stats *st, uint64_t dirtied_pages, uint64_t rem
 uint64_t stats_transferred(struct migration_stats *st);
 /* Measured bytes/s; before there is a full window, what there is. */
 uint64_t stats_bandwidth(struct migration_stats *st);
+/* Bytes/s that the guest wrote in the last pass that was long enough to tell. */
+uint64_t stats_dirty_rate(struct migration_stats *st);
 
 /* The deadline has passed: in a sentence with the figures; -ETIMEDOUT. */
 int stats_say_late(struct migration_stats *st, uint32_t seconds, struct err *err);

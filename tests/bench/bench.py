@@ -54,14 +54,15 @@ class Bench:
         dest.cmd("migrate-incoming", uri=f"unix:{TMP}/m{self.count}")
         return source, dest
 
-    def one_move(self, kind, write=None, **how):
-        """write: (first, bytes) of memory that gets random content beforehand."""
+    def one_move(self, kind, write=None, writes=False, **how):
+        """write: (first, bytes) of memory that gets random content beforehand; writes: the guest does."""
         source, dest = self.pair(kind, **how)
         try:
             source.serial.expect("counting on|idle")
             if write:
-                measure.write_memory(source.pid, source.ram_bytes, *write)
-            return measure.move(source, dest, f"unix:{TMP}/m{self.count}")
+                measure.write_memory(source, *write)
+            rate = measure.dirtying(source) if writes else 0
+            return dict(measure.move(source, dest, f"unix:{TMP}/m{self.count}"), dirtied=rate)
         finally:
             source.close()
             dest.close()
@@ -159,15 +160,17 @@ class Bench:
 
     def dirtying(self):
         for mb in (50, 200, 500):
-            pages = mb * MIB // 4096
+            pages = mb * 1000000 // 4096
             got = self.alternate(lambda kind, p=pages: self.one_move(
                 kind, guest="counter", append=f"pages=25000 rate={p}", memory="256M",
-                backend="file"))
-            self.row(f"guest dirtying {mb} MB/s: total time", "ms",
-                     {k: [r["total_s"] * 1000 for r in v] for k, v in got.items()}, 1, False)
-            self.row(f"guest dirtying {mb} MB/s: downtime", "ms",
+                backend="file", writes=True))
+            real = "it really writes " + ", ".join(
+                f"{statistics.median(r['dirtied'] for r in v) / 1e6:.0f}" for v in got.values()) + " MB/s"
+            self.row(f"guest told to dirty {mb} MB/s: total time", "ms",
+                     {k: [r["total_s"] * 1000 for r in v] for k, v in got.items()}, 1, False, real)
+            self.row(f"guest told to dirty {mb} MB/s: downtime", "ms",
                      {k: [r["downtime_ms"] for r in v] for k, v in got.items()}, 1, False,
-                     "limit 300 ms")
+                     "limit 300 ms, aim: at most 310 ms too")
 
     def idle(self):
         got = self.alternate(lambda kind: self.one_move(
@@ -208,9 +211,10 @@ class Bench:
     def scaling(self):
         for gib in (1, 4, 16):
             got = self.alternate(lambda kind, g=gib: self.one_move(
-                kind, guest="idle", append="", memory=f"{g * 1024}M", backend="memfd"))
-            self.row(f"sparse {gib} GiB, memfd: time", "ms",
-                     {k: [r["seen_s"] * 1000 for r in v] for k, v in got.items()}, None, False)
+                kind, guest="idle", append="", memory=f"{g * 1024}M", backend="anonymous"))
+            self.row(f"sparse {gib} GiB: time", "ms",
+                     {k: [r["seen_s"] * 1000 for r in v] for k, v in got.items()}, None, False,
+                     "aim: the same for each size")
 
 
 WORKS = ("start", "idle", "one_channel", "default_memory", "multifd_none", "multifd_zstd", "untouched", "zeros", "dirtying",

@@ -4,6 +4,9 @@ import os
 import socket
 import time
 
+import ram
+from qmp import GUARD
+
 TICKS = os.sysconf("SC_CLK_TCK")
 MIB = 1 << 20
 
@@ -56,15 +59,26 @@ def fill(path, total, first, random):
                 at += len(block)
 
 
-def write_memory(pid, ram_bytes, first, size):
+def write_memory(vm, first, size):
     """Random bytes into a machine's memory, from outside: the guest would take minutes."""
-    with open(f"/proc/{pid}/maps", encoding="ascii") as f:
-        ranges = [[int(x, 16) for x in line.split()[0].split("-")] for line in f if " rw" in line]
-    base = next(lo for lo, hi in ranges if hi - lo == ram_bytes)
-    with open(f"/proc/{pid}/mem", "r+b", buffering=0) as f:
-        f.seek(base + first)
+    with open(f"/proc/{vm.pid}/mem", "r+b", buffering=0) as f:
+        f.seek(ram.mapping(vm) + first)
         for block in blocks(size):
             f.write(block)
+
+
+def dirtying(vm):
+    """Waits until a counting guest has written all its pages; bytes per second that it writes."""
+    deadline = time.monotonic() + GUARD
+    while ram.status(vm)["generation"] < 2:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"the guest does not get through its pages: {ram.status(vm)}")
+        time.sleep(0.01)
+    before, start = ram.status(vm), time.monotonic()
+    time.sleep(0.5)
+    after, took = ram.status(vm), time.monotonic() - start
+    stamped = (after["generation"] - before["generation"]) * after["pages"] + after["index"] - before["index"]
+    return stamped * ram.PAGE / took
 
 
 def raw_copy(path, first, other):

@@ -23,7 +23,7 @@ def _memfd_path(vmm):
     raise AssertionError(f"{vmm.name} has no memfd of {vmm.ram_bytes} bytes")
 
 
-def _mapping(vmm):
+def mapping(vmm):
     """Private RAM: where the writable mapping of just that size begins."""
     with open(f"/proc/{vmm.pid}/maps", encoding="ascii", errors="replace") as maps:
         ranges = [[int(x, 16) for x in m.groups()]
@@ -40,7 +40,7 @@ def read(vmm, offset=0, length=None):
     if vmm.backend == "memfd":
         path = _memfd_path(vmm)
     elif vmm.backend in ("anonymous", "private"):
-        path, base = f"/proc/{vmm.pid}/mem", _mapping(vmm)
+        path, base = f"/proc/{vmm.pid}/mem", mapping(vmm)
     length = vmm.ram_bytes - offset if length is None else length
     with open(path, "rb", buffering=0) as f:
         f.seek(base + offset)
