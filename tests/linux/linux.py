@@ -169,8 +169,10 @@ class Linux:
             source.cmd("migrate-set-capabilities", capabilities=[
                 {"capability": c, "state": c in mode["source"]} for c in CAPABILITIES])
             encoders.set_up(source, (), mode.get("both"))
+            encoders.fast(source)
         if until:
             encoders.slow(source, SLOW_RATE)
+        source.qmp.events.clear()       # of its own arrival
         source.cmd("migrate", uri=uri)
         if until:
             assert encoders.wait_for(source, until), f"it ended before: {source.migration()}"
