@@ -269,7 +269,7 @@ def test_figures_of_other_modes(t, how):
     source = machine(t)
     way = Way(t, "unix")
     if how == "cancelled":
-        source.cmd("migrate-set-parameters", max_bandwidth=1 << 20)
+        source.cmd("migrate-set-parameters", max_bandwidth=1 << 16, downtime_limit=1)
     dest = destination(t, source, way.incoming())
     way.start(source, dest)
     if how == "cancelled":

@@ -2,7 +2,7 @@
 
 tests/guest/test_rows.py compares this with the schema of the running program and with the tests that
 exist: a row that nobody tests, or that is gone, fails. A test is named FOLDER/FILE:TEST, the file
-without its ending: unit/test-params:test_values, guest/test_migrate:test_move.
+without its ending: unit/test-params:test_values, guest/test_modes:test_move.
 """
 
 # What is there and refused; the text behind "is not supported by this version of minivmm".
@@ -19,17 +19,17 @@ ABSENT_CAPABILITIES = {
 }
 
 CAPABILITIES = {
-    "xbzrle": ["guest/test_encoders:test_move", "guest/test_statistics:test_counted_on_the_wire",
+    "xbzrle": ["guest/test_modes:test_move", "guest/test_statistics:test_counted_on_the_wire",
                "interop/test_encoders_qemu:test_ram_is_equal"],
     "auto-converge": ["guest/test_control:test_auto_converge", "unit/test-control:test_steps"],
-    "compress": ["guest/test_encoders:test_move", "guest/test_statistics:test_counted_on_the_wire",
+    "compress": ["guest/test_modes:test_move", "guest/test_statistics:test_counted_on_the_wire",
                  "interop/test_encoders_qemu:test_ram_is_equal"],
     "events": ["guest/test_rows:test_events_are_asked_for", "guest/test_migrate:test_events_and_statistics"],
     "release-ram": ["guest/test_release_ram:test_released"],
     "return-path": ["guest/test_migrate:test_return_path", "interop/test_qemu:test_return_path"],
     "pause-before-switchover": ["guest/test_migrate:test_pause_before_switchover",
-                                "guest/test_migrate:test_cancel_before_switchover"],
-    "multifd": ["guest/test_multifd:test_move", "interop/test_multifd_qemu:test_ram_is_equal"],
+                                "guest/test_cancel:test_pre_switchover"],
+    "multifd": ["guest/test_modes:test_move", "interop/test_multifd_qemu:test_ram_is_equal"],
     "late-block-activate": ["guest/test_switchover:test_late_block_activate"],
     "x-ignore-shared": ["guest/test_shared:test_same_file", "interop/test_qemu:test_shared_ram"],
     "validate-uuid": ["guest/test_switchover:test_validate_uuid"],
@@ -55,7 +55,7 @@ DELAY = "a value between 0 and 100000"
 PERCENT = "an integer in the range of 1 to 99"
 ANNOUNCED = ["guest/test_switchover:test_announcements", "unit/test-announce:test_rounds"]
 THROTTLED = ["guest/test_control:test_auto_converge", "unit/test-control:test_steps"]
-COMPRESSED = ["guest/test_encoders:test_move", "unit/test-encoders:test_compress"]
+COMPRESSED = ["guest/test_modes:test_move", "unit/test-encoders:test_compress"]
 PARAMETERS = {
     "announce-initial": (50, [100001], DELAY, ANNOUNCED),
     "announce-max": (550, [100001], DELAY, ANNOUNCED),
@@ -76,14 +76,14 @@ PARAMETERS = {
     "downtime-limit": (300, [2000001], "an integer in the range of 0 to (2000 * 1000) ms",
                        ["guest/test_migrate:test_several_passes",
                         "guest/test_migrate:test_parameters_in_flight"]),
-    "multifd-channels": (2, [0], "a value between 1 and 255", ["guest/test_multifd:test_move",
+    "multifd-channels": (2, [0], "a value between 1 and 255", ["guest/test_modes:test_move",
                                                                "guest/test_multifd:test_mismatch"]),
     "xbzrle-cache-size": (64 << 20, [0, 2048, 5000], "a power of two no less than the target page size",
                           ["guest/test_encoders:test_cache_size_in_flight",
                            "unit/test-encoders:test_xbzrle_live_size"]),
     "max-cpu-throttle": (99, [0, 19, 100], "an integer in the range of cpu_throttle_initial to 99",
                          ["guest/test_control:test_throttle_has_a_cap"]),
-    "multifd-compression": ("none", [], "", ["guest/test_multifd:test_move",
+    "multifd-compression": ("none", [], "", ["guest/test_modes:test_move",
                                              "unit/test-multifd:test_compressors"]),
     "multifd-zlib-level": (1, [10], "a value between 0 and 9", ["guest/test_multifd:test_levels"]),
     "multifd-zstd-level": (1, [21], "a value between 0 and 20", ["guest/test_multifd:test_levels"]),
@@ -162,10 +162,10 @@ FIGURES = {
 }
 
 COMMANDS = {
-    "migrate": ["guest/test_migrate:test_move", "guest/test_rows:test_refused_migrate"],
+    "migrate": ["guest/test_modes:test_move", "guest/test_rows:test_refused_migrate"],
     "migrate-incoming": ["guest/test_migrate:test_incoming_defer",
                          "unit/test-migration-engine:test_refusals_by_state"],
-    "migrate_cancel": ["guest/test_migrate:test_cancel_in_flight", "guest/test_migrate:test_cancel_when_nothing_moves"],
+    "migrate_cancel": ["guest/test_cancel:test_active", "guest/test_cancel:test_again"],
     "migrate-continue": ["guest/test_migrate:test_pause_before_switchover"],
     "migrate-set-capabilities": ["guest/test_rows:test_capabilities"],
     "query-migrate-capabilities": ["guest/test_rows:test_capabilities"],
