@@ -183,12 +183,15 @@ def test_vcpu_dirty_limit(t):
     assert [(e["cpu-index"], e["limit-rate"]) for e in vm.cmd("query-vcpu-dirty-limit")] == [(1, 1)]
     while not within(vm, 1, 1):
         pass
-    before = generations(vm, 2)
+    begin, before = time.monotonic(), generations(vm, 2)
     while generations(vm, 2)[0] < before[0] + 6:
         pass
     after = generations(vm, 2)
     free, held = after[0] - before[0], after[1] - before[1]
-    assert free >= 2 * held, f"{free} rounds without a limit, {held} with one"
+    rate = held * 300 * 4096 / (time.monotonic() - begin)
+    # On a busy host the free one may hardly be faster than the limit of the other.
+    assert free >= 2 * held or rate < 2 * MIB, \
+        f"{free} rounds without a limit, {held} with one, at {rate:.0f} bytes/s"
     vm.cmd("set-vcpu-dirty-limit", dirty_rate=2)
     assert [e["limit-rate"] for e in vm.cmd("query-vcpu-dirty-limit")] == [2, 2]
     while not (within(vm, 0, 2) and within(vm, 1, 2)):
