@@ -39,6 +39,12 @@ static bool short_is_zero(const uint8_t *p, size_t n)
 }
 
 #define BLOCK 4 /* vectors tested together */
+#define LINE  64U
+/*
+ * Bytes that are fetched in advance.  The processor does so by itself, but not
+ * beyond the end of a page; and the page behind this one is mostly the next.
+ */
+#define AHEAD 1024U
 
 /* The same algorithm over vectors of type V; TEST(v) says whether v is zero. */
 #define DEFINE_TEST(name, isa, V, LOAD, OR, TEST, SHORTER)                                         \
@@ -55,6 +61,8 @@ static bool short_is_zero(const uint8_t *p, size_t n)
 			V b = OR(LOAD((const void *)(p + 2 * sizeof(V))),                          \
 				 LOAD((const void *)(p + 3 * sizeof(V))));                         \
                                                                                                    \
+			for (size_t i = 0; i < BLOCK * sizeof(V); i += LINE)                       \
+				__builtin_prefetch(p + AHEAD + i);                                 \
 			if (!TEST(OR(a, b)))                                                       \
 				return false;                                                      \
 		}                                                                                  \

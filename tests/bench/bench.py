@@ -92,20 +92,21 @@ class Bench:
 
     # ---- the works ----
 
-    def copy(self, name, aim, caps=(), params=None):
-        """2 GiB of random bytes, in memory that is backed already: see memory.py."""
+    def copy(self, name, aim, random=True, **how):
+        """2 GiB of random bytes or zeros, in memory that is backed already: see memory.py."""
+        raw = []
         with memory.Warm(TMP, COPIED + RANDOM_FROM) as warm:
-            measure.fill(warm.content, COPIED + RANDOM_FROM, RANDOM_FROM, True)
+            measure.fill(warm.content, COPIED + RANDOM_FROM, RANDOM_FROM, random)
 
             def once(kind):
                 return self.one_move(kind, guest="idle", append="", memory=f"{(COPIED + RANDOM_FROM) // MIB}M",
-                                     backend="file", caps=caps, params=params,
-                                     ram=(warm.content, warm.path("dest")))
+                                     backend="file", ram=(warm.content, warm.path("dest")), **how)
             for kind in KINDS:
                 once(kind)      # the host backs the pages; not counted
             got = self.alternate(once)
-            raw = [measure.raw_copy(warm.content, RANDOM_FROM, warm.path("raw")) / MIB
-                   for _ in range(self.runs)]
+            if random:
+                raw = [measure.raw_copy(warm.content, RANDOM_FROM, warm.path("raw")) / MIB
+                       for _ in range(self.runs)]
         self.row(f"{name}: rate", "MiB/s",
                  {k: [2048 / r["seen_s"] for r in v] for k, v in got.items()}, aim, True, warm.note)
         return got, raw
@@ -133,11 +134,11 @@ class Bench:
                  {k: [r["cpu_s"] / 2 for r in v] for k, v in got.items()}, None, False)
 
     def multifd_none(self):
-        self.copy("2 GiB random, multifd 2", 1.5, ("multifd",), {"multifd_channels": 2})
+        self.copy("2 GiB random, multifd 2", 1.5, caps=("multifd",), params={"multifd_channels": 2})
 
     def multifd_zstd(self):
-        self.copy("2 GiB random, multifd 2 zstd", 1.2, ("multifd",),
-                  {"multifd_channels": 2, "multifd_compression": "zstd"})
+        self.copy("2 GiB random, multifd 2 zstd", 1.2, caps=("multifd",),
+                  params={"multifd_channels": 2, "multifd_compression": "zstd"})
 
     def untouched(self):
         for backend, aim in (("anonymous", 1 / 10), ("memfd", 1 / 50)):
@@ -150,13 +151,7 @@ class Bench:
                      "aim: below 16 MiB")
 
     def zeros(self):
-        with memory.Warm(TMP, COPIED + RANDOM_FROM) as warm:
-            measure.fill(warm.content, COPIED + RANDOM_FROM, RANDOM_FROM, False)
-            got = self.alternate(lambda kind: self.one_move(
-                kind, guest="idle", append="", memory=f"{(COPIED + RANDOM_FROM) // MIB}M", backend="file",
-                ram=(warm.content, warm.path("dest"))))
-        self.row("2 GiB of touched zeros: rate", "MiB/s",
-                 {k: [2048 / r["seen_s"] for r in v] for k, v in got.items()}, 2, True, warm.note)
+        self.copy("2 GiB of touched zeros", 2, random=False)
 
     def dirtying(self):
         for mb in (50, 200, 500):
