@@ -147,10 +147,12 @@ static int dump_dtb(const struct program *p, struct err *err)
 static int build(struct program *p, struct err *err)
 {
 	struct machine *m = p->m;
-	int ret = x86_create(m, err);
+	/* Memory first: behind the interrupt controllers KVM takes milliseconds for the first slot.
+	 */
+	int ret = microvm_create_memory(m, err);
 
 	if (ret >= 0)
-		ret = microvm_create_memory(m, err);
+		ret = x86_create(m, err);
 	if (ret >= 0)
 		ret = chardevs_open(&p->be.chardevs, m, err);
 	if (ret >= 0)

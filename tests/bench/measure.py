@@ -110,21 +110,33 @@ def raw_copy(path, first, other):
     return size / took
 
 
+def until(vm, *names):
+    """{event: moment}, MIGRATION ones as 'MIGRATION status', until all of these have come, or a failure."""
+    seen = {}
+
+    def fits(e):
+        name = e["event"] + (" " + e["data"]["status"] if e["event"] == "MIGRATION" else "")
+        seen.setdefault(name, e["timestamp"]["seconds"] + e["timestamp"]["microseconds"] / 1e6)
+        return "MIGRATION failed" in seen or all(n in seen for n in names)
+    vm.qmp.any_event(fits, " and ".join(names))
+    if "MIGRATION failed" in seen:
+        raise RuntimeError(f"{vm.kind}: {vm.migration()}\n{vm.stderr()}")
+    return seen
+
+
 def move(source, dest, uri):
-    """Moves source to dest, both ready; what query-migrate and the kernel say of it."""
+    """Moves source to dest, both ready; what their events, query-migrate and the kernel say of it."""
     before = cpu_seconds(source.pid), cpu_seconds(dest.pid)
     start = time.monotonic()
     source.cmd("migrate", uri=uri)
-    status = source.wait_migration("completed", "failed", "cancelled")
+    left = until(source, "MIGRATION completed")
     seen = time.monotonic() - start
     info = source.migration()
-    if status != "completed":
-        raise RuntimeError(f"{source.kind}: {info}\n{dest.stderr()}")
-    dest.wait_migration("completed")
+    arrived = until(dest, "MIGRATION completed", "RESUME")
     dest_info = resident(dest.pid, dest.ram_bytes)
     return {
-        "total_s": info["total-time"] / 1000,
         "seen_s": seen,
+        "pause_ms": (arrived["RESUME"] - left["STOP"]) * 1000,
         "downtime_ms": info["downtime"],
         "transferred": info["ram"]["transferred"],
         "passes": info["ram"]["dirty-sync-count"],
