@@ -35,7 +35,7 @@
 #define PEER_MS   1000 /* how long the first PONG may take */
 #define RETRY_NS  (10 * NS_PER_MS)
 /* Both ends work at the same time then, instead of in turn. */
-#define SEND_BUFFER_BYTES MiB
+#define SEND_BUFFER_BYTES (4 * MiB)
 
 void outgoing_init(struct outgoing *o, struct migration *mg)
 {

@@ -18,7 +18,8 @@
 #include "vmm/base/bytes.h"
 #include "vmm/base/units.h"
 
-#define WORD_BYTES 8U
+#define WORD_BYTES     8U
+#define RUN_HEAD_BYTES 12U /* of a block named before: word and number */
 
 _Static_assert((DIRECT_PAGES + 1) * (WORD_BYTES + PAGE_BYTES) <= SRC_UNREAD,
 	       "all can be taken back");
@@ -77,13 +78,24 @@ void direct_populate(void *to, size_t n)
 
 int direct_get(struct src *in, uint8_t *to, size_t n)
 {
-	size_t have = MIN(in->len - in->at, n), got = 0;
-	struct iovec rest;
+	size_t have = MIN(in->len - in->at, n), left = n - have, got = 0;
+	/* Read together with it: the next run's head, so that its pages are not read into the
+	 * buffer. */
+	uint8_t next[RUN_HEAD_BYTES];
+	struct iovec iov[] = {
+	    {to + have, left        },
+            {next,      sizeof(next)}
+        };
 	int ret = src_get(in, to, in->scatter ? have : n);
 
-	if (ret < 0 || !in->scatter || have == n)
+	if (ret < 0 || !in->scatter || !left)
 		return ret;
-	rest = (struct iovec){to + have, n - have};
-	ret = in->scatter(in, &rest, 1, n - have, &got);
-	return ret < 0 ? ret : got < n - have ? -EIO : 0;
+	ret = in->scatter(in, iov, ARRAY_LEN(iov), left, &got);
+	if (ret < 0)
+		return ret;
+	if (got < left)
+		return -EIO;
+	if (got > left)
+		memcpy(in->unread(in, got - left), next, got - left);
+	return 0;
 }
