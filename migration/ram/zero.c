@@ -44,7 +44,7 @@ static bool short_is_zero(const uint8_t *p, size_t n)
  * Bytes that are fetched in advance.  The processor does so by itself, but not
  * beyond the end of a page; and the page behind this one is mostly the next.
  */
-#define AHEAD 1024U
+#define AHEAD 2048U
 
 /* The same algorithm over vectors of type V; TEST(v) says whether v is zero. */
 #define DEFINE_TEST(name, isa, V, LOAD, OR, TEST, SHORTER)                                         \
