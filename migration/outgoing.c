@@ -34,8 +34,12 @@
 #define NS_PER_MS ((int64_t)1000000)
 #define PEER_MS   1000 /* how long the first PONG may take */
 #define RETRY_NS  (10 * NS_PER_MS)
-/* Both ends work at the same time then, instead of in turn. */
-#define SEND_BUFFER_BYTES (4 * MiB)
+/*
+ * Both ends work at the same time then, instead of in turn.  Not where a
+ * program in between may carry the bytes on slowly: what lies in the queue
+ * when the guest is stopped lengthens its pause.
+ */
+#define SEND_BUFFER_BYTES MiB
 
 void outgoing_init(struct outgoing *o, struct migration *mg)
 {
@@ -134,7 +138,8 @@ static int open_channel(struct outgoing *o, struct err *err)
 	o->ch = channel_open(&o->uri, &o->to, fd, true, o->deadline.stop_fd, err);
 	if (!o->ch)
 		return err->errnum == ECANCELED ? -ECANCELED : -EIO;
-	channel_send_buffer(o->ch, SEND_BUFFER_BYTES);
+	if (o->uri.kind == URI_UNIX)
+		channel_send_buffer(o->ch, SEND_BUFFER_BYTES);
 	o->w = writer_new(o->ch);
 	o->rp = (struct return_path){.ch = o->ch};
 	return 0;
