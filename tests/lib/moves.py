@@ -88,7 +88,8 @@ def arrived(source, dest):
     """Waits for the end of a move on both sides; the cause of a failure is in the message."""
     status = source.wait_migration("completed", "failed", "cancelled")
     if status != "completed":
-        raise AssertionError(f"the source says {source.migration()}\n{dest.stderr()}")
+        says = wait_end_or_failure(dest) if dest.kind == "minivmm" else ""
+        raise AssertionError(f"the source says {source.migration()}, the destination: {says}\n{dest.stderr()}")
     if dest.saved_at:
         dest.cmd("migrate-incoming", uri=dest.saved_at)
     status = dest.wait_migration("completed", "failed")
