@@ -34,7 +34,7 @@ bool channel_cancelled(const struct channel *c)
 	return poll(&p, 1, 0) > 0;
 }
 
-static int say_failed(const struct channel *c, int ret, const char *verb, struct err *err)
+int channel_say_failed(const struct channel *c, int ret, const char *verb, struct err *err)
 {
 	if (ret == -ECANCELED)
 		return err_set(err, ECANCELED, "the migration was cancelled");
@@ -51,7 +51,7 @@ ssize_t channel_read(struct channel *c, void *buf, size_t n, struct err *err)
 		got = ret < 0 ? ret : c->ops->read(c, buf, n);
 	}
 	if (got < 0)
-		return say_failed(c, (int)got, "read from", err);
+		return channel_say_failed(c, (int)got, "read from", err);
 	return got;
 }
 
@@ -75,7 +75,7 @@ int channel_readv(struct channel *c, struct iovec *iov, int n_iov, size_t need, 
 				continue;
 		}
 		if (n < 0)
-			return say_failed(c, (int)n, "read from", err);
+			return channel_say_failed(c, (int)n, "read from", err);
 		if (n == 0)
 			break;
 		used = iov_advance(iov, n_iov, (size_t)n);
@@ -107,7 +107,7 @@ int channel_write_all(struct channel *c, struct iovec *iov, int n_iov, struct er
 		int used;
 
 		if (c->steady && channel_cancelled(c))
-			return say_failed(c, -ECANCELED, "write to", err);
+			return channel_say_failed(c, -ECANCELED, "write to", err);
 		n = c->ops->writev(c, iov, n_iov);
 		if (n == -EAGAIN || n == -EINTR) {
 			n = channel_wait(c, POLLOUT, -1);
@@ -115,7 +115,7 @@ int channel_write_all(struct channel *c, struct iovec *iov, int n_iov, struct er
 				continue;
 		}
 		if (n < 0)
-			return say_failed(c, (int)n, "write to", err);
+			return channel_say_failed(c, (int)n, "write to", err);
 		used = iov_advance(iov, n_iov, (size_t)n);
 		iov += used;
 		n_iov -= used;

@@ -70,6 +70,9 @@ static inline struct iovec iov_of(const void *p, size_t n)
 int channel_wait(const struct channel *c, short events, int timeout_ms);
 bool channel_cancelled(const struct channel *c);
 
+/* 'ret', a cancel or what the kernel said, as "Unable to VERB socket: ..."; returns it. */
+int channel_say_failed(const struct channel *c, int ret, const char *verb, struct err *err);
+
 /* At least one byte, waiting for it; 0 at the end of the stream; -errno with *err set. */
 ssize_t channel_read(struct channel *c, void *buf, size_t n, struct err *err);
 /* Can it read into a vector?  Sockets can. */

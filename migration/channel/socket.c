@@ -18,6 +18,7 @@
 
 #define BACKLOG_PIECE_US 100000
 #define BACKLOG_PIECES   50
+
 /* What does not fit is closed: by us, or by the kernel. */
 static void keep_fds(struct channel *c, struct msghdr *msg)
 {
@@ -151,11 +152,8 @@ int channel_write_fd(struct channel *c, const void *p, size_t n, int fd, struct 
 			sent = ret < 0 ? ret : -EAGAIN;
 		}
 	} while (sent == -EAGAIN || sent == -EINTR);
-	if (sent == -ECANCELED)
-		return err_set(err, ECANCELED, "the migration was cancelled");
 	if (sent < 0)
-		return err_set(err, (int)-sent, "Unable to pass a descriptor to socket: %s",
-			       err_text((int)-sent));
+		return channel_say_failed(c, (int)sent, "pass a descriptor to", err);
 	return channel_write(c, (const uint8_t *)p + 1, n - 1, err);
 }
 
@@ -188,11 +186,9 @@ struct channel *channel_from_socket(int fd, int cancel_fd)
 
 void channel_send_buffer(const struct channel *c, size_t bytes)
 {
-	struct sockaddr_storage ss = {0};
-	socklen_t len = sizeof(ss);
 	int n = (int)bytes;
 
-	if (getsockname(c->fd, (struct sockaddr *)&ss, &len) == 0 && ss.ss_family == AF_UNIX)
+	if (channel_passes_fds(c))
 		(void)setsockopt(c->fd, SOL_SOCKET, SO_SNDBUF, &n, sizeof(n));
 }
 

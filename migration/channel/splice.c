@@ -16,7 +16,6 @@
 
 #include "migration/channel/channel.h"
 #include "vmm/base/alloc.h"
-#include "vmm/base/error.h"
 #include "vmm/base/units.h"
 
 #define PIPE_BYTES MiB /* what anybody may have */
@@ -54,13 +53,6 @@ bool channel_splices(const struct channel *c)
 	return c->splicer && !c->splicer->refused;
 }
 
-static int say_failed(int ret, struct err *err)
-{
-	if (ret == -ECANCELED)
-		return err_set(err, ECANCELED, "the migration was cancelled");
-	return err_set(err, -ret, "Unable to write to socket: %s", err_text(-ret));
-}
-
 /* What is in the pipe goes into the socket. */
 static int drain(struct channel *c, size_t n, struct err *err)
 {
@@ -75,7 +67,7 @@ static int drain(struct channel *c, size_t n, struct err *err)
 		if (moved == -EAGAIN || moved == -EINTR)
 			moved = channel_wait(c, POLLOUT, -1);
 		if (moved < 0)
-			return say_failed((int)moved, err);
+			return channel_say_failed(c, (int)moved, "write to", err);
 	}
 	return 0;
 }

@@ -30,13 +30,6 @@ int zero_copy_enable(struct channel *c, struct err *err)
 	return 0;
 }
 
-static int say_failed(int ret, struct err *err)
-{
-	if (ret == -ECANCELED)
-		return err_set(err, ECANCELED, "the migration was cancelled");
-	return err_set(err, -ret, "Unable to write to socket: %s", err_text(-ret));
-}
-
 /* One message of the error queue: 1, 0 when there is none, -errno. */
 static int reap_one(const struct channel *c, struct zero_copy *z)
 {
@@ -115,7 +108,7 @@ int zero_copy_write_all(struct channel *c, struct zero_copy *z, struct iovec *io
 				continue;
 		}
 		if (n < 0)
-			return say_failed((int)n, err);
+			return channel_say_failed(c, (int)n, "write to", err);
 		used = iov_advance(iov, n_iov, (size_t)n);
 		iov += used;
 		n_iov -= used;
@@ -131,7 +124,7 @@ int zero_copy_flush(struct channel *c, struct zero_copy *z, bool *copied, struct
 		int ret = wait_reaping(c, z, 0);
 
 		if (ret < 0)
-			return say_failed(ret, err);
+			return channel_say_failed(c, ret, "write to", err);
 	}
 	*copied = any && !z->spared;
 	*z = (struct zero_copy){0};
