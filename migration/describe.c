@@ -155,10 +155,8 @@ static int send_description(struct outgoing *o, struct err *err)
 		log_warn("the machine's description has %zu bytes: it is not compared", b.len);
 	if (ret == 0)
 		ret = stream_put_command(o->w, CMD_PING, cookie, sizeof(cookie));
-	if (ret < 0)
-		*err = o->w->err;
 	buf_free(&b);
-	return ret;
+	return writer_explain(o->w, ret, err);
 }
 
 int compare_ask(struct outgoing *o, struct err *err)

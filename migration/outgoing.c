@@ -74,14 +74,6 @@ int outgoing_listen(struct outgoing *o, struct err *err)
 	return o->multifd ? multifd_send_check(o->multifd, err) : 0;
 }
 
-/* Take the writer's words for what a write returned. */
-static int written(const struct outgoing *o, int ret, struct err *err)
-{
-	if (ret < 0)
-		*err = o->w->err;
-	return ret;
-}
-
 /*
  * What the destination said before it closed the connection tells more than
  * "Broken pipe".
@@ -112,7 +104,7 @@ static int meet(struct outgoing *o, struct err *err)
 	if (ret == 0)
 		ret = stream_put_command(o->w, CMD_PING, cookie, sizeof(cookie));
 	if (ret < 0)
-		return written(o, ret, err);
+		return writer_explain(o->w, ret, err);
 	ret = outgoing_open_channels(o, err);
 	if (ret < 0)
 		return ret;
@@ -197,7 +189,7 @@ static int set_up(struct outgoing *o, struct err *err)
 	if (ret == 0)
 		ret = writer_flush(o->w);
 	if (ret < 0)
-		return written(o, ret, err);
+		return writer_explain(o->w, ret, err);
 	if (o->ch->two_way) {
 		ret = meet(o, err);
 		if (ret == 0 && o->rp.minivmm)

@@ -11,6 +11,7 @@
 #include <poll.h>
 
 #include "migration/internal.h"
+#include "migration/stream/stream.h"
 #include "vmm/base/units.h"
 #include "vmm/machine.h"
 #include "vmm/vclock.h"
@@ -128,10 +129,7 @@ static int slice(struct outgoing *o, struct err *err)
 	o->ram.run_limit = pages_at_once(o);
 	ret = ram_save_record(&o->ram, TAG_PART, slice_goes_on, o);
 	outgoing_count(o, bytes, &before);
-	if (ret == 0)
-		return obey_limit(o, err);
-	*err = o->w->err;
-	return ret;
+	return ret < 0 ? writer_explain(o->w, ret, err) : obey_limit(o, err);
 }
 
 /*

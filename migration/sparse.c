@@ -52,15 +52,15 @@ int sparse_offer(struct outgoing *o, struct err *err)
 	struct peer self;
 	int ret = 0;
 
+	if (!o->rp.minivmm)
+		return 0;
 	peer_self(&self);
 	/* Without the kernel's identity the other end could not tell one file from another. */
-	o->ram.sparse = o->rp.minivmm && self.boot_id[0];
+	o->ram.sparse = self.boot_id[0];
 	for (size_t i = 0; o->ram.sparse && ret == 0 && i < mem->n_blocks; i++)
 		if (!o->ram.ignore_shared || !mem->blocks[i]->share)
 			ret = offer_block(o, mem->blocks[i], self.boot_id);
-	if (ret < 0 && err)
-		*err = o->w->err;
-	return ret;
+	return writer_explain(o->w, ret, err);
 }
 
 /* ---- destination ---- */

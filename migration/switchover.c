@@ -172,13 +172,6 @@ static void take_back(struct outgoing *o)
 	machine_unlock(o->mg->m);
 }
 
-static int failed_write(struct outgoing *o, int ret, struct err *err)
-{
-	if (ret < 0)
-		*err = o->w->err;
-	return ret;
-}
-
 static int send_rest(struct outgoing *o, struct err *err)
 {
 	struct ram_counters before = o->ram.count;
@@ -189,7 +182,7 @@ static int send_rest(struct outgoing *o, struct err *err)
 	ret = ram_save_record(&o->ram, TAG_END, NULL, NULL);
 	outgoing_count(o, bytes, &before);
 	if (ret < 0)
-		return failed_write(o, ret, err);
+		return writer_explain(o->w, ret, err);
 	ret = outgoing_listen(o, err);
 	/* QEMU runs the guest as soon as it has read EOF. */
 	if (ret == 0 && o->rp.ponged && !o->rp.minivmm)
@@ -200,7 +193,7 @@ static int send_rest(struct outgoing *o, struct err *err)
 	ret = device_state_put(&o->devices, o->w, !o->mg->m->cfg->suppress_vmdesc);
 	if (ret == 0)
 		ret = writer_flush(o->w);
-	return failed_write(o, ret, err);
+	return writer_explain(o->w, ret, err);
 }
 
 /* ---- 2: hand-over ---- */
@@ -297,7 +290,7 @@ static int hand_to_minivmm(struct outgoing *o, struct err *err)
 	ret = stream_put_command(o->w, CMD_GO, NULL, 0);
 	if (ret < 0) { /* a GO that was not sent whole is none */
 		take_back(o);
-		return failed_write(o, ret, err);
+		return writer_explain(o->w, ret, err);
 	}
 	return wait_for_shut(o, pidfd, err);
 }

@@ -137,8 +137,6 @@ static void mark_dirty(struct ram_save *s, size_t block)
 
 int ram_save_begin(struct ram_save *s, struct err *err)
 {
-	int ret;
-
 	/* After dirty_start: a page touched from now on is reported by the tracker. */
 	for (size_t i = 0; i < s->m->mem.n_blocks; i++) {
 		if (!s->touched[i])
@@ -146,10 +144,7 @@ int ram_save_begin(struct ram_save *s, struct err *err)
 		ram_populated(s->m->mem.blocks[i], s->touched[i]);
 		mark_dirty(s, i);
 	}
-	ret = put_start(s);
-	if (ret < 0 && err)
-		*err = s->w->err;
-	return ret;
+	return writer_explain(s->w, put_start(s), err);
 }
 
 /*

@@ -40,6 +40,13 @@ int writer_flush(struct writer *w)
 	return ret;
 }
 
+int writer_explain(const struct writer *w, int ret, struct err *err)
+{
+	if (ret < 0 && err)
+		*err = w->err;
+	return ret;
+}
+
 /* Append an entry, or grow the last one when the bytes follow it in memory. */
 static void add_iov(struct writer *w, const void *p, size_t n)
 {

@@ -66,6 +66,8 @@ int writer_ref(struct writer *w, const void *p, size_t n);
  */
 int writer_pages(struct writer *w, const void *p, size_t n);
 int writer_flush(struct writer *w);
+/* Take the writer's words for 'ret' when it is a failure; returns it.  err may be NULL. */
+int writer_explain(const struct writer *w, int ret, struct err *err);
 
 /* ---- reader: a struct src over a channel ---- */
 
