@@ -2,10 +2,10 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "migration/internal.h"
 #include "migration/params.h"
 #include "vmm/base/units.h"
 #include "vmm/vclock.h"
@@ -13,22 +13,12 @@
 #define NS_PER_S  ((int64_t)1000000000)
 #define NS_PER_MS ((int64_t)1000000)
 
-static int watch(int epoll_fd, int fd)
-{
-	struct epoll_event e = {.events = EPOLLIN, .data.fd = fd};
-
-	return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &e);
-}
-
 int deadline_init(struct deadline *d, int cancel_fd)
 {
 	*d = (struct deadline){0};
 	d->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	d->stop_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (d->timer_fd < 0 || d->stop_fd < 0 || watch(d->stop_fd, cancel_fd) < 0 ||
-	    watch(d->stop_fd, d->timer_fd) < 0)
-		return -errno;
-	return 0;
+	d->stop_fd = watch_either(cancel_fd, d->timer_fd);
+	return d->stop_fd < 0 ? -errno : 0;
 }
 
 void deadline_fini(struct deadline *d)

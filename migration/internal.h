@@ -145,6 +145,8 @@ void worker_end(struct migration *mg, struct worker *w);
 void worker_join(struct worker *w);
 void eventfd_set(int fd);
 void eventfd_clear(int fd);
+/* An epoll descriptor (owned), readable when one of the two (borrowed) is; -1 with errno set. */
+int watch_either(int a, int b);
 
 /* ---- outgoing.c, passes.c, switchover.c: machine lock held ---- */
 

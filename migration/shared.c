@@ -41,10 +41,7 @@ static int pass(struct outgoing *o, const struct ram_block *b, struct err *err)
 
 	buf_str8(&p, b->name);
 	buf_be64(&p, b->bytes);
-	buf_u8(&c, TAG_COMMAND);
-	buf_be16(&c, CMD_BACKING);
-	buf_be16(&c, (uint16_t)p.len);
-	buf_put(&c, p.data, p.len);
+	buf_command(&c, CMD_BACKING, p.data, (uint16_t)p.len);
 	ret = channel_write_fd(o->ch, c.data, c.len, b->fd, err);
 	o->w->bytes += c.len;
 	buf_free(&p);

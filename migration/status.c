@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdint.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -122,6 +123,25 @@ void worker_join(struct worker *w)
 void eventfd_set(int fd)
 {
 	(void)eventfd_write(fd, 1);
+}
+
+static bool watch(int epoll_fd, int fd)
+{
+	struct epoll_event e = {.events = EPOLLIN};
+
+	return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &e) == 0;
+}
+
+int watch_either(int a, int b)
+{
+	int fd = epoll_create1(EPOLL_CLOEXEC), e;
+
+	if (fd < 0 || (watch(fd, a) && watch(fd, b)))
+		return fd;
+	e = errno;
+	(void)close(fd);
+	errno = e;
+	return -1;
 }
 
 void eventfd_clear(int fd)

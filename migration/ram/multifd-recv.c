@@ -19,7 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -72,13 +71,6 @@ static int say_cancelled(struct err *err)
 
 /* ---- making and ending ---- */
 
-static int watch(int epoll_fd, int fd)
-{
-	struct epoll_event e = {.events = EPOLLIN};
-
-	return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &e);
-}
-
 struct multifd_recv *multifd_recv_new(const struct multifd_config *cfg, int cancel_fd,
 				      bool (*pending)(void *opaque), void *opaque, struct err *err)
 {
@@ -93,9 +85,8 @@ struct multifd_recv *multifd_recv_new(const struct multifd_config *cfg, int canc
 	pthread_cond_init(&r->go, NULL);
 	r->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	r->alarm_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	r->watch_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (r->wake_fd >= 0 && r->alarm_fd >= 0 && r->watch_fd >= 0 &&
-	    watch(r->watch_fd, r->alarm_fd) == 0 && watch(r->watch_fd, cancel_fd) == 0)
+	r->watch_fd = watch_either(r->alarm_fd, cancel_fd);
+	if (r->wake_fd >= 0 && r->watch_fd >= 0)
 		return r;
 	(void)err_set(err, errno, "cannot make an eventfd: %s", err_text(errno));
 	multifd_recv_free(r);

@@ -17,7 +17,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -270,13 +269,6 @@ static void *send_thread(void *opaque)
 
 /* ---- making and ending ---- */
 
-static int watch(int epoll_fd, int fd)
-{
-	struct epoll_event e = {.events = EPOLLIN};
-
-	return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &e);
-}
-
 struct multifd_send *multifd_send_new(const struct multifd_config *cfg, int cancel_fd,
 				      struct err *err)
 {
@@ -296,9 +288,8 @@ struct multifd_send *multifd_send_new(const struct multifd_config *cfg, int canc
 		list_add_tail(&s->free, &s->batches[i].link);
 	s->n_free = (unsigned)n;
 	s->alarm_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	s->watch_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (s->alarm_fd >= 0 && s->watch_fd >= 0 && watch(s->watch_fd, s->alarm_fd) == 0 &&
-	    watch(s->watch_fd, cancel_fd) == 0)
+	s->watch_fd = watch_either(s->alarm_fd, cancel_fd);
+	if (s->watch_fd >= 0)
 		return s;
 	(void)err_set(err, errno, "cannot make an eventfd: %s", err_text(errno));
 	multifd_send_free(s);

@@ -50,15 +50,20 @@ int stream_put_header(struct writer *w, const struct machine *m, const bool *cap
 	return ret;
 }
 
+void buf_command(struct buf *b, uint16_t command, const void *payload, uint16_t n)
+{
+	buf_u8(b, TAG_COMMAND);
+	buf_be16(b, command);
+	buf_be16(b, n);
+	buf_put(b, payload, n);
+}
+
 int stream_put_command(struct writer *w, uint16_t command, const void *payload, uint16_t n)
 {
 	struct buf b = {0};
 	int ret;
 
-	buf_u8(&b, TAG_COMMAND);
-	buf_be16(&b, command);
-	buf_be16(&b, n);
-	buf_put(&b, payload, n);
+	buf_command(&b, command, payload, n);
 	ret = writer_put(w, b.data, b.len);
 	buf_free(&b);
 	return ret < 0 ? ret : writer_flush(w);

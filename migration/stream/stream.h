@@ -93,6 +93,8 @@ void reader_free(struct reader *r);
 
 /* File header and configuration, with what the capabilities (CAP_COUNT of them) put into it. */
 int stream_put_header(struct writer *w, const struct machine *m, const bool *caps);
+/* A COMMAND record, appended. */
+void buf_command(struct buf *b, uint16_t command, const void *payload, uint16_t n);
 int stream_put_command(struct writer *w, uint16_t command, const void *payload, uint16_t n);
 
 /* Everything that follows RAM, collected while the machine stands still. */
