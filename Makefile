@@ -43,8 +43,10 @@ ALL_CFLAGS := $(BASE_CFLAGS) $(OPT) -MMD -MP -fstack-protector-strong $(WARN) \
 	$(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -w) $(CFLAGS)
 ALL_LDFLAGS := -pthread $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
 
-DIRS := vmm/base vmm arch/x86 devices devices/virtio devices/block devices/net devices/chardev \
-	migration migration/channel migration/stream migration/ram qmp qmp/commands
+DIRS := vmm/base vmm/memory vmm/options vmm arch/x86 devices devices/virtio devices/block devices/net \
+	devices/chardev migration/settings migration/channel migration/stream migration/ram \
+	migration/ram/encode migration/ram/multifd migration/peer migration/outgoing migration/incoming \
+	migration/dirty migration qmp qmp/commands
 SRC  := $(sort $(foreach d,$(DIRS),$(wildcard $(d)/*.c)))
 OBJ  := $(SRC:%.c=$(BUILD)/%.o)
 LIB_OBJ := $(filter-out $(BUILD)/vmm/main.o,$(OBJ))

@@ -7,9 +7,9 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
-#include "vmm/config.h"
 #include "vmm/device.h"
 #include "vmm/machine.h"
+#include "vmm/options/config.h"
 
 #define DEFAULT_IOBASE 0x501
 #define DEFAULT_IOSIZE 2

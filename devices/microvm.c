@@ -30,8 +30,8 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
-#include "vmm/config.h"
 #include "vmm/machine.h"
+#include "vmm/options/config.h"
 
 #define FIRMWARE_UNIT      (64 * KiB)
 #define FIRMWARE_MAX       (16 * MiB)

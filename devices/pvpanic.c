@@ -7,9 +7,9 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/bus.h"
-#include "vmm/config.h"
 #include "vmm/device.h"
 #include "vmm/machine.h"
+#include "vmm/options/config.h"
 
 #define PVPANIC_PORT     0x505
 #define PVPANIC_PANICKED 1U

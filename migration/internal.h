@@ -10,14 +10,14 @@
 
 #include <pthread.h>
 
-#include "migration/autoconverge.h"
 #include "migration/channel/uri.h"
-#include "migration/deadline.h"
 #include "migration/globalstate.h"
 #include "migration/migration.h"
-#include "migration/ram/multifd.h"
+#include "migration/outgoing/auto-converge.h"
+#include "migration/outgoing/deadline.h"
+#include "migration/outgoing/stats.h"
+#include "migration/ram/multifd/multifd.h"
 #include "migration/ram/ram.h"
-#include "migration/stats.h"
 #include "migration/stream/return-path.h"
 #include "vmm/base/error.h"
 #include "vmm/base/list.h"
@@ -160,8 +160,7 @@ void *outgoing_thread(void *opaque);
  * wants to be done to the guest first; it runs again.
  */
 int switchover(struct outgoing *o, struct err *err);
-/* passes.c: until what is left fits the downtime limit, and a pass more would not make it much less
- */
+/* Until what is left fits the downtime limit, and a pass more would not make it much less. */
 int outgoing_passes(struct outgoing *o, struct err *err);
 /* Until a moment, or until somebody kicks; -ECANCELED. */
 int outgoing_sleep(struct outgoing *o, int64_t until_ns, struct err *err);

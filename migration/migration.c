@@ -16,20 +16,20 @@
 
 #include "migration/channel/listen.h"
 #include "migration/channel/resolve.h"
-#include "migration/dirty-limit.h"
-#include "migration/dirty-rate.h"
+#include "migration/dirty/limit.h"
+#include "migration/dirty/rate.h"
 #include "migration/internal.h"
-#include "migration/multifd-rules.h"
-#include "migration/ram/xbzrle.h"
-#include "migration/shared.h"
+#include "migration/peer/shared-memory.h"
+#include "migration/ram/encode/xbzrle-codec.h"
+#include "migration/settings/multifd-rules.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
 #include "vmm/blocker.h"
-#include "vmm/config.h"
 #include "vmm/device.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
+#include "vmm/options/config.h"
 
 /* ---- making and ending ---- */
 

@@ -12,8 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "migration/capabilities.h"
-#include "migration/params.h"
+#include "migration/settings/capabilities.h"
+#include "migration/settings/params.h"
 
 struct err;
 struct machine;

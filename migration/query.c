@@ -1,6 +1,6 @@
 /* query.c - what query-migrate shows of either end (qmp-surface 3.3) */
-#include "migration/forecast.h"
 #include "migration/internal.h"
+#include "migration/outgoing/forecast.h"
 #include "vmm/base/units.h"
 #include "vmm/machine.h"
 
@@ -15,7 +15,6 @@ static struct forecast_figures figures_of(const struct migration *mg)
 {
 	const struct migration_params *p = &mg->params;
 	const struct outgoing *o = &mg->out;
-	bool sockets = o->uri.kind == URI_TCP || o->uri.kind == URI_UNIX;
 
 	return (struct forecast_figures){
 	    .max_bandwidth = p->max_bandwidth,
@@ -30,7 +29,7 @@ static struct forecast_figures figures_of(const struct migration *mg)
 	    .coded = o->caps[CAP_XBZRLE] || o->caps[CAP_COMPRESS] ||
 		     (o->caps[CAP_MULTIFD] && p->multifd_compression != MULTIFD_NONE),
 	    .multifd = o->caps[CAP_MULTIFD],
-	    .multifd_possible = sockets,
+	    .multifd_possible = uri_is_address(o->uri.kind),
 	    .multifd_channels = p->multifd_channels,
 	};
 }

@@ -18,9 +18,9 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/error.h"
-#include "vmm/config.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
+#include "vmm/options/config.h"
 
 #define LIMIT_NS 1000000000LL
 

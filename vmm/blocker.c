@@ -3,8 +3,8 @@
 #include <errno.h>
 
 #include "vmm/base/error.h"
-#include "vmm/config.h"
 #include "vmm/machine.h"
+#include "vmm/options/config.h"
 
 int blocker_add(struct machine *m, struct blocker *b, struct err *err)
 {

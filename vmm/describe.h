@@ -24,7 +24,7 @@
 #define DESC_DIFF_BYTES (16 * 1024UL) /* of the text: more is cut off, in words */
 
 enum desc_kind {
-	/* the board's: migration/describe.c */
+	/* the board's: migration/peer/describe.c */
 	DESC_OPTION = 1,  /* str8 name, str8 value: the same at both ends */
 	DESC_CPUS = 2,    /* be32 vCPUs, be32 cores a socket, be32 threads a core */
 	DESC_BLOCK = 3,   /* str8 name, be64 bytes, be64 page_bytes, u8 shared */

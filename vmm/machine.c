@@ -12,10 +12,10 @@
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
-#include "vmm/config.h"
 #include "vmm/device.h"
 #include "vmm/dirty-ring.h"
 #include "vmm/loop.h"
+#include "vmm/options/config.h"
 #include "vmm/vcpu.h"
 
 /* ---- making and ending ---- */

@@ -15,7 +15,7 @@
 
 #include "vmm/board.h"
 #include "vmm/bus.h"
-#include "vmm/memory.h"
+#include "vmm/memory/memory.h"
 #include "vmm/notify.h"
 #include "vmm/runstate.h"
 #include "vmm/vclock.h"

@@ -18,10 +18,10 @@
 #include "vmm/base/log.h"
 #include "vmm/base/thread-name.h"
 #include "vmm/base/units.h"
-#include "vmm/config.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
-#include "vmm/options.h"
+#include "vmm/options/config.h"
+#include "vmm/options/options.h"
 
 struct program {
 	struct config cfg;
@@ -147,8 +147,7 @@ static int dump_dtb(const struct program *p, struct err *err)
 static int build(struct program *p, struct err *err)
 {
 	struct machine *m = p->m;
-	/* Memory first: behind the interrupt controllers KVM takes milliseconds for the first slot.
-	 */
+	/* Memory first: behind the interrupt controllers the first slot takes milliseconds. */
 	int ret = microvm_create_memory(m, err);
 
 	if (ret >= 0)

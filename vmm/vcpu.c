@@ -17,9 +17,9 @@
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
 #include "vmm/base/thread-name.h"
-#include "vmm/config.h"
 #include "vmm/dirty-ring.h"
 #include "vmm/machine.h"
+#include "vmm/options/config.h"
 #include "vmm/throttle.h"
 
 #define KICK_SIGNAL SIGUSR1

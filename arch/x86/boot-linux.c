@@ -15,8 +15,8 @@
 #include "vmm/base/bytes.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
-#include "vmm/config.h"
 #include "vmm/machine.h"
+#include "vmm/options/config.h"
 
 /* Offsets in the file, and the same ones in the zero page. */
 #define ZP_RSDP             0x070

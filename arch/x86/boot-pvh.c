@@ -15,8 +15,8 @@
 #include "vmm/base/bytes.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
-#include "vmm/config.h"
 #include "vmm/machine.h"
+#include "vmm/options/config.h"
 
 #define NOTE_PHYS32_ENTRY   18
 #define PROGRAM_HEADERS_MAX 256

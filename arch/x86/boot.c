@@ -14,8 +14,8 @@
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
-#include "vmm/config.h"
 #include "vmm/machine.h"
+#include "vmm/options/config.h"
 
 #define FIRMWARE_MAX (16 * MiB)
 

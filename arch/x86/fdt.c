@@ -18,8 +18,8 @@
 #include "vmm/base/buf.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
-#include "vmm/config.h"
 #include "vmm/machine.h"
+#include "vmm/options/config.h"
 
 #define FDT_BYTES      (256 * KiB) /* a full board needs a tenth of it */
 #define PHANDLE_IOAPIC 1

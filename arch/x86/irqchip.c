@@ -7,8 +7,8 @@
 
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
-#include "vmm/config.h"
 #include "vmm/machine.h"
+#include "vmm/options/config.h"
 
 #define REDIRECTION_RESET 0x10000 /* masked */
 

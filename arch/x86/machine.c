@@ -10,8 +10,8 @@
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
-#include "vmm/config.h"
 #include "vmm/machine.h"
+#include "vmm/options/config.h"
 
 /* Three pages and one that KVM takes for itself, below the firmware and off the board's devices. */
 #define IDENTITY_MAP_GPA 0xfeffc000ULL

@@ -15,7 +15,7 @@
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
-#include "vmm/config.h"
+#include "vmm/options/config.h"
 
 #define SECTOR_BYTES 512
 

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "vmm/base/error.h"
-#include "vmm/config.h"
+#include "vmm/options/config.h"
 
 static int resolve_unix(struct addresses *as, const char *path, struct err *err)
 {

@@ -7,9 +7,9 @@
 #include "devices/chardev/backend.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
-#include "vmm/config.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
+#include "vmm/options/config.h"
 
 struct file {
 	int fd;

@@ -22,9 +22,9 @@
 #include "devices/chardev/backend.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/units.h"
-#include "vmm/config.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
+#include "vmm/options/config.h"
 
 #define ESCAPE    0x01 /* Ctrl-a */
 #define KEYS_KEPT 64

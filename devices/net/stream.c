@@ -27,9 +27,9 @@
 #include "vmm/base/iov.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
-#include "vmm/config.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
+#include "vmm/options/config.h"
 
 #define LENGTH_BYTES 4UL
 #define MAX_MESSAGE  (LENGTH_BYTES + NET_MAX_FRAME)

@@ -23,8 +23,8 @@
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
-#include "vmm/config.h"
 #include "vmm/loop.h"
+#include "vmm/options/config.h"
 
 #define TUN_DEVICE "/dev/net/tun"
 #define VNET_HDR   12

@@ -12,9 +12,9 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/board.h"
-#include "vmm/config.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
+#include "vmm/options/config.h"
 
 static const struct prop_feature features[] = {
     {"csum",		NET_F_CSUM,           true},

@@ -9,7 +9,7 @@
 #include "devices/virtio/virtio.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
-#include "vmm/config.h"
+#include "vmm/options/config.h"
 
 static const struct prop_feature common[] = {
     {"indirect_desc", VIRTIO_F_INDIRECT_DESC, true},

@@ -30,7 +30,7 @@
 
 #include "vmm/base/alloc.h"
 #include "vmm/base/units.h"
-#include "vmm/memory.h"
+#include "vmm/memory/memory.h"
 
 #define DESC_BYTES         16
 #define RING_IDX           2 /* in both rings; flags are at 0 */

@@ -13,7 +13,7 @@
 #include "vmm/base/iov.h"
 #include "vmm/base/units.h"
 #include "vmm/board.h"
-#include "vmm/config.h"
+#include "vmm/options/config.h"
 #include "vmm/vmstate.h"
 
 /* A chain may describe all of RAM many times over; the device may use less of it. */

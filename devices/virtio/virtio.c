@@ -16,9 +16,9 @@
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
 #include "vmm/board.h"
-#include "vmm/config.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
+#include "vmm/options/config.h"
 
 #define QUEUE_NOTIFY 0x50 /* offset of the register that the eventfds stand for */
 #define MAX_WARNINGS 10   /* a guest may break its rings for ever; the log is finite */

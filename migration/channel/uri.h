@@ -10,6 +10,12 @@ struct err;
 
 enum uri_kind { URI_TCP, URI_UNIX, URI_FD, URI_EXEC, URI_FILE };
 
+/* An address to connect to, as often as one likes. */
+static inline bool uri_is_address(enum uri_kind kind)
+{
+	return kind == URI_TCP || kind == URI_UNIX;
+}
+
 struct migration_uri {
 	enum uri_kind kind;
 	/* owned: what messages call it ("host:port" for tcp:); unix and file: the path; exec: the

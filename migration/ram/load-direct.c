@@ -53,8 +53,8 @@ int direct_read(struct src *in, uint8_t *to, size_t pages, uint64_t word, size_t
 		iov[n++] = (struct iovec){words[i], WORD_BYTES};
 		iov[n++] = (struct iovec){to + i * PAGE_BYTES, PAGE_BYTES};
 	}
-	iov[n++] = (struct iovec){words[pages],
-				  WORD_BYTES}; /* so that the next call is needed for pages */
+	/* The word behind the last one, too: it shall not be fetched together with its page. */
+	iov[n++] = (struct iovec){words[pages], WORD_BYTES};
 	ret = in->scatter(in, iov, n, need, &got);
 	if (ret < 0)
 		return ret;
@@ -79,17 +79,15 @@ void direct_populate(void *to, size_t n)
 int direct_get(struct src *in, uint8_t *to, size_t n)
 {
 	size_t have = MIN(in->len - in->at, n), left = n - have, got = 0;
-	/* Read together with it: the next run's head, so that its pages are not read into the
-	 * buffer. */
+	/* The next run's head, read together with it: else its pages would come by the buffer. */
 	uint8_t next[RUN_HEAD_BYTES];
-	struct iovec iov[] = {
-	    {to + have, left        },
-            {next,      sizeof(next)}
-        };
+	struct iovec iov[2];
 	int ret = src_get(in, to, in->scatter ? have : n);
 
 	if (ret < 0 || !in->scatter || !left)
 		return ret;
+	iov[0] = (struct iovec){to + have, left};
+	iov[1] = (struct iovec){next, sizeof(next)};
 	ret = in->scatter(in, iov, ARRAY_LEN(iov), left, &got);
 	if (ret < 0)
 		return ret;

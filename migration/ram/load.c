@@ -13,18 +13,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "migration/ram/compress.h"
+#include "migration/ram/encode/compress.h"
+#include "migration/ram/encode/page-pool.h"
+#include "migration/ram/encode/xbzrle-codec.h"
 #include "migration/ram/load-direct.h"
-#include "migration/ram/multifd.h"
-#include "migration/ram/page-pool.h"
-#include "migration/ram/populated.h"
+#include "migration/ram/multifd/multifd.h"
 #include "migration/ram/ram.h"
-#include "migration/ram/xbzrle.h"
-#include "migration/ram/zero.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/bitmap.h"
 #include "vmm/base/units.h"
+#include "vmm/base/zero.h"
 #include "vmm/machine.h"
+#include "vmm/memory/populated.h"
 
 #define FLAG_MASK      ((uint64_t)PAGE_BYTES - 1)
 #define BLOB_MAX_BYTES (2 * MiB) /* what QEMU lets these grow to */

@@ -15,9 +15,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "migration/capabilities.h"
+#include "migration/settings/capabilities.h"
 #include "migration/stream/stream.h"
-#include "vmm/memory.h"
+#include "vmm/memory/memory.h"
 
 struct err;
 struct compress_save;

@@ -11,14 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "migration/ram/multifd.h"
-#include "migration/ram/populated.h"
+#include "migration/ram/multifd/multifd.h"
 #include "migration/ram/ram.h"
 #include "vmm/base/bitmap.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/units.h"
 #include "vmm/dirty.h"
 #include "vmm/machine.h"
+#include "vmm/memory/populated.h"
 
 static uint64_t block_pages(const struct ram_block *b)
 {

@@ -4,9 +4,10 @@
 #include <inttypes.h>
 
 #include "migration/channel/channel.h"
-#include "migration/compare.h"
-#include "migration/shared.h"
-#include "migration/sparse.h"
+#include "migration/peer/compare.h"
+#include "migration/peer/shared-memory.h"
+#include "migration/peer/untouched.h"
+#include "migration/ram/ram.h"
 #include "migration/stream/return-path.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/bytes.h"
@@ -58,6 +59,8 @@ static int ping(struct command_state *cs, const uint8_t *payload, uint16_t n, st
 		if (ret < 0)
 			return ret;
 		cs->minivmm = true;
+		if (cs->ram)
+			ram_load_take_runs(cs->ram);
 	}
 	return answer(cs, cookie, err);
 }

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "migration/peer.h"
+#include "migration/peer/process.h"
 #include "vmm/base/buf.h"
 
 struct channel;

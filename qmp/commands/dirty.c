@@ -1,8 +1,8 @@
 /*
  * dirty.c - how fast the guest dirties memory: measured, limited (qmp-surface 2.1, 3.5)
  */
-#include "migration/dirty-limit.h"
-#include "migration/dirty-rate.h"
+#include "migration/dirty/limit.h"
+#include "migration/dirty/rate.h"
 #include "migration/migration.h"
 #include "qmp/command.h"
 #include "vmm/base/error.h"

@@ -2,8 +2,8 @@
  */
 #include "qmp/command.h"
 #include "vmm/base/units.h"
-#include "vmm/config.h"
 #include "vmm/machine.h"
+#include "vmm/options/config.h"
 #include "vmm/vcpu.h"
 
 #define MAX_CPUS                                                                                   \

@@ -4,7 +4,7 @@
 
 #include "qmp/command.h"
 #include "vmm/base/error.h"
-#include "vmm/options.h"
+#include "vmm/options/options.h"
 
 struct key {
 	const char *name;

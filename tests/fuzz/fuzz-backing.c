@@ -12,9 +12,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "migration/capabilities.h"
 #include "migration/channel/channel.h"
-#include "migration/shared.h"
+#include "migration/peer/shared-memory.h"
+#include "migration/settings/capabilities.h"
 #include "migration/stream/commands.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"

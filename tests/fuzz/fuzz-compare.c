@@ -3,8 +3,8 @@
 #include <assert.h>
 #include <stdint.h>
 
-#include "migration/capabilities.h"
-#include "migration/compare.h"
+#include "migration/peer/compare.h"
+#include "migration/settings/capabilities.h"
 #include "tests/unit/described-machine.h"
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "migration/channel/uri.h"
-#include "migration/params.h"
+#include "migration/settings/params.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 

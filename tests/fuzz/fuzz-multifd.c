@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "migration/channel/channel.h"
-#include "migration/ram/multifd.h"
+#include "migration/ram/multifd/multifd.h"
 #include "migration/ram/ram.h"
 #include "tests/unit/bare-machine.h"
 #include "vmm/base/error.h"

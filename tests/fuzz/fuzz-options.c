@@ -11,8 +11,8 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
-#include "vmm/config.h"
-#include "vmm/options.h"
+#include "vmm/options/config.h"
+#include "vmm/options/options.h"
 
 #define MAX_WORDS 64
 

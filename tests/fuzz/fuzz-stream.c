@@ -7,15 +7,15 @@
 #include <string.h>
 
 #include "migration/globalstate.h"
+#include "migration/incoming/loader.h"
 #include "migration/ram/ram.h"
-#include "migration/stream/loader.h"
 #include "tests/fuzz/piecewise.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
-#include "vmm/config.h"
 #include "vmm/machine.h"
+#include "vmm/options/config.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 

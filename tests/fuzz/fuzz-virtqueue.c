@@ -12,7 +12,7 @@
 #include "vmm/base/bytes.h"
 #include "vmm/base/iov.h"
 #include "vmm/base/units.h"
-#include "vmm/memory.h"
+#include "vmm/memory/memory.h"
 
 #define HEADER  9
 #define RAM     (64 * KiB)

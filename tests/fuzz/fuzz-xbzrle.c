@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "migration/ram/xbzrle.h"
+#include "migration/ram/encode/xbzrle-codec.h"
 #include "vmm/base/units.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);

@@ -6,10 +6,10 @@
 
 #include "vmm/base/alloc.h"
 #include "vmm/base/list.h"
-#include "vmm/config.h"
 #include "vmm/device.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
+#include "vmm/options/config.h"
 
 /* Interrupts go nowhere; the main loop runs when the test calls loop_run(). */
 static inline struct machine *bare_machine_new(const struct config *cfg)

@@ -14,8 +14,8 @@
 #include "vmm/base/bytes.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
-#include "vmm/config.h"
 #include "vmm/machine.h"
+#include "vmm/options/config.h"
 
 struct boot_rig {
 	struct config cfg;

@@ -15,8 +15,8 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/units.h"
-#include "vmm/config.h"
 #include "vmm/machine.h"
+#include "vmm/options/config.h"
 
 #define DESCRIBED_CPUID_MAX 16
 #define DESCRIBED_MSRS      5

@@ -26,10 +26,10 @@
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
-#include "vmm/config.h"
 #include "vmm/device.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
+#include "vmm/options/config.h"
 
 #define RIG_RAM_BYTES  (4 * MiB)
 #define RIG_BIOS_BYTES (64 * KiB)

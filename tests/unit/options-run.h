@@ -8,8 +8,8 @@
 
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
-#include "vmm/config.h"
-#include "vmm/options.h"
+#include "vmm/options/config.h"
+#include "vmm/options/options.h"
 
 #define RUN_MAX_WORDS 128
 

@@ -17,9 +17,9 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/error.h"
-#include "vmm/config.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
+#include "vmm/options/config.h"
 
 #define RIG_MONITORS 2
 

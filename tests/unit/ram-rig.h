@@ -11,8 +11,8 @@
 #include <string.h>
 
 #include "migration/channel/channel.h"
-#include "migration/params.h"
 #include "migration/ram/ram.h"
+#include "migration/settings/params.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/bitmap.h"
 #include "vmm/base/buf.h"

@@ -2,8 +2,8 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "migration/capabilities.h"
-#include "migration/compare.h"
+#include "migration/peer/compare.h"
+#include "migration/settings/capabilities.h"
 #include "tests/unit/check-main.h"
 #include "tests/unit/described-machine.h"
 #include "vmm/base/error.h"

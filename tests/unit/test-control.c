@@ -1,6 +1,6 @@
 /* The decisions that slow a guest down, blockers, a migration_new() that fails. */
-#include "migration/autoconverge.h"
-#include "migration/dirty-limit.h"
+#include "migration/dirty/limit.h"
+#include "migration/outgoing/auto-converge.h"
 #include "tests/unit/check-main.h"
 #include "tests/unit/migration-rig.h"
 #include "vmm/blocker.h"

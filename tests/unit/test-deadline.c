@@ -4,8 +4,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "migration/deadline.h"
-#include "migration/params.h"
+#include "migration/outgoing/deadline.h"
+#include "migration/settings/params.h"
 #include "tests/unit/check-main.h"
 
 struct rig {

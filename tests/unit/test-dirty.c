@@ -9,10 +9,10 @@
 #include "tests/unit/check-main.h"
 #include "vmm/base/bitmap.h"
 #include "vmm/base/error.h"
-#include "vmm/config.h"
 #include "vmm/dirty.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
+#include "vmm/options/config.h"
 #include "vmm/vcpu.h"
 
 #define RAM_PAGES  4096U

@@ -1,6 +1,6 @@
 /* What query-migrate says of the encoders: counts, and rates of the last pass that sent something.
  */
-#include "migration/encoder-stats.h"
+#include "migration/outgoing/encoder-stats.h"
 #include "tests/unit/check-main.h"
 
 START_TEST(test_counts_and_rates)

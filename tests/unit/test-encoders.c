@@ -2,9 +2,9 @@
  */
 #include <errno.h>
 
-#include "migration/ram/compress.h"
-#include "migration/ram/encode-xbzrle.h"
-#include "migration/ram/page-pool.h"
+#include "migration/ram/encode/compress.h"
+#include "migration/ram/encode/page-pool.h"
+#include "migration/ram/encode/xbzrle.h"
 #include "tests/unit/check-main.h"
 #include "tests/unit/ram-rig.h"
 

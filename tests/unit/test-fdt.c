@@ -9,8 +9,8 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/units.h"
-#include "vmm/config.h"
 #include "vmm/machine.h"
+#include "vmm/options/config.h"
 
 static struct board_device *add(struct machine *m, enum board_kind kind, const char *name,
 				uint64_t base, uint64_t bytes, unsigned gsi, int slot)

@@ -1,7 +1,7 @@
 /* Percent, time left, predicted pause and the cheapest step, from figures. */
 #include <string.h>
 
-#include "migration/forecast.h"
+#include "migration/outgoing/forecast.h"
 #include "tests/unit/check-main.h"
 #include "vmm/base/units.h"
 

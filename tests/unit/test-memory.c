@@ -12,7 +12,7 @@
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
 #include "vmm/bus.h"
-#include "vmm/memory.h"
+#include "vmm/memory/memory.h"
 
 static const struct ram_backend anonymous = {.kind = RAM_ANONYMOUS, .fd = -1};
 

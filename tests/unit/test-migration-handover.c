@@ -6,7 +6,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
-#include "migration/peer.h"
+#include "migration/peer/process.h"
 #include "migration/stream/commands.h"
 #include "migration/stream/return-path.h"
 #include "tests/unit/check-main.h"

@@ -5,7 +5,7 @@
 #include <sys/mman.h>
 
 #include "migration/channel/channel.h"
-#include "migration/stream/loader.h"
+#include "migration/incoming/loader.h"
 #include "migration/stream/stream.h"
 #include "tests/unit/check-main.h"
 #include "tests/unit/migration-rig.h"

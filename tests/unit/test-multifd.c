@@ -6,7 +6,7 @@
 #include <sys/uio.h>
 
 #include "migration/channel/channel.h"
-#include "migration/ram/multifd.h"
+#include "migration/ram/multifd/multifd.h"
 #include "migration/ram/ram.h"
 #include "tests/unit/check-main.h"
 #include "tests/unit/migration-rig.h"

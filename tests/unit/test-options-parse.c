@@ -3,7 +3,7 @@
 
 #include "tests/unit/options-run.h"
 #include "vmm/base/units.h"
-#include "vmm/options-int.h"
+#include "vmm/options/internal.h"
 
 /* "a=b|c=d" of the pairs; returns owned. */
 static char *joined(const struct keyvals *kv)

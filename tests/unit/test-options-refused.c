@@ -4,7 +4,7 @@
 
 #include "tests/unit/options-run.h"
 #include "vmm/base/units.h"
-#include "vmm/options-int.h"
+#include "vmm/options/internal.h"
 
 #define SIZE_HINT                                                                                  \
 	"Parameter 'size' expects a non-negative number below 2^64\n"                              \

@@ -4,7 +4,7 @@
 
 #include "tests/unit/options-run.h"
 #include "vmm/base/units.h"
-#include "vmm/options-int.h"
+#include "vmm/options/internal.h"
 
 static const char *str(const char *s)
 {

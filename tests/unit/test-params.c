@@ -1,8 +1,8 @@
 /* Parameters and capabilities: defaults, ranges and their words, all or nothing, text. */
 #include <string.h>
 
-#include "migration/capabilities.h"
-#include "migration/params.h"
+#include "migration/settings/capabilities.h"
+#include "migration/settings/params.h"
 #include "tests/unit/check-main.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"

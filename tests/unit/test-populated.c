@@ -14,14 +14,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "migration/ram/populated.h"
-#include "migration/ram/zero.h"
 #include "tests/unit/check-main.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/bitmap.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
-#include "vmm/memory.h"
+#include "vmm/base/zero.h"
+#include "vmm/memory/memory.h"
+#include "vmm/memory/populated.h"
 
 #define BYTES      (16 * MiB)
 #define PAGES      (BYTES / PAGE_BYTES)

@@ -13,8 +13,8 @@
 #include "tests/unit/check-main.h"
 #include "tests/unit/stream-sections.h"
 #include "vmm/base/units.h"
-#include "vmm/config.h"
 #include "vmm/machine.h"
+#include "vmm/options/config.h"
 
 #define CPUS 2
 

@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "migration/ram/xbzrle.h"
+#include "migration/ram/encode/xbzrle-codec.h"
 #include "tests/unit/check-main.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"

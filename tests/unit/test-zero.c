@@ -3,9 +3,9 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "migration/ram/zero.h"
 #include "tests/unit/check-main.h"
 #include "vmm/base/units.h"
+#include "vmm/base/zero.h"
 
 #define MAX_BYTES 700U /* more than two blocks of the widest vectors */
 #define MAX_SHIFT 64U

@@ -19,9 +19,9 @@
 #include "vmm/base/units.h"
 #include "vmm/board.h"
 #include "vmm/bus.h"
-#include "vmm/config.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
+#include "vmm/options/config.h"
 
 /* How these helpers say that something is wrong; a fuzz target brings its own. */
 #ifndef GUEST_MUST

@@ -50,8 +50,7 @@ struct src {
 	 * -errno.  NULL: all has to go through data.
 	 */
 	int (*scatter)(struct src *s, struct iovec *iov, int n_iov, size_t need, size_t *got);
-	/* After it: the last n bytes (at most SRC_UNREAD) are read again; the caller puts them
-	 * here. */
+	/* After it: room for the last n bytes, at most SRC_UNREAD, which are read again. */
 	uint8_t *(*unread)(struct src *s, size_t n);
 	void *opaque; /* for these */
 };

@@ -1,0 +1,139 @@
+#include "migration/incoming/connections.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "migration/ram/multifd/multifd.h"
+#include "migration/stream/stream.h"
+#include "vmm/base/alloc.h"
+#include "vmm/base/bytes.h"
+#include "vmm/base/list.h"
+#include "vmm/base/log.h"
+#include "vmm/loop.h"
+
+#define MAX_WAITING 300 /* silent connections; all channels and some */
+#define AGAIN_MS    10  /* when only a part of the magic has come */
+
+struct arrival {
+	struct list link;
+	struct arrivals *a;
+	int fd; /* owned */
+	struct loop_fd *watch;
+	struct loop_timer *timer;
+};
+
+struct arrivals {
+	struct loop *loop;
+	const struct arrivals_ops *ops;
+	void *opaque;
+	struct list waiting;
+	unsigned n;
+	bool has_main;
+};
+
+struct arrivals *arrivals_new(struct loop *l, const struct arrivals_ops *ops, void *opaque)
+{
+	struct arrivals *a = NEW(struct arrivals);
+
+	a->loop = l;
+	a->ops = ops;
+	a->opaque = opaque;
+	list_init(&a->waiting);
+	return a;
+}
+
+static void arrival_free(struct arrival *one)
+{
+	loop_fd_del(one->watch);
+	loop_timer_free(one->timer);
+	list_del(&one->link);
+	one->a->n--;
+	if (one->fd >= 0)
+		(void)close(one->fd);
+	free(one);
+}
+
+void arrivals_free(struct arrivals *a)
+{
+	if (!a)
+		return;
+	list_for_each_safe (one, &a->waiting, struct arrival, link)
+		arrival_free(one);
+	free(a);
+}
+
+/* It begins with these four bytes. */
+static void decide(struct arrival *one, uint32_t magic)
+{
+	struct arrivals *a = one->a;
+	int fd = one->fd;
+
+	one->fd = -1;
+	arrival_free(one);
+	if (magic == MULTIFD_MAGIC) {
+		a->ops->page_channel(a->opaque, fd);
+	} else if (!a->has_main) { /* whatever it is: the loader knows how to refuse it */
+		a->has_main = true;
+		a->ops->main_stream(a->opaque, fd);
+	} else {
+		log_warn("a connection that begins with 0x%08x was refused during the migration",
+			 magic);
+		(void)close(fd);
+	}
+	a->ops->decided(a->opaque);
+}
+
+static void look(struct arrival *one)
+{
+	struct arrivals *a = one->a;
+	uint8_t magic[4];
+	ssize_t n = recv(one->fd, magic, sizeof(magic), MSG_PEEK | MSG_DONTWAIT);
+
+	if (n == (ssize_t)sizeof(magic)) {
+		decide(one, get_be32(magic));
+	} else if (n > 0) { /* it stays readable: look again later */
+		loop_fd_events(one->watch, 0);
+		loop_timer_arm_ms(one->timer, AGAIN_MS);
+	} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
+		arrival_free(one);
+		a->ops->decided(a->opaque);
+	}
+}
+
+static void readable(void *opaque, int ready)
+{
+	(void)ready;
+	look(opaque);
+}
+
+static void again(void *opaque)
+{
+	struct arrival *one = opaque;
+
+	loop_fd_events(one->watch, LOOP_READABLE);
+	look(one);
+}
+
+void arrivals_add(struct arrivals *a, int fd)
+{
+	struct arrival *one;
+
+	if (a->n == MAX_WAITING) {
+		(void)close(fd);
+		return;
+	}
+	one = NEW(struct arrival);
+	one->a = a;
+	one->fd = fd;
+	one->watch = loop_fd_add(a->loop, fd, LOOP_READABLE, readable, one);
+	one->timer = loop_timer_new(a->loop, again, one);
+	list_add_tail(&a->waiting, &one->link);
+	a->n++;
+}
+
+bool arrivals_waiting(const struct arrivals *a)
+{
+	return a->n > 0;
+}

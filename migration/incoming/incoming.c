@@ -1,0 +1,407 @@
+/*
+ * incoming.c - waiting for a stream, loading it, taking the guest over
+ *
+ * The load thread reads records straight into guest memory and devices.  When
+ * EOF has come, everything is pushed into KVM and the disks are taken; only
+ * then can nothing go wrong any more.  A source that is minivmm is told READY
+ * and must say GO before the guest runs here; any other expects it to run now
+ * (switchover.c draws the whole hand-over).
+ *
+ * A stream that fails leaves the program as it is: run state inmigrate, the
+ * cause in query-migrate; the source is told the cause when it is minivmm,
+ * and that it failed in any case.  After -incoming defer a new attempt may
+ * follow, for the source sends every page and devices are reset.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#include "migration/channel/channel.h"
+#include "migration/channel/listen.h"
+#include "migration/incoming/loader.h"
+#include "migration/internal.h"
+#include "migration/peer/shared-memory.h"
+#include "migration/ram/ram.h"
+#include "migration/stream/commands.h"
+#include "migration/stream/stream.h"
+#include "vmm/base/alloc.h"
+#include "vmm/base/log.h"
+#include "vmm/base/units.h"
+#include "vmm/machine.h"
+#include "vmm/vclock.h"
+
+#define LINGER_MS 5000 /* how long the source may take to read our last words and close */
+#define QUIET_MS  1000 /* after EOF: when nothing comes for so long, nothing follows */
+
+void incoming_init(struct incoming *in, struct migration *mg)
+{
+	in->mg = mg;
+	in->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+}
+
+/* ---- when everything is loaded ---- */
+
+/* Will the guest run here at once? */
+static bool will_run(const struct migration *mg)
+{
+	const struct globalstate *g = &mg->globalstate;
+
+	return mg->m->autostart && (!g->received || g->state == RS_RUNNING);
+}
+
+/* Put what was loaded into KVM and take the disks: all that can still fail. */
+static int settle(struct migration *mg, struct err *err)
+{
+	struct machine *m = mg->m;
+	int ret;
+
+	machine_lock(m);
+	ret = m->arch->push(m, err);
+	if (ret == 0 && (will_run(mg) || !mg->caps[CAP_LATE_BLOCK_ACTIVATE]))
+		ret = machine_handover(m, false, err);
+	machine_unlock(m);
+	return ret;
+}
+
+/* The run state that the guest arrives in (migration-stream 7.3).  Machine lock held. */
+static int enter_state(struct migration *mg, struct err *err)
+{
+	struct machine *m = mg->m;
+	const struct globalstate *g = &mg->globalstate;
+
+	m->needs_boot = false;
+	mg->in.arrived = true;
+	if (will_run(mg)) { /* maybe only since a moment ago: ask for the disks again */
+		int ret = machine_handover(m, false, err);
+
+		return ret < 0 ? ret : machine_start(m, err);
+	}
+	if (g->received && g->state != RS_RUNNING)
+		return machine_set_state(m, g->state, err);
+	return machine_set_state(m, RS_PAUSED, err);
+}
+
+static int take_over(struct incoming *in, struct err *err)
+{
+	struct migration *mg = in->mg;
+	int ret;
+
+	machine_lock(mg->m);
+	shared_settle(mg->m, true); /* from GO on, whatever happens */
+	ret = enter_state(mg, err);
+	if (ret < 0)
+		in->arrived = false;
+	else
+		status_set(mg, &in->status, MIG_COMPLETED);
+	machine_unlock(mg->m);
+	return ret;
+}
+
+static int send_ready(struct channel *ch, struct err *err)
+{
+	struct buf b = {0};
+	struct peer self;
+	int ret;
+
+	peer_self(&self);
+	peer_put(&self, &b);
+	ret = rp_send(ch, RP_READY, b.data, b.len, err);
+	buf_free(&b);
+	return ret;
+}
+
+/* Nothing may follow EOF but a description and GO. */
+static int await_go(struct loader *l, struct err *err)
+{
+	uint16_t command, n;
+	uint8_t tag;
+
+	while (loader_description(l))
+		;
+	if (src_u8(l->in, &tag) < 0 || src_be16(l->in, &command) < 0 || src_be16(l->in, &n) < 0) {
+		if (l->reader->failed)
+			return err_set(err, -l->reader->failed, "%s", l->reader->err.msg);
+		return err_set(err, ECONNRESET,
+			       "the source closed the connection before it gave the guest away");
+	}
+	if (tag != TAG_COMMAND || command != CMD_GO || n != 0)
+		return err_set(err, EINVAL, "after EOF the source sent record 0x%02x instead of GO",
+			       tag);
+	return 0;
+}
+
+/* Read and drop until the source closes, so that it can read our last words first. */
+static void linger(struct channel *ch, int timeout_ms)
+{
+	int64_t until = host_now_ns() + (int64_t)timeout_ms * 1000000;
+	static const size_t piece = 16 * KiB;
+	uint8_t *scrap = malloc(piece);
+
+	while (scrap) {
+		int64_t left = (until - host_now_ns()) / 1000000;
+
+		if (left <= 0 || channel_wait(ch, POLLIN, (int)left) <= 0 ||
+		    channel_read(ch, scrap, piece, NULL) <= 0)
+			break;
+	}
+	free(scrap);
+}
+
+/* Is there another byte, or does one come soon? */
+static bool more_comes(const struct loader *l)
+{
+	const struct src *in = l->in;
+
+	return in->at < in->len || channel_wait(l->reader->ch, POLLIN, QUIET_MS) > 0;
+}
+
+/* The description behind EOF is worth nothing to us, but a source may choke on a closed channel. */
+static void drain(struct loader *l)
+{
+	if (more_comes(l))
+		(void)loader_description(l);
+}
+
+static int load(struct incoming *in, struct loader *l, struct err *err)
+{
+	int ret = loader_header(l, err);
+
+	if (ret == 0)
+		ret = loader_records(l, err);
+	if (ret == 0)
+		ret = settle(in->mg, err);
+	if (ret == 0 && l->commands.minivmm) {
+		ret = send_ready(in->ch, err);
+		if (ret == 0)
+			ret = await_go(l, err);
+	}
+	return ret == 0 ? take_over(in, err) : ret;
+}
+
+/* What the capabilities ask for, as they are now. */
+static int prepare(struct incoming *in, struct loader *l, struct err *err)
+{
+	struct migration *mg = in->mg;
+	unsigned threads;
+
+	machine_lock(mg->m);
+	threads = mg->caps[CAP_COMPRESS] ? mg->params.decompress_threads : 0;
+	machine_unlock(mg->m);
+	return threads ? ram_load_compressed(l->ram, threads, err) : 0;
+}
+
+/*
+ * The header was refused: the commands that open the return path come right
+ * behind it.
+ */
+static void look_for_return_path(struct loader *l)
+{
+	for (int i = 0; i < 2 && l->reader->ch->two_way && more_comes(l); i++) {
+		const uint8_t *tag = src_peek(l->in, 1);
+
+		if (!tag || *tag != TAG_COMMAND || src_skip(l->in, 1) < 0 ||
+		    commands_load(&l->commands, l->in, NULL) < 0)
+			return;
+	}
+}
+
+/* Tell the source why; what cannot be told is lost. */
+static void refuse(struct incoming *in, struct loader *l, const struct err *err)
+{
+	if (!l->commands.return_path)
+		look_for_return_path(l);
+	if (!l->commands.return_path)
+		return;
+	if (l->commands.minivmm)
+		(void)rp_send(in->ch, RP_ERROR, err->msg, strlen(err->msg), NULL);
+	(void)rp_send_shut(in->ch, 1, NULL);
+	channel_end_writing(in->ch);
+}
+
+/* 'differs': when it is not empty, the sentence that *err is the beginning of. */
+static void fail(struct incoming *in, const struct err *err, const struct buf *differs)
+{
+	struct migration *mg = in->mg;
+
+	machine_lock(mg->m);
+	in->error = *err;
+	if (differs->len)
+		in->error_text = xasprintf("%.*s", (int)differs->len, (const char *)differs->data);
+	log_error("load of migration failed: %s", in->error_text ? in->error_text : err->msg);
+	in->started = false;
+	in->dirty = true;
+	mg->globalstate.received = false;
+	shared_settle(mg->m, false);
+	status_set(mg, &in->status, MIG_FAILED);
+	if (mg->exit_on_error)
+		machine_request_exit(mg->m, 1, CAUSE_HOST_ERROR);
+	machine_unlock(mg->m);
+}
+
+static void *incoming_thread(void *opaque)
+{
+	struct incoming *in = opaque;
+	struct reader *r = reader_new(in->ch, in->mg->m);
+	struct err err = {0};
+	struct loader l;
+	int ret;
+
+	loader_init(&l, in->mg->m, r, NULL);
+	incoming_use_channels(in, &l);
+	l.commands.caps = in->mg->caps;
+	if (in->mg->caps[CAP_X_IGNORE_SHARED])
+		channel_accept_fds(in->ch);
+	ret = prepare(in, &l, &err);
+	if (ret == 0)
+		ret = load(in, &l, &err);
+	if (ret < 0) {
+		(void)incoming_channels_failure(in, ret, &err);
+		refuse(in, &l, &err);
+		fail(in, &err, &l.commands.differs);
+	} else {
+		if (!l.commands.minivmm)
+			drain(&l);
+		if (l.commands.return_path)
+			(void)rp_send_shut(in->ch, 0, NULL);
+	}
+	incoming_stop_channels(in); /* not before the source can know why */
+	if (l.commands.return_path)
+		linger(in->ch, LINGER_MS);
+	loader_fini(&l);
+	reader_free(r);
+	channel_close(in->ch);
+	in->ch = NULL;
+	worker_end(in->mg, &in->worker);
+	return NULL;
+}
+
+/* ---- listening ---- */
+
+/* The channel is there.  Machine lock held, main thread. */
+static int start_loading(struct incoming *in, struct channel *ch, struct err *err)
+{
+	int ret;
+
+	in->ch = ch;
+	in->has_address = false;
+	(void)status_move(in->mg, &in->status, MIG_SETUP, MIG_ACTIVE);
+	ret = worker_start(&in->worker, "mig-load", incoming_thread, in, err);
+	if (ret < 0) {
+		channel_close(ch);
+		in->ch = NULL;
+	}
+	return ret;
+}
+
+static void say_not_started(struct incoming *in, const struct err *err)
+{
+	in->error = *err;
+	in->started = false;
+	status_set(in->mg, &in->status, MIG_FAILED);
+}
+
+void incoming_connected(struct incoming *in, int fd)
+{
+	struct err err = {0};
+
+	if (start_loading(in, channel_from_socket(fd, in->cancel_fd), &err) < 0)
+		say_not_started(in, &err);
+}
+
+static void accepted(void *opaque, int fd)
+{
+	struct incoming *in = opaque;
+	struct err err = {0};
+
+	if (in->multifd || in->mg->caps[CAP_MULTIFD]) {
+		if (incoming_add_connection(in, fd, &err) < 0)
+			say_not_started(in, &err);
+		return;
+	}
+	listener_free(in->listener);
+	in->listener = NULL;
+	incoming_connected(in, fd);
+}
+
+/* "fd:7" without a descriptor from getfd names one that this process has inherited. */
+static int number_fd(const char *name, struct err *err)
+{
+	char *end;
+	long n;
+
+	errno = 0;
+	n = strtol(name, &end, 10);
+	if (errno || end == name || *end || n < 0 || n > INT32_MAX)
+		return err_set(err, EINVAL, "Invalid file descriptor number '%s'", name);
+	return (int)n;
+}
+
+static int open_now(struct incoming *in, const struct migration_uri *uri, int fd, struct err *err)
+{
+	struct channel *ch;
+
+	if (uri->kind == URI_FD && fd < 0) {
+		fd = number_fd(uri->path, err);
+		if (fd < 0)
+			return fd;
+	}
+	ch = channel_open(uri, NULL, fd, false, in->cancel_fd, err);
+	return ch ? start_loading(in, ch, err) : -EIO;
+}
+
+static int start_parsed(struct incoming *in, const struct migration_uri *uri, int fd,
+			struct err *err)
+{
+	in->listens = uri_is_address(uri->kind);
+	if (!in->listens && in->mg->caps[CAP_MULTIFD])
+		return err_set(err, EINVAL, "multifd is not supported by current protocol");
+	status_set(in->mg, &in->status, MIG_SETUP);
+	if (!in->listens)
+		return open_now(in, uri, fd, err);
+	in->listener = listener_new(in->mg->m->loop, uri, accepted, in, &in->address, err);
+	in->has_address = in->listener != NULL;
+	return in->listener ? 0 : -EIO;
+}
+
+int incoming_start(struct incoming *in, const char *uri, int fd, struct err *err)
+{
+	struct migration_uri parsed;
+	int ret = uri_parse(&parsed, uri, true, err);
+
+	if (ret < 0)
+		return ret;
+	eventfd_set(in->cancel_fd); /* an attempt that has failed may linger */
+	worker_join(&in->worker);
+	incoming_free_channels(in);
+	listener_free(in->listener);
+	in->listener = NULL;
+	eventfd_clear(in->cancel_fd);
+	if (in->dirty) {
+		ret = machine_reset(in->mg->m, err);
+		in->dirty = false;
+	}
+	in->error = (struct err){0};
+	free(in->error_text);
+	in->error_text = NULL;
+	in->started = true;
+	if (ret == 0)
+		ret = start_parsed(in, &parsed, fd, err);
+	if (ret < 0) {
+		in->started = false;
+		__atomic_store_n(&in->status, (int)MIG_NONE, __ATOMIC_SEQ_CST);
+	}
+	uri_fini(&parsed);
+	return ret;
+}
+
+void incoming_fini(struct incoming *in)
+{
+	eventfd_set(in->cancel_fd);
+	worker_join(&in->worker);
+	incoming_free_channels(in);
+	listener_free(in->listener);
+	in->listener = NULL;
+}

@@ -1,0 +1,447 @@
+/*
+ * sections.c - the loop over a stream's records
+ *
+ * A section is found by name and instance when it is announced (START, FULL),
+ * by the id of that announcement later (PART, END): ids have no meaning of
+ * their own.  Order and completeness are not checked; a device that is not in
+ * the stream keeps its reset state.  Every section ends with a footer, which
+ * catches a layout that differs from what the source thinks it is.
+ */
+#include "migration/incoming/loader.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "migration/channel/channel.h"
+#include "migration/ram/ram.h"
+#include "migration/stream/stream.h"
+#include "vmm/base/alloc.h"
+#include "vmm/base/bytes.h"
+#include "vmm/base/log.h"
+#include "vmm/base/units.h"
+#include "vmm/machine.h"
+#include "vmm/options/config.h"
+
+#define MACHINE_TYPE     "microvm"
+#define MAX_NAME_BYTES   255U
+#define MAX_CAPABILITIES 64U
+
+void loader_init(struct loader *l, struct machine *m, struct reader *reader, struct src *in)
+{
+	*l = (struct loader){.m = m, .in = reader ? &reader->src : in, .reader = reader};
+	l->ram = ram_load_new(m);
+	l->commands.ch = reader ? reader->ch : NULL;
+	l->commands.m = m;
+	l->commands.ram = l->ram;
+}
+
+void loader_fini(struct loader *l)
+{
+	ram_load_free(l->ram);
+	buf_free(&l->commands.differs);
+	free(l->seen);
+	*l = (struct loader){0};
+}
+
+/*
+ * Something below could not go on: when the channel was the cause, its words
+ * say more than "the stream ends".
+ */
+static int explain(const struct loader *l, int ret, struct err *err)
+{
+	if (ret < 0 && l->reader && l->reader->failed) {
+		if (err)
+			*err = l->reader->err;
+		return l->reader->failed;
+	}
+	return ret;
+}
+
+static int say_ended(const struct loader *l, const char *what, struct err *err)
+{
+	int ret = err_set(err, EIO, "the stream ends at offset 0x%" PRIx64 " in %s",
+			  src_offset(l->in), what);
+
+	return explain(l, ret, err);
+}
+
+/* ---- header and configuration ---- */
+
+static int load_magic(struct loader *l, struct err *err)
+{
+	uint32_t magic, version;
+
+	if (src_be32(l->in, &magic) < 0 || src_be32(l->in, &version) < 0)
+		return say_ended(l, "its header", err);
+	if (magic != STREAM_MAGIC)
+		return err_set(err, EINVAL,
+			       "this is not a migration stream (it begins with 0x%08x)", magic);
+	if (version == 2)
+		return err_set(err, ENOTSUP, "the stream has the obsolete version 2");
+	if (version != STREAM_VERSION)
+		return err_set(err, ENOTSUP, "the stream has version %u, only %u is understood",
+			       version, STREAM_VERSION);
+	return 0;
+}
+
+static int load_page_bits(struct loader *l, struct err *err)
+{
+	uint32_t bits;
+
+	if (src_be32(l->in, &bits) < 0)
+		return say_ended(l, "configuration/target-page-bits", err);
+	if (bits != PAGE_BITS)
+		return err_set(err, EINVAL, "the source has pages of 2^%u bytes, here it is 2^%d",
+			       bits, PAGE_BITS);
+	return 0;
+}
+
+static bool is_on(const struct loader *l, int c)
+{
+	return l->commands.caps && l->commands.caps[c];
+}
+
+static int load_capabilities(struct loader *l, struct err *err)
+{
+	char name[256];
+	uint32_t n;
+
+	if (src_be32(l->in, &n) < 0)
+		return say_ended(l, "configuration/capabilities", err);
+	if (n > MAX_CAPABILITIES)
+		return err_set(err, EINVAL, "the stream lists %u capabilities", n);
+	for (uint32_t i = 0; i < n; i++) {
+		int ret = src_str8(l->in, name), c = ret < 0 ? -1 : capability_parse(name);
+
+		if (ret == -EIO)
+			return say_ended(l, "configuration/capabilities", err);
+		if (c < 0 || !is_on(l, c))
+			return err_set(err, EINVAL,
+				       "capability '%s' is on at the source and off here",
+				       ret < 0 ? "?" : name);
+		l->caps_seen[c] = true;
+	}
+	return 0;
+}
+
+/* ... and the other way round. */
+static int check_capabilities(const struct loader *l, struct err *err)
+{
+	for (int c = 0; c < CAP_COUNT; c++)
+		if (migration_capabilities[c].must_match && is_on(l, c) && !l->caps_seen[c])
+			return err_set(err, EINVAL,
+				       "capability '%s' is off at the source and on here",
+				       migration_capabilities[c].name);
+	return 0;
+}
+
+static int load_uuid(struct loader *l, struct err *err)
+{
+	const struct config *cfg = l->m->cfg;
+	uint8_t uuid[16];
+
+	if (src_get(l->in, uuid, sizeof(uuid)) < 0)
+		return say_ended(l, "configuration/uuid", err);
+	if (!cfg->uuid_set) {
+		log_warn("UUID received, but this machine has none");
+		return 0;
+	}
+	if (memcmp(uuid, cfg->uuid, sizeof(uuid)) != 0) {
+#define UUID_FMT "%08x-%04x-%04x-%04x-%04x%08x"
+#define UUID_ARGS(u)                                                                               \
+	get_be32(u), get_be16((u) + 4), get_be16((u) + 6), get_be16((u) + 8), get_be16((u) + 10),  \
+	    get_be32((u) + 12)
+		return err_set(err, EINVAL, "UUID received is " UUID_FMT " and local is " UUID_FMT,
+			       UUID_ARGS(uuid), UUID_ARGS(cfg->uuid));
+	}
+	return 0;
+}
+
+static const struct {
+	const char *name;
+	int (*load)(struct loader *l, struct err *err);
+} config_subsections[] = {
+    {"configuration/target-page-bits", load_page_bits   },
+    {"configuration/capabilities",     load_capabilities},
+    {"configuration/uuid",             load_uuid        },
+};
+
+static int load_config_subsection(struct loader *l, struct err *err)
+{
+	uint64_t at = src_offset(l->in);
+	char name[256];
+	uint32_t version;
+	int ret;
+
+	ret = src_skip(l->in, 1);
+	if (ret == 0)
+		ret = src_str8(l->in, name);
+	if (ret == -EIO || (ret == 0 && src_be32(l->in, &version) < 0))
+		return say_ended(l, "the configuration", err);
+	for (size_t i = 0; ret == 0 && i < ARRAY_LEN(config_subsections); i++) {
+		if (strcmp(config_subsections[i].name, name) != 0)
+			continue;
+		if (version != 1)
+			return err_set(err, EINVAL, "%s has version %u, only 1 is understood", name,
+				       version);
+		return config_subsections[i].load(l, err);
+	}
+	return err_set(err, ENOENT,
+		       "unknown subsection '%s' of the configuration at stream offset 0x%" PRIx64,
+		       ret < 0 ? "?" : name, at);
+}
+
+static int load_machine_type(struct loader *l, struct err *err)
+{
+	char name[MAX_NAME_BYTES + 1];
+	uint32_t n;
+
+	if (src_be32(l->in, &n) < 0)
+		return say_ended(l, "the configuration", err);
+	if (n > MAX_NAME_BYTES)
+		return err_set(err, EINVAL, "the machine type's name has %u bytes", n);
+	if (src_get(l->in, name, n) < 0)
+		return say_ended(l, "the machine type", err);
+	name[n] = 0;
+	for (uint32_t i = 0; i < n; i++)
+		if (name[i] < ' ')
+			name[i] = '?';
+	if (strcmp(name, MACHINE_TYPE) != 0)
+		return err_set(err, EINVAL, "Machine type received is '%s' and local is '%s'", name,
+			       MACHINE_TYPE);
+	return 0;
+}
+
+int loader_header(struct loader *l, struct err *err)
+{
+	const uint8_t *p;
+	uint8_t tag;
+	int ret = load_magic(l, err);
+
+	if (ret < 0)
+		return ret;
+	if (src_u8(l->in, &tag) < 0)
+		return say_ended(l, "its header", err);
+	if (tag != TAG_CONFIGURATION)
+		return err_set(err, EINVAL, "Configuration section missing");
+	ret = load_machine_type(l, err);
+	while (ret == 0 && (p = src_peek(l->in, 1)) && *p == TAG_SUBSECTION)
+		ret = load_config_subsection(l, err);
+	if (ret == 0)
+		ret = check_capabilities(l, err);
+	if (ret == 0 && is_on(l, CAP_X_IGNORE_SHARED))
+		ram_load_ignore_shared(l->ram);
+	return ret;
+}
+
+/* ---- sections ---- */
+
+static struct seen_section *find_seen(struct loader *l, uint32_t id)
+{
+	for (size_t i = 0; i < l->n_seen; i++)
+		if (l->seen[i].id == id)
+			return &l->seen[i];
+	return NULL;
+}
+
+/* Remember under which id an entry (NULL: ram) comes; there are no more of these than entries. */
+static struct seen_section *note_seen(struct loader *l, struct vms_entry *entry, uint32_t id)
+{
+	struct seen_section *s = NULL;
+
+	for (size_t i = 0; i < l->n_seen; i++)
+		if (l->seen[i].entry == entry)
+			s = &l->seen[i];
+	if (!s) {
+		l->seen = xrealloc(l->seen, (l->n_seen + 1) * sizeof(*l->seen));
+		s = &l->seen[l->n_seen++];
+		s->entry = entry;
+	}
+	s->id = id;
+	return s;
+}
+
+static void lock_machine(struct loader *l, bool on)
+{
+	if (on)
+		machine_lock(l->m);
+	if (l->reader)
+		l->reader->locked = on;
+	if (!on)
+		machine_unlock(l->m);
+}
+
+static int load_body(struct loader *l, const struct seen_section *s, struct err *err)
+{
+	int ret;
+
+	if (!s->entry)
+		return explain(l, ram_load_body(l->ram, l->in, err), err);
+	lock_machine(l, true);
+	ret = vms_load(s->entry->desc, s->entry->dev, l->in, s->version, err);
+	lock_machine(l, false);
+	return explain(l, ret, err);
+}
+
+static const char *name_of(const struct seen_section *s)
+{
+	return s->entry ? s->entry->idstr : RAM_SECTION;
+}
+
+static int load_footer(struct loader *l, const struct seen_section *s, struct err *err)
+{
+	uint64_t at = src_offset(l->in);
+	uint32_t id;
+	uint8_t tag;
+
+	if (src_u8(l->in, &tag) < 0)
+		return say_ended(l, "a section's footer", err);
+	if (tag == TAG_SUBSECTION)
+		return err_set(err, EINVAL,
+			       "section '%s' goes on at stream offset 0x%" PRIx64
+			       " with a subsection that is not its own, or cut short",
+			       name_of(s), at);
+	if (tag != TAG_FOOTER)
+		return err_set(err, EINVAL,
+			       "section '%s' does not end at stream offset 0x%" PRIx64
+			       ": its layout differs from what is known here",
+			       name_of(s), at);
+	if (src_be32(l->in, &id) < 0)
+		return say_ended(l, "a section's footer", err);
+	if (id != s->id)
+		return err_set(err, EINVAL,
+			       "section '%s' with id %u has a footer with id %u at stream offset "
+			       "0x%" PRIx64,
+			       name_of(s), s->id, id, at);
+	return 0;
+}
+
+static int load_section(struct loader *l, const struct seen_section *s, uint64_t at,
+			struct err *err)
+{
+	int ret = load_body(l, s, err);
+
+	if (ret == 0)
+		ret = load_footer(l, s, err);
+	if (ret < 0 && ret != -ECANCELED)
+		return err_prefix(err, ret, "section '%s' at stream offset 0x%" PRIx64, name_of(s),
+				  at);
+	return ret;
+}
+
+static int check_version(const struct vms_entry *entry, const char *idstr, uint32_t version,
+			 struct err *err)
+{
+	uint32_t max = entry ? entry->desc->version : RAM_SECTION_VERSION;
+	uint32_t min = entry ? entry->desc->min_version : RAM_SECTION_VERSION;
+
+	if (version < min || version > max)
+		return err_set(err, EINVAL,
+			       "section '%s' has version %u at the source, %u to %u are understood "
+			       "here",
+			       idstr, version, min, max);
+	return 0;
+}
+
+/* START, FULL: who is it for? */
+static int load_announced(struct loader *l, uint64_t at, struct err *err)
+{
+	struct vms_entry *entry = NULL;
+	const struct seen_section *other;
+	struct seen_section *s;
+	uint32_t id, instance, version;
+	char idstr[256];
+	int ret = src_be32(l->in, &id);
+
+	if (ret == 0)
+		ret = src_str8(l->in, idstr);
+	if (ret == -EINVAL)
+		return err_set(err, EINVAL,
+			       "the section at stream offset 0x%" PRIx64 " has a NUL in its name",
+			       at);
+	if (ret < 0 || src_be32(l->in, &instance) < 0 || src_be32(l->in, &version) < 0)
+		return say_ended(l, "a section's header", err);
+	if (strcmp(idstr, RAM_SECTION) != 0 || instance != 0) {
+		entry = vms_find(&l->m->vmstate, idstr, instance);
+		if (!entry)
+			return err_set(err, EINVAL,
+				       "unknown section '%s' instance %u at stream offset "
+				       "0x%" PRIx64 ": this machine has no such device",
+				       idstr, instance, at);
+	}
+	ret = check_version(entry, idstr, version, err);
+	if (ret < 0)
+		return ret;
+	other = find_seen(l, id);
+	if (other && other->entry != entry)
+		return err_set(err, EINVAL, "sections '%s' and '%s' have the same id %u",
+			       name_of(other), idstr, id);
+	s = note_seen(l, entry, id);
+	s->version = version;
+	return load_section(l, s, at, err);
+}
+
+/* PART, END */
+static int load_continued(struct loader *l, uint64_t at, struct err *err)
+{
+	const struct seen_section *s;
+	uint32_t id;
+
+	if (src_be32(l->in, &id) < 0)
+		return say_ended(l, "a section's header", err);
+	s = find_seen(l, id);
+	if (!s)
+		return err_set(err, EINVAL,
+			       "the section at stream offset 0x%" PRIx64
+			       " continues one with the unknown id %u",
+			       at, id);
+	return load_section(l, s, at, err);
+}
+
+int loader_records(struct loader *l, struct err *err)
+{
+	for (;;) {
+		uint64_t at = src_offset(l->in);
+		uint8_t tag;
+		int ret;
+
+		if (src_u8(l->in, &tag) < 0)
+			return say_ended(l, "front of its EOF record", err);
+		switch (tag) {
+		case TAG_EOF:
+			return 0;
+		case TAG_START:
+		case TAG_FULL:
+			ret = load_announced(l, at, err);
+			break;
+		case TAG_PART:
+		case TAG_END:
+			ret = load_continued(l, at, err);
+			break;
+		case TAG_COMMAND:
+			ret = explain(l, commands_load(&l->commands, l->in, err), err);
+			break;
+		default:
+			return err_set(err, EINVAL,
+				       "unknown record 0x%02x at stream offset 0x%" PRIx64, tag,
+				       at);
+		}
+		if (ret < 0)
+			return ret;
+	}
+}
+
+int loader_description(struct loader *l)
+{
+	const uint8_t *p = src_peek(l->in, 1);
+	uint32_t n;
+
+	if (!p || *p != TAG_VMDESC)
+		return 0;
+	/* Whatever happens within it has no meaning: the guest is complete. */
+	if (src_skip(l->in, 1) == 0 && src_be32(l->in, &n) == 0)
+		(void)src_skip(l->in, n);
+	return 1;
+}

@@ -1,0 +1,56 @@
+/*
+ * loader.h - a whole stream into a machine (migration-stream 1, 8)
+ *
+ * Whatever the stream says is checked; a stream that is refused leaves the
+ * machine half loaded: it must be reset, and must not run.
+ */
+#ifndef MINIVMM_MIGRATION_LOADER_H
+#define MINIVMM_MIGRATION_LOADER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "migration/settings/capabilities.h"
+#include "migration/stream/commands.h"
+
+struct err;
+struct machine;
+struct ram_load;
+struct reader;
+struct src;
+struct vms_entry;
+
+struct seen_section {
+	uint32_t id, version;
+	struct vms_entry *entry; /* NULL: ram */
+};
+
+struct loader {
+	/* the caller's */
+	struct machine *m;
+	struct src *in;
+	struct reader *reader;         /* the one behind 'in'; NULL: 'in' is memory */
+	struct command_state commands; /* its 'caps' also tell what both ends must agree on */
+	/* the loader's */
+	bool caps_seen[CAP_COUNT]; /* on at the source */
+	struct ram_load *ram;
+	struct seen_section *seen; /* owned; sections announced by START or FULL */
+	size_t n_seen;
+};
+
+/* 'reader' or, when it is NULL, 'in' (both borrowed) is where the bytes come from. */
+void loader_init(struct loader *l, struct machine *m, struct reader *reader, struct src *in);
+void loader_fini(struct loader *l);
+/*
+ * Header and configuration, then records up to and with EOF.  Takes the
+ * machine lock around each device section (the caller does not hold it).
+ */
+int loader_header(struct loader *l, struct err *err);
+int loader_records(struct loader *l, struct err *err);
+/*
+ * What follows EOF: read and drop a description when one comes; everything
+ * else is left.  1: it came, 0: something else did, or the end.
+ */
+int loader_description(struct loader *l);
+
+#endif

@@ -1,0 +1,131 @@
+#include "migration/outgoing/auto-converge.h"
+
+#include "migration/dirty/limit.h"
+#include "migration/internal.h"
+#include "vmm/base/log.h"
+#include "vmm/base/units.h"
+#include "vmm/machine.h"
+#include "vmm/throttle.h"
+#include "vmm/vclock.h"
+
+#define PERIOD_NS    300000000LL /* at least: several windows of the bandwidth limit */
+#define HIGH_PERIODS 2U
+
+/* ---- the decision ---- */
+
+bool convergence_due(struct convergence *c, uint8_t trigger, uint64_t dirtied_bytes,
+		     uint64_t sent_bytes)
+{
+	if (dirtied_bytes <= sent_bytes / 100 * trigger || ++c->high < HIGH_PERIODS)
+		return false;
+	c->high = 0;
+	return true;
+}
+
+/* What would have to be taken away in all, so that only the tolerated share became dirty. */
+static uint32_t ideal(const struct convergence *c, uint8_t trigger, uint64_t dirtied_bytes,
+		      uint64_t sent_bytes)
+{
+	double left = 100 - c->percent;
+	double tolerated = (double)sent_bytes * trigger / 100;
+
+	return 100 - (uint32_t)(left * tolerated / (double)dirtied_bytes);
+}
+
+uint32_t convergence_step(struct convergence *c, const struct convergence_params *p,
+			  uint64_t dirtied_bytes, uint64_t sent_bytes)
+{
+	uint32_t next = c->percent + p->increment;
+
+	if (!c->percent)
+		next = p->initial;
+	else if (p->tailslow && dirtied_bytes)
+		next = MIN(next, ideal(c, p->trigger, dirtied_bytes, sent_bytes));
+	c->percent = MIN(MAX(next, c->percent), p->max);
+	return c->percent;
+}
+
+/* ---- a migration's ---- */
+
+int slowdown_start(struct outgoing *o, struct err *err)
+{
+	struct slowdown *s = &o->slowdown;
+	struct machine *m = o->mg->m;
+	int ret = 0;
+
+	*s = (struct slowdown){
+	    .on = o->caps[CAP_AUTO_CONVERGE] || o->caps[CAP_DIRTY_LIMIT],
+	    .limits = o->caps[CAP_DIRTY_LIMIT],
+	    .since_ns = host_now_ns(),
+	};
+	if (s->on && !s->limits)
+		ret = throttle_begin(m, THROTTLE_CONVERGE, err);
+	s->on = s->on && ret == 0;
+	return ret;
+}
+
+static void throttle(struct outgoing *o, uint64_t dirtied_bytes, uint64_t sent_bytes)
+{
+	const struct migration_params *p = &o->mg->params;
+	struct slowdown *s = &o->slowdown;
+	struct convergence_params cp = {
+	    .trigger = p->throttle_trigger_threshold,
+	    .initial = p->cpu_throttle_initial,
+	    .increment = p->cpu_throttle_increment,
+	    .max = p->max_cpu_throttle,
+	    .tailslow = p->cpu_throttle_tailslow,
+	};
+	uint32_t percent = convergence_step(&s->c, &cp, dirtied_bytes, sent_bytes);
+
+	for (unsigned i = 0; i < o->mg->m->n_vcpus; i++)
+		throttle_set(o->mg->m, THROTTLE_CONVERGE, i, percent * 10);
+	__atomic_store_n(&s->percent, percent, __ATOMIC_RELAXED);
+}
+
+static void limit(struct outgoing *o)
+{
+	const struct migration_params *p = &o->mg->params;
+	struct err err = {0};
+
+	if (dirty_limits_set_all(o->mg->dirty_limits, p->vcpu_dirty_limit,
+				 p->x_vcpu_dirty_limit_period, &err) < 0)
+		log_warn("the guest is not slowed down: %s", err.msg);
+}
+
+void slowdown_sync(struct outgoing *o, uint64_t dirtied)
+{
+	struct slowdown *s = &o->slowdown;
+	int64_t now = host_now_ns();
+	uint64_t total, sent;
+
+	s->dirtied_pages += dirtied;
+	if (!s->on || now - s->since_ns < PERIOD_NS)
+		return;
+	total = stats_transferred(&o->stats);
+	sent = total - s->sent_bytes;
+	dirtied = s->dirtied_pages * PAGE_BYTES;
+	/* The parameters may be changed at any time. */
+	machine_lock(o->mg->m);
+	if (convergence_due(&s->c, o->mg->params.throttle_trigger_threshold, dirtied, sent)) {
+		if (s->limits)
+			limit(o);
+		else
+			throttle(o, dirtied, sent);
+	}
+	machine_unlock(o->mg->m);
+	s->since_ns = now;
+	s->sent_bytes = total;
+	s->dirtied_pages = 0;
+}
+
+void slowdown_stop(struct outgoing *o)
+{
+	struct slowdown *s = &o->slowdown;
+
+	if (s->on && s->limits)
+		dirty_limits_cancel_all(o->mg->dirty_limits);
+	else if (s->on)
+		throttle_end(o->mg->m, THROTTLE_CONVERGE);
+	s->on = false;
+	__atomic_store_n(&s->percent, 0, __ATOMIC_RELAXED);
+}

@@ -1,0 +1,82 @@
+/* outgoing-multifd.c - the source's channels for pages: opened, counted, and what their failure
+ * means
+ */
+#include <errno.h>
+
+#include "migration/channel/channel.h"
+#include "migration/internal.h"
+#include "migration/ram/multifd/multifd.h"
+
+#define WORDS_MS 1000 /* after a channel broke: how long the destination's reason may take */
+
+int outgoing_check_channels(const struct outgoing *o, struct err *err)
+{
+	if (o->caps[CAP_MULTIFD] && !uri_is_address(o->uri.kind))
+		return err_set(err, EINVAL, "multifd is not supported by current protocol");
+	return 0;
+}
+
+int outgoing_open_channels(struct outgoing *o, struct err *err)
+{
+	if (!o->caps[CAP_MULTIFD])
+		return 0;
+	o->multifd = multifd_send_new(&o->multifd_config, o->deadline.stop_fd, err);
+	if (!o->multifd)
+		return -EMFILE;
+	o->ch->cancel_fd = multifd_send_alarm(o->multifd);
+	for (unsigned i = 0; i < o->multifd_config.channels; i++) {
+		struct channel *ch = channel_open(&o->uri, &o->to, -1, true, o->ch->cancel_fd, err);
+		int ret;
+
+		if (!ch && err->errnum == ECANCELED)
+			return -ECANCELED;
+		if (!ch)
+			return err_prefix(err, -EIO,
+					  "multifd channel %u of %u (are 'multifd' and "
+					  "'multifd-channels' the same at the destination?)",
+					  i, o->multifd_config.channels);
+		ret = multifd_send_add(o->multifd, ch, err);
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
+void outgoing_close_channels(struct outgoing *o)
+{
+	multifd_send_free(o->multifd);
+	o->multifd = NULL;
+}
+
+int outgoing_channels_failure(struct outgoing *o, int ret, struct err *err)
+{
+	struct err ignored = {0};
+	int failed;
+
+	if (!o->multifd)
+		return ret;
+	failed = multifd_send_failure(o->multifd, err);
+	o->ch->cancel_fd = o->deadline.stop_fd; /* the alarm has been heard */
+	if (failed == 0 || failed == -ECANCELED)
+		return failed ? failed : ret;
+	while (!o->rp.cause[0] && !o->rp.shut && !o->rp.ended)
+		if (rp_poll(&o->rp, WORDS_MS, &ignored) <= 0)
+			break;
+	return failed;
+}
+
+uint64_t outgoing_bytes(const struct outgoing *o)
+{
+	return o->w->bytes + (o->multifd ? multifd_send_bytes(o->multifd) : 0);
+}
+
+void outgoing_count_channels(struct outgoing *o)
+{
+	uint64_t bytes;
+
+	if (!o->multifd)
+		return;
+	bytes = multifd_send_bytes(o->multifd);
+	stats_multifd(&o->stats, bytes - o->multifd_counted, multifd_send_copied(o->multifd));
+	o->multifd_counted = bytes;
+}

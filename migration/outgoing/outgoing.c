@@ -1,0 +1,350 @@
+/*
+ * outgoing.c - the migration thread: set-up, and how it ends
+ *
+ *     setup     connect; header; return path and PING on a two-way channel;
+ *               with minivmm at the other end, do the machines fit?
+ *               dirty tracking, the list of RAM blocks
+ *     active    passes.c, then switchover.c
+ *     end       whatever happened: either the destination has the guest, or
+ *               it goes on here as if nothing had been (see switchover.c for
+ *               the one case in between)
+ *
+ * The thread waits only in poll(), always with deadline.stop_fd beside it: a
+ * cancel and a deadline end every wait.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#include "migration/channel/channel.h"
+#include "migration/internal.h"
+#include "migration/peer/compare.h"
+#include "migration/peer/shared-memory.h"
+#include "migration/peer/untouched.h"
+#include "migration/stream/commands.h"
+#include "migration/stream/stream.h"
+#include "vmm/base/bytes.h"
+#include "vmm/base/log.h"
+#include "vmm/base/units.h"
+#include "vmm/machine.h"
+#include "vmm/vclock.h"
+
+#define NS_PER_MS ((int64_t)1000000)
+#define PEER_MS   1000 /* how long the first PONG may take */
+#define RETRY_NS  (10 * NS_PER_MS)
+/*
+ * Both ends work at the same time then, instead of in turn.  Not where a
+ * program in between may carry the bytes on slowly: what lies in the queue
+ * when the guest is stopped lengthens its pause.
+ */
+#define SEND_BUFFER_BYTES MiB
+
+void outgoing_init(struct outgoing *o, struct migration *mg)
+{
+	o->mg = mg;
+	o->fd = -1;
+	o->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	o->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	stats_init(&o->stats);
+	(void)deadline_init(&o->deadline, o->cancel_fd); /* stop_fd says whether */
+}
+
+/* ---- the other end ---- */
+
+int outgoing_listen(struct outgoing *o, struct err *err)
+{
+	int ret;
+
+	if (channel_cancelled(o->ch))
+		return err_set(err, ECANCELED, "the migration was cancelled");
+	if (!o->ch->two_way)
+		return 0;
+	ret = rp_poll(&o->rp, 0, err);
+	if (ret < 0)
+		return ret;
+	if (o->rp.cause[0] || (o->rp.shut && o->rp.shut_status))
+		return rp_refused(&o->rp, err);
+	if (o->rp.shut)
+		return err_set(err, EPROTO,
+			       "the destination said that the guest runs before it had it all");
+	if (o->rp.ended)
+		return err_set(err, ECONNRESET, "the destination closed the connection");
+	return o->multifd ? multifd_send_check(o->multifd, err) : 0;
+}
+
+/*
+ * What the destination said before it closed the connection tells more than
+ * "Broken pipe".
+ */
+static void prefer_peers_words(struct outgoing *o, struct err *err)
+{
+	struct err ignored = {0};
+
+	if (!o->ch->two_way)
+		return;
+	(void)rp_poll(&o->rp, 0, &ignored);
+	if (o->rp.cause[0] || (o->rp.shut && o->rp.shut_status))
+		(void)rp_refused(&o->rp, err);
+}
+
+/*
+ * Open the return path and see who is there.  Somebody who does not answer is
+ * taken for one who only stores the bytes.
+ */
+static int meet(struct outgoing *o, struct err *err)
+{
+	int64_t until = host_now_ns() + PEER_MS * NS_PER_MS;
+	uint8_t cookie[4];
+	int ret;
+
+	put_be32(cookie, COOKIE_SOURCE);
+	ret = stream_put_command(o->w, CMD_OPEN_RETURN_PATH, NULL, 0);
+	if (ret == 0)
+		ret = stream_put_command(o->w, CMD_PING, cookie, sizeof(cookie));
+	if (ret < 0)
+		return writer_explain(o->w, ret, err);
+	ret = outgoing_open_channels(o, err);
+	if (ret < 0)
+		return ret;
+	while (!o->rp.ponged && !o->rp.ended) {
+		int64_t left = until - host_now_ns();
+
+		if (left <= 0)
+			break;
+		ret = rp_poll(&o->rp, (int)(left / NS_PER_MS) + 1, err);
+		if (ret < 0)
+			return ret;
+	}
+	return outgoing_listen(o, err);
+}
+
+/* ---- set-up ---- */
+
+static int open_channel(struct outgoing *o, struct err *err)
+{
+	int fd = o->fd;
+
+	o->fd = -1;
+	o->ch = channel_open(&o->uri, &o->to, fd, true, o->deadline.stop_fd, err);
+	if (!o->ch)
+		return err->errnum == ECANCELED ? -ECANCELED : -EIO;
+	if (o->uri.kind == URI_UNIX)
+		channel_send_buffer(o->ch, SEND_BUFFER_BYTES);
+	o->w = writer_new(o->ch);
+	o->rp = (struct return_path){.ch = o->ch};
+	return 0;
+}
+
+/* A guest that has never run has nothing in memory yet: put its kernel there, for the other side.
+ */
+static int stage(struct machine *m, struct err *err)
+{
+	return m->needs_boot && !machine_running(m) ? machine_reset(m, err) : 0;
+}
+
+static int set_up_ram(struct outgoing *o, struct err *err)
+{
+	struct machine *m = o->mg->m;
+	uint64_t bytes;
+	int ret;
+
+	ram_save_init(&o->ram, m, o->w, o->mg->ram_section_id);
+	o->ram.ignore_shared = o->caps[CAP_X_IGNORE_SHARED];
+	o->ram.runs = o->rp.minivmm;
+	if (o->rp.minivmm) /* which says that it has them all before the guest is given up */
+		channel_use_splice(o->ch);
+	if (o->rp.minivmm && o->multifd)
+		multifd_send_splice(o->multifd);
+	machine_lock(m);
+	ret = stage(m, err);
+	if (ret == 0)
+		ret = ram_save_encoders(&o->ram, o->caps, &o->mg->params,
+					&o->mg->xbzrle_cache_bytes, err);
+	if (o->multifd)
+		ram_save_use(&o->ram, o->multifd);
+	if (ret == 0)
+		ret = ram_save_start(&o->ram, err);
+	if (ret == 0)
+		ret = slowdown_start(o, err);
+	machine_unlock(m);
+	if (ret == 0)
+		ret = sparse_offer(o, err);
+	bytes = o->w->bytes;
+	if (ret == 0)
+		ret = ram_save_begin(&o->ram, err);
+	if (ret < 0)
+		return ret;
+	outgoing_count(o, bytes, &o->ram.count);
+	return outgoing_sync(o, err);
+}
+
+static int set_up(struct outgoing *o, struct err *err)
+{
+	struct migration *mg = o->mg;
+	bool active;
+	int ret = stream_put_header(o->w, mg->m, o->caps);
+
+	if (ret == 0)
+		ret = writer_flush(o->w);
+	if (ret < 0)
+		return writer_explain(o->w, ret, err);
+	if (o->ch->two_way) {
+		ret = meet(o, err);
+		if (ret == 0 && o->rp.minivmm)
+			ret = compare_ask(o, err);
+		if (ret < 0)
+			return ret;
+	}
+	ret = shared_offer(o, err);
+	if (ret == 0)
+		ret = set_up_ram(o, err);
+	if (ret < 0)
+		return ret;
+	machine_lock(mg->m);
+	if (!machine_running(mg->m))
+		stats_stopped(&o->stats, host_now_ns());
+	active = status_move(mg, &o->status, MIG_SETUP, MIG_ACTIVE);
+	machine_unlock(mg->m);
+	stats_active(&o->stats);
+	return active ? 0 : err_set(err, ECANCELED, "the migration was cancelled");
+}
+
+static int run(struct outgoing *o, struct err *err)
+{
+	int ret = outgoing_check_channels(o, err);
+
+	if (ret == 0)
+		ret = open_channel(o, err);
+	if (ret < 0)
+		return ret;
+	stats_phase(&o->stats, MIG_PHASE_SETUP);
+	ret = set_up(o, err);
+	while (ret == 0) {
+		ret = outgoing_passes(o, err);
+		if (ret == 0)
+			ret = switchover(o, err);
+		if (ret != -EAGAIN)
+			break;
+		stats_phase(&o->stats, MIG_PHASE_PASS);
+		ret = outgoing_sleep(o, host_now_ns() + RETRY_NS, err);
+	}
+	if (ret < 0)
+		ret = outgoing_channels_failure(o, ret, err);
+	if (ret < 0 && ret != -ECANCELED)
+		prefer_peers_words(o, err);
+	return ret;
+}
+
+/* ---- the end ---- */
+
+/* The guest is the destination's.  Machine lock held. */
+static void leave_guest(struct outgoing *o, bool certain)
+{
+	struct machine *m = o->mg->m;
+
+	/* It lives on in the very memory that is mapped here. */
+	m->memory_given = m->memory_given || (certain && o->shared_given);
+	m->memory_released = m->memory_released || (certain && o->caps[CAP_RELEASE_RAM]);
+	m->reset_pending = false; /* asked for since it stopped: not ours to reset any more */
+	(void)machine_set_state(m, RS_POSTMIGRATE, NULL);
+}
+
+/* The guest goes on here as if nothing had been.  Machine lock held. */
+static void keep_guest(struct outgoing *o, struct err *why)
+{
+	struct machine *m = o->mg->m;
+	struct err err = {0};
+
+	if (!o->stopped)
+		return;
+	o->stopped = false;
+	if (machine_handover(m, false, &err) < 0) {
+		(void)machine_set_state(m, RS_PAUSED, NULL);
+		log_error("the guest stays paused: %s", err.msg);
+		(void)err_prefix(why, 0, "the guest stays paused, for %.200s; before that",
+				 err.msg);
+		return;
+	}
+	if (o->before != RS_RUNNING) {
+		(void)machine_set_state(m, o->before, NULL);
+		return;
+	}
+	(void)machine_set_state(m, RS_PAUSED, NULL);
+	if (machine_start(m, &err) < 0)
+		log_error("cannot resume the guest: %s", err.msg);
+}
+
+static void fail(struct outgoing *o, const struct err *err)
+{
+	o->error = *err;
+	if (err->errnum == EREMOTEIO)
+		o->error_text = rp_refused_text(&o->rp);
+	log_error("%s", o->error_text ? o->error_text : err->msg);
+	status_set(o->mg, &o->status, MIG_FAILED);
+}
+
+/* Decide, once, how it ended.  Machine lock held. */
+static void conclude(struct outgoing *o, int ret, struct err *err)
+{
+	struct migration *mg = o->mg;
+	enum migration_status s = status_get(&o->status);
+	bool late = ret == -ECANCELED && s != MIG_CANCELLING && deadline_passed(&o->deadline);
+
+	(void)deadline_end(&o->deadline);
+	if (ret < 0 && late)
+		(void)stats_say_late(&o->stats, o->deadline.seconds, err);
+	stats_phase(&o->stats, MIG_PHASE_ENDED);
+	if (ret == 0) {
+		leave_guest(o, true);
+		stats_ended(&o->stats);
+		status_set(mg, &o->status, MIG_COMPLETED);
+	} else if (o->given) {
+		leave_guest(o, false);
+		fail(o, err);
+	} else if (s == MIG_CANCELLING || (ret == -ECANCELED && !late)) {
+		if (s != MIG_CANCELLING)
+			status_set(mg, &o->status, MIG_CANCELLING);
+		keep_guest(o, err);
+		status_set(mg, &o->status, MIG_CANCELLED);
+	} else {
+		fail(o, err);
+		keep_guest(o, &o->error);
+	}
+}
+
+/* release-ram: nobody looks at it any more.  It may take long: without the lock. */
+static void release_memory(struct outgoing *o)
+{
+	struct err err = {0};
+
+	if (o->caps[CAP_RELEASE_RAM] && memory_release(&o->mg->m->mem, &err) < 0)
+		log_warn("%s", err.msg);
+}
+
+void *outgoing_thread(void *opaque)
+{
+	struct outgoing *o = opaque;
+	struct machine *m = o->mg->m;
+	struct err err = {0};
+	int ret = run(o, &err);
+
+	/* Before anything is announced: a file that failed is gone, a peer that waits is told. */
+	outgoing_close_channels(o);
+	channel_close(o->ch);
+	o->ch = NULL;
+	machine_lock(m);
+	slowdown_stop(o);
+	ram_save_stop(&o->ram);
+	conclude(o, ret, &err);
+	machine_unlock(m);
+	if (ret == 0)
+		release_memory(o);
+	ram_save_fini(&o->ram);
+	writer_free(o->w);
+	o->w = NULL;
+	device_state_free(&o->devices);
+	rp_fini(&o->rp);
+	worker_end(o->mg, &o->worker);
+	return NULL;
+}

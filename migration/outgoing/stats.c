@@ -1,0 +1,342 @@
+#include "migration/outgoing/stats.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "migration/outgoing/forecast.h"
+#include "vmm/base/error.h"
+#include "vmm/base/units.h"
+#include "vmm/vclock.h"
+
+#define NS_PER_MS 1000000
+#define NS_PER_S  1000000000
+#define WINDOW_NS (100 * (int64_t)NS_PER_MS)
+
+void stats_init(struct migration_stats *st)
+{
+	*st = (struct migration_stats){0};
+	pthread_mutex_init(&st->lock, NULL);
+}
+
+void stats_fini(struct migration_stats *st)
+{
+	pthread_mutex_destroy(&st->lock);
+}
+
+static void enter(struct migration_stats *st)
+{
+	pthread_mutex_lock(&st->lock);
+}
+
+static void leave(struct migration_stats *st)
+{
+	pthread_mutex_unlock(&st->lock);
+}
+
+static uint64_t per_second(uint64_t n, int64_t ns)
+{
+	return (uint64_t)((double)n * NS_PER_S / (double)MAX(ns, 1));
+}
+
+static uint64_t bandwidth_now(const struct migration_stats *st)
+{
+	if (st->bandwidth || !st->active_ns)
+		return st->bandwidth;
+	/* The list of blocks, a moment ago, says nothing about the channel. */
+	return per_second(st->ram.transferred - st->active_bytes, host_now_ns() - st->active_ns);
+}
+
+/* What has been measured. */
+static void measured(const struct migration_stats *st, struct forecast_figures *f)
+{
+	f->phase = st->phase;
+	f->passes = st->ram.dirty_sync_count;
+	f->total = st->ram.total;
+	f->skipped = st->ram.skipped * PAGE_BYTES;
+	f->remaining = st->ram.remaining;
+	f->pass_bytes = st->pass_bytes;
+	f->dirty = st->ram.dirty_pages_rate * PAGE_BYTES;
+	f->bandwidth = bandwidth_now(st);
+	f->shrinks = st->shrinks;
+	f->held = st->held;
+	f->limit_ms = st->limit_ms;
+}
+
+/* Percent only grows: a pass that finds new dirty pages does not take back what is done. */
+static void move_percent(struct migration_stats *st)
+{
+	struct forecast_figures f = {0};
+
+	measured(st, &f);
+	st->percent = MAX(st->percent, forecast_percent(&f));
+}
+
+void stats_start(struct migration_stats *st, uint64_t total_bytes, uint64_t limit_ms)
+{
+	enter(st);
+	st->started_ns = host_now_ns();
+	st->active_ns = st->stopped_ns = st->ended_ns = 0;
+	st->ram = (struct migration_ram_stats){
+	    .total = total_bytes,
+	    .remaining = total_bytes,
+	    .page_size = PAGE_BYTES,
+	};
+	st->encoders = (struct encoder_stats){0};
+	st->window_bytes = st->window_pages = st->bandwidth = 0;
+	st->pass_pages = 0;
+	st->pass_bytes = total_bytes;
+	st->phase = MIG_PHASE_CONNECT;
+	st->window_ns = st->pass_ns = st->started_ns;
+	st->limit_ms = limit_ms;
+	st->percent = 0;
+	st->shrinks = true;
+	st->held = false;
+	st->held_ns = 0;
+	leave(st);
+}
+
+void stats_limit(struct migration_stats *st, uint64_t limit_ms)
+{
+	enter(st);
+	st->limit_ms = limit_ms;
+	leave(st);
+}
+
+void stats_active(struct migration_stats *st)
+{
+	enter(st);
+	st->active_ns = st->window_ns = st->pass_ns = host_now_ns();
+	st->active_bytes = st->ram.transferred;
+	st->phase = MIG_PHASE_PASS;
+	leave(st);
+}
+
+void stats_phase(struct migration_stats *st, enum migration_phase phase)
+{
+	enter(st);
+	st->phase = phase;
+	move_percent(st);
+	leave(st);
+}
+
+void stats_stopped(struct migration_stats *st, int64_t at_ns)
+{
+	enter(st);
+	st->stopped_ns = at_ns;
+	leave(st);
+}
+
+void stats_running(struct migration_stats *st, bool running)
+{
+	enter(st);
+	st->running = running;
+	leave(st);
+}
+
+void stats_ended(struct migration_stats *st)
+{
+	int64_t ns;
+
+	enter(st);
+	st->ended_ns = host_now_ns();
+	ns = MAX(st->ended_ns - st->active_ns, 1);
+	st->ram.mbps = (double)st->ram.transferred * 8000 / (double)ns;
+	st->ram.remaining = 0;
+	st->ram.dirty_pages_rate = 0;
+	st->percent = 100;
+	st->phase = MIG_PHASE_ENDED;
+	leave(st);
+}
+
+void stats_sent(struct migration_stats *st, uint64_t bytes, uint64_t zero_pages,
+		uint64_t plain_pages, uint64_t remaining_bytes)
+{
+	int64_t now = host_now_ns(), elapsed;
+
+	enter(st);
+	st->ram.transferred += bytes;
+	if (st->running)
+		st->ram.precopy_bytes += bytes;
+	else
+		st->ram.downtime_bytes += bytes;
+	st->ram.duplicate += zero_pages;
+	st->ram.normal += plain_pages;
+	st->ram.normal_bytes = st->ram.normal * PAGE_BYTES;
+	st->ram.remaining = remaining_bytes;
+	st->window_bytes += bytes;
+	st->window_pages += zero_pages + plain_pages;
+	st->pass_pages += zero_pages + plain_pages;
+	elapsed = now - st->window_ns;
+	if (elapsed >= WINDOW_NS) {
+		st->bandwidth = per_second(st->window_bytes, elapsed);
+		st->ram.mbps = (double)st->window_bytes * 8000 / (double)elapsed;
+		st->ram.pages_per_second = per_second(st->window_pages, elapsed);
+		st->window_ns = now;
+		st->window_bytes = st->window_pages = 0;
+	}
+	move_percent(st);
+	leave(st);
+}
+
+void stats_held(struct migration_stats *st, int64_t ns)
+{
+	enter(st);
+	st->held_ns += ns;
+	leave(st);
+}
+
+void stats_multifd(struct migration_stats *st, uint64_t bytes, uint64_t copied_rounds)
+{
+	enter(st);
+	st->ram.transferred += bytes;
+	st->ram.multifd_bytes += bytes;
+	st->ram.dirty_sync_missed_zero_copy = copied_rounds;
+	st->window_bytes += bytes;
+	leave(st);
+}
+
+void stats_encoders(struct migration_stats *st, const struct ram_counters *c)
+{
+	uint64_t pages;
+
+	enter(st);
+	pages = encoder_stats_count(&st->encoders, c);
+	st->window_pages += pages;
+	st->pass_pages += pages;
+	st->ram.skipped = c->skipped;
+	leave(st);
+}
+
+void stats_pass(struct migration_stats *st, uint64_t dirtied_pages, uint64_t remaining_bytes)
+{
+	int64_t now = host_now_ns();
+
+	enter(st);
+	/* Between two passes in quick succession there is nothing to measure. */
+	if (st->ram.dirty_sync_count && now - st->pass_ns >= WINDOW_NS / 10) {
+		st->ram.dirty_pages_rate = per_second(dirtied_pages, now - st->pass_ns);
+		st->shrinks = forecast_shrinks(dirtied_pages, st->pass_pages);
+		st->held = st->held_ns > (now - st->pass_ns) / 5;
+	}
+	st->held_ns = 0;
+	encoder_stats_pass(&st->encoders);
+	st->pass_pages = 0;
+	st->pass_bytes = remaining_bytes;
+	st->pass_ns = now;
+	st->ram.dirty_sync_count++;
+	st->ram.remaining = remaining_bytes;
+	move_percent(st);
+	leave(st);
+}
+
+uint64_t stats_bandwidth(struct migration_stats *st)
+{
+	uint64_t v;
+
+	enter(st);
+	v = bandwidth_now(st);
+	leave(st);
+	return v;
+}
+
+uint64_t stats_dirty_rate(struct migration_stats *st)
+{
+	uint64_t v;
+
+	enter(st);
+	v = st->ram.dirty_pages_rate * PAGE_BYTES;
+	leave(st);
+	return v;
+}
+
+uint64_t stats_transferred(struct migration_stats *st)
+{
+	uint64_t v;
+
+	enter(st);
+	v = st->ram.transferred;
+	leave(st);
+	return v;
+}
+
+/* ---- query ---- */
+
+static uint64_t ms_between(int64_t from, int64_t to)
+{
+	return to > from ? (uint64_t)(to - from) / NS_PER_MS : 0;
+}
+
+static void fill_times(const struct migration_stats *st, struct migration_info *info)
+{
+	int64_t now = host_now_ns();
+
+	info->has_times = info->has_setup = true;
+	info->total_time_ms = ms_between(st->started_ns, st->ended_ns ? st->ended_ns : now);
+	info->setup_time_ms = ms_between(st->started_ns, st->active_ns ? st->active_ns : now);
+	info->downtime_ms = st->stopped_ns ? ms_between(st->stopped_ns, st->ended_ns) : 0;
+	info->expected_downtime_ms = info->predicted_downtime_ms;
+}
+
+static void foresee(const struct forecast_figures *f, struct migration_info *info)
+{
+	info->converges = forecast_converges(f);
+	info->predicted_downtime_ms = forecast_downtime_ms(f);
+	info->has_eta = forecast_eta_ms(f, &info->eta_ms);
+	info->has_step = forecast_step(f, &info->step);
+}
+
+void stats_fill(struct migration_stats *st, struct forecast_figures *f, struct migration_info *info)
+{
+	enum migration_status s = info->status;
+
+	if (s == MIG_NONE)
+		return;
+	enter(st);
+	info->has_progress = true;
+	info->percent = s == MIG_COMPLETED ? 100 : MIN(st->percent, 99);
+	measured(st, f);
+	info->phase = st->phase;
+	foresee(f, info);
+	if (s == MIG_ACTIVE || s == MIG_CANCELLING || s == MIG_PRE_SWITCHOVER || s == MIG_DEVICE) {
+		fill_times(st, info);
+		info->has_expected = info->has_ram = true;
+	} else if (s == MIG_COMPLETED) {
+		fill_times(st, info);
+		info->has_downtime = info->has_ram = true;
+	}
+	info->ram = st->ram;
+	encoder_stats_fill(&st->encoders, info);
+	leave(st);
+}
+
+static const char *const moments[] = {
+    [MIG_PHASE_CONNECT] = "before there was a connection",
+    [MIG_PHASE_SETUP] = "before the destination was ready for the guest's memory",
+    [MIG_PHASE_PAUSE] = "while 'migrate-continue' was awaited",
+    [MIG_PHASE_SWITCHOVER] = "while the last pages were sent",
+    [MIG_PHASE_DEVICES] = "while the devices were sent",
+    [MIG_PHASE_HAND_OVER] = "before the destination took the guest",
+    [MIG_PHASE_ENDED] = "at the end",
+};
+
+int stats_say_late(struct migration_stats *st, uint32_t seconds, struct err *err)
+{
+	struct forecast_figures f = {0};
+
+	enter(st);
+	measured(st, &f);
+	leave(st);
+	if (f.phase != MIG_PHASE_PASS)
+		return err_set(err, ETIMEDOUT,
+			       "the deadline of %u s (x-minivmm-deadline) has passed %s; the guest "
+			       "goes on here",
+			       seconds, moments[f.phase]);
+	return err_set(err, ETIMEDOUT,
+		       "the deadline of %u s (x-minivmm-deadline) has passed in pass %" PRIu64
+		       ": the guest writes %.1f MB/s, the channel carries %.1f MB/s, and %.1f MB "
+		       "are left; the guest goes on here",
+		       seconds, f.passes, (double)f.dirty / 1e6, (double)f.bandwidth / 1e6,
+		       (double)f.remaining / 1e6);
+}

@@ -1,0 +1,113 @@
+#include "migration/peer/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "vmm/base/alloc.h"
+#include "vmm/base/buf.h"
+#include "vmm/base/units.h"
+
+#define STAT_START_TIME 22 /* field of /proc/PID/stat */
+
+static int read_text(const char *path, char *out, size_t size)
+{
+	CLEANUP(cleanup_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, out, size - 1);
+
+	if (n <= 0)
+		return -ENOENT;
+	out[n] = 0;
+	out[strcspn(out, "\n")] = 0;
+	return 0;
+}
+
+/*
+ * A numeric field of /proc/PID/stat, counted from 1; the name in field 2 may
+ * hold anything but ends with the last ')'.
+ */
+static int stat_field(uint32_t pid, int wanted, uint64_t *out)
+{
+	char path[48], text[1024], *p, *end;
+
+	(void)snprintf(path, sizeof(path), "/proc/%u/stat", pid);
+	if (read_text(path, text, sizeof(text)) < 0)
+		return -ESRCH;
+	p = strrchr(text, ')');
+	for (int field = 2; p && field < wanted; field++)
+		p = strchr(p + 1, ' ');
+	if (!p)
+		return -ESRCH;
+	*out = strtoull(p + 1, &end, 10);
+	return end == p + 1 ? -ESRCH : 0;
+}
+
+static int start_time(uint32_t pid, uint64_t *out)
+{
+	return stat_field(pid, STAT_START_TIME, out);
+}
+
+void peer_self(struct peer *p)
+{
+	struct stat st;
+
+	*p = (struct peer){.pid = (uint32_t)getpid()};
+	if (read_text("/proc/sys/kernel/random/boot_id", p->boot_id, sizeof(p->boot_id)) < 0 ||
+	    stat("/proc/self/ns/pid", &st) < 0 || start_time(p->pid, &p->start_time) < 0)
+		p->boot_id[0] = 0;
+	else
+		p->pid_ns = st.st_ino;
+}
+
+void peer_put(const struct peer *p, struct buf *out)
+{
+	buf_str8(out, p->boot_id);
+	buf_be64(out, p->pid_ns);
+	buf_be32(out, p->pid);
+	buf_be64(out, p->start_time);
+}
+
+int peer_get(struct peer *p, struct src *in)
+{
+	if (src_str8(in, p->boot_id) < 0 || src_be64(in, &p->pid_ns) < 0 ||
+	    src_be32(in, &p->pid) < 0 || src_be64(in, &p->start_time) < 0)
+		return -EPROTO;
+	return 0;
+}
+
+int peer_watch(const struct peer *p)
+{
+	struct peer self;
+	uint64_t started;
+	int fd;
+
+	peer_self(&self);
+	if (!p->boot_id[0] || strcmp(p->boot_id, self.boot_id) != 0 || p->pid_ns != self.pid_ns)
+		return -EXDEV;
+	fd = (int)syscall(SYS_pidfd_open, p->pid, 0);
+	if (fd < 0)
+		return errno == ESRCH ? -ESRCH : -EXDEV;
+	/* The number may have been given to another process meanwhile. */
+	if (start_time(p->pid, &started) < 0 || started != p->start_time) {
+		(void)close(fd);
+		return -ESRCH;
+	}
+	return fd;
+}
+
+bool peer_ended(int pidfd, int timeout_ms)
+{
+	struct pollfd fd = {.fd = pidfd, .events = POLLIN};
+	int n;
+
+	do
+		n = poll(&fd, 1, timeout_ms);
+	while (n < 0 && errno == EINTR);
+	return n > 0;
+}

@@ -1,0 +1,147 @@
+#include "migration/peer/shared-memory.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "migration/channel/channel.h"
+#include "migration/internal.h"
+#include "migration/stream/commands.h"
+#include "vmm/base/alloc.h"
+#include "vmm/base/buf.h"
+#include "vmm/base/units.h"
+#include "vmm/machine.h"
+
+uint64_t shared_bytes(const struct outgoing *o)
+{
+	const struct memory *mem = &o->mg->m->mem;
+	uint64_t sum = 0;
+
+	for (size_t i = 0; o->caps[CAP_X_IGNORE_SHARED] && i < mem->n_blocks; i++)
+		sum += mem->blocks[i]->share ? mem->blocks[i]->bytes : 0;
+	return sum;
+}
+
+/* ---- source ---- */
+
+/* Can somebody else open what backs the block? */
+static bool has_name(const struct ram_block *b)
+{
+	struct stat st;
+
+	return b->fd >= 0 && fstat(b->fd, &st) == 0 && st.st_nlink > 0;
+}
+
+static int pass(struct outgoing *o, const struct ram_block *b, struct err *err)
+{
+	struct buf p = {0}, c = {0};
+	int ret;
+
+	buf_str8(&p, b->name);
+	buf_be64(&p, b->bytes);
+	buf_command(&c, CMD_BACKING, p.data, (uint16_t)p.len);
+	ret = channel_write_fd(o->ch, c.data, c.len, b->fd, err);
+	o->w->bytes += c.len;
+	buf_free(&p);
+	buf_free(&c);
+	return ret;
+}
+
+int shared_offer(struct outgoing *o, struct err *err)
+{
+	const struct memory *mem = &o->mg->m->mem;
+	bool may_pass = o->rp.minivmm && channel_passes_fds(o->ch);
+	int ret = 0;
+
+	o->shared_given = false;
+	for (size_t i = 0; o->caps[CAP_X_IGNORE_SHARED] && ret == 0 && i < mem->n_blocks; i++) {
+		const struct ram_block *b = mem->blocks[i];
+
+		if (!b->share)
+			continue;
+		if (may_pass && b->fd >= 0) {
+			ret = pass(o, b, err);
+			o->shared_given = true;
+		} else if (!has_name(b)) {
+			ret = err_set(
+			    err, EINVAL,
+			    "x-ignore-shared would leave out RAM block '%s', but its memory "
+			    "is no file that the destination could open: use unix: to a "
+			    "minivmm on this host, or a memory-backend-file",
+			    b->name);
+		}
+	}
+	return ret;
+}
+
+/* ---- destination ---- */
+
+static bool same_file(int a, int b)
+{
+	struct stat x, y;
+
+	return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev &&
+	       x.st_ino == y.st_ino;
+}
+
+static int replace(struct machine *m, struct ram_block *b, uint64_t bytes, int fd, struct err *err)
+{
+	int ret;
+
+	if (!b->share || b->fd < 0)
+		ret = err_set(err, EINVAL,
+			      "the source passes the memory of RAM block '%s', which here is not "
+			      "shared: use the same memory backend, with share=on",
+			      b->name);
+	else if (bytes != b->bytes)
+		ret = err_set(err, EINVAL,
+			      "RAM block '%s' has 0x%" PRIx64 " bytes at the source and 0x%" PRIx64
+			      " here",
+			      b->name, bytes, b->bytes);
+	else if (same_file(fd, b->fd))
+		ret = 1; /* it is mapped already */
+	else
+		ret = 0;
+	if (ret) {
+		(void)close(fd);
+		return MIN(ret, 0);
+	}
+	machine_lock(m);
+	ret = memory_replace_backing(b, fd, err);
+	machine_unlock(m);
+	return ret;
+}
+
+int shared_take(struct command_state *cs, const uint8_t *payload, uint16_t n, struct err *err)
+{
+	struct src in = src_mem(payload, n);
+	struct ram_block *b;
+	char name[256];
+	uint64_t bytes;
+	int fd;
+
+	if (!cs->minivmm || !cs->m || !cs->caps || !cs->caps[CAP_X_IGNORE_SHARED])
+		return err_set(err, EINVAL,
+			       "the source passes memory, but capability 'x-ignore-shared' is off "
+			       "here");
+	if (src_str8(&in, name) < 0 || src_be64(&in, &bytes) < 0)
+		return err_set(err, EINVAL, "it is broken");
+	b = memory_find_block(&cs->m->mem, name);
+	if (!b)
+		return err_set(err, EINVAL, "unknown RAM block '%s'", name);
+	fd = channel_take_fd(cs->ch);
+	if (fd < 0)
+		return err_set(err, EINVAL,
+			       "the memory of RAM block '%s' was announced and did not come: is "
+			       "there a relay on the way?",
+			       name);
+	return replace(cs->m, b, bytes, fd, err);
+}
+
+void shared_settle(struct machine *m, bool ours)
+{
+	for (size_t i = 0; i < m->mem.n_blocks; i++)
+		memory_settle_backing(m->mem.blocks[i], ours);
+}

@@ -1,0 +1,51 @@
+/* encoders.c - which encoders a migration has, in which order they are asked */
+#include <errno.h>
+
+#include "migration/ram/encode/compress.h"
+#include "migration/ram/encode/xbzrle.h"
+#include "migration/ram/ram.h"
+#include "migration/settings/params.h"
+#include "vmm/base/units.h"
+
+static const struct page_encoder *const with_xbzrle[] = {
+    &encode_zero_noted,
+    &encode_xbzrle,
+    &encode_plain,
+    NULL,
+};
+
+static const struct page_encoder *const with_compress[] = {
+    &encode_block_order, &encode_zero, &encode_compress, &encode_plain, NULL,
+};
+
+/* The first pass is compressed, later ones are deltas. */
+static const struct page_encoder *const with_both[] = {
+    &encode_block_order, &encode_zero_noted, &encode_compress, &encode_xbzrle, &encode_plain, NULL,
+};
+
+static const struct {
+	bool xbzrle, compress;
+	const struct page_encoder *const *encoders;
+} modes[] = {
+    {false, false, precopy_encoders},
+    {true,  false, with_xbzrle     },
+    {false, true,  with_compress   },
+    {true,  true,  with_both       },
+};
+
+int ram_save_encoders(struct ram_save *s, const bool caps[CAP_COUNT],
+		      const struct migration_params *p, const uint64_t *cache_bytes,
+		      struct err *err)
+{
+	int ret = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(modes); i++)
+		if (modes[i].xbzrle == caps[CAP_XBZRLE] && modes[i].compress == caps[CAP_COMPRESS])
+			s->encoders = modes[i].encoders;
+	if (caps[CAP_XBZRLE])
+		ret = xbzrle_save_start(s, cache_bytes, err);
+	if (ret == 0 && caps[CAP_COMPRESS])
+		ret = compress_save_start(s, p->compress_threads, p->compress_level,
+					  p->compress_wait_thread, err);
+	return ret;
+}

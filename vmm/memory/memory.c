@@ -1,0 +1,486 @@
+#include "vmm/memory/memory.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/kvm.h>
+#include <linux/magic.h>
+#include <linux/memfd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "vmm/base/alloc.h"
+#include "vmm/base/bitmap.h"
+#include "vmm/base/error.h"
+#include "vmm/base/units.h"
+
+/* Blocks start on a huge page's boundary, so that the host may use huge pages for them. */
+#define BLOCK_ALIGN (2 * MiB)
+
+void memory_init(struct memory *mem, int vm_fd)
+{
+	*mem = (struct memory){.vm_fd = vm_fd};
+}
+
+static void block_free(struct ram_block *b)
+{
+	if (!b)
+		return;
+	if (b->hva)
+		(void)munmap(b->hva - MAX(BLOCK_ALIGN, b->page_bytes), b->map_bytes);
+	if (b->fd >= 0)
+		(void)close(b->fd);
+	if (b->aside_fd >= 0)
+		(void)close(b->aside_fd);
+	free(b->dma_dirty);
+	free(b);
+}
+
+void memory_fini(struct memory *mem)
+{
+	for (size_t i = 0; i < mem->n_blocks; i++)
+		block_free(mem->blocks[i]);
+	*mem = (struct memory){.vm_fd = -1};
+}
+
+/* ---- backing ---- */
+
+static int open_memfd(const char *name, const struct ram_backend *be, struct err *err)
+{
+	unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+	int fd;
+
+	if (be->hugetlb) {
+		flags |= MFD_HUGETLB;
+		if (be->hugetlb_bytes)
+			flags |= (unsigned)__builtin_ctzll(be->hugetlb_bytes) << MFD_HUGE_SHIFT;
+	}
+	fd = memfd_create(name, flags);
+	if (fd < 0)
+		return err_set(err, errno, "cannot set up guest memory '%s': memfd: %s", name,
+			       err_text(errno));
+	return fd;
+}
+
+/* Shared memory without a file could not be asked which of its pages are there. */
+static bool is_memfd(const struct ram_backend *be)
+{
+	return be->kind == RAM_MEMFD || (be->kind == RAM_ANONYMOUS && be->share);
+}
+
+static int open_file(const char *name, const struct ram_backend *be, struct err *err)
+{
+	struct stat st;
+	int fd;
+
+	if (stat(be->path, &st) == 0 && S_ISDIR(st.st_mode)) {
+		fd = open(be->path, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+		if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR)) {
+			CLEANUP(cleanup_free)
+			char *path = xasprintf("%s/minivmm-ram.XXXXXX", be->path);
+
+			fd = mkostemp(path, O_CLOEXEC);
+			if (fd >= 0)
+				(void)unlink(path);
+		}
+	} else {
+		fd = open(be->path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+	}
+	if (fd < 0)
+		return err_set(err, errno, "can't open backing store %s for guest RAM '%s': %s",
+			       be->path, name, err_text(errno));
+	return fd;
+}
+
+/* The page size of what fd is on. */
+static uint64_t backing_page_bytes(int fd)
+{
+	struct statfs fs;
+
+	if (fd >= 0 && fstatfs(fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC)
+		return (uint64_t)fs.f_bsize;
+	return PAGE_BYTES;
+}
+
+/* A file is grown to the block's size, never shrunk. */
+static int size_backing(int fd, uint64_t bytes, const char *name, struct err *err)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return err_set(err, errno, "guest RAM '%s': %s", name, err_text(errno));
+	if ((uint64_t)st.st_size < bytes && ftruncate(fd, (off_t)bytes) < 0)
+		return err_set(err, errno,
+			       "cannot size the backing of guest RAM '%s' to %" PRIu64 " bytes: %s",
+			       name, bytes, err_text(errno));
+	return 0;
+}
+
+/* Nobody who is given the descriptor shall be able to take pages away under a reader's hands. */
+static void seal_size(int fd)
+{
+	(void)fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+}
+
+/* What the kernel makes of it is its own business: a kernel without KSM refuses. */
+static void advise(const struct ram_block *b)
+{
+	if (b->page_bytes == PAGE_BYTES) /* huge pages, as far as there are any: fewer faults */
+		(void)madvise(b->hva, b->bytes, MADV_HUGEPAGE);
+	if (b->no_dump)
+		(void)madvise(b->hva, b->bytes, MADV_DONTDUMP);
+	if (b->merge)
+		(void)madvise(b->hva, b->bytes, MADV_MERGEABLE);
+}
+
+static int map_flags(const struct ram_block *b)
+{
+	bool reserve = b->page_bytes > PAGE_BYTES && !b->no_reserve;
+
+	return (b->share ? MAP_SHARED : MAP_PRIVATE) | MAP_FIXED | (reserve ? 0 : MAP_NORESERVE) |
+	       (b->fd < 0 ? MAP_ANONYMOUS : 0);
+}
+
+static int say_not_mapped(const struct ram_block *b, int errnum, struct err *err)
+{
+	if (errnum == ENOMEM && b->page_bytes > PAGE_BYTES)
+		return err_set(err, errnum,
+			       "cannot set up guest memory '%s': the host has not enough free huge "
+			       "pages of %" PRIu64 " KiB for %" PRIu64
+			       " MiB: raise nr_hugepages in /sys/kernel/mm/hugepages",
+			       b->name, b->page_bytes >> 10, b->bytes >> 20);
+	return err_set(err, errnum, "cannot set up guest memory '%s': %s", b->name,
+		       err_text(errnum));
+}
+
+/* Reserve address space with a guard at both ends and put the block in the middle. */
+static int map_backing(struct ram_block *b, struct err *err)
+{
+	size_t guard = MAX(BLOCK_ALIGN, b->page_bytes);
+	size_t want = b->bytes + 3 * guard;
+	uint8_t *base =
+	    mmap(NULL, want, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uint8_t *start, *end;
+	void *p;
+
+	if (base == MAP_FAILED)
+		return err_set(err, errno, "cannot set up guest memory '%s': %s", b->name,
+			       err_text(errno));
+	start = base + guard;
+	start += (guard - (uintptr_t)start % guard) % guard;
+	end = start + b->bytes;
+	p = mmap(start, b->bytes, PROT_READ | PROT_WRITE, map_flags(b), b->fd, 0);
+	if (p == MAP_FAILED) {
+		int e = errno;
+
+		(void)munmap(base, want);
+		return say_not_mapped(b, e, err);
+	}
+	/* Trim what alignment left over, so that exactly one guard stands on each side. */
+	if (start - guard > base)
+		(void)munmap(base, (size_t)(start - guard - base));
+	if (base + want > end + guard)
+		(void)munmap(end + guard, (size_t)(base + want - (end + guard)));
+	b->hva = start;
+	b->map_bytes = b->bytes + 2 * guard;
+	return 0;
+}
+
+static int block_set_up(struct ram_block *b, uint64_t bytes, const struct ram_backend *be,
+			struct err *err)
+{
+	int ret = 0;
+
+	if (be->fd >= 0)
+		b->fd = be->fd;
+	else if (is_memfd(be))
+		b->fd = ret = open_memfd(b->name, be, err);
+	else if (be->kind == RAM_FILE)
+		b->fd = ret = open_file(b->name, be, err);
+	if (ret < 0)
+		return ret;
+	b->own_memfd = be->fd < 0 && is_memfd(be);
+	b->share = be->share;
+	b->no_dump = be->no_dump;
+	b->merge = be->merge;
+	b->no_reserve = be->no_reserve;
+	b->page_bytes = backing_page_bytes(b->fd);
+	b->bytes = ALIGN_UP(bytes, PAGE_BYTES);
+	if (b->bytes % b->page_bytes)
+		return err_set(err, EINVAL,
+			       "guest memory '%s': 0x%" PRIx64 " bytes are no multiple of its huge "
+			       "pages of %" PRIu64 " KiB",
+			       b->name, bytes, b->page_bytes >> 10);
+	if (b->fd >= 0 && (ret = size_backing(b->fd, b->bytes, b->name, err)) < 0)
+		return ret;
+	if (b->fd >= 0 && is_memfd(be))
+		seal_size(b->fd);
+	ret = map_backing(b, err);
+	if (ret < 0)
+		return ret;
+	advise(b);
+	b->dma_dirty = bitmap_new(b->bytes / PAGE_BYTES);
+	if (!b->dma_dirty)
+		return err_set(err, ENOMEM,
+			       "cannot set up guest memory '%s': no memory for its bitmap",
+			       b->name);
+	if (be->prealloc && madvise(b->hva, b->bytes, MADV_POPULATE_WRITE) < 0)
+		return err_set(err, errno, "cannot preallocate guest memory '%s': %s", b->name,
+			       err_text(errno));
+	return 0;
+}
+
+struct ram_block *memory_add_block(struct memory *mem, const char *name, uint64_t bytes,
+				   const struct ram_backend *backend, struct err *err)
+{
+	struct ram_block *b;
+
+	if (mem->n_blocks == MEMORY_MAX_BLOCKS || strlen(name) >= RAM_NAME_BYTES || !bytes) {
+		(void)err_set(err, EINVAL, "cannot add RAM block '%.64s'", name);
+		return NULL;
+	}
+	b = NEW(struct ram_block);
+	b->fd = b->aside_fd = -1;
+	(void)snprintf(b->name, sizeof(b->name), "%s", name);
+	if (block_set_up(b, bytes, backend, err) < 0) {
+		block_free(b);
+		return NULL;
+	}
+	mem->blocks[mem->n_blocks++] = b;
+	return b;
+}
+
+static int check_backing(const struct ram_block *b, int fd, struct err *err)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return err_set(err, errno, "guest RAM '%s': %s", b->name, err_text(errno));
+	if (!b->share || b->fd < 0)
+		return err_set(err, EINVAL, "guest RAM '%s' is not shared here", b->name);
+	if (!S_ISREG(st.st_mode))
+		return err_set(err, EINVAL, "guest RAM '%s': what was given for it is no file",
+			       b->name);
+	if ((uint64_t)st.st_size < b->bytes)
+		return err_set(err, EINVAL,
+			       "guest RAM '%s': what was given for it has %" PRIu64
+			       " bytes instead of %" PRIu64,
+			       b->name, (uint64_t)st.st_size, b->bytes);
+	if (backing_page_bytes(fd) != b->page_bytes)
+		return err_set(err, EINVAL,
+			       "guest RAM '%s' has pages of %" PRIu64 " bytes at the source and "
+			       "%" PRIu64 " here",
+			       b->name, backing_page_bytes(fd), b->page_bytes);
+	return 0;
+}
+
+int memory_replace_backing(struct ram_block *b, int fd, struct err *err)
+{
+	int ret = check_backing(b, fd, err);
+
+	if (ret == 0 &&
+	    mmap(b->hva, b->bytes, PROT_READ | PROT_WRITE, map_flags(b), fd, 0) == MAP_FAILED)
+		ret =
+		    err_set(err, errno, "cannot map guest RAM '%s': %s", b->name, err_text(errno));
+	if (ret < 0) {
+		(void)close(fd);
+		return ret;
+	}
+	if (b->aside_fd < 0)
+		b->aside_fd = b->fd;
+	else
+		(void)close(b->fd);
+	b->fd = fd;
+	advise(b);
+	return 0;
+}
+
+void memory_settle_backing(struct ram_block *b, bool keep)
+{
+	int drop = keep ? b->aside_fd : b->fd;
+
+	if (b->aside_fd < 0)
+		return;
+	if (!keep && mmap(b->hva, b->bytes, PROT_READ | PROT_WRITE, map_flags(b), b->aside_fd, 0) ==
+			 MAP_FAILED)
+		return; /* no room for a mapping that was there before: leave it for the next try */
+	if (!keep)
+		b->fd = b->aside_fd;
+	b->aside_fd = -1;
+	(void)close(drop);
+	advise(b);
+}
+
+static int release_block(const struct ram_block *b)
+{
+	if (b->share)
+		return 0;
+	if (madvise(b->hva, b->bytes, MADV_DONTNEED) < 0)
+		return -errno;
+	/* Pages that were only ever read are the memfd's, not copies of ours. */
+	if (b->own_memfd &&
+	    fallocate(b->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)b->bytes) < 0)
+		return -errno;
+	return 0;
+}
+
+int memory_release(const struct memory *mem, struct err *err)
+{
+	int ret = 0;
+
+	for (size_t i = 0; i < mem->n_blocks; i++) {
+		int r = release_block(mem->blocks[i]);
+
+		if (r < 0 && ret == 0)
+			ret = err_set(err, -r, "guest memory '%s' cannot be released: %s",
+				      mem->blocks[i]->name, err_text(-r));
+	}
+	return ret;
+}
+
+struct ram_block *memory_find_block(const struct memory *mem, const char *name)
+{
+	for (size_t i = 0; i < mem->n_blocks; i++)
+		if (!strcmp(mem->blocks[i]->name, name))
+			return mem->blocks[i];
+	return NULL;
+}
+
+/* ---- slots ---- */
+
+int memory_set_slot_flags(struct memory *mem, const struct mem_slot *s, uint32_t flags)
+{
+	struct kvm_userspace_memory_region r = {
+	    .slot = s->id,
+	    .flags = flags,
+	    .guest_phys_addr = s->gpa,
+	    .memory_size = s->bytes,
+	    .userspace_addr = (uintptr_t)(s->block->hva + s->off),
+	};
+
+	if (mem->vm_fd >= 0 && ioctl(mem->vm_fd, KVM_SET_USER_MEMORY_REGION, &r) < 0)
+		return -errno;
+	return 0;
+}
+
+int memory_map_block(struct memory *mem, struct ram_block *b, uint64_t off, uint64_t gpa,
+		     uint64_t bytes, struct err *err)
+{
+	struct mem_slot *s = &mem->slots[mem->n_slots];
+	int ret;
+
+	assert(mem->n_slots < MEMORY_MAX_SLOTS && off <= b->bytes && bytes <= b->bytes - off);
+	*s = (struct mem_slot){
+	    .block = b, .gpa = gpa, .bytes = bytes, .off = off, .id = (uint32_t)mem->n_slots};
+	ret = memory_set_slot_flags(mem, s, 0);
+	if (ret < 0)
+		return err_set(err, -ret, "KVM refuses RAM at 0x%" PRIx64 "+0x%" PRIx64 ": %s", gpa,
+			       bytes, err_text(-ret));
+	mem->n_slots++;
+	/* Where migration says the block is: firmware is at the top, its copy below 1 MiB an alias.
+	 */
+	if (off == 0)
+		b->gpa = MAX(b->gpa, gpa);
+	return 0;
+}
+
+static const struct mem_slot *find_slot(const struct memory *mem, uint64_t gpa)
+{
+	for (size_t i = 0; i < mem->n_slots; i++)
+		if (gpa - mem->slots[i].gpa < mem->slots[i].bytes)
+			return &mem->slots[i];
+	return NULL;
+}
+
+void *memory_ptr_some(const struct memory *mem, uint64_t gpa, uint64_t *len)
+{
+	const struct mem_slot *s = find_slot(mem, gpa);
+	uint64_t left;
+
+	if (!s)
+		return NULL;
+	left = s->bytes - (gpa - s->gpa);
+	if (*len > left)
+		*len = left;
+	return s->block->hva + s->off + (gpa - s->gpa);
+}
+
+void *memory_ptr(const struct memory *mem, uint64_t gpa, uint64_t len)
+{
+	uint64_t got = len;
+	void *p = memory_ptr_some(mem, gpa, &got);
+
+	return p && got == len ? p : NULL;
+}
+
+int memory_read(const struct memory *mem, uint64_t gpa, void *buf, uint64_t len)
+{
+	uint8_t *out = buf;
+
+	while (len > 0) {
+		uint64_t n = len;
+		const void *p = memory_ptr_some(mem, gpa, &n);
+
+		if (!p)
+			return -EFAULT;
+		memcpy(out, p, n);
+		out += n;
+		gpa += n;
+		len -= n;
+	}
+	return 0;
+}
+
+int memory_write(struct memory *mem, uint64_t gpa, const void *buf, uint64_t len)
+{
+	const uint8_t *in = buf;
+
+	while (len > 0) {
+		uint64_t n = len;
+		void *p = memory_ptr_some(mem, gpa, &n);
+
+		if (!p)
+			return -EFAULT;
+		memcpy(p, in, n);
+		memory_mark_dirty(mem, gpa, n);
+		in += n;
+		gpa += n;
+		len -= n;
+	}
+	return 0;
+}
+
+void memory_mark_dirty(struct memory *mem, uint64_t gpa, uint64_t len)
+{
+	if (!__atomic_load_n(&mem->tracking, __ATOMIC_SEQ_CST))
+		return;
+	while (len > 0) {
+		const struct mem_slot *s = find_slot(mem, gpa);
+		uint64_t off, n;
+
+		if (!s)
+			return;
+		off = s->off + (gpa - s->gpa);
+		n = MIN(len, s->bytes - (gpa - s->gpa));
+		for (uint64_t page = off / PAGE_BYTES; page <= (off + n - 1) / PAGE_BYTES; page++)
+			bitmap_set_atomic(s->block->dma_dirty, page);
+		gpa += n;
+		len -= n;
+	}
+}
+
+uint64_t memory_total_bytes(const struct memory *mem)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < mem->n_blocks; i++)
+		sum += mem->blocks[i]->bytes;
+	return sum;
+}

@@ -1,0 +1,223 @@
+/*
+ * populated.c - which pages of guest memory were ever touched
+ *
+ * Two places hold what a block's pages contain: the file that backs it, and
+ * the page tables of this process.
+ *
+ *    mapping   file                    touched is
+ *    private   none (anonymous)        what the page tables have
+ *    private   any                     what the page tables have, and the file's data
+ *    shared    tmpfs, memfd, ext4, xfs the file's data (SEEK_DATA, SEEK_HOLE)
+ *    shared    hugetlbfs               what the page tables have, if that is all there is
+ *    any       another                 everything
+ *
+ * A private page is in the page tables or in the file, nowhere else.  A
+ * shared one exists in the file, whoever maps it, and may be missing in our
+ * page tables although another process has written it: they prove nothing.
+ * On ext4 and xfs, what is dirty in the page cache and has no place on the disk
+ * yet is data, too.  Other file systems are not asked, for some have been wrong
+ * about that.
+ *
+ * hugetlbfs does not know holes, but how much memory the file has in all.  If
+ * our page tables have as much, they have all of it.
+ *
+ * PAGEMAP_SCAN walks page tables and names only what is there, in time that
+ * depends on that.  It also knows the zero page, which a page is that was only
+ * read.  The older way reads eight bytes for every page, there or not.
+ */
+#include "vmm/memory/populated.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdbool.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "vmm/base/alloc.h"
+#include "vmm/base/bitmap.h"
+#include "vmm/base/units.h"
+#include "vmm/memory/memory.h"
+#include "vmm/memory/pagemap-scan.h"
+
+#define PAGEMAP_PRESENT (1ULL << 63)
+#define PAGEMAP_SWAPPED (1ULL << 62)
+#define PIECE_PAGES     8192U
+#define REGIONS         2048U
+#define STAT_BLOCK      512U /* bytes that st_blocks counts in */
+
+static int open_pagemap(void)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	if (sysconf(_SC_PAGESIZE) == (long)PAGE_BYTES)
+		return fd;
+	(void)close(fd);
+	return -ENOTSUP;
+}
+
+/* ---- this process's page tables ---- */
+
+static int tables_by_scan(const struct ram_block *b, uint64_t *map)
+{
+	CLEANUP(cleanup_close) int fd = open_pagemap();
+	CLEANUP(cleanup_free) struct pm_region *r = xcalloc(REGIONS, sizeof(*r));
+	uint64_t base = (uintptr_t)b->hva;
+	struct pm_scan scan = {
+	    .size = sizeof(scan),
+	    .start = base,
+	    .end = base + b->bytes,
+	    .vec = (uintptr_t)r,
+	    .vec_len = REGIONS,
+	    .category_inverted = PM_ZERO,
+	    .category_mask = PM_ZERO,
+	    .category_anyof_mask = PM_PRESENT | PM_SWAPPED,
+	    .return_mask = PM_PRESENT,
+	};
+
+	if (fd < 0)
+		return fd;
+	while (scan.start < scan.end) {
+		int n = ioctl(fd, PM_SCAN, &scan);
+
+		if (n < 0)
+			return -errno;
+		for (int i = 0; i < n; i++)
+			bitmap_set_range(map, (r[i].start - base) / PAGE_BYTES,
+					 (r[i].end - r[i].start) / PAGE_BYTES);
+		if (scan.walk_end <= scan.start)
+			return -EIO;
+		scan.start = scan.walk_end;
+	}
+	return 0;
+}
+
+static int tables_by_entry(const struct ram_block *b, uint64_t *map)
+{
+	CLEANUP(cleanup_close) int fd = open_pagemap();
+	CLEANUP(cleanup_free) uint64_t *entry = xcalloc(PIECE_PAGES, sizeof(*entry));
+	uint64_t pages = b->bytes / PAGE_BYTES, first = (uintptr_t)b->hva / PAGE_BYTES;
+
+	if (fd < 0)
+		return fd;
+	for (uint64_t at = 0; at < pages; at += PIECE_PAGES) {
+		size_t n = MIN(PIECE_PAGES, pages - at);
+		ssize_t want = (ssize_t)(n * sizeof(*entry));
+
+		if (pread(fd, entry, (size_t)want, (off_t)((first + at) * sizeof(*entry))) != want)
+			return -EIO;
+		for (size_t i = 0; i < n; i++)
+			if (entry[i] & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED))
+				bitmap_set(map, at + i);
+	}
+	return 0;
+}
+
+const struct page_tables page_tables[] = {
+    {"scan",           tables_by_scan},
+    {"pagemap",		tables_by_entry},
+    {0},
+};
+
+/* ---- the file ---- */
+
+static long file_system(const struct ram_block *b)
+{
+	struct statfs fs;
+
+	return fstatfs(b->fd, &fs) == 0 ? (long)fs.f_type : 0;
+}
+
+static bool knows_holes(long type)
+{
+	return type == TMPFS_MAGIC || type == EXT4_SUPER_MAGIC || type == XFS_SUPER_MAGIC;
+}
+
+static int file_data(const struct ram_block *b, uint64_t *map)
+{
+	off_t at = 0, end = (off_t)b->bytes;
+
+	while (at < end) {
+		off_t data = lseek(b->fd, at, SEEK_DATA), hole;
+		uint64_t first;
+
+		if (data < 0 && errno == ENXIO)
+			break; /* no more data */
+		hole = data < 0 ? -1 : lseek(b->fd, data, SEEK_HOLE);
+		if (hole < 0)
+			return -errno;
+		if (data >= end)
+			break;
+		hole = MIN(hole, end);
+		first = (uint64_t)data / PAGE_BYTES;
+		bitmap_set_range(map, first,
+				 ((uint64_t)hole + PAGE_BYTES - 1) / PAGE_BYTES - first);
+		at = hole;
+	}
+	return 0;
+}
+
+/* Has the file that much memory and no more? */
+static bool file_holds(const struct ram_block *b, uint64_t bytes)
+{
+	struct stat st;
+
+	return fstat(b->fd, &st) == 0 && (uint64_t)st.st_blocks * STAT_BLOCK == bytes;
+}
+
+/* ---- both ---- */
+
+/* With these, or (NULL) with the first that the kernel has. */
+static int read_tables(const struct page_tables *only, const struct ram_block *b, uint64_t *map)
+{
+	int ret = -ENOTSUP;
+
+	if (only)
+		return only->find(b, map);
+	for (const struct page_tables *t = page_tables; ret < 0 && t->name; t++)
+		ret = t->find(b, map); /* what one that failed has found is there all the same */
+	return ret;
+}
+
+static int find_private(const struct page_tables *only, const struct ram_block *b, uint64_t *map)
+{
+	long type = b->fd >= 0 ? file_system(b) : 0;
+	int ret = read_tables(only, b, map);
+
+	if (ret < 0 || b->fd < 0)
+		return ret;
+	if (type == HUGETLBFS_MAGIC)
+		return file_holds(b, 0) ? 0 : -ENOTSUP;
+	return knows_holes(type) ? file_data(b, map) : -ENOTSUP;
+}
+
+static int find_shared(const struct page_tables *only, const struct ram_block *b, uint64_t *map)
+{
+	long type = b->fd >= 0 ? file_system(b) : 0;
+	int ret;
+
+	if (knows_holes(type))
+		return file_data(b, map);
+	if (type != HUGETLBFS_MAGIC)
+		return -ENOTSUP;
+	ret = read_tables(only, b, map);
+	if (ret < 0)
+		return ret;
+	return file_holds(b, bitmap_count(map, b->bytes / PAGE_BYTES) * PAGE_BYTES) ? 0 : -ENOTSUP;
+}
+
+void ram_populated_by(const struct page_tables *only, const struct ram_block *b, uint64_t *map)
+{
+	int ret = b->share ? find_shared(only, b, map) : find_private(only, b, map);
+
+	if (ret < 0)
+		bitmap_set_range(map, 0, b->bytes / PAGE_BYTES);
+}
+
+void ram_populated(const struct ram_block *b, uint64_t *map)
+{
+	ram_populated_by(NULL, b, map);
+}

@@ -1,0 +1,139 @@
+#include "vmm/options/config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "vmm/base/alloc.h"
+
+static bool same(const char *a, const char *b)
+{
+	return a && b && !strcmp(a, b);
+}
+
+const struct cfg_object *config_object(const struct config *c, const char *id)
+{
+	for (size_t i = 0; i < c->n_objects; i++) {
+		if (same(c->objects[i].id, id))
+			return &c->objects[i];
+	}
+	return NULL;
+}
+
+const struct cfg_blockdev *config_blockdev(const struct config *c, const char *name)
+{
+	for (size_t i = 0; i < c->n_blockdevs; i++) {
+		if (same(c->blockdevs[i].node_name, name))
+			return &c->blockdevs[i];
+	}
+	return NULL;
+}
+
+const struct cfg_netdev *config_netdev(const struct config *c, const char *id)
+{
+	for (size_t i = 0; i < c->n_netdevs; i++) {
+		if (same(c->netdevs[i].id, id))
+			return &c->netdevs[i];
+	}
+	return NULL;
+}
+
+const struct cfg_chardev *config_chardev(const struct config *c, const char *id)
+{
+	for (size_t i = 0; i < c->n_chardevs; i++) {
+		if (same(c->chardevs[i].id, id))
+			return &c->chardevs[i];
+	}
+	return NULL;
+}
+
+const char *keyvals_get(const struct keyvals *kv, const char *key)
+{
+	for (size_t i = kv->n; i > 0; i--) {
+		if (!strcmp(kv->v[i - 1].key, key))
+			return kv->v[i - 1].val;
+	}
+	return NULL;
+}
+
+void keyvals_add(struct keyvals *kv, const char *key, const char *val)
+{
+	kv->v = xrealloc(kv->v, (kv->n + 1) * sizeof(kv->v[0]));
+	kv->v[kv->n++] = (struct keyval){.key = xstrdup(key), .val = xstrdup(val)};
+}
+
+void keyvals_fini(struct keyvals *kv)
+{
+	for (size_t i = 0; i < kv->n; i++) {
+		free(kv->v[i].key);
+		free(kv->v[i].val);
+	}
+	free(kv->v);
+	*kv = (struct keyvals){0};
+}
+
+static void free_backends(struct config *c)
+{
+	for (size_t i = 0; i < c->n_objects; i++) {
+		free(c->objects[i].type);
+		free(c->objects[i].id);
+		free(c->objects[i].mem_path);
+	}
+	for (size_t i = 0; i < c->n_blockdevs; i++) {
+		free(c->blockdevs[i].node_name);
+		free(c->blockdevs[i].driver);
+		free(c->blockdevs[i].filename);
+		free(c->blockdevs[i].file_node);
+		free(c->blockdevs[i].drive_id);
+	}
+	for (size_t i = 0; i < c->n_netdevs; i++) {
+		struct cfg_netdev *n = &c->netdevs[i];
+
+		free(n->type);
+		free(n->id);
+		free(n->ifname);
+		free(n->script);
+		free(n->downscript);
+		free(n->addr_type);
+		free(n->host);
+		free(n->port);
+		free(n->path);
+	}
+	for (size_t i = 0; i < c->n_chardevs; i++) {
+		struct cfg_chardev *d = &c->chardevs[i];
+
+		free(d->type);
+		free(d->id);
+		free(d->path);
+		free(d->host);
+		free(d->port);
+		free(d->logfile);
+	}
+}
+
+void config_fini(struct config *c)
+{
+	char *const strings[] = {
+	    c->name,   c->process,  c->memory_backend, c->cpu_model, c->cpu_features,
+	    c->kernel, c->initrd,   c->append,         c->bios,      c->dumpdtb,
+	    c->serial, c->incoming, c->pidfile,        c->logfile,
+	};
+
+	for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++)
+		free(strings[i]);
+	free_backends(c);
+	for (size_t i = 0; i < c->n_monitors; i++)
+		free(c->monitors[i].chardev);
+	for (size_t i = 0; i < c->n_devices; i++) {
+		free(c->devices[i].driver);
+		free(c->devices[i].id);
+		keyvals_fini(&c->devices[i].props);
+	}
+	free(c->objects);
+	free(c->blockdevs);
+	free(c->netdevs);
+	free(c->chardevs);
+	free(c->monitors);
+	free(c->devices);
+	keyvals_fini(&c->migration_globals);
+	*c = (struct config){0};
+}

@@ -1,0 +1,296 @@
+/*
+ * options-int.h - what the files of the command line share
+ *
+ * Theory of operation.  option_table (options-table.c) has a row for each
+ * option.  A row says how its argument is stored, or names a handler.  An
+ * argument that is a list "key=value,..." is split into keyvals
+ * (options-list.c, or options-json.c for {...}), and a table of typed
+ * properties says what each key means and where its value goes
+ * (options-props.c).  The same tables print the help and the manual page
+ * (options-help.c).  What only the whole command line can tell, dangling
+ * references and defaults, is settled at the end (options-check.c).
+ */
+#ifndef MINIVMM_OPTIONS_INT_H
+#define MINIVMM_OPTIONS_INT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "vmm/base/alloc.h"
+#include "vmm/options/config.h"
+
+struct err;
+
+#define OPT_DEFAULT_RAM_MIB 128
+#define OPT_MAX_CPUS        255
+#define OPT_MAX_PAIRS       512 /* of one list */
+#define OPT_JSON_DEPTH      16  /* brackets */
+#define OPT_JSON_KEY_BYTES  255
+
+/* How much of a foreign value a message quotes. */
+#define OPT_QUOTE "%.96s"
+
+/* A use of a chardev, checked when all are known. */
+struct opt_ref {
+	enum { REF_SERIAL, REF_MONITOR } kind;
+	char *chardev; /* owned */
+	char *where;   /* owned: "-mon chardev=x" */
+};
+
+/* -smp as given so far; 0: not given */
+struct opt_smp {
+	unsigned cpus, maxcpus, sockets, dies, clusters, cores, threads;
+};
+
+/* One run of options_parse(). */
+struct opt_parse {
+	struct config *cfg;
+	const char *opt; /* the option's name as typed: "-m" */
+	const char *val; /* its argument, or NULL */
+
+	bool done; /* a text was asked for and printed */
+	bool nodefaults, nographic;
+	bool ram_given;
+	bool accel_option, accel_machine; /* -accel, -machine accel= */
+	bool accel_kvm;
+	char *accel_other; /* owned: the complaint if KVM is never named */
+	struct opt_smp smp;
+	bool serial_given; /* -serial or -device isa-serial */
+	char *stdio_where; /* owned: the option whose chardev has stdio */
+	struct opt_ref *refs;
+	size_t n_refs;
+	unsigned n_qmp;
+	unsigned n_nodes;        /* automatic node names handed out */
+	uint64_t drive_index[2]; /* taken index= of if=none and if=virtio, as bits */
+	struct keyvals drives;   /* drives that want a disk: drive id, "" */
+	struct keyvals globals;  /* -global of a device: "driver.property", value */
+};
+
+/* ---- properties of a list ---- */
+
+enum opt_kind {
+	OPT_STRING,  /* char * */
+	OPT_ID,      /* char *: letter, then letters, digits, '-', '.', '_' */
+	OPT_BOOL,    /* bool: on|off and their synonyms */
+	OPT_AUTO,    /* bool: on|off|auto, where auto is on */
+	OPT_SIZE,    /* uint64_t: bytes, with suffix */
+	OPT_U32,     /* uint32_t */
+	OPT_FD,      /* int: a descriptor's number */
+	OPT_ENUM,    /* unsigned: index in 'values' */
+	OPT_SEEN,    /* read by the caller */
+	OPT_REFUSED, /* known, not offered: 'why' */
+	OPT_CALL,    /* 'set' */
+};
+
+#define OPT_NOWHERE SIZE_MAX /* checked, not stored: the knob has no meaning here */
+
+struct opt_prop {
+	const char *key;
+	enum opt_kind kind;
+	size_t off;         /* in the base struct, or OPT_NOWHERE */
+	bool needed;        /* refused when absent */
+	const char *values; /* "a|b|c": what exists (OPT_ENUM, and for the help) */
+	const char *only;   /* "a|b": what is offered; NULL: all */
+	const char *why;    /* for what is not offered: what to use */
+	int (*set)(struct opt_parse *p, void *base, const char *val, struct err *err);
+	const char *help;
+};
+
+#define PROP_END                                                                                   \
+	{                                                                                          \
+		.key = NULL                                                                        \
+	}
+/* Rows: the key, its kind and place, what values there are, the help. */
+#define PROP(k, t, o, v, h)                                                                        \
+	{                                                                                          \
+		.key = (k), .kind = (t), .off = (o), .values = (v), .help = (h)                    \
+	}
+#define PROP_NEEDED(k, t, o, v, h)                                                                 \
+	{                                                                                          \
+		.key = (k), .kind = (t), .off = (o), .values = (v), .help = (h), .needed = true    \
+	}
+/* 'y' are the values offered, 'w' what to use in the place of the others. */
+#define PROP_ONLY(k, t, o, v, y, w, h)                                                             \
+	{                                                                                          \
+		.key = (k), .kind = (t), .off = (o), .values = (v), .only = (y), .why = (w),       \
+		.help = (h)                                                                        \
+	}
+#define PROP_CALL(k, v, f, h)                                                                      \
+	{                                                                                          \
+		.key = (k), .kind = OPT_CALL, .values = (v), .set = (f), .help = (h)               \
+	}
+#define PROP_SEEN(k, v, h)                                                                         \
+	{                                                                                          \
+		.key = (k), .kind = OPT_SEEN, .values = (v), .help = (h)                           \
+	}
+#define PROP_REFUSED(k, w)                                                                         \
+	{                                                                                          \
+		.key = (k), .kind = OPT_REFUSED, .why = (w)                                        \
+	}
+
+enum opt_style {
+	OPT_STYLE_OPTS,   /* flags allowed, "Invalid parameter 'x'" */
+	OPT_STYLE_OBJECT, /* the same with other words for sizes */
+	OPT_STYLE_KEYVAL, /* no flags, "Parameter 'x' is unexpected" */
+	OPT_STYLE_QOM,    /* no flags, "Property 'owner.x' not found", '_' is '-' */
+};
+
+struct opt_list {
+	const char *title; /* "-netdev tap" */
+	const char *implied;
+	enum opt_style style;
+	const char *owner;
+	const struct opt_prop *props; /* ends with a NULL key */
+};
+
+/* Store every pair of kv into *base as the list's table says.  What was stored stays on failure. */
+int opt_apply(struct opt_parse *p, const struct opt_list *list, void *base,
+	      const struct keyvals *kv, struct err *err);
+/* Split p->val as the list says (JSON too where it begins with '{'), then opt_apply(). */
+int opt_apply_list(struct opt_parse *p, const struct opt_list *list, void *base, struct err *err);
+
+/* ---- splitting ---- */
+
+/*
+ * Append the pairs of "a=b,c=d,,e" to kv; the first may come without its key
+ * when 'implied' is not NULL.  A flag "x" is x=on and "nox" is x=off with a
+ * warning, or refused when 'strict'.
+ */
+int opt_split(struct keyvals *kv, const char *text, const char *implied, bool strict,
+	      struct err *err);
+/* Append the members of a JSON object, nested ones as "a.b", array members as "a.0". */
+int opt_split_json(struct keyvals *kv, const char *text, struct err *err);
+/* One of the two, by the first character. */
+int opt_split_any(struct keyvals *kv, const char *text, const char *implied, bool strict,
+		  struct err *err);
+
+/* ---- scalars; 0, -EINVAL or -ERANGE, and *out untouched then ---- */
+
+int opt_parse_bool(const char *s, bool *out);
+int opt_parse_u64(const char *s, uint64_t *out); /* decimal or 0x hexadecimal */
+/* "1.5G", "64k", "0x1000": bytes. */
+int opt_parse_size(const char *s, uint64_t *out);
+bool opt_is_id(const char *s);
+/* Is the n-byte word one of "a|b|c"?  Its index, or -1. */
+int opt_word_index(const char *words, const char *s, size_t n);
+
+/* The same with the interface's error sentences; 'key' is the parameter's name. */
+int opt_need_id(const char *key, const char *val, struct err *err);
+int opt_duplicate(const char *id, const char *what, struct err *err);
+int opt_missing(const char *key, struct err *err);
+
+/* "-opt value", shortened; returns owned. */
+char *opt_where(const struct opt_parse *p);
+/* Replace an owned string. */
+void opt_set_str(char **dst, const char *val);
+
+/* A zeroed member at the end of an owned array of n. */
+#define OPT_ADD(arr, n)                                                                            \
+	((arr) = xrealloc((arr), ((n) + 1) * sizeof((arr)[0])),                                    \
+	 memset(&(arr)[n], 0, sizeof((arr)[0])), &(arr)[(n)++])
+
+/* ---- the table ---- */
+
+enum opt_row_kind {
+	OPT_ROW_HANDLE,
+	OPT_ROW_STRING,  /* cfg + off: char * */
+	OPT_ROW_FLAG,    /* cfg + off: bool becomes true */
+	OPT_ROW_LIST,    /* lists[0] applied to the config */
+	OPT_ROW_NOTHING, /* a flag without a meaning here */
+	OPT_ROW_REFUSED, /* known and not offered; help says what to use */
+	OPT_ROW_HEADING, /* name is the title of the rows that follow */
+};
+
+struct opt_row {
+	const char *name; /* without the dash */
+	const char *arg;  /* sketch of the argument; NULL: takes none */
+	enum opt_row_kind kind;
+	size_t off;
+	int (*handle)(struct opt_parse *p, struct err *err);
+	const struct opt_list *const *lists; /* ends with NULL */
+	const char *help;
+};
+
+extern const struct opt_row option_table[]; /* ends with a NULL name */
+
+/* ---- texts on 'out' ---- */
+
+void opt_print_version(FILE *out);
+void opt_print_help(FILE *out);
+void opt_print_man(FILE *out);
+/* The keys of a list, one a line. */
+void opt_print_list(FILE *out, const struct opt_list *list);
+/* Does the argument ask for help: "help", "?" or one of them as an element of the list? */
+bool opt_wants_help(const char *val);
+
+/* ---- handlers and lists, by file ---- */
+
+/* options-machine.c */
+extern const struct opt_list opt_machine_list, opt_accel_list;
+int opt_machine(struct opt_parse *p, struct err *err);
+int opt_accel(struct opt_parse *p, struct err *err);
+int opt_enable_kvm(struct opt_parse *p, struct err *err);
+int opt_cpu(struct opt_parse *p, struct err *err);
+int opt_check_accel(struct opt_parse *p, struct err *err);
+/* options-smp.c */
+extern const struct opt_list opt_smp_list, opt_m_list;
+int opt_smp(struct opt_parse *p, struct err *err);
+int opt_m(struct opt_parse *p, struct err *err);
+/* options-object.c */
+extern const struct opt_list opt_memory_ram_list, opt_memory_memfd_list, opt_memory_file_list;
+int opt_object(struct opt_parse *p, struct err *err);
+int opt_check_memory(struct opt_parse *p, struct err *err);
+/* options-drive.c, options-blockdev.c */
+extern const struct opt_list opt_drive_list, opt_blockdev_file_list, opt_blockdev_raw_list;
+int opt_drive(struct opt_parse *p, struct err *err);
+int opt_blockdev(struct opt_parse *p, struct err *err);
+int opt_disk_image(struct opt_parse *p, const char *path, struct err *err);
+int opt_set_aio(struct opt_parse *p, void *base, const char *val, struct err *err);
+int opt_set_discard(struct opt_parse *p, void *base, const char *val, struct err *err);
+/* No node and no drive may have this name already. */
+int opt_check_node_name(const struct config *cfg, const char *name, struct err *err);
+/* Make room for a node in the config and take *bd over. */
+void opt_add_blockdev(struct config *cfg, const struct cfg_blockdev *bd);
+void opt_blockdev_fini(struct cfg_blockdev *bd);
+/* options-device.c */
+int opt_device(struct opt_parse *p, struct err *err);
+int opt_global(struct opt_parse *p, struct err *err);
+/* Disks of -drive if=virtio, and what -global says about devices. */
+void opt_finish_devices(struct opt_parse *p);
+/* options-net.c */
+extern const struct opt_list opt_tap_list, opt_stream_list;
+int opt_netdev(struct opt_parse *p, struct err *err);
+int opt_nic(struct opt_parse *p, struct err *err);
+void opt_check_peers(const struct opt_parse *p);
+/* options-chardev.c */
+extern const struct opt_list opt_null_list, opt_stdio_list, opt_file_list, opt_socket_list;
+int opt_chardev(struct opt_parse *p, struct err *err);
+/* Add a chardev of this type from the pairs; takes nothing.  Refuses a second stdio, a used id. */
+int opt_add_chardev(struct opt_parse *p, const char *type, const char *id, const struct keyvals *kv,
+		    struct err *err);
+void opt_add_ref(struct opt_parse *p, int kind, const char *chardev);
+int opt_check_chardevs(struct opt_parse *p, struct err *err);
+/* options-serial.c */
+extern const struct opt_list opt_mon_list;
+int opt_serial(struct opt_parse *p, struct err *err);
+int opt_mon(struct opt_parse *p, struct err *err);
+int opt_qmp(struct opt_parse *p, struct err *err);
+int opt_qmp_pretty(struct opt_parse *p, struct err *err);
+int opt_monitor(struct opt_parse *p, struct err *err);
+int opt_finish_serial(struct opt_parse *p, struct err *err);
+/* options-run.c */
+extern const struct opt_list opt_name_list, opt_action_list, opt_msg_list, opt_rtc_list;
+extern const struct opt_list opt_boot_list, opt_overcommit_list, opt_sandbox_list;
+int opt_uuid(struct opt_parse *p, struct err *err);
+int opt_incoming(struct opt_parse *p, struct err *err);
+int opt_none_only(struct opt_parse *p, struct err *err);
+int opt_nodefaults(struct opt_parse *p, struct err *err);
+int opt_nographic(struct opt_parse *p, struct err *err);
+int opt_help(struct opt_parse *p, struct err *err);
+int opt_version(struct opt_parse *p, struct err *err);
+int opt_man(struct opt_parse *p, struct err *err);
+
+#endif

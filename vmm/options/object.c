@@ -1,0 +1,207 @@
+/* options-object.c - -object: what guest RAM is made of */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "vmm/base/error.h"
+#include "vmm/base/units.h"
+#include "vmm/options/internal.h"
+
+#define AT(member) offsetof(struct cfg_object, member)
+
+#define MEMORY_PROPS                                                                               \
+	PROP_SEEN("qom-type", "memory-backend-...", "the kind of object"),                         \
+	    PROP_NEEDED("id", OPT_ID, AT(id), NULL, "the name for -machine memory-backend="),      \
+	    PROP_NEEDED("size", OPT_SIZE, AT(size), "SIZE", "bytes, with suffix"),                 \
+	    PROP("share", OPT_BOOL, AT(share), "on|off", "map it shared"),                         \
+	    PROP("prealloc", OPT_BOOL, AT(prealloc), "on|off",                                     \
+		 "populate every page at start (default off)"),                                    \
+	    PROP("prealloc-threads", OPT_U32, OPT_NOWHERE, "N",                                    \
+		 "no effect: one call populates it all"),                                          \
+	    PROP("reserve", OPT_BOOL, AT(reserve), "on|off",                                       \
+		 "set huge pages aside at start (default on); no effect on others"),               \
+	    PROP_ONLY("policy", OPT_ENUM, OPT_NOWHERE, "default|preferred|bind|interleave",        \
+		      "default", "start minivmm under numactl instead", "NUMA policy"),            \
+	    PROP_REFUSED("host-nodes", "start minivmm under numactl instead"),                     \
+	    PROP_REFUSED("dump", "use -machine dump-guest-core="),                                 \
+	    PROP_REFUSED("merge", "use -machine mem-merge="),                                      \
+	    PROP_REFUSED("prealloc-context", "leave it out"),                                      \
+	    PROP_ONLY("x-use-canonical-path-for-ramblock-id", OPT_BOOL, OPT_NOWHERE, "on|off",     \
+		      "off", "the RAM block is called microvm.ram", "the RAM block's name")
+
+static const struct opt_prop ram_props[] = {MEMORY_PROPS, PROP_END};
+
+static const struct opt_prop memfd_props[] = {
+    MEMORY_PROPS,
+    PROP("hugetlb", OPT_BOOL, AT(hugetlb), "on|off", "use huge pages (default off)"),
+    PROP("hugetlbsize", OPT_SIZE, AT(hugetlb_bytes), "SIZE",
+	 "bytes of a huge page (default: the host's)"),
+    PROP("seal", OPT_BOOL, OPT_NOWHERE, "on|off", "no effect: the descriptor stays within minivmm"),
+    PROP_END,
+};
+
+static const struct opt_prop file_props[] = {
+    MEMORY_PROPS,
+    PROP_NEEDED("mem-path", OPT_STRING, AT(mem_path), "PATH",
+		"the file, or a directory to make an unnamed file in"),
+    PROP("readonly", OPT_BOOL, AT(readonly), "on|off",
+	 "open the file for reading only (needs share=off)"),
+    PROP_REFUSED("align", "the page size of the file decides"),
+    PROP_ONLY("pmem", OPT_BOOL, OPT_NOWHERE, "on|off", "off", "persistent memory is not offered",
+	      "persistent memory"),
+    PROP_ONLY("discard-data", OPT_BOOL, OPT_NOWHERE, "on|off", "off", "the file is left as it is",
+	      "throw the contents away at the end"),
+    PROP_END,
+};
+
+const struct opt_list opt_memory_ram_list = {
+    .title = "-object memory-backend-ram",
+    .implied = "qom-type",
+    .style = OPT_STYLE_OBJECT,
+    .props = ram_props,
+};
+const struct opt_list opt_memory_memfd_list = {
+    .title = "-object memory-backend-memfd",
+    .implied = "qom-type",
+    .style = OPT_STYLE_OBJECT,
+    .props = memfd_props,
+};
+const struct opt_list opt_memory_file_list = {
+    .title = "-object memory-backend-file",
+    .implied = "qom-type",
+    .style = OPT_STYLE_OBJECT,
+    .props = file_props,
+};
+
+#define WHY_RNG "virtio-rng-device has the host's random bytes; leave rng= out"
+#define WHY_TLS "TLS is not offered"
+
+static const struct {
+	const char *name;
+	const struct opt_list *list;
+} kinds[] = {
+    {"memory-backend-ram",   &opt_memory_ram_list  },
+    {"memory-backend-memfd", &opt_memory_memfd_list},
+    {"memory-backend-file",  &opt_memory_file_list },
+};
+
+static const struct {
+	const char *name, *use;
+} others[] = {
+    {"rng-random",         WHY_RNG					 },
+    {"rng-builtin",        WHY_RNG					 },
+    {"rng-egd",            WHY_RNG					 },
+    {"tls-creds-x509",     WHY_TLS					 },
+    {"tls-creds-psk",      WHY_TLS					 },
+    {"tls-creds-anon",     WHY_TLS					 },
+    {"authz-simple",       WHY_TLS					 },
+    {"authz-list",         WHY_TLS					 },
+    {"authz-list-file",    WHY_TLS					 },
+    {"authz-pam",          WHY_TLS					 },
+    {"secret",             "nothing here is encrypted"                     },
+    {"iothread",           "queues have an I/O thread; leave iothread= out"},
+    {"throttle-group",     "use the host's cgroups"                        },
+    {"memory-backend-epc", "use memory-backend-memfd"                      },
+    {"filter-dump",        "capture on the tap device"                     },
+};
+
+static int object_kind(const char *type, const struct opt_list **out, struct err *err)
+{
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+		if (!strcmp(kinds[i].name, type)) {
+			*out = kinds[i].list;
+			return 0;
+		}
+	}
+	for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+		if (!strcmp(others[i].name, type))
+			return err_set(err, ENOTSUP, "object type '%s' is not supported: %s", type,
+				       others[i].use);
+	}
+	return err_set(err, EINVAL, "Parameter 'qom-type' does not accept value '" OPT_QUOTE "'",
+		       type);
+}
+
+static bool object_help(struct opt_parse *p)
+{
+	if (!opt_wants_help(p->val))
+		return false;
+	(void)puts("List of user creatable objects:");
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+		(void)printf("  %s\n", kinds[i].name);
+	p->done = true;
+	return true;
+}
+
+static int check_object(const struct config *cfg, const struct cfg_object *o, struct err *err)
+{
+	uint64_t page = o->hugetlb_bytes;
+
+	if (config_object(cfg, o->id))
+		return opt_duplicate(o->id, "object", err);
+	if (o->size == 0)
+		return err_set(err, EINVAL, "property 'size' of %s doesn't take value '0'",
+			       o->type);
+	if (page && !o->hugetlb)
+		return err_set(err, EINVAL, "'hugetlbsize' needs hugetlb=on");
+	if (page & (page - 1))
+		return err_set(err, EINVAL, "'hugetlbsize' must be a power of two");
+	if (o->readonly && o->share)
+		return err_set(err, EINVAL,
+			       "guest RAM cannot be a read-only file that is shared: "
+			       "use share=off");
+	return 0;
+}
+
+int opt_object(struct opt_parse *p, struct err *err)
+{
+	CLEANUP(keyvals_fini) struct keyvals kv = {0};
+	struct cfg_object o = {0};
+	const struct opt_list *list = NULL;
+	const char *type;
+	int ret;
+
+	if (object_help(p))
+		return 0;
+	ret = opt_split_any(&kv, p->val, "qom-type", false, err);
+	if (ret < 0)
+		return ret;
+	type = keyvals_get(&kv, "qom-type");
+	if (!type)
+		return opt_missing("qom-type", err);
+	ret = object_kind(type, &list, err);
+	if (ret < 0)
+		return ret;
+	o.type = xstrdup(type);
+	o.share = list == &opt_memory_memfd_list;
+	o.reserve = true;
+	ret = opt_apply(p, list, &o, &kv, err);
+	if (ret == 0)
+		ret = check_object(p->cfg, &o, err);
+	if (ret == 0) {
+		*OPT_ADD(p->cfg->objects, p->cfg->n_objects) = o;
+		return 0;
+	}
+	free(o.type);
+	free(o.id);
+	free(o.mem_path);
+	return ret;
+}
+
+int opt_check_memory(struct opt_parse *p, struct err *err)
+{
+	struct config *cfg = p->cfg;
+	const struct cfg_object *o;
+
+	if (!cfg->memory_backend)
+		return 0;
+	o = config_object(cfg, cfg->memory_backend);
+	if (!o)
+		return err_set(err, ENOENT, "Memory backend '" OPT_QUOTE "' not found",
+			       cfg->memory_backend);
+	if (p->ram_given && o->size != cfg->ram_bytes)
+		return err_set(err, EINVAL,
+			       "Machine memory size does not match the size of the "
+			       "memory backend");
+	cfg->ram_bytes = o->size;
+	return 0;
+}
