@@ -1,11 +1,15 @@
 /*
- * passes.c - sending RAM while the guest runs, and when to stop it
+ * precopy.c - sending RAM while the guest runs, and when to stop it
  *
  * PART records, each for at most 50 ms or what the bandwidth limit allows in
- * 100 ms.  When what is left could be sent within the downtime limit, the
- * tracker is asked again.  If that still holds the guest may be stopped; but
- * the limit is the longest pause that is allowed and not the one to aim at: as
- * long as another pass leaves much less, it is made.
+ * 100 ms.  A pass ends when all that was dirty has been sent, or earlier when
+ * what is left could be sent within the downtime limit whatever it holds: then
+ * the tracker is asked again.  If what it finds fits the limit, at the rate at
+ * which pages have gone in whole passes (page-rate.h), the guest may be
+ * stopped; but the limit is the longest pause that is allowed and not the one
+ * to aim at: as long as another pass leaves much less, it is made.  A pass that
+ * has ended early in vain is followed by a whole one, which shows the mix of
+ * pages.
  */
 #include <errno.h>
 #include <poll.h>
@@ -49,12 +53,13 @@ void outgoing_count(struct outgoing *o, uint64_t bytes, const struct ram_counter
 
 int outgoing_sync(struct outgoing *o, struct err *err)
 {
+	bool whole = o->ram.dirty_pages == 0;
 	uint64_t added = 0;
 	int ret = ram_save_sync(&o->ram, &added, err);
 
 	if (ret < 0)
 		return ret;
-	stats_pass(&o->stats, added, o->ram.dirty_pages * PAGE_BYTES);
+	stats_pass(&o->stats, added, o->ram.dirty_pages * PAGE_BYTES, whole);
 	slowdown_sync(o, added);
 	publish_pass(o->mg, o->ram.passes);
 	return 0;
@@ -122,32 +127,52 @@ static uint64_t pages_at_once(const struct outgoing *o)
 static int slice(struct outgoing *o, struct err *err)
 {
 	struct ram_counters before = o->ram.count;
-	uint64_t bytes = o->w->bytes;
+	uint64_t bytes = o->w->bytes, wire = outgoing_bytes(o), left = o->ram.dirty_pages;
+	struct page_sum sent;
 	int ret;
 
 	o->slice_ns = host_now_ns();
 	o->ram.run_limit = pages_at_once(o);
 	ret = ram_save_record(&o->ram, TAG_PART, slice_goes_on, o);
 	outgoing_count(o, bytes, &before);
-	return ret < 0 ? writer_explain(o->w, ret, err) : obey_limit(o, err);
+	if (ret < 0)
+		return writer_explain(o->w, ret, err);
+	ret = obey_limit(o, err);
+	sent = (struct page_sum){
+	    .pages = left - o->ram.dirty_pages,
+	    .zero_pages = o->ram.count.duplicate - before.duplicate,
+	    .bytes = outgoing_bytes(o) - wire,
+	    .ns = host_now_ns() - o->slice_ns,
+	};
+	stats_rate(&o->stats, &sent);
+	return ret;
 }
 
 /*
- * Bytes that can be sent within the downtime limit.  The switchover itself is
- * not held back, but a limited migration has only shown what the limit allows.
+ * Pages a second that are sent as the mix of whole passes goes.  The switchover
+ * itself is not held back, but a limited migration has only shown what the
+ * limit allows.
  */
-static uint64_t threshold(struct outgoing *o)
+static uint64_t usual_rate(struct outgoing *o)
 {
-	uint64_t ms = __atomic_load_n(&o->mg->downtime_limit_ms, __ATOMIC_RELAXED);
-	uint64_t limit = __atomic_load_n(&o->mg->max_bandwidth, __ATOMIC_RELAXED);
-	uint64_t rate = stats_bandwidth(&o->stats);
-
-	return (uint64_t)((double)(limit ? MIN(rate, limit) : rate) * (double)ms / 1000);
+	return stats_page_rate(&o->stats, __atomic_load_n(&o->mg->max_bandwidth, __ATOMIC_RELAXED));
 }
 
-static bool fits(struct outgoing *o)
+/* The same where a page may be of any kind: no faster than it would go as it is. */
+static uint64_t cautious_rate(struct outgoing *o)
 {
-	return o->ram.dirty_pages * PAGE_BYTES <= threshold(o) || deadline_forces(&o->deadline);
+	uint64_t limit = __atomic_load_n(&o->mg->max_bandwidth, __ATOMIC_RELAXED);
+	uint64_t wire = stats_bandwidth(&o->stats);
+
+	return MIN(usual_rate(o), (limit ? MIN(wire, limit) : wire) / PAGE_BYTES);
+}
+
+/* What is left could be sent within the downtime limit. */
+static bool fits(const struct outgoing *o, uint64_t rate)
+{
+	uint64_t ms = __atomic_load_n(&o->mg->downtime_limit_ms, __ATOMIC_RELAXED);
+
+	return (double)o->ram.dirty_pages <= (double)rate * (double)ms / 1000;
 }
 
 static bool guest_runs(struct outgoing *o)
@@ -164,38 +189,58 @@ static bool guest_runs(struct outgoing *o)
  * What is left fits the limit.  Would a pass more leave less than half of it?
  * *before: what was left when the answer was yes the last time, 0: never.
  */
-static bool can_shrink(struct outgoing *o, uint64_t *before)
+static bool can_shrink(struct outgoing *o, uint64_t rate, uint64_t *before)
 {
-	uint64_t left = o->ram.dirty_pages * PAGE_BYTES, rate = stats_bandwidth(&o->stats);
+	uint64_t left = o->ram.dirty_pages;
 	double seconds = rate ? (double)left / (double)rate : 0;
 	double residue = (double)stats_dirty_rate(&o->stats) * seconds;
 	bool better = (!*before || left <= *before / 2) && residue <= (double)left / 2;
 
 	*before = left;
-	return better && seconds * 1000 > SHORT_MS && !deadline_forces(&o->deadline) &&
-	       guest_runs(o);
+	return better && seconds * 1000 > SHORT_MS && guest_runs(o);
+}
+
+/* Shall the tracker be asked again? */
+static bool pass_ends(struct outgoing *o, bool early)
+{
+	return o->ram.dirty_pages == 0 || deadline_forces(&o->deadline) ||
+	       (early && fits(o, cautious_rate(o)));
+}
+
+/* The guest may be stopped now; else *early: the next pass may end before all is sent. */
+static bool good_enough(struct outgoing *o, bool whole, uint64_t *before, bool *early)
+{
+	uint64_t rate = whole ? usual_rate(o) : cautious_rate(o);
+	bool forced = deadline_forces(&o->deadline);
+
+	if (!forced && !fits(o, rate)) {
+		*before = 0;
+		*early = whole;
+		return false;
+	}
+	if (!forced && can_shrink(o, rate, before)) {
+		*early = false;
+		return false;
+	}
+	stats_predict(&o->stats, rate ? o->ram.dirty_pages * 1000 / rate : 0);
+	return true;
 }
 
 int outgoing_passes(struct outgoing *o, struct err *err)
 {
 	uint64_t before = 0;
-	bool whole = false; /* all that is left goes before the tracker is asked again */
+	bool early = true;
 	int ret = 0;
 
 	o->window_ns = host_now_ns();
 	o->window_bytes = outgoing_bytes(o);
 	while (ret == 0) {
 		ret = outgoing_listen(o, err);
-		whole = whole && o->ram.dirty_pages && !deadline_forces(&o->deadline);
-		if (ret == 0 && !whole && fits(o)) {
+		if (ret == 0 && pass_ends(o, early)) {
+			bool whole = o->ram.dirty_pages == 0;
+
 			ret = outgoing_sync(o, err);
-			if (ret < 0)
-				break;
-			if (!fits(o))
-				before = 0;
-			else if (can_shrink(o, &before))
-				whole = true;
-			else
+			if (ret < 0 || good_enough(o, whole, &before, &early))
 				break;
 		}
 		if (ret == 0)
