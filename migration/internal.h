@@ -21,6 +21,7 @@
 #include "migration/stream/return-path.h"
 #include "vmm/base/error.h"
 #include "vmm/base/list.h"
+#include "vmm/base/thread.h"
 #include "vmm/notify.h"
 #include "vmm/runstate.h"
 
@@ -34,13 +35,6 @@ struct loop_fd;
 struct resolve;
 struct writer;
 
-/* A thread that the main loop joins when it has ended. */
-struct worker {
-	pthread_t thread;
-	bool live; /* to be joined */
-	bool done; /* atomic: it ends now, and takes no lock any more */
-};
-
 struct outgoing {
 	struct migration *mg;
 	int status; /* enum migration_status, atomic */
@@ -53,7 +47,7 @@ struct outgoing {
 	bool given;
 	bool go_on;        /* migrate-continue has come */
 	bool shared_given; /* the destination has been passed the memory itself */
-	struct worker worker;
+	struct thread thread;
 	struct resolve *resolve;  /* while the host's name is being looked up */
 	struct loop_fd *too_late; /* ... and its deadline */
 	struct sockaddr_list to;
@@ -100,7 +94,7 @@ struct incoming {
 	struct multifd_recv *multifd; /* NULL: everything comes over one connection */
 	bool has_address;
 	struct migration_address address;
-	struct worker worker;
+	struct thread thread;
 	int cancel_fd;      /* constant; eventfd: readable when the program ends */
 	struct channel *ch; /* the load thread's */
 };
@@ -135,18 +129,6 @@ void status_set(struct migration *mg, int *status, enum migration_status to);
 enum migration_status status_get(const int *status);
 bool status_busy(enum migration_status s);
 void publish_pass(struct migration *mg, uint64_t pass);
-
-/* ---- workers (status.c) ---- */
-
-int worker_start(struct worker *w, const char *name, void *(*fn)(void *), void *opaque,
-		 struct err *err);
-/* The thread's last act. */
-void worker_end(struct migration *mg, struct worker *w);
-void worker_join(struct worker *w);
-void eventfd_set(int fd);
-void eventfd_clear(int fd);
-/* An epoll descriptor (owned), readable when one of the two (borrowed) is; -1 with errno set. */
-int watch_either(int a, int b);
 
 /* ---- outgoing.c, passes.c, switchover.c: machine lock held ---- */
 

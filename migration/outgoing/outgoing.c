@@ -15,7 +15,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/eventfd.h>
 
 #include "migration/channel/channel.h"
 #include "migration/internal.h"
@@ -27,6 +26,7 @@
 #include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
+#include "vmm/base/wake.h"
 #include "vmm/machine.h"
 #include "vmm/vclock.h"
 
@@ -44,8 +44,8 @@ void outgoing_init(struct outgoing *o, struct migration *mg)
 {
 	o->mg = mg;
 	o->fd = -1;
-	o->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	o->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	o->cancel_fd = wake_open();
+	o->kick_fd = wake_open();
 	stats_init(&o->stats);
 	(void)deadline_init(&o->deadline, o->cancel_fd); /* stop_fd says whether */
 }
@@ -345,6 +345,7 @@ void *outgoing_thread(void *opaque)
 	o->w = NULL;
 	device_state_free(&o->devices);
 	rp_fini(&o->rp);
-	worker_end(o->mg, &o->worker);
+	thread_set_done(&o->thread);
+	wake_set(o->mg->wake_fd);
 	return NULL;
 }

@@ -13,6 +13,7 @@
 #include "migration/internal.h"
 #include "migration/ram/multifd/multifd.h"
 #include "vmm/base/error.h"
+#include "vmm/base/wake.h"
 
 #define MULTIFD_MAX_CHANNELS 255U
 
@@ -20,7 +21,7 @@ struct recv_channel {
 	/* constant while the thread lives */
 	struct multifd_recv *r;
 	struct channel *ch; /* owned */
-	struct worker worker;
+	struct thread thread;
 	/* the thread's */
 	uint8_t header[MULTIFD_HEADER_BYTES];
 	size_t have; /* bytes of 'header', read together with the payload before it */
