@@ -20,11 +20,12 @@
 
 #include "migration/channel/channel.h"
 #include "migration/channel/listen.h"
+#include "migration/incoming/commands.h"
 #include "migration/incoming/loader.h"
 #include "migration/internal.h"
 #include "migration/peer/shared-memory.h"
 #include "migration/ram/ram.h"
-#include "migration/stream/commands.h"
+#include "migration/stream/reply.h"
 #include "migration/stream/stream.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/log.h"

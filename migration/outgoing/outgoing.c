@@ -18,10 +18,6 @@
 
 #include "migration/channel/channel.h"
 #include "migration/internal.h"
-#include "migration/peer/compare.h"
-#include "migration/peer/shared-memory.h"
-#include "migration/peer/untouched.h"
-#include "migration/stream/commands.h"
 #include "migration/stream/stream.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
@@ -169,7 +165,7 @@ static int set_up_ram(struct outgoing *o, struct err *err)
 		ret = slowdown_start(o, err);
 	machine_unlock(m);
 	if (ret == 0)
-		ret = sparse_offer(o, err);
+		ret = handshake_memory(o, err);
 	bytes = o->w->bytes;
 	if (ret == 0)
 		ret = ram_save_begin(&o->ram, err);
@@ -191,12 +187,10 @@ static int set_up(struct outgoing *o, struct err *err)
 		return writer_explain(o->w, ret, err);
 	if (o->ch->two_way) {
 		ret = meet(o, err);
-		if (ret == 0 && o->rp.minivmm)
-			ret = compare_ask(o, err);
 		if (ret < 0)
 			return ret;
 	}
-	ret = shared_offer(o, err);
+	ret = handshake_machines(o, err);
 	if (ret == 0)
 		ret = set_up_ram(o, err);
 	if (ret < 0)

@@ -37,7 +37,6 @@
 
 #include "migration/channel/channel.h"
 #include "migration/internal.h"
-#include "migration/stream/commands.h"
 #include "migration/stream/stream.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/units.h"
