@@ -17,6 +17,7 @@
 #include "migration/internal.h"
 #include "migration/stream/stream.h"
 #include "vmm/base/units.h"
+#include "vmm/base/wake.h"
 #include "vmm/machine.h"
 #include "vmm/vclock.h"
 
@@ -39,29 +40,30 @@ int outgoing_sleep(struct outgoing *o, int64_t until_ns, struct err *err)
 	if (p[0].revents)
 		return err_set(err, ECANCELED, "the migration was cancelled");
 	if (p[1].revents)
-		eventfd_clear(o->kick_fd);
+		wake_clear(o->kick_fd);
 	return 0;
 }
 
 void outgoing_count(struct outgoing *o, uint64_t bytes, const struct ram_counters *before)
 {
 	outgoing_count_channels(o);
-	stats_encoders(&o->stats, &o->ram.count);
-	stats_sent(&o->stats, o->w->bytes - bytes, o->ram.count.duplicate - before->duplicate,
-		   o->ram.count.normal - before->normal, o->ram.dirty_pages * PAGE_BYTES);
+	stats_encoders(&o->stats, &o->ram.stream.count);
+	stats_sent(
+	    &o->stats, o->w->bytes - bytes, o->ram.stream.count.duplicate - before->duplicate,
+	    o->ram.stream.count.normal - before->normal, ram_save_left_pages(&o->ram) * PAGE_BYTES);
 }
 
 int outgoing_sync(struct outgoing *o, struct err *err)
 {
-	bool whole = o->ram.dirty_pages == 0;
+	bool whole = ram_save_left_pages(&o->ram) == 0;
 	uint64_t added = 0;
 	int ret = ram_save_sync(&o->ram, &added, err);
 
 	if (ret < 0)
 		return ret;
-	stats_pass(&o->stats, added, o->ram.dirty_pages * PAGE_BYTES, whole);
+	stats_pass(&o->stats, added, ram_save_left_pages(&o->ram) * PAGE_BYTES, whole);
 	slowdown_sync(o, added);
-	publish_pass(o->mg, o->ram.passes);
+	publish_pass(o->mg, o->ram.stream.passes);
 	return 0;
 }
 
@@ -126,8 +128,8 @@ static uint64_t pages_at_once(const struct outgoing *o)
 
 static int slice(struct outgoing *o, struct err *err)
 {
-	struct ram_counters before = o->ram.count;
-	uint64_t bytes = o->w->bytes, wire = outgoing_bytes(o), left = o->ram.dirty_pages;
+	struct ram_counters before = o->ram.stream.count;
+	uint64_t bytes = o->w->bytes, wire = outgoing_bytes(o), left = ram_save_left_pages(&o->ram);
 	struct page_sum sent;
 	int ret;
 
@@ -139,8 +141,8 @@ static int slice(struct outgoing *o, struct err *err)
 		return writer_explain(o->w, ret, err);
 	ret = obey_limit(o, err);
 	sent = (struct page_sum){
-	    .pages = left - o->ram.dirty_pages,
-	    .zero_pages = o->ram.count.duplicate - before.duplicate,
+	    .pages = left - ram_save_left_pages(&o->ram),
+	    .zero_pages = o->ram.stream.count.duplicate - before.duplicate,
 	    .bytes = outgoing_bytes(o) - wire,
 	    .ns = host_now_ns() - o->slice_ns,
 	};
@@ -172,7 +174,7 @@ static bool fits(const struct outgoing *o, uint64_t rate)
 {
 	uint64_t ms = __atomic_load_n(&o->mg->downtime_limit_ms, __ATOMIC_RELAXED);
 
-	return (double)o->ram.dirty_pages <= (double)rate * (double)ms / 1000;
+	return (double)ram_save_left_pages(&o->ram) <= (double)rate * (double)ms / 1000;
 }
 
 static bool guest_runs(struct outgoing *o)
@@ -191,7 +193,7 @@ static bool guest_runs(struct outgoing *o)
  */
 static bool can_shrink(struct outgoing *o, uint64_t rate, uint64_t *before)
 {
-	uint64_t left = o->ram.dirty_pages;
+	uint64_t left = ram_save_left_pages(&o->ram);
 	double seconds = rate ? (double)left / (double)rate : 0;
 	double residue = (double)stats_dirty_rate(&o->stats) * seconds;
 	bool better = (!*before || left <= *before / 2) && residue <= (double)left / 2;
@@ -203,7 +205,7 @@ static bool can_shrink(struct outgoing *o, uint64_t rate, uint64_t *before)
 /* Shall the tracker be asked again? */
 static bool pass_ends(struct outgoing *o, bool early)
 {
-	return o->ram.dirty_pages == 0 || deadline_forces(&o->deadline) ||
+	return ram_save_left_pages(&o->ram) == 0 || deadline_forces(&o->deadline) ||
 	       (early && fits(o, cautious_rate(o)));
 }
 
@@ -222,7 +224,7 @@ static bool good_enough(struct outgoing *o, bool whole, uint64_t *before, bool *
 		*early = false;
 		return false;
 	}
-	stats_predict(&o->stats, rate ? o->ram.dirty_pages * 1000 / rate : 0);
+	stats_predict(&o->stats, rate ? ram_save_left_pages(&o->ram) * 1000 / rate : 0);
 	return true;
 }
 
@@ -237,7 +239,7 @@ int outgoing_passes(struct outgoing *o, struct err *err)
 	while (ret == 0) {
 		ret = outgoing_listen(o, err);
 		if (ret == 0 && pass_ends(o, early)) {
-			bool whole = o->ram.dirty_pages == 0;
+			bool whole = ram_save_left_pages(&o->ram) == 0;
 
 			ret = outgoing_sync(o, err);
 			if (ret < 0 || good_enough(o, whole, &before, &early))

@@ -11,9 +11,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "migration/migration.h"
 #include "migration/outgoing/encoder-stats.h"
 #include "migration/outgoing/page-rate.h"
+#include "migration/settings/info.h"
 
 struct forecast_figures;
 
