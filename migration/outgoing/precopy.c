@@ -14,8 +14,10 @@
 #include <errno.h>
 #include <poll.h>
 
+#include "migration/channel/channel.h"
 #include "migration/internal.h"
 #include "migration/stream/stream.h"
+#include "vmm/base/bytes.h"
 #include "vmm/base/units.h"
 #include "vmm/base/wake.h"
 #include "vmm/machine.h"
@@ -26,6 +28,7 @@
 #define WINDOW_NS (100 * NS_PER_MS) /* of the bandwidth limit */
 #define WINDOWS   10U               /* in a second */
 #define SHORT_MS  2U                /* a pause that need not become shorter */
+#define LOOK_MS   50                /* between two looks at a deadline that forces */
 
 int outgoing_sleep(struct outgoing *o, int64_t until_ns, struct err *err)
 {
@@ -202,6 +205,37 @@ static bool can_shrink(struct outgoing *o, uint64_t rate, uint64_t *before)
 	return better && seconds * 1000 > SHORT_MS && guest_runs(o);
 }
 
+/*
+ * Until the destination has loaded what has been sent.  Megabytes of what an
+ * encoder has shrunk lie in the socket, tens of thousands of pages: the guest
+ * would have to wait for them, and nobody here would know how long they take.
+ */
+static int drain(struct outgoing *o, struct err *err)
+{
+	struct page_sum waited = {0};
+	int64_t since = host_now_ns();
+	uint8_t cookie[4];
+	int ret;
+
+	if (!o->ch->two_way || !o->rp.ponged)
+		return 0;
+	put_be32(cookie, COOKIE_PASS);
+	o->rp.passed = false;
+	ret = stream_put_command(o->w, CMD_PING, cookie, sizeof(cookie));
+	if (ret < 0)
+		return writer_explain(o->w, ret, err);
+	while (!o->rp.passed && !deadline_forces(&o->deadline)) {
+		ret = rp_poll(&o->rp, LOOK_MS, err);
+		if (ret >= 0)
+			ret = outgoing_listen(o, err);
+		if (ret < 0)
+			return ret;
+	}
+	waited.ns = host_now_ns() - since;
+	stats_rate(&o->stats, &waited);
+	return 0;
+}
+
 /* Shall the tracker be asked again? */
 static bool pass_ends(struct outgoing *o, bool early)
 {
@@ -241,7 +275,9 @@ int outgoing_passes(struct outgoing *o, struct err *err)
 		if (ret == 0 && pass_ends(o, early)) {
 			bool whole = ram_save_left_pages(&o->ram) == 0;
 
-			ret = outgoing_sync(o, err);
+			ret = drain(o, err);
+			if (ret == 0)
+				ret = outgoing_sync(o, err);
 			if (ret < 0 || good_enough(o, whole, &before, &early))
 				break;
 		}

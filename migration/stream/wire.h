@@ -51,6 +51,9 @@ enum stream_command {
 /* PING with this one follows the description; its PONG says that the machines fit. */
 #define COOKIE_COMPARED 0x4d564d02U
 
+/* PING with this one ends a pass; its PONG says that the pass has been loaded. */
+#define COOKIE_PASS 0x4d564d03U
+
 #define RP_MAX_PAYLOAD 512
 
 enum rp_type {
