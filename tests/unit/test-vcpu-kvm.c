@@ -1,5 +1,4 @@
 /* What is pushed into KVM comes back: reset state, random state, the vCPUs of a real stream. */
-#include <errno.h>
 #include <linux/kvm.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,7 +27,7 @@ static bool kvm_usable(void)
 {
 	if (access("/dev/kvm", R_OK | W_OK) == 0)
 		return true;
-	printf("skip: /dev/kvm: %s\n", strerror(errno)); /* NOLINT(concurrency-mt-unsafe) */
+	skip_test("no usable /dev/kvm");
 	return false;
 }
 
