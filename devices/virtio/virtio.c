@@ -115,10 +115,8 @@ bool virtio_pop(struct virtio_device *v, unsigned q)
 
 void virtio_push(struct virtio_device *v, unsigned q, const struct virtq_elem *e, uint64_t written)
 {
-	if (v->broken)
-		return;
-	virtq_elem_dirty(&v->dev.m->mem, e, written);
-	virtq_push(&v->queues[q], e->head, (uint32_t)written);
+	if (!v->broken)
+		virtq_push(&v->queues[q], e->head, (uint32_t)written);
 }
 
 void virtio_interrupt(struct virtio_device *v, unsigned q)
