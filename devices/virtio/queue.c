@@ -146,6 +146,12 @@ int virtq_map(struct virtq *q, struct memory *mem, bool event_idx, bool indirect
 	return virtq_available(q) < 0 ? -EPROTO : 0;
 }
 
+void virtq_suspend(struct virtq *q)
+{
+	if (q->mem && ring_get16(q->used_hva + RING_IDX) != q->used_idx)
+		used_put16(q, RING_IDX, q->used_idx);
+}
+
 /* ---- elements ---- */
 
 static struct virtq_elem *elem_alloc(unsigned n_out, unsigned n_in)

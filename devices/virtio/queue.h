@@ -89,6 +89,12 @@ void virtq_reset(struct virtq *q);
  */
 int virtq_map(struct virtq *q, struct memory *mem, bool event_idx, bool indirect);
 
+/*
+ * The queue is not served for now.  Its used index is the device's, but is read
+ * from the ring where the guest goes on: put it right if the guest has changed it.
+ */
+void virtq_suspend(struct virtq *q);
+
 /* How many chains are available: 0 .. num, or -EPROTO (the guest's index jumped). */
 int virtq_available(struct virtq *q);
 /* Take the next chain: 1, 0 when there is none, or -EPROTO. */

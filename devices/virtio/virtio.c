@@ -292,6 +292,7 @@ static void stop_on_io(void *opaque)
 	for (unsigned i = 0; i < v->n_queues; i++) {
 		loop_fd_del(v->kicks[i].watch);
 		v->kicks[i].watch = NULL;
+		virtq_suspend(&v->queues[i]);
 	}
 	if (v->ops->stop)
 		v->ops->stop(v);
@@ -302,10 +303,14 @@ static void stop_on_io(void *opaque)
 
 void virtio_start(struct virtio_device *v)
 {
-	const uint8_t ready = VIRTIO_STATUS_FEATURES_OK | VIRTIO_STATUS_DRIVER_OK;
+	uint8_t status = virtio_status(v);
 
-	if (v->started || v->paused || (virtio_status(v) & ready) != ready)
+	if (v->started || v->paused || !(status & VIRTIO_STATUS_DRIVER_OK))
 		return;
+	if (!(status & VIRTIO_STATUS_FEATURES_OK) || !virtio_has(v, VIRTIO_F_VERSION_1)) {
+		virtio_fail(v, "DRIVER_OK came without features that were agreed on");
+		return;
+	}
 	for (unsigned i = 0; i < v->n_queues; i++)
 		if (v->queues[i].ready)
 			kick_open(&v->kicks[i]);
