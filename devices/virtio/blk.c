@@ -332,7 +332,8 @@ static const struct vms_desc body = {.name = "virtio-blk-device",
 static int section_loaded(void *dev, uint32_t version, struct err *err)
 {
 	struct virtio_blk *b = dev;
-	uint64_t seen = get_le64(b->v.config); /* 0: the driver never looked */
+	/* 0: the driver never looked.  From QEMU it may also be what the guest wrote there. */
+	uint64_t seen = get_le64(b->v.config);
 
 	(void)version;
 	if (seen > virtio_blk_capacity(b))
