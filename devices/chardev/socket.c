@@ -11,8 +11,13 @@
  *
  * Only the main loop's callbacks take a connection down, never a write: a
  * front end that writes does not expect to be told in the middle of it that
- * its peer has left.  A failed write marks the connection as broken, and the
- * loop does the rest.
+ * its peer has left.  A failed write marks the peer as deaf: output for it is
+ * dropped from then on, and the loop does the rest.
+ *
+ * The end of a connection is noticed whatever waits in either direction.  What
+ * the peer has sent is read to its end; when the front end takes no more because
+ * its own output waits, dropping that gives it room.  What it does not take even
+ * then is dropped with the peer, or kept when the input is a line ('owed').
  *
  * Descriptors that a peer on a unix socket sends are handed on before the
  * bytes they came with.
@@ -24,11 +29,13 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "devices/chardev/address.h"
 #include "devices/chardev/backend.h"
 #include "vmm/base/alloc.h"
+#include "vmm/base/buf.h"
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
@@ -36,7 +43,8 @@
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
 
-#define MAX_FDS 16 /* with one message */
+#define MAX_FDS  16  /* with one message */
+#define MAX_OWED MiB /* of input that the front end has not taken from peers that left */
 
 struct sock {
 	/* set at creation and then constant */
@@ -51,8 +59,13 @@ struct sock {
 	int fd; /* connected or connecting; -1 */
 	struct loop_fd *watch;
 	bool connecting;
-	bool broken;     /* a write failed: the loop ends the connection */
+	bool deaf;       /* the peer has gone: output is dropped */
 	bool want_write; /* the front end waits for room */
+	bool half_open;  /* the peer says nothing more, but reads on */
+	/* under the machine lock: a line's input from peers that have left */
+	struct buf owed;
+	size_t owed_at;                /* delivered so far */
+	struct loop_timer *owed_timer; /* delivers; NULL: nothing has ever been owed */
 	size_t next_peer;
 };
 
@@ -69,8 +82,10 @@ static void update_events(struct chardev *c)
 		return;
 	if (s->connecting || s->want_write)
 		events |= LOOP_WRITABLE;
-	if (s->broken || (!s->connecting && chardev_room(c) > 0))
+	if (!s->connecting && !s->owed.len && chardev_room(c) > 0)
 		events |= LOOP_READABLE;
+	if (!s->connecting && !s->half_open)
+		events |= LOOP_HANGUP;
 	loop_fd_events(s->watch, events);
 }
 
@@ -97,7 +112,7 @@ static void connected(struct chardev *c)
 	struct sock *s = c->state;
 	int one = 1;
 
-	s->connecting = s->broken = s->want_write = false;
+	s->connecting = s->deaf = s->want_write = s->half_open = false;
 	(void)setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &one,
 			 sizeof(one)); /* a unix socket refuses */
 	if (s->listen_watch)
@@ -126,7 +141,7 @@ static void disconnect(struct chardev *c)
 	s->watch = NULL;
 	(void)close(s->fd);
 	s->fd = -1;
-	s->connecting = s->broken = false;
+	s->connecting = s->deaf = s->want_write = false;
 	show_name(c);
 	chardev_set_connected(c, false);
 	if (s->listen_watch)
@@ -175,6 +190,86 @@ static bool receive(struct chardev *c)
 	return n > 0;
 }
 
+/* ---- a peer that has left ---- */
+
+/* Nothing can be sent to it either. */
+static bool gone(const struct sock *s)
+{
+	struct pollfd p = {.fd = s->fd};
+
+	return poll(&p, 1, 0) > 0 && p.revents & (POLLHUP | POLLERR);
+}
+
+/* The loop hands over what was kept, not accept_input(): that is called by a vCPU in its access. */
+static void deliver_owed(void *opaque)
+{
+	struct chardev *c = opaque;
+	struct sock *s = c->state;
+	size_t n = MIN(chardev_room(c), s->owed.len - s->owed_at);
+
+	s->owed_at += n;
+	chardev_deliver(c, s->owed.data + s->owed_at - n, n);
+	if (s->owed_at == s->owed.len) {
+		buf_free(&s->owed);
+		s->owed_at = 0;
+		update_events(c);
+	} else if (chardev_room(c) > 0) {
+		loop_timer_arm_ms(s->owed_timer, 0);
+	}
+}
+
+/* Keep a line's input up to the end of what the peer has sent. */
+static void keep_rest(struct chardev *c)
+{
+	struct sock *s = c->state;
+	uint8_t bytes[CHARDEV_CHUNK];
+	ssize_t n = 1;
+
+	while (n > 0 && s->owed.len < MAX_OWED) {
+		n = recv(s->fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+		if (n > 0)
+			buf_put(&s->owed, bytes, (size_t)n);
+	}
+	if (s->owed.len && !s->owed_timer)
+		s->owed_timer = loop_timer_new(c->m->loop, deliver_owed, c);
+}
+
+static void say_dropped(const struct chardev *c)
+{
+	const struct sock *s = c->state;
+	int left = 0;
+
+	if (ioctl(s->fd, FIONREAD, &left) == 0 && left > 0)
+		log_warn("chardev '%s': the peer has left; %d bytes that it sent are dropped, for "
+			 "they were not taken",
+			 c->id, left);
+}
+
+/* The peer says nothing more.  False: the connection has ended. */
+static bool hung_up(struct chardev *c)
+{
+	struct sock *s = c->state;
+
+	if (chardev_room(c) > 0) /* it is read to its end */
+		return true;
+	if (c->client && c->client->line) {
+		keep_rest(c);
+		say_dropped(c);
+		return false;
+	}
+	if (!gone(s)) {
+		s->half_open = true;
+		return true;
+	}
+	s->deaf = true;
+	s->want_write = false;
+	chardev_tell_writable(c);
+	if (chardev_room(c) > 0)
+		return true;
+	say_dropped(c);
+	return false;
+}
+
 static bool connect_done(struct chardev *c)
 {
 	const struct sock *s = c->state;
@@ -197,7 +292,7 @@ static void peer_ready(void *opaque, int ready)
 			disconnect(c);
 		return;
 	}
-	if (s->broken || (ready & LOOP_READABLE && !receive(c))) {
+	if ((ready & LOOP_READABLE && !receive(c)) || (ready & LOOP_HANGUP && !hung_up(c))) {
 		disconnect(c);
 		return;
 	}
@@ -213,21 +308,29 @@ static ssize_t socket_write(struct chardev *c, const uint8_t *p, size_t n)
 	struct sock *s = c->state;
 	ssize_t ret;
 
-	if (s->broken)
-		return (ssize_t)n; /* nobody is there any more */
+	if (s->deaf)
+		return (ssize_t)n;
 	do
 		ret = send(s->fd, p, n, MSG_NOSIGNAL | MSG_DONTWAIT);
 	while (ret < 0 && errno == EINTR);
 	if (ret < 0 && errno != EAGAIN) {
-		s->broken = true;
-		(void)shutdown(s->fd, SHUT_RDWR); /* wakes the loop at once */
+		s->deaf = true;
+		s->half_open = false; /* its end is to be noticed again */
 		ret = (ssize_t)n;
-	} else if (ret < 0) {
-		ret = 0;
 	}
-	s->want_write = !s->broken && (size_t)ret < n;
+	ret = MAX(ret, 0);
+	s->want_write = (size_t)ret < n;
 	update_events(c);
 	return ret;
+}
+
+static void accept_input(struct chardev *c)
+{
+	const struct sock *s = c->state;
+
+	if (s->owed.len && chardev_room(c) > 0)
+		loop_timer_arm_ms(s->owed_timer, 0);
+	update_events(c);
 }
 
 /* ---- server ---- */
@@ -372,6 +475,8 @@ static void socket_close(struct chardev *c)
 
 	c->connected = false;
 	loop_timer_free(s->timer);
+	loop_timer_free(s->owed_timer);
+	buf_free(&s->owed);
 	loop_fd_del(s->watch);
 	loop_fd_del(s->listen_watch);
 	if (s->fd >= 0)
@@ -407,7 +512,7 @@ const struct chardev_ops chardev_socket_ops = {
     .type = "socket",
     .open = socket_open,
     .write = socket_write,
-    .accept_input = update_events,
+    .accept_input = accept_input,
     .close = socket_close,
     .disconnect = disconnect,
 };
