@@ -37,8 +37,10 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/error.h"
+#include "vmm/base/listen.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
+#include "vmm/listener.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
@@ -48,12 +50,11 @@
 
 struct sock {
 	/* set at creation and then constant */
-	struct addresses peers; /* client */
-	char *unlink_path;      /* owned; of a unix socket that we made */
-	char *name;             /* owned: "unix:/path,server=on" */
+	struct sockaddr_list peers; /* client */
+	char *name;                 /* owned: "unix:/path,server=on" */
 	uint32_t reconnect_s;
-	int listen_fd; /* server, else -1 */
-	struct loop_fd *listen_watch;
+	struct listen_set listening; /* server, else empty */
+	struct listener *listener;
 	struct loop_timer *timer; /* client that reconnects */
 	/* main thread */
 	int fd; /* connected or connecting; -1 */
@@ -66,7 +67,7 @@ struct sock {
 	struct buf owed;
 	size_t owed_at;                /* delivered so far */
 	struct loop_timer *owed_timer; /* delivers; NULL: nothing has ever been owed */
-	size_t next_peer;
+	int next_peer;
 };
 
 static void peer_ready(void *opaque, int ready);
@@ -92,15 +93,16 @@ static void update_events(struct chardev *c)
 static void show_name(struct chardev *c)
 {
 	const struct sock *s = c->state;
-	struct address a = {.len = sizeof(a.sa)};
+	struct sockaddr_storage ss = {0};
+	socklen_t len = sizeof(ss);
 	char text[ADDRESS_TEXT] = "";
 
 	if (s->fd < 0 || s->connecting) {
 		chardev_set_filename(c, "disconnected:%s", s->name);
 		return;
 	}
-	if (getpeername(s->fd, (struct sockaddr *)&a.sa, &a.len) == 0)
-		address_text(&a, text);
+	if (getpeername(s->fd, (struct sockaddr *)&ss, &len) == 0)
+		address_text(&ss, len, text);
 	if (*text)
 		chardev_set_filename(c, "%s <-> %s", s->name, text);
 	else
@@ -115,8 +117,8 @@ static void connected(struct chardev *c)
 	s->connecting = s->deaf = s->want_write = s->half_open = false;
 	(void)setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &one,
 			 sizeof(one)); /* a unix socket refuses */
-	if (s->listen_watch)
-		loop_fd_events(s->listen_watch, 0);
+	if (s->listener)
+		listener_switch(s->listener, false);
 	show_name(c);
 	chardev_set_connected(c, true);
 	update_events(c);
@@ -144,8 +146,8 @@ static void disconnect(struct chardev *c)
 	s->connecting = s->deaf = s->want_write = false;
 	show_name(c);
 	chardev_set_connected(c, false);
-	if (s->listen_watch)
-		loop_fd_events(s->listen_watch, LOOP_READABLE);
+	if (s->listener)
+		listener_switch(s->listener, true);
 	if (s->timer)
 		loop_timer_arm_ms(s->timer, 1000ULL * s->reconnect_s);
 }
@@ -335,15 +337,15 @@ static void accept_input(struct chardev *c)
 
 /* ---- server ---- */
 
-static void listen_ready(void *opaque, int ready)
+static void accepted(void *opaque, int fd)
 {
 	struct chardev *c = opaque;
 	const struct sock *s = c->state;
-	int fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-	(void)ready;
-	if (fd < 0)
+	if (s->fd >= 0) { /* came in the same turn, at another address */
+		(void)close(fd);
 		return;
+	}
 	take_fd(c, fd);
 	connected(c);
 }
@@ -352,26 +354,25 @@ static void listen_ready(void *opaque, int ready)
 static int wait_for_peer(struct chardev *c, struct err *err)
 {
 	const struct sock *s = c->state;
-	struct pollfd p = {.fd = s->listen_fd, .events = POLLIN};
 
 	log_info("waiting for connection on: %s", s->name);
 	while (s->fd < 0) {
-		if (poll(&p, 1, -1) < 0)
-			return err_set(err, errno, "chardev '%s': waiting for a connection: %s",
-				       c->id, err_text(errno));
-		listen_ready(c, LOOP_READABLE);
+		int fd = listen_pending(&s->listening, -1) ? listen_accept(&s->listening) : -errno;
+
+		if (fd >= 0)
+			accepted(c, fd);
+		else if (fd != -EAGAIN)
+			return err_set(err, -fd, "chardev '%s': waiting for a connection: %s",
+				       c->id, err_text(-fd));
 	}
 	return 0;
 }
 
-static int start_listening(struct chardev *c, const struct cfg_chardev *cfg, int fd,
-			   struct err *err)
+static int start_listening(struct chardev *c, const struct cfg_chardev *cfg, struct err *err)
 {
 	struct sock *s = c->state;
 
-	s->listen_fd = fd;
-	(void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-	s->listen_watch = loop_fd_add(c->m->loop, fd, LOOP_READABLE, listen_ready, c);
+	s->listener = listener_new(c->m->loop, &s->listening, accepted, c);
 	return cfg->wait ? wait_for_peer(c, err) : 0;
 }
 
@@ -381,7 +382,7 @@ static void try_connect(void *opaque)
 {
 	struct chardev *c = opaque;
 	struct sock *s = c->state;
-	int fd = address_connect_start(&s->peers.v[s->next_peer++ % s->peers.n]);
+	int fd = address_connect_start(&s->peers, s->next_peer++ % s->peers.n);
 
 	if (fd < 0) {
 		loop_timer_arm_ms(s->timer, 1000ULL * s->reconnect_s);
@@ -422,18 +423,21 @@ static int use_fd(struct chardev *c, const struct cfg_chardev *cfg, struct err *
 	if (getsockopt(cfg->fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0)
 		return err_set(err, EINVAL, "File descriptor '%d' is not a socket", cfg->fd);
 	(void)fcntl(cfg->fd, F_SETFD, FD_CLOEXEC);
-	if (cfg->server)
-		return start_listening(c, cfg, cfg->fd, err);
+	if (cfg->server) {
+		listen_given(&((struct sock *)c->state)->listening, cfg->fd);
+		return start_listening(c, cfg, err);
+	}
 	(void)fcntl(cfg->fd, F_SETFL, fcntl(cfg->fd, F_GETFL) | O_NONBLOCK);
 	take_fd(c, cfg->fd);
 	connected(c);
 	return 0;
 }
 
-static char *make_name(const struct cfg_chardev *cfg, int listen_fd)
+static char *make_name(const struct cfg_chardev *cfg, const struct listen_set *set)
 {
 	const char *role = cfg->server ? ",server=on" : "";
-	struct address a = {.len = sizeof(a.sa)};
+	struct sockaddr_storage ss = {0};
+	socklen_t len = sizeof(ss);
 	char text[ADDRESS_TEXT] = "";
 
 	if (cfg->fd >= 0)
@@ -441,8 +445,8 @@ static char *make_name(const struct cfg_chardev *cfg, int listen_fd)
 	if (cfg->path)
 		return xasprintf("unix:%s%s", cfg->path, role);
 	/* The port may have been the host's choice. */
-	if (listen_fd >= 0 && getsockname(listen_fd, (struct sockaddr *)&a.sa, &a.len) == 0)
-		address_text(&a, text);
+	if (set->n && getsockname(set->fd[0], (struct sockaddr *)&ss, &len) == 0)
+		address_text(&ss, len, text);
 	if (*text)
 		return xasprintf("tcp:%s%s", text, role);
 	return xasprintf("tcp:%s:%s%s", cfg->host ? cfg->host : "", cfg->port, role);
@@ -451,22 +455,15 @@ static char *make_name(const struct cfg_chardev *cfg, int listen_fd)
 static int open_address(struct chardev *c, const struct cfg_chardev *cfg, struct err *err)
 {
 	struct sock *s = c->state;
-	int fd, ret = address_resolve(&s->peers, cfg, err);
+	int ret = address_resolve(&s->peers, cfg, err);
 
+	if (ret == 0 && cfg->server)
+		ret = address_listen(&s->listening, &s->peers, cfg, err);
 	if (ret < 0)
 		return ret;
-	if (!cfg->server) {
-		s->name = make_name(cfg, -1);
-		show_name(c);
-		return start_connecting(c, cfg, err);
-	}
-	fd = address_listen(&s->peers, cfg, err);
-	if (fd < 0)
-		return fd;
-	s->unlink_path = cfg->path ? xstrdup(cfg->path) : NULL;
-	s->name = make_name(cfg, fd);
+	s->name = make_name(cfg, &s->listening);
 	show_name(c);
-	return start_listening(c, cfg, fd, err);
+	return cfg->server ? start_listening(c, cfg, err) : start_connecting(c, cfg, err);
 }
 
 static void socket_close(struct chardev *c)
@@ -478,14 +475,10 @@ static void socket_close(struct chardev *c)
 	loop_timer_free(s->owed_timer);
 	buf_free(&s->owed);
 	loop_fd_del(s->watch);
-	loop_fd_del(s->listen_watch);
+	listener_free(s->listener);
 	if (s->fd >= 0)
 		(void)close(s->fd);
-	if (s->listen_fd >= 0)
-		(void)close(s->listen_fd);
-	if (s->unlink_path)
-		(void)unlink(s->unlink_path);
-	free(s->unlink_path);
+	listen_close(&s->listening);
 	free(s->name);
 	free(s);
 }
@@ -495,10 +488,10 @@ static int socket_open(struct chardev *c, const struct cfg_chardev *cfg, struct 
 	struct sock *s = NEW(struct sock);
 	int ret;
 
-	s->fd = s->listen_fd = -1;
+	s->fd = -1;
 	c->state = s;
 	if (cfg->fd >= 0) {
-		s->name = make_name(cfg, -1);
+		s->name = make_name(cfg, &s->listening);
 		ret = use_fd(c, cfg, err);
 	} else {
 		ret = open_address(c, cfg, err);
