@@ -12,6 +12,7 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/listen.h"
+#include "vmm/base/units.h"
 #include "vmm/options/config.h"
 
 static int resolve_unix(struct sockaddr_list *as, const char *path, struct err *err)
@@ -67,8 +68,7 @@ static int connect_one(const struct sockaddr_storage *ss, socklen_t len)
 	return ret < 0 ? ret : fd;
 }
 
-int address_connect(const struct sockaddr_list *as, const struct cfg_chardev *cfg,
-		    struct err *err)
+int address_connect(const struct sockaddr_list *as, const struct cfg_chardev *cfg, struct err *err)
 {
 	int fd = -EINVAL;
 

@@ -18,8 +18,7 @@ int address_resolve(struct sockaddr_list *as, const struct cfg_chardev *cfg, str
 int address_listen(struct listen_set *set, const struct sockaddr_list *as,
 		   const struct cfg_chardev *cfg, struct err *err);
 /* A connected, non-blocking socket, or -errno.  Blocks. */
-int address_connect(const struct sockaddr_list *as, const struct cfg_chardev *cfg,
-		    struct err *err);
+int address_connect(const struct sockaddr_list *as, const struct cfg_chardev *cfg, struct err *err);
 /* A non-blocking socket that is connected or about to be (writable when decided), or -errno; to
  * address i. */
 int address_connect_start(const struct sockaddr_list *as, int i);

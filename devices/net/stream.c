@@ -66,8 +66,8 @@ static int resolve(struct stream *s, const struct cfg_netdev *cfg, struct err *e
 {
 	int family = ip_family(cfg->ipv4, cfg->ipv6);
 	struct sockaddr_list list;
-	int ret = inet_lookup(&list, cfg->host, cfg->port, family, cfg->server ? AI_PASSIVE : 0,
-			      err);
+	int ret =
+	    inet_lookup(&list, cfg->host, cfg->port, family, cfg->server ? AI_PASSIVE : 0, err);
 
 	if (ret < 0)
 		return ret;

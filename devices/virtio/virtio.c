@@ -8,13 +8,13 @@
 #include <linux/kvm.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
+#include "vmm/base/wake.h"
 #include "vmm/board.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
@@ -197,10 +197,9 @@ static void kick_posted(void *opaque)
 static void kick_ready(void *opaque, int ready)
 {
 	struct virtio_kick *k = opaque;
-	eventfd_t count;
 
 	(void)ready;
-	(void)eventfd_read(k->fd, &count);
+	wake_clear(k->fd);
 	serve(k);
 }
 
@@ -248,7 +247,7 @@ static void kick_open(struct virtio_kick *k)
 {
 	if (k->fd >= 0 || k->v->dev.m->vm_fd < 0)
 		return;
-	k->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	k->fd = wake_open();
 	if (k->fd >= 0 && ioeventfd(k, true) < 0) {
 		(void)close(k->fd);
 		k->fd = -1;

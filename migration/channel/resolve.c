@@ -17,7 +17,7 @@
 
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
-#include "vmm/base/thread-name.h"
+#include "vmm/base/thread.h"
 #include "vmm/loop.h"
 
 struct resolve {
@@ -26,14 +26,15 @@ struct resolve {
 	char *host; /* owned */
 	char port[8];
 	int family, flags;
+	struct thread thread;
 	/* the thread's until 'answered' */
 	struct sockaddr_list list;
 	struct err err;
 	int ret;
 	/* under 'mutex' */
 	pthread_mutex_t mutex;
-	pthread_cond_t cond; /* CLOCK_MONOTONIC */
-	bool answered;       /* ... and posted, unless abandoned before */
+	pthread_cond_t cond;   /* CLOCK_MONOTONIC */
+	bool answered;         /* ... and posted, unless abandoned before */
 	resolve_done_fn *done; /* NULL: abandoned, or answered by resolve_wait() */
 	void *opaque;
 };
@@ -104,22 +105,18 @@ struct resolve *resolve_start(struct loop *l, const struct migration_uri *uri, b
 			      resolve_done_fn *done, void *opaque, struct err *err)
 {
 	struct resolve *r = resolve_new(l, uri, passive);
-	pthread_t thread;
 	int ret;
 
 	r->done = done;
 	r->opaque = opaque;
-	/* Named and detached before it can end and free everything. */
+	/* Detached before it can end and free everything. */
 	pthread_mutex_lock(&r->mutex);
-	ret = pthread_create(&thread, NULL, resolve_thread, r);
-	if (ret == 0) {
-		thread_name(thread, "mig-resolve");
-		(void)pthread_detach(thread);
-	}
+	ret = thread_start(&r->thread, "mig-resolve", THREAD_HELPER, resolve_thread, r, err);
+	if (ret == 0)
+		(void)pthread_detach(r->thread.id);
 	pthread_mutex_unlock(&r->mutex);
 	if (ret == 0)
 		return r;
-	(void)err_set(err, ret, "cannot look '%s' up: no thread: %s", uri->host, err_text(ret));
 	resolve_free(r);
 	return NULL;
 }

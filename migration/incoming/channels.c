@@ -91,8 +91,8 @@ static int start_receiving(struct incoming *in, struct err *err)
 		if (!in->multifd)
 			return -EMFILE;
 	}
-	in->arrivals = arrivals_new(mg->m->loop, in->multifd != NULL, ARRIVALS_SILENCE_MS,
-				    &arrivals_ops, in);
+	in->arrivals =
+	    arrivals_new(mg->m->loop, in->multifd != NULL, ARRIVALS_SILENCE_MS, &arrivals_ops, in);
 	return 0;
 }
 

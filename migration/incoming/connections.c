@@ -32,6 +32,7 @@ struct arrivals {
 	unsigned n;
 	bool channels, has_main;
 	bool used; /* somebody has said what they are */
+	bool told; /* ... that one was dropped: once will do */
 	uint64_t silence_ms;
 };
 
@@ -101,14 +102,15 @@ static void drop(struct arrival *one, const char *why)
 {
 	struct arrivals *a = one->a;
 
-	log_info("a connection to the incoming migration is dropped: the peer %s", why);
+	if (!a->told)
+		log_info("a connection to the incoming migration is dropped: the peer %s", why);
+	a->told = true;
 	arrival_free(one);
 	a->ops->decided(a->opaque);
 }
 
 static void look(struct arrival *one)
 {
-	struct arrivals *a = one->a;
 	uint8_t magic[4];
 	ssize_t n = recv(one->fd, magic, sizeof(magic), MSG_PEEK | MSG_DONTWAIT);
 

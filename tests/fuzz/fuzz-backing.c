@@ -13,9 +13,9 @@
 #include <unistd.h>
 
 #include "migration/channel/channel.h"
+#include "migration/incoming/commands.h"
 #include "migration/peer/shared-memory.h"
 #include "migration/settings/capabilities.h"
-#include "migration/stream/commands.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"

@@ -190,8 +190,7 @@ static void listen_others(struct listen_set *set, const struct sockaddr_list *li
 	if (getsockname(set->fd[0], (struct sockaddr *)&real, &len) < 0)
 		return;
 	for (int i = from; i < list->n; i++) {
-		int fd =
-		    listen_on(&list->addr[i], list->len[i], sockaddr_port(&real), true);
+		int fd = listen_on(&list->addr[i], list->len[i], sockaddr_port(&real), true);
 
 		if (fd >= 0)
 			set->fd[set->n++] = fd;

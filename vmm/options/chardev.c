@@ -70,7 +70,8 @@ static const struct opt_prop socket_props[] = {
     PROP_REFUSED("tls-authz", "TLS is not offered"),
     PROP_REFUSED("to", "give the port itself"),
     PROP("ipv4", OPT_CHOICE, AT(ipv4), ON_OFF, "tcp: use IPv4 (default: what the host stands for)"),
-    PROP("ipv6", OPT_CHOICE, AT(ipv6), ON_OFF, "tcp: use IPv6; [::] takes IPv4 too unless ipv4=off"),
+    PROP("ipv6", OPT_CHOICE, AT(ipv6), ON_OFF,
+	 "tcp: use IPv6; [::] takes IPv4 too unless ipv4=off"),
     PROP_END,
 };
 
