@@ -315,6 +315,12 @@ static int load_record(struct ram_load *l, struct src *in, uint64_t word, uint64
 	case RAM_FLAG_RUN:
 		if (!l->take_runs)
 			return refuse_flags(flags, at, err);
+		if (l->multifd && multifd_recv_used(l->multifd))
+			return err_set(
+			    err, EINVAL,
+			    "Received a run of pages beside multifd channels: a source sends "
+			    "one or the other (RAM record at stream offset 0x%" PRIx64 ")",
+			    at);
 		break;
 	default:
 		return refuse_flags(flags, at, err);
