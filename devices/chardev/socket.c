@@ -32,6 +32,7 @@
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
+#include "vmm/host.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
@@ -249,13 +250,14 @@ static void listen_ready(void *opaque, int ready)
 static int wait_for_peer(struct chardev *c, struct err *err)
 {
 	const struct sock *s = c->state;
-	struct pollfd p = {.fd = s->listen_fd, .events = POLLIN};
+	CLEANUP(cleanup_free) char *what = xasprintf("waiting for a connection on %s", s->name);
+	int ret;
 
 	log_info("waiting for connection on: %s", s->name);
 	while (s->fd < 0) {
-		if (poll(&p, 1, -1) < 0)
-			return err_set(err, errno, "chardev '%s': waiting for a connection: %s",
-				       c->id, err_text(errno));
+		ret = host_wait(c->m->host, s->listen_fd, POLLIN, what, err);
+		if (ret < 0)
+			return ret;
 		listen_ready(c, LOOP_READABLE);
 	}
 	return 0;
@@ -313,9 +315,12 @@ static int start_connecting(struct chardev *c, const struct cfg_chardev *cfg, st
 /* A descriptor given with fd=: a listening socket for a server, else a connected one. */
 static int use_fd(struct chardev *c, const struct cfg_chardev *cfg, struct err *err)
 {
-	int type = 0;
+	CLEANUP(cleanup_free) char *what = xasprintf("chardev '%s'", c->id);
+	int type = 0, ret = host_claim_fd(c->m->host, cfg->fd, what, err);
 	socklen_t len = sizeof(type);
 
+	if (ret < 0)
+		return ret;
 	if (getsockopt(cfg->fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0)
 		return err_set(err, EINVAL, "File descriptor '%d' is not a socket", cfg->fd);
 	(void)fcntl(cfg->fd, F_SETFD, FD_CLOEXEC);

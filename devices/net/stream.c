@@ -27,6 +27,7 @@
 #include "vmm/base/iov.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
+#include "vmm/host.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
@@ -89,11 +90,15 @@ static int unix_address(struct stream *s, const char *path, struct err *err)
 	return 0;
 }
 
-static int use_fd(struct stream *s, const struct cfg_netdev *cfg, struct err *err)
+static int use_fd(struct stream *s, const struct cfg_netdev *cfg, struct host *host,
+		  struct err *err)
 {
-	int type, listening = 0;
+	CLEANUP(cleanup_free) char *what = xasprintf("netdev '%s'", cfg->id);
+	int type, listening = 0, ret = host_claim_fd(host, cfg->fd, what, err);
 	socklen_t len = sizeof(type);
 
+	if (ret < 0)
+		return ret;
 	if (getsockopt(cfg->fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_STREAM)
 		return err_set(err, EINVAL, "%s: file descriptor %d is not a stream socket",
 			       cfg->id, cfg->fd);
@@ -153,7 +158,7 @@ static int stream_open(struct net_backend *b, const struct cfg_netdev *cfg, stru
 	if (!cfg->addr_type)
 		ret = err_set(err, EINVAL, "Parameter 'addr' is missing");
 	else if (!strcmp(cfg->addr_type, "fd"))
-		ret = use_fd(s, cfg, err);
+		ret = use_fd(s, cfg, b->m->host, err);
 	else if (!strcmp(cfg->addr_type, "unix"))
 		ret = unix_address(s, cfg->path, err);
 	else

@@ -8,6 +8,7 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
+#include "vmm/host.h"
 
 /* Decimal digits only, up to 'max'; *end is the first byte behind them. */
 static int parse_number(const char *s, const char **end, uint64_t max, uint64_t *out)
@@ -170,8 +171,25 @@ int uri_parse(struct migration_uri *u, const char *uri, bool incoming, struct er
 	return err_set(err, EINVAL, "Parameter 'uri' expects a valid migration protocol");
 }
 
+void uri_anchor(struct migration_uri *u, const struct host *h)
+{
+	char *path;
+
+	if (!h || !h->folder)
+		return;
+	if (u->kind == URI_EXEC) {
+		free(u->folder);
+		u->folder = xstrdup(h->folder);
+	} else if (u->kind == URI_UNIX || u->kind == URI_FILE) {
+		path = host_path(h, u->path);
+		free(u->path);
+		u->path = path;
+	}
+}
+
 void uri_fini(struct migration_uri *u)
 {
+	free(u->folder);
 	free(u->text);
 	free(u->path);
 	free(u->host);

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 struct err;
+struct host;
 
 enum uri_kind { URI_TCP, URI_UNIX, URI_FD, URI_EXEC, URI_FILE };
 
@@ -27,10 +28,13 @@ struct migration_uri {
 	bool ipv4, ipv6, keep_alive;
 	/* file: */
 	uint64_t offset;
+	char *folder; /* exec: owned, where the command runs; NULL: the working directory */
 };
 
 /* Parse; 'incoming' only changes the words.  On failure nothing is owned. */
 int uri_parse(struct migration_uri *u, const char *uri, bool incoming, struct err *err);
+/* Paths, and the folder of a command, are meant where the program was started (-daemonize). */
+void uri_anchor(struct migration_uri *u, const struct host *h);
 void uri_fini(struct migration_uri *u);
 
 #define SOCKADDR_LIST_MAX 8
