@@ -37,7 +37,6 @@
 
 #include "migration/channel/channel.h"
 #include "migration/internal.h"
-#include "migration/stream/commands.h"
 #include "migration/stream/stream.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/units.h"
@@ -175,7 +174,7 @@ static void take_back(struct outgoing *o)
 
 static int send_rest(struct outgoing *o, struct err *err)
 {
-	struct ram_counters before = o->ram.count;
+	struct ram_counters before = o->ram.stream.count;
 	uint64_t bytes = o->w->bytes;
 	int ret;
 
