@@ -145,6 +145,7 @@ class House:
         finally:
             self.t.drop(proxy)
         self.go_on(one)
+        return one
 
     def go_on(self, one):
         """The owner is the next source, in working order."""
@@ -194,6 +195,7 @@ class Round:
 
     def held(self, proxy):
         """The bytes stand still."""
+        until("the link", lambda: proxy.links)      # it is listed a moment after it works
         self.ask("held")
         how, link = self.plan.how, proxy.links[0]
         if how == "cut":
@@ -422,22 +424,22 @@ class Places:
                 return FORWARD, offset - r.start, self.forward[r.start:r.payload_start]
         return FORWARD, offset, None
 
-    # windows of the hand-over
+    # Windows of the hand-over: held behind a message's first byte, which shows that it was sent
     def sections(self):
         """The source has sent everything and waits for READY."""
         return self.place(self.first)
 
     def ready(self):
         """READY has been sent and not read."""
-        return BACKWARD, self.answers[-3], None
+        return BACKWARD, self.answers[-3] + 1, None
 
     def go(self):
         """GO has been sent and not read."""
-        return self.place(self.told)
+        return self.place(self.told + 1)
 
     def shut(self):
         """The guest runs at the destination, and the source does not know."""
-        return BACKWARD, self.answers[-2], None
+        return BACKWARD, self.answers[-2] + 1, None
 
     def anywhere(self, pick):
         """A random boundary or byte, either way."""
