@@ -15,10 +15,10 @@
 #include "migration/migration.h"
 #include "migration/outgoing/auto-converge.h"
 #include "migration/outgoing/deadline.h"
+#include "migration/outgoing/return-path.h"
 #include "migration/outgoing/stats.h"
 #include "migration/ram/multifd/multifd.h"
 #include "migration/ram/ram.h"
-#include "migration/stream/return-path.h"
 #include "vmm/base/error.h"
 #include "vmm/base/list.h"
 #include "vmm/base/thread.h"
@@ -153,6 +153,13 @@ int outgoing_listen(struct outgoing *o, struct err *err);
 int outgoing_sync(struct outgoing *o, struct err *err);
 /* Account for the bytes and pages since 'bytes' and 'before'. */
 void outgoing_count(struct outgoing *o, uint64_t bytes, const struct ram_counters *before);
+
+/* ---- handshake.c: migration thread, lock not held ---- */
+
+/* The other end is known: do the machines fit, and what memory do both have? */
+int handshake_machines(struct outgoing *o, struct err *err);
+/* RAM is set up and no page has been sent: which of them need not come. */
+int handshake_memory(struct outgoing *o, struct err *err);
 
 /* ---- incoming.c ---- */
 

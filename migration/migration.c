@@ -370,7 +370,9 @@ int migration_start(struct migration *mg, const struct migrate_args *args, struc
 	multifd_config_fill(&o->multifd_config, &mg->params, mg->caps[CAP_ZERO_COPY_SEND],
 			    mg->m->cfg->uuid_set ? mg->m->cfg->uuid : NULL);
 	o->multifd_counted = 0;
-	stats_start(&o->stats, memory_total_bytes(&mg->m->mem) - shared_bytes(o),
+	stats_start(&o->stats,
+		    memory_total_bytes(&mg->m->mem) -
+			(o->caps[CAP_X_IGNORE_SHARED] ? shared_bytes(&mg->m->mem) : 0),
 		    mg->params.downtime_limit);
 	stats_running(&o->stats, machine_running(mg->m));
 	deadline_start(&o->deadline, mg->params.deadline, mg->params.deadline_policy);

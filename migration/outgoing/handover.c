@@ -40,7 +40,6 @@
 
 #include "migration/channel/channel.h"
 #include "migration/internal.h"
-#include "migration/stream/commands.h"
 #include "migration/stream/go.h"
 #include "migration/stream/stream.h"
 #include "vmm/base/alloc.h"

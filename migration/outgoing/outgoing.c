@@ -19,10 +19,6 @@
 #include "migration/channel/channel.h"
 #include "migration/internal.h"
 #include "migration/outgoing/handover.h"
-#include "migration/peer/compare.h"
-#include "migration/peer/shared-memory.h"
-#include "migration/peer/untouched.h"
-#include "migration/stream/commands.h"
 #include "migration/stream/stream.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
@@ -152,7 +148,7 @@ static int set_up_ram(struct outgoing *o, struct err *err)
 
 	ram_save_init(&o->ram, m, o->w, o->mg->ram_section_id);
 	o->ram.ignore_shared = o->caps[CAP_X_IGNORE_SHARED];
-	o->ram.runs = o->rp.minivmm;
+	o->ram.stream.runs = o->rp.minivmm;
 	if (o->rp.minivmm) /* which says that it has them all before the guest is given up */
 		channel_use_splice(o->ch);
 	if (o->rp.minivmm && o->multifd)
@@ -170,13 +166,13 @@ static int set_up_ram(struct outgoing *o, struct err *err)
 		ret = slowdown_start(o, err);
 	machine_unlock(m);
 	if (ret == 0)
-		ret = sparse_offer(o, err);
+		ret = handshake_memory(o, err);
 	bytes = o->w->bytes;
 	if (ret == 0)
 		ret = ram_save_begin(&o->ram, err);
 	if (ret < 0)
 		return ret;
-	outgoing_count(o, bytes, &o->ram.count);
+	outgoing_count(o, bytes, &o->ram.stream.count);
 	return outgoing_sync(o, err);
 }
 
@@ -192,12 +188,10 @@ static int set_up(struct outgoing *o, struct err *err)
 		return writer_explain(o->w, ret, err);
 	if (o->ch->two_way) {
 		ret = rp_handshake(o, err);
-		if (ret == 0 && o->rp.minivmm)
-			ret = compare_ask(o, err);
 		if (ret < 0)
 			return ret;
 	}
-	ret = shared_offer(o, err);
+	ret = handshake_machines(o, err);
 	if (ret == 0)
 		ret = set_up_ram(o, err);
 	if (ret < 0)

@@ -39,7 +39,6 @@
 #include "migration/channel/channel.h"
 #include "migration/internal.h"
 #include "migration/outgoing/handover.h"
-#include "migration/stream/commands.h"
 #include "migration/stream/stream.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/wake.h"
@@ -172,7 +171,7 @@ static int collect(struct outgoing *o, struct err *err)
 
 static int send_ram(struct outgoing *o, struct err *err)
 {
-	struct ram_counters before = o->ram.count;
+	struct ram_counters before = o->ram.stream.count;
 	uint64_t bytes = o->w->bytes;
 	int ret;
 

@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "migration/stream/commands.h"
+#include "migration/incoming/commands.h"
 #include "tests/fuzz/piecewise.h"
 #include "tests/unit/check-main.h"
 #include "tests/unit/ram-rig.h"
@@ -27,7 +27,7 @@ static struct ram_rig *filled_rig(bool runs)
 			ram_rig_noise(ram_rig_page(r, 0, page), page);
 	memset(ram_rig_page(r, 0, 9), 0, PAGE_BYTES);
 	ram_rig_begin(r);
-	r->save.runs = runs;
+	r->save.stream.runs = runs;
 	return r;
 }
 
@@ -40,8 +40,8 @@ START_TEST(test_runs_arrive)
 	/* three runs: 0 to 8, 10 to 19, 21 to the end */
 	ck_assert_uint_eq(ram_rig_move(r, TAG_PART), NO_RECORD + zeros + names + 3 * RUN_HEAD +
 							 (RAM_PAGES - 2) * (size_t)PAGE_BYTES);
-	ck_assert_uint_eq(r->save.count.normal, RAM_PAGES - 2);
-	ck_assert_uint_eq(r->save.count.duplicate, 2 + BIOS_PAGES);
+	ck_assert_uint_eq(r->save.stream.count.normal, RAM_PAGES - 2);
+	ck_assert_uint_eq(r->save.stream.count.duplicate, 2 + BIOS_PAGES);
 	/* A page alone is an ordinary record. */
 	ram_rig_page(r, 0, 30)[5] ^= 1;
 	ram_rig_dirty(r, 0, 30);

@@ -30,7 +30,7 @@
 struct channel;
 struct err;
 struct iovec;
-struct page_encoder;
+struct page_sink;
 struct ram_load;
 
 #define MULTIFD_MAGIC        0x11223344U
@@ -135,9 +135,7 @@ void multifd_send_splice(struct multifd_send *s);
 /* Channel 0, then 1, ...: says who it is and starts its thread.  Takes 'ch' either way. */
 int multifd_send_add(struct multifd_send *s, struct channel *ch, struct err *err);
 
-/* The last row of encoders: any page with content. */
-extern const struct page_encoder encode_multifd;
-extern const struct page_encoder *const multifd_encoders[];
+extern const struct page_sink sink_multifd;
 
 /* One page; waits for a channel when all batches are on their way.  -errno when a channel failed.
  */

@@ -10,9 +10,10 @@
 #include <pthread.h>
 #include <sys/uio.h>
 
-#include "migration/internal.h"
 #include "migration/ram/multifd/multifd.h"
+#include "migration/ram/ram.h"
 #include "vmm/base/error.h"
+#include "vmm/base/thread.h"
 #include "vmm/base/wake.h"
 
 #define MULTIFD_MAX_CHANNELS 255U

@@ -21,10 +21,11 @@
 
 #include "migration/channel/channel.h"
 #include "migration/channel/zero-copy.h"
-#include "migration/internal.h"
 #include "migration/ram/multifd/multifd.h"
+#include "migration/ram/ram.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/list.h"
+#include "vmm/base/thread.h"
 #include "vmm/base/wake.h"
 
 #define BATCHES_PER_CHANNEL 4U
