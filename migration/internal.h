@@ -45,7 +45,7 @@ struct outgoing {
 	 * from it any more: from here on the source does not resume by itself.
 	 */
 	bool released;
-	bool stored; /* it is a store of bytes: the guest is here as well */
+	bool stored;       /* it is a store of bytes: the guest is here as well */
 	bool go_on;        /* migrate-continue has come */
 	bool shared_given; /* the destination has been passed the memory itself */
 	struct thread thread;
@@ -53,7 +53,7 @@ struct outgoing {
 	struct loop_fd *too_late; /* ... and its deadline */
 	struct sockaddr_list to;
 	struct migration_uri uri;
-	char *uri_text; /* owned, as it was typed */
+	char *uri_text;       /* owned, as it was typed */
 	int fd;               /* of fd:, -1 once it belongs to the channel */
 	bool caps[CAP_COUNT]; /* as they were at the start */
 	struct multifd_config multifd_config;

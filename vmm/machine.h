@@ -93,7 +93,7 @@ struct machine {
 	struct notify notify;
 	struct vclock vclock;
 	enum runstate state;
-	enum runstate before_stop; /* what globalstate reports during a switchover */
+	enum runstate before_stop; /* of a switchover: where it leads there, and back here */
 	bool paused;               /* vCPUs must park */
 	bool quiet;                /* they have, and the devices are drained */
 	bool quitting;             /* vCPU threads must end */

@@ -157,9 +157,9 @@ static bool needs_pause(const struct machine *m, enum request r)
 
 static void carry_out(struct machine *m, enum request r)
 {
-	static void (*const run[])(struct machine *m) = {
+	static void (*const run[])(struct machine * m) = {
 	    [REQUEST_POWERDOWN] = do_powerdown, [REQUEST_PANIC] = do_panic,
-	    [REQUEST_STOP] = do_stop,		[REQUEST_RESET] = do_reset,
+	    [REQUEST_STOP] = do_stop,           [REQUEST_RESET] = do_reset,
 	    [REQUEST_SHUTDOWN] = do_shutdown,
 	};
 	bool pause = needs_pause(m, r);

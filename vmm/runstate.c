@@ -34,8 +34,8 @@ static const unsigned moves[RS_COUNT] = {
     [RS_INTERNAL_ERROR] = TO(PAUSED) | TO(FINISH_MIGRATE) | TO(PRELAUNCH),
     [RS_IO_ERROR] = RESTARTABLE,
     /* the second line: it ended by itself in the moment in which it was paused */
-    [RS_PAUSED] = RESTARTABLE | TO(POSTMIGRATE) | TO(COLO) |
-		  TO(SHUTDOWN) | TO(INTERNAL_ERROR) | TO(GUEST_PANICKED),
+    [RS_PAUSED] = RESTARTABLE | TO(POSTMIGRATE) | TO(COLO) | TO(SHUTDOWN) | TO(INTERNAL_ERROR) |
+		  TO(GUEST_PANICKED),
     [RS_POSTMIGRATE] = RESTARTABLE,
     [RS_PRELAUNCH] = TO(RUNNING) | TO(FINISH_MIGRATE) | TO(INMIGRATE),
     /* the second line: back to where a switchover that failed had come from */

@@ -47,7 +47,7 @@
 #include "vmm/vclock.h"
 
 #define LATE_PEER_MS 5000 /* how long a first PONG may take before the guest is stopped */
-#define ROUNDS	     3	  /* of collecting while the guest stands still */
+#define ROUNDS       3    /* of collecting while the guest stands still */
 
 /* ---- stop ---- */
 

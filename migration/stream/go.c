@@ -6,7 +6,7 @@
 #include "vmm/machine.h"
 
 #define POWERDOWN 1U
-#define RESET	  2U
+#define RESET     2U
 
 void go_requests_put(const struct machine *m, struct buf *out)
 {

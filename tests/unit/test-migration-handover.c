@@ -6,9 +6,9 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
-#include "migration/peer/process.h"
 #include "migration/incoming/commands.h"
 #include "migration/outgoing/return-path.h"
+#include "migration/peer/process.h"
 #include "tests/unit/check-main.h"
 #include "tests/unit/migration-rig.h"
 #include "vmm/base/bytes.h"
@@ -239,6 +239,17 @@ START_TEST(test_qemu_closes_before_eof)
 
 	(void)shutdown(s.fd, SHUT_RDWR);
 	source_resumed(&s, "the destination closed the connection");
+}
+END_TEST
+
+/* EOF itself is refused by the socket: it is one byte, so it was not sent. */
+START_TEST(test_eof_cannot_be_sent)
+{
+	struct source s = source_begin_before_eof(QEMU);
+
+	(void)shutdown(s.fd, SHUT_RD);
+	send_word(s.fd, RP_PONG, COOKIE_LOADED);
+	source_resumed(&s, "Broken pipe");
 }
 END_TEST
 
@@ -797,9 +808,9 @@ START_TEST(test_destination_of_qemu)
 END_TEST
 
 CHECK_MAIN("migration-handover", test_qemu_says_it_runs, test_qemu_says_it_failed, test_qemu_closes,
-	   test_qemu_closes_before_eof, test_cancel_before_eof, test_reset_before_eof,
-	   test_resets_before_eof, test_reset_before_go, test_destination_resets,
-	   test_go_with_an_unknown_request, test_go_with_an_unknown_cause,
+	   test_qemu_closes_before_eof, test_eof_cannot_be_sent, test_cancel_before_eof,
+	   test_reset_before_eof, test_resets_before_eof, test_reset_before_go,
+	   test_destination_resets, test_go_with_an_unknown_request, test_go_with_an_unknown_cause,
 	   test_qemu_and_a_late_cancel, test_minivmm_takes_it, test_minivmm_closes_before_ready,
 	   test_minivmm_refuses, test_minivmm_differs, test_minivmm_differs_endlessly,
 	   test_minivmm_refuses_after_go, test_connection_breaks_after_go, test_cancel_after_go,
