@@ -232,8 +232,9 @@ class Round:
         return not state or state[0] in ENDED
 
     def dest_ended(self):
+        """Or it waits for another connection: this one broke before its first byte."""
         state = self.dest.look()
-        return not state or state[0] in ENDED
+        return not state or state[0] in ENDED or state[0] == "none"
 
     # ---- check ----
 
