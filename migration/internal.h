@@ -21,6 +21,7 @@
 #include "migration/ram/ram.h"
 #include "vmm/base/error.h"
 #include "vmm/base/list.h"
+#include "vmm/base/listen.h"
 #include "vmm/base/thread.h"
 #include "vmm/notify.h"
 #include "vmm/runstate.h"
@@ -44,14 +45,18 @@ struct outgoing {
 	 * The destination has been told to run the guest, or cannot be kept
 	 * from it any more: from here on the source does not resume by itself.
 	 */
-	bool given;
+	bool released;
+	bool stored;       /* it is a store of bytes: the guest is here as well */
 	bool go_on;        /* migrate-continue has come */
+	bool saves;        /* into a file or a command: nobody takes the guest over */
+	char *where;       /* owned; the address as it was given, for messages */
 	bool shared_given; /* the destination has been passed the memory itself */
 	struct thread thread;
 	struct resolve *resolve;  /* while the host's name is being looked up */
 	struct loop_fd *too_late; /* ... and its deadline */
 	struct sockaddr_list to;
 	struct migration_uri uri;
+	char *uri_text;       /* owned, as it was typed */
 	int fd;               /* of fd:, -1 once it belongs to the channel */
 	bool caps[CAP_COUNT]; /* as they were at the start */
 	struct multifd_config multifd_config;
@@ -70,8 +75,7 @@ struct outgoing {
 	struct return_path rp;
 	struct device_state devices;
 	struct slowdown slowdown;
-	enum runstate before;  /* run state that a failure goes back to */
-	bool stopped;          /* we have stopped the machine */
+	bool stopped;          /* we have stopped the machine: m->before_stop is where to go back */
 	bool waited;           /* for a peer that never answered */
 	uint64_t window_bytes; /* outgoing_bytes() when the bandwidth window began */
 	int64_t window_ns;
@@ -82,15 +86,23 @@ struct incoming {
 	struct migration *mg;
 	int status; /* enum migration_status, atomic */
 	struct err error;
-	char *error_text; /* as struct outgoing's */
-	bool armed;       /* -incoming defer */
-	bool started;     /* waiting, loading, or done */
-	bool dirty;       /* an earlier attempt has loaded something */
-	bool arrived;     /* a guest has been loaded and has not run here yet */
-	bool ran;         /* ... and now does: announce it */
-	bool listens;     /* for connections: tcp:, unix: */
+	char *error_text;        /* as struct outgoing's */
+	bool armed;              /* -incoming defer */
+	bool started;            /* waiting, loading, or done */
+	bool dirty;              /* an earlier attempt has loaded something */
+	bool arrived;            /* a guest has been loaded and has not run here yet */
+	bool ran;                /* ... and now does: announce it */
+	bool listens;            /* for connections: tcp:, unix: */
+	bool failed;             /* the last attempt has; cont is refused, another one may follow */
+	bool exits;              /* ... and the program ends as soon as the source has been told */
+	char *where;             /* owned; the address as it was given, for messages */
+	char *from;              /* owned; who has connected */
+	int64_t begun_ns;        /* when */
+	struct resolve *resolve; /* while the host's name is being looked up */
+	struct migration_uri uri; /* ... of that */
+	struct listen_set listening;
 	struct listener *listener;
-	struct arrivals *arrivals;    /* with 'multifd': who has connected */
+	struct arrivals *arrivals;    /* who has connected */
 	struct multifd_recv *multifd; /* NULL: everything comes over one connection */
 	bool has_address;
 	struct migration_address address;
@@ -115,8 +127,9 @@ struct migration {
 	struct list announcers;
 	struct dirty_limits *dirty_limits; /* owned */
 	struct dirty_rate *dirty_rate;     /* owned */
-	bool exit_on_error;
-	const char **blockers; /* owned; what migration_blockers() has returned last */
+	bool exit_default;                 /* should a failed incoming migration end the program? */
+	bool exit_on_error;                /* this attempt */
+	const char **blockers;             /* owned; what migration_blockers() has returned last */
 };
 
 /* ---- status.c ---- */
@@ -166,6 +179,8 @@ void incoming_init(struct incoming *in, struct migration *mg);
 int incoming_start(struct incoming *in, const char *uri, int fd, struct err *err);
 /* The main stream's connection is there.  Main loop, machine lock held; takes 'fd'. */
 void incoming_connected(struct incoming *in, int fd);
+/* Waiting has ended without a source. */
+void incoming_not_started(struct incoming *in, const struct err *err);
 /* End listening and loading; the lock is not held. */
 void incoming_fini(struct incoming *in);
 
@@ -185,8 +200,11 @@ void outgoing_count_channels(struct outgoing *o);
 
 /* ---- incoming-multifd.c ---- */
 
-/* Main loop: somebody has connected, and multifd is on.  Takes 'fd'. */
-int incoming_add_connection(struct incoming *in, int fd, struct err *err);
+/* Main loop: wait for connections to a tcp: or unix: address; takes *uri over as far as needed. */
+int incoming_listen(struct incoming *in, struct migration_uri *uri, struct err *err);
+void incoming_stop_listening(struct incoming *in);
+/* Those that have come, and the channels for pages. */
+void incoming_free_connections(struct incoming *in);
 /* Main thread, when the load thread has ended: also ends listening for theirs. */
 void incoming_free_channels(struct incoming *in);
 /* Load thread. */

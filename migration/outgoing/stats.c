@@ -155,6 +155,17 @@ void stats_ended(struct migration_stats *st)
 	leave(st);
 }
 
+void stats_durations(struct migration_stats *st, int64_t *total_ns, int64_t *pause_ns)
+{
+	int64_t end;
+
+	enter(st);
+	end = st->ended_ns ? st->ended_ns : host_now_ns();
+	*total_ns = end - st->started_ns;
+	*pause_ns = st->stopped_ns ? end - st->stopped_ns : 0;
+	leave(st);
+}
+
 static void count_pages(struct migration_stats *st, uint64_t pages)
 {
 	st->pages += pages;
