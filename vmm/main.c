@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "arch/x86/x86.h"
+#include "devices/device-table.h"
 #include "devices/microvm.h"
 #include "migration/migration.h"
 #include "qmp/server.h"
@@ -252,7 +253,7 @@ int main(int argc, char **argv)
 {
 	struct program p = {.pid_fd = -1, .ready_fd = -1};
 	struct err err = {0};
-	int ret = options_parse(&p.cfg, argc, argv, &err);
+	int ret = options_parse(&p.cfg, &device_table, argc, argv, &err);
 	int status;
 
 	if (ret == 0 && p.cfg.help_cpu) {
