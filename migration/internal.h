@@ -21,6 +21,7 @@
 #include "migration/ram/ram.h"
 #include "vmm/base/error.h"
 #include "vmm/base/list.h"
+#include "vmm/base/listen.h"
 #include "vmm/base/thread.h"
 #include "vmm/notify.h"
 #include "vmm/runstate.h"
@@ -46,6 +47,8 @@ struct outgoing {
 	 */
 	bool given;
 	bool go_on;        /* migrate-continue has come */
+	bool saves;        /* into a file or a command: nobody takes the guest over */
+	char *where;       /* owned; the address as it was given, for messages */
 	bool shared_given; /* the destination has been passed the memory itself */
 	struct thread thread;
 	struct resolve *resolve;  /* while the host's name is being looked up */
@@ -82,15 +85,23 @@ struct incoming {
 	struct migration *mg;
 	int status; /* enum migration_status, atomic */
 	struct err error;
-	char *error_text; /* as struct outgoing's */
-	bool armed;       /* -incoming defer */
-	bool started;     /* waiting, loading, or done */
-	bool dirty;       /* an earlier attempt has loaded something */
-	bool arrived;     /* a guest has been loaded and has not run here yet */
-	bool ran;         /* ... and now does: announce it */
-	bool listens;     /* for connections: tcp:, unix: */
+	char *error_text;        /* as struct outgoing's */
+	bool armed;              /* -incoming defer */
+	bool started;            /* waiting, loading, or done */
+	bool dirty;              /* an earlier attempt has loaded something */
+	bool arrived;            /* a guest has been loaded and has not run here yet */
+	bool ran;                /* ... and now does: announce it */
+	bool listens;            /* for connections: tcp:, unix: */
+	bool failed;             /* the last attempt has; cont is refused, another one may follow */
+	bool exits;              /* ... and the program ends as soon as the source has been told */
+	char *where;             /* owned; the address as it was given, for messages */
+	char *from;              /* owned; who has connected */
+	int64_t begun_ns;        /* when */
+	struct resolve *resolve; /* while the host's name is being looked up */
+	struct migration_uri uri; /* ... of that */
+	struct listen_set listening;
 	struct listener *listener;
-	struct arrivals *arrivals;    /* with 'multifd': who has connected */
+	struct arrivals *arrivals;    /* who has connected */
 	struct multifd_recv *multifd; /* NULL: everything comes over one connection */
 	bool has_address;
 	struct migration_address address;
@@ -115,8 +126,9 @@ struct migration {
 	struct list announcers;
 	struct dirty_limits *dirty_limits; /* owned */
 	struct dirty_rate *dirty_rate;     /* owned */
-	bool exit_on_error;
-	const char **blockers; /* owned; what migration_blockers() has returned last */
+	bool exit_default;                 /* should a failed incoming migration end the program? */
+	bool exit_on_error;                /* this attempt */
+	const char **blockers;             /* owned; what migration_blockers() has returned last */
 };
 
 /* ---- status.c ---- */
@@ -166,6 +178,8 @@ void incoming_init(struct incoming *in, struct migration *mg);
 int incoming_start(struct incoming *in, const char *uri, int fd, struct err *err);
 /* The main stream's connection is there.  Main loop, machine lock held; takes 'fd'. */
 void incoming_connected(struct incoming *in, int fd);
+/* Waiting has ended without a source. */
+void incoming_not_started(struct incoming *in, const struct err *err);
 /* End listening and loading; the lock is not held. */
 void incoming_fini(struct incoming *in);
 
@@ -185,8 +199,11 @@ void outgoing_count_channels(struct outgoing *o);
 
 /* ---- incoming-multifd.c ---- */
 
-/* Main loop: somebody has connected, and multifd is on.  Takes 'fd'. */
-int incoming_add_connection(struct incoming *in, int fd, struct err *err);
+/* Main loop: wait for connections to a tcp: or unix: address; takes *uri over as far as needed. */
+int incoming_listen(struct incoming *in, struct migration_uri *uri, struct err *err);
+void incoming_stop_listening(struct incoming *in);
+/* Those that have come, and the channels for pages. */
+void incoming_free_connections(struct incoming *in);
 /* Main thread, when the load thread has ended: also ends listening for theirs. */
 void incoming_free_channels(struct incoming *in);
 /* Load thread. */

@@ -7,10 +7,11 @@
  * and must say GO before the guest runs here; any other expects it to run now
  * (switchover.c draws the whole hand-over).
  *
- * A stream that fails leaves the program as it is: run state inmigrate, the
- * cause in query-migrate; the source is told the cause when it is minivmm,
- * and that it failed in any case.  After -incoming defer a new attempt may
- * follow, for the source sends every page and devices are reset.
+ * The source of a stream that fails is told the cause when it is minivmm, and
+ * that it failed in any case.  Then the program ends with status 1, or stays
+ * as it is (exit-on-error=off; the default after -incoming defer): run state
+ * inmigrate, the cause in query-migrate and in what refuses 'cont'.  A new
+ * attempt may follow, for the source sends every page and devices are reset.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -19,18 +20,19 @@
 #include <string.h>
 
 #include "migration/channel/channel.h"
-#include "migration/channel/listen.h"
 #include "migration/incoming/commands.h"
 #include "migration/incoming/loader.h"
 #include "migration/internal.h"
 #include "migration/peer/shared-memory.h"
 #include "migration/ram/ram.h"
+#include "migration/report.h"
 #include "migration/stream/reply.h"
 #include "migration/stream/stream.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
 #include "vmm/base/wake.h"
+#include "vmm/host.h"
 #include "vmm/machine.h"
 #include "vmm/vclock.h"
 
@@ -97,6 +99,8 @@ static int take_over(struct incoming *in, struct err *err)
 		in->arrived = false;
 	else
 		status_set(mg, &in->status, MIG_COMPLETED);
+	if (ret == 0)
+		report_arrival(in);
 	machine_unlock(mg->m);
 	return ret;
 }
@@ -231,14 +235,14 @@ static void fail(struct incoming *in, const struct err *err, const struct buf *d
 	in->error = *err;
 	if (differs->len)
 		in->error_text = xasprintf("%.*s", (int)differs->len, (const char *)differs->data);
-	log_error("load of migration failed: %s", in->error_text ? in->error_text : err->msg);
+	in->exits = mg->exit_on_error;
+	report_incoming_failure(in);
 	in->started = false;
+	in->failed = true;
 	in->dirty = true;
 	mg->globalstate.received = false;
 	shared_settle(mg->m, false);
 	status_set(mg, &in->status, MIG_FAILED);
-	if (mg->exit_on_error)
-		machine_request_exit(mg->m, 1, CAUSE_HOST_ERROR);
 	machine_unlock(mg->m);
 }
 
@@ -289,6 +293,7 @@ static int start_loading(struct incoming *in, struct channel *ch, struct err *er
 
 	in->ch = ch;
 	in->has_address = false;
+	report_incoming_start(in);
 	(void)status_move(in->mg, &in->status, MIG_SETUP, MIG_ACTIVE);
 	ret = thread_start(&in->thread, "mig-load", THREAD_MIGRATION, incoming_thread, in, err);
 	if (ret < 0) {
@@ -298,11 +303,15 @@ static int start_loading(struct incoming *in, struct channel *ch, struct err *er
 	return ret;
 }
 
-static void say_not_started(struct incoming *in, const struct err *err)
+void incoming_not_started(struct incoming *in, const struct err *err)
 {
 	in->error = *err;
 	in->started = false;
+	in->failed = true;
+	log_error("load of migration failed: %s", err->msg);
 	status_set(in->mg, &in->status, MIG_FAILED);
+	if (in->mg->exit_on_error)
+		machine_request_exit(in->mg->m, 1, CAUSE_HOST_ERROR);
 }
 
 void incoming_connected(struct incoming *in, int fd)
@@ -310,35 +319,7 @@ void incoming_connected(struct incoming *in, int fd)
 	struct err err = {0};
 
 	if (start_loading(in, channel_from_socket(fd, in->cancel_fd), &err) < 0)
-		say_not_started(in, &err);
-}
-
-static void accepted(void *opaque, int fd)
-{
-	struct incoming *in = opaque;
-	struct err err = {0};
-
-	if (in->multifd || in->mg->caps[CAP_MULTIFD]) {
-		if (incoming_add_connection(in, fd, &err) < 0)
-			say_not_started(in, &err);
-		return;
-	}
-	listener_free(in->listener);
-	in->listener = NULL;
-	incoming_connected(in, fd);
-}
-
-/* "fd:7" without a descriptor from getfd names one that this process has inherited. */
-static int number_fd(const char *name, struct err *err)
-{
-	char *end;
-	long n;
-
-	errno = 0;
-	n = strtol(name, &end, 10);
-	if (errno || end == name || *end || n < 0 || n > INT32_MAX)
-		return err_set(err, EINVAL, "Invalid file descriptor number '%s'", name);
-	return (int)n;
+		incoming_not_started(in, &err);
 }
 
 static int open_now(struct incoming *in, const struct migration_uri *uri, int fd, struct err *err)
@@ -346,7 +327,7 @@ static int open_now(struct incoming *in, const struct migration_uri *uri, int fd
 	struct channel *ch;
 
 	if (uri->kind == URI_FD && fd < 0) {
-		fd = number_fd(uri->path, err);
+		fd = host_claim_number(in->mg->m->host, uri->path, "incoming migration", err);
 		if (fd < 0)
 			return fd;
 	}
@@ -354,8 +335,7 @@ static int open_now(struct incoming *in, const struct migration_uri *uri, int fd
 	return ch ? start_loading(in, ch, err) : -EIO;
 }
 
-static int start_parsed(struct incoming *in, const struct migration_uri *uri, int fd,
-			struct err *err)
+static int start_parsed(struct incoming *in, struct migration_uri *uri, int fd, struct err *err)
 {
 	in->listens = uri_is_address(uri->kind);
 	if (!in->listens && in->mg->caps[CAP_MULTIFD])
@@ -363,9 +343,7 @@ static int start_parsed(struct incoming *in, const struct migration_uri *uri, in
 	status_set(in->mg, &in->status, MIG_SETUP);
 	if (!in->listens)
 		return open_now(in, uri, fd, err);
-	in->listener = listener_new(in->mg->m->loop, uri, accepted, in, &in->address, err);
-	in->has_address = in->listener != NULL;
-	return in->listener ? 0 : -EIO;
+	return incoming_listen(in, uri, err);
 }
 
 int incoming_start(struct incoming *in, const char *uri, int fd, struct err *err)
@@ -375,11 +353,10 @@ int incoming_start(struct incoming *in, const char *uri, int fd, struct err *err
 
 	if (ret < 0)
 		return ret;
+	uri_anchor(&parsed, in->mg->m->host);
 	wake_set(in->cancel_fd); /* an attempt that has failed may linger */
 	thread_join(&in->thread);
 	incoming_free_channels(in);
-	listener_free(in->listener);
-	in->listener = NULL;
 	wake_clear(in->cancel_fd);
 	if (in->dirty) {
 		ret = machine_reset(in->mg->m, err);
@@ -388,6 +365,9 @@ int incoming_start(struct incoming *in, const char *uri, int fd, struct err *err
 	in->error = (struct err){0};
 	free(in->error_text);
 	in->error_text = NULL;
+	free(in->where);
+	in->where = xstrdup(uri);
+	in->failed = in->exits = false;
 	in->started = true;
 	if (ret == 0)
 		ret = start_parsed(in, &parsed, fd, err);
@@ -404,6 +384,4 @@ void incoming_fini(struct incoming *in)
 	wake_set(in->cancel_fd);
 	thread_join(&in->thread);
 	incoming_free_channels(in);
-	listener_free(in->listener);
-	in->listener = NULL;
 }
