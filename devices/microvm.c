@@ -1,5 +1,5 @@
 /*
- * microvm.c - the board: the one place that names every device
+ * microvm.c - the board: its memory, what it always has, and the user's devices (device-table.c)
  *
  * RAM, from low to high (machine-microvm 1.2), for 64 KiB of firmware:
  *
@@ -20,10 +20,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "devices/debug-exit.h"
+#include "devices/device-table.h"
 #include "devices/fw-cfg.h"
 #include "devices/ged.h"
-#include "devices/pvpanic.h"
 #include "devices/rtc.h"
 #include "devices/serial.h"
 #include "devices/virtio/virtio-devices.h"
@@ -202,26 +201,6 @@ static int add_fixed(struct machine *m, struct backends *be, struct err *err)
 	return ret < 0 ? ret : add_serial(m, be, err);
 }
 
-typedef int virtio_create_fn(struct machine *m, const struct cfg_device *cfg, unsigned slot,
-			     struct backends *be, struct err *err);
-
-static virtio_create_fn *find_virtio(const char *driver)
-{
-	static const struct {
-		const char *driver;
-		virtio_create_fn *create;
-	} table[] = {
-	    {"virtio-blk-device", virtio_blk_create},
-	    {"virtio-net-device", virtio_net_create},
-	    {"virtio-rng-device", virtio_rng_create},
-	};
-
-	for (size_t i = 0; i < ARRAY_LEN(table); i++)
-		if (!strcmp(table[i].driver, driver))
-			return table[i].create;
-	return NULL;
-}
-
 /* The user's devices, each on the highest transport that is free (machine-microvm 1.5). */
 static int add_optional(struct machine *m, struct backends *be, struct err *err)
 {
@@ -230,25 +209,17 @@ static int add_optional(struct machine *m, struct backends *be, struct err *err)
 
 	for (size_t i = 0; i < m->cfg->n_devices; i++) {
 		const struct cfg_device *d = &m->cfg->devices[i];
-		virtio_create_fn *create = find_virtio(d->driver);
 		int ret;
 
-		if (create && !free_slots)
-			return err_set(err, ENOSPC,
-				       "No transport is left for %s: the board has %d for virtio "
-				       "devices",
-				       d->driver, BOARD_VIRTIO_SLOTS);
-		if (create) {
-			ret = create(m, d, --free_slots, be, err);
-			used |= (uint8_t)(1U << free_slots);
-		} else if (!strcmp(d->driver, "isa-debug-exit")) {
-			ret = debug_exit_create(m, d, err);
-		} else if (!strcmp(d->driver, "pvpanic")) {
-			ret = pvpanic_create(m, d, err);
-		} else {
-			ret = err_set(err, EINVAL, "'%s' is not a valid device model name",
-				      d->driver);
+		if (d->row->kind == DEVICE_VIRTIO) {
+			if (!free_slots)
+				return err_set(err, ENOSPC,
+					       "No transport is left for %s: the board has %d for "
+					       "virtio devices",
+					       d->driver, BOARD_VIRTIO_SLOTS);
+			used |= (uint8_t)(1U << --free_slots);
 		}
+		ret = device_create(m, d, free_slots, be, err);
 		if (ret < 0)
 			return ret;
 	}

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "arch/x86/x86.h"
+#include "devices/device-table.h"
 #include "devices/microvm.h"
 #include "migration/migration.h"
 #include "qmp/server.h"
@@ -315,7 +316,7 @@ int main(int argc, char **argv)
 
 	host_init(&p.host);
 	log_use_stderr();
-	ret = options_parse(&p.cfg, argc, argv, &err);
+	ret = options_parse(&p.cfg, &device_table, argc, argv, &err);
 	if (ret == 0 && p.cfg.help_cpu) {
 		x86_list_cpu_models(stdout);
 		ret = 1;

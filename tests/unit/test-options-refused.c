@@ -64,8 +64,8 @@ static const struct {
     ONE("-M microvm,kernel_irqchip=zz", "Parameter 'kernel_irqchip' does not accept value 'zz'"),
     ONE("-M microvm,pic=off", "pic=off is not supported: " KVM_OWN "pic=on"),
     ONE("-M microvm,pit=no", "pit=off is not supported: " KVM_OWN "pit=on"),
-    ONE("-M microvm,pcie=on", "pcie=on is not supported: the board has no PCI bus; use the "
-			      "virtio-*-device models"),
+    ONE("-M microvm,pcie=on", "pcie=on is not supported: the board has no PCI bus; -device help "
+			      "lists what it has"),
     ONE("-M microvm,usb=on", "usb=on is not supported: the board has no USB controller"),
     BARE("-M microvm,memory-backend=nope", "Memory backend 'nope' not found"),
     ONE("-M microvm,accel=zz", "invalid accelerator zz"),
@@ -151,7 +151,8 @@ static const struct {
     ONE("-object memory-backend-memfd,id=a,size=1M,hugetlb=on,hugetlbsize=3M",
 	"'hugetlbsize' must be a power of two"),
     ONE("-object rng-random,id=r,filename=/dev/urandom",
-	"object type 'rng-random' is not supported: virtio-rng-device has the host's random bytes; "
+	"object type 'rng-random' is not supported: the entropy device has the host's random "
+	"bytes; "
 	"leave rng= out"),
     ONE("-object {\"qom-type\":\"zz\"}", "Parameter 'qom-type' does not accept value 'zz'"),
     BARE(RAM "id=a,size=64M -m 128 -M microvm,memory-backend=a",
@@ -245,7 +246,8 @@ static const struct {
     ONE("-device isa-serial", "Parameter 'chardev' is missing"),
     ONE("-device isa-serial,chardev=c,zz=1", "Property 'isa-serial.zz' not found"),
     ONE("-device isa-serial,chardev=c,index=1",
-	"the UART is at index=0,iobase=0x3f8,irq=4 and nowhere else"),
+	"index=1 is not supported: the UART is at index=0,iobase=0x3f8,irq=4 and nowhere "
+	"else"),
     ONE("-device isa-serial,chardev=zz",
 	"could not connect serial device to character backend 'chardev:zz'"),
     ONE("-global zz", "Invalid parameter 'zz'"),
@@ -253,7 +255,16 @@ static const struct {
     ONE("-global driver=a,zz=1", "Invalid parameter 'zz'"),
     ONE("-global driver=a", "options 'driver', 'property', and 'value' are required"),
     ONE("-global virtio-mmio.force-legacy=true",
+	"can't apply global virtio-mmio.force-legacy=true: "
 	"force-legacy=on is not supported: virtio-mmio is version 2; use force-legacy=off"),
+    ONE("-global virtio-blk-device.queue-size=1",
+	"can't apply global virtio-blk-device.queue-size=1: "
+	"Parameter 'queue-size' expects a number from 4 to 1024, not '1'"),
+    ONE("-device virtio-blk-device,zz=1", "Property 'virtio-blk-device.zz' not found"),
+    ONE("-device zz,help", "'zz' is not a valid device model name"),
+    ONE("-netdev zz,help", "Parameter 'type' does not accept value 'zz'"),
+    ONE("-object zz,help", "Parameter 'qom-type' does not accept value 'zz'"),
+
     ONE("-global virtio-mmio.force-legacy=zz", "can't apply global virtio-mmio.force-legacy=zz: "
 					       "Parameter 'force-legacy' expects 'on' or 'off'"),
     ONE("-global migration.exit-on-error=zz", "can't apply global migration.exit-on-error=zz: "
@@ -289,7 +300,7 @@ static const struct {
     ONE("-netdev stream,id=a,zz=1", "Parameter 'zz' is unexpected"),
     ONE("-netdev stream,id=a,server=zz", "Parameter 'server' expects 'on' or 'off'"),
     ONE("-netdev {\"type\":\"tap\"}", "Parameter 'id' is missing"),
-    ONE("-nic tap", "only none is supported here: use -netdev with -device virtio-net-device"),
+    ONE("-nic tap", "only none is supported here: use -netdev, and a -device that takes netdev="),
  /* characters and monitors */
     ONE("-chardev zz,id=a", "'zz' is not a valid char driver name"),
     ONE("-chardev pty,id=a", "chardev 'pty' is not supported: use socket, file, stdio or null"),

@@ -80,10 +80,7 @@ const struct opt_list opt_stdio_list = {"-chardev stdio", "backend", .props = st
 const struct opt_list opt_file_list = {"-chardev file", "backend", .props = file_props};
 const struct opt_list opt_socket_list = {"-chardev socket", "backend", .props = socket_props};
 
-static const struct {
-	const char *name;
-	const struct opt_list *list;
-} backends[] = {
+static const struct opt_type backends[] = {
     {"null",   &opt_null_list  },
     {"stdio",  &opt_stdio_list },
     {"file",   &opt_file_list  },
@@ -184,13 +181,8 @@ int opt_chardev(struct opt_parse *p, struct err *err)
 	const char *type, *id;
 	int ret;
 
-	if (opt_wants_help(p->val)) {
-		(void)puts("Available chardev backend types:");
-		for (size_t i = 0; i < ARRAY_LEN(backends); i++)
-			(void)printf("  %s\n", backends[i].name);
-		p->done = true;
+	if (opt_type_help(p, "Available chardev backend types:", backends, ARRAY_LEN(backends)))
 		return 0;
-	}
 	ret = opt_split(&kv, p->val, "backend", false, err);
 	if (ret < 0)
 		return ret;

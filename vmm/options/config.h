@@ -17,6 +17,8 @@ struct keyval {
 	char *key, *val;
 };
 
+struct device_row;
+
 struct keyvals {
 	struct keyval *v; /* owned */
 	size_t n;
@@ -82,8 +84,10 @@ struct cfg_monitor {
 	bool pretty;
 };
 
-/* -device DRIVER[,id=ID][,prop=value...]; props hold all but driver and id */
+/* -device DRIVER[,id=ID][,prop=value...]; props hold all but driver and id, spelled as in the row
+ */
 struct cfg_device {
+	const struct device_row *row; /* borrowed */
 	char *driver, *id;
 	struct keyvals props;
 };

@@ -151,9 +151,10 @@ static void parse_fini(struct opt_parse *p)
 	keyvals_fini(&p->globals);
 }
 
-int options_parse(struct config *cfg, int argc, char *const *argv, struct err *err)
+int options_parse(struct config *cfg, const struct device_table *devices, int argc,
+		  char *const *argv, struct err *err)
 {
-	CLEANUP(parse_fini) struct opt_parse p = {.cfg = cfg};
+	CLEANUP(parse_fini) struct opt_parse p = {.cfg = cfg, .devices = devices};
 	int ret = 0;
 
 	config_defaults(cfg);

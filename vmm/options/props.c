@@ -2,6 +2,7 @@
  * options-props.c - from the pairs of a list to the fields of a struct, by table
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "vmm/base/error.h"
@@ -125,6 +126,22 @@ static int set_u32(const struct opt_prop *pr, void *base, const char *val, struc
 	return 0;
 }
 
+static int set_u64(const struct opt_prop *pr, void *base, const char *val, struct err *err)
+{
+	uint64_t v;
+	int ret;
+
+	if (opt_parse_u64(val, &v) < 0 || v < pr->min || v > pr->max)
+		return err_set(err, EINVAL,
+			       "Parameter '%s' expects a number from %" PRIu64 " to %" PRIu64
+			       ", not '" OPT_QUOTE "'",
+			       pr->key, pr->min, pr->max, val);
+	ret = check_offered(pr, val, err);
+	if (ret == 0)
+		store(base, pr->off, &v, sizeof(v));
+	return ret;
+}
+
 static int set_fd(const struct opt_prop *pr, void *base, const char *val, struct err *err)
 {
 	uint64_t v;
@@ -173,6 +190,8 @@ static int set_prop(struct opt_parse *p, const struct opt_list *l, const struct 
 		return set_size(l, pr, base, val, err);
 	case OPT_U32:
 		return set_u32(pr, base, val, err);
+	case OPT_U64:
+		return set_u64(pr, base, val, err);
 	case OPT_FD:
 		return set_fd(pr, base, val, err);
 	case OPT_ENUM:
@@ -198,7 +217,7 @@ static bool same_key(const struct opt_list *l, const char *a, const char *b)
 	return *a == *b;
 }
 
-static const struct opt_prop *find_prop(const struct opt_list *l, const char *key)
+const struct opt_prop *opt_find_prop(const struct opt_list *l, const char *key)
 {
 	for (const struct opt_prop *pr = l->props; pr->key; pr++) {
 		if (same_key(l, pr->key, key))
@@ -222,17 +241,32 @@ static int unknown(const struct opt_list *l, const char *key, struct err *err)
 	return err_set(err, EINVAL, "Invalid parameter '" OPT_QUOTE "'", key);
 }
 
-int opt_apply(struct opt_parse *p, const struct opt_list *list, void *base,
-	      const struct keyvals *kv, struct err *err)
+static int apply_pairs(struct opt_parse *p, const struct opt_list *list, void *base,
+		       const struct keyvals *kv, struct err *err)
 {
 	for (size_t i = 0; i < kv->n; i++) {
-		const struct opt_prop *pr = find_prop(list, kv->v[i].key);
+		const struct opt_prop *pr = opt_find_prop(list, kv->v[i].key);
 		int ret = pr ? set_prop(p, list, pr, base, kv->v[i].val, err)
 			     : unknown(list, kv->v[i].key, err);
 
 		if (ret < 0)
 			return ret;
 	}
+	return 0;
+}
+
+int opt_check(const struct opt_list *list, const struct keyvals *kv, struct err *err)
+{
+	return apply_pairs(NULL, list, NULL, kv, err);
+}
+
+int opt_apply(struct opt_parse *p, const struct opt_list *list, void *base,
+	      const struct keyvals *kv, struct err *err)
+{
+	int ret = apply_pairs(p, list, base, kv, err);
+
+	if (ret < 0)
+		return ret;
 	for (const struct opt_prop *pr = list->props; pr->key; pr++) {
 		if (pr->needed && !keyvals_get(kv, pr->key))
 			return opt_missing(pr->key, err);
