@@ -14,7 +14,9 @@
 
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
+#include "vmm/base/thread.h"
 #include "vmm/base/units.h"
+#include "vmm/base/wake.h"
 
 #define FDS_WITHOUT_PROC 1024 /* where /proc cannot be read, so many are tried */
 
@@ -202,6 +204,49 @@ int host_wait(const struct host *h, int fd, short events, const char *what_for, 
 		return 0;
 	return err_set(err, EINTR, "ended by signal %d while %s", host_next_signal(h, &by_terminal),
 		       what_for);
+}
+
+struct run {
+	void (*fn)(void *arg);
+	void *arg;
+	int done_fd; /* wake: fn has returned */
+};
+
+static void *run_thread(void *opaque)
+{
+	struct run *r = opaque;
+
+	r->fn(r->arg);
+	wake_set(r->done_fd);
+	return NULL;
+}
+
+int host_run(struct host *h, void (*fn)(void *arg), void *arg, const char *what_for,
+	     struct err *err)
+{
+	struct thread thread = {0};
+	int done_fd = h && h->signal_fd >= 0 ? wake_open() : -1;
+	struct run *r;
+	int ret;
+
+	if (done_fd < 0) {
+		fn(arg);
+		return 0;
+	}
+	r = NEW(struct run);
+	*r = (struct run){.fn = fn, .arg = arg, .done_fd = done_fd};
+	ret = thread_start(&thread, "start", THREAD_HELPER, run_thread, r, err);
+	if (ret == 0) {
+		ret = host_wait(h, r->done_fd, POLLIN, what_for, err);
+		if (ret < 0) {
+			h->abandoned = true;
+			return ret;
+		}
+		thread_join(&thread);
+	}
+	(void)close(r->done_fd);
+	free(r);
+	return ret;
 }
 
 /* ---- beginning and end ---- */

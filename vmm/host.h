@@ -34,6 +34,7 @@ struct host {
 	bool had_terminal; /* the session has a controlling terminal */
 	char *folder;      /* owned; see host_keep_folder(); NULL: the working directory stays */
 	int signal_fd;     /* SIGINT, SIGTERM, SIGHUP; -1: not taken yet */
+	bool abandoned;    /* host_run() has left a thread behind: end with _exit(), free nothing */
 };
 
 void host_init(struct host *h);
@@ -66,5 +67,12 @@ int host_next_signal(const struct host *h, bool *by_terminal);
  * -EINTR with "ended by signal N while FOR" when the program is told to end.
  */
 int host_wait(const struct host *h, int fd, short events, const char *what_for, struct err *err);
+/*
+ * fn(arg) at start, where it may block for minutes (a name is looked up), on a
+ * thread of its own: 0 once it has returned, or -EINTR as host_wait().  After
+ * that the thread goes on, and what arg refers to must stay as it is.
+ */
+int host_run(struct host *h, void (*fn)(void *arg), void *arg, const char *what_for,
+	     struct err *err);
 
 #endif

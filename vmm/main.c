@@ -289,10 +289,12 @@ static bool end(struct program *p)
 		(void)unlink(p->cfg.pidfile);
 		(void)close(p->pid_fd);
 	}
-	config_fini(&p->cfg);
-	host_fini(&p->host);
 	terminal_restore();
 	log_close();
+	if (p->host.abandoned)
+		return false;
+	config_fini(&p->cfg);
+	host_fini(&p->host);
 	return all;
 }
 

@@ -4,12 +4,16 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
+#include "vmm/base/units.h"
+#include "vmm/host.h"
 #include "vmm/options/config.h"
 
 static int resolve_unix(struct addresses *as, const char *path, struct err *err)
@@ -27,7 +31,7 @@ static int resolve_unix(struct addresses *as, const char *path, struct err *err)
 	return 0;
 }
 
-int address_resolve(struct addresses *as, const struct cfg_chardev *cfg, struct err *err)
+static int resolve_now(struct addresses *as, const struct cfg_chardev *cfg, struct err *err)
 {
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
 				 .ai_flags = cfg->server ? AI_PASSIVE : 0};
@@ -116,7 +120,7 @@ static int connect_one(const struct address *a)
 	return ret < 0 ? ret : fd;
 }
 
-int address_connect(const struct addresses *as, const struct cfg_chardev *cfg, struct err *err)
+static int connect_now(const struct addresses *as, const struct cfg_chardev *cfg, struct err *err)
 {
 	int fd = -EINVAL;
 
@@ -128,6 +132,58 @@ int address_connect(const struct addresses *as, const struct cfg_chardev *cfg, s
 		return err_set(err, -fd, "Failed to connect to '%s': %s", cfg->path, err_text(-fd));
 	return err_set(err, -fd, "Failed to connect to '%s:%s': %s", cfg->host ? cfg->host : "",
 		       cfg->port, err_text(-fd));
+}
+
+/* What the kernel or a name server may take minutes for; on a thread of its own. */
+struct work {
+	const struct cfg_chardev *cfg;
+	bool connect;
+	struct addresses peers;
+	struct err err;
+	int ret;
+};
+
+static void do_work(void *arg)
+{
+	struct work *w = arg;
+
+	w->ret = w->connect ? connect_now(&w->peers, w->cfg, &w->err)
+			    : resolve_now(&w->peers, w->cfg, &w->err);
+}
+
+static int run_work(struct host *h, struct addresses *as, const struct cfg_chardev *cfg,
+		    bool connect, struct err *err)
+{
+	struct work *w = NEW(struct work);
+	CLEANUP(cleanup_free)
+	char *what = xasprintf("chardev '%s' %s", cfg->id ? cfg->id : "",
+			       connect ? "connects" : "looks its host up");
+	int ret;
+
+	*w = (struct work){.cfg = cfg, .connect = connect, .peers = *as};
+	ret = host_run(h, do_work, w, what, err);
+	if (ret < 0)
+		return ret; /* the thread still has it */
+	*as = w->peers;
+	ret = w->ret;
+	if (ret < 0 && err)
+		*err = w->err;
+	free(w);
+	return ret;
+}
+
+int address_resolve(struct host *h, struct addresses *as, const struct cfg_chardev *cfg,
+		    struct err *err)
+{
+	*as = (struct addresses){0};
+	return cfg->path || !cfg->port ? resolve_now(as, cfg, err)
+				       : run_work(h, as, cfg, false, err);
+}
+
+int address_connect(struct host *h, struct addresses *as, const struct cfg_chardev *cfg,
+		    struct err *err)
+{
+	return cfg->path ? connect_now(as, cfg, err) : run_work(h, as, cfg, true, err);
 }
 
 int address_connect_start(const struct address *a)

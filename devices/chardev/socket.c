@@ -302,7 +302,7 @@ static int start_connecting(struct chardev *c, const struct cfg_chardev *cfg, st
 		try_connect(c);
 		return 0;
 	}
-	fd = address_connect(&s->peers, cfg, err);
+	fd = address_connect(c->m->host, &s->peers, cfg, err);
 	if (fd < 0)
 		return fd;
 	take_fd(c, fd);
@@ -353,7 +353,7 @@ static char *make_name(const struct cfg_chardev *cfg, int listen_fd)
 static int open_address(struct chardev *c, const struct cfg_chardev *cfg, struct err *err)
 {
 	struct sock *s = c->state;
-	int fd, ret = address_resolve(&s->peers, cfg, err);
+	int fd, ret = address_resolve(c->m->host, &s->peers, cfg, err);
 
 	if (ret < 0)
 		return ret;

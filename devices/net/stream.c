@@ -59,13 +59,36 @@ struct stream {
 
 /* ---- addresses ---- */
 
-static int resolve(struct stream *s, const struct cfg_netdev *cfg, struct err *err)
-{
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
-				 .ai_flags = cfg->server ? AI_PASSIVE : 0};
+struct lookup {
+	const struct cfg_netdev *cfg;
 	struct addrinfo *found;
-	int ret = getaddrinfo(*cfg->host ? cfg->host : NULL, cfg->port, &hints, &found);
+	int ret;
+};
 
+static void look_up(void *arg)
+{
+	struct lookup *l = arg;
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+				 .ai_flags = l->cfg->server ? AI_PASSIVE : 0};
+
+	l->ret = getaddrinfo(*l->cfg->host ? l->cfg->host : NULL, l->cfg->port, &hints, &l->found);
+}
+
+static int resolve(struct stream *s, const struct cfg_netdev *cfg, struct host *host,
+		   struct err *err)
+{
+	CLEANUP(cleanup_free) char *what = xasprintf("netdev '%s' looks its host up", cfg->id);
+	struct lookup *l = NEW(struct lookup);
+	struct addrinfo *found;
+	int ret;
+
+	l->cfg = cfg;
+	ret = host_run(host, look_up, l, what, err);
+	if (ret < 0)
+		return ret; /* its thread still has it */
+	ret = l->ret;
+	found = l->found;
+	free(l);
 	if (ret)
 		return err_set(err, EINVAL, "address resolution failed for %s:%s: %s", cfg->host,
 			       cfg->port, gai_strerror(ret));
@@ -162,7 +185,7 @@ static int stream_open(struct net_backend *b, const struct cfg_netdev *cfg, stru
 	else if (!strcmp(cfg->addr_type, "unix"))
 		ret = unix_address(s, cfg->path, err);
 	else
-		ret = resolve(s, cfg, err);
+		ret = resolve(s, cfg, b->m->host, err);
 	if (ret >= 0 && cfg->server && s->listen_fd < 0)
 		ret = start_listening(s, cfg, err);
 	s->client = !cfg->server && s->fd < 0;

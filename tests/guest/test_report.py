@@ -9,7 +9,7 @@ from moves import Way, arrived, destination, goes_on, machine, wait_bytes
 from qmp import Closed, QmpError
 
 ONLY = "the words, and x-minivmm-force, are minivmm's own"
-SLOW = {"max_bandwidth": 1 << 20, "downtime_limit": 1}
+SLOW = {"max_bandwidth": 1 << 20, "downtime_limit": 0}
 
 
 def lines(vm, what):
@@ -85,6 +85,7 @@ def test_exit_on_error_of_one_attempt(t):
 
 def slow_save(t, path="state"):
     source = machine(t, "counter", "pages=1800 rate=20000")
+    goes_on(source)
     source.cmd("migrate-set-parameters", **SLOW)
     source.cmd("migrate", uri=f"file:{t.path(path)}")
     wait_bytes(source, 100000)
@@ -120,6 +121,7 @@ def test_save_given_up(t, how):
 @table(source={"end": "source"}, destination={"end": "destination"})
 def test_move_given_up(t, end):
     source = machine(t, "counter", "pages=1800 rate=20000")
+    goes_on(source)
     source.cmd("migrate-set-parameters", **SLOW)
     way = Way(t, "unix")
     dest = destination(t, source, way.incoming())
@@ -179,6 +181,7 @@ def test_arrives_paused(t):
 @table(failed={"how": "failed"}, cancelled={"how": "cancelled"})
 def test_line_of_a_failure(t, how):
     source = machine(t, "counter", "pages=1800 rate=20000")
+    goes_on(source)
     source.cmd("migrate-set-parameters", **SLOW)
     way = Way(t, "unix")
     dest = destination(t, source, way.incoming())
