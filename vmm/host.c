@@ -1,5 +1,6 @@
 #include "vmm/host.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -14,6 +15,7 @@
 
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
+#include "vmm/base/inet.h"
 #include "vmm/base/thread.h"
 #include "vmm/base/units.h"
 #include "vmm/base/wake.h"
@@ -186,21 +188,23 @@ int host_next_signal(const struct host *h, bool *by_terminal)
 	return (int)info.ssi_signo;
 }
 
-int host_wait(const struct host *h, int fd, short events, const char *what_for, struct err *err)
+int host_wait(const struct host *h, const int *fds, int n, short events, const char *what_for,
+	      struct err *err)
 {
-	struct pollfd p[2] = {
-	    {.fd = fd,                    .events = events},
-	    {.fd = h ? h->signal_fd : -1, .events = POLLIN},
-	};
+	struct pollfd p[HOST_WAIT_FDS + 1];
 	bool by_terminal;
-	int n;
+	int ret;
 
+	assert(n <= HOST_WAIT_FDS);
+	for (int i = 0; i < n; i++)
+		p[i] = (struct pollfd){.fd = fds[i], .events = events};
+	p[n] = (struct pollfd){.fd = h ? h->signal_fd : -1, .events = POLLIN};
 	do
-		n = poll(p, 2, -1);
-	while (n < 0 && errno == EINTR);
-	if (n < 0)
+		ret = poll(p, (nfds_t)n + 1, -1);
+	while (ret < 0 && errno == EINTR);
+	if (ret < 0)
 		return err_set(err, errno, "%s: %s", what_for, err_text(errno));
-	if (!p[1].revents)
+	if (!p[n].revents)
 		return 0;
 	return err_set(err, EINTR, "ended by signal %d while %s", host_next_signal(h, &by_terminal),
 		       what_for);
@@ -237,7 +241,7 @@ int host_run(struct host *h, void (*fn)(void *arg), void *arg, const char *what_
 	*r = (struct run){.fn = fn, .arg = arg, .done_fd = done_fd};
 	ret = thread_start(&thread, "start", THREAD_HELPER, run_thread, r, err);
 	if (ret == 0) {
-		ret = host_wait(h, r->done_fd, POLLIN, what_for, err);
+		ret = host_wait(h, &r->done_fd, 1, POLLIN, what_for, err);
 		if (ret < 0) {
 			h->abandoned = true;
 			return ret;
@@ -246,6 +250,38 @@ int host_run(struct host *h, void (*fn)(void *arg), void *arg, const char *what_
 	}
 	(void)close(r->done_fd);
 	free(r);
+	return ret;
+}
+
+struct lookup {
+	const char *host, *port; /* borrowed */
+	int family, flags, ret;
+	struct sockaddr_list list;
+	struct err err;
+};
+
+static void look_up(void *arg)
+{
+	struct lookup *l = arg;
+
+	l->ret = inet_lookup(&l->list, l->host, l->port, l->family, l->flags, &l->err);
+}
+
+int host_lookup(struct host *h, struct sockaddr_list *list, const char *host, const char *port,
+		int family, int flags, const char *what_for, struct err *err)
+{
+	struct lookup *l = NEW(struct lookup);
+	int ret;
+
+	*l = (struct lookup){.host = host, .port = port, .family = family, .flags = flags};
+	ret = host_run(h, look_up, l, what_for, err);
+	if (ret < 0)
+		return ret; /* its thread still has it */
+	ret = l->ret;
+	*list = l->list;
+	if (ret < 0 && err)
+		*err = l->err;
+	free(l);
 	return ret;
 }
 

@@ -21,6 +21,9 @@
 #include <stddef.h>
 
 struct err;
+struct sockaddr_list;
+
+#define HOST_WAIT_FDS 16
 
 struct inherited_fd {
 	int fd;
@@ -63,10 +66,12 @@ void host_let_signals_kill(const struct host *h, bool may);
 /* The next signal, or 0; *by_terminal: the terminal has hung up. */
 int host_next_signal(const struct host *h, bool *by_terminal);
 /*
- * Wait at start until 'fd' is ready for what poll's 'events' ask: 0, or
+ * Wait at start until one of n descriptors (at most HOST_WAIT_FDS) is ready for
+ * what poll's 'events' ask: 0, or
  * -EINTR with "ended by signal N while FOR" when the program is told to end.
  */
-int host_wait(const struct host *h, int fd, short events, const char *what_for, struct err *err);
+int host_wait(const struct host *h, const int *fds, int n, short events, const char *what_for,
+	      struct err *err);
 /*
  * fn(arg) at start, where it may block for minutes (a name is looked up), on a
  * thread of its own: 0 once it has returned, or -EINTR as host_wait().  After
@@ -74,5 +79,8 @@ int host_wait(const struct host *h, int fd, short events, const char *what_for, 
  */
 int host_run(struct host *h, void (*fn)(void *arg), void *arg, const char *what_for,
 	     struct err *err);
+/* inet_lookup() in this manner. */
+int host_lookup(struct host *h, struct sockaddr_list *list, const char *host, const char *port,
+		int family, int flags, const char *what_for, struct err *err);
 
 #endif

@@ -58,7 +58,7 @@ static int wait_for_script(pid_t pid, const char *path, const struct host *host,
 {
 	CLEANUP(cleanup_free) char *what = xasprintf("network script %s runs", path);
 	CLEANUP(cleanup_close) int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	int ret = pidfd < 0 ? 0 : host_wait(host, pidfd, POLLIN, what, err);
+	int ret = pidfd < 0 ? 0 : host_wait(host, &pidfd, 1, POLLIN, what, err);
 
 	if (ret < 0)
 		(void)kill(pid, SIGTERM);

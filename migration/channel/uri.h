@@ -4,7 +4,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/socket.h>
+
+#include "vmm/base/inet.h"
 
 struct err;
 struct host;
@@ -25,7 +26,8 @@ struct migration_uri {
 	/* tcp: */
 	char *host;             /* owned; "" is any (listening) or the local host (connecting) */
 	uint16_t port, port_to; /* port_to: the last one to try when listening */
-	bool ipv4, ipv6, keep_alive;
+	int family;             /* AF_UNSPEC, AF_INET, AF_INET6 */
+	bool keep_alive;
 	/* file: */
 	uint64_t offset;
 	char *folder; /* exec: owned, where the command runs; NULL: the working directory */
@@ -36,12 +38,5 @@ int uri_parse(struct migration_uri *u, const char *uri, bool incoming, struct er
 /* Paths, and the folder of a command, are meant where the program was started (-daemonize). */
 void uri_anchor(struct migration_uri *u, const struct host *h);
 void uri_fini(struct migration_uri *u);
-
-#define SOCKADDR_LIST_MAX 8
-struct sockaddr_list {
-	struct sockaddr_storage addr[SOCKADDR_LIST_MAX];
-	socklen_t len[SOCKADDR_LIST_MAX];
-	int n;
-};
 
 #endif

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "migration/channel/channel.h"
-
+#include "migration/incoming/commands.h"
 #include "migration/peer/shared-memory.h"
 #include "migration/settings/capabilities.h"
 #include "vmm/base/alloc.h"

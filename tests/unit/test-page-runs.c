@@ -373,6 +373,29 @@ START_TEST(test_splice_not_everywhere)
 }
 END_TEST
 
+static ssize_t always_more(struct channel *c, struct iovec *iov, int n_iov)
+{
+	(void)c;
+	(void)n_iov;
+	return (ssize_t)iov[0].iov_len < 65536 ? (ssize_t)iov[0].iov_len : 65536;
+}
+
+/* The end of the program does not wait for the end of a long run that never makes its reader wait.
+ */
+START_TEST(test_cancel_while_more_comes)
+{
+	static const struct channel_ops ops = {.kind = "socket", .readv = always_more};
+	struct channel c = {.ops = &ops, .fd = -1, .cancel_fd = eventfd(1, EFD_CLOEXEC)};
+	struct iovec iov = {.iov_base = &c, .iov_len = (size_t)GiB}; /* nothing is stored */
+	struct err err = {0};
+	size_t got;
+
+	ck_assert_int_eq(channel_readv(&c, &iov, 1, (size_t)GiB, &got, &err), -ECANCELED);
+	ck_assert_str_eq(err.msg, "the migration was cancelled");
+	(void)close(c.cancel_fd);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("page-runs");
@@ -394,6 +417,7 @@ int main(void)
 	tcase_add_test(tc, test_splice_cancelled);
 	tcase_add_test(tc, test_splice_refused);
 	tcase_add_test(tc, test_splice_not_everywhere);
+	tcase_add_test(tc, test_cancel_while_more_comes);
 	suite_add_tcase(s, tc);
 	srunner_run_all(r, CK_NORMAL);
 	failed = srunner_ntests_failed(r);

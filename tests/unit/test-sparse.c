@@ -2,10 +2,10 @@
 #include <errno.h>
 #include <sys/stat.h>
 
+#include "migration/incoming/commands.h"
 #include "migration/outgoing/forecast.h"
 #include "migration/outgoing/stats.h"
 #include "migration/peer/process.h"
-#include "migration/incoming/commands.h"
 #include "tests/unit/check-main.h"
 #include "tests/unit/ram-rig.h"
 

@@ -178,6 +178,8 @@ void multifd_recv_add(struct multifd_recv *r, struct channel *ch);
  * the channels; when none has come for a moment, the source uses none.
  */
 int multifd_recv_sync(struct multifd_recv *r, struct ram_load *ram, struct err *err);
+/* Has the source any channel?  Without one no page comes by one before the next sync. */
+bool multifd_recv_used(struct multifd_recv *r);
 /* As multifd_send_failure(). */
 int multifd_recv_failure(struct multifd_recv *r, struct err *err);
 /* End the threads and close the channels; the blocks may go away afterwards. */
