@@ -446,6 +446,8 @@ static int may_listen(struct migration *mg, bool from_qmp, struct err *err)
 int migration_incoming(struct migration *mg, const char *uri, int fd, bool from_qmp,
 		       struct err *err)
 {
+	bool again = mg->in.failed;
+	struct err why = {0};
 	int ret = may_listen(mg, from_qmp, err);
 
 	if (ret < 0) {
@@ -457,7 +459,15 @@ int migration_incoming(struct migration *mg, const char *uri, int fd, bool from_
 		return 0;
 	}
 	mg->exit_on_error = mg->exit_default;
-	return incoming_start(&mg->in, uri, fd, err);
+	ret = incoming_start(&mg->in, uri, fd, &why);
+	/* Refused at once, in a program that is to stay for another attempt. */
+	if (ret < 0 && (again || (!from_qmp && !mg->exit_default))) {
+		incoming_not_started(&mg->in, &why);
+		ret = from_qmp ? ret : 0;
+	}
+	if (ret < 0 && err)
+		*err = why;
+	return ret;
 }
 
 void migration_set_exit_on_error(struct migration *mg, bool on, bool this_one)

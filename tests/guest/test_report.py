@@ -50,7 +50,8 @@ def test_failed_load_is_told_to_the_source(t):
 @only_minivmm(ONLY)
 @table(prefix={"uri": "exit-on-error=off,file:%s", "extra": []},
        globally={"uri": "file:%s", "extra": ["-global", "migration.exit-on-error=off"]},
-       defer={"uri": "defer", "extra": []})
+       defer={"uri": "defer", "extra": []},
+       absent={"uri": "exit-on-error=off,file:%s.absent", "extra": []})
 def test_failed_load_keeps_the_program(t, uri, extra):
     """It can be asked, 'cont' says why there is no guest, and another attempt may follow."""
     source = machine(t)
@@ -61,7 +62,9 @@ def test_failed_load_keeps_the_program(t, uri, extra):
         assert vm.alive()
     for _ in range(2):
         words = vm.qmp.fails("cont")
-        assert "its load failed" in words and "this is not a migration stream" in words, words
+        assert "its load failed" in words, words
+        assert ("No such file" if "absent" in uri else "this is not a migration stream") in words, words
+    assert "No such file" in vm.qmp.fails("migrate-incoming", uri="file:/nope/x")
     assert vm.status() == "inmigrate"
     source.cmd("migrate", uri=f"file:{t.path('state')}")
     assert source.wait_migration("completed", "failed") == "completed"
