@@ -45,7 +45,8 @@ struct outgoing {
 	 * The destination has been told to run the guest, or cannot be kept
 	 * from it any more: from here on the source does not resume by itself.
 	 */
-	bool given;
+	bool released;
+	bool stored;       /* it is a store of bytes: the guest is here as well */
 	bool go_on;        /* migrate-continue has come */
 	bool saves;        /* into a file or a command: nobody takes the guest over */
 	char *where;       /* owned; the address as it was given, for messages */
@@ -55,6 +56,7 @@ struct outgoing {
 	struct loop_fd *too_late; /* ... and its deadline */
 	struct sockaddr_list to;
 	struct migration_uri uri;
+	char *uri_text;       /* owned, as it was typed */
 	int fd;               /* of fd:, -1 once it belongs to the channel */
 	bool caps[CAP_COUNT]; /* as they were at the start */
 	struct multifd_config multifd_config;
@@ -73,8 +75,7 @@ struct outgoing {
 	struct return_path rp;
 	struct device_state devices;
 	struct slowdown slowdown;
-	enum runstate before;  /* run state that a failure goes back to */
-	bool stopped;          /* we have stopped the machine */
+	bool stopped;          /* we have stopped the machine: m->before_stop is where to go back */
 	bool waited;           /* for a peer that never answered */
 	uint64_t window_bytes; /* outgoing_bytes() when the bandwidth window began */
 	int64_t window_ns;

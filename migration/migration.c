@@ -185,6 +185,7 @@ static void release(struct migration *mg)
 	loop_fd_del(mg->wake);
 	notify_unsubscribe(&mg->listener);
 	uri_fini(&mg->out.uri);
+	free(mg->out.uri_text);
 	stats_fini(&mg->out.stats);
 	deadline_fini(&mg->out.deadline);
 	close_fd(mg->wake_fd);
@@ -372,7 +373,9 @@ int migration_start(struct migration *mg, const struct migrate_args *args, struc
 	o->error = (struct err){0};
 	free(o->error_text);
 	o->error_text = NULL;
-	o->given = o->stopped = o->waited = false;
+	free(o->uri_text);
+	o->uri_text = xstrdup(args->uri);
+	o->released = o->stored = o->stopped = o->waited = false;
 	memcpy(o->caps, mg->caps, sizeof(o->caps));
 	multifd_config_fill(&o->multifd_config, &mg->params, mg->caps[CAP_ZERO_COPY_SEND],
 			    mg->m->cfg->uuid_set ? mg->m->cfg->uuid : NULL);
@@ -400,7 +403,7 @@ void outgoing_cancel(struct outgoing *o)
 
 	if (!status_busy(s) || s == MIG_CANCELLING)
 		return;
-	if (!o->given)
+	if (!o->released)
 		(void)status_move(o->mg, &o->status, s, MIG_CANCELLING);
 	wake_set(o->cancel_fd);
 	if (o->resolve) { /* no thread yet */

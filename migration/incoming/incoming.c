@@ -26,6 +26,7 @@
 #include "migration/peer/shared-memory.h"
 #include "migration/ram/ram.h"
 #include "migration/report.h"
+#include "migration/stream/go.h"
 #include "migration/stream/reply.h"
 #include "migration/stream/stream.h"
 #include "vmm/base/alloc.h"
@@ -56,7 +57,7 @@ static bool will_run(const struct migration *mg)
 }
 
 /* Put what was loaded into KVM and take the disks: all that can still fail. */
-static int settle(struct migration *mg, struct err *err)
+static int push_state_to_kvm(struct migration *mg, struct err *err)
 {
 	struct machine *m = mg->m;
 	int ret;
@@ -87,20 +88,23 @@ static int enter_state(struct migration *mg, struct err *err)
 	return machine_set_state(m, RS_PAUSED, err);
 }
 
-static int take_over(struct incoming *in, struct err *err)
+/* 'asked': what GO has brought is done to the guest before it runs. */
+static int take_over(struct incoming *in, const struct go_requests *asked, struct err *err)
 {
 	struct migration *mg = in->mg;
 	int ret;
 
 	machine_lock(mg->m);
 	shared_settle(mg->m, true); /* from GO on, whatever happens */
+	go_requests_ask(asked, mg->m);
 	ret = enter_state(mg, err);
-	if (ret < 0)
+	if (ret < 0) {
 		in->arrived = false;
-	else
+		go_requests_drop(asked, mg->m); /* the source takes both back */
+	} else {
 		status_set(mg, &in->status, MIG_COMPLETED);
-	if (ret == 0)
 		report_arrival(in);
+	}
 	machine_unlock(mg->m);
 	return ret;
 }
@@ -119,7 +123,7 @@ static int send_ready(struct channel *ch, struct err *err)
 }
 
 /* Nothing may follow EOF but a description and GO. */
-static int await_go(struct loader *l, struct err *err)
+static int await_go(struct loader *l, struct go_requests *asked, struct err *err)
 {
 	uint16_t command, n;
 	uint8_t tag;
@@ -132,10 +136,10 @@ static int await_go(struct loader *l, struct err *err)
 		return err_set(err, ECONNRESET,
 			       "the source closed the connection before it gave the guest away");
 	}
-	if (tag != TAG_COMMAND || command != CMD_GO || n != 0)
+	if (tag != TAG_COMMAND || command != CMD_GO)
 		return err_set(err, EINVAL, "after EOF the source sent record 0x%02x instead of GO",
 			       tag);
-	return 0;
+	return go_requests_get(asked, l->in, n, err);
 }
 
 /* Read and drop until the source closes, so that it can read our last words first. */
@@ -172,18 +176,19 @@ static void drain(struct loader *l)
 
 static int load(struct incoming *in, struct loader *l, struct err *err)
 {
+	struct go_requests asked = {0};
 	int ret = loader_header(l, err);
 
 	if (ret == 0)
 		ret = loader_records(l, err);
 	if (ret == 0)
-		ret = settle(in->mg, err);
+		ret = push_state_to_kvm(in->mg, err);
 	if (ret == 0 && l->commands.minivmm) {
 		ret = send_ready(in->ch, err);
 		if (ret == 0)
-			ret = await_go(l, err);
+			ret = await_go(l, &asked, err);
 	}
-	return ret == 0 ? take_over(in, err) : ret;
+	return ret == 0 ? take_over(in, &asked, err) : ret;
 }
 
 /* What the capabilities ask for, as they are now. */

@@ -64,11 +64,22 @@ static int stop(struct qmp_call *call, const void *arg, void *ret, struct err *e
 	return flush_disks(call, err);
 }
 
+struct cont_args {
+	bool force, has_force;
+};
+
+static const struct qmp_member cont_members[] = {
+    QMP_OPT(struct cont_args, force, "x-minivmm-force"),
+    {0},
+};
+static const struct qmp_type cont_type =
+    QMP_OBJECT_TYPE(struct cont_args, "q_obj_cont-arg", cont_members);
+
 static int cont(struct qmp_call *call, const void *arg, void *ret, struct err *err)
 {
+	const struct cont_args *a = arg;
 	struct machine *m = call->m;
 
-	(void)arg;
 	(void)ret;
 	if (m->state == RS_INMIGRATE) {
 		int r = migration_check_cont(call->mg, err);
@@ -78,15 +89,20 @@ static int cont(struct qmp_call *call, const void *arg, void *ret, struct err *e
 	}
 	if (m->state == RS_SUSPENDED)
 		return 0;
-	return machine_start(m, err);
+	return a->force ? machine_start_forced(m, err) : machine_start(m, err);
 }
 
-/* The three below are carried out before the reply, so that their events precede it. */
+/*
+ * The three below are carried out before the reply, so that their events
+ * precede it; those that have to wait for a migration (requests.c) are
+ * carried out after it.
+ */
 static int system_reset(struct qmp_call *call, const void *arg, void *ret, struct err *err)
 {
 	(void)arg;
 	(void)ret;
-	(void)err;
+	if (machine_check_memory(call->m, err) < 0 || machine_check_kept(call->m, err) < 0)
+		return -EBUSY;
 	machine_request_reset(call->m, CAUSE_HOST_QMP_SYSTEM_RESET);
 	machine_do_requests(call->m);
 	return 0;
@@ -96,7 +112,8 @@ static int system_powerdown(struct qmp_call *call, const void *arg, void *ret, s
 {
 	(void)arg;
 	(void)ret;
-	(void)err;
+	if (machine_check_kept(call->m, err) < 0)
+		return -EBUSY;
 	machine_request_powerdown(call->m);
 	machine_do_requests(call->m);
 	return 0;
@@ -130,7 +147,7 @@ static int quit(struct qmp_call *call, const void *arg, void *ret, struct err *e
 const struct qmp_command qmp_machine_commands[] = {
     {"query-status", NULL, &status_type, query_status, false},
     {"stop",  NULL, NULL, stop, false},
-    {"cont",         NULL, NULL, cont, false},
+    {"cont",         &cont_type, NULL, cont, false},
     {"system_reset",         NULL, NULL, system_reset, false},
     {"system_powerdown",          NULL, NULL, system_powerdown, false},
     {"quit",         &quit_type, NULL, quit, false},

@@ -653,7 +653,7 @@ START_TEST(stdio_terminal)
 	send_text(master, "kept\001x");
 	WAIT_FOR(m->exit_forced);
 	ck_assert_int_eq(m->exit_status, 0);
-	m->shutdown_pending = false;
+	machine_request_delivered(m, REQUEST_SHUTDOWN);
 	front.room = 10;
 	chardev_accept_input(front.chr);
 	WAIT_FOR(front.got.len == 8);
