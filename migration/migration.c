@@ -463,14 +463,17 @@ int migration_incoming(struct migration *mg, const char *uri, int fd, bool from_
 	}
 	mg->exit_on_error = mg->exit_default;
 	ret = incoming_start(&mg->in, uri, fd, &why);
-	/* Refused at once, in a program that is to stay for another attempt. */
-	if (ret < 0 && (again || (!from_qmp && !mg->exit_default))) {
+	/* A program that has stayed for another attempt stays for one more. */
+	if (ret < 0 && again)
 		incoming_not_started(&mg->in, &why);
-		ret = from_qmp ? ret : 0;
-	}
 	if (ret < 0 && err)
 		*err = why;
 	return ret;
+}
+
+void migration_incoming_refused(struct migration *mg, const struct err *why)
+{
+	incoming_not_started(&mg->in, why);
 }
 
 void migration_set_exit_on_error(struct migration *mg, bool on, bool this_one)

@@ -85,7 +85,7 @@ void report_outgoing_end(struct outgoing *o)
 /* The peer's address where the socket has one; returns owned, or NULL. */
 static char *peer_of(int fd)
 {
-	struct sockaddr_storage sa;
+	struct sockaddr_storage sa = {0};
 	socklen_t len = sizeof(sa);
 	char host[NI_MAXHOST], port[NI_MAXSERV];
 

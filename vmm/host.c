@@ -35,8 +35,9 @@ static void note_open_fds(struct host *h)
 	DIR *dir = opendir("/proc/self/fd");
 	struct dirent *e;
 
+	/* NOLINTNEXTLINE(concurrency-mt-unsafe): there is one thread, and the stream is its own */
 	while (dir && (e = readdir(dir))) {
-		int fd = atoi(e->d_name);
+		int fd = (int)strtol(e->d_name, NULL, 10);
 
 		if (e->d_name[0] != '.' && fd != dirfd(dir))
 			note_fd(h, fd);

@@ -198,6 +198,10 @@ static int await_guest(struct program *p, struct err *err)
 
 	migration_set_exit_on_error(p->mg, exits, false);
 	ret = migration_incoming(p->mg, uri, -1, false, err);
+	if (ret < 0 && p->cfg.exit_on_error == CFG_OFF) {
+		migration_incoming_refused(p->mg, err);
+		return 0;
+	}
 	return ret < 0 ? err_prefix(err, ret, "-incoming %s", uri) : 0;
 }
 
