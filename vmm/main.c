@@ -199,6 +199,10 @@ static int await_guest(struct program *p, struct err *err)
 
 	migration_set_exit_on_error(p->mg, exits, false);
 	ret = migration_incoming(p->mg, uri, -1, false, err);
+	if (ret < 0 && p->cfg.exit_on_error == CFG_OFF) {
+		migration_incoming_refused(p->mg, err);
+		return 0;
+	}
 	return ret < 0 ? err_prefix(err, ret, "-incoming %s", uri) : 0;
 }
 
@@ -290,10 +294,12 @@ static bool end(struct program *p)
 		(void)unlink(p->cfg.pidfile);
 		(void)close(p->pid_fd);
 	}
-	config_fini(&p->cfg);
-	host_fini(&p->host);
 	terminal_restore();
 	log_close();
+	if (p->host.abandoned)
+		return false;
+	config_fini(&p->cfg);
+	host_fini(&p->host);
 	return all;
 }
 

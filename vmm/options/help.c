@@ -320,8 +320,13 @@ void opt_print_man(FILE *out, const struct device_table *devices)
 	man_refused(out);
 	(void)fputs(".SH EXIT STATUS\n"
 		    "0 after a clean end (quit, power-off of the guest, SIGINT, SIGTERM);\n"
-		    "1 when the start or an incoming migration failed, or after a panic of the\n"
-		    "guest with \\-action panic=exit\\-failure.\n"
+		    "1 when the start failed or was interrupted, when an incoming migration\n"
+		    "failed, or after a panic of the guest with \\-action panic=exit\\-failure.\n"
+		    ".SH SIGNALS\n"
+		    "SIGINT and SIGTERM end minivmm.  SIGHUP does so when the terminal has hung\n"
+		    "up or there is no log; otherwise it opens the files of \\-D, of logfile= and\n"
+		    "of file chardevs anew.  SIGXFSZ is ignored: a file that would be too large\n"
+		    "is an error.\n"
 		    ".SH SEE ALSO\n"
 		    ".BR qemu\\-img (1)\n",
 		    out);
