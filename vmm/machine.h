@@ -28,6 +28,7 @@ struct device;
 struct dirty;
 struct dirty_ring;
 struct err;
+struct host;
 struct loop;
 struct machine;
 struct src;
@@ -71,6 +72,7 @@ struct arch_ops {
 struct machine {
 	/* set at creation and then constant */
 	const struct config *cfg;
+	struct host *host;   /* borrowed; NULL: no restrictions (unit tests) */
 	int kvm_fd, vm_fd;   /* -1: no KVM (unit tests) */
 	bool manual_protect; /* KVM_CLEAR_DIRTY_LOG is how dirty pages are protected again */
 	struct loop *loop;   /* main; its lock is 'lock' */

@@ -19,6 +19,7 @@
 #include "migration/channel/channel.h"
 #include "migration/internal.h"
 #include "migration/outgoing/handover.h"
+#include "migration/report.h"
 #include "migration/stream/stream.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
@@ -262,7 +263,6 @@ static void fail(struct outgoing *o, const struct err *err)
 	o->error = *err;
 	if (err->errnum == EREMOTEIO)
 		o->error_text = rp_refused_text(&o->rp);
-	log_error("%s", o->error_text ? o->error_text : err->msg);
 	status_set(o->mg, &o->status, MIG_FAILED);
 }
 
@@ -319,6 +319,7 @@ void *outgoing_thread(void *opaque)
 	slowdown_stop(o);
 	ram_save_stop(&o->ram);
 	conclude(o, ret, &err);
+	report_outgoing_end(o);
 	machine_unlock(m);
 	if (ret == 0)
 		release_memory(o);

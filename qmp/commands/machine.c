@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "devices/microvm.h"
+#include "migration/migration.h"
 #include "qmp/command.h"
 #include "qmp/types.h"
 #include "vmm/base/error.h"
@@ -81,8 +82,10 @@ static int cont(struct qmp_call *call, const void *arg, void *ret, struct err *e
 
 	(void)ret;
 	if (m->state == RS_INMIGRATE) {
-		m->autostart = true;
-		return 0;
+		int r = migration_check_cont(call->mg, err);
+
+		m->autostart = m->autostart || r == 0;
+		return r;
 	}
 	if (m->state == RS_SUSPENDED)
 		return 0;
@@ -116,11 +119,26 @@ static int system_powerdown(struct qmp_call *call, const void *arg, void *ret, s
 	return 0;
 }
 
+struct quit_args {
+	bool has_force, force;
+};
+
+static const struct qmp_member quit_members[] = {
+    QMP_OPT(struct quit_args, force, "x-minivmm-force"),
+    {0},
+};
+static const struct qmp_type quit_type =
+    QMP_OBJECT_TYPE(struct quit_args, "q_obj_quit-arg", quit_members);
+
+/* A save takes long and is lost in a moment: it is not given up by accident. */
 static int quit(struct qmp_call *call, const void *arg, void *ret, struct err *err)
 {
-	(void)arg;
+	const struct quit_args *a = arg;
+	int r = a->force ? 0 : migration_check_quit(call->mg, err);
+
 	(void)ret;
-	(void)err;
+	if (r < 0)
+		return r;
 	machine_request_exit(call->m, 0, CAUSE_HOST_QMP_QUIT);
 	machine_do_requests(call->m);
 	return 0;
@@ -132,6 +150,6 @@ const struct qmp_command qmp_machine_commands[] = {
     {"cont",         &cont_type, NULL, cont, false},
     {"system_reset",         NULL, NULL, system_reset, false},
     {"system_powerdown",          NULL, NULL, system_powerdown, false},
-    {"quit",         NULL, NULL, quit, false},
+    {"quit",         &quit_type, NULL, quit, false},
     {0	},
 };

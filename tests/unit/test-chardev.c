@@ -598,6 +598,7 @@ START_TEST(stdio_pipes)
 	setup(&stdio_cfg);
 	send_text(in[1], "a\001xb"); /* no terminal: Ctrl-a is a byte like any other */
 	WAIT_FOR(front.got.len == 4);
+	ck_assert_int_eq(fcntl(0, F_GETFL) & O_NONBLOCK, 0); /* others may share it */
 	ck_assert_int_eq(chardev_write(front.chr, (const uint8_t *)"out", 3), 3);
 	expect_text(out[0], "out");
 	(void)close(in[1]);
@@ -637,6 +638,9 @@ START_TEST(stdio_terminal)
 	(void)dup2(slave, 1);
 	ck_assert_int_eq(tcgetattr(0, &before), 0);
 	setup(&stdio_cfg);
+	ck_assert_int_eq(tcgetattr(0, &raw), 0);
+	ck_assert_int_eq(raw.c_lflag, before.c_lflag); /* the program is not up yet */
+	chardev_start(front.chr);
 	ck_assert_int_eq(tcgetattr(0, &raw), 0);
 	ck_assert_int_eq(raw.c_lflag & (ICANON | ECHO | ISIG), 0);
 
