@@ -56,7 +56,6 @@ struct outgoing {
 	struct loop_fd *too_late; /* ... and its deadline */
 	struct sockaddr_list to;
 	struct migration_uri uri;
-	char *uri_text;       /* owned, as it was typed */
 	int fd;               /* of fd:, -1 once it belongs to the channel */
 	bool caps[CAP_COUNT]; /* as they were at the start */
 	struct multifd_config multifd_config;

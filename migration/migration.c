@@ -185,7 +185,6 @@ static void release(struct migration *mg)
 	loop_fd_del(mg->wake);
 	notify_unsubscribe(&mg->listener);
 	uri_fini(&mg->out.uri);
-	free(mg->out.uri_text);
 	stats_fini(&mg->out.stats);
 	deadline_fini(&mg->out.deadline);
 	close_fd(mg->wake_fd);
@@ -373,8 +372,6 @@ int migration_start(struct migration *mg, const struct migrate_args *args, struc
 	o->error = (struct err){0};
 	free(o->error_text);
 	o->error_text = NULL;
-	free(o->uri_text);
-	o->uri_text = xstrdup(args->uri);
 	o->released = o->stored = o->stopped = o->waited = false;
 	memcpy(o->caps, mg->caps, sizeof(o->caps));
 	multifd_config_fill(&o->multifd_config, &mg->params, mg->caps[CAP_ZERO_COPY_SEND],

@@ -247,7 +247,7 @@ static void guest_leave(struct outgoing *o, bool certain)
 	if (o->stored) {
 		machine_set_kept(m);
 	} else {
-		machine_set_handed(m, o->uri_text, certain);
+		machine_set_handed(m, o->where, certain);
 		/* Those that GO brought; in doubt they stay with the guest that may be here. */
 		if (certain) {
 			machine_request_delivered(m, REQUEST_POWERDOWN);
@@ -255,7 +255,7 @@ static void guest_leave(struct outgoing *o, bool certain)
 		}
 	}
 	if (machine_set_state(m, RS_POSTMIGRATE, &err) < 0)
-		log_error("the guest was handed to %s: %s", o->uri_text, err.msg);
+		log_error("the guest was handed to %s: %s", o->where, err.msg);
 }
 
 static void fail(struct outgoing *o, const struct err *err)
