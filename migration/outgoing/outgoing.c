@@ -125,6 +125,7 @@ static int open_channel(struct outgoing *o, struct err *err)
 	o->ch = channel_open(&o->uri, &o->to, fd, true, o->deadline.stop_fd, err);
 	if (!o->ch)
 		return err->errnum == ECANCELED ? -ECANCELED : -EIO;
+	o->ch->patience = &o->patience;
 	if (o->uri.kind == URI_UNIX)
 		channel_send_buffer(o->ch, SEND_BUFFER_BYTES);
 	o->w = writer_new(o->ch);
