@@ -22,6 +22,7 @@
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
 #include "vmm/options/options.h"
+#include "vmm/vmstate-dump.h"
 
 struct program {
 	struct config cfg;
@@ -204,6 +205,11 @@ static int start(struct program *p, struct err *err)
 	if (ret >= 0) {
 		p->mg = migration_new(p->m, err);
 		ret = p->mg ? 0 : -EIO;
+	}
+	if (ret >= 0 && p->cfg.dump_vmstate) {
+		ret = vms_dump(&p->m->vmstate, "microvm", p->cfg.dump_vmstate, err);
+		machine_unlock(p->m);
+		return ret < 0 ? ret : 1;
 	}
 	if (ret >= 0)
 		migration_set_exit_on_error(p->mg, p->cfg.exit_on_error);

@@ -106,6 +106,7 @@ struct config {
 	char *cpu_features;       /* "+f,-g,h=on" as given, or NULL */
 	uint32_t dirty_ring_size; /* entries per vCPU; 0: dirty log */
 	char *dumpdtb;            /* write the device tree here and exit */
+	char *dump_vmstate;       /* write the state tables here and exit */
 	bool suppress_vmdesc;
 	bool dump_guest_core; /* default true; false: RAM stays out of core dumps (MADV_DONTDUMP) */
 	bool mem_merge;       /* default true: RAM may be shared by KSM (MADV_MERGEABLE) */
