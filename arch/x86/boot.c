@@ -112,6 +112,9 @@ static int load_kernel(struct machine *m, struct boot_image *b, uint64_t *end, u
 	if (elf_kernel_probe(b->kernel, b->kernel_bytes)) {
 		b->kind = BOOT_PVH;
 		ret = elf_kernel_parse(b->kernel, b->kernel_bytes, path, &b->elf, err);
+		if (ret == 0)
+			ret = elf_kernel_place(
+			    &b->elf, m->cfg->append ? strlen(m->cfg->append) + 1 : 1, path, err);
 		*end = b->elf.end_gpa;
 		if (ret == 0 && *end > *limit)
 			ret = err_set(err, EINVAL,
