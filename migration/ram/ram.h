@@ -111,7 +111,9 @@ struct load_block *ram_load_find(struct ram_load *l, const char *name); /* NULL:
  * Where the page goes (NULL: its content is dropped), from now on touched: 1
  * when it had never been before, 0, or -EINVAL beyond the block.
  */
-int ram_load_place(struct load_block *lb, uint64_t off, uint8_t **to);
-int ram_load_zero(struct load_block *lb, uint64_t off);
+int ram_load_place(const struct ram_load *l, struct load_block *lb, uint64_t off, uint8_t **to);
+/* The page's content has been written there.  0 or -errno. */
+int ram_load_commit(const struct ram_load *l, struct load_block *lb, uint64_t off);
+int ram_load_zero(const struct ram_load *l, struct load_block *lb, uint64_t off);
 
 #endif
