@@ -13,6 +13,8 @@
 
 /* One "key=value" of an option's list, in the order given; 'used' marks what a consumer has read.
  */
+struct err;
+
 struct keyval {
 	char *key, *val;
 };
@@ -33,6 +35,7 @@ struct cfg_object {
 	bool reserve;           /* huge pages: be sure of them from the start (default) */
 	char *mem_path;         /* file only */
 	bool readonly;
+	char *where; /* owned: the option as typed, for messages; NULL: a default */
 };
 
 /* -blockdev, or what -drive stands for: one node over one file. */
@@ -48,6 +51,7 @@ struct cfg_blockdev {
 	bool discard;     /* discard=unmap: what the guest discards is given back to the host */
 	char *file_node;  /* a raw node over a named file node: that node's name, else NULL */
 	char *drive_id;   /* -drive's id ("" for blockdev): what query-block calls device */
+	char *where;      /* owned: the option as typed, for messages; NULL: a default */
 };
 
 /* -netdev tap|stream|socket,id=... */
@@ -61,6 +65,7 @@ struct cfg_netdev {
 	unsigned ipv4, ipv6;                /* ... enum ip_choice */
 	uint32_t reconnect_s; /* stream client: try again after so many seconds; 0: never */
 	bool vnet_hdr;        /* tap: offer offloads (default true) */
+	char *where;          /* owned: the option as typed, for messages; NULL: a default */
 };
 
 /* -chardev, or what -serial, -qmp and -monitor stand for */
@@ -73,6 +78,7 @@ struct cfg_chardev {
 	bool server, wait, append, signal; /* signal: stdio, ^C ends the program */
 	uint32_t reconnect_s;
 	char *logfile;
+	char *where; /* owned: the option as typed, for messages; NULL: a default */
 };
 
 /* -mon / -qmp: a QMP monitor on a chardev */
@@ -85,6 +91,7 @@ struct cfg_monitor {
 struct cfg_device {
 	char *driver, *id;
 	struct keyvals props;
+	char *where; /* owned: the option as typed, for messages; NULL: a default */
 };
 
 enum cfg_action_panic { PANIC_PAUSE, PANIC_SHUTDOWN, PANIC_EXIT_FAILURE, PANIC_NONE };
@@ -146,6 +153,8 @@ const struct cfg_netdev *config_netdev(const struct config *c, const char *id);
 const struct cfg_chardev *config_chardev(const struct config *c, const char *id);
 /* The last value given for key, or NULL. */
 const char *keyvals_get(const struct keyvals *kv, const char *key);
+/* Put "where: " in front of the message if there is a 'where'; returns 'ret'. */
+int config_where(const char *where, int ret, struct err *err);
 /* Append a copy of key=val. */
 void keyvals_add(struct keyvals *kv, const char *key, const char *val);
 /* Frees what it holds, leaves an empty list. */

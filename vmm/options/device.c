@@ -26,45 +26,46 @@ static const struct model {
 static const struct {
 	const char *name, *use;
 } elsewhere[] = {
-    {"virtio-blk",             "microvm has no PCI bus; use virtio-blk-device" },
-    {"virtio-net",             "microvm has no PCI bus; use virtio-net-device" },
-    {"virtio-rng",             "microvm has no PCI bus; use virtio-rng-device" },
-    {"e1000",		  "microvm has no PCI bus; use virtio-net-device" },
-    {"e1000e",		 "microvm has no PCI bus; use virtio-net-device" },
-    {"rtl8139",		"microvm has no PCI bus; use virtio-net-device" },
-    {"vmxnet3",		"microvm has no PCI bus; use virtio-net-device" },
-    {"ne2k_isa",               "use virtio-net-device"                         },
-    {"nvme",		   "microvm has no PCI bus; use virtio-blk-device" },
-    {"ahci",		   "microvm has no PCI bus; use virtio-blk-device" },
-    {"ide-hd",		 "microvm has no IDE bus; use virtio-blk-device" },
-    {"ide-cd",		 "microvm has no IDE bus; use virtio-blk-device" },
-    {"scsi-hd",		"microvm has no SCSI bus; use virtio-blk-device"},
-    {"scsi-cd",		"microvm has no SCSI bus; use virtio-blk-device"},
-    {"pci-serial",             "microvm has no PCI bus; use -serial"           },
-    {"VGA",		    "microvm has no display; use -serial"           },
-    {"usb-tablet",             "microvm has no USB"                            },
-    {"usb-kbd",		"microvm has no USB"                            },
-    {"qemu-xhci",              "microvm has no USB"                            },
-    {"virtio-balloon-device",  "memory cannot be taken back from a guest yet"  },
-    {"virtio-serial-device",   "use -serial"                                   },
-    {"virtconsole",            "use -serial"				   },
-    {"virtserialport",         "use virtio-net-device"                         },
-    {"virtio-scsi-device",     "use virtio-blk-device"                         },
-    {"virtio-9p-device",       "use a disk or the network"                     },
-    {"virtio-gpu-device",      "microvm has no display; use -serial"           },
-    {"virtio-keyboard-device", "use -serial"                                   },
-    {"virtio-crypto-device",   "leave it out"                                  },
-    {"virtio-iommu-device",    "leave it out"                                  },
-    {"virtio-mem-pci",         "there is no memory hotplug; use -m"            },
-    {"vhost-vsock-device",     "use virtio-net-device"                         },
-    {"vhost-user-fs-device",   "use a disk or the network"                     },
-    {"vhost-user-blk-device",  "use virtio-blk-device"                         },
-    {"vmgenid",		"leave it out"				  },
-    {"vmcoreinfo",             "leave it out"				  },
-    {"loader",		 "use -kernel and -initrd"                       },
-    {"i6300esb",               "there is no watchdog"                          },
-    {"ib700",		  "there is no watchdog"                          },
-    {"pc-dimm",		"there is no memory hotplug; use -m"            },
+    {"virtio-blk",             "microvm has no PCI bus; use virtio-blk-device"                     },
+    {"virtio-net",             "microvm has no PCI bus; use virtio-net-device"                     },
+    {"virtio-rng",             "microvm has no PCI bus; use virtio-rng-device"                     },
+    {"e1000",		  "microvm has no PCI bus; use virtio-net-device"                     },
+    {"e1000e",		 "microvm has no PCI bus; use virtio-net-device"                     },
+    {"rtl8139",		"microvm has no PCI bus; use virtio-net-device"                     },
+    {"vmxnet3",		"microvm has no PCI bus; use virtio-net-device"                     },
+    {"ne2k_isa",               "use virtio-net-device"					     },
+    {"nvme",		   "microvm has no PCI bus; use virtio-blk-device"                     },
+    {"ahci",		   "microvm has no PCI bus; use virtio-blk-device"                     },
+    {"ide-hd",		 "microvm has no IDE bus; use virtio-blk-device"                     },
+    {"ide-cd",		 "microvm has no IDE bus; use virtio-blk-device"                     },
+    {"scsi-hd",		"microvm has no SCSI bus; use virtio-blk-device"                    },
+    {"scsi-cd",		"microvm has no SCSI bus; use virtio-blk-device"                    },
+    {"pci-serial",             "microvm has no PCI bus; use -serial"                               },
+    {"VGA",		    "microvm has no display; use -serial"                               },
+    {"usb-tablet",             "microvm has no USB"						},
+    {"usb-kbd",		"microvm has no USB"						},
+    {"qemu-xhci",              "microvm has no USB"						},
+    {"virtio-balloon-device",  "memory cannot be taken back from a guest yet"                      },
+    {"virtio-serial-device",   "use -serial"						       },
+    {"virtconsole",            "use -serial"						       },
+    {"virtserialport",         "use virtio-net-device"                                             },
+    {"virtio-scsi-device",     "use virtio-blk-device"                                             },
+    {"virtio-9p-device",       "use a disk or the network"                                         },
+    {"virtio-gpu-device",      "microvm has no display; use -serial"                               },
+    {"virtio-keyboard-device", "use -serial"						       },
+    {"virtio-crypto-device",   "leave it out"						      },
+    {"virtio-iommu-device",    "leave it out"						      },
+    {"virtio-mem-pci",         "there is no memory hotplug; use -m"                                },
+    {"vhost-vsock-device",     "use virtio-net-device"                                             },
+    {"vfio-pci",               "microvm has no PCI bus; use virtio-blk-device or virtio-net-device"},
+    {"vhost-user-fs-device",   "use a disk or the network"                                         },
+    {"vhost-user-blk-device",  "use virtio-blk-device"                                             },
+    {"vmgenid",		"leave it out"						      },
+    {"vmcoreinfo",             "leave it out"						      },
+    {"loader",		 "use -kernel and -initrd"					   },
+    {"i6300esb",               "there is no watchdog"					      },
+    {"ib700",		  "there is no watchdog"					      },
+    {"pc-dimm",		"there is no memory hotplug; use -m"                                },
 };
 
 /* virtio-X-pci, with or without -transitional, is X on another bus. */
@@ -96,6 +97,8 @@ static bool is_model(const char *name)
 
 static int check_model(const char *name, struct err *err)
 {
+	struct opt_near n = {.word = name};
+	char near[OPT_NEAR_BYTES];
 	int ret;
 
 	if (is_model(name))
@@ -110,7 +113,10 @@ static int check_model(const char *name, struct err *err)
 	ret = refuse_pci(name, err);
 	if (ret < 0)
 		return ret;
-	return err_set(err, EINVAL, "'" OPT_QUOTE "' is not a valid device model name", name);
+	for (size_t i = 0; i < ARRAY_LEN(models); i++)
+		opt_near_try(&n, models[i].name);
+	return err_set(err, EINVAL, "'" OPT_QUOTE "' is not a valid device model name%s", name,
+		       opt_near_text(&n, "", near));
 }
 
 static bool device_help(struct opt_parse *p)
@@ -203,6 +209,7 @@ static int add_device(struct opt_parse *p, const struct keyvals *kv, struct err 
 	if (!strcmp(driver, "isa-serial"))
 		return add_uart(p, kv, err);
 	d = OPT_ADD(p->cfg->devices, p->cfg->n_devices);
+	d->where = opt_where(p);
 	d->driver = xstrdup(driver);
 	d->id = id ? xstrdup(id) : NULL;
 	for (size_t i = 0; i < kv->n; i++) {
