@@ -271,7 +271,7 @@ START_TEST(test_wrong_files)
 	ck_has(rig_load(r), "could not open initrd file '/nope'");
 	r->cfg.initrd = r->initrd_path;
 	rig_write(r->initrd_path, large, 9 * MiB);
-	ck_has(rig_load(r), "is too large: the kernel leaves it 8388608 bytes");
+	ck_has(rig_load(r), "is too large: the kernel leaves it 8.0 MiB");
 	r->cfg.kernel = NULL;
 	ck_has(rig_load(r), "-initrd needs a kernel");
 	r->cfg.initrd = NULL;
