@@ -306,7 +306,7 @@ static bool end(struct program *p)
 static int check_purpose(const struct config *cfg, struct err *err)
 {
 	if (cfg->kernel || cfg->bios || cfg->paused || cfg->incoming || cfg->n_monitors ||
-	    cfg->dumpdtb)
+	    cfg->dumpdtb || cfg->dump_vmstate)
 		return 0;
 	return err_set(err, EINVAL,
 		       "there is nothing to run: give -kernel FILE or -bios FILE, -incoming URI to "
