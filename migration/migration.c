@@ -214,7 +214,7 @@ struct migration *migration_new(struct machine *m, struct err *err)
 	incoming_init(&mg->in, mg);
 	mg->wake_fd = wake_open();
 	ret = mg->wake_fd < 0 || mg->out.cancel_fd < 0 || mg->out.kick_fd < 0 ||
-			      mg->in.cancel_fd < 0 || mg->out.deadline.stop_fd < 0
+		      mg->in.cancel_fd < 0 || mg->out.deadline.stop_fd < 0
 		  ? -errno
 		  : 0;
 	mg->dirty_limits = dirty_limits_new(m);

@@ -79,7 +79,7 @@ struct cfg_chardev {
 	uint32_t reconnect_s;
 	char *logfile;
 	bool logappend; /* keep what the log file holds */
-	char *where; /* owned: the option as typed, for messages; NULL: a default */
+	char *where;    /* owned: the option as typed, for messages; NULL: a default */
 };
 
 /* -mon / -qmp: a QMP monitor on a chardev */
