@@ -74,6 +74,7 @@ static struct ram_block *add_ram(struct machine *m, struct err *err)
 	    .no_dump = !cfg->dump_guest_core,
 	    .merge = cfg->mem_merge,
 	};
+	struct ram_block *ram = NULL;
 	const struct cfg_object *o;
 
 	if (!cfg->memory_backend)
@@ -85,14 +86,17 @@ static struct ram_block *add_ram(struct machine *m, struct err *err)
 	}
 	if (o->size != cfg->ram_bytes) {
 		(void)err_set(err, EINVAL,
-			      "the machine's memory, %" PRIu64 " bytes, is not the size of memory "
-			      "backend '%s', %" PRIu64 " bytes",
-			      cfg->ram_bytes, o->id, o->size);
+			      "the machine's memory, %.1f MiB, is not the size of memory backend "
+			      "'%s', %.1f MiB",
+			      (double)cfg->ram_bytes / (double)MiB, o->id,
+			      (double)o->size / (double)MiB);
 		return NULL;
 	}
-	if (backend_of(o, &be, err) < 0)
-		return NULL;
-	return memory_add_block(&m->mem, o->id, cfg->ram_bytes, &be, err);
+	if (backend_of(o, &be, err) == 0)
+		ram = memory_add_block(&m->mem, o->id, cfg->ram_bytes, &be, err);
+	if (!ram)
+		(void)config_where(o->where, 0, err);
+	return ram;
 }
 
 static int firmware_bytes(const char *path, int fd, uint64_t *bytes, struct err *err)
@@ -100,13 +104,14 @@ static int firmware_bytes(const char *path, int fd, uint64_t *bytes, struct err 
 	struct stat st;
 
 	if (fstat(fd, &st) < 0)
-		return err_set(err, errno, "could not load BIOS '%s': %s", path, err_text(errno));
+		return err_set(err, errno, "-bios %s: could not load BIOS '%s': %s", path, path,
+			       err_text(errno));
 	if (!S_ISREG(st.st_mode) || st.st_size <= 0 || (uint64_t)st.st_size % FIRMWARE_UNIT != 0 ||
 	    (uint64_t)st.st_size > FIRMWARE_MAX)
 		return err_set(err, EINVAL,
-			       "could not load BIOS '%s': its size, %lld bytes, is not a multiple "
-			       "of 64 KiB up to 16 MiB",
-			       path, (long long)st.st_size);
+			       "-bios %s: could not load BIOS '%s': its size, %lld bytes, is not a "
+			       "multiple of 64 KiB up to 16 MiB",
+			       path, path, (long long)st.st_size);
 	*bytes = (uint64_t)st.st_size;
 	return 0;
 }
@@ -127,8 +132,8 @@ static struct ram_block *add_firmware(struct machine *m, struct err *err)
 	if (path) {
 		fd = open(path, O_RDONLY | O_CLOEXEC);
 		if (fd < 0) {
-			(void)err_set(err, errno, "could not load BIOS '%s': %s", path,
-				      err_text(errno));
+			(void)err_set(err, errno, "-bios %s: could not load BIOS '%s': %s", path,
+				      path, err_text(errno));
 			return NULL;
 		}
 		if (firmware_bytes(path, fd, &bytes, err) < 0)
@@ -221,7 +226,7 @@ static int add_optional(struct machine *m, struct backends *be, struct err *err)
 		}
 		ret = device_create(m, d, free_slots, be, err);
 		if (ret < 0)
-			return ret;
+			return config_where(d->where, ret, err);
 	}
 	return virtio_mmio_add_empty_slots(m, used, err);
 }

@@ -41,6 +41,7 @@ static void refresh_limits(struct migration *mg)
 	__atomic_store_n(&mg->downtime_limit_ms, mg->params.downtime_limit, __ATOMIC_RELAXED);
 	stats_limit(&mg->out.stats, mg->params.downtime_limit);
 	deadline_change(&mg->out.deadline, mg->params.deadline, mg->params.deadline_policy);
+	__atomic_store_n(&mg->out.patience.limit_s, mg->params.peer_timeout, __ATOMIC_RELAXED);
 	wake_set(mg->out.kick_fd);
 }
 

@@ -25,6 +25,7 @@
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
 #include "vmm/options/options.h"
+#include "vmm/vmstate-dump.h"
 
 struct program {
 	struct config cfg;
@@ -255,6 +256,11 @@ static int start(struct program *p, struct err *err)
 		p->mg = migration_new(p->m, err);
 		ret = p->mg ? 0 : -EIO;
 	}
+	if (ret >= 0 && p->cfg.dump_vmstate) {
+		ret = vms_dump(&p->m->vmstate, "microvm", p->cfg.dump_vmstate, err);
+		machine_unlock(p->m);
+		return ret < 0 ? ret : 1;
+	}
 	if (ret >= 0) {
 		p->qmp = qmp_server_new(p->m, &p->be, p->mg, err);
 		ret = p->qmp ? 0 : -EIO;
@@ -307,7 +313,7 @@ static bool end(struct program *p)
 static int check_purpose(const struct config *cfg, struct err *err)
 {
 	if (cfg->kernel || cfg->bios || cfg->paused || cfg->incoming || cfg->n_monitors ||
-	    cfg->dumpdtb)
+	    cfg->dumpdtb || cfg->dump_vmstate)
 		return 0;
 	return err_set(err, EINVAL,
 		       "there is nothing to run: give -kernel FILE or -bios FILE, -incoming URI to "

@@ -202,7 +202,7 @@ def test_refused(t):
     assert shown["x-minivmm-deadline"] == 0 and shown["x-minivmm-deadline-policy"] == "cancel", shown
 
 
-PHASES = ["connect", "setup", "pass", "pause", "switchover", "devices", "hand-over", "ended"]
+PHASES = ["connect", "setup", "pass", "pause", "switchover", "devices", "hand-over", "ended", "peer-silent"]
 
 
 def check_course(looks):

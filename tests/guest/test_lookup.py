@@ -16,7 +16,7 @@ def silent_server(t):
     """One that takes questions, and the command in front of a program that asks it only."""
     server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     server.settimeout(GUARD)
-    address = f"127.77.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"     # one a test
+    address = f"127.77.{os.getpid() >> 8 & 255}.{os.getpid() & 255 or 1}"     # several may run
     server.bind((address, 53))
     conf = t.path("resolv.conf")
     with open(conf, "w", encoding="ascii") as f:
@@ -68,3 +68,36 @@ def test_signal_while_a_name_is_looked_up(t, option):
         process.wait()
     assert process.returncode == 1 and "ended by signal 15 while" in words and "looks its host up" in words, words
     assert not os.path.exists(path)
+
+
+@only_minivmm("QEMU has one thread for both")
+def test_look_up_of_listener(t):
+    """The name that a destination listens at is looked up beside the monitor, not by it."""
+    t.need("root", "unshare")
+    server, prefix = silent_server(t)
+    dest = t.vmm("idle", incoming="defer", prefix=prefix)
+    dest.cmd("migrate-incoming", uri="tcp:far.example:0")
+    server.recvfrom(4096)           # the question: it is under way
+    assert dest.status() == "inmigrate"
+    dest.cmd("quit")
+    assert dest.wait() == 0
+    server.close()
+
+
+@only_minivmm("QEMU has one thread for both")
+def test_look_ups_and_disk(t):
+    """Many look-ups that nobody answers leave a disk with aio=threads its threads."""
+    t.need("root", "unshare")
+    server, prefix = silent_server(t)
+    vm = t.vmm("devices", "only=blk", paused=True, prefix=prefix, extra=(
+        "-drive", f"file={t.disk()},format=raw,if=none,id=d,aio=threads",
+        "-device", "virtio-blk-device,drive=d"))
+    vm.capabilities("events")
+    for _ in range(6):      # libuv's pool has four threads
+        vm.cmd("migrate", uri="tcp:far.example:1")
+        server.recvfrom(4096)
+        vm.cmd("migrate_cancel")
+        vm.wait_migration("cancelled")
+    vm.cmd("cont")
+    vm.serial.expect("ok blk")
+    server.close()

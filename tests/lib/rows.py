@@ -94,6 +94,8 @@ PARAMETERS = {
                            ["guest/test_deadline:test_cancel", "unit/test-deadline:test_passes"]),
     "x-minivmm-deadline-policy": ("cancel", [], "", ["guest/test_deadline:test_cancel",
                                                      "guest/test_deadline:test_force"]),
+    "x-minivmm-peer-timeout": (0, [31536001], "a value between 0 and 31536000, in seconds",
+                               ["guest/test_sockets:test_peer_never_reads"]),
 }
 
 # Members of what query-migrate returns, with those of the structs in it.

@@ -26,6 +26,8 @@
 	{                                                                                          \
 		(args), (text)                                                                     \
 	}
+#define NO_DRIVER                                                                                  \
+	" is not a valid char driver: use unix:PATH, tcp:HOST:PORT, file:PATH, stdio or null"
 /* The only option is at fault. */
 #define ONE(args, text) ROW(args, args, text)
 
@@ -33,11 +35,23 @@ static const struct {
 	const char *args, *text;
 } rows[] = {
   /* grammar */
+    ONE("-drive file=/a,b.img", "Invalid parameter 'b.img' (a comma in a file's name is written "
+				"twice: file=/a,,b.img)"),
+    ONE("-drive file=/a,fromat=raw", "Invalid parameter 'fromat' (did you mean format?)"),
+    ONE("-blockdev driver=file,filename=/a,b,node-name=x",
+	"Expected '=' after parameter 'b' (or is it behind a comma in a value? Write that twice: "
+	"filename=/a,,b)"),
+    ONE("-chardev sock,id=a", "'sock' is not a valid char driver name (did you mean socket?)"),
+    ONE("-device virtio-blk-devise",
+	"'virtio-blk-devise' is not a valid device model name (did you mean virtio-blk-device?)"),
+    ONE("-device vfio-pci",
+	"vfio-pci: microvm has no PCI bus; use virtio-blk-device or virtio-net-device"),
     ONE("-zz", "invalid option"),
     ONE("--zz", "invalid option"),
     ONE("-", "invalid option"),
     ONE("--", "invalid option"),
-    ONE("-Machine", "invalid option"),
+    ONE("-Machine", "invalid option (did you mean -machine?)"),
+    ONE("-kernal", "invalid option (did you mean -kernel?)"),
     ONE("-m", "requires an argument"),
     ONE("--kernel", "requires an argument"),
     ONE("-name zz=1", "Invalid parameter 'zz'"),
@@ -272,7 +286,7 @@ static const struct {
     ONE("-global virtio-mmio.zz=1",
 	"can't apply global virtio-mmio.zz=1: Property 'virtio-mmio.zz' not found"),
  /* network */
-    ONE("-netdev zz,id=a", "Parameter 'type' does not accept value 'zz'"),
+    ONE("-netdev zz,id=a", "Parameter 'type' does not accept value 'zz': use tap or stream"),
     ONE("-netdev tap", "Parameter 'id' is missing"),
     ONE("-netdev id=a", "Parameter 'type' is missing"),
     ONE("-netdev user,id=a", "netdev type 'user' is not supported: use tap, or stream to a program "
@@ -330,9 +344,9 @@ static const struct {
     ROW("-chardev stdio,id=a -chardev stdio,id=b", "-chardev stdio,id=b",
 	"cannot use stdio by multiple character devices"),
     ROW("-serial stdio -qmp stdio", "-qmp stdio", "cannot use stdio by multiple character devices"),
-    ONE("-serial zz", "'zz' is not a valid char driver"),
-    {"-serial ",   "-serial : '' is not a valid char driver"  },
-    ONE("-serial null,x=1", "'null,x=1' is not a valid char driver"),
+    ONE("-serial zz", "'zz'" NO_DRIVER),
+    {"-serial ",   "-serial : ''" NO_DRIVER                   },
+    ONE("-serial null,x=1", "'null,x=1'" NO_DRIVER),
     ONE("-serial pty", "'pty' is not supported: use unix:PATH, tcp:HOST:PORT, file:PATH, stdio or "
 		       "null"),
     ONE("-serial file:", "chardev: file: no filename given"),
@@ -342,7 +356,7 @@ static const struct {
     ONE("-serial tcp:x", "'tcp:x' is not tcp:HOST:PORT"),
     ONE("-serial tcp:x:", "'tcp:x:' is not tcp:HOST:PORT"),
     ONE("-serial chardev:zz", "could not connect serial device to character backend 'chardev:zz'"),
-    ONE("-serial mon:zz", "'zz' is not a valid char driver"),
+    ONE("-serial mon:zz", "'zz'" NO_DRIVER),
     ROW("-serial null -serial null", "-serial null",
 	"the board has one serial port, and it is in use"),
     BARE("-chardev null,id=serial0",
@@ -357,7 +371,7 @@ static const struct {
 		  "mode=control"),
     ROW("-chardev null,id=a -mon a,mode=control -serial chardev:a", "-serial chardev:a",
 	"Device 'a' is in use"),
-    ONE("-qmp zz", "'zz' is not a valid char driver"),
+    ONE("-qmp zz", "'zz'" NO_DRIVER),
     ONE("-qmp chardev:zz", "chardev \"zz\" not found"),
     ONE("-monitor stdio", "the human monitor is not offered: use -qmp, or -monitor none"),
     ROW("-daemonize -serial stdio", "-serial stdio", "cannot use stdio with -daemonize"),

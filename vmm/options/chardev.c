@@ -93,6 +93,8 @@ static const struct opt_type backends[] = {
 
 static int backend_list(const char *type, const struct opt_list **list, struct err *err)
 {
+	char near[OPT_NEAR_BYTES];
+
 	for (size_t i = 0; i < ARRAY_LEN(backends); i++) {
 		if (!strcmp(backends[i].name, type)) {
 			*list = backends[i].list;
@@ -103,7 +105,8 @@ static int backend_list(const char *type, const struct opt_list **list, struct e
 		return err_set(err, ENOTSUP,
 			       "chardev '%s' is not supported: use socket, file, stdio or null",
 			       type);
-	return err_set(err, EINVAL, "'" OPT_QUOTE "' is not a valid char driver name", type);
+	return err_set(err, EINVAL, "'" OPT_QUOTE "' is not a valid char driver name%s", type,
+		       opt_near_words(type, "null|stdio|file|socket", near));
 }
 
 static int check_socket(struct cfg_chardev *c, const struct keyvals *kv, struct err *err)
@@ -167,6 +170,7 @@ int opt_add_chardev(struct opt_parse *p, const char *type, const char *id, const
 		return ret;
 	c.type = xstrdup(type);
 	c.id = xstrdup(id);
+	c.where = opt_where(p);
 	ret = opt_apply(p, list, &c, kv, err);
 	if (ret == 0)
 		ret = check_chardev(p, &c, kv, err);

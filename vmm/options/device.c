@@ -22,11 +22,17 @@ static const struct device_row *find_model(const struct opt_parse *p, const char
 
 static int no_model(const struct opt_parse *p, const char *name, struct err *err)
 {
+	struct opt_near n = {.word = name};
 	int ret = p->devices->refuse(name, err);
+	char near[OPT_NEAR_BYTES];
 
 	if (ret < 0)
 		return ret;
-	return err_set(err, EINVAL, "'" OPT_QUOTE "' is not a valid device model name", name);
+	for (const struct device_row *const *r = p->devices->rows; *r; r++)
+		if ((*r)->kind != DEVICE_PART)
+			opt_near_try(&n, (*r)->name);
+	return err_set(err, EINVAL, "'" OPT_QUOTE "' is not a valid device model name%s", name,
+		       opt_near_text(&n, "", near));
 }
 
 /* "help": the models; "MODEL,help": its properties. */

@@ -236,6 +236,7 @@ static int add_drive(struct opt_parse *p, const struct keyvals *kv, struct err *
 	d.bd.driver = xstrdup("raw");
 	if (d.interface == IF_VIRTIO)
 		keyvals_add(&p->drives, d.bd.drive_id, "");
+	d.bd.where = opt_where(p);
 	opt_add_blockdev(p->cfg, &d.bd);
 	return 0;
 }

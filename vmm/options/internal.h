@@ -120,6 +120,8 @@ int opt_parse_u64(const char *s, uint64_t *out); /* decimal or 0x hexadecimal */
 /* "1.5G", "64k", "0x1000": bytes. */
 int opt_parse_size(const char *s, uint64_t *out);
 bool opt_is_id(const char *s);
+/* Is the value of this key the name of a file? */
+bool opt_is_file_key(const char *key);
 /* Is the n-byte word one of "a|b|c"?  Its index, or -1. */
 int opt_word_index(const char *words, const char *s, size_t n);
 
@@ -127,6 +129,20 @@ int opt_word_index(const char *words, const char *s, size_t n);
 int opt_need_id(const char *key, const char *val, struct err *err);
 int opt_duplicate(const char *id, const char *what, struct err *err);
 int opt_missing(const char *key, struct err *err);
+
+/* ---- nearest.c: the word that was meant ---- */
+
+#define OPT_NEAR_BYTES 80
+struct opt_near {
+	const char *word; /* as typed */
+	const char *best; /* the nearest candidate up to now, or NULL: none is near */
+	unsigned distance;
+};
+void opt_near_try(struct opt_near *n, const char *candidate);
+/* " (did you mean DASHbest?)", or ""; returns 'out'. */
+const char *opt_near_text(const struct opt_near *n, const char *dash, char out[OPT_NEAR_BYTES]);
+/* The same for one of "a|b|c". */
+const char *opt_near_words(const char *word, const char *words, char out[OPT_NEAR_BYTES]);
 
 /* "-opt value", shortened; returns owned. */
 char *opt_where(const struct opt_parse *p);

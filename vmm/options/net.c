@@ -191,7 +191,9 @@ static int fill_netdev(struct opt_parse *p, struct cfg_netdev *n, const struct k
 	}
 	if (type && !tap && !stream)
 		return err_set(err, EINVAL,
-			       "Parameter 'type' does not accept value '" OPT_QUOTE "'", type);
+			       "Parameter 'type' does not accept value '" OPT_QUOTE
+			       "': use tap or stream",
+			       type);
 	if (!keyvals_get(kv, "id"))
 		return opt_missing("id", err);
 	if (!type)
@@ -216,6 +218,7 @@ int opt_netdev(struct opt_parse *p, struct err *err)
 	ret = opt_split_any(&kv, p->val, "type", false, err);
 	if (ret == 0)
 		ret = fill_netdev(p, &n, &kv, err);
+	n.where = opt_where(p);
 	/* Either the config has it now, or the strings go. */
 	*OPT_ADD(p->cfg->netdevs, p->cfg->n_netdevs) = n;
 	return ret;

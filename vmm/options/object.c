@@ -164,6 +164,7 @@ int opt_object(struct opt_parse *p, struct err *err)
 	if (ret == 0)
 		ret = check_object(p->cfg, &o, err);
 	if (ret == 0) {
+		o.where = opt_where(p);
 		*OPT_ADD(p->cfg->objects, p->cfg->n_objects) = o;
 		return 0;
 	}

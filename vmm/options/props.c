@@ -31,8 +31,10 @@ static void store_str(void *base, size_t off, const char *val)
 
 static int bad_value(const struct opt_prop *pr, const char *val, struct err *err)
 {
-	return err_set(err, EINVAL, "Parameter '%s' does not accept value '" OPT_QUOTE "'", pr->key,
-		       val);
+	char near[OPT_NEAR_BYTES] = "";
+
+	return err_set(err, EINVAL, "Parameter '%s' does not accept value '" OPT_QUOTE "'%s",
+		       pr->key, val, pr->values ? opt_near_words(val, pr->values, near) : "");
 }
 
 static int bad_size(const struct opt_list *l, const struct opt_prop *pr, const char *val, int ret,
@@ -226,19 +228,47 @@ const struct opt_prop *opt_find_prop(const struct opt_list *l, const char *key)
 	return NULL;
 }
 
-static int unknown(const struct opt_list *l, const char *key, struct err *err)
+/*
+ * What else may have gone wrong: another property was meant, or this word is the
+ * rest of a file's name.
+ */
+static void explain_unknown(const struct opt_list *l, const struct keyvals *kv, size_t at,
+			    char *out, size_t bytes)
 {
+	const struct keyval *before = at ? &kv->v[at - 1] : NULL;
+	struct opt_near n = {.word = kv->v[at].key};
+	char near[OPT_NEAR_BYTES];
+
+	for (const struct opt_prop *pr = l->props; pr->key; pr++)
+		if (pr->kind != OPT_REFUSED)
+			opt_near_try(&n, pr->key);
+	if (!n.best && before && opt_is_file_key(before->key) && !strcmp(kv->v[at].val, "on"))
+		(void)snprintf(out, bytes,
+			       " (a comma in a file's name is written twice: %s=%.64s,," OPT_QUOTE
+			       ")",
+			       before->key, before->val, kv->v[at].key);
+	else
+		(void)snprintf(out, bytes, "%s", opt_near_text(&n, "", near));
+}
+
+static int unknown(const struct opt_list *l, const struct keyvals *kv, size_t at, struct err *err)
+{
+	const char *key = kv->v[at].key;
+	char more[256];
+
+	explain_unknown(l, kv, at, more, sizeof(more));
 	switch (l->style) {
 	case OPT_STYLE_QOM:
-		return err_set(err, EINVAL, "Property '%s." OPT_QUOTE "' not found", l->owner, key);
+		return err_set(err, EINVAL, "Property '%s." OPT_QUOTE "' not found%s", l->owner,
+			       key, more);
 	case OPT_STYLE_KEYVAL:
-		return err_set(err, EINVAL, "Parameter '%s" OPT_QUOTE "' is unexpected",
-			       l->owner ? l->owner : "", key);
+		return err_set(err, EINVAL, "Parameter '%s" OPT_QUOTE "' is unexpected%s",
+			       l->owner ? l->owner : "", key, more);
 	case OPT_STYLE_OPTS:
 	case OPT_STYLE_OBJECT:
 		break;
 	}
-	return err_set(err, EINVAL, "Invalid parameter '" OPT_QUOTE "'", key);
+	return err_set(err, EINVAL, "Invalid parameter '" OPT_QUOTE "'%s", key, more);
 }
 
 static int apply_pairs(struct opt_parse *p, const struct opt_list *list, void *base,
@@ -246,8 +276,8 @@ static int apply_pairs(struct opt_parse *p, const struct opt_list *list, void *b
 {
 	for (size_t i = 0; i < kv->n; i++) {
 		const struct opt_prop *pr = opt_find_prop(list, kv->v[i].key);
-		int ret = pr ? set_prop(p, list, pr, base, kv->v[i].val, err)
-			     : unknown(list, kv->v[i].key, err);
+		int ret =
+		    pr ? set_prop(p, list, pr, base, kv->v[i].val, err) : unknown(list, kv, i, err);
 
 		if (ret < 0)
 			return ret;

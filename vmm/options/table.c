@@ -135,6 +135,9 @@ const struct opt_row option_table[] = {
     STRING("pidfile", "FILE", pidfile, "Write the process id there; removed at the end."),
     STRING("D", "FILE", logfile,
 	   "Append messages to this file instead of stderr; SIGHUP opens it anew."),
+    STRING("dump-vmstate", "FILE", dump_vmstate,
+	   "Write the tables of the devices' state there, as JSON that QEMU's "
+	   "scripts/vmstate-static-checker.py reads, and end."),
     LIST("msg", "timestamp=on|off", LISTS(&opt_msg_list), "The form of messages."),
     LIST("rtc", "[base=]utc[,clock=host]", LISTS(&opt_rtc_list), "The clock; as it is."),
     LIST("overcommit", "mem-lock=off|cpu-pm=off", LISTS(&opt_overcommit_list),
