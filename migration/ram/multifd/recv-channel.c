@@ -10,6 +10,7 @@
 #include "migration/ram/load-direct.h"
 #include "migration/ram/multifd/recv.h"
 #include "vmm/base/error.h"
+#include "vmm/base/wake.h"
 
 static void channel_failed(struct recv_channel *c, struct err *err)
 {
@@ -54,7 +55,7 @@ static int read_init(struct recv_channel *c, struct err *err)
 	} else {
 		c->id = (int)id;
 		r->n_known++;
-		eventfd_set(r->wake_fd);
+		wake_set(r->wake_fd);
 	}
 	pthread_mutex_unlock(&r->lock);
 	return ret;
@@ -119,7 +120,7 @@ static int scatter_pages(struct recv_channel *c, struct load_block *lb, struct e
 	for (uint32_t i = 0; i < c->packet.n_pages; i++) {
 		struct iovec *last = n > 0 ? &c->iov[n - 1] : NULL;
 		uint8_t *to;
-		int ret = ram_load_place(lb, c->packet.off[i], &to);
+		int ret = ram_load_place(c->ram, lb, c->packet.off[i], &to);
 
 		if (ret < 0)
 			return say_beyond(&c->packet, i, err);
@@ -164,8 +165,12 @@ static int take_pages(struct recv_channel *c, struct err *err)
 		return err_set(err, EINVAL, "unknown RAM block '%s'", p->block);
 	if (p->n_pages > 0)
 		ret = read_pages(c, lb, err);
+	for (uint32_t i = 0; ret == 0 && i < p->n_pages; i++)
+		if (ram_load_commit(c->ram, lb, p->off[i]) < 0)
+			return err_set(err, EIO, "cannot put pages of RAM block '%s' into memory",
+				       p->block);
 	for (uint32_t i = p->n_pages; ret == 0 && i < p->n_pages + p->n_zero; i++) {
-		if (ram_load_zero(lb, p->off[i]) < 0)
+		if (ram_load_zero(c->ram, lb, p->off[i]) < 0)
 			return say_beyond(p, i, err);
 	}
 	return ret;
@@ -178,7 +183,7 @@ static int take_sync(struct recv_channel *c, struct err *err)
 
 	pthread_mutex_lock(&r->lock);
 	c->syncs++;
-	eventfd_set(r->wake_fd);
+	wake_set(r->wake_fd);
 	while (r->released < c->syncs && !r->stop && !r->failed)
 		pthread_cond_wait(&r->go, &r->lock);
 	on = r->released >= c->syncs;
@@ -222,7 +227,7 @@ void *multifd_channel_thread(void *opaque)
 	}
 	pthread_mutex_lock(&r->lock);
 	c->ended = true;
-	eventfd_set(r->wake_fd);
+	wake_set(r->wake_fd);
 	pthread_mutex_unlock(&r->lock);
 	return NULL;
 }
