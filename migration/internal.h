@@ -10,6 +10,7 @@
 
 #include <pthread.h>
 
+#include "migration/channel/patience.h"
 #include "migration/channel/uri.h"
 #include "migration/globalstate.h"
 #include "migration/migration.h"
@@ -60,6 +61,7 @@ struct outgoing {
 	bool caps[CAP_COUNT]; /* as they were at the start */
 	struct multifd_config multifd_config;
 	struct migration_stats stats;
+	struct patience patience; /* with the destination, on all channels; atomic */
 	/* constant */
 	int cancel_fd; /* eventfd: readable once cancelled */
 	int kick_fd;   /* eventfd: look at parameters and flags again */
