@@ -72,7 +72,9 @@ struct machine {
 	const struct config *cfg;
 	int kvm_fd, vm_fd;   /* -1: no KVM (unit tests) */
 	bool manual_protect; /* KVM_CLEAR_DIRTY_LOG is how dirty pages are protected again */
-	struct loop *loop;   /* main; its lock is 'lock' */
+	struct loop *loop;   /* main; its lock is 'lock'; no callback waits */
+	/* requests and commands that wait; its lock is 'lock', which they give up meanwhile */
+	struct loop *work;
 	struct loop *io;     /* the I/O thread that serves queues */
 	struct memory mem;
 	struct bus ports, mmio;
@@ -83,6 +85,8 @@ struct machine {
 	struct vcpu **vcpus;
 	unsigned n_vcpus;
 	struct vms_registry vmstate;
+	int parked_fd; /* eventfd: a vCPU has parked; who waits clears it */
+	int quit_fd;   /* eventfd: readable once the program ends */
 
 	pthread_mutex_t lock;
 	/* under lock */
@@ -94,7 +98,8 @@ struct machine {
 	enum runstate state;
 	enum runstate before_stop; /* what globalstate reports during a switchover */
 	bool paused;               /* vCPUs must park */
-	bool quiet;                /* they have, and the devices are drained */
+	bool draining;             /* they have, and the devices have been asked to pause */
+	bool quiet;                /* ... and are idle */
 	bool quitting;             /* vCPU threads must end */
 	bool autostart;            /* run when an incoming migration has finished */
 	bool needs_boot;           /* stage_boot before the next run */
@@ -121,11 +126,20 @@ struct machine {
  */
 struct machine *machine_new(const struct config *cfg, struct err *err);
 /*
- * End the vCPU threads and destroy the devices; then their back ends may be
- * closed, and then the machine freed.  The caller does not hold the lock.
+ * The part of machine_new() that needs no KVM, and its undoing: locks, lists, no loops, no vCPU;
+ * paused.  For machine_new() and for tests.  0 or -errno with *err set.
  */
-void machine_end(struct machine *m);
-void machine_free(struct machine *m); /* NULL is fine */
+int machine_init(struct machine *m, const struct config *cfg, struct err *err);
+void machine_fini(struct machine *m);
+/*
+ * End the vCPU threads and destroy the devices; then their back ends may be
+ * closed, and then the machine freed.  False: a disk does not answer; neither
+ * may be done, and the program has to end with _exit().  The caller does not
+ * hold the lock.
+ */
+bool machine_end(struct machine *m);
+/* NULL is fine. */
+void machine_free(struct machine *m);
 /* Make vCPUs (arch must be set).  Their threads start parked. */
 int machine_add_vcpus(struct machine *m, unsigned n, struct err *err);
 void machine_add_device(struct machine *m, struct device *d);
@@ -140,14 +154,22 @@ static inline void machine_unlock(struct machine *m)
 	pthread_mutex_unlock(&m->lock);
 }
 
-/* ---- everything below: machine lock held, main or migration thread ---- */
+/* ---- everything below: machine lock held ---- */
 
 /*
- * Pause: returns when every vCPU has left KVM_RUN, every I/O thread is drained
- * and no device state can change.  Gives the lock up while it waits.  Nests;
- * nothing else stops the machine.  No event, no change of run state.
+ * Give the lock up until 'fd' is readable: 0; or until 'cancel_fd' is (-1:
+ * none) or the program ends: -ECANCELED.  Not on the main loop.
  */
-void machine_pause(struct machine *m);
+int machine_wait(struct machine *m, int fd, int cancel_fd);
+
+/*
+ * Pause: returns when every vCPU has left KVM_RUN, every device is idle and no
+ * device state can change.  Gives the lock up while it waits, so not on the
+ * main loop.  Nests; nothing else stops the machine.  No event, no change of
+ * run state.  -ECANCELED: 'cancel_fd' (-1: none) is readable or the program
+ * ends, and the machine goes on as before.
+ */
+int machine_pause(struct machine *m, int cancel_fd);
 void machine_resume(struct machine *m);
 
 /*
@@ -165,8 +187,11 @@ static inline bool machine_running(const struct machine *m)
 }
 /* The guest's memory is here; else what has become of it, in a sentence. */
 int machine_check_memory(const struct machine *m, struct err *err);
-/* Stop a running guest: pause, run state 's', STOP event.  A stopped one keeps its state. */
-void machine_stop(struct machine *m, enum runstate s);
+/*
+ * Stop a running guest: pause, run state 's', STOP event.  A stopped one keeps
+ * its state.  -ECANCELED as machine_pause(): it runs on.
+ */
+int machine_stop(struct machine *m, enum runstate s, int cancel_fd);
 /* Run a stopped guest: RESUME event.  Refuses (in words) states from which it cannot run. */
 int machine_start(struct machine *m, struct err *err);
 
@@ -175,8 +200,10 @@ int machine_start(struct machine *m, struct err *err);
 bool machine_holds_vcpus(const struct machine *m);
 
 /*
- * Ask; carried out by the main loop, soon.  Any thread, lock held.  On the
- * main thread machine_do_requests() carries it out at once.
+ * Ask; carried out by the work loop, soon.  Any thread, lock held.  On the
+ * work loop machine_do_requests() carries it out at once.  What ends the
+ * program is carried out by the main loop, which does not wait;
+ * machine_do_exit() does so at once there.
  */
 void machine_request_reset(struct machine *m, enum shutdown_cause cause);
 void machine_request_shutdown(struct machine *m, enum shutdown_cause cause);
@@ -189,6 +216,7 @@ void machine_request_panic(struct machine *m);
 void machine_request_stop(struct machine *m, enum runstate s);
 
 void machine_do_requests(struct machine *m);
+void machine_do_exit(struct machine *m);
 
 /* Reset devices, vCPUs, RAM for boot.  The machine is paused or not running. */
 int machine_reset(struct machine *m, struct err *err);

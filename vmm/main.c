@@ -221,7 +221,7 @@ static int start(struct program *p, struct err *err)
 	return ret;
 }
 
-/* False: a thread is left that cannot be waited for. */
+/* False: something is left that cannot be waited for: a name server, a disk. */
 static bool end(struct program *p)
 {
 	bool all = true;
@@ -231,14 +231,18 @@ static bool end(struct program *p)
 		qmp_server_free(p->qmp);
 		machine_unlock(p->m);
 		migration_free(p->mg);
-		machine_end(p->m);
+		all = machine_end(p->m);
 		for (size_t i = 0; i < ARRAY_LEN(p->signals); i++)
 			loop_signal_del(p->signals[i]);
-		net_backends_close(&p->be.nets);
-		block_nodes_close(&p->be.blocks);
+		if (all) {
+			net_backends_close(&p->be.nets);
+			block_nodes_close(&p->be.blocks);
+		}
 		chardevs_close(&p->be.chardevs);
-		all = !loop_left_behind(p->m->loop);
-		machine_free(p->m);
+		if (all) {
+			all = !loop_left_behind(p->m->loop);
+			machine_free(p->m);
+		}
 	}
 	if (p->pid_fd >= 0) {
 		(void)unlink(p->cfg.pidfile);

@@ -1,6 +1,9 @@
 /*
- * machine-requests.c - reset, shutdown, power button, panic: asked for on any
- * thread, carried out on the main loop
+ * requests.c - reset, shutdown, power button, panic: asked for on any thread
+ *
+ * The work loop carries them out, one after the other: most have to stop the
+ * guest, which takes as long as its disks do.  What ends the program does not
+ * wait for the guest, and is the main loop's.
  */
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
@@ -17,11 +20,12 @@ static void do_reset(struct machine *m)
 		machine_request_shutdown(m, cause);
 		return;
 	}
-	machine_pause(m);
+	if (machine_pause(m, -1) < 0) /* the program ends */
+		return;
 	if (machine_reset(m, &err) < 0) {
 		log_error("cannot reset: %s", err.msg);
 		machine_resume(m);
-		machine_stop(m, RS_INTERNAL_ERROR);
+		(void)machine_stop(m, RS_INTERNAL_ERROR, -1);
 		return;
 	}
 	if (cause != CAUSE_SUBSYSTEM_RESET && cause != CAUSE_SNAPSHOT_LOAD)
@@ -37,13 +41,18 @@ bool machine_holds_vcpus(const struct machine *m)
 	       m->ending;
 }
 
+static bool ends_program(const struct machine *m)
+{
+	return !m->cfg->no_shutdown || m->exit_forced;
+}
+
 static void do_shutdown(struct machine *m)
 {
 	if (m->ending)
 		return;
 	notify_event(&m->notify, NOTIFY_SHUTDOWN, m->shutdown_cause);
-	if (m->cfg->no_shutdown && !m->exit_forced) {
-		machine_stop(m, RS_SHUTDOWN);
+	if (!ends_program(m)) {
+		(void)machine_stop(m, RS_SHUTDOWN, -1);
 		return;
 	}
 	m->ending = true;
@@ -61,7 +70,7 @@ static void do_panic(struct machine *m)
 
 	notify_publish(&m->notify, &n);
 	if (action == PANIC_PAUSE)
-		machine_stop(m, RS_GUEST_PANICKED);
+		(void)machine_stop(m, RS_GUEST_PANICKED, -1);
 	else if (action == PANIC_SHUTDOWN)
 		machine_request_shutdown(m, CAUSE_GUEST_PANIC);
 	else if (action == PANIC_EXIT_FAILURE)
@@ -82,7 +91,7 @@ void machine_do_requests(struct machine *m)
 	}
 	if (m->stop_pending) {
 		m->stop_pending = false;
-		machine_stop(m, m->stop_state);
+		(void)machine_stop(m, m->stop_state, -1);
 	}
 	/* A machine on its way in or out is not reset under the hands of who moves it. */
 	if (m->reset_pending && m->state != RS_INMIGRATE && m->state != RS_FINISH_MIGRATE) {
@@ -96,23 +105,40 @@ void machine_do_requests(struct machine *m)
 	pthread_cond_broadcast(&m->cond);
 }
 
+void machine_do_exit(struct machine *m)
+{
+	if (!m->shutdown_pending || !ends_program(m))
+		return;
+	m->shutdown_pending = false;
+	do_shutdown(m);
+	pthread_cond_broadcast(&m->cond);
+}
+
 static void do_requests(void *opaque)
 {
 	machine_do_requests(opaque);
+}
+
+static void do_exit(void *opaque)
+{
+	machine_do_exit(opaque);
 }
 
 void machine_request_reset(struct machine *m, enum shutdown_cause cause)
 {
 	m->reset_pending = true;
 	m->reset_cause = cause;
-	loop_post(m->loop, do_requests, m);
+	loop_post(m->work, do_requests, m);
 }
 
 void machine_request_shutdown(struct machine *m, enum shutdown_cause cause)
 {
 	m->shutdown_pending = true;
 	m->shutdown_cause = cause;
-	loop_post(m->loop, do_requests, m);
+	if (ends_program(m))
+		loop_post(m->loop, do_exit, m);
+	else
+		loop_post(m->work, do_requests, m);
 }
 
 void machine_request_exit(struct machine *m, int status, enum shutdown_cause cause)
@@ -125,18 +151,18 @@ void machine_request_exit(struct machine *m, int status, enum shutdown_cause cau
 void machine_request_powerdown(struct machine *m)
 {
 	m->powerdown_pending = true;
-	loop_post(m->loop, do_requests, m);
+	loop_post(m->work, do_requests, m);
 }
 
 void machine_request_panic(struct machine *m)
 {
 	m->panic_pending = true;
-	loop_post(m->loop, do_requests, m);
+	loop_post(m->work, do_requests, m);
 }
 
 void machine_request_stop(struct machine *m, enum runstate s)
 {
 	m->stop_pending = true;
 	m->stop_state = s;
-	loop_post(m->loop, do_requests, m);
+	loop_post(m->work, do_requests, m);
 }

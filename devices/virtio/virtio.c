@@ -1,5 +1,12 @@
 /*
  * virtio.c - the life of a virtio device's queues: start, serve, stop, break, interrupt
+ *
+ * The machine's side posts what it wants to the I/O loop: start_on_io() after
+ * stop_on_io() as often as the guest likes.  'posts' counts what the I/O loop
+ * has not come to yet, 'in_flight' what a disk has not finished: only when both
+ * are zero and nothing is served may the queues be touched elsewhere.  A stop
+ * that is taken back (the pause was cancelled) finds its requests where they
+ * were: they complete into the queues they came from.
  */
 #include "devices/virtio/virtio.h"
 
@@ -161,6 +168,19 @@ void virtio_serve_all(struct virtio_device *v, unsigned q, bool (*one)(struct vi
 		virtio_interrupt(v, q);
 }
 
+/* Tell who waits, if that was the last thing.  I/O loop. */
+static void check_idle(struct virtio_device *v)
+{
+	if (v->in_flight || v->serving)
+		return;
+	pthread_mutex_lock(&v->irq_lock);
+	if (!v->posts && !v->idle) {
+		v->idle = true;
+		(void)eventfd_write(v->idle_fd, 1);
+	}
+	pthread_mutex_unlock(&v->irq_lock);
+}
+
 void virtio_request_begin(struct virtio_device *v)
 {
 	v->in_flight++;
@@ -168,12 +188,8 @@ void virtio_request_begin(struct virtio_device *v)
 
 void virtio_request_end(struct virtio_device *v)
 {
-	if (--v->in_flight > 0 || v->serving)
-		return;
-	pthread_mutex_lock(&v->irq_lock);
-	v->idle = true;
-	pthread_cond_signal(&v->idle_cond);
-	pthread_mutex_unlock(&v->irq_lock);
+	v->in_flight--;
+	check_idle(v);
 }
 
 /* ---- kicks ---- */
@@ -257,9 +273,29 @@ static void kick_open(struct virtio_kick *k)
 
 /* ---- start and stop ---- */
 
-static void start_on_io(void *opaque)
+/* Have 'fn' run on the I/O loop; the device is not idle until it has called post_seen(). */
+static void post(struct virtio_device *v, loop_fn *fn)
 {
-	struct virtio_device *v = opaque;
+	eventfd_t idle;
+
+	pthread_mutex_lock(&v->irq_lock);
+	v->posts++;
+	v->idle = false;
+	(void)eventfd_read(v->idle_fd, &idle);
+	pthread_mutex_unlock(&v->irq_lock);
+	loop_post(v->dev.m->io, fn, v);
+}
+
+static void post_seen(struct virtio_device *v)
+{
+	pthread_mutex_lock(&v->irq_lock);
+	v->posts--;
+	pthread_mutex_unlock(&v->irq_lock);
+	check_idle(v);
+}
+
+static void serve_from_now(struct virtio_device *v)
+{
 	struct machine *m = v->dev.m;
 
 	v->serving = !v->broken;
@@ -286,6 +322,12 @@ static void start_on_io(void *opaque)
 	}
 }
 
+static void start_on_io(void *opaque)
+{
+	serve_from_now(opaque);
+	post_seen(opaque);
+}
+
 static void stop_on_io(void *opaque)
 {
 	struct virtio_device *v = opaque;
@@ -297,9 +339,7 @@ static void stop_on_io(void *opaque)
 	}
 	if (v->ops->stop)
 		v->ops->stop(v);
-	pthread_mutex_lock(&v->irq_lock);
-	v->idle = v->in_flight == 0;
-	pthread_mutex_unlock(&v->irq_lock);
+	post_seen(v);
 }
 
 void virtio_start(struct virtio_device *v)
@@ -312,24 +352,45 @@ void virtio_start(struct virtio_device *v)
 		if (v->queues[i].ready)
 			kick_open(&v->kicks[i]);
 	v->started = true;
-	loop_call(v->dev.m->io, start_on_io, v);
+	post(v, start_on_io);
 }
 
-void virtio_stop(struct virtio_device *v)
+static void stop_begin(struct virtio_device *v)
 {
 	if (!v->started)
 		return;
-	loop_call(v->dev.m->io, stop_on_io, v);
-	pthread_mutex_lock(&v->irq_lock);
-	while (!v->idle)
-		pthread_cond_wait(&v->idle_cond, &v->irq_lock);
-	pthread_mutex_unlock(&v->irq_lock);
 	v->started = false;
+	post(v, stop_on_io);
 }
 
-void virtio_reset(struct virtio_device *v)
+static bool is_idle(struct virtio_device *v)
 {
-	virtio_stop(v);
+	bool idle;
+
+	pthread_mutex_lock(&v->irq_lock);
+	idle = v->idle;
+	pthread_mutex_unlock(&v->irq_lock);
+	return idle;
+}
+
+int virtio_stop(struct virtio_device *v)
+{
+	int ret = 0;
+
+	/* While it waits another vCPU may start the device again. */
+	while (ret == 0 && (v->started || !is_idle(v))) {
+		stop_begin(v);
+		ret = machine_wait(v->dev.m, v->idle_fd, -1);
+	}
+	return ret;
+}
+
+int virtio_reset(struct virtio_device *v)
+{
+	int ret = virtio_stop(v);
+
+	if (ret < 0)
+		return ret;
 	for (unsigned i = 0; i < v->n_queues; i++) {
 		kick_close(&v->kicks[i]);
 		virtq_reset(&v->queues[i]);
@@ -346,6 +407,7 @@ void virtio_reset(struct virtio_device *v)
 	pthread_mutex_unlock(&v->irq_lock);
 	if (v->ops->reset)
 		v->ops->reset(v);
+	return 0;
 }
 
 /* ---- as a device of the machine ---- */
@@ -359,7 +421,7 @@ void virtio_device_reset(struct device *d)
 {
 	struct virtio_device *v = to_virtio(d);
 
-	virtio_reset(v);
+	(void)virtio_reset(v); /* the machine is paused: nothing to wait for */
 	v->host_features_sel = v->guest_features_sel = 0;
 }
 
@@ -367,8 +429,15 @@ void virtio_device_pause(struct device *d)
 {
 	struct virtio_device *v = to_virtio(d);
 
-	virtio_stop(v);
 	v->paused = true;
+	stop_begin(v);
+}
+
+int virtio_device_busy_fd(struct device *d)
+{
+	struct virtio_device *v = to_virtio(d);
+
+	return is_idle(v) ? -1 : v->idle_fd;
 }
 
 void virtio_device_resume(struct device *d)
@@ -395,13 +464,14 @@ static void nothing(void *opaque)
 
 void virtio_fini(struct virtio_device *v)
 {
-	virtio_stop(v);
+	(void)virtio_stop(v);
 	for (unsigned i = 0; i < VIRTIO_MAX_QUEUES; i++)
 		kick_close(&v->kicks[i]);
 	/* A kick may still be posted; this one runs after it. */
 	loop_call(v->dev.m->io, nothing, NULL);
 	free(v->elem);
-	pthread_cond_destroy(&v->idle_cond);
+	if (v->idle_fd >= 0)
+		(void)close(v->idle_fd);
 	pthread_mutex_destroy(&v->irq_lock);
 }
 
@@ -409,7 +479,7 @@ void virtio_device_destroy(struct device *d)
 {
 	struct virtio_device *v = to_virtio(d);
 
-	virtio_stop(v);
+	(void)virtio_stop(v); /* machine_end() has waited: it is idle */
 	if (v->ops->destroy)
 		v->ops->destroy(v);
 	virtio_fini(v);
@@ -448,8 +518,11 @@ int virtio_init(struct virtio_device *v, struct machine *m, const struct virtio_
 	v->idle = true;
 	v->elem = virtq_elem_new();
 	pthread_mutex_init(&v->irq_lock, NULL);
-	pthread_cond_init(&v->idle_cond, NULL);
+	v->idle_fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
 	init_queues(v, queue_sizes);
+	if (v->idle_fd < 0)
+		return err_set(err, errno, "%s: cannot make an eventfd: %s", ops->name,
+			       err_text(errno));
 	ret = virtio_mmio_add(v, m, err);
 	if (ret < 0)
 		return ret;

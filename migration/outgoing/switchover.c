@@ -69,7 +69,8 @@ static int stop_guest(struct outgoing *o, struct err *err)
 	if (machine_holds_vcpus(m))
 		return -EAGAIN;
 	m->before_stop = o->before = m->state;
-	machine_stop(m, RS_FINISH_MIGRATE);
+	if (machine_stop(m, RS_FINISH_MIGRATE, o->deadline.stop_fd) < 0)
+		return say_cancelled(err);
 	if (m->state != RS_FINISH_MIGRATE) { /* it had stopped, or stopped by itself meanwhile */
 		m->before_stop = o->before = m->state;
 		if (machine_set_state(m, RS_FINISH_MIGRATE, err) < 0)

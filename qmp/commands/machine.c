@@ -59,7 +59,8 @@ static int stop(struct qmp_call *call, const void *arg, void *ret, struct err *e
 		m->autostart = false;
 	if (!machine_running(m))
 		return 0;
-	machine_stop(m, RS_PAUSED);
+	if (machine_stop(m, RS_PAUSED, -1) < 0)
+		return err_set(err, ECANCELED, "the program ends");
 	return flush_disks(call, err);
 }
 
@@ -105,7 +106,7 @@ static int quit(struct qmp_call *call, const void *arg, void *ret, struct err *e
 	(void)ret;
 	(void)err;
 	machine_request_exit(call->m, 0, CAUSE_HOST_QMP_QUIT);
-	machine_do_requests(call->m);
+	machine_do_exit(call->m);
 	return 0;
 }
 

@@ -158,21 +158,10 @@ static inline void rig_machine(struct rig *r)
 {
 	struct machine *m = &r->m;
 
-	m->cfg = &r->cfg;
-	m->kvm_fd = m->vm_fd = -1;
+	if (machine_init(m, &r->cfg, NULL) < 0)
+		abort();
 	m->arch = &rig_arch;
-	m->state = RS_PRELAUNCH;
-	m->paused = true;
-	m->quiet = true;
-	m->pause_depth = 1;
-	pthread_mutex_init(&m->lock, NULL);
-	pthread_cond_init(&m->cond, NULL);
-	list_init(&m->devices);
-	list_init(&m->blockers);
-	notify_init(&m->notify);
-	vms_registry_init(&m->vmstate);
-	memory_init(&m->mem, -1);
-	m->loop = loop_new(&m->lock, NULL);
+	m->loop = m->work = loop_new(&m->lock, NULL);
 }
 
 /* Monitors m0 (plain) and m1 (pretty), both connected. */
@@ -226,10 +215,7 @@ static inline void rig_free(struct rig *r)
 	machine_unlock(&r->m);
 	migration_free(r->mg);
 	loop_free(r->m.loop);
-	vms_registry_fini(&r->m.vmstate);
-	memory_fini(&r->m.mem);
-	pthread_cond_destroy(&r->m.cond);
-	pthread_mutex_destroy(&r->m.lock);
+	machine_fini(&r->m);
 	for (int i = 0; i < RIG_MONITORS; i++) {
 		free(r->peers[i].c.id);
 		free(r->peers[i].c.filename);
