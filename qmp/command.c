@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "qmp/json.h"
 #include "vmm/base/units.h"
 
 static const struct qmp_command *const tables[] = {
@@ -26,4 +27,21 @@ const struct qmp_command *qmp_command_find(const char *name)
 			if (!strcmp(c->name, name))
 				return c;
 	return NULL;
+}
+
+const struct qmp_command *qmp_request_command(const struct json_object *request)
+{
+	struct json_object *name;
+
+	if (json_kind(request) != JSON_OBJECT || !json_get(request, "execute", &name) ||
+	    json_kind(name) != JSON_STRING)
+		return NULL;
+	return qmp_command_find(json_str(name));
+}
+
+bool qmp_request_oob(const struct json_object *request)
+{
+	struct json_object *name;
+
+	return json_kind(request) == JSON_OBJECT && json_get(request, "exec-oob", &name);
 }

@@ -98,6 +98,7 @@ int machine_init(struct machine *m, const struct config *cfg, struct err *err)
 	m->pause_depth = 1; /* until the first machine_start */
 	m->autostart = !cfg->paused;
 	pthread_mutex_init(&m->lock, NULL);
+	pthread_mutex_init(&m->control_lock, NULL);
 	(void)pthread_condattr_init(&attr);
 	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&m->cond, &attr);
@@ -123,6 +124,7 @@ void machine_fini(struct machine *m)
 	if (m->quit_fd >= 0)
 		(void)close(m->quit_fd);
 	pthread_cond_destroy(&m->cond);
+	pthread_mutex_destroy(&m->control_lock);
 	pthread_mutex_destroy(&m->lock);
 }
 
@@ -134,7 +136,8 @@ struct machine *machine_new(const struct config *cfg, struct err *err)
 		goto fail;
 	m->loop = loop_new(&m->lock, err);
 	m->work = m->loop ? loop_new(&m->lock, err) : NULL;
-	m->io = m->work ? loop_new(NULL, err) : NULL;
+	m->control = m->work ? loop_new(&m->control_lock, err) : NULL;
+	m->io = m->control ? loop_new(NULL, err) : NULL;
 	if (!m->io || open_kvm(m, err) < 0 || check_caps(m, err) < 0)
 		goto fail;
 	if (cfg->dirty_ring_size) {
@@ -268,6 +271,7 @@ void machine_free(struct machine *m)
 		m->arch->fini(m);
 	dirty_ring_destroy(m);
 	loop_free(m->io);
+	loop_free(m->control);
 	loop_free(m->work);
 	loop_free(m->loop);
 	machine_fini(m);
@@ -307,9 +311,11 @@ void machine_add_device(struct machine *m, struct device *d)
 
 int machine_wait(struct machine *m, int fd, int cancel_fd)
 {
-	struct pollfd p[] = {{.fd = fd, .events = POLLIN},
-			     {.fd = m->quit_fd, .events = POLLIN},
-			     {.fd = cancel_fd, .events = POLLIN}};
+	struct pollfd p[] = {
+	    {.fd = fd,         .events = POLLIN},
+	    {.fd = m->quit_fd, .events = POLLIN},
+	    {.fd = cancel_fd,  .events = POLLIN}
+        };
 
 	machine_unlock(m);
 	(void)poll(p, ARRAY_LEN(p), -1);

@@ -75,7 +75,9 @@ struct machine {
 	struct loop *loop;   /* main; its lock is 'lock'; no callback waits */
 	/* requests and commands that wait; its lock is 'lock', which they give up meanwhile */
 	struct loop *work;
-	struct loop *io;     /* the I/O thread that serves queues */
+	/* monitors; its lock is control_lock, and no callback takes the machine lock */
+	struct loop *control;
+	struct loop *io; /* the I/O thread that serves queues */
 	struct memory mem;
 	struct bus ports, mmio;
 	struct board board;
@@ -88,6 +90,7 @@ struct machine {
 	int parked_fd; /* eventfd: a vCPU has parked; who waits clears it */
 	int quit_fd;   /* eventfd: readable once the program ends */
 
+	pthread_mutex_t control_lock;
 	pthread_mutex_t lock;
 	/* under lock */
 	pthread_cond_t cond;  /* a vCPU parked or may run; a request arrived */

@@ -213,6 +213,8 @@ static int start(struct program *p, struct err *err)
 	}
 	if (ret >= 0)
 		ret = write_pidfile(p, err);
+	if (ret >= 0)
+		ret = qmp_server_start(p->qmp, err);
 	if (ret >= 0) {
 		add_signals(p);
 		ret = go(p, err);

@@ -121,6 +121,15 @@ static int open_log(struct chardev *c, const struct cfg_chardev *cfg, struct err
 	return 0;
 }
 
+/* A monitor's is served whatever the main loop does. */
+static struct loop *loop_of(const struct machine *m, const char *id)
+{
+	for (size_t i = 0; i < m->cfg->n_monitors; i++)
+		if (!strcmp(m->cfg->monitors[i].chardev, id))
+			return m->control;
+	return m->loop;
+}
+
 struct chardev *chardev_new(struct machine *m, const struct cfg_chardev *cfg, struct err *err)
 {
 	const struct chardev_ops *ops = find_ops(cfg->type);
@@ -133,6 +142,7 @@ struct chardev *chardev_new(struct machine *m, const struct cfg_chardev *cfg, st
 	c = NEW(struct chardev);
 	c->m = m;
 	c->id = xstrdup(cfg->id ? cfg->id : "");
+	c->loop = loop_of(m, c->id);
 	c->filename = xstrdup(cfg->type);
 	c->log_fd = -1;
 	if (open_log(c, cfg, err) < 0 || ops->open(c, cfg, err) < 0) {

@@ -1,8 +1,10 @@
 /*
  * chardev.h - byte streams to the outside: what a UART or a monitor talks through
  *
- * Main loop thread, machine lock held.  Nothing here blocks: output that the
- * host does not take at once is refused, and the front end is told when to go on.
+ * One that a monitor talks through is the control thread's, under the control
+ * lock; others are the main loop's, under the machine lock.  Nothing here
+ * blocks: output that the host does not take at once is refused, and the front
+ * end is told when to go on.
  */
 #ifndef MINIVMM_DEVICES_CHARDEV_H
 #define MINIVMM_DEVICES_CHARDEV_H
@@ -15,6 +17,7 @@
 struct cfg_chardev;
 struct chardev;
 struct err;
+struct loop;
 struct machine;
 
 /* What a front end wants to hear.  Any member may be NULL. */
@@ -43,9 +46,10 @@ struct chardev_ops {
 struct chardev {
 	const struct chardev_ops *ops;
 	struct machine *m;
-	char *id;       /* owned */
-	char *filename; /* owned; as query-chardev shows it: "unix:/path,server=on" */
-	int log_fd;     /* a copy of all output goes there; -1: none */
+	struct loop *loop; /* m->control or m->loop */
+	char *id;          /* owned */
+	char *filename;    /* owned; as query-chardev shows it: "unix:/path,server=on" */
+	int log_fd;        /* a copy of all output goes there; -1: none */
 	bool connected;
 	const struct chardev_client *client; /* borrowed, NULL: no front end */
 	void *client_opaque;

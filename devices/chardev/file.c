@@ -41,7 +41,7 @@ static int file_open(struct chardev *c, const struct cfg_chardev *cfg, struct er
 	f->fd = fd;
 	if (chardev_fd_watchable(fd)) {
 		(void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-		f->watch = loop_fd_add(c->m->loop, fd, 0, file_ready, c);
+		f->watch = loop_fd_add(c->loop, fd, 0, file_ready, c);
 	}
 	c->state = f;
 	c->connected = true;

@@ -112,7 +112,7 @@ static void take_fd(struct chardev *c, int fd)
 	struct sock *s = c->state;
 
 	s->fd = fd;
-	s->watch = loop_fd_add(c->m->loop, fd, 0, peer_ready, c);
+	s->watch = loop_fd_add(c->loop, fd, 0, peer_ready, c);
 }
 
 /* The connection is over, did not come about, or the front end wants no more of it. */
@@ -268,7 +268,7 @@ static int start_listening(struct chardev *c, const struct cfg_chardev *cfg, int
 
 	s->listen_fd = fd;
 	(void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-	s->listen_watch = loop_fd_add(c->m->loop, fd, LOOP_READABLE, listen_ready, c);
+	s->listen_watch = loop_fd_add(c->loop, fd, LOOP_READABLE, listen_ready, c);
 	return cfg->wait ? wait_for_peer(c, err) : 0;
 }
 
@@ -296,7 +296,7 @@ static int start_connecting(struct chardev *c, const struct cfg_chardev *cfg, st
 
 	if (cfg->reconnect_s) {
 		s->reconnect_s = cfg->reconnect_s;
-		s->timer = loop_timer_new(c->m->loop, try_connect, c);
+		s->timer = loop_timer_new(c->loop, try_connect, c);
 		try_connect(c);
 		return 0;
 	}

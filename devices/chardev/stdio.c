@@ -48,6 +48,12 @@ static const char help_text[] = "\r\nCtrl-a h    print this help\r\n"
 				"Ctrl-a x    end the program\r\n"
 				"Ctrl-a Ctrl-a    send Ctrl-a\r\n";
 
+/* Main loop: the terminal may be the control thread's. */
+static void request_exit(void *opaque)
+{
+	machine_request_exit(opaque, 0, CAUSE_HOST_UI);
+}
+
 /* One key from a terminal.  True when it is the guest's. */
 static bool unescape(struct chardev *c, uint8_t key)
 {
@@ -61,7 +67,7 @@ static bool unescape(struct chardev *c, uint8_t key)
 	switch (key) {
 	case 'x':
 		(void)chardev_write_fd(STDOUT_FILENO, (const uint8_t *)"\r\n", 2);
-		machine_request_exit(c->m, 0, CAUSE_HOST_UI);
+		loop_post(c->m->loop, request_exit, c->m);
 		return false;
 	case 'h':
 	case '?':
@@ -181,14 +187,14 @@ static int stdio_open(struct chardev *c, const struct cfg_chardev *cfg, struct e
 	make_raw(s, cfg->signal);
 	s->in_flags = fcntl(STDIN_FILENO, F_GETFL);
 	s->out_flags = fcntl(STDOUT_FILENO, F_GETFL);
-	s->pump = loop_timer_new(c->m->loop, pump_fired, c);
+	s->pump = loop_timer_new(c->loop, pump_fired, c);
 	if (chardev_fd_watchable(STDIN_FILENO)) {
 		(void)fcntl(STDIN_FILENO, F_SETFL, s->in_flags | O_NONBLOCK);
-		s->in = loop_fd_add(c->m->loop, STDIN_FILENO, 0, in_ready, c);
+		s->in = loop_fd_add(c->loop, STDIN_FILENO, 0, in_ready, c);
 	}
 	if (chardev_fd_watchable(STDOUT_FILENO)) {
 		(void)fcntl(STDOUT_FILENO, F_SETFL, s->out_flags | O_NONBLOCK);
-		s->out = loop_fd_add(c->m->loop, STDOUT_FILENO, 0, out_ready, c);
+		s->out = loop_fd_add(c->loop, STDOUT_FILENO, 0, out_ready, c);
 	}
 	c->connected = true;
 	return 0;

@@ -111,11 +111,11 @@ static int quit(struct qmp_call *call, const void *arg, void *ret, struct err *e
 }
 
 const struct qmp_command qmp_machine_commands[] = {
-    {"query-status", NULL, &status_type, query_status, false},
-    {"stop",  NULL, NULL, stop, false},
-    {"cont",         NULL, NULL, cont, false},
-    {"system_reset",         NULL, NULL, system_reset, false},
-    {"system_powerdown",          NULL, NULL, system_powerdown, false},
-    {"quit",         NULL, NULL, quit, false},
+    {"query-status", NULL, &status_type, query_status, 0},
+    {"stop",  NULL, NULL, stop, QMP_WAITS},
+    {"cont",	     NULL, NULL, cont, QMP_WAITS},
+    {"system_reset",         NULL, NULL, system_reset, QMP_WAITS},
+    {"system_powerdown",          NULL, NULL, system_powerdown, QMP_WAITS},
+    {"quit",     NULL, NULL, quit, 0},
     {0	},
 };

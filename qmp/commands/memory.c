@@ -192,8 +192,8 @@ static int pmemsave(struct qmp_call *call, const void *arg, void *ret, struct er
 }
 
 const struct qmp_command qmp_memory_commands[] = {
-    {"query-memory-size-summary", NULL, &size_type, query_memory_size, false},
-    {"query-memdev",                 NULL, &memdev_list, query_memdev, false},
-    {"pmemsave",		      &pmemsave_type, NULL, pmemsave, false},
+    {"query-memory-size-summary", NULL, &size_type, query_memory_size, 0},
+    {"query-memdev",                 NULL, &memdev_list, query_memdev, 0},
+    {"pmemsave",			  &pmemsave_type, NULL, pmemsave, 0},
     {0	     },
 };
