@@ -15,12 +15,13 @@
 #include "migration/migration.h"
 #include "migration/outgoing/auto-converge.h"
 #include "migration/outgoing/deadline.h"
+#include "migration/outgoing/return-path.h"
 #include "migration/outgoing/stats.h"
 #include "migration/ram/multifd/multifd.h"
 #include "migration/ram/ram.h"
-#include "migration/stream/return-path.h"
 #include "vmm/base/error.h"
 #include "vmm/base/list.h"
+#include "vmm/base/thread.h"
 #include "vmm/notify.h"
 #include "vmm/runstate.h"
 
@@ -34,13 +35,6 @@ struct loop_fd;
 struct resolve;
 struct writer;
 
-/* A thread that the main loop joins when it has ended. */
-struct worker {
-	pthread_t thread;
-	bool live; /* to be joined */
-	bool done; /* atomic: it ends now, and takes no lock any more */
-};
-
 struct outgoing {
 	struct migration *mg;
 	int status; /* enum migration_status, atomic */
@@ -53,7 +47,7 @@ struct outgoing {
 	bool given;
 	bool go_on;        /* migrate-continue has come */
 	bool shared_given; /* the destination has been passed the memory itself */
-	struct worker worker;
+	struct thread thread;
 	struct resolve *resolve;  /* while the host's name is being looked up */
 	struct loop_fd *too_late; /* ... and its deadline */
 	struct sockaddr_list to;
@@ -100,7 +94,7 @@ struct incoming {
 	struct multifd_recv *multifd; /* NULL: everything comes over one connection */
 	bool has_address;
 	struct migration_address address;
-	struct worker worker;
+	struct thread thread;
 	int cancel_fd;      /* constant; eventfd: readable when the program ends */
 	struct channel *ch; /* the load thread's */
 };
@@ -136,18 +130,6 @@ enum migration_status status_get(const int *status);
 bool status_busy(enum migration_status s);
 void publish_pass(struct migration *mg, uint64_t pass);
 
-/* ---- workers (status.c) ---- */
-
-int worker_start(struct worker *w, const char *name, void *(*fn)(void *), void *opaque,
-		 struct err *err);
-/* The thread's last act. */
-void worker_end(struct migration *mg, struct worker *w);
-void worker_join(struct worker *w);
-void eventfd_set(int fd);
-void eventfd_clear(int fd);
-/* An epoll descriptor (owned), readable when one of the two (borrowed) is; -1 with errno set. */
-int watch_either(int a, int b);
-
 /* ---- outgoing.c, passes.c, switchover.c: machine lock held ---- */
 
 void outgoing_init(struct outgoing *o, struct migration *mg);
@@ -170,6 +152,13 @@ int outgoing_listen(struct outgoing *o, struct err *err);
 int outgoing_sync(struct outgoing *o, struct err *err);
 /* Account for the bytes and pages since 'bytes' and 'before'. */
 void outgoing_count(struct outgoing *o, uint64_t bytes, const struct ram_counters *before);
+
+/* ---- handshake.c: migration thread, lock not held ---- */
+
+/* The other end is known: do the machines fit, and what memory do both have? */
+int handshake_machines(struct outgoing *o, struct err *err);
+/* RAM is set up and no page has been sent: which of them need not come. */
+int handshake_memory(struct outgoing *o, struct err *err);
 
 /* ---- incoming.c ---- */
 

@@ -146,15 +146,24 @@ struct qmp_server *qmp_server_new(struct machine *m, struct backends *be, struct
 
 int qmp_server_start(struct qmp_server *s, struct err *err)
 {
-	return loop_thread_start(s->ctx.m->control, "qmp", err);
+	return loop_thread_start(s->ctx.m->control, "qmp", THREAD_CONTROL, err);
+}
+
+void qmp_server_stop(struct qmp_server *s)
+{
+	if (!s)
+		return;
+	loop_thread_join(s->ctx.m->control);
+	notify_unsubscribe(&s->listener);
+	for (size_t i = 0; i < s->n_sessions; i++)
+		qmp_session_stop(s->sessions[i]);
 }
 
 void qmp_server_free(struct qmp_server *s)
 {
 	if (!s)
 		return;
-	loop_thread_join(s->ctx.m->control);
-	notify_unsubscribe(&s->listener);
+	qmp_server_stop(s);
 	loop_timer_free(s->timer);
 	for (size_t i = 0; i < s->n_sessions; i++)
 		qmp_session_free(s->sessions[i]);

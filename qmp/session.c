@@ -336,12 +336,17 @@ struct qmp_session *qmp_session_new(const struct qmp_context *ctx, struct charde
 	return s;
 }
 
+void qmp_session_stop(struct qmp_session *s)
+{
+	write_out(s);
+	chardev_detach(s->chardev);
+}
+
 void qmp_session_free(struct qmp_session *s)
 {
 	if (!s)
 		return;
-	write_out(s);
-	chardev_detach(s->chardev);
+	qmp_session_stop(s);
 	s->in_at = s->in_len = 0;
 	forget_peer(s);
 	qmp_connections_end(s);

@@ -6,7 +6,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -14,6 +13,7 @@
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
+#include "vmm/base/wake.h"
 #include "vmm/device.h"
 #include "vmm/dirty-ring.h"
 #include "vmm/loop.h"
@@ -108,8 +108,8 @@ int machine_init(struct machine *m, const struct config *cfg, struct err *err)
 	notify_init(&m->notify);
 	vms_registry_init(&m->vmstate);
 	memory_init(&m->mem, -1);
-	m->parked_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	m->quit_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	m->parked_fd = wake_open();
+	m->quit_fd = wake_open();
 	if (m->parked_fd < 0 || m->quit_fd < 0)
 		return err_set(err, errno, "cannot make the machine: %s", err_text(errno));
 	return 0;
@@ -149,7 +149,8 @@ struct machine *machine_new(const struct config *cfg, struct err *err)
 	memory_init(&m->mem, m->vm_fd);
 	vms_register(&m->vmstate, VMS_RANK_TIMER, "timer", 0, -1, &vclock_vmstate, &m->vclock);
 	vcpu_init_signals();
-	if (loop_thread_start(m->io, "io", err) < 0 || loop_thread_start(m->work, "work", err) < 0)
+	if (loop_thread_start(m->io, "io", THREAD_IO, err) < 0 ||
+	    loop_thread_start(m->work, "work", THREAD_HELPER, err) < 0)
 		goto fail;
 	return m;
 fail:
@@ -160,7 +161,7 @@ fail:
 static bool all_parked(const struct machine *m)
 {
 	for (unsigned i = 0; i < m->n_vcpus; i++)
-		if (m->vcpus[i]->started && !m->vcpus[i]->parked)
+		if (m->vcpus[i]->thread.live && !m->vcpus[i]->parked)
 			return false;
 	return true;
 }
@@ -171,10 +172,8 @@ static bool all_parked(const struct machine *m)
  */
 static int busy_fd(struct machine *m)
 {
-	eventfd_t parked;
-
 	if (!all_parked(m)) {
-		(void)eventfd_read(m->parked_fd, &parked); /* what comes from now on counts */
+		wake_clear(m->parked_fd); /* what comes from now on counts */
 		return m->parked_fd;
 	}
 	list_for_each (d, &m->devices, struct device, link)
@@ -190,20 +189,22 @@ static int busy_fd(struct machine *m)
 	return -1;
 }
 
+bool machine_quit(struct machine *m)
+{
+	wake_set(m->quit_fd);
+	return !m->work || loop_thread_join_ms(m->work, END_MS);
+}
+
 static void end_vcpus(struct machine *m)
 {
 	machine_lock(m);
 	m->quitting = true;
-	(void)eventfd_write(m->quit_fd, 1);
 	pthread_cond_broadcast(&m->cond);
 	for (unsigned i = 0; i < m->n_vcpus; i++)
 		vcpu_kick(m->vcpus[i]);
 	machine_unlock(m);
-	for (unsigned i = 0; i < m->n_vcpus; i++) {
-		if (m->vcpus[i]->started)
-			(void)pthread_join(m->vcpus[i]->thread, NULL);
-		m->vcpus[i]->started = false;
-	}
+	for (unsigned i = 0; i < m->n_vcpus; i++)
+		thread_join(&m->vcpus[i]->thread);
 }
 
 static void destroy_devices(struct machine *m)
@@ -241,9 +242,9 @@ bool machine_end(struct machine *m)
 {
 	bool idle;
 
+	if (!machine_quit(m))
+		return false;
 	end_vcpus(m);
-	if (m->work)
-		loop_thread_join(m->work);
 	machine_lock(m);
 	idle = drain_at_end(m);
 	if (idle)

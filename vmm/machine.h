@@ -9,10 +9,12 @@
 #ifndef MINIVMM_MACHINE_H
 #define MINIVMM_MACHINE_H
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "vmm/base/thread.h"
 #include "vmm/board.h"
 #include "vmm/bus.h"
 #include "vmm/memory/memory.h"
@@ -135,11 +137,13 @@ struct machine *machine_new(const struct config *cfg, struct err *err);
 int machine_init(struct machine *m, const struct config *cfg, struct err *err);
 void machine_fini(struct machine *m);
 /*
- * End the vCPU threads and destroy the devices; then their back ends may be
- * closed, and then the machine freed.  False: a disk does not answer; neither
- * may be done, and the program has to end with _exit().  The caller does not
- * hold the lock.
+ * The program ends: machine_wait() returns from now on, and the work loop is
+ * ended.  Then machine_end(): ends the vCPU threads and destroys the devices;
+ * then their back ends may be closed, and then the machine freed.  False from
+ * either: a disk does not answer, nothing of that may be done, and the program
+ * has to end with _exit().  The caller does not hold the lock.
  */
+bool machine_quit(struct machine *m);
 bool machine_end(struct machine *m);
 /* NULL is fine. */
 void machine_free(struct machine *m);
@@ -149,6 +153,9 @@ void machine_add_device(struct machine *m, struct device *d);
 
 static inline void machine_lock(struct machine *m)
 {
+	enum thread_role role = thread_role();
+
+	assert(role != THREAD_IO && role != THREAD_CONTROL && role != THREAD_FAULT);
 	pthread_mutex_lock(&m->lock);
 }
 

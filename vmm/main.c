@@ -16,7 +16,7 @@
 #include "vmm/base/buf.h"
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
-#include "vmm/base/thread-name.h"
+#include "vmm/base/thread.h"
 #include "vmm/base/units.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
@@ -229,11 +229,15 @@ static bool end(struct program *p)
 	bool all = true;
 
 	if (p->m) {
+		all = machine_quit(p->m);
 		machine_lock(p->m);
-		qmp_server_free(p->qmp);
+		qmp_server_stop(p->qmp);
+		if (all)
+			qmp_server_free(p->qmp);
 		machine_unlock(p->m);
-		migration_free(p->mg);
-		all = machine_end(p->m);
+		if (all)
+			migration_free(p->mg);
+		all = all && machine_end(p->m);
 		for (size_t i = 0; i < ARRAY_LEN(p->signals); i++)
 			loop_signal_del(p->signals[i]);
 		if (all) {
@@ -270,7 +274,7 @@ int main(int argc, char **argv)
 		log_set_timestamp(p.cfg.log_timestamp);
 		if (p.cfg.process)
 			(void)prctl(PR_SET_NAME, p.cfg.process);
-		thread_names_switch(p.cfg.debug_threads);
+		threads_named(p.cfg.debug_threads);
 		ret = p.cfg.logfile ? log_open(p.cfg.logfile, &err) : 0;
 	}
 	if (ret == 0 && p.cfg.daemonize)

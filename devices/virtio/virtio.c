@@ -15,13 +15,13 @@
 #include <linux/kvm.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
+#include "vmm/base/wake.h"
 #include "vmm/board.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
@@ -176,7 +176,7 @@ static void check_idle(struct virtio_device *v)
 	pthread_mutex_lock(&v->irq_lock);
 	if (!v->posts && !v->idle) {
 		v->idle = true;
-		(void)eventfd_write(v->idle_fd, 1);
+		wake_set(v->idle_fd);
 	}
 	pthread_mutex_unlock(&v->irq_lock);
 }
@@ -213,10 +213,9 @@ static void kick_posted(void *opaque)
 static void kick_ready(void *opaque, int ready)
 {
 	struct virtio_kick *k = opaque;
-	eventfd_t count;
 
 	(void)ready;
-	(void)eventfd_read(k->fd, &count);
+	wake_clear(k->fd);
 	serve(k);
 }
 
@@ -264,7 +263,7 @@ static void kick_open(struct virtio_kick *k)
 {
 	if (k->fd >= 0 || k->v->dev.m->vm_fd < 0)
 		return;
-	k->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	k->fd = wake_open();
 	if (k->fd >= 0 && ioeventfd(k, true) < 0) {
 		(void)close(k->fd);
 		k->fd = -1;
@@ -276,12 +275,10 @@ static void kick_open(struct virtio_kick *k)
 /* Have 'fn' run on the I/O loop; the device is not idle until it has called post_seen(). */
 static void post(struct virtio_device *v, loop_fn *fn)
 {
-	eventfd_t idle;
-
 	pthread_mutex_lock(&v->irq_lock);
 	v->posts++;
 	v->idle = false;
-	(void)eventfd_read(v->idle_fd, &idle);
+	wake_clear(v->idle_fd);
 	pthread_mutex_unlock(&v->irq_lock);
 	loop_post(v->dev.m->io, fn, v);
 }
@@ -518,11 +515,12 @@ int virtio_init(struct virtio_device *v, struct machine *m, const struct virtio_
 	v->idle = true;
 	v->elem = virtq_elem_new();
 	pthread_mutex_init(&v->irq_lock, NULL);
-	v->idle_fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+	v->idle_fd = wake_open();
 	init_queues(v, queue_sizes);
 	if (v->idle_fd < 0)
 		return err_set(err, errno, "%s: cannot make an eventfd: %s", ops->name,
 			       err_text(errno));
+	wake_set(v->idle_fd);
 	ret = virtio_mmio_add(v, m, err);
 	if (ret < 0)
 		return ret;

@@ -12,9 +12,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "migration/channel/address.h"
 #include "migration/channel/resolve.h"
 #include "migration/channel/uri.h"
-#include "migration/migration.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/loop.h"

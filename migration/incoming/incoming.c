@@ -17,19 +17,20 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 
 #include "migration/channel/channel.h"
 #include "migration/channel/listen.h"
+#include "migration/incoming/commands.h"
 #include "migration/incoming/loader.h"
 #include "migration/internal.h"
 #include "migration/peer/shared-memory.h"
 #include "migration/ram/ram.h"
-#include "migration/stream/commands.h"
+#include "migration/stream/reply.h"
 #include "migration/stream/stream.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
+#include "vmm/base/wake.h"
 #include "vmm/machine.h"
 #include "vmm/vclock.h"
 
@@ -39,7 +40,7 @@
 void incoming_init(struct incoming *in, struct migration *mg)
 {
 	in->mg = mg;
-	in->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	in->cancel_fd = wake_open();
 }
 
 /* ---- when everything is loaded ---- */
@@ -274,7 +275,8 @@ static void *incoming_thread(void *opaque)
 	reader_free(r);
 	channel_close(in->ch);
 	in->ch = NULL;
-	worker_end(in->mg, &in->worker);
+	thread_set_done(&in->thread);
+	wake_set(in->mg->wake_fd);
 	return NULL;
 }
 
@@ -288,7 +290,7 @@ static int start_loading(struct incoming *in, struct channel *ch, struct err *er
 	in->ch = ch;
 	in->has_address = false;
 	(void)status_move(in->mg, &in->status, MIG_SETUP, MIG_ACTIVE);
-	ret = worker_start(&in->worker, "mig-load", incoming_thread, in, err);
+	ret = thread_start(&in->thread, "mig-load", THREAD_MIGRATION, incoming_thread, in, err);
 	if (ret < 0) {
 		channel_close(ch);
 		in->ch = NULL;
@@ -373,12 +375,12 @@ int incoming_start(struct incoming *in, const char *uri, int fd, struct err *err
 
 	if (ret < 0)
 		return ret;
-	eventfd_set(in->cancel_fd); /* an attempt that has failed may linger */
-	worker_join(&in->worker);
+	wake_set(in->cancel_fd); /* an attempt that has failed may linger */
+	thread_join(&in->thread);
 	incoming_free_channels(in);
 	listener_free(in->listener);
 	in->listener = NULL;
-	eventfd_clear(in->cancel_fd);
+	wake_clear(in->cancel_fd);
 	if (in->dirty) {
 		ret = machine_reset(in->mg->m, err);
 		in->dirty = false;
@@ -399,8 +401,8 @@ int incoming_start(struct incoming *in, const char *uri, int fd, struct err *err
 
 void incoming_fini(struct incoming *in)
 {
-	eventfd_set(in->cancel_fd);
-	worker_join(&in->worker);
+	wake_set(in->cancel_fd);
+	thread_join(&in->thread);
 	incoming_free_channels(in);
 	listener_free(in->listener);
 	in->listener = NULL;

@@ -13,6 +13,7 @@
 #include "migration/internal.h"
 #include "migration/stream/stream.h"
 #include "vmm/base/units.h"
+#include "vmm/base/wake.h"
 #include "vmm/machine.h"
 #include "vmm/vclock.h"
 
@@ -35,7 +36,7 @@ int outgoing_sleep(struct outgoing *o, int64_t until_ns, struct err *err)
 	if (p[0].revents)
 		return err_set(err, ECANCELED, "the migration was cancelled");
 	if (p[1].revents)
-		eventfd_clear(o->kick_fd);
+		wake_clear(o->kick_fd);
 	return 0;
 }
 

@@ -15,7 +15,7 @@
 #include "migration/channel/channel.h"
 #include "migration/peer/shared-memory.h"
 #include "migration/settings/capabilities.h"
-#include "migration/stream/commands.h"
+#include "migration/incoming/commands.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"

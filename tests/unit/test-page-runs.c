@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "migration/stream/commands.h"
+#include "migration/incoming/commands.h"
 #include "tests/fuzz/piecewise.h"
 #include "tests/unit/check-main.h"
 #include "tests/unit/ram-rig.h"

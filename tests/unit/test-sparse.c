@@ -5,7 +5,7 @@
 #include "migration/outgoing/forecast.h"
 #include "migration/outgoing/stats.h"
 #include "migration/peer/process.h"
-#include "migration/stream/commands.h"
+#include "migration/incoming/commands.h"
 #include "tests/unit/check-main.h"
 #include "tests/unit/ram-rig.h"
 

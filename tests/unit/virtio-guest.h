@@ -126,7 +126,7 @@ static inline struct machine *guest_machine(void)
 	m->io = loop_new(NULL, &err);
 	GUEST_MUST(m->loop != NULL);
 	GUEST_MUST(m->io != NULL);
-	GUEST_MUST(loop_thread_start(m->io, "io", &err) == 0);
+	GUEST_MUST(loop_thread_start(m->io, "io", THREAD_IO, &err) == 0);
 	return m;
 }
 

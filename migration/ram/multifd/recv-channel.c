@@ -10,6 +10,7 @@
 #include "migration/ram/load-direct.h"
 #include "migration/ram/multifd/recv.h"
 #include "vmm/base/error.h"
+#include "vmm/base/wake.h"
 
 static void channel_failed(struct recv_channel *c, struct err *err)
 {
@@ -54,7 +55,7 @@ static int read_init(struct recv_channel *c, struct err *err)
 	} else {
 		c->id = (int)id;
 		r->n_known++;
-		eventfd_set(r->wake_fd);
+		wake_set(r->wake_fd);
 	}
 	pthread_mutex_unlock(&r->lock);
 	return ret;
@@ -178,7 +179,7 @@ static int take_sync(struct recv_channel *c, struct err *err)
 
 	pthread_mutex_lock(&r->lock);
 	c->syncs++;
-	eventfd_set(r->wake_fd);
+	wake_set(r->wake_fd);
 	while (r->released < c->syncs && !r->stop && !r->failed)
 		pthread_cond_wait(&r->go, &r->lock);
 	on = r->released >= c->syncs;
@@ -222,7 +223,7 @@ void *multifd_channel_thread(void *opaque)
 	}
 	pthread_mutex_lock(&r->lock);
 	c->ended = true;
-	eventfd_set(r->wake_fd);
+	wake_set(r->wake_fd);
 	pthread_mutex_unlock(&r->lock);
 	return NULL;
 }

@@ -1,16 +1,27 @@
-/* commands.h - COMMAND records and what comes back for them (migration-stream 5.1, 5.7) */
-#ifndef MINIVMM_MIGRATION_COMMANDS_H
-#define MINIVMM_MIGRATION_COMMANDS_H
+/*
+ * wire.h - the numbers of the stream: tags, commands, messages on the return path
+ *
+ * migration-stream 1 (records), 5.1 (commands), 5.7 (return path).  What stands under "minivmm"
+ * is said only to a peer that has shown itself to be one.
+ */
+#ifndef MINIVMM_MIGRATION_WIRE_H
+#define MINIVMM_MIGRATION_WIRE_H
 
-#include <stdbool.h>
-#include <stdint.h>
+#define STREAM_MAGIC   0x5145564dU
+#define STREAM_VERSION 3U
 
-#include "vmm/base/buf.h"
-
-struct channel;
-struct err;
-struct machine;
-struct ram_load;
+enum stream_tag {
+	TAG_EOF = 0x00,
+	TAG_START = 0x01,
+	TAG_PART = 0x02,
+	TAG_END = 0x03,
+	TAG_FULL = 0x04,
+	TAG_SUBSECTION = 0x05,
+	TAG_VMDESC = 0x06,
+	TAG_CONFIGURATION = 0x07,
+	TAG_COMMAND = 0x08,
+	TAG_FOOTER = 0x7e,
+};
 
 enum stream_command {
 	CMD_OPEN_RETURN_PATH = 1,
@@ -40,20 +51,20 @@ enum stream_command {
 /* PING with this one follows the description; its PONG says that the machines fit. */
 #define COOKIE_COMPARED 0x4d564d02U
 
-/* What a destination knows of the source from its commands. */
-struct command_state {
-	struct channel *ch; /* borrowed; NULL: answers go nowhere */
-	struct machine *m;
-	struct ram_load *ram; /* borrowed; NULL: no pages are taken */
-	const bool *caps;     /* borrowed: our capabilities; NULL: all off */
-	bool return_path;     /* the source reads what we send */
-	bool minivmm;         /* the source is minivmm */
-	struct buf differs;   /* owned: how its machine differs from ours, in words; empty: not */
-};
+#define RP_MAX_PAYLOAD 512
 
-/* A command, behind its tag. */
-int commands_load(struct command_state *cs, struct src *in, struct err *err);
-/* "COMMAND 7 (PACKAGED)"'s name, or "unknown" */
-const char *command_name(uint16_t command);
+enum rp_type {
+	RP_SHUT = 1,
+	RP_PONG = 2,
+	RP_REQ_PAGES_ID = 3,
+	RP_REQ_PAGES = 4,
+	RP_RECV_BITMAP = 5,
+	RP_RESUME_ACK = 6,
+	RP_SWITCHOVER_ACK = 7,
+	/* Only to a peer that is known to be minivmm: */
+	RP_ERROR = 0x4d01,   /* text: why the destination gives up; SHUT follows */
+	RP_READY = 0x4d02,   /* struct peer: all is loaded and checked; waits for GO */
+	RP_DIFFERS = 0x4d03, /* text, a piece of it: how the machines differ; ERROR follows */
+};
 
 #endif
