@@ -28,14 +28,15 @@ struct qmp_call {
 	struct migration *mg;
 	struct qmp_session *session;       /* the monitor that asks, */
 	struct qmp_connection *connection; /* and its client */
-	int *fd;               /* came with the request; -1: none, or taken by the command */
-	struct qmp_pool *pool; /* memory that lives until the reply is written */
+	int *fd;                 /* came with the request; -1: none, or taken by the command */
+	struct qmp_pool *pool;   /* memory that lives until the reply is written */
+	const char *error_class; /* of a failure; NULL: GenericError */
 };
 
 /*
  * arg: a struct of the argument type, NULL when there is none; ret: a zeroed
  * struct of the return type to fill in, NULL when there is none.  0, or
- * -errno with *err set (class GenericError).  Main loop, machine lock held; it
+ * -errno with *err set.  Main loop, machine lock held; it
  * must not wait.  One that QMP_WAITS runs on the work loop, and may give the
  * lock up; one that is run out of band runs on the control thread with the
  * control lock held instead, and must neither wait nor take another lock than
@@ -59,7 +60,8 @@ struct qmp_command {
 /* Each ends with a NULL name. */
 extern const struct qmp_command qmp_machine_commands[], qmp_migration_commands[],
     qmp_facts_commands[], qmp_memory_commands[], qmp_block_commands[], qmp_net_commands[],
-    qmp_misc_commands[], qmp_options_commands[], qmp_dirty_commands[], qmp_query_migrate_commands[];
+    qmp_misc_commands[], qmp_options_commands[], qmp_dirty_commands[], qmp_query_migrate_commands[],
+    qmp_yank_commands[];
 
 /* The i-th of all commands, NULL behind the last. */
 const struct qmp_command *qmp_command_at(size_t i);

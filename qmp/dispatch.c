@@ -188,6 +188,8 @@ void qmp_dispatch(const struct qmp_context *ctx, struct qmp_session *session,
 
 	if (ret == 0)
 		ret = run(&call, &rq, &w, &f);
+	if (call.error_class)
+		f.class = call.error_class;
 	if (ret < 0)
 		write_failure(&w, &rq, &f);
 }

@@ -106,6 +106,7 @@ int machine_init(struct machine *m, const struct config *cfg, struct err *err)
 	list_init(&m->devices);
 	list_init(&m->blockers);
 	notify_init(&m->notify);
+	yanks_init(&m->yanks);
 	vms_registry_init(&m->vmstate);
 	memory_init(&m->mem, -1);
 	m->parked_fd = wake_open();
@@ -124,6 +125,7 @@ void machine_fini(struct machine *m)
 	if (m->quit_fd >= 0)
 		(void)close(m->quit_fd);
 	pthread_cond_destroy(&m->cond);
+	yanks_fini(&m->yanks);
 	pthread_mutex_destroy(&m->control_lock);
 	pthread_mutex_destroy(&m->lock);
 }
@@ -342,7 +344,7 @@ static void pause_end(struct machine *m)
 	pthread_cond_broadcast(&m->cond);
 }
 
-int machine_pause(struct machine *m, int cancel_fd)
+int machine_pause_cancellable(struct machine *m, int cancel_fd)
 {
 	int fd;
 
@@ -357,6 +359,11 @@ int machine_pause(struct machine *m, int cancel_fd)
 	if (!m->quiet)
 		pause_end(m);
 	return 0;
+}
+
+int machine_pause(struct machine *m)
+{
+	return machine_pause_cancellable(m, -1);
 }
 
 void machine_resume(struct machine *m)
@@ -386,13 +393,13 @@ int machine_set_state(struct machine *m, enum runstate s, struct err *err)
 	return 0;
 }
 
-int machine_stop(struct machine *m, enum runstate s, int cancel_fd)
+int machine_stop_cancellable(struct machine *m, enum runstate s, int cancel_fd)
 {
 	int ret;
 
 	if (!machine_running(m))
 		return 0;
-	ret = machine_pause(m, cancel_fd);
+	ret = machine_pause_cancellable(m, cancel_fd);
 	if (ret < 0)
 		return ret;
 	/* While the pause gave the lock up another thread may have stopped the guest. */
@@ -403,6 +410,11 @@ int machine_stop(struct machine *m, enum runstate s, int cancel_fd)
 	m->state = s;
 	notify_event(&m->notify, NOTIFY_STOP, CAUSE_NONE);
 	return 0;
+}
+
+int machine_stop(struct machine *m, enum runstate s)
+{
+	return machine_stop_cancellable(m, s, -1);
 }
 
 int machine_handover(struct machine *m, bool give, struct err *err)

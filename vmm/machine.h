@@ -22,6 +22,7 @@
 #include "vmm/runstate.h"
 #include "vmm/vclock.h"
 #include "vmm/vmstate.h"
+#include "vmm/yank.h"
 
 struct buf;
 struct config;
@@ -92,6 +93,7 @@ struct machine {
 	int parked_fd; /* eventfd: a vCPU has parked; who waits clears it */
 	int quit_fd;   /* eventfd: readable once the program ends */
 
+	struct yanks yanks; /* a lock of its own */
 	pthread_mutex_t control_lock;
 	pthread_mutex_t lock;
 	/* under lock */
@@ -176,10 +178,11 @@ int machine_wait(struct machine *m, int fd, int cancel_fd);
  * Pause: returns when every vCPU has left KVM_RUN, every device is idle and no
  * device state can change.  Gives the lock up while it waits, so not on the
  * main loop.  Nests; nothing else stops the machine.  No event, no change of
- * run state.  -ECANCELED: 'cancel_fd' (-1: none) is readable or the program
- * ends, and the machine goes on as before.
+ * run state.  -ECANCELED: the program ends, or 'cancel_fd' is readable, and the
+ * machine goes on as before.
  */
-int machine_pause(struct machine *m, int cancel_fd);
+int machine_pause(struct machine *m);
+int machine_pause_cancellable(struct machine *m, int cancel_fd);
 void machine_resume(struct machine *m);
 
 /*
@@ -201,7 +204,8 @@ int machine_check_memory(const struct machine *m, struct err *err);
  * Stop a running guest: pause, run state 's', STOP event.  A stopped one keeps
  * its state.  -ECANCELED as machine_pause(): it runs on.
  */
-int machine_stop(struct machine *m, enum runstate s, int cancel_fd);
+int machine_stop(struct machine *m, enum runstate s);
+int machine_stop_cancellable(struct machine *m, enum runstate s, int cancel_fd);
 /* Run a stopped guest: RESUME event.  Refuses (in words) states from which it cannot run. */
 int machine_start(struct machine *m, struct err *err);
 

@@ -20,12 +20,12 @@ static void do_reset(struct machine *m)
 		machine_request_shutdown(m, cause);
 		return;
 	}
-	if (machine_pause(m, -1) < 0) /* the program ends */
+	if (machine_pause(m) < 0) /* the program ends */
 		return;
 	if (machine_reset(m, &err) < 0) {
 		log_error("cannot reset: %s", err.msg);
 		machine_resume(m);
-		(void)machine_stop(m, RS_INTERNAL_ERROR, -1);
+		(void)machine_stop(m, RS_INTERNAL_ERROR);
 		return;
 	}
 	if (cause != CAUSE_SUBSYSTEM_RESET && cause != CAUSE_SNAPSHOT_LOAD)
@@ -52,7 +52,7 @@ static void do_shutdown(struct machine *m)
 		return;
 	notify_event(&m->notify, NOTIFY_SHUTDOWN, m->shutdown_cause);
 	if (!ends_program(m)) {
-		(void)machine_stop(m, RS_SHUTDOWN, -1);
+		(void)machine_stop(m, RS_SHUTDOWN);
 		return;
 	}
 	m->ending = true;
@@ -70,7 +70,7 @@ static void do_panic(struct machine *m)
 
 	notify_publish(&m->notify, &n);
 	if (action == PANIC_PAUSE)
-		(void)machine_stop(m, RS_GUEST_PANICKED, -1);
+		(void)machine_stop(m, RS_GUEST_PANICKED);
 	else if (action == PANIC_SHUTDOWN)
 		machine_request_shutdown(m, CAUSE_GUEST_PANIC);
 	else if (action == PANIC_EXIT_FAILURE)
@@ -91,7 +91,7 @@ void machine_do_requests(struct machine *m)
 	}
 	if (m->stop_pending) {
 		m->stop_pending = false;
-		(void)machine_stop(m, m->stop_state, -1);
+		(void)machine_stop(m, m->stop_state);
 	}
 	/* A machine on its way in or out is not reset under the hands of who moves it. */
 	if (m->reset_pending && m->state != RS_INMIGRATE && m->state != RS_FINISH_MIGRATE) {

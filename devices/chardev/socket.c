@@ -47,6 +47,7 @@ struct sock {
 	int listen_fd; /* server, else -1 */
 	struct loop_fd *listen_watch;
 	struct loop_timer *timer; /* client that reconnects */
+	struct yank yank;
 	/* main thread */
 	int fd; /* connected or connecting; -1 */
 	struct loop_fd *watch;
@@ -112,6 +113,7 @@ static void take_fd(struct chardev *c, int fd)
 	struct sock *s = c->state;
 
 	s->fd = fd;
+	yank_set_fd(&c->m->yanks, &s->yank, fd);
 	s->watch = loop_fd_add(c->loop, fd, 0, peer_ready, c);
 }
 
@@ -124,6 +126,7 @@ static void disconnect(struct chardev *c)
 		return;
 	loop_fd_del(s->watch);
 	s->watch = NULL;
+	yank_set_fd(&c->m->yanks, &s->yank, -1);
 	(void)close(s->fd);
 	s->fd = -1;
 	s->connecting = s->broken = false;
@@ -371,6 +374,7 @@ static void socket_close(struct chardev *c)
 	struct sock *s = c->state;
 
 	c->connected = false;
+	yank_del(&c->m->yanks, &s->yank);
 	loop_timer_free(s->timer);
 	loop_fd_del(s->watch);
 	loop_fd_del(s->listen_watch);
@@ -392,6 +396,7 @@ static int socket_open(struct chardev *c, const struct cfg_chardev *cfg, struct 
 
 	s->fd = s->listen_fd = -1;
 	c->state = s;
+	yank_add(&c->m->yanks, &s->yank, YANK_CHARDEV, c->id, -1);
 	if (cfg->fd >= 0) {
 		s->name = make_name(cfg, -1);
 		ret = use_fd(c, cfg, err);

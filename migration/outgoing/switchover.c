@@ -69,7 +69,7 @@ static int stop_guest(struct outgoing *o, struct err *err)
 	if (machine_holds_vcpus(m))
 		return -EAGAIN;
 	m->before_stop = o->before = m->state;
-	if (machine_stop(m, RS_FINISH_MIGRATE, o->deadline.stop_fd) < 0)
+	if (machine_stop_cancellable(m, RS_FINISH_MIGRATE, o->deadline.stop_fd) < 0)
 		return say_cancelled(err);
 	if (m->state != RS_FINISH_MIGRATE) { /* it had stopped, or stopped by itself meanwhile */
 		m->before_stop = o->before = m->state;

@@ -59,7 +59,7 @@ static int stop(struct qmp_call *call, const void *arg, void *ret, struct err *e
 		m->autostart = false;
 	if (!machine_running(m))
 		return 0;
-	if (machine_stop(m, RS_PAUSED, -1) < 0)
+	if (machine_stop(m, RS_PAUSED) < 0)
 		return err_set(err, ECANCELED, "the program ends");
 	return flush_disks(call, err);
 }
