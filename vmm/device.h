@@ -13,9 +13,10 @@
 
 #include "vmm/base/list.h"
 
-struct machine;
 struct device;
 struct err;
+struct flush;
+struct machine;
 
 struct device_ops {
 	const char *name; /* "virtio-blk-device", "serial" */
@@ -33,11 +34,13 @@ struct device_ops {
 	/* A migration or load has completed here and the guest is about to run: e.g. announce.  May
 	 * be NULL. */
 	void (*arrived)(struct device *d);
+	/* Put everything written on stable storage: begin, for flush.h.  May be NULL. */
+	void (*flush)(struct device *d, struct flush *f);
 	/*
 	 * What other processes may not use at the same time (disk images).
-	 * give: everything on stable storage, then stop using it; the device is
-	 * paused.  Otherwise: take it (back).  Both may be asked again when it is
-	 * done already; a refusal (0 or -errno) changes nothing.  May be NULL.
+	 * give: stop using it; the device is paused, and flushed.  Otherwise: take it (back).  Both
+	 * may be asked again when it is done already; a refusal (0 or -errno) changes nothing.  May
+	 * be NULL.
 	 */
 	int (*handover)(struct device *d, bool give, struct err *err);
 	/* Free everything, the struct included; I/O threads have stopped. */

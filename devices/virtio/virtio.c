@@ -272,18 +272,17 @@ static void kick_open(struct virtio_kick *k)
 
 /* ---- start and stop ---- */
 
-/* Have 'fn' run on the I/O loop; the device is not idle until it has called post_seen(). */
-static void post(struct virtio_device *v, loop_fn *fn)
+void virtio_post(struct virtio_device *v, loop_fn *fn, void *opaque)
 {
 	pthread_mutex_lock(&v->irq_lock);
 	v->posts++;
 	v->idle = false;
 	wake_clear(v->idle_fd);
 	pthread_mutex_unlock(&v->irq_lock);
-	loop_post(v->dev.m->io, fn, v);
+	loop_post(v->dev.m->io, fn, opaque);
 }
 
-static void post_seen(struct virtio_device *v)
+void virtio_posted_seen(struct virtio_device *v)
 {
 	pthread_mutex_lock(&v->irq_lock);
 	v->posts--;
@@ -322,7 +321,7 @@ static void serve_from_now(struct virtio_device *v)
 static void start_on_io(void *opaque)
 {
 	serve_from_now(opaque);
-	post_seen(opaque);
+	virtio_posted_seen(opaque);
 }
 
 static void stop_on_io(void *opaque)
@@ -336,7 +335,7 @@ static void stop_on_io(void *opaque)
 	}
 	if (v->ops->stop)
 		v->ops->stop(v);
-	post_seen(v);
+	virtio_posted_seen(v);
 }
 
 void virtio_start(struct virtio_device *v)
@@ -349,7 +348,7 @@ void virtio_start(struct virtio_device *v)
 		if (v->queues[i].ready)
 			kick_open(&v->kicks[i]);
 	v->started = true;
-	post(v, start_on_io);
+	virtio_post(v, start_on_io, v);
 }
 
 static void stop_begin(struct virtio_device *v)
@@ -357,7 +356,7 @@ static void stop_begin(struct virtio_device *v)
 	if (!v->started)
 		return;
 	v->started = false;
-	post(v, stop_on_io);
+	virtio_post(v, stop_on_io, v);
 }
 
 static bool is_idle(struct virtio_device *v)

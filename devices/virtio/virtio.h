@@ -21,6 +21,7 @@
 
 #include "devices/virtio/queue.h"
 #include "vmm/device.h"
+#include "vmm/loop.h"
 
 struct board_device;
 struct cfg_device;
@@ -191,6 +192,11 @@ void virtio_fail(struct virtio_device *v, const char *why);
 /* A request lives on after serve() returns / is done: the device is not idle meanwhile. */
 void virtio_request_begin(struct virtio_device *v);
 void virtio_request_end(struct virtio_device *v);
+
+/* Machine lock: have fn(opaque) run on the I/O loop; the device is not idle until it has called
+ * virtio_posted_seen(). */
+void virtio_post(struct virtio_device *v, loop_fn *fn, void *opaque);
+void virtio_posted_seen(struct virtio_device *v);
 
 /* Any thread: the config space has changed; takes irq_lock. */
 void virtio_config_changed(struct virtio_device *v);

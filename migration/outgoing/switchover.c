@@ -42,6 +42,7 @@
 #include "vmm/base/units.h"
 #include "vmm/base/wake.h"
 #include "vmm/device.h"
+#include "vmm/flush.h"
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
 #include "vmm/vclock.h"
@@ -137,7 +138,9 @@ static int stop_and_collect(struct outgoing *o, struct err *err)
 	int ret;
 
 	machine_lock(m);
-	ret = stop_guest(o, err);
+	ret = machine_flush(m, o->deadline.stop_fd, err); /* while it runs: less is left then */
+	if (ret == 0)
+		ret = stop_guest(o, err);
 	if (ret == 0 && o->caps[CAP_PAUSE_BEFORE_SWITCHOVER])
 		ret = wait_for_continue(o, err);
 	machine_unlock(m);
@@ -147,7 +150,9 @@ static int stop_and_collect(struct outgoing *o, struct err *err)
 	if (ret < 0)
 		return ret;
 	machine_lock(m);
-	ret = collect(o, err);
+	ret = machine_flush(m, o->deadline.stop_fd, err);
+	if (ret == 0)
+		ret = collect(o, err);
 	machine_unlock(m);
 	return ret;
 }

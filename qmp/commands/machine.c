@@ -1,10 +1,10 @@
 /* machine.c - run state: query-status, stop, cont, reset, power button, quit (qmp-surface 4.3) */
 #include <errno.h>
 
-#include "devices/microvm.h"
 #include "qmp/command.h"
 #include "qmp/types.h"
 #include "vmm/base/error.h"
+#include "vmm/flush.h"
 #include "vmm/machine.h"
 
 struct status {
@@ -32,26 +32,12 @@ static int query_status(struct qmp_call *call, const void *arg, void *ret, struc
 	return 0;
 }
 
-static int flush_disks(struct qmp_call *call, struct err *err)
-{
-	const struct block_nodes *bs = &call->be->blocks;
-
-	for (size_t i = 0; i < bs->n; i++) {
-		struct block_node *n = bs->v[i];
-		int ret = n->readonly || n->no_flush ? 0 : block_node_flush(n);
-
-		if (ret < 0)
-			return err_set(err, -ret,
-				       "The guest is stopped, but '%s' cannot be flushed: %s",
-				       n->name, err_text(-ret));
-	}
-	return 0;
-}
-
 /* While a stream is awaited, stop and cont only say what is wanted when it has come. */
 static int stop(struct qmp_call *call, const void *arg, void *ret, struct err *err)
 {
 	struct machine *m = call->m;
+	struct err why = {0};
+	int r;
 
 	(void)arg;
 	(void)ret;
@@ -61,7 +47,8 @@ static int stop(struct qmp_call *call, const void *arg, void *ret, struct err *e
 		return 0;
 	if (machine_stop(m, RS_PAUSED) < 0)
 		return err_set(err, ECANCELED, "the program ends");
-	return flush_disks(call, err);
+	r = machine_flush(m, -1, &why);
+	return r < 0 ? err_set(err, -r, "The guest is stopped, but %s", why.msg) : 0;
 }
 
 static int cont(struct qmp_call *call, const void *arg, void *ret, struct err *err)
