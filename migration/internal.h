@@ -21,6 +21,7 @@
 #include "migration/ram/ram.h"
 #include "vmm/base/error.h"
 #include "vmm/base/list.h"
+#include "vmm/base/listen.h"
 #include "vmm/base/thread.h"
 #include "vmm/notify.h"
 #include "vmm/runstate.h"
@@ -84,15 +85,18 @@ struct incoming {
 	struct migration *mg;
 	int status; /* enum migration_status, atomic */
 	struct err error;
-	char *error_text; /* as struct outgoing's */
-	bool armed;       /* -incoming defer */
-	bool started;     /* waiting, loading, or done */
-	bool dirty;       /* an earlier attempt has loaded something */
-	bool arrived;     /* a guest has been loaded and has not run here yet */
-	bool ran;         /* ... and now does: announce it */
-	bool listens;     /* for connections: tcp:, unix: */
+	char *error_text;         /* as struct outgoing's */
+	bool armed;               /* -incoming defer */
+	bool started;             /* waiting, loading, or done */
+	bool dirty;               /* an earlier attempt has loaded something */
+	bool arrived;             /* a guest has been loaded and has not run here yet */
+	bool ran;                 /* ... and now does: announce it */
+	bool listens;             /* for connections: tcp:, unix: */
+	struct resolve *resolve;  /* while the host's name is being looked up */
+	struct migration_uri uri; /* ... of that */
+	struct listen_set listening;
 	struct listener *listener;
-	struct arrivals *arrivals;    /* with 'multifd': who has connected */
+	struct arrivals *arrivals;    /* who has connected */
 	struct multifd_recv *multifd; /* NULL: everything comes over one connection */
 	bool has_address;
 	struct migration_address address;
@@ -169,6 +173,8 @@ void incoming_init(struct incoming *in, struct migration *mg);
 int incoming_start(struct incoming *in, const char *uri, int fd, struct err *err);
 /* The main stream's connection is there.  Main loop, machine lock held; takes 'fd'. */
 void incoming_connected(struct incoming *in, int fd);
+/* Waiting has ended without a source. */
+void incoming_not_started(struct incoming *in, const struct err *err);
 /* End listening and loading; the lock is not held. */
 void incoming_fini(struct incoming *in);
 
@@ -188,8 +194,11 @@ void outgoing_count_channels(struct outgoing *o);
 
 /* ---- incoming-multifd.c ---- */
 
-/* Main loop: somebody has connected, and multifd is on.  Takes 'fd'. */
-int incoming_add_connection(struct incoming *in, int fd, struct err *err);
+/* Main loop: wait for connections to a tcp: or unix: address; takes *uri over as far as needed. */
+int incoming_listen(struct incoming *in, struct migration_uri *uri, struct err *err);
+void incoming_stop_listening(struct incoming *in);
+/* Those that have come, and the channels for pages. */
+void incoming_free_connections(struct incoming *in);
 /* Main thread, when the load thread has ended: also ends listening for theirs. */
 void incoming_free_channels(struct incoming *in);
 /* Load thread. */

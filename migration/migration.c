@@ -307,7 +307,7 @@ static int begin(struct outgoing *o, const struct migrate_args *args, struct err
 			       o->uri.path);
 	if (o->uri.kind != URI_TCP || resolve_now(&o->uri, false, &o->to, NULL) == 0)
 		return start_thread(o, err);
-	o->resolve = resolve_start(m->loop, &m->lock, &o->uri, resolved, o, err);
+	o->resolve = resolve_start(m->loop, &o->uri, false, resolved, o, err);
 	if (!o->resolve)
 		return -ENOENT;
 	o->too_late =

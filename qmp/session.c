@@ -178,19 +178,24 @@ static bool may_read(const struct qmp_session *s)
 	       !qmp_connection_full(s->client);
 }
 
-static void take_input(struct qmp_session *s)
+/* Up to the end of a request; returns how many bytes that took. */
+static size_t take_bytes(struct qmp_session *s, const uint8_t *p, size_t n)
 {
 	struct json_object *value = NULL;
 	struct err err = {0};
 	size_t used = 0;
-	enum json_event ev = json_reader_feed(s->reader, s->in + s->in_at, s->in_len - s->in_at,
-					      &used, &value, &err);
+	enum json_event ev = json_reader_feed(s->reader, p, n, &used, &value, &err);
 
-	s->in_at += used;
 	if (ev == JSON_VALUE)
 		qmp_connection_submit(s->client, value, &s->came_fd);
 	else if (ev == JSON_ERROR)
 		qmp_connection_malformed(s->client, &err);
+	return used;
+}
+
+static void take_input(struct qmp_session *s)
+{
+	s->in_at += take_bytes(s, s->in + s->in_at, s->in_len - s->in_at);
 }
 
 /* Requests as long as there are some and the peer takes the replies. */
@@ -263,6 +268,19 @@ static void on_read(void *opaque, const uint8_t *p, size_t n)
 	pump(s);
 }
 
+/* The peer has left; what it asked is carried out. */
+static void on_rest(void *opaque, const uint8_t *p, size_t n)
+{
+	struct qmp_session *s = opaque;
+
+	if (!s->client || qmp_connection_oob(s->client))
+		return;
+	while (s->in_at < s->in_len)
+		take_input(s);
+	for (size_t done = 0; done < n;)
+		done += take_bytes(s, p + done, n - done);
+}
+
 static void on_fd(void *opaque, int fd)
 {
 	struct qmp_session *s = opaque;
@@ -310,6 +328,7 @@ static const struct chardev_client client = {
     .can_read = on_can_read,
     .read = on_read,
     .writable = on_writable,
+    .rest = on_rest,
     .receive_fd = on_fd,
 };
 

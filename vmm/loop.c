@@ -363,8 +363,10 @@ static void fd_ready(uv_poll_t *p, int status, int events)
 		ready |= LOOP_READABLE;
 	if (events & UV_WRITABLE)
 		ready |= LOOP_WRITABLE;
+	if (events & UV_DISCONNECT)
+		ready |= LOOP_HANGUP;
 	if (status < 0) /* an error shows as readable: the read will tell */
-		ready = LOOP_READABLE;
+		ready = LOOP_READABLE | LOOP_HANGUP;
 	enter(w->loop);
 	pthread_mutex_lock(&w->loop->mutex);
 	if (status >= 0 || !w->events)
@@ -384,6 +386,8 @@ static void fd_apply(struct change *c)
 		uv |= UV_READABLE;
 	if (w->events & LOOP_WRITABLE)
 		uv |= UV_WRITABLE;
+	if (w->events & LOOP_HANGUP)
+		uv |= UV_DISCONNECT;
 	if (uv)
 		(void)uv_poll_start(&w->poll, uv, fd_ready);
 	else

@@ -27,8 +27,16 @@ struct chardev_client {
 	size_t (*can_read)(void *opaque); /* how many bytes the front end takes now */
 	void (*read)(void *opaque, const uint8_t *p, size_t n);
 	void (*writable)(void *opaque); /* after chardev_write took less than all */
+	/* What a peer had sent that has left, and can_read() did not let in; before closed(). */
+	void (*rest)(void *opaque, const uint8_t *p, size_t n);
 	/* A descriptor came with SCM_RIGHTS, before the bytes it rode on; taken by the callee. */
 	void (*receive_fd)(void *opaque, int fd);
+	/*
+	 * Input is bytes of a line, whoever sent them: what a peer sent before it
+	 * left is delivered later all the same.  False: it is dropped with the peer,
+	 * as far as can_read() does not take it at once.
+	 */
+	bool line;
 };
 
 /* A back end; one file and one const table each. */

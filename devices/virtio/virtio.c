@@ -122,10 +122,8 @@ bool virtio_pop(struct virtio_device *v, unsigned q)
 
 void virtio_push(struct virtio_device *v, unsigned q, const struct virtq_elem *e, uint64_t written)
 {
-	if (v->broken)
-		return;
-	virtq_elem_dirty(&v->dev.m->mem, e, written);
-	virtq_push(&v->queues[q], e->head, (uint32_t)written);
+	if (!v->broken)
+		virtq_push(&v->queues[q], e->head, (uint32_t)written);
 }
 
 void virtio_interrupt(struct virtio_device *v, unsigned q)
@@ -332,6 +330,7 @@ static void stop_on_io(void *opaque)
 	for (unsigned i = 0; i < v->n_queues; i++) {
 		loop_fd_del(v->kicks[i].watch);
 		v->kicks[i].watch = NULL;
+		virtq_suspend(&v->queues[i]);
 	}
 	if (v->ops->stop)
 		v->ops->stop(v);
@@ -340,10 +339,14 @@ static void stop_on_io(void *opaque)
 
 void virtio_start(struct virtio_device *v)
 {
-	const uint8_t ready = VIRTIO_STATUS_FEATURES_OK | VIRTIO_STATUS_DRIVER_OK;
+	uint8_t status = virtio_status(v);
 
-	if (v->started || v->paused || (virtio_status(v) & ready) != ready)
+	if (v->started || v->paused || !(status & VIRTIO_STATUS_DRIVER_OK))
 		return;
+	if (!(status & VIRTIO_STATUS_FEATURES_OK) || !virtio_has(v, VIRTIO_F_VERSION_1)) {
+		virtio_fail(v, "DRIVER_OK came without features that were agreed on");
+		return;
+	}
 	for (unsigned i = 0; i < v->n_queues; i++)
 		if (v->queues[i].ready)
 			kick_open(&v->kicks[i]);

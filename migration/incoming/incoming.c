@@ -19,7 +19,6 @@
 #include <string.h>
 
 #include "migration/channel/channel.h"
-#include "migration/channel/listen.h"
 #include "migration/incoming/commands.h"
 #include "migration/incoming/loader.h"
 #include "migration/internal.h"
@@ -301,7 +300,7 @@ static int start_loading(struct incoming *in, struct channel *ch, struct err *er
 	return ret;
 }
 
-static void say_not_started(struct incoming *in, const struct err *err)
+void incoming_not_started(struct incoming *in, const struct err *err)
 {
 	in->error = *err;
 	in->started = false;
@@ -313,22 +312,7 @@ void incoming_connected(struct incoming *in, int fd)
 	struct err err = {0};
 
 	if (start_loading(in, channel_from_socket(fd, in->cancel_fd), &err) < 0)
-		say_not_started(in, &err);
-}
-
-static void accepted(void *opaque, int fd)
-{
-	struct incoming *in = opaque;
-	struct err err = {0};
-
-	if (in->multifd || in->mg->caps[CAP_MULTIFD]) {
-		if (incoming_add_connection(in, fd, &err) < 0)
-			say_not_started(in, &err);
-		return;
-	}
-	listener_free(in->listener);
-	in->listener = NULL;
-	incoming_connected(in, fd);
+		incoming_not_started(in, &err);
 }
 
 /* "fd:7" without a descriptor from getfd names one that this process has inherited. */
@@ -357,8 +341,7 @@ static int open_now(struct incoming *in, const struct migration_uri *uri, int fd
 	return ch ? start_loading(in, ch, err) : -EIO;
 }
 
-static int start_parsed(struct incoming *in, const struct migration_uri *uri, int fd,
-			struct err *err)
+static int start_parsed(struct incoming *in, struct migration_uri *uri, int fd, struct err *err)
 {
 	in->listens = uri_is_address(uri->kind);
 	if (!in->listens && in->mg->caps[CAP_MULTIFD])
@@ -366,9 +349,7 @@ static int start_parsed(struct incoming *in, const struct migration_uri *uri, in
 	status_set(in->mg, &in->status, MIG_SETUP);
 	if (!in->listens)
 		return open_now(in, uri, fd, err);
-	in->listener = listener_new(in->mg->m->loop, uri, accepted, in, &in->address, err);
-	in->has_address = in->listener != NULL;
-	return in->listener ? 0 : -EIO;
+	return incoming_listen(in, uri, err);
 }
 
 int incoming_start(struct incoming *in, const char *uri, int fd, struct err *err)
@@ -381,8 +362,6 @@ int incoming_start(struct incoming *in, const char *uri, int fd, struct err *err
 	wake_set(in->cancel_fd); /* an attempt that has failed may linger */
 	thread_join(&in->thread);
 	incoming_free_channels(in);
-	listener_free(in->listener);
-	in->listener = NULL;
 	wake_clear(in->cancel_fd);
 	if (in->dirty) {
 		ret = machine_reset(in->mg->m, err);
@@ -407,6 +386,4 @@ void incoming_fini(struct incoming *in)
 	wake_set(in->cancel_fd);
 	thread_join(&in->thread);
 	incoming_free_channels(in);
-	listener_free(in->listener);
-	in->listener = NULL;
 }

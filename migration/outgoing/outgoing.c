@@ -148,7 +148,7 @@ static int set_up_ram(struct outgoing *o, struct err *err)
 
 	ram_save_init(&o->ram, m, o->w, o->mg->ram_section_id);
 	o->ram.ignore_shared = o->caps[CAP_X_IGNORE_SHARED];
-	o->ram.runs = o->rp.minivmm;
+	o->ram.stream.runs = o->rp.minivmm;
 	if (o->rp.minivmm) /* which says that it has them all before the guest is given up */
 		channel_use_splice(o->ch);
 	if (o->rp.minivmm && o->multifd)
@@ -172,7 +172,7 @@ static int set_up_ram(struct outgoing *o, struct err *err)
 		ret = ram_save_begin(&o->ram, err);
 	if (ret < 0)
 		return ret;
-	outgoing_count(o, bytes, &o->ram.count);
+	outgoing_count(o, bytes, &o->ram.stream.count);
 	return outgoing_sync(o, err);
 }
 

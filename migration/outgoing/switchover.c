@@ -180,7 +180,7 @@ static void take_back(struct outgoing *o)
 
 static int send_rest(struct outgoing *o, struct err *err)
 {
-	struct ram_counters before = o->ram.count;
+	struct ram_counters before = o->ram.stream.count;
 	uint64_t bytes = o->w->bytes;
 	int ret;
 

@@ -67,4 +67,20 @@ enum rp_type {
 	RP_DIFFERS = 0x4d03, /* text, a piece of it: how the machines differ; ERROR follows */
 };
 
+/* Low bits of a RAM record's first word (migration-stream 3.3) */
+enum ram_flag {
+	RAM_FLAG_FULL = 0x001,
+	RAM_FLAG_ZERO = 0x002,
+	RAM_FLAG_MEM_SIZE = 0x004,
+	RAM_FLAG_PAGE = 0x008,
+	RAM_FLAG_EOS = 0x010,
+	RAM_FLAG_CONTINUE = 0x020,
+	RAM_FLAG_XBZRLE = 0x040,
+	RAM_FLAG_HOOK = 0x080,
+	RAM_FLAG_COMPRESS = 0x100,
+	RAM_FLAG_MULTIFD_FLUSH = 0x200,
+	/* Between two minivmms, else no word: be32 n follows, then n consecutive pages */
+	RAM_FLAG_RUN = RAM_FLAG_FULL | RAM_FLAG_PAGE,
+};
+
 #endif

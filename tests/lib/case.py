@@ -14,6 +14,8 @@ import tempfile
 from proxy import EchoNet, Proxy
 from vmm import BUILD, PROGRAMS, Vmm, guest_path
 
+PACKAGES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "scripts", "packages")
+
 
 class Skip(Exception):
     pass
@@ -33,6 +35,13 @@ def only_minivmm(reason):
         function.only_minivmm = reason
         return function
     return mark
+
+
+def declared_programs():
+    """What the tests may need, as scripts/packages has it: so that set-up brings it."""
+    with open(PACKAGES, encoding="ascii") as f:
+        rows = [line.split() for line in f if not line.startswith("#")]
+    return {word for row in rows if row[0] in ("check", "guest", "lab") for word in row[2].split(",")}
 
 
 class Test:
@@ -63,7 +72,9 @@ class Test:
         if what in PROGRAMS:
             path = PROGRAMS[what]["path"]
             return None if os.access(path, os.X_OK) else f"no {path}"
-        return None if shutil.which(what) else f"no {what}"
+        if what not in declared_programs():
+            raise AssertionError(f"scripts/packages does not say which package has {what}")
+        return None if shutil.which(what) else f"no {what} (scripts/setup installs it)"
 
     def path(self, name):
         return os.path.join(self.tmp, name)

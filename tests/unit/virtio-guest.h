@@ -147,9 +147,10 @@ static inline void guest_pause(struct machine *m)
 
 	machine_lock(m);
 	list_for_each (d, &m->devices, struct device, link)
-		d->ops->pause(d);
+		if (d->ops->pause)
+			d->ops->pause(d);
 	list_for_each (d, &m->devices, struct device, link)
-		while ((fd = d->ops->busy_fd(d)) >= 0)
+		while (d->ops->busy_fd && (fd = d->ops->busy_fd(d)) >= 0)
 			GUEST_MUST(machine_wait(m, fd, -1) == 0);
 	machine_unlock(m);
 }
@@ -158,7 +159,8 @@ static inline void guest_resume(struct machine *m)
 {
 	machine_lock(m);
 	list_for_each (d, &m->devices, struct device, link)
-		d->ops->resume(d);
+		if (d->ops->resume)
+			d->ops->resume(d);
 	machine_unlock(m);
 	guest_sync(m); /* queues are served from now on */
 }

@@ -457,6 +457,22 @@ int memory_write(struct memory *mem, uint64_t gpa, const void *buf, uint64_t len
 	return 0;
 }
 
+int memory_zero(struct memory *mem, uint64_t gpa, uint64_t len)
+{
+	while (len > 0) {
+		uint64_t n = len;
+		void *p = memory_ptr_some(mem, gpa, &n);
+
+		if (!p)
+			return -EFAULT;
+		memset(p, 0, n);
+		memory_mark_dirty(mem, gpa, n);
+		gpa += n;
+		len -= n;
+	}
+	return 0;
+}
+
 void memory_mark_dirty(struct memory *mem, uint64_t gpa, uint64_t len)
 {
 	if (!__atomic_load_n(&mem->tracking, __ATOMIC_SEQ_CST))

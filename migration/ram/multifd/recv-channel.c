@@ -120,7 +120,7 @@ static int scatter_pages(struct recv_channel *c, struct load_block *lb, struct e
 	for (uint32_t i = 0; i < c->packet.n_pages; i++) {
 		struct iovec *last = n > 0 ? &c->iov[n - 1] : NULL;
 		uint8_t *to;
-		int ret = ram_load_place(lb, c->packet.off[i], &to);
+		int ret = ram_load_place(c->ram, lb, c->packet.off[i], &to);
 
 		if (ret < 0)
 			return say_beyond(&c->packet, i, err);
@@ -165,8 +165,12 @@ static int take_pages(struct recv_channel *c, struct err *err)
 		return err_set(err, EINVAL, "unknown RAM block '%s'", p->block);
 	if (p->n_pages > 0)
 		ret = read_pages(c, lb, err);
+	for (uint32_t i = 0; ret == 0 && i < p->n_pages; i++)
+		if (ram_load_commit(c->ram, lb, p->off[i]) < 0)
+			return err_set(err, EIO, "cannot put pages of RAM block '%s' into memory",
+				       p->block);
 	for (uint32_t i = p->n_pages; ret == 0 && i < p->n_pages + p->n_zero; i++) {
-		if (ram_load_zero(lb, p->off[i]) < 0)
+		if (ram_load_zero(c->ram, lb, p->off[i]) < 0)
 			return say_beyond(p, i, err);
 	}
 	return ret;

@@ -327,6 +327,16 @@ static int await_syncs(struct multifd_recv *r, struct err *err)
 	}
 }
 
+bool multifd_recv_used(struct multifd_recv *r)
+{
+	bool used;
+
+	pthread_mutex_lock(&r->lock);
+	used = r->n_channels > 0;
+	pthread_mutex_unlock(&r->lock);
+	return used;
+}
+
 int multifd_recv_sync(struct multifd_recv *r, struct ram_load *ram, struct err *err)
 {
 	int ret = 0;
