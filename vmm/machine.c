@@ -469,6 +469,8 @@ int machine_reset(struct machine *m, struct err *err)
 {
 	int ret;
 
+	while (m->resetting) /* another thread is at it */
+		pthread_cond_wait(&m->cond, &m->lock);
 	ret = machine_check_memory(m, err);
 	if (ret < 0)
 		return ret;
@@ -480,7 +482,10 @@ int machine_reset(struct machine *m, struct err *err)
 	ret = m->arch->reset(m, err);
 	if (ret < 0 || m->state == RS_INMIGRATE)
 		return ret;
+	m->resetting = true;
 	ret = m->arch->stage_boot(m, err);
+	m->resetting = false;
+	pthread_cond_broadcast(&m->cond);
 	m->needs_boot = ret < 0;
 	return ret;
 }

@@ -1,10 +1,31 @@
 /*
  * machine.h - the virtual machine: memory, vCPUs, devices; start, pause, reset, shutdown
  *
- * The machine lock (m->lock) protects run state, device registers and every
- * field below marked so.  It is taken by the main loop around each callback,
- * by vCPU threads around exits, and by the migration thread around control.
- * I/O threads never take it.  Under it one may take: a device's irq lock.
+ * The rule: nobody touches guest memory while holding the machine lock, and
+ * nobody who resolves a page fault takes it.  A missing page, like a disk that
+ * does not answer, may then stop a vCPU, the I/O thread, the work loop or a
+ * loader, but never the main loop and the monitors.  machine_lock() knows the
+ * threads that may not take it by their role.
+ *
+ * Locks, in the order in which they may be taken (none is needed for the next):
+ *
+ *   1  machine.lock      run state, device registers, every field below marked
+ *                        so.  Taken by the main loop and the work loop around
+ *                        each callback, by vCPU threads around exits, by
+ *                        migration threads around control.  Given up by all
+ *                        waits: machine_wait(), pthread_cond_wait() on 'cond'.
+ *   2  dirty_ring.mutex  the rings of all vCPUs (dirty-ring.c)
+ *      throttle.mutex, dirty_rate.mutex, dirty_limits.mutex
+ *   3  machine.control_lock   monitors: queues of requests, replies and events.
+ *                        The control loop holds it around each callback.
+ *   4  leaves, under which nothing is taken: virtio_device.irq_lock,
+ *      yanks.mutex, flush.mutex, migration_stats.lock, page_queue.mutex,
+ *      multifd_send.lock, multifd_recv.lock, page_pool.lock, resolve.mutex
+ *   5  loop.mutex        any loop_post(), loop_fd_events(), loop_timer_arm_ms()
+ *
+ * Threads: the main loop and the control thread never wait; the work loop
+ * carries out what has to (requests, commands with QMP_WAITS); the I/O thread
+ * and the control thread never take the machine lock.
  */
 #ifndef MINIVMM_MACHINE_H
 #define MINIVMM_MACHINE_H
@@ -44,8 +65,10 @@ struct arch_ops {
 	/* Power-on or after-INIT state of all vCPUs and the interrupt controllers, pushed into KVM.
 	 */
 	int (*reset)(struct machine *m, struct err *err);
-	/* Put kernel, tables and boot registers in place for a fresh start of the guest; after
-	 * reset. */
+	/*
+	 * Put kernel, tables and boot registers in place for a fresh start of the
+	 * guest; after reset.  Gives the machine lock up while it writes guest memory.
+	 */
 	int (*stage_boot)(struct machine *m, struct err *err);
 	/*
 	 * The machine has just stopped (vCPUs parked): capture the clocks.
@@ -110,6 +133,7 @@ struct machine {
 	bool quitting;             /* vCPU threads must end */
 	bool autostart;            /* run when an incoming migration has finished */
 	bool needs_boot;           /* stage_boot before the next run */
+	bool resetting;            /* machine_reset() has given the lock up: vCPUs stay outside */
 	bool memory_given;         /* RAM is another process's now: nothing may run in it here */
 	bool memory_released;      /* RAM has been given back to the host, or is about to be */
 	unsigned pause_depth;      /* machine_pause() calls outstanding */
@@ -232,7 +256,10 @@ void machine_request_stop(struct machine *m, enum runstate s);
 void machine_do_requests(struct machine *m);
 void machine_do_exit(struct machine *m);
 
-/* Reset devices, vCPUs, RAM for boot.  The machine is paused or not running. */
+/*
+ * Reset devices, vCPUs, RAM for boot.  The machine is paused or not running.
+ * Gives the lock up while it writes guest memory.
+ */
 int machine_reset(struct machine *m, struct err *err);
 
 /* Drive interrupt line 'gsi' of the in-kernel controllers.  Any thread, no lock needed. */

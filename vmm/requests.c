@@ -38,7 +38,7 @@ static void do_reset(struct machine *m)
 bool machine_holds_vcpus(const struct machine *m)
 {
 	return m->reset_pending || m->shutdown_pending || m->stop_pending || m->panic_pending ||
-	       m->ending;
+	       m->resetting || m->ending;
 }
 
 static bool ends_program(const struct machine *m)

@@ -24,7 +24,7 @@ struct yank {
 };
 
 struct yanks {
-	pthread_mutex_t mutex;
+	pthread_mutex_t mutex; /* a leaf (machine.h) */
 	struct list list; /* struct yank */
 };
 

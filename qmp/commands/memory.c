@@ -188,12 +188,17 @@ static int pmemsave(struct qmp_call *call, const void *arg, void *ret, struct er
 	(void)ret;
 	if (r == 0)
 		r = check_range(&call->m->mem, a->gpa, a->bytes, err);
-	return r < 0 ? r : save_file(a->filename, &call->m->mem, a, err);
+	if (r < 0)
+		return r;
+	machine_unlock(call->m); /* the file, or a page, may take its time */
+	r = save_file(a->filename, &call->m->mem, a, err);
+	machine_lock(call->m);
+	return r;
 }
 
 const struct qmp_command qmp_memory_commands[] = {
     {"query-memory-size-summary", NULL, &size_type, query_memory_size, 0},
     {"query-memdev",                 NULL, &memdev_list, query_memdev, 0},
-    {"pmemsave",			  &pmemsave_type, NULL, pmemsave, 0},
+    {"pmemsave",			  &pmemsave_type, NULL, pmemsave, QMP_WAITS},
     {0	     },
 };

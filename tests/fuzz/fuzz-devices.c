@@ -81,6 +81,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	struct serial *s;
 	struct ram_block *b = memory_add_block(&m->mem, "ram", RAM, &be, NULL);
 
+	machine_lock(m);
 	(void)memory_map_block(&m->mem, b, 0, 0, RAM, NULL);
 	(void)serial_create(m, &chr, NULL);
 	s = container_of(m->devices.prev, struct serial, dev.link);
@@ -99,6 +100,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 			abort(); /* the stream relies on it */
 	}
 	m->shutdown_pending = m->reset_pending = m->powerdown_pending = false;
+	machine_unlock(m);
 	bare_machine_free(m);
 	return 0;
 }

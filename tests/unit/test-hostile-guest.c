@@ -292,10 +292,12 @@ static void any_port(struct box *b)
 	struct bus *bus = i < 4 ? &b->m->ports : &b->m->mmio;
 	uint64_t addr = bases[i] + chance(16);
 
+	machine_lock(b->m);
 	if (chance(4))
 		bus_write(bus, addr, 1U << chance(4), any_value());
 	else
 		(void)bus_read(bus, addr, 1U << chance(4));
+	machine_unlock(b->m);
 }
 
 static void any_event(struct box *b)
