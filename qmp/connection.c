@@ -34,7 +34,7 @@
 #include "vmm/loop.h"
 #include "vmm/machine.h"
 
-struct request {
+struct qmp_request {
 	struct list link;
 	struct json_object *value; /* owned */
 	int fd;                    /* owned; -1: none came with it */
@@ -48,7 +48,7 @@ struct qmp_connection {
 	const struct qmp_context *ctx;
 	/* control lock */
 	struct list link;  /* qmp_session_connections() */
-	struct list queue; /* struct request; the first is under way while 'busy' */
+	struct list queue; /* struct qmp_request; the first is under way while 'busy' */
 	unsigned n_queued;
 	bool busy;   /* run_first() is posted or runs */
 	bool closed; /* the client has left */
@@ -78,7 +78,7 @@ struct qmp_connection *qmp_connection_new(struct qmp_session *s, const struct qm
 	return c;
 }
 
-static void drop(struct qmp_connection *c, struct request *rq)
+static void drop(struct qmp_connection *c, struct qmp_request *rq)
 {
 	list_del(&rq->link);
 	c->n_queued--;
@@ -91,7 +91,7 @@ static void drop(struct qmp_connection *c, struct request *rq)
 static void drop_all(struct qmp_connection *c, bool but_first)
 {
 	while (c->n_queued > (but_first ? 1 : 0))
-		drop(c, container_of(c->queue.prev, struct request, link));
+		drop(c, container_of(c->queue.prev, struct qmp_request, link));
 }
 
 static void connection_free(struct qmp_connection *c)
@@ -146,7 +146,7 @@ static void post_first(struct qmp_connection *c)
 /* The first request has been carried out.  Control lock held; may free. */
 static void finish(struct qmp_connection *c, const struct buf *reply)
 {
-	drop(c, container_of(c->queue.next, struct request, link));
+	drop(c, container_of(c->queue.next, struct qmp_request, link));
 	c->busy = false;
 	post_first(c);
 	if (!c->closed)
@@ -158,7 +158,7 @@ static void finish(struct qmp_connection *c, const struct buf *reply)
 /* Machine lock held; main or work loop.  Nobody else touches the first request. */
 static void run_first(struct qmp_connection *c)
 {
-	struct request *rq = container_of(c->queue.next, struct request, link);
+	struct qmp_request *rq = container_of(c->queue.next, struct qmp_request, link);
 	const struct qmp_context *ctx = c->ctx;
 	struct buf reply = {0};
 
@@ -194,7 +194,7 @@ static void run_posted(void *opaque)
 		return;
 	}
 	lock(c);
-	value = container_of(c->queue.next, struct request, link)->value;
+	value = container_of(c->queue.next, struct qmp_request, link)->value;
 	unlock(c);
 	cmd = qmp_request_command(value);
 	if (cmd && (cmd->flags & QMP_WAITS))
@@ -205,7 +205,7 @@ static void run_posted(void *opaque)
 
 /* ---- coming in ---- */
 
-static void enqueue(struct qmp_connection *c, struct request *rq)
+static void enqueue(struct qmp_connection *c, struct qmp_request *rq)
 {
 	list_add_tail(&c->queue, &rq->link);
 	c->n_queued++;
@@ -215,7 +215,7 @@ static void enqueue(struct qmp_connection *c, struct request *rq)
 void qmp_connection_submit(struct qmp_connection *c, struct json_object *value, int *fd)
 {
 	const struct qmp_command *cmd = qmp_request_command(value);
-	struct request *rq;
+	struct qmp_request *rq;
 
 	if (qmp_connection_oob(c) && qmp_request_oob(value)) {
 		struct buf reply = {0};
@@ -226,7 +226,7 @@ void qmp_connection_submit(struct qmp_connection *c, struct json_object *value, 
 		json_free(value);
 		return;
 	}
-	rq = NEW(struct request);
+	rq = NEW(struct qmp_request);
 	rq->value = value;
 	rq->fd = -1;
 	if (cmd && (cmd->flags & QMP_TAKES_FD)) {
@@ -238,7 +238,7 @@ void qmp_connection_submit(struct qmp_connection *c, struct json_object *value, 
 
 void qmp_connection_malformed(struct qmp_connection *c, const struct err *why)
 {
-	struct request *rq = NEW(struct request);
+	struct qmp_request *rq = NEW(struct qmp_request);
 
 	rq->fd = -1;
 	rq->malformed = true;

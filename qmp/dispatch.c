@@ -15,7 +15,7 @@
 #define GENERIC   "GenericError"
 #define NOT_FOUND "CommandNotFound"
 
-struct request {
+struct qmp_request {
 	const char *name;
 	const struct json_object *arguments; /* NULL: none */
 	const struct json_object *id;
@@ -49,7 +49,7 @@ static bool names_command(const char *key, bool oob)
 }
 
 /* The members of a request; the id is found even in a wrong one. */
-static int parse_request(const struct json_object *v, bool oob, struct request *rq,
+static int parse_request(const struct json_object *v, bool oob, struct qmp_request *rq,
 			 struct failure *f)
 {
 	struct json_iter it = {0};
@@ -86,7 +86,7 @@ static int parse_request(const struct json_object *v, bool oob, struct request *
 	return 0;
 }
 
-static const struct qmp_command *find(const struct qmp_connection *conn, const struct request *rq,
+static const struct qmp_command *find(const struct qmp_connection *conn, const struct qmp_request *rq,
 				      struct failure *f)
 {
 	bool negotiates = !strcmp(rq->name, "qmp_capabilities");
@@ -111,7 +111,7 @@ static const struct qmp_command *find(const struct qmp_connection *conn, const s
 	return NULL;
 }
 
-static void write_id(struct json_writer *w, const struct request *rq)
+static void write_id(struct json_writer *w, const struct qmp_request *rq)
 {
 	if (!rq->has_id)
 		return;
@@ -119,7 +119,7 @@ static void write_id(struct json_writer *w, const struct request *rq)
 	jw_value(w, rq->id);
 }
 
-static void write_failure(struct json_writer *w, const struct request *rq, const struct failure *f)
+static void write_failure(struct json_writer *w, const struct qmp_request *rq, const struct failure *f)
 {
 	jw_open(w, '{');
 	write_id(w, rq);
@@ -133,7 +133,7 @@ static void write_failure(struct json_writer *w, const struct request *rq, const
 	jw_close(w, '}');
 }
 
-static void write_return(struct json_writer *w, const struct request *rq,
+static void write_return(struct json_writer *w, const struct qmp_request *rq,
 			 const struct qmp_command *c, const void *ret)
 {
 	jw_open(w, '{');
@@ -148,7 +148,7 @@ static void write_return(struct json_writer *w, const struct request *rq,
 	jw_close(w, '}');
 }
 
-static int run(struct qmp_call *call, const struct request *rq, struct json_writer *w,
+static int run(struct qmp_call *call, const struct qmp_request *rq, struct json_writer *w,
 	       struct failure *f)
 {
 	const struct qmp_command *c = find(call->connection, rq, f);
@@ -182,7 +182,7 @@ void qmp_dispatch(const struct qmp_context *ctx, struct qmp_session *session,
 				.connection = connection,
 				.fd = fd};
 	struct failure f = {.class = GENERIC};
-	struct request rq = {.name = ""};
+	struct qmp_request rq = {.name = ""};
 	struct json_writer w = json_writer(reply, qmp_session_pretty(session));
 	int ret = parse_request(request, qmp_connection_oob(connection), &rq, &f);
 
@@ -197,7 +197,7 @@ void qmp_dispatch(const struct qmp_context *ctx, struct qmp_session *session,
 void qmp_reply_malformed(const struct err *why, bool pretty, struct buf *reply)
 {
 	struct failure f = {GENERIC, *why};
-	struct request none = {0};
+	struct qmp_request none = {0};
 	struct json_writer w = json_writer(reply, pretty);
 
 	write_failure(&w, &none, &f);

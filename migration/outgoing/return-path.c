@@ -35,6 +35,12 @@ static int on_pong(struct return_path *rp, const uint8_t *p, size_t n, struct er
 	case COOKIE_COMPARED:
 		rp->compared = true;
 		break;
+	case COOKIE_LOADED:
+		rp->loaded = true;
+		break;
+	case COOKIE_PASS:
+		rp->passed = true;
+		break;
 	default:
 		rp->ponged = true;
 	}

@@ -22,6 +22,8 @@ struct return_path {
 	bool ponged;   /* somebody is there who understands PING */
 	bool minivmm;  /* it is minivmm */
 	bool compared; /* it has no objection to our machine */
+	bool loaded;   /* it has loaded all device state in front of EOF (COOKIE_LOADED) */
+	bool passed;   /* it has loaded all that was in front of the last PING with COOKIE_PASS */
 	bool ready, shut;
 	uint32_t shut_status;           /* 0: the guest has been taken over */
 	bool ended;                     /* the peer has closed */

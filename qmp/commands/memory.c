@@ -11,6 +11,7 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
+#include "vmm/host.h"
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
 
@@ -188,11 +189,13 @@ static int pmemsave(struct qmp_call *call, const void *arg, void *ret, struct er
 	(void)ret;
 	if (r == 0)
 		r = check_range(&call->m->mem, a->gpa, a->bytes, err);
-	if (r < 0)
-		return r;
-	machine_unlock(call->m); /* the file, or a page, may take its time */
-	r = save_file(a->filename, &call->m->mem, a, err);
-	machine_lock(call->m);
+	if (r == 0) {
+		CLEANUP(cleanup_free) char *path = host_path(call->m->host, a->filename);
+
+		machine_unlock(call->m); /* the file, or a page, may take its time */
+		r = save_file(path, &call->m->mem, a, err);
+		machine_lock(call->m);
+	}
 	return r;
 }
 

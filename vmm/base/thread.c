@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
@@ -43,7 +44,7 @@ static void set_name(pthread_t id, const char *name)
 int thread_start(struct thread *t, const char *name, enum thread_role role,
 		 void *(*fn)(void *opaque), void *opaque, struct err *err)
 {
-	static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL}; /* the thread's own */
+	static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGABRT};
 	struct start *s = NEW(struct start);
 	sigset_t blocked, old;
 	int ret;
@@ -51,6 +52,7 @@ int thread_start(struct thread *t, const char *name, enum thread_role role,
 	*s = (struct start){.role = role, .fn = fn, .opaque = opaque};
 	t->done = false;
 	(void)sigfillset(&blocked);
+	/* A fault that is blocked ends the program past its handlers. */
 	for (size_t i = 0; i < ARRAY_LEN(faults); i++)
 		(void)sigdelset(&blocked, faults[i]);
 	if (role == THREAD_VCPU)
@@ -96,4 +98,21 @@ bool thread_join_ms(struct thread *t, unsigned ms)
 		return false;
 	t->live = false;
 	return true;
+}
+
+void thread_cond_init(pthread_cond_t *cond)
+{
+	pthread_condattr_t attr;
+
+	(void)pthread_condattr_init(&attr);
+	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(cond, &attr);
+	(void)pthread_condattr_destroy(&attr);
+}
+
+void thread_cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *mutex, int64_t ns)
+{
+	struct timespec ts = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+
+	(void)pthread_cond_timedwait(cond, mutex, &ts);
 }

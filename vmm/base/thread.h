@@ -1,9 +1,9 @@
 /*
  * thread.h - the one way to start a thread: its name, its signals, its role
  *
- * A thread takes no signals, for they are the main thread's business and a
- * SIGPIPE shall be an error code; a vCPU's thread takes the one that kicks it
- * out of KVM_RUN.  The role says what a thread may be used for: who waits for
+ * A thread takes no signals but its own faults, for they are the main thread's
+ * business and a SIGPIPE shall be an error code; a vCPU's thread takes the one
+ * that kicks it out of KVM_RUN.  The role says what a thread may be used for: who waits for
  * guest memory, and which system calls a filter leaves it.
  */
 #ifndef MINIVMM_BASE_THREAD_H
@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 struct err;
 
@@ -48,6 +49,15 @@ int thread_start(struct thread *t, const char *name, enum thread_role role,
 void thread_join(struct thread *t);
 /* The same, but not longer than this; false: it lives on. */
 bool thread_join_ms(struct thread *t, unsigned ms);
+
+/*
+ * Waiting for a condition until a moment of CLOCK_MONOTONIC, which nobody
+ * sets; only a condition that was made here may be waited for like that.
+ */
+void thread_cond_init(pthread_cond_t *cond);
+/* May return early, as pthread_cond_wait() may.  Mutex held. */
+void thread_cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *mutex, int64_t ns);
+
 /* The caller's role. */
 enum thread_role thread_role(void);
 

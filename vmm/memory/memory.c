@@ -109,13 +109,24 @@ static uint64_t backing_page_bytes(int fd)
 	return PAGE_BYTES;
 }
 
-/* A file is grown to the block's size, never shrunk. */
-static int size_backing(int fd, uint64_t bytes, const char *name, struct err *err)
+/*
+ * An empty file is grown to the block's size.  One that holds something else,
+ * as its size shows, may be a file that somebody needs.
+ */
+static int size_backing(int fd, uint64_t bytes, const struct ram_backend *be, const char *name,
+			struct err *err)
 {
 	struct stat st;
 
 	if (fstat(fd, &st) < 0)
 		return err_set(err, errno, "guest RAM '%s': %s", name, err_text(errno));
+	if (be->kind == RAM_FILE && S_ISREG(st.st_mode) && st.st_size > 0 &&
+	    (uint64_t)st.st_size < bytes)
+		return err_set(err, EEXIST,
+			       "guest RAM '%s': %s holds %" PRIu64 " bytes, fewer than the %" PRIu64
+			       " of the RAM, which would be written over them: remove it, or give "
+			       "another mem-path=",
+			       name, be->path ? be->path : "the file", (uint64_t)st.st_size, bytes);
 	if ((uint64_t)st.st_size < bytes && ftruncate(fd, (off_t)bytes) < 0)
 		return err_set(err, errno,
 			       "cannot size the backing of guest RAM '%s' to %" PRIu64 " bytes: %s",
@@ -218,7 +229,7 @@ static int block_set_up(struct ram_block *b, uint64_t bytes, const struct ram_ba
 			       "guest memory '%s': 0x%" PRIx64 " bytes are no multiple of its huge "
 			       "pages of %" PRIu64 " KiB",
 			       b->name, bytes, b->page_bytes >> 10);
-	if (b->fd >= 0 && (ret = size_backing(b->fd, b->bytes, b->name, err)) < 0)
+	if (b->fd >= 0 && (ret = size_backing(b->fd, b->bytes, be, b->name, err)) < 0)
 		return ret;
 	if (b->fd >= 0 && is_memfd(be))
 		seal_size(b->fd);
