@@ -86,8 +86,8 @@ static int parse_request(const struct json_object *v, bool oob, struct qmp_reque
 	return 0;
 }
 
-static const struct qmp_command *find(const struct qmp_connection *conn, const struct qmp_request *rq,
-				      struct failure *f)
+static const struct qmp_command *find(const struct qmp_connection *conn,
+				      const struct qmp_request *rq, struct failure *f)
 {
 	bool negotiates = !strcmp(rq->name, "qmp_capabilities");
 	const struct qmp_command *c;
@@ -119,7 +119,8 @@ static void write_id(struct json_writer *w, const struct qmp_request *rq)
 	jw_value(w, rq->id);
 }
 
-static void write_failure(struct json_writer *w, const struct qmp_request *rq, const struct failure *f)
+static void write_failure(struct json_writer *w, const struct qmp_request *rq,
+			  const struct failure *f)
 {
 	jw_open(w, '{');
 	write_id(w, rq);

@@ -20,7 +20,8 @@ struct loop {
 	uv_loop_t uv;
 	pthread_mutex_t *lock; /* borrowed, may be NULL */
 	uv_async_t wake;
-	/* under 'mutex', the last in the order of locks (machine.h); nothing else is taken under it */
+	/* under 'mutex', the last in the order of locks (machine.h); nothing else is taken under it
+	 */
 	pthread_mutex_t mutex;
 	struct list posts;
 	struct list changes; /* struct change: what other threads want of watchers */

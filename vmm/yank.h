@@ -25,7 +25,7 @@ struct yank {
 
 struct yanks {
 	pthread_mutex_t mutex; /* a leaf (machine.h) */
-	struct list list; /* struct yank */
+	struct list list;      /* struct yank */
 };
 
 void yanks_init(struct yanks *ys);

@@ -57,10 +57,10 @@ struct chardev {
 	const struct chardev_ops *ops;
 	struct machine *m;
 	struct loop *loop; /* m->control or m->loop */
-	char *id;       /* owned */
-	char *filename; /* owned; as query-chardev shows it: "unix:/path,server=on" */
-	int log_fd;     /* a copy of all output goes there; -1: none */
-	char *log_path; /* owned */
+	char *id;          /* owned */
+	char *filename;    /* owned; as query-chardev shows it: "unix:/path,server=on" */
+	int log_fd;        /* a copy of all output goes there; -1: none */
+	char *log_path;    /* owned */
 	bool connected;
 	const struct chardev_client *client; /* borrowed, NULL: no front end */
 	void *client_opaque;
