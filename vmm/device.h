@@ -17,6 +17,13 @@ struct machine;
 struct device;
 struct err;
 
+/* What machine_handover() asks of a device that uses what other processes may not use as well. */
+enum handover {
+	HANDOVER_TAKE,  /* use it (again) */
+	HANDOVER_GIVE,  /* everything on stable storage, then stop using it; the device is paused */
+	HANDOVER_PROBE, /* nothing changes: could it be taken now? */
+};
+
 struct device_ops {
 	const char *name; /* "virtio-blk-device", "serial" */
 	/* Power-on state; vCPUs are paused.  May be NULL. */
@@ -33,11 +40,10 @@ struct device_ops {
 	void (*arrived)(struct device *d);
 	/*
 	 * What other processes may not use at the same time (disk images).
-	 * give: everything on stable storage, then stop using it; the device is
-	 * paused.  Otherwise: take it (back).  Both may be asked again when it is
-	 * done already; a refusal (0 or -errno) changes nothing.  May be NULL.
+	 * Each may be asked again when it is done already; a refusal (0 or
+	 * -errno; -EBUSY: another process has it) changes nothing.  May be NULL.
 	 */
-	int (*handover)(struct device *d, bool give, struct err *err);
+	int (*handover)(struct device *d, enum handover what, struct err *err);
 	/* Free everything, the struct included; I/O threads have stopped. */
 	void (*destroy)(struct device *d);
 };

@@ -357,21 +357,38 @@ static void destroy(struct virtio_device *v)
 	struct virtio_blk *b = to_blk(v);
 
 	loop_call(v->dev.m->io, virtio_blk_detach, b->node);
+	block_node_unlock(b->node);
 	b->node->user = NULL;
 }
 
 /*
- * The image as the other side will find it.  There is nothing to lock or to
- * reopen: a node keeps its descriptor, and the host's page cache is shared.
+ * The image as the other side will find it: flushed, and nobody's.  There is
+ * nothing to reopen: a node keeps its descriptor, and the host's page cache is
+ * shared.
  */
-static int handover(struct device *d, bool give, struct err *err)
+static int give_image(struct block_node *n, struct err *err)
 {
-	const struct virtio_blk *b = container_of(d, struct virtio_blk, v.dev);
-	int ret = give ? block_node_flush(b->node) : 0;
+	int ret = block_node_flush(n);
 
-	return ret < 0
-		   ? err_set(err, -ret, "cannot flush '%s': %s", b->node->filename, err_text(-ret))
-		   : 0;
+	if (ret < 0)
+		return err_set(err, -ret, "cannot flush '%s': %s", n->filename, err_text(-ret));
+	block_node_unlock(n);
+	return 0;
+}
+
+static int handover(struct device *d, enum handover what, struct err *err)
+{
+	struct block_node *n = container_of(d, struct virtio_blk, v.dev)->node;
+
+	switch (what) {
+	case HANDOVER_TAKE:
+		return block_node_lock(n, err);
+	case HANDOVER_GIVE:
+		return give_image(n, err);
+	case HANDOVER_PROBE:
+		return block_node_lock_probe(n, err);
+	}
+	return -EINVAL;
 }
 
 const struct virtio_ops virtio_blk_ops = {

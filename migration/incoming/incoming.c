@@ -52,7 +52,17 @@ static bool will_run(const struct migration *mg)
 	return mg->m->autostart && (!g->received || g->state == RS_RUNNING);
 }
 
-/* Put what was loaded into KVM and take the disks: all that can still fail. */
+/* late-block-activate leaves the disks of a guest that arrives paused alone until 'cont'. */
+static bool wants_disks(const struct migration *mg)
+{
+	return will_run(mg) || !mg->caps[CAP_LATE_BLOCK_ACTIVATE];
+}
+
+/*
+ * Put what was loaded into KVM and see whether the disks can be had: what can
+ * still fail.  They are taken after GO, so that a source whose connection breaks
+ * before it can have them back at once, whatever becomes of this end.
+ */
 static int settle(struct migration *mg, struct err *err)
 {
 	struct machine *m = mg->m;
@@ -60,8 +70,8 @@ static int settle(struct migration *mg, struct err *err)
 
 	machine_lock(m);
 	ret = m->arch->push(m, err);
-	if (ret == 0 && (will_run(mg) || !mg->caps[CAP_LATE_BLOCK_ACTIVATE]))
-		ret = machine_handover(m, false, err);
+	if (ret == 0 && wants_disks(mg))
+		ret = machine_handover(m, HANDOVER_PROBE, err);
 	machine_unlock(m);
 	return ret;
 }
@@ -71,14 +81,14 @@ static int enter_state(struct migration *mg, struct err *err)
 {
 	struct machine *m = mg->m;
 	const struct globalstate *g = &mg->globalstate;
+	int ret = wants_disks(mg) ? machine_handover(m, HANDOVER_TAKE, err) : 0;
 
+	if (ret < 0)
+		return ret;
 	m->needs_boot = false;
 	mg->in.arrived = true;
-	if (will_run(mg)) { /* maybe only since a moment ago: ask for the disks again */
-		int ret = machine_handover(m, false, err);
-
-		return ret < 0 ? ret : machine_start(m, err);
-	}
+	if (will_run(mg))
+		return machine_start(m, err);
 	if (g->received && g->state != RS_RUNNING)
 		return machine_set_state(m, g->state, err);
 	return machine_set_state(m, RS_PAUSED, err);
@@ -92,10 +102,12 @@ static int take_over(struct incoming *in, struct err *err)
 	machine_lock(mg->m);
 	shared_settle(mg->m, true); /* from GO on, whatever happens */
 	ret = enter_state(mg, err);
-	if (ret < 0)
+	if (ret < 0) {
 		in->arrived = false;
-	else
+		(void)machine_handover(mg->m, HANDOVER_GIVE, NULL); /* back to the source */
+	} else {
 		status_set(mg, &in->status, MIG_COMPLETED);
+	}
 	machine_unlock(mg->m);
 	return ret;
 }

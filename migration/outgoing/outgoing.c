@@ -13,6 +13,7 @@
  * cancel and a deadline end every wait.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -33,6 +34,7 @@
 #define NS_PER_MS ((int64_t)1000000)
 #define PEER_MS   1000 /* how long the first PONG may take */
 #define RETRY_NS  (10 * NS_PER_MS)
+#define DISKS_NS  (3000 * NS_PER_MS) /* how long a destination that failed may hold the disks */
 /*
  * Both ends work at the same time then, instead of in turn.  Not where a
  * program in between may carry the bytes on slowly: what lies in the queue
@@ -250,6 +252,23 @@ static void leave_guest(struct outgoing *o, bool certain)
 	(void)machine_set_state(m, RS_POSTMIGRATE, NULL);
 }
 
+/*
+ * A destination that has just failed, or been killed, may be about to close the
+ * disks: wait a little for them.  Machine lock held; given up meanwhile.
+ */
+static void await_disks(struct outgoing *o)
+{
+	struct machine *m = o->mg->m;
+	int64_t until = host_now_ns() + DISKS_NS;
+
+	while (o->stopped && !o->given && host_now_ns() < until &&
+	       machine_handover(m, HANDOVER_TAKE, NULL) == -EBUSY) {
+		machine_unlock(m);
+		(void)poll(NULL, 0, (int)(RETRY_NS / NS_PER_MS));
+		machine_lock(m);
+	}
+}
+
 /* The guest goes on here as if nothing had been.  Machine lock held. */
 static void keep_guest(struct outgoing *o, struct err *why)
 {
@@ -259,7 +278,7 @@ static void keep_guest(struct outgoing *o, struct err *why)
 	if (!o->stopped)
 		return;
 	o->stopped = false;
-	if (machine_handover(m, false, &err) < 0) {
+	if (machine_handover(m, HANDOVER_TAKE, &err) < 0) {
 		(void)machine_set_state(m, RS_PAUSED, NULL);
 		log_error("the guest stays paused: %s", err.msg);
 		(void)err_prefix(why, 0, "the guest stays paused, for %.200s; before that",
@@ -336,6 +355,8 @@ void *outgoing_thread(void *opaque)
 	machine_lock(m);
 	slowdown_stop(o);
 	ram_save_stop(&o->ram);
+	if (ret < 0)
+		await_disks(o);
 	conclude(o, ret, &err);
 	machine_unlock(m);
 	if (ret == 0)

@@ -126,7 +126,7 @@ static int collect(struct outgoing *o, struct err *err)
 	if (ret == 0)
 		ret = device_state_collect(&o->devices, m, err);
 	if (ret == 0)
-		ret = machine_handover(m, true, err);
+		ret = machine_handover(m, HANDOVER_GIVE, err);
 	return ret;
 }
 
