@@ -51,7 +51,9 @@ void loader_fini(struct loader *l)
  */
 static int explain(const struct loader *l, int ret, struct err *err)
 {
-	if (ret < 0 && l->reader && l->reader->failed) {
+	/* A page that cannot be had fails the read, too: what RAM says about itself is the cause.
+	 */
+	if (ret < 0 && ret != -ENOSPC && l->reader && l->reader->failed) {
 		if (err)
 			*err = l->reader->err;
 		return l->reader->failed;

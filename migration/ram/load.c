@@ -25,6 +25,7 @@
 #include "vmm/base/zero.h"
 #include "vmm/machine.h"
 #include "vmm/memory/populated.h"
+#include "vmm/memory/room.h"
 
 #define FLAG_MASK      ((uint64_t)PAGE_BYTES - 1)
 #define BLOB_MAX_BYTES (2 * MiB) /* what QEMU lets these grow to */
@@ -273,8 +274,13 @@ static struct load_block *page_block(struct ram_load *l, struct src *in, uint64_
 	return l->last;
 }
 
+static bool is_fresh(const struct load_block *lb, uint64_t off)
+{
+	return lb->touched && !bitmap_test_atomic(lb->touched, off / PAGE_BYTES);
+}
+
 /* The page's place, marked as touched; NULL: drop it. */
-static uint8_t *place(struct load_block *lb, uint64_t off)
+static uint8_t *mark_page(struct load_block *lb, uint64_t off)
 {
 	if (!lb->block)
 		return NULL;
@@ -283,15 +289,29 @@ static uint8_t *place(struct load_block *lb, uint64_t off)
 	return lb->block->hva + off;
 }
 
-static void fill_page(struct load_block *lb, uint64_t off, uint8_t fill)
+/* The same, and the page can be written: where there may be no room for it, it is there already. */
+static int place(struct load_block *lb, uint64_t off, uint8_t **to, struct err *err)
+{
+	int ret = 0;
+
+	if (lb->block && lb->block->scarce && is_fresh(lb, off))
+		ret = room_populate(lb->block, off, PAGE_BYTES, err);
+	if (ret == 0)
+		*to = mark_page(lb, off);
+	return ret;
+}
+
+static int fill_page(struct load_block *lb, uint64_t off, uint8_t fill, struct err *err)
 {
 	uint8_t *to;
+	int ret;
 
-	if (!fill && lb->touched && !bitmap_test_atomic(lb->touched, off / PAGE_BYTES))
-		return; /* is zero, and stays unpopulated */
-	to = place(lb, off);
-	if (to && (fill || !buffer_is_zero(to, PAGE_BYTES)))
+	if (!fill && is_fresh(lb, off))
+		return 0; /* is zero, and stays unpopulated */
+	ret = place(lb, off, &to, err);
+	if (ret == 0 && to && (fill || !buffer_is_zero(to, PAGE_BYTES)))
 		memset(to, fill, PAGE_BYTES);
+	return ret;
 }
 
 static int load_zero(struct load_block *lb, struct src *in, uint64_t off, struct err *err)
@@ -300,8 +320,7 @@ static int load_zero(struct load_block *lb, struct src *in, uint64_t off, struct
 
 	if (src_u8(in, &fill) < 0)
 		return say_ended(in, "a zero page", err);
-	fill_page(lb, off, fill);
-	return 0;
+	return fill_page(lb, off, fill, err);
 }
 
 /*
@@ -320,44 +339,55 @@ static size_t pages_ahead(const struct ram_load *l, const struct load_block *lb,
 	return (size_t)(bitmap_next_set(lb->touched, end, first) - first) + 1;
 }
 
-static int load_page_here(struct load_block *lb, struct src *in, uint64_t off)
+static int load_page_here(uint8_t *to, struct src *in)
 {
 	const uint8_t *from = src_take(in, PAGE_BYTES);
-	uint8_t *to;
 
 	if (!from)
 		return -EIO;
-	to = place(lb, off);
 	if (to)
 		memcpy(to, from, PAGE_BYTES);
 	return 0;
+}
+
+/* Reading into guest memory failed: for want of a page, or of bytes? */
+static int say_not_read(const struct load_block *lb, int ret, struct src *in, const char *what,
+			struct err *err)
+{
+	if (ret == -EFAULT && lb->block && lb->block->scarce)
+		return room_say_none(lb->block, err);
+	return say_ended(in, what, err);
 }
 
 static int load_page(struct ram_load *l, struct load_block *lb, struct src *in, uint64_t off,
 		     struct err *err)
 {
 	size_t done = 1, ahead;
+	uint8_t *to;
 	int ret;
 
 	if (lb != l->row_block || off != l->row_next)
 		l->row_pages = 0;
+	ret = place(lb, off, &to, err);
+	if (ret < 0)
+		return ret;
 	ahead = pages_ahead(l, lb, in, off);
 	if (ahead > 1)
-		ret = direct_read(in, place(lb, off), ahead,
+		ret = direct_read(in, to, ahead,
 				  (off + PAGE_BYTES) | RAM_FLAG_PAGE | RAM_FLAG_CONTINUE, &done);
 	else
-		ret = load_page_here(lb, in, off);
+		ret = load_page_here(to, in);
 	if (ret < 0)
-		return say_ended(in, "a page", err);
+		return say_not_read(lb, ret, in, "a page", err);
 	for (size_t i = 1; i < done; i++)
-		(void)place(lb, off + i * PAGE_BYTES);
+		(void)mark_page(lb, off + i * PAGE_BYTES);
 	l->row_block = lb;
 	l->row_next = off + done * PAGE_BYTES;
 	l->row_pages += done;
 	return 0;
 }
 
-/* As place(), for pages of a block that is here: was any of them untouched? */
+/* As mark_page(), for pages of a block that is here: was any of them untouched? */
 static bool place_run(struct load_block *lb, uint64_t first, uint32_t pages)
 {
 	uint64_t end = first + pages;
@@ -366,6 +396,17 @@ static bool place_run(struct load_block *lb, uint64_t first, uint32_t pages)
 		return false;
 	bitmap_set_range(lb->touched, first, pages); /* no channels beside the stream: no atomics */
 	return true;
+}
+
+/*
+ * All at once: one by one, while they are written to, takes longer.  Where pages
+ * are not scarce that is no failure, and then it is one by one.
+ */
+static int populate_run(const struct load_block *lb, uint64_t off, uint64_t bytes, struct err *err)
+{
+	int ret = room_populate(lb->block, off, bytes, lb->block->scarce ? err : NULL);
+
+	return lb->block->scarce ? ret : 0;
 }
 
 /* Many consecutive pages. */
@@ -385,10 +426,11 @@ static int load_run(struct load_block *lb, struct src *in, uint64_t off, struct 
 			       pages, off, lb->name, lb->bytes);
 	if (!lb->block)
 		return src_skip(in, bytes) < 0 ? say_ended(in, "a run of pages", err) : 0;
-	if (place_run(lb, off / PAGE_BYTES, pages))
-		direct_populate(lb->block->hva + off, bytes);
+	ret = place_run(lb, off / PAGE_BYTES, pages) ? populate_run(lb, off, bytes, err) : 0;
+	if (ret < 0)
+		return ret;
 	ret = direct_get(in, lb->block->hva + off, bytes);
-	return ret < 0 ? say_ended(in, "a run of pages", err) : 0;
+	return ret < 0 ? say_not_read(lb, ret, in, "a run of pages", err) : 0;
 }
 
 static int load_xbzrle(struct load_block *lb, struct src *in, uint64_t off, struct err *err)
@@ -396,6 +438,7 @@ static int load_xbzrle(struct load_block *lb, struct src *in, uint64_t off, stru
 	const uint8_t *delta;
 	uint8_t encoding, *to;
 	uint16_t n;
+	int ret;
 
 	if (src_u8(in, &encoding) < 0 || src_be16(in, &n) < 0)
 		return say_ended(in, "an XBZRLE page", err);
@@ -406,7 +449,9 @@ static int load_xbzrle(struct load_block *lb, struct src *in, uint64_t off, stru
 	delta = src_take(in, n);
 	if (!delta)
 		return say_ended(in, "an XBZRLE page", err);
-	to = place(lb, off);
+	ret = place(lb, off, &to, err);
+	if (ret < 0)
+		return ret;
 	if (to && xbzrle_decode(delta, n, to, PAGE_BYTES) < 0)
 		return err_set(err, EINVAL,
 			       "the XBZRLE page at offset 0x%" PRIx64
@@ -419,7 +464,9 @@ static int load_compressed(struct ram_load *l, struct load_block *lb, struct src
 			   struct err *err)
 {
 	const uint8_t *packed;
+	uint8_t *to;
 	uint32_t n;
+	int ret;
 
 	if (src_be32(in, &n) < 0)
 		return say_ended(in, "a compressed page", err);
@@ -429,8 +476,9 @@ static int load_compressed(struct ram_load *l, struct load_block *lb, struct src
 	packed = src_take(in, n);
 	if (!packed)
 		return say_ended(in, "a compressed page", err);
-	if (!place(lb, off))
-		return 0;
+	ret = place(lb, off, &to, err);
+	if (ret < 0 || !to)
+		return ret;
 	return decompress_page(l->unpack, &(struct page){.block = lb->block, .off = off}, packed, n,
 			       err);
 }
@@ -560,15 +608,19 @@ int ram_load_place(struct load_block *lb, uint64_t off, uint8_t **to)
 
 	if (off >= lb->bytes)
 		return -EINVAL;
-	fresh = lb->touched && !bitmap_test_atomic(lb->touched, off / PAGE_BYTES);
-	*to = place(lb, off);
+	fresh = is_fresh(lb, off);
+	*to = mark_page(lb, off);
 	return fresh;
 }
 
-int ram_load_zero(struct load_block *lb, uint64_t off)
+int ram_load_populate(const struct load_block *lb, const uint8_t *to, size_t bytes, struct err *err)
+{
+	return lb->block ? populate_run(lb, (uint64_t)(to - lb->block->hva), bytes, err) : 0;
+}
+
+int ram_load_zero(struct load_block *lb, uint64_t off, struct err *err)
 {
 	if (off >= lb->bytes)
 		return -EINVAL;
-	fill_page(lb, off, 0);
-	return 0;
+	return fill_page(lb, off, 0, err);
 }

@@ -191,6 +191,9 @@ struct load_block *ram_load_find(struct ram_load *l, const char *name); /* NULL:
  * when it had never been before, 0, or -EINVAL beyond the block.
  */
 int ram_load_place(struct load_block *lb, uint64_t off, uint8_t **to);
-int ram_load_zero(struct load_block *lb, uint64_t off);
+/* Have the pages of a piece there that has fresh ones in it; 'to' is inside the block. */
+int ram_load_populate(const struct load_block *lb, const uint8_t *to, size_t bytes,
+		      struct err *err);
+int ram_load_zero(struct load_block *lb, uint64_t off, struct err *err);
 
 #endif

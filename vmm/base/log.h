@@ -8,6 +8,7 @@
 #define MINIVMM_BASE_LOG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 struct err;
 
@@ -18,6 +19,9 @@ void log_set_level(enum log_level level);
 void log_set_timestamp(bool on);
 /* Send all later lines to this file (appended, made if absent). */
 int log_open(const char *path, struct err *err);
+
+/* A whole line, from a signal handler. */
+void log_write_signal(const char *line, size_t n);
 
 void log_line(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "migration/channel/channel.h"
-#include "migration/ram/load-direct.h"
 #include "migration/ram/multifd/recv.h"
 #include "vmm/base/error.h"
 
@@ -131,8 +130,12 @@ static int scatter_pages(struct recv_channel *c, struct load_block *lb, struct e
 		else
 			c->iov[n++] = (struct iovec){.iov_base = to, .iov_len = PAGE_BYTES};
 	}
-	for (int i = 0; fresh && i < n; i++)
-		direct_populate(c->iov[i].iov_base, c->iov[i].iov_len);
+	for (int i = 0; fresh && i < n; i++) {
+		int ret = ram_load_populate(lb, c->iov[i].iov_base, c->iov[i].iov_len, err);
+
+		if (ret < 0)
+			return ret;
+	}
 	return n;
 }
 
@@ -165,7 +168,8 @@ static int take_pages(struct recv_channel *c, struct err *err)
 	if (p->n_pages > 0)
 		ret = read_pages(c, lb, err);
 	for (uint32_t i = p->n_pages; ret == 0 && i < p->n_pages + p->n_zero; i++) {
-		if (ram_load_zero(lb, p->off[i]) < 0)
+		ret = ram_load_zero(lb, p->off[i], err);
+		if (ret == -EINVAL)
 			return say_beyond(p, i, err);
 	}
 	return ret;
