@@ -60,23 +60,6 @@ static uint8_t read_byte(struct fw_cfg *fw)
 
 /* ---- DMA ---- */
 
-/* Zeros into guest memory; bounded by how much there is. */
-static int clear_guest(struct machine *m, uint64_t gpa, uint64_t len)
-{
-	while (len > 0) {
-		uint64_t n = len;
-		void *p = memory_ptr_some(&m->mem, gpa, &n);
-
-		if (!p)
-			return -1;
-		memset(p, 0, n);
-		memory_mark_dirty(&m->mem, gpa, n);
-		gpa += n;
-		len -= n;
-	}
-	return 0;
-}
-
 /* Beyond an item's end there are zeros. */
 static uint32_t dma_read(struct fw_cfg *fw, uint64_t gpa, uint32_t len)
 {
@@ -88,7 +71,7 @@ static uint32_t dma_read(struct fw_cfg *fw, uint64_t gpa, uint32_t len)
 	if (n && memory_write(&m->mem, gpa, b->data + fw->cur_offset, n) < 0)
 		return DMA_ERROR;
 	fw->cur_offset += n;
-	return clear_guest(m, gpa + n, len - n) < 0 ? DMA_ERROR : 0;
+	return memory_zero(&m->mem, gpa + n, len - n) < 0 ? DMA_ERROR : 0;
 }
 
 static void dma_skip(struct fw_cfg *fw, uint32_t len)

@@ -243,6 +243,7 @@ static const struct chardev_client chr_client = {
     .can_read = chr_can_read,
     .read = chr_read,
     .writable = chr_writable,
+    .line = true,
 };
 
 /* ---- the device ---- */

@@ -15,12 +15,14 @@
 #include "migration/migration.h"
 #include "migration/outgoing/auto-converge.h"
 #include "migration/outgoing/deadline.h"
+#include "migration/outgoing/return-path.h"
 #include "migration/outgoing/stats.h"
 #include "migration/ram/multifd/multifd.h"
 #include "migration/ram/ram.h"
-#include "migration/stream/return-path.h"
 #include "vmm/base/error.h"
 #include "vmm/base/list.h"
+#include "vmm/base/listen.h"
+#include "vmm/base/thread.h"
 #include "vmm/notify.h"
 #include "vmm/runstate.h"
 
@@ -34,13 +36,6 @@ struct loop_fd;
 struct resolve;
 struct writer;
 
-/* A thread that the main loop joins when it has ended. */
-struct worker {
-	pthread_t thread;
-	bool live; /* to be joined */
-	bool done; /* atomic: it ends now, and takes no lock any more */
-};
-
 struct outgoing {
 	struct migration *mg;
 	int status; /* enum migration_status, atomic */
@@ -53,7 +48,7 @@ struct outgoing {
 	bool given;
 	bool go_on;        /* migrate-continue has come */
 	bool shared_given; /* the destination has been passed the memory itself */
-	struct worker worker;
+	struct thread thread;
 	struct resolve *resolve;  /* while the host's name is being looked up */
 	struct loop_fd *too_late; /* ... and its deadline */
 	struct sockaddr_list to;
@@ -88,19 +83,22 @@ struct incoming {
 	struct migration *mg;
 	int status; /* enum migration_status, atomic */
 	struct err error;
-	char *error_text; /* as struct outgoing's */
-	bool armed;       /* -incoming defer */
-	bool started;     /* waiting, loading, or done */
-	bool dirty;       /* an earlier attempt has loaded something */
-	bool arrived;     /* a guest has been loaded and has not run here yet */
-	bool ran;         /* ... and now does: announce it */
-	bool listens;     /* for connections: tcp:, unix: */
+	char *error_text;         /* as struct outgoing's */
+	bool armed;               /* -incoming defer */
+	bool started;             /* waiting, loading, or done */
+	bool dirty;               /* an earlier attempt has loaded something */
+	bool arrived;             /* a guest has been loaded and has not run here yet */
+	bool ran;                 /* ... and now does: announce it */
+	bool listens;             /* for connections: tcp:, unix: */
+	struct resolve *resolve;  /* while the host's name is being looked up */
+	struct migration_uri uri; /* ... of that */
+	struct listen_set listening;
 	struct listener *listener;
-	struct arrivals *arrivals;    /* with 'multifd': who has connected */
+	struct arrivals *arrivals;    /* who has connected */
 	struct multifd_recv *multifd; /* NULL: everything comes over one connection */
 	bool has_address;
 	struct migration_address address;
-	struct worker worker;
+	struct thread thread;
 	int cancel_fd;      /* constant; eventfd: readable when the program ends */
 	struct channel *ch; /* the load thread's */
 };
@@ -136,18 +134,6 @@ enum migration_status status_get(const int *status);
 bool status_busy(enum migration_status s);
 void publish_pass(struct migration *mg, uint64_t pass);
 
-/* ---- workers (status.c) ---- */
-
-int worker_start(struct worker *w, const char *name, void *(*fn)(void *), void *opaque,
-		 struct err *err);
-/* The thread's last act. */
-void worker_end(struct migration *mg, struct worker *w);
-void worker_join(struct worker *w);
-void eventfd_set(int fd);
-void eventfd_clear(int fd);
-/* An epoll descriptor (owned), readable when one of the two (borrowed) is; -1 with errno set. */
-int watch_either(int a, int b);
-
 /* ---- outgoing.c, passes.c, switchover.c: machine lock held ---- */
 
 void outgoing_init(struct outgoing *o, struct migration *mg);
@@ -171,12 +157,21 @@ int outgoing_sync(struct outgoing *o, struct err *err);
 /* Account for the bytes and pages since 'bytes' and 'before'. */
 void outgoing_count(struct outgoing *o, uint64_t bytes, const struct ram_counters *before);
 
+/* ---- handshake.c: migration thread, lock not held ---- */
+
+/* The other end is known: do the machines fit, and what memory do both have? */
+int handshake_machines(struct outgoing *o, struct err *err);
+/* RAM is set up and no page has been sent: which of them need not come. */
+int handshake_memory(struct outgoing *o, struct err *err);
+
 /* ---- incoming.c ---- */
 
 void incoming_init(struct incoming *in, struct migration *mg);
 int incoming_start(struct incoming *in, const char *uri, int fd, struct err *err);
 /* The main stream's connection is there.  Main loop, machine lock held; takes 'fd'. */
 void incoming_connected(struct incoming *in, int fd);
+/* Waiting has ended without a source. */
+void incoming_not_started(struct incoming *in, const struct err *err);
 /* End listening and loading; the lock is not held. */
 void incoming_fini(struct incoming *in);
 
@@ -196,8 +191,11 @@ void outgoing_count_channels(struct outgoing *o);
 
 /* ---- incoming-multifd.c ---- */
 
-/* Main loop: somebody has connected, and multifd is on.  Takes 'fd'. */
-int incoming_add_connection(struct incoming *in, int fd, struct err *err);
+/* Main loop: wait for connections to a tcp: or unix: address; takes *uri over as far as needed. */
+int incoming_listen(struct incoming *in, struct migration_uri *uri, struct err *err);
+void incoming_stop_listening(struct incoming *in);
+/* Those that have come, and the channels for pages. */
+void incoming_free_connections(struct incoming *in);
 /* Main thread, when the load thread has ended: also ends listening for theirs. */
 void incoming_free_channels(struct incoming *in);
 /* Load thread. */

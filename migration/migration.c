@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "migration/channel/listen.h"
@@ -25,6 +24,7 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
+#include "vmm/base/wake.h"
 #include "vmm/blocker.h"
 #include "vmm/device.h"
 #include "vmm/loop.h"
@@ -40,7 +40,7 @@ static void refresh_limits(struct migration *mg)
 	__atomic_store_n(&mg->downtime_limit_ms, mg->params.downtime_limit, __ATOMIC_RELAXED);
 	stats_limit(&mg->out.stats, mg->params.downtime_limit);
 	deadline_change(&mg->out.deadline, mg->params.deadline, mg->params.deadline_policy);
-	eventfd_set(mg->out.kick_fd);
+	wake_set(mg->out.kick_fd);
 }
 
 /* A guest that came by migration begins to run here. */
@@ -62,9 +62,9 @@ static void announce_arrival(struct migration *mg)
 
 static void end_incoming(struct incoming *in)
 {
-	if (!in->worker.live) /* joined before; another attempt may be listening */
+	if (!in->thread.live) /* joined before; another attempt may be listening */
 		return;
-	worker_join(&in->worker);
+	thread_join(&in->thread);
 	incoming_free_channels(in);
 }
 
@@ -74,10 +74,10 @@ static void woken(void *opaque, int ready)
 	struct migration *mg = opaque;
 
 	(void)ready;
-	eventfd_clear(mg->wake_fd);
-	if (__atomic_load_n(&mg->out.worker.done, __ATOMIC_SEQ_CST))
-		worker_join(&mg->out.worker);
-	if (__atomic_load_n(&mg->in.worker.done, __ATOMIC_SEQ_CST))
+	wake_clear(mg->wake_fd);
+	if (thread_is_done(&mg->out.thread))
+		thread_join(&mg->out.thread);
+	if (thread_is_done(&mg->in.thread))
 		end_incoming(&mg->in);
 	if (mg->in.ran) {
 		mg->in.ran = false;
@@ -94,7 +94,7 @@ static void notified(void *opaque, const struct notification *n)
 	if (n->kind == NOTIFY_RESUME && mg->in.arrived) {
 		mg->in.arrived = false;
 		mg->in.ran = true;
-		eventfd_set(mg->wake_fd);
+		wake_set(mg->wake_fd);
 	}
 }
 
@@ -203,7 +203,7 @@ struct migration *migration_new(struct machine *m, struct err *err)
 	list_init(&mg->announcers);
 	outgoing_init(&mg->out, mg);
 	incoming_init(&mg->in, mg);
-	mg->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	mg->wake_fd = wake_open();
 	mg->dirty_limits = dirty_limits_new(m);
 	mg->dirty_rate = dirty_rate_new(m);
 	mg->ram_section_id = m->vmstate.next_id++;
@@ -234,7 +234,7 @@ void migration_free(struct migration *mg)
 	machine_lock(m);
 	outgoing_cancel(&mg->out);
 	machine_unlock(m);
-	worker_join(&mg->out.worker);
+	thread_join(&mg->out.thread);
 	incoming_fini(&mg->in);
 	dirty_rate_free(mg->dirty_rate);
 	mg->dirty_rate = NULL;
@@ -254,7 +254,7 @@ static void set_failed(struct outgoing *o, const struct err *err)
 
 static int start_thread(struct outgoing *o, struct err *err)
 {
-	return worker_start(&o->worker, "mig-send", outgoing_thread, o, err);
+	return thread_start(&o->thread, "mig-send", THREAD_MIGRATION, outgoing_thread, o, err);
 }
 
 static void end_resolving(struct outgoing *o)
@@ -307,7 +307,7 @@ static int begin(struct outgoing *o, const struct migrate_args *args, struct err
 			       o->uri.path);
 	if (o->uri.kind != URI_TCP || resolve_now(&o->uri, false, &o->to, NULL) == 0)
 		return start_thread(o, err);
-	o->resolve = resolve_start(m->loop, &m->lock, &o->uri, resolved, o, err);
+	o->resolve = resolve_start(m->loop, &o->uri, false, resolved, o, err);
 	if (!o->resolve)
 		return -ENOENT;
 	o->too_late =
@@ -353,11 +353,11 @@ int migration_start(struct migration *mg, const struct migrate_args *args, struc
 		close_fd(args->fd);
 		return ret;
 	}
-	worker_join(&o->worker); /* it has said how it ended, and does nothing more */
+	thread_join(&o->thread); /* it has said how it ended, and does nothing more */
 	close_fd(o->fd);
 	uri_fini(&o->uri);
-	eventfd_clear(o->cancel_fd);
-	eventfd_clear(o->kick_fd);
+	wake_clear(o->cancel_fd);
+	wake_clear(o->kick_fd);
 	o->fd = args->fd;
 	o->error = (struct err){0};
 	free(o->error_text);
@@ -367,7 +367,9 @@ int migration_start(struct migration *mg, const struct migrate_args *args, struc
 	multifd_config_fill(&o->multifd_config, &mg->params, mg->caps[CAP_ZERO_COPY_SEND],
 			    mg->m->cfg->uuid_set ? mg->m->cfg->uuid : NULL);
 	o->multifd_counted = 0;
-	stats_start(&o->stats, memory_total_bytes(&mg->m->mem) - shared_bytes(o),
+	stats_start(&o->stats,
+		    memory_total_bytes(&mg->m->mem) -
+			(o->caps[CAP_X_IGNORE_SHARED] ? shared_bytes(&mg->m->mem) : 0),
 		    mg->params.downtime_limit);
 	stats_running(&o->stats, machine_running(mg->m));
 	deadline_start(&o->deadline, mg->params.deadline, mg->params.deadline_policy);
@@ -390,7 +392,7 @@ void outgoing_cancel(struct outgoing *o)
 		return;
 	if (!o->given)
 		(void)status_move(o->mg, &o->status, s, MIG_CANCELLING);
-	eventfd_set(o->cancel_fd);
+	wake_set(o->cancel_fd);
 	if (o->resolve) { /* no thread yet */
 		resolve_abandon(o->resolve);
 		end_resolving(o);
@@ -414,7 +416,7 @@ int migration_continue(struct migration *mg, enum migration_status expected, str
 			       migration_status_name(s));
 	if (s == MIG_PRE_SWITCHOVER) {
 		o->go_on = true;
-		eventfd_set(o->kick_fd);
+		wake_set(o->kick_fd);
 	}
 	return 0;
 }

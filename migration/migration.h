@@ -13,125 +13,12 @@
 #include <stdint.h>
 
 #include "migration/settings/capabilities.h"
+#include "migration/settings/info.h"
 #include "migration/settings/params.h"
 
 struct err;
 struct machine;
 struct migration;
-
-/* MigrationStatus (qmp-surface 3.4), in the interface's order */
-enum migration_status {
-	MIG_NONE,
-	MIG_SETUP,
-	MIG_CANCELLING,
-	MIG_CANCELLED,
-	MIG_ACTIVE,
-	MIG_POSTCOPY_ACTIVE,
-	MIG_POSTCOPY_PAUSED,
-	MIG_POSTCOPY_RECOVER,
-	MIG_COMPLETED,
-	MIG_FAILED,
-	MIG_COLO,
-	MIG_PRE_SWITCHOVER,
-	MIG_DEVICE,
-	MIG_WAIT_UNPLUG,
-	MIG_STATUS_COUNT
-};
-const char *migration_status_name(enum migration_status s);
-
-/* MigrationStats: bytes unless said otherwise (qmp-surface 3.3) */
-struct migration_ram_stats {
-	uint64_t transferred, remaining, total;
-	uint64_t duplicate, skipped, normal; /* pages */
-	uint64_t normal_bytes;
-	uint64_t dirty_pages_rate; /* pages/s */
-	double mbps;
-	uint64_t dirty_sync_count, postcopy_requests;
-	uint64_t page_size, multifd_bytes;
-	uint64_t pages_per_second;
-	uint64_t precopy_bytes, downtime_bytes, postcopy_bytes;
-	uint64_t dirty_sync_missed_zero_copy;
-};
-
-/* XBZRLECacheStats; rates are of the last pass that sent something (qmp-surface 3.3) */
-struct migration_xbzrle_stats {
-	uint64_t cache_size, bytes;
-	uint64_t pages, cache_miss, overflow; /* pages found in the cache; not found; too changed */
-	double cache_miss_rate;               /* misses per page sent */
-	double encoding_rate;                 /* bytes of pages found per byte sent for them */
-};
-
-/* CompressionStats */
-struct migration_compression_stats {
-	uint64_t pages, busy; /* compressed; sent as they are since all threads were busy */
-	uint64_t compressed_size;
-	double busy_rate;        /* busy per page sent */
-	double compression_rate; /* bytes of pages per byte sent for them */
-};
-
-struct migration_address {
-	enum { ADDR_INET, ADDR_UNIX, ADDR_FD } type;
-	char host[256], port[8], path[108]; /* path: also the fd's number */
-	bool ipv4, ipv6;
-};
-
-/* Where an outgoing migration stands; passes are numbered by dirty_sync_count. */
-enum migration_phase {
-	MIG_PHASE_CONNECT,    /* looking the host up, connecting */
-	MIG_PHASE_SETUP,      /* greeting, channels, the list of RAM blocks */
-	MIG_PHASE_PASS,       /* pages, while the guest runs */
-	MIG_PHASE_PAUSE,      /* stopped, until migrate-continue */
-	MIG_PHASE_SWITCHOVER, /* stopped: the last pages */
-	MIG_PHASE_DEVICES,
-	MIG_PHASE_HAND_OVER, /* all is sent: the destination loads it and takes the guest */
-	MIG_PHASE_ENDED,
-};
-
-/* The names of these are in qmp/commands/query-migrate.c. */
-enum migration_action {
-	MIG_ACT_WAIT,
-	MIG_ACT_MAX_BANDWIDTH,
-	MIG_ACT_DOWNTIME_LIMIT,
-	MIG_ACT_DIRTY_LIMIT,
-	MIG_ACT_AUTO_CONVERGE,
-	MIG_ACT_COMPRESS,
-	MIG_ACT_MULTIFD,
-	MIG_ACT_MULTIFD_COMPRESSION,
-	MIG_ACT_STOP,
-};
-
-/* What would make a migration converge. */
-struct migration_step {
-	enum migration_action action;
-	bool has_value;
-	uint64_t value;   /* in the unit of the parameter or argument */
-	uint64_t cost_ms; /* of the guest's time, estimated; a pause counts threefold */
-	char text[192];
-};
-
-/* What query-migrate shows; has_* say which members are there. */
-struct migration_info {
-	enum migration_status status;
-	bool has_times, has_setup, has_expected, has_downtime, has_ram;
-	uint64_t total_time_ms, setup_time_ms, expected_downtime_ms, downtime_ms;
-	struct migration_ram_stats ram;
-	bool has_xbzrle, has_compression;
-	struct migration_xbzrle_stats xbzrle;
-	struct migration_compression_stats compression;
-	const char *error_desc;    /* "" : none; borrowed, until the machine lock is given up */
-	uint32_t throttle_percent; /* of the vCPUs' time, taken away by auto-converge; 0: none */
-	bool has_address;
-	struct migration_address address;
-	/* beyond QEMU, shown as "x-minivmm" while a migration runs or after it */
-	bool has_progress;
-	enum migration_phase phase;
-	unsigned percent; /* never runs backwards within one migration */
-	bool converges;   /* the last pass left less than it sent, or what fits */
-	uint64_t predicted_downtime_ms;
-	bool has_eta, has_deadline, has_step;
-	uint64_t eta_ms, deadline_ms; /* from now */
-	struct migration_step step;   /* the cheapest one */
-};
 
 struct dirty_limits;
 struct dirty_rate;

@@ -1,13 +1,7 @@
-/* status.c - MigrationStatus and its events; the threads of both ends */
-#include <errno.h>
-#include <signal.h>
+/* status.c - MigrationStatus and its events */
 #include <stdint.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "migration/internal.h"
-#include "vmm/base/thread-name.h"
 #include "vmm/machine.h"
 
 static const char *const names[MIG_STATUS_COUNT] = {
@@ -84,69 +78,4 @@ bool status_busy(enum migration_status s)
 	default:
 		return true;
 	}
-}
-
-/* ---- workers ---- */
-
-int worker_start(struct worker *w, const char *name, void *(*fn)(void *), void *opaque,
-		 struct err *err)
-{
-	sigset_t all, old;
-	int ret;
-
-	w->done = false;
-	/* Signals are the main thread's business; SIGPIPE shall be an error code. */
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	ret = pthread_create(&w->thread, NULL, fn, opaque);
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (ret)
-		return err_set(err, ret, "cannot start thread %s: %s", name, err_text(ret));
-	thread_name(w->thread, name);
-	w->live = true;
-	return 0;
-}
-
-void worker_end(struct migration *mg, struct worker *w)
-{
-	__atomic_store_n(&w->done, true, __ATOMIC_SEQ_CST);
-	eventfd_set(mg->wake_fd);
-}
-
-void worker_join(struct worker *w)
-{
-	if (w->live)
-		(void)pthread_join(w->thread, NULL);
-	w->live = false;
-}
-
-void eventfd_set(int fd)
-{
-	(void)eventfd_write(fd, 1);
-}
-
-static bool watch(int epoll_fd, int fd)
-{
-	struct epoll_event e = {.events = EPOLLIN};
-
-	return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &e) == 0;
-}
-
-int watch_either(int a, int b)
-{
-	int fd = epoll_create1(EPOLL_CLOEXEC), e;
-
-	if (fd < 0 || (watch(fd, a) && watch(fd, b)))
-		return fd;
-	e = errno;
-	(void)close(fd);
-	errno = e;
-	return -1;
-}
-
-void eventfd_clear(int fd)
-{
-	eventfd_t v;
-
-	(void)eventfd_read(fd, &v); /* non-blocking: fails when it is clear already */
 }

@@ -33,3 +33,16 @@ with_lock() {
 		"$@" 9>&-
 	) 9>"$cache/$name.lock"
 }
+
+# strip_module FILE DIR: a kernel module, which Debian 13 packs, unpacked into DIR without symbols. Its
+# signature goes with them, and so does the time it takes to check it. Prints the name it has there.
+strip_module() {
+	local name=${1##*/} plain
+	name=${name%.xz} name=${name%.zst}
+	plain=$2/.$name
+	case $1 in
+	*.xz) xz -dc "$1" >"$plain" ;;
+	*.zst) zstd -dcq "$1" >"$plain" ;;
+	*) cp "$1" "$plain" ;;
+	esac && strip --strip-debug -o "$2/$name" "$plain" && rm "$plain" && echo "$name"
+}

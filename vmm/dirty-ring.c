@@ -24,7 +24,7 @@
 #include "vmm/base/bitmap.h"
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
-#include "vmm/base/thread-name.h"
+#include "vmm/base/thread.h"
 #include "vmm/dirty-provider.h"
 #include "vmm/machine.h"
 #include "vmm/vcpu.h"
@@ -40,7 +40,7 @@ struct dirty_ring {
 	pthread_cond_t wake;
 	bool active; /* pages are being tracked */
 	bool ending;
-	pthread_t reaper;
+	struct thread reaper;
 	bool overrun; /* entries were lost in the present reaping */
 	bool warned;
 	uint64_t to_reset;                /* entries reaped that KVM has not taken back yet */
@@ -366,17 +366,12 @@ static int ring_start(struct machine *m, struct err *err)
 	}
 	ret = dirty_log.start(m, err); /* the slots' flag is the same */
 	if (ret >= 0) {
-		ret = pthread_create(&d->reaper, NULL, reaper_main, m);
-		if (ret) {
+		ret = thread_start(&d->reaper, "reaper", THREAD_HELPER, reaper_main, m, err);
+		if (ret < 0)
 			dirty_log.stop(m);
-			ret =
-			    err_set(err, ret, "cannot start the reaper thread: %s", err_text(ret));
-		}
 	}
 	if (ret < 0)
 		free_maps(d);
-	else
-		thread_name(d->reaper, "reaper");
 	return ret;
 }
 
@@ -388,7 +383,7 @@ static void ring_stop(struct machine *m)
 	d->ending = true;
 	pthread_cond_signal(&d->wake);
 	pthread_mutex_unlock(&d->mutex);
-	(void)pthread_join(d->reaper, NULL);
+	thread_join(&d->reaper);
 	dirty_log.stop(m);
 	pthread_mutex_lock(&d->mutex);
 	reap_locked(m); /* leave the rings empty */

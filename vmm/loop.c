@@ -7,7 +7,7 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/list.h"
-#include "vmm/base/thread-name.h"
+#include "vmm/base/thread.h"
 
 struct post {
 	loop_fn *fn;
@@ -28,8 +28,8 @@ struct loop {
 	bool running; /* atomic: within loop_run */
 	/* whose watchers these are: the maker's, then that of loop_run, then the joiner's */
 	pthread_t thread;
-	bool has_thread;  /* made by loop_thread_start */
-	bool left_behind; /* the loop's thread's: see loop_leave_behind() */
+	struct thread own; /* made by loop_thread_start */
+	bool left_behind;  /* the loop's thread's: see loop_leave_behind() */
 };
 
 /*
@@ -188,7 +188,7 @@ void loop_free(struct loop *l)
 {
 	if (!l)
 		return;
-	assert(!l->has_thread);
+	assert(!l->own.live);
 	run_posts(l);
 	uv_close((uv_handle_t *)&l->wake, NULL);
 	/* lets the closings finish */
@@ -313,19 +313,16 @@ static void *thread_main(void *opaque)
 int loop_thread_start(struct loop *l, const char *name, struct err *err)
 {
 	struct start s = {.loop = l};
-	pthread_t thread; /* loop_run() notes it in l->thread */
 	int ret;
 
 	pthread_mutex_init(&s.mutex, NULL);
 	pthread_cond_init(&s.cond, NULL);
 	loop_post(l, announce_start, &s);
-	ret = pthread_create(&thread, NULL, thread_main, l);
-	if (ret) {
+	ret = thread_start(&l->own, name, THREAD_IO, thread_main, l, err);
+	if (ret < 0) {
 		free(next_post(l));
-		return err_set(err, ret, "cannot start thread %s: %s", name, err_text(ret));
+		return ret;
 	}
-	thread_name(thread, name);
-	l->has_thread = true;
 	pthread_mutex_lock(&s.mutex);
 	while (!s.up) /* from here on loop_call knows the thread */
 		pthread_cond_wait(&s.cond, &s.mutex);
@@ -337,12 +334,11 @@ int loop_thread_start(struct loop *l, const char *name, struct err *err)
 
 void loop_thread_join(struct loop *l)
 {
-	if (!l->has_thread)
+	if (!l->own.live)
 		return;
 	loop_stop(l);
-	(void)pthread_join(l->thread, NULL);
+	thread_join(&l->own);
 	l->thread = pthread_self();
-	l->has_thread = false;
 }
 
 /* ---- descriptors ---- */
@@ -356,8 +352,10 @@ static void fd_ready(uv_poll_t *p, int status, int events)
 		ready |= LOOP_READABLE;
 	if (events & UV_WRITABLE)
 		ready |= LOOP_WRITABLE;
+	if (events & UV_DISCONNECT)
+		ready |= LOOP_HANGUP;
 	if (status < 0) /* an error shows as readable: the read will tell */
-		ready = LOOP_READABLE;
+		ready = LOOP_READABLE | LOOP_HANGUP;
 	enter(w->loop);
 	pthread_mutex_lock(&w->loop->mutex);
 	if (status >= 0 || !w->events)
@@ -377,6 +375,8 @@ static void fd_apply(struct change *c)
 		uv |= UV_READABLE;
 	if (w->events & LOOP_WRITABLE)
 		uv |= UV_WRITABLE;
+	if (w->events & LOOP_HANGUP)
+		uv |= UV_DISCONNECT;
 	if (uv)
 		(void)uv_poll_start(&w->poll, uv, fd_ready);
 	else

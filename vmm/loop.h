@@ -29,6 +29,8 @@ typedef void loop_fn(void *opaque);
 
 #define LOOP_READABLE 1
 #define LOOP_WRITABLE 2
+/* The peer of a socket says nothing more, or has gone; level triggered, so ask for it once only. */
+#define LOOP_HANGUP 4
 
 /* 'lock' is borrowed and may be NULL.  Returns owned, or NULL with *err set. */
 struct loop *loop_new(pthread_mutex_t *lock, struct err *err);

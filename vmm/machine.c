@@ -130,11 +130,8 @@ static void end_vcpus(struct machine *m)
 	for (unsigned i = 0; i < m->n_vcpus; i++)
 		vcpu_kick(m->vcpus[i]);
 	machine_unlock(m);
-	for (unsigned i = 0; i < m->n_vcpus; i++) {
-		if (m->vcpus[i]->started)
-			(void)pthread_join(m->vcpus[i]->thread, NULL);
-		m->vcpus[i]->started = false;
-	}
+	for (unsigned i = 0; i < m->n_vcpus; i++)
+		thread_join(&m->vcpus[i]->thread);
 }
 
 static void destroy_devices(struct machine *m)
@@ -217,7 +214,7 @@ void machine_add_device(struct machine *m, struct device *d)
 static bool all_parked(const struct machine *m)
 {
 	for (unsigned i = 0; i < m->n_vcpus; i++)
-		if (m->vcpus[i]->started && !m->vcpus[i]->parked)
+		if (m->vcpus[i]->thread.live && !m->vcpus[i]->parked)
 			return false;
 	return true;
 }

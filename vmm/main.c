@@ -16,7 +16,7 @@
 #include "vmm/base/buf.h"
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
-#include "vmm/base/thread-name.h"
+#include "vmm/base/thread.h"
 #include "vmm/base/units.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
@@ -264,7 +264,7 @@ int main(int argc, char **argv)
 		log_set_timestamp(p.cfg.log_timestamp);
 		if (p.cfg.process)
 			(void)prctl(PR_SET_NAME, p.cfg.process);
-		thread_names_switch(p.cfg.debug_threads);
+		threads_named(p.cfg.debug_threads);
 		ret = p.cfg.logfile ? log_open(p.cfg.logfile, &err) : 0;
 	}
 	if (ret == 0 && p.cfg.daemonize)

@@ -8,7 +8,7 @@
 
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
-#include "vmm/base/thread-name.h"
+#include "vmm/base/thread.h"
 #include "vmm/machine.h"
 #include "vmm/vcpu.h"
 
@@ -18,7 +18,7 @@
 
 struct throttle {
 	struct machine *m;
-	pthread_t thread;
+	struct thread thread;
 	bool user[THROTTLE_USERS]; /* machine lock: has begun */
 	int64_t *next_ns;          /* owned; when each vCPU's slice ends; the thread's */
 	/* under mutex */
@@ -94,7 +94,6 @@ static struct throttle *create(struct machine *m, struct err *err)
 {
 	struct throttle *t = NEW(struct throttle);
 	pthread_condattr_t attr;
-	int ret;
 
 	t->m = m;
 	t->next_ns = xcalloc(m->n_vcpus + 1, sizeof(*t->next_ns));
@@ -105,14 +104,10 @@ static struct throttle *create(struct machine *m, struct err *err)
 	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&t->wake, &attr);
 	(void)pthread_condattr_destroy(&attr);
-	ret = pthread_create(&t->thread, NULL, throttle_main, t);
-	if (ret) {
-		(void)err_set(err, ret, "cannot start the throttle thread: %s", err_text(ret));
-		destroy(t);
-		return NULL;
-	}
-	thread_name(t->thread, "throttle");
-	return t;
+	if (thread_start(&t->thread, "throttle", THREAD_HELPER, throttle_main, t, err) == 0)
+		return t;
+	destroy(t);
+	return NULL;
 }
 
 int throttle_begin(struct machine *m, enum throttle_user user, struct err *err)
@@ -149,7 +144,7 @@ void throttle_end(struct machine *m, enum throttle_user user)
 	t->ending = true;
 	pthread_cond_signal(&t->wake);
 	pthread_mutex_unlock(&t->mutex);
-	(void)pthread_join(t->thread, NULL);
+	thread_join(&t->thread);
 	destroy(t);
 	m->throttle = NULL;
 }

@@ -16,13 +16,11 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
-#include "vmm/base/thread-name.h"
+#include "vmm/base/thread.h"
 #include "vmm/dirty-ring.h"
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
 #include "vmm/throttle.h"
-
-#define KICK_SIGNAL SIGUSR1
 
 static void kicked(int signum)
 {
@@ -34,7 +32,7 @@ void vcpu_init_signals(void)
 	struct sigaction sa = {.sa_handler = kicked};
 
 	(void)sigemptyset(&sa.sa_mask);
-	(void)sigaction(KICK_SIGNAL, &sa, NULL);
+	(void)sigaction(THREAD_KICK_SIGNAL, &sa, NULL);
 }
 
 struct vcpu *vcpu_new(struct machine *m, unsigned index, struct err *err)
@@ -78,8 +76,8 @@ void vcpu_free(struct vcpu *v)
 void vcpu_kick(struct vcpu *v)
 {
 	__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
-	if (v->started)
-		(void)pthread_kill(v->thread, KICK_SIGNAL);
+	if (v->thread.live)
+		(void)pthread_kill(v->thread.id, THREAD_KICK_SIGNAL);
 }
 
 void vcpu_flush(struct vcpu *v)
@@ -280,10 +278,7 @@ static void *vcpu_main(void *opaque)
 {
 	struct vcpu *v = opaque;
 	struct machine *m = v->m;
-	char name[16];
 
-	(void)snprintf(name, sizeof(name), "CPU %u/KVM", v->index);
-	thread_name(pthread_self(), name);
 	machine_lock(m);
 	v->tid = (pid_t)syscall(SYS_gettid);
 	pthread_cond_broadcast(&m->cond);
@@ -301,19 +296,13 @@ static void *vcpu_main(void *opaque)
 
 int vcpu_start(struct vcpu *v, struct err *err)
 {
-	sigset_t all, old;
+	char name[16];
 	int ret;
 
-	/* Signals are the main thread's business; only the kick is for us. */
-	(void)sigfillset(&all);
-	(void)sigdelset(&all, KICK_SIGNAL);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	ret = pthread_create(&v->thread, NULL, vcpu_main, v);
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (ret)
-		return err_set(err, ret, "cannot start the thread of vCPU %u: %s", v->index,
-			       err_text(ret));
-	v->started = true;
+	(void)snprintf(name, sizeof(name), "CPU %u/KVM", v->index);
+	ret = thread_start(&v->thread, name, THREAD_VCPU, vcpu_main, v, err);
+	if (ret < 0)
+		return ret;
 	while (!v->tid)
 		pthread_cond_wait(&v->m->cond, &v->m->lock);
 	return 0;

@@ -12,10 +12,11 @@
 #ifndef MINIVMM_VCPU_H
 #define MINIVMM_VCPU_H
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+#include "vmm/base/thread.h"
 
 struct err;
 struct kvm_run;
@@ -30,13 +31,12 @@ struct vcpu {
 	size_t run_bytes;
 	void *arch; /* owned by arch/ */
 	void *ring; /* the dirty ring, or NULL; owned by dirty-ring.c */
-	pthread_t thread;
+	struct thread thread;
 	pid_t tid;
 	/* under the machine lock */
-	bool started; /* the thread exists */
-	bool parked;  /* it is outside KVM_RUN and stays there until the machine resumes */
-	bool held; /* it must not run before a reset or a stop has been carried out (triple fault,
-		      error) */
+	bool parked; /* it is outside KVM_RUN and stays there until the machine resumes */
+	bool held;   /* it must not run before a reset or a stop has been carried out (triple fault,
+			error) */
 	/* atomically */
 	bool in_guest;          /* within KVM_RUN, or just about to */
 	uint64_t runs;          /* returns from KVM_RUN */

@@ -12,12 +12,12 @@
 #include <errno.h>
 #include <liburing.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 #include <uv.h>
 
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
+#include "vmm/base/wake.h"
 #include "vmm/loop.h"
 
 #define RING_ENTRIES 256 /* requests that the kernel has at a time */
@@ -70,7 +70,7 @@ static void submit_prepared(uv_prepare_t *p)
 
 	/* What does not go in now (-EAGAIN, -EBUSY) goes in at the next turn: keep turning. */
 	if (io_uring_sq_ready(&u->ring) && io_uring_submit(&u->ring) < 0)
-		(void)eventfd_write(u->event_fd, 1);
+		wake_set(u->event_fd);
 }
 
 /* Worth a second try by other means? */
@@ -93,10 +93,9 @@ static void completed(void *opaque, int ready)
 {
 	struct uring *u = opaque;
 	struct io_uring_cqe *cqe;
-	eventfd_t n;
 
 	(void)ready;
-	(void)eventfd_read(u->event_fd, &n);
+	wake_clear(u->event_fd);
 	while (io_uring_peek_cqe(&u->ring, &cqe) == 0) {
 		struct block_req *req = io_uring_cqe_get_data(cqe);
 		int res = cqe->res;
@@ -122,7 +121,7 @@ static int attach(struct block_node *n, struct loop *io, struct err *err)
 		free(u);
 		return err_set(err, -ret, "io_uring is not available: %s", err_text(-ret));
 	}
-	u->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	u->event_fd = wake_open();
 	ret = u->event_fd < 0 ? -errno : io_uring_register_eventfd(&u->ring, u->event_fd);
 	if (ret < 0) {
 		if (u->event_fd >= 0)

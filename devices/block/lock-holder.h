@@ -11,7 +11,7 @@ struct lock_holder {
 
 /*
  * Look for the holder of a lock on this byte of the file behind 'fd'.  The
- * search ends after a quarter of a second at the latest.
+ * search is bounded: it takes a quarter of a second of processor time at the most.
  */
 void lock_holder_find(struct lock_holder *who, int fd, off_t byte);
 

@@ -4,17 +4,20 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
+#include "vmm/base/listen.h"
+#include "vmm/base/units.h"
 #include "vmm/options/config.h"
 
-static int resolve_unix(struct addresses *as, const char *path, struct err *err)
+static int resolve_unix(struct sockaddr_list *as, const char *path, struct err *err)
 {
-	struct sockaddr_un *sun = (struct sockaddr_un *)&as->v[0].sa;
+	struct sockaddr_un *sun = (struct sockaddr_un *)&as->addr[0];
 
 	if (strlen(path) >= sizeof(sun->sun_path))
 		return err_set(err, ENAMETOOLONG,
@@ -22,106 +25,55 @@ static int resolve_unix(struct addresses *as, const char *path, struct err *err)
 			       path, sizeof(sun->sun_path));
 	*sun = (struct sockaddr_un){.sun_family = AF_UNIX};
 	memcpy(sun->sun_path, path, strlen(path));
-	as->v[0].len = sizeof(*sun);
+	as->len[0] = sizeof(*sun);
 	as->n = 1;
 	return 0;
 }
 
-int address_resolve(struct addresses *as, const struct cfg_chardev *cfg, struct err *err)
+int address_resolve(struct sockaddr_list *as, const struct cfg_chardev *cfg, struct err *err)
 {
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
-				 .ai_flags = cfg->server ? AI_PASSIVE : 0};
-	const char *host = cfg->host && *cfg->host ? cfg->host : NULL;
-	struct addrinfo *list = NULL;
-	int ret;
-
-	*as = (struct addresses){0};
+	*as = (struct sockaddr_list){0};
 	if (cfg->path)
 		return resolve_unix(as, cfg->path, err);
 	if (!cfg->port)
 		return err_set(
 		    err, EINVAL,
 		    "chardev '%s': a socket needs path=, host= and port=, or fd=", cfg->id);
-	ret = getaddrinfo(host, cfg->port, &hints, &list);
-	if (ret)
-		return err_set(err, EINVAL, "address resolution failed for %s:%s: %s",
-			       host ? host : "", cfg->port, gai_strerror(ret));
-	for (struct addrinfo *ai = list; ai && as->n < ADDRESS_MAX; ai = ai->ai_next) {
-		memcpy(&as->v[as->n].sa, ai->ai_addr, ai->ai_addrlen);
-		as->v[as->n++].len = ai->ai_addrlen;
-	}
-	freeaddrinfo(list);
-	return 0;
+	return inet_lookup(as, cfg->host, cfg->port, ip_family(cfg->ipv4, cfg->ipv6),
+			   cfg->server ? AI_PASSIVE : 0, err);
 }
 
-static int new_socket(const struct address *a, int flags)
+int address_listen(struct listen_set *set, const struct sockaddr_list *as,
+		   const struct cfg_chardev *cfg, struct err *err)
 {
-	int fd = socket(a->sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
-
-	return fd < 0 ? -errno : fd;
-}
-
-static void remove_stale(const char *path)
-{
-	struct stat st;
-
-	if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
-		(void)unlink(path);
-}
-
-static int listen_one(const struct address *a)
-{
-	int one = 1, ret = 0;
-	int fd = new_socket(a, SOCK_NONBLOCK);
-
-	if (fd < 0)
-		return fd;
-	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (bind(fd, (const struct sockaddr *)&a->sa, a->len) < 0 || listen(fd, 1) < 0)
-		ret = -errno;
-	if (ret < 0)
-		(void)close(fd);
-	return ret < 0 ? ret : fd;
-}
-
-int address_listen(const struct addresses *as, const struct cfg_chardev *cfg, struct err *err)
-{
-	int fd = -EINVAL;
+	CLEANUP(cleanup_free) char *what = NULL;
 
 	if (cfg->path)
-		remove_stale(cfg->path);
-	for (size_t i = 0; i < as->n && fd < 0; i++)
-		fd = listen_one(&as->v[i]);
-	if (fd >= 0)
-		return fd;
-	if (cfg->path)
-		return err_set(err, -fd, "Failed to bind socket to %s: %s", cfg->path,
-			       err_text(-fd));
-	return err_set(err, -fd, "Failed to bind socket to %s:%s: %s", cfg->host ? cfg->host : "",
-		       cfg->port, err_text(-fd));
+		return listen_unix(set, cfg->path, err);
+	what = xasprintf("%s:%s", cfg->host ? cfg->host : "", cfg->port);
+	return listen_inet(set, as, ip_family(cfg->ipv4, cfg->ipv6), 0, what, err);
 }
 
-static int connect_one(const struct address *a)
+static int connect_one(const struct sockaddr_storage *ss, socklen_t len)
 {
-	int fd = new_socket(a, 0);
+	int fd = socket(ss->ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	int ret = 0;
 
 	if (fd < 0)
-		return fd;
-	if (connect(fd, (const struct sockaddr *)&a->sa, a->len) < 0 ||
-	    fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
+		return -errno;
+	if (connect(fd, (const struct sockaddr *)ss, len) < 0 || fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
 		ret = -errno;
 	if (ret < 0)
 		(void)close(fd);
 	return ret < 0 ? ret : fd;
 }
 
-int address_connect(const struct addresses *as, const struct cfg_chardev *cfg, struct err *err)
+int address_connect(const struct sockaddr_list *as, const struct cfg_chardev *cfg, struct err *err)
 {
 	int fd = -EINVAL;
 
-	for (size_t i = 0; i < as->n && fd < 0; i++)
-		fd = connect_one(&as->v[i]);
+	for (int i = 0; i < as->n && fd < 0; i++)
+		fd = connect_one(&as->addr[i], as->len[i]);
 	if (fd >= 0)
 		return fd;
 	if (cfg->path)
@@ -130,12 +82,14 @@ int address_connect(const struct addresses *as, const struct cfg_chardev *cfg, s
 		       cfg->port, err_text(-fd));
 }
 
-int address_connect_start(const struct address *a)
+int address_connect_start(const struct sockaddr_list *as, int i)
 {
-	int fd = new_socket(a, SOCK_NONBLOCK);
+	int fd = socket(as->addr[i].ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	int ret;
 
-	if (fd < 0 || connect(fd, (const struct sockaddr *)&a->sa, a->len) == 0 ||
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (const struct sockaddr *)&as->addr[i], as->len[i]) == 0 ||
 	    errno == EINPROGRESS)
 		return fd;
 	ret = -errno;
@@ -143,15 +97,15 @@ int address_connect_start(const struct address *a)
 	return ret;
 }
 
-void address_text(const struct address *a, char *text)
+void address_text(const struct sockaddr_storage *ss, socklen_t len, char *text)
 {
 	char host[64], port[16];
 
 	*text = 0;
-	if (a->sa.ss_family == AF_UNIX ||
-	    getnameinfo((const struct sockaddr *)&a->sa, a->len, host, sizeof(host), port,
-			sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV))
+	if (ss->ss_family == AF_UNIX ||
+	    getnameinfo((const struct sockaddr *)ss, len, host, sizeof(host), port, sizeof(port),
+			NI_NUMERICHOST | NI_NUMERICSERV))
 		return;
-	(void)snprintf(text, ADDRESS_TEXT, a->sa.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host,
+	(void)snprintf(text, ADDRESS_TEXT, ss->ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host,
 		       port);
 }

@@ -6,31 +6,24 @@
 #include <stddef.h>
 #include <sys/socket.h>
 
+#include "vmm/base/inet.h"
+
 struct cfg_chardev;
 struct err;
-
-#define ADDRESS_MAX 8
-
-struct address {
-	struct sockaddr_storage sa;
-	socklen_t len;
-};
-
-struct addresses {
-	struct address v[ADDRESS_MAX];
-	size_t n;
-};
+struct listen_set;
 
 /* What the path, or host and port, stand for; at least one.  May ask a name server. */
-int address_resolve(struct addresses *as, const struct cfg_chardev *cfg, struct err *err);
-/* A listening, non-blocking socket, or -errno.  A stale unix socket in the way is removed. */
-int address_listen(const struct addresses *as, const struct cfg_chardev *cfg, struct err *err);
+int address_resolve(struct sockaddr_list *as, const struct cfg_chardev *cfg, struct err *err);
+/* Listen there; see listen_unix() and listen_inet(). */
+int address_listen(struct listen_set *set, const struct sockaddr_list *as,
+		   const struct cfg_chardev *cfg, struct err *err);
 /* A connected, non-blocking socket, or -errno.  Blocks. */
-int address_connect(const struct addresses *as, const struct cfg_chardev *cfg, struct err *err);
-/* A non-blocking socket that is connected or about to be (writable when decided), or -errno. */
-int address_connect_start(const struct address *a);
+int address_connect(const struct sockaddr_list *as, const struct cfg_chardev *cfg, struct err *err);
+/* A non-blocking socket that is connected or about to be (writable when decided), or -errno; to
+ * address i. */
+int address_connect_start(const struct sockaddr_list *as, int i);
 /* "host:port" of a TCP address, "" of another; 'text' holds ADDRESS_TEXT bytes. */
 #define ADDRESS_TEXT 128
-void address_text(const struct address *a, char *text);
+void address_text(const struct sockaddr_storage *ss, socklen_t len, char *text);
 
 #endif

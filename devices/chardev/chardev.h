@@ -26,6 +26,12 @@ struct chardev_client {
 	void (*writable)(void *opaque); /* after chardev_write took less than all */
 	/* A descriptor came with SCM_RIGHTS, before the bytes it rode on; taken by the callee. */
 	void (*receive_fd)(void *opaque, int fd);
+	/*
+	 * Input is bytes of a line, whoever sent them: what a peer sent before it
+	 * left is delivered later all the same.  False: it is dropped with the peer,
+	 * as far as can_read() does not take it at once.
+	 */
+	bool line;
 };
 
 /* A back end; one file and one const table each. */

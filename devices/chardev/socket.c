@@ -11,8 +11,13 @@
  *
  * Only the main loop's callbacks take a connection down, never a write: a
  * front end that writes does not expect to be told in the middle of it that
- * its peer has left.  A failed write marks the connection as broken, and the
- * loop does the rest.
+ * its peer has left.  A failed write marks the peer as deaf: output for it is
+ * dropped from then on, and the loop does the rest.
+ *
+ * The end of a connection is noticed whatever waits in either direction.  What
+ * the peer has sent is read to its end; when the front end takes no more because
+ * its own output waits, dropping that gives it room.  What it does not take even
+ * then is dropped with the peer, or kept when the input is a line ('owed').
  *
  * Descriptors that a peer on a unix socket sends are handed on before the
  * bytes they came with.
@@ -24,36 +29,45 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "devices/chardev/address.h"
 #include "devices/chardev/backend.h"
 #include "vmm/base/alloc.h"
+#include "vmm/base/buf.h"
 #include "vmm/base/error.h"
+#include "vmm/base/listen.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
+#include "vmm/listener.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
 
-#define MAX_FDS 16 /* with one message */
+#define MAX_FDS  16  /* with one message */
+#define MAX_OWED MiB /* of input that the front end has not taken from peers that left */
 
 struct sock {
 	/* set at creation and then constant */
-	struct addresses peers; /* client */
-	char *unlink_path;      /* owned; of a unix socket that we made */
-	char *name;             /* owned: "unix:/path,server=on" */
+	struct sockaddr_list peers; /* client */
+	char *name;                 /* owned: "unix:/path,server=on" */
 	uint32_t reconnect_s;
-	int listen_fd; /* server, else -1 */
-	struct loop_fd *listen_watch;
+	struct listen_set listening; /* server, else empty */
+	struct listener *listener;
 	struct loop_timer *timer; /* client that reconnects */
 	/* main thread */
 	int fd; /* connected or connecting; -1 */
 	struct loop_fd *watch;
 	bool connecting;
-	bool broken;     /* a write failed: the loop ends the connection */
+	bool deaf;       /* the peer has gone: output is dropped */
 	bool want_write; /* the front end waits for room */
-	size_t next_peer;
+	bool half_open;  /* the peer says nothing more, but reads on */
+	/* under the machine lock: a line's input from peers that have left */
+	struct buf owed;
+	size_t owed_at;                /* delivered so far */
+	struct loop_timer *owed_timer; /* delivers; NULL: nothing has ever been owed */
+	int next_peer;
 };
 
 static void peer_ready(void *opaque, int ready);
@@ -69,23 +83,26 @@ static void update_events(struct chardev *c)
 		return;
 	if (s->connecting || s->want_write)
 		events |= LOOP_WRITABLE;
-	if (s->broken || (!s->connecting && chardev_room(c) > 0))
+	if (!s->connecting && !s->owed.len && chardev_room(c) > 0)
 		events |= LOOP_READABLE;
+	if (!s->connecting && !s->half_open)
+		events |= LOOP_HANGUP;
 	loop_fd_events(s->watch, events);
 }
 
 static void show_name(struct chardev *c)
 {
 	const struct sock *s = c->state;
-	struct address a = {.len = sizeof(a.sa)};
+	struct sockaddr_storage ss = {0};
+	socklen_t len = sizeof(ss);
 	char text[ADDRESS_TEXT] = "";
 
 	if (s->fd < 0 || s->connecting) {
 		chardev_set_filename(c, "disconnected:%s", s->name);
 		return;
 	}
-	if (getpeername(s->fd, (struct sockaddr *)&a.sa, &a.len) == 0)
-		address_text(&a, text);
+	if (getpeername(s->fd, (struct sockaddr *)&ss, &len) == 0)
+		address_text(&ss, len, text);
 	if (*text)
 		chardev_set_filename(c, "%s <-> %s", s->name, text);
 	else
@@ -97,11 +114,11 @@ static void connected(struct chardev *c)
 	struct sock *s = c->state;
 	int one = 1;
 
-	s->connecting = s->broken = s->want_write = false;
+	s->connecting = s->deaf = s->want_write = s->half_open = false;
 	(void)setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &one,
 			 sizeof(one)); /* a unix socket refuses */
-	if (s->listen_watch)
-		loop_fd_events(s->listen_watch, 0);
+	if (s->listener)
+		listener_switch(s->listener, false);
 	show_name(c);
 	chardev_set_connected(c, true);
 	update_events(c);
@@ -126,11 +143,11 @@ static void disconnect(struct chardev *c)
 	s->watch = NULL;
 	(void)close(s->fd);
 	s->fd = -1;
-	s->connecting = s->broken = false;
+	s->connecting = s->deaf = s->want_write = false;
 	show_name(c);
 	chardev_set_connected(c, false);
-	if (s->listen_watch)
-		loop_fd_events(s->listen_watch, LOOP_READABLE);
+	if (s->listener)
+		listener_switch(s->listener, true);
 	if (s->timer)
 		loop_timer_arm_ms(s->timer, 1000ULL * s->reconnect_s);
 }
@@ -175,6 +192,86 @@ static bool receive(struct chardev *c)
 	return n > 0;
 }
 
+/* ---- a peer that has left ---- */
+
+/* Nothing can be sent to it either. */
+static bool gone(const struct sock *s)
+{
+	struct pollfd p = {.fd = s->fd};
+
+	return poll(&p, 1, 0) > 0 && p.revents & (POLLHUP | POLLERR);
+}
+
+/* The loop hands over what was kept, not accept_input(): that is called by a vCPU in its access. */
+static void deliver_owed(void *opaque)
+{
+	struct chardev *c = opaque;
+	struct sock *s = c->state;
+	size_t n = MIN(chardev_room(c), s->owed.len - s->owed_at);
+
+	s->owed_at += n;
+	chardev_deliver(c, s->owed.data + s->owed_at - n, n);
+	if (s->owed_at == s->owed.len) {
+		buf_free(&s->owed);
+		s->owed_at = 0;
+		update_events(c);
+	} else if (chardev_room(c) > 0) {
+		loop_timer_arm_ms(s->owed_timer, 0);
+	}
+}
+
+/* Keep a line's input up to the end of what the peer has sent. */
+static void keep_rest(struct chardev *c)
+{
+	struct sock *s = c->state;
+	uint8_t bytes[CHARDEV_CHUNK];
+	ssize_t n = 1;
+
+	while (n > 0 && s->owed.len < MAX_OWED) {
+		n = recv(s->fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+		if (n > 0)
+			buf_put(&s->owed, bytes, (size_t)n);
+	}
+	if (s->owed.len && !s->owed_timer)
+		s->owed_timer = loop_timer_new(c->m->loop, deliver_owed, c);
+}
+
+static void say_dropped(const struct chardev *c)
+{
+	const struct sock *s = c->state;
+	int left = 0;
+
+	if (ioctl(s->fd, FIONREAD, &left) == 0 && left > 0)
+		log_warn("chardev '%s': the peer has left; %d bytes that it sent are dropped, for "
+			 "they were not taken",
+			 c->id, left);
+}
+
+/* The peer says nothing more.  False: the connection has ended. */
+static bool hung_up(struct chardev *c)
+{
+	struct sock *s = c->state;
+
+	if (chardev_room(c) > 0) /* it is read to its end */
+		return true;
+	if (c->client && c->client->line) {
+		keep_rest(c);
+		say_dropped(c);
+		return false;
+	}
+	if (!gone(s)) {
+		s->half_open = true;
+		return true;
+	}
+	s->deaf = true;
+	s->want_write = false;
+	chardev_tell_writable(c);
+	if (chardev_room(c) > 0)
+		return true;
+	say_dropped(c);
+	return false;
+}
+
 static bool connect_done(struct chardev *c)
 {
 	const struct sock *s = c->state;
@@ -197,7 +294,7 @@ static void peer_ready(void *opaque, int ready)
 			disconnect(c);
 		return;
 	}
-	if (s->broken || (ready & LOOP_READABLE && !receive(c))) {
+	if ((ready & LOOP_READABLE && !receive(c)) || (ready & LOOP_HANGUP && !hung_up(c))) {
 		disconnect(c);
 		return;
 	}
@@ -213,34 +310,42 @@ static ssize_t socket_write(struct chardev *c, const uint8_t *p, size_t n)
 	struct sock *s = c->state;
 	ssize_t ret;
 
-	if (s->broken)
-		return (ssize_t)n; /* nobody is there any more */
+	if (s->deaf)
+		return (ssize_t)n;
 	do
 		ret = send(s->fd, p, n, MSG_NOSIGNAL | MSG_DONTWAIT);
 	while (ret < 0 && errno == EINTR);
 	if (ret < 0 && errno != EAGAIN) {
-		s->broken = true;
-		(void)shutdown(s->fd, SHUT_RDWR); /* wakes the loop at once */
+		s->deaf = true;
+		s->half_open = false; /* its end is to be noticed again */
 		ret = (ssize_t)n;
-	} else if (ret < 0) {
-		ret = 0;
 	}
-	s->want_write = !s->broken && (size_t)ret < n;
+	ret = MAX(ret, 0);
+	s->want_write = (size_t)ret < n;
 	update_events(c);
 	return ret;
 }
 
+static void accept_input(struct chardev *c)
+{
+	const struct sock *s = c->state;
+
+	if (s->owed.len && chardev_room(c) > 0)
+		loop_timer_arm_ms(s->owed_timer, 0);
+	update_events(c);
+}
+
 /* ---- server ---- */
 
-static void listen_ready(void *opaque, int ready)
+static void accepted(void *opaque, int fd)
 {
 	struct chardev *c = opaque;
 	const struct sock *s = c->state;
-	int fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-	(void)ready;
-	if (fd < 0)
+	if (s->fd >= 0) { /* came in the same turn, at another address */
+		(void)close(fd);
 		return;
+	}
 	take_fd(c, fd);
 	connected(c);
 }
@@ -249,26 +354,25 @@ static void listen_ready(void *opaque, int ready)
 static int wait_for_peer(struct chardev *c, struct err *err)
 {
 	const struct sock *s = c->state;
-	struct pollfd p = {.fd = s->listen_fd, .events = POLLIN};
 
 	log_info("waiting for connection on: %s", s->name);
 	while (s->fd < 0) {
-		if (poll(&p, 1, -1) < 0)
-			return err_set(err, errno, "chardev '%s': waiting for a connection: %s",
-				       c->id, err_text(errno));
-		listen_ready(c, LOOP_READABLE);
+		int fd = listen_pending(&s->listening, -1) ? listen_accept(&s->listening) : -errno;
+
+		if (fd >= 0)
+			accepted(c, fd);
+		else if (fd != -EAGAIN)
+			return err_set(err, -fd, "chardev '%s': waiting for a connection: %s",
+				       c->id, err_text(-fd));
 	}
 	return 0;
 }
 
-static int start_listening(struct chardev *c, const struct cfg_chardev *cfg, int fd,
-			   struct err *err)
+static int start_listening(struct chardev *c, const struct cfg_chardev *cfg, struct err *err)
 {
 	struct sock *s = c->state;
 
-	s->listen_fd = fd;
-	(void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-	s->listen_watch = loop_fd_add(c->m->loop, fd, LOOP_READABLE, listen_ready, c);
+	s->listener = listener_new(c->m->loop, &s->listening, accepted, c);
 	return cfg->wait ? wait_for_peer(c, err) : 0;
 }
 
@@ -278,7 +382,7 @@ static void try_connect(void *opaque)
 {
 	struct chardev *c = opaque;
 	struct sock *s = c->state;
-	int fd = address_connect_start(&s->peers.v[s->next_peer++ % s->peers.n]);
+	int fd = address_connect_start(&s->peers, s->next_peer++ % s->peers.n);
 
 	if (fd < 0) {
 		loop_timer_arm_ms(s->timer, 1000ULL * s->reconnect_s);
@@ -319,18 +423,21 @@ static int use_fd(struct chardev *c, const struct cfg_chardev *cfg, struct err *
 	if (getsockopt(cfg->fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0)
 		return err_set(err, EINVAL, "File descriptor '%d' is not a socket", cfg->fd);
 	(void)fcntl(cfg->fd, F_SETFD, FD_CLOEXEC);
-	if (cfg->server)
-		return start_listening(c, cfg, cfg->fd, err);
+	if (cfg->server) {
+		listen_given(&((struct sock *)c->state)->listening, cfg->fd);
+		return start_listening(c, cfg, err);
+	}
 	(void)fcntl(cfg->fd, F_SETFL, fcntl(cfg->fd, F_GETFL) | O_NONBLOCK);
 	take_fd(c, cfg->fd);
 	connected(c);
 	return 0;
 }
 
-static char *make_name(const struct cfg_chardev *cfg, int listen_fd)
+static char *make_name(const struct cfg_chardev *cfg, const struct listen_set *set)
 {
 	const char *role = cfg->server ? ",server=on" : "";
-	struct address a = {.len = sizeof(a.sa)};
+	struct sockaddr_storage ss = {0};
+	socklen_t len = sizeof(ss);
 	char text[ADDRESS_TEXT] = "";
 
 	if (cfg->fd >= 0)
@@ -338,8 +445,8 @@ static char *make_name(const struct cfg_chardev *cfg, int listen_fd)
 	if (cfg->path)
 		return xasprintf("unix:%s%s", cfg->path, role);
 	/* The port may have been the host's choice. */
-	if (listen_fd >= 0 && getsockname(listen_fd, (struct sockaddr *)&a.sa, &a.len) == 0)
-		address_text(&a, text);
+	if (set->n && getsockname(set->fd[0], (struct sockaddr *)&ss, &len) == 0)
+		address_text(&ss, len, text);
 	if (*text)
 		return xasprintf("tcp:%s%s", text, role);
 	return xasprintf("tcp:%s:%s%s", cfg->host ? cfg->host : "", cfg->port, role);
@@ -348,22 +455,15 @@ static char *make_name(const struct cfg_chardev *cfg, int listen_fd)
 static int open_address(struct chardev *c, const struct cfg_chardev *cfg, struct err *err)
 {
 	struct sock *s = c->state;
-	int fd, ret = address_resolve(&s->peers, cfg, err);
+	int ret = address_resolve(&s->peers, cfg, err);
 
+	if (ret == 0 && cfg->server)
+		ret = address_listen(&s->listening, &s->peers, cfg, err);
 	if (ret < 0)
 		return ret;
-	if (!cfg->server) {
-		s->name = make_name(cfg, -1);
-		show_name(c);
-		return start_connecting(c, cfg, err);
-	}
-	fd = address_listen(&s->peers, cfg, err);
-	if (fd < 0)
-		return fd;
-	s->unlink_path = cfg->path ? xstrdup(cfg->path) : NULL;
-	s->name = make_name(cfg, fd);
+	s->name = make_name(cfg, &s->listening);
 	show_name(c);
-	return start_listening(c, cfg, fd, err);
+	return cfg->server ? start_listening(c, cfg, err) : start_connecting(c, cfg, err);
 }
 
 static void socket_close(struct chardev *c)
@@ -372,15 +472,13 @@ static void socket_close(struct chardev *c)
 
 	c->connected = false;
 	loop_timer_free(s->timer);
+	loop_timer_free(s->owed_timer);
+	buf_free(&s->owed);
 	loop_fd_del(s->watch);
-	loop_fd_del(s->listen_watch);
+	listener_free(s->listener);
 	if (s->fd >= 0)
 		(void)close(s->fd);
-	if (s->listen_fd >= 0)
-		(void)close(s->listen_fd);
-	if (s->unlink_path)
-		(void)unlink(s->unlink_path);
-	free(s->unlink_path);
+	listen_close(&s->listening);
 	free(s->name);
 	free(s);
 }
@@ -390,10 +488,10 @@ static int socket_open(struct chardev *c, const struct cfg_chardev *cfg, struct 
 	struct sock *s = NEW(struct sock);
 	int ret;
 
-	s->fd = s->listen_fd = -1;
+	s->fd = -1;
 	c->state = s;
 	if (cfg->fd >= 0) {
-		s->name = make_name(cfg, -1);
+		s->name = make_name(cfg, &s->listening);
 		ret = use_fd(c, cfg, err);
 	} else {
 		ret = open_address(c, cfg, err);
@@ -407,7 +505,7 @@ const struct chardev_ops chardev_socket_ops = {
     .type = "socket",
     .open = socket_open,
     .write = socket_write,
-    .accept_input = update_events,
+    .accept_input = accept_input,
     .close = socket_close,
     .disconnect = disconnect,
 };

@@ -24,9 +24,12 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/error.h"
+#include "vmm/base/inet.h"
 #include "vmm/base/iov.h"
+#include "vmm/base/listen.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
+#include "vmm/listener.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
@@ -39,16 +42,17 @@ enum stream_state { DOWN, LISTENING, CONNECTING, CONNECTED };
 
 struct stream {
 	/* set at creation and then constant */
-	struct sockaddr_storage addr;
+	struct sockaddr_storage addr; /* client */
 	socklen_t addr_bytes;
-	char *name;    /* owned; the address in words */
-	int listen_fd; /* -1: not a server */
+	char *name;                  /* owned; the address in words */
+	struct listen_set listening; /* empty: not a server */
 	bool client;
 	uint32_t reconnect_s;
 	/* I/O loop (the maker before attach) */
 	enum stream_state state;
 	int fd; /* the connection, -1: none */
-	struct loop_fd *watch, *listen_watch;
+	struct loop_fd *watch;
+	struct listener *listener;
 	struct loop_timer *timer;
 	bool blocked_in;          /* the client has no room for the first frame of in[] */
 	size_t in_bytes;          /* received and not delivered */
@@ -60,32 +64,33 @@ struct stream {
 
 static int resolve(struct stream *s, const struct cfg_netdev *cfg, struct err *err)
 {
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
-				 .ai_flags = cfg->server ? AI_PASSIVE : 0};
-	struct addrinfo *found;
-	int ret = getaddrinfo(*cfg->host ? cfg->host : NULL, cfg->port, &hints, &found);
+	int family = ip_family(cfg->ipv4, cfg->ipv6);
+	struct sockaddr_list list;
+	int ret =
+	    inet_lookup(&list, cfg->host, cfg->port, family, cfg->server ? AI_PASSIVE : 0, err);
 
-	if (ret)
-		return err_set(err, EINVAL, "address resolution failed for %s:%s: %s", cfg->host,
-			       cfg->port, gai_strerror(ret));
-	memcpy(&s->addr, found->ai_addr, found->ai_addrlen);
-	s->addr_bytes = found->ai_addrlen;
-	freeaddrinfo(found);
+	if (ret < 0)
+		return ret;
+	s->addr = list.addr[0];
+	s->addr_bytes = list.len[0];
 	s->name =
 	    xasprintf(strchr(cfg->host, ':') ? "tcp:[%s]:%s" : "tcp:%s:%s", cfg->host, cfg->port);
-	return 0;
+	return cfg->server ? listen_inet(&s->listening, &list, family, 0, s->name, err) : 0;
 }
 
-static int unix_address(struct stream *s, const char *path, struct err *err)
+static int unix_address(struct stream *s, const struct cfg_netdev *cfg, struct err *err)
 {
 	struct sockaddr_un *un = (struct sockaddr_un *)&s->addr;
+	const char *path = cfg->path;
 
+	s->name = xasprintf("unix:%s", path);
+	if (cfg->server)
+		return listen_unix(&s->listening, path, err);
 	if (strlen(path) >= sizeof(un->sun_path))
 		return err_set(err, EINVAL, "UNIX socket path '%s' is too long", path);
 	un->sun_family = AF_UNIX;
 	memcpy(un->sun_path, path, strlen(path));
 	s->addr_bytes = sizeof(*un);
-	s->name = xasprintf("unix:%s", path);
 	return 0;
 }
 
@@ -103,27 +108,11 @@ static int use_fd(struct stream *s, const struct cfg_netdev *cfg, struct err *er
 	if (cfg->server != (listening != 0))
 		return err_set(err, EINVAL, "%s: the socket of descriptor %d %s", cfg->id, cfg->fd,
 			       listening ? "listens, give server=on" : "does not listen");
-	*(cfg->server ? &s->listen_fd : &s->fd) = fcntl(cfg->fd, F_DUPFD_CLOEXEC, 3);
-	(void)fcntl(cfg->fd, F_SETFL, fcntl(cfg->fd, F_GETFL) | O_NONBLOCK);
-	return 0;
-}
-
-static int start_listening(struct stream *s, const struct cfg_netdev *cfg, struct err *err)
-{
-	int one = 1;
-
-	s->listen_fd = socket(s->addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (s->listen_fd < 0)
-		return err_set(err, errno, "%s: cannot make a socket: %s", cfg->id,
-			       err_text(errno));
-	if (s->addr.ss_family == AF_UNIX)
-		(void)unlink(cfg->path); /* left by an earlier run */
+	if (cfg->server)
+		listen_given(&s->listening, fcntl(cfg->fd, F_DUPFD_CLOEXEC, 3));
 	else
-		(void)setsockopt(s->listen_fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (bind(s->listen_fd, (const struct sockaddr *)&s->addr, s->addr_bytes) < 0 ||
-	    listen(s->listen_fd, 1) < 0)
-		return err_set(err, errno, "Failed to bind socket to %s: %s", s->name,
-			       err_text(errno));
+		s->fd = fcntl(cfg->fd, F_DUPFD_CLOEXEC, 3);
+	(void)fcntl(cfg->fd, F_SETFL, fcntl(cfg->fd, F_GETFL) | O_NONBLOCK);
 	return 0;
 }
 
@@ -135,8 +124,7 @@ static void stream_close(struct net_backend *b)
 
 	if (s->fd >= 0)
 		(void)close(s->fd);
-	if (s->listen_fd >= 0)
-		(void)close(s->listen_fd);
+	listen_close(&s->listening);
 	free(s->name);
 	free(s);
 	b->state = NULL;
@@ -147,7 +135,7 @@ static int stream_open(struct net_backend *b, const struct cfg_netdev *cfg, stru
 	struct stream *s = NEW(struct stream);
 	int ret;
 
-	s->fd = s->listen_fd = -1;
+	s->fd = -1;
 	s->reconnect_s = cfg->reconnect_s;
 	b->state = s;
 	if (!cfg->addr_type)
@@ -155,11 +143,9 @@ static int stream_open(struct net_backend *b, const struct cfg_netdev *cfg, stru
 	else if (!strcmp(cfg->addr_type, "fd"))
 		ret = use_fd(s, cfg, err);
 	else if (!strcmp(cfg->addr_type, "unix"))
-		ret = unix_address(s, cfg->path, err);
+		ret = unix_address(s, cfg, err);
 	else
 		ret = resolve(s, cfg, err);
-	if (ret >= 0 && cfg->server && s->listen_fd < 0)
-		ret = start_listening(s, cfg, err);
 	s->client = !cfg->server && s->fd < 0;
 	if (ret < 0)
 		stream_close(b);
@@ -219,8 +205,8 @@ static void connected(struct net_backend *b)
 	s->state = CONNECTED;
 	s->in_bytes = s->out_bytes = s->out_at = 0;
 	s->blocked_in = false;
-	if (s->listen_watch)
-		loop_fd_events(s->listen_watch, 0);
+	if (s->listener)
+		listener_switch(s->listener, false);
 	if (!s->watch)
 		s->watch = loop_fd_add(b->io, s->fd, LOOP_READABLE, stream_ready, b);
 	watch_events(s);
@@ -240,9 +226,9 @@ static void disconnected(struct net_backend *b)
 	s->fd = -1;
 	s->out_bytes = s->in_bytes = 0;
 	s->blocked_in = false;
-	s->state = s->listen_watch ? LISTENING : DOWN;
-	if (s->listen_watch)
-		loop_fd_events(s->listen_watch, LOOP_READABLE);
+	s->state = s->listener ? LISTENING : DOWN;
+	if (s->listener)
+		listener_switch(s->listener, true);
 	if (s->client && s->reconnect_s)
 		loop_timer_arm_ms(s->timer, (uint64_t)s->reconnect_s * 1000);
 	if (was) {
@@ -251,15 +237,11 @@ static void disconnected(struct net_backend *b)
 	}
 }
 
-static void accept_peer(void *opaque, int ready)
+static void accept_peer(void *opaque, int fd)
 {
 	struct net_backend *b = opaque;
 	struct stream *s = b->state;
-	int fd = accept4(s->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
-	(void)ready;
-	if (fd < 0)
-		return;
 	if (s->state == CONNECTED) { /* came in the same turn as the first */
 		(void)close(fd);
 		return;
@@ -467,9 +449,9 @@ static int stream_attach(struct net_backend *b, struct err *err)
 
 	(void)err;
 	s->timer = loop_timer_new(b->io, timer_fired, b);
-	if (s->listen_fd >= 0) {
+	if (s->listening.n) {
 		s->state = LISTENING;
-		s->listen_watch = loop_fd_add(b->io, s->listen_fd, LOOP_READABLE, accept_peer, b);
+		s->listener = listener_new(b->io, &s->listening, accept_peer, b);
 	} else if (s->fd >= 0) {
 		connected(b);
 	} else {
@@ -483,9 +465,10 @@ static void stream_detach(struct net_backend *b)
 	struct stream *s = b->state;
 
 	loop_fd_del(s->watch);
-	loop_fd_del(s->listen_watch);
+	listener_free(s->listener);
 	loop_timer_free(s->timer);
-	s->watch = s->listen_watch = NULL;
+	s->watch = NULL;
+	s->listener = NULL;
 	s->timer = NULL;
 	s->state = DOWN;
 }

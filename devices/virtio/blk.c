@@ -79,10 +79,9 @@ static void report_error(struct virtio_blk *b, enum block_op op, int errnum)
 /* Put the status into the last writable byte and give the chain back. */
 static void finish(struct virtio_blk *b, const struct virtq_elem *e, uint8_t status)
 {
-	struct iovec *in = virtq_elem_in(e);
-	uint64_t bytes = iov_bytes(in, e->n_in);
+	uint64_t bytes = virtq_elem_room(e);
 
-	(void)iov_write(in, e->n_in, bytes - 1, &status, 1);
+	(void)virtq_elem_write(e, bytes - 1, &status, 1);
 	virtio_push(&b->v, 0, e, bytes);
 }
 
@@ -97,6 +96,9 @@ static void req_done(struct block_req *io, int ret)
 	struct blk_req *r = container_of(io, struct blk_req, io);
 	struct virtio_blk *b = r->b;
 
+	/* A read that failed has written something, too. */
+	if (io->op == BLOCK_READ)
+		virtq_elem_dma_done(r->e, 0, io->bytes);
 	if (ret >= 0 && r->then_flush) {
 		r->then_flush = false;
 		io->op = BLOCK_FLUSH;
@@ -122,16 +124,30 @@ static bool range_ok(const struct virtio_blk *b, uint64_t sector, uint64_t bytes
 	       sector <= (total - bytes) / BLK_SECTOR_BYTES;
 }
 
-static void submit(struct virtio_blk *b, enum block_op op, uint64_t sector, uint64_t bytes,
-		   const struct iovec *data, size_t n_data, uint64_t skip)
+/* The request's data in the guest, put into iov[]; returns the number of pieces. */
+static size_t req_data(const struct virtq_elem *e, enum block_op op, uint64_t bytes,
+		       struct iovec *iov)
 {
-	struct blk_req *r = xcalloc(1, sizeof(*r) + n_data * sizeof(struct iovec));
+	switch (op) {
+	case BLOCK_READ:
+		return virtq_elem_dma(e, 0, bytes, iov);
+	case BLOCK_WRITE:
+		return iov_slice(iov, e->out, e->n_out, HEADER_BYTES, bytes);
+	default: /* no data, or a range that was read already */
+		return 0;
+	}
+}
+
+static void submit(struct virtio_blk *b, enum block_op op, uint64_t sector, uint64_t bytes)
+{
+	const struct virtq_elem *e = b->v.elem;
+	struct blk_req *r = xcalloc(1, sizeof(*r) + (e->n_out + e->n_in) * sizeof(struct iovec));
 
 	r->b = b;
-	r->e = virtq_elem_dup(b->v.elem);
+	r->e = virtq_elem_dup(e);
 	r->io = (struct block_req){.op = op,
 				   .iov = r->iov,
-				   .n_iov = (int)iov_slice(r->iov, data, n_data, skip, bytes),
+				   .n_iov = (int)req_data(e, op, bytes, r->iov),
 				   .off = sector * BLK_SECTOR_BYTES,
 				   .bytes = bytes,
 				   .done = req_done};
@@ -145,18 +161,15 @@ static void submit(struct virtio_blk *b, enum block_op op, uint64_t sector, uint
 static int transfer(struct virtio_blk *b, uint32_t type, uint64_t sector)
 {
 	const struct virtq_elem *e = b->v.elem;
-	uint64_t out = iov_bytes(e->iov, e->n_out) - HEADER_BYTES;
-	uint64_t in = iov_bytes(virtq_elem_in(e), e->n_in) - 1;
+	uint64_t out = iov_bytes(e->out, e->n_out) - HEADER_BYTES;
+	uint64_t in = virtq_elem_room(e) - 1;
 	uint64_t bytes = type == T_IN ? in : out;
 
 	if (type == T_OUT && b->node->readonly)
 		return S_IOERR;
 	if (!range_ok(b, sector, bytes))
 		return S_IOERR;
-	if (type == T_IN)
-		submit(b, BLOCK_READ, sector, bytes, virtq_elem_in(e), e->n_in, 0);
-	else
-		submit(b, BLOCK_WRITE, sector, bytes, e->iov, e->n_out, HEADER_BYTES);
+	submit(b, type == T_IN ? BLOCK_READ : BLOCK_WRITE, sector, bytes);
 	return S_OK;
 }
 
@@ -169,9 +182,9 @@ static int change_range(struct virtio_blk *b, uint32_t type)
 	uint32_t flags, allowed = type == T_WRITE_ZEROES ? RANGE_UNMAP : 0;
 
 	if (!virtio_has(&b->v, type == T_DISCARD ? BLK_F_DISCARD : BLK_F_WRITE_ZEROES) ||
-	    iov_bytes(e->iov, e->n_out) != HEADER_BYTES + RANGE_BYTES)
+	    iov_bytes(e->out, e->n_out) != HEADER_BYTES + RANGE_BYTES)
 		return S_UNSUPP;
-	(void)iov_read(e->iov, e->n_out, HEADER_BYTES, range, sizeof(range));
+	(void)iov_read(e->out, e->n_out, HEADER_BYTES, range, sizeof(range));
 	sector = get_le64(range);
 	bytes = (uint64_t)get_le32(range + 8) * BLK_SECTOR_BYTES;
 	flags = get_le32(range + 12);
@@ -180,18 +193,17 @@ static int change_range(struct virtio_blk *b, uint32_t type)
 	if (b->node->readonly || bytes / BLK_SECTOR_BYTES > MAX_RANGE ||
 	    !range_ok(b, sector, bytes))
 		return S_IOERR;
-	submit(b, type == T_DISCARD ? BLOCK_DISCARD : BLOCK_WRITE_ZEROES, sector, bytes, NULL, 0,
-	       0);
+	submit(b, type == T_DISCARD ? BLOCK_DISCARD : BLOCK_WRITE_ZEROES, sector, bytes);
 	return S_OK;
 }
 
 static void get_id(struct virtio_blk *b)
 {
 	const struct virtq_elem *e = b->v.elem;
-	uint64_t room = iov_bytes(virtq_elem_in(e), e->n_in) - 1;
+	uint64_t room = virtq_elem_room(e) - 1;
 	size_t n = MIN(strlen(b->serial) + 1, MIN(room, BLK_ID_BYTES));
 
-	(void)iov_write(virtq_elem_in(e), e->n_in, 0, b->serial, n);
+	(void)virtq_elem_write(e, 0, b->serial, n);
 	finish(b, e, S_OK);
 }
 
@@ -203,7 +215,7 @@ static bool serve_one(struct virtio_device *v)
 	uint32_t type;
 	int status = S_OK;
 
-	if (iov_read(e->iov, e->n_out, 0, header, sizeof(header)) < sizeof(header) || !e->n_in) {
+	if (iov_read(e->out, e->n_out, 0, header, sizeof(header)) < sizeof(header) || !e->n_in) {
 		virtio_fail(v, "a request has no header or no status byte");
 		return false;
 	}
@@ -214,7 +226,7 @@ static bool serve_one(struct virtio_device *v)
 		status = transfer(b, type, get_le64(header + 8));
 		break;
 	case T_FLUSH:
-		submit(b, BLOCK_FLUSH, 0, 0, NULL, 0, 0);
+		submit(b, BLOCK_FLUSH, 0, 0);
 		break;
 	case T_GET_ID:
 		get_id(b);
@@ -320,7 +332,8 @@ static const struct vms_desc body = {.name = "virtio-blk-device",
 static int section_loaded(void *dev, uint32_t version, struct err *err)
 {
 	struct virtio_blk *b = dev;
-	uint64_t seen = get_le64(b->v.config); /* 0: the driver never looked */
+	/* 0: the driver never looked.  From QEMU it may also be what the guest wrote there. */
+	uint64_t seen = get_le64(b->v.config);
 
 	(void)version;
 	if (seen > virtio_blk_capacity(b))

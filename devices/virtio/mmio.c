@@ -79,6 +79,8 @@ static void config_write(struct virtio_device *v, uint64_t off, unsigned len, ui
 	v->ops->get_config(v, v->config);
 	memcpy(v->config + off, bytes, len);
 	v->ops->set_config(v, v->config);
+	/* What cannot be written stays as it is, in the stream, too. */
+	v->ops->get_config(v, v->config);
 	pthread_mutex_unlock(&v->irq_lock);
 }
 

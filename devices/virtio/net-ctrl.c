@@ -212,18 +212,18 @@ bool nic_ctrl_one(struct virtio_device *v)
 {
 	const struct virtq_elem *e = v->elem;
 	uint8_t msg[2 + MAX_DATA], ack = ACK_ERR;
-	uint64_t len = iov_bytes(e->iov, e->n_out);
+	uint64_t len = iov_bytes(e->out, e->n_out);
 
 	if (len < 2 || !e->n_in) {
 		virtio_fail(v, "a control command has no header or no room for the answer");
 		return false;
 	}
-	(void)iov_read(e->iov, e->n_out, 0, msg, MIN(len, sizeof(msg)));
+	(void)iov_read(e->out, e->n_out, 0, msg, MIN(len, sizeof(msg)));
 	if (len <= sizeof(msg))
 		ack = (uint8_t)command(to_nic(v), msg[0], msg[1], msg + 2, len - 2);
 	else if (msg[0] == CLASS_MAC && msg[1] == MAC_TABLE_SET)
 		ack = huge_mac_table(to_nic(v));
-	(void)iov_write(virtq_elem_in(e), e->n_in, 0, &ack, 1);
+	(void)virtq_elem_write(e, 0, &ack, 1);
 	virtio_push(v, NIC_CTRL, e, 1);
 	return true;
 }

@@ -18,6 +18,7 @@
 #include "vmm/base/iov.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
+#include "vmm/memory/memory.h"
 
 #define ETH_HEADER_BYTES 14UL
 #define MAX_RAW_BYTES    1514
@@ -31,44 +32,40 @@ struct rx {
 	const uint8_t *frame; /* behind the header */
 	size_t bytes, done;   /* of both */
 	unsigned chains;
-	struct iovec count[2]; /* where the header's num_buffers lies */
-	size_t n_count;
+	uint64_t count_gpa[2]; /* where each byte of the header's num_buffers lies */
 };
-
-/* Copy the next of header and frame, at most room bytes; returns how many. */
-static size_t rx_copy(struct rx *rx, uint8_t *to, size_t room)
-{
-	size_t from_header = 0, from_frame;
-
-	if (rx->done < NIC_HDR_BYTES) {
-		from_header = MIN(room, NIC_HDR_BYTES - rx->done);
-		memcpy(to, rx->header + rx->done, from_header);
-		rx->done += from_header;
-	}
-	from_frame = MIN(room - from_header, rx->bytes - rx->done);
-	if (rx->done >= NIC_HDR_BYTES && from_frame) {
-		memcpy(to + from_header, rx->frame + (rx->done - NIC_HDR_BYTES), from_frame);
-		rx->done += from_frame;
-		return from_header + from_frame;
-	}
-	return from_header;
-}
 
 /* Fill the chain in v->elem with as much of the frame as fits. */
 static void rx_fill(struct nic *nic, struct rx *rx)
 {
 	const struct virtq_elem *e = nic->v.elem;
-	struct iovec *in = virtq_elem_in(e);
-	uint64_t n = 0;
+	size_t n = 0;
 
-	if (rx->chains == 0)
-		rx->n_count = iov_slice(rx->count, in, e->n_in, NUM_BUFFERS_AT, 2);
-	for (unsigned i = 0; i < e->n_in && rx->done < rx->bytes; i++) {
-		n += rx_copy(rx, in[i].iov_base, in[i].iov_len);
+	for (unsigned i = 0; rx->chains == 0 && i < 2; i++)
+		rx->count_gpa[i] = virtq_elem_gpa(e, NUM_BUFFERS_AT + i);
+	if (rx->done < NIC_HDR_BYTES) {
+		n = virtq_elem_write(e, 0, rx->header + rx->done, NIC_HDR_BYTES - rx->done);
+		rx->done += n;
 	}
-	virtq_elem_dirty(&nic->v.dev.m->mem, e, n);
+	if (rx->done >= NIC_HDR_BYTES) {
+		size_t at = rx->done - NIC_HDR_BYTES;
+		size_t part = virtq_elem_write(e, n, rx->frame + at, rx->bytes - rx->done);
+
+		rx->done += part;
+		n += part;
+	}
 	virtq_fill(&nic->v.queues[NIC_RX], e->head, (uint32_t)n, rx->chains);
 	rx->chains++;
+}
+
+/* The header says 1 until it is known how many chains the frame took. */
+static void rx_count(struct nic *nic, const struct rx *rx)
+{
+	uint8_t num_buffers[2];
+
+	put_le16(num_buffers, (uint16_t)rx->chains);
+	for (unsigned i = 0; rx->chains > 1 && i < 2; i++)
+		(void)memory_write(&nic->v.dev.m->mem, rx->count_gpa[i], &num_buffers[i], 1);
 }
 
 /* No more buffers: give back what was taken. */
@@ -88,24 +85,21 @@ static int rx_frame(struct nic *nic, struct rx *rx)
 {
 	struct virtio_device *v = &nic->v;
 	bool mergeable = virtio_has(v, NET_F_MRG_RXBUF);
-	uint8_t num_buffers[2];
 
 	while (rx->done < rx->bytes) {
 		if (!virtio_pop(v, NIC_RX))
 			return v->broken ? -EIO : rx_later(nic, rx);
-		if (rx->chains == 0 &&
-		    iov_bytes(virtq_elem_in(v->elem), v->elem->n_in) < NIC_HDR_BYTES) {
+		if (rx->chains == 0 && virtq_elem_room(v->elem) < NIC_HDR_BYTES) {
 			virtio_fail(v, "queue 0: a buffer has no room for the header");
 			return -EIO;
 		}
-		if (!mergeable && iov_bytes(virtq_elem_in(v->elem), v->elem->n_in) < rx->bytes) {
+		if (!mergeable && virtq_elem_room(v->elem) < rx->bytes) {
 			virtq_unpop(&v->queues[NIC_RX], 1);
 			return 0; /* the driver does not want frames of this size */
 		}
 		rx_fill(nic, rx);
 	}
-	put_le16(num_buffers, (uint16_t)rx->chains);
-	(void)iov_write(rx->count, rx->n_count, 0, num_buffers, sizeof(num_buffers));
+	rx_count(nic, rx);
 	virtq_flush(&v->queues[NIC_RX], rx->chains);
 	virtio_interrupt(v, NIC_RX);
 	return 0;
@@ -124,6 +118,7 @@ static int nic_receive(void *opaque, const uint8_t *frame, size_t n)
 	if (!nic_wants(nic, frame + hdr, n - hdr))
 		return 0;
 	memcpy(rx.header, frame, MIN(hdr, sizeof(rx.header)));
+	put_le16(rx.header + NUM_BUFFERS_AT, 1);
 	rx.frame = frame + hdr;
 	rx.bytes = NIC_HDR_BYTES + n - hdr;
 	return rx_frame(nic, &rx);
@@ -135,7 +130,7 @@ static bool tx_one(struct virtio_device *v)
 {
 	struct nic *nic = to_nic(v);
 	const struct virtq_elem *e = v->elem;
-	uint64_t bytes = iov_bytes(e->iov, e->n_out);
+	uint64_t bytes = iov_bytes(e->out, e->n_out);
 	uint64_t skip = nic->be->vnet_hdr ? NIC_HDR_BYTES - nic->be->hdr_bytes : NIC_HDR_BYTES;
 	int ret = 0;
 
@@ -144,9 +139,9 @@ static bool tx_one(struct virtio_device *v)
 		return false;
 	}
 	if (bytes <= NET_MAX_FRAME && bytes >= NIC_HDR_BYTES + ETH_HEADER_BYTES) {
-		size_t n = iov_slice(e->iov, e->iov, e->n_out, skip, bytes - skip);
+		size_t n = iov_slice(e->out, e->out, e->n_out, skip, bytes - skip);
 
-		ret = net_backend_send(nic->be, e->iov, (int)n);
+		ret = net_backend_send(nic->be, e->out, (int)n);
 	}
 	if (ret == -EAGAIN) {
 		virtq_unpop(&v->queues[NIC_TX], 1);

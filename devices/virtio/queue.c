@@ -52,20 +52,6 @@ static uint16_t ring_get16(const uint8_t *p)
 	return le16toh(__atomic_load_n((const uint16_t *)(const void *)p, __ATOMIC_RELAXED));
 }
 
-static void ring_put16(void *p, uint16_t v)
-{
-	uint16_t *to = p;
-
-	__atomic_store_n(to, htole16(v), __ATOMIC_RELAXED);
-}
-
-static void ring_put32(void *p, uint32_t v)
-{
-	uint32_t *to = p;
-
-	__atomic_store_n(to, htole32(v), __ATOMIC_RELAXED);
-}
-
 static uint16_t avail_idx(const struct virtq *q)
 {
 	/* barrier 1 */
@@ -73,10 +59,22 @@ static uint16_t avail_idx(const struct virtq *q)
 				       __ATOMIC_ACQUIRE));
 }
 
+/* The two ways to write the used ring; what is written is reported after it. */
 static void used_put16(struct virtq *q, uint64_t off, uint16_t v)
 {
-	ring_put16(q->used_hva + off, v);
+	/* barrier 2, where v is used->idx */
+	__atomic_store_n((uint16_t *)(void *)(q->used_hva + off), htole16(v), __ATOMIC_RELEASE);
 	memory_mark_dirty(q->mem, q->used + off, sizeof(v));
+}
+
+static void used_put_entry(struct virtq *q, uint16_t at, uint32_t id, uint32_t len)
+{
+	uint64_t off = RING_ENTRIES + (uint64_t)USED_ENTRY_BYTES * (at % q->num);
+	uint32_t *to = (uint32_t *)(void *)(q->used_hva + off);
+
+	__atomic_store_n(&to[0], htole32(id), __ATOMIC_RELAXED);
+	__atomic_store_n(&to[1], htole32(len), __ATOMIC_RELAXED);
+	memory_mark_dirty(q->mem, q->used + off, USED_ENTRY_BYTES);
 }
 
 static const uint8_t *used_event(const struct virtq *q)
@@ -148,34 +146,120 @@ int virtq_map(struct virtq *q, struct memory *mem, bool event_idx, bool indirect
 	return virtq_available(q) < 0 ? -EPROTO : 0;
 }
 
+void virtq_suspend(struct virtq *q)
+{
+	if (q->mem && ring_get16(q->used_hva + RING_IDX) != q->used_idx)
+		used_put16(q, RING_IDX, q->used_idx);
+}
+
 /* ---- elements ---- */
 
-static struct virtq_elem *elem_alloc(unsigned pieces)
+static struct virtq_elem *elem_alloc(unsigned n_out, unsigned n_in)
 {
-	struct virtq_elem *e =
-	    xcalloc(1, sizeof(*e) + pieces * (sizeof(struct iovec) + sizeof(uint64_t)));
+	struct virtq_elem *e = xcalloc(1, sizeof(*e) + n_out * sizeof(struct iovec) +
+					      n_in * sizeof(struct virtq_piece));
 
-	e->iov = (struct iovec *)(e + 1);
-	e->gpa = (uint64_t *)(e->iov + pieces);
+	e->out = (struct iovec *)(e + 1);
+	e->in = (struct virtq_piece *)(e->out + n_out);
 	return e;
 }
 
 struct virtq_elem *virtq_elem_new(void)
 {
-	return elem_alloc(VIRTQ_MAX_NUM);
+	return elem_alloc(VIRTQ_MAX_NUM, VIRTQ_MAX_NUM);
 }
 
 struct virtq_elem *virtq_elem_dup(const struct virtq_elem *e)
 {
-	unsigned n = e->n_out + e->n_in;
-	struct virtq_elem *d = elem_alloc(n);
+	struct virtq_elem *d = elem_alloc(e->n_out, e->n_in);
 
 	d->head = e->head;
 	d->n_out = e->n_out;
 	d->n_in = e->n_in;
-	memcpy(d->iov, e->iov, n * sizeof(d->iov[0]));
-	memcpy(d->gpa, e->gpa, n * sizeof(d->gpa[0]));
+	d->mem = e->mem;
+	memcpy(d->out, e->out, e->n_out * sizeof(d->out[0]));
+	memcpy(d->in, e->in, e->n_in * sizeof(d->in[0]));
 	return d;
+}
+
+uint64_t virtq_elem_room(const struct virtq_elem *e)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < e->n_in; i++)
+		sum += e->in[i].bytes;
+	return sum;
+}
+
+/* The next part of [*off, *off + *n) in the writable pieces from *i on; moves all three on. */
+static struct virtq_piece next_part(const struct virtq_elem *e, unsigned *i, uint64_t *off,
+				    uint64_t *n)
+{
+	struct virtq_piece part = {0};
+
+	for (; *i < e->n_in && *off >= e->in[*i].bytes; ++*i)
+		*off -= e->in[*i].bytes;
+	if (*i == e->n_in || !*n)
+		return part;
+	part = e->in[(*i)++];
+	part.hva += *off;
+	part.gpa += *off;
+	part.bytes = MIN(*n, part.bytes - *off);
+	*n -= part.bytes;
+	*off = 0;
+	return part;
+}
+
+size_t virtq_elem_write(const struct virtq_elem *e, uint64_t off, const void *buf, size_t n)
+{
+	const uint8_t *from = buf;
+	uint64_t left = n;
+	unsigned i = 0;
+
+	for (;;) {
+		struct virtq_piece p = next_part(e, &i, &off, &left);
+
+		if (!p.bytes)
+			return (size_t)(from - (const uint8_t *)buf);
+		memcpy(p.hva, from, p.bytes);
+		memory_mark_dirty(e->mem, p.gpa, p.bytes);
+		from += p.bytes;
+	}
+}
+
+size_t virtq_elem_dma(const struct virtq_elem *e, uint64_t off, uint64_t n, struct iovec *out)
+{
+	size_t n_out = 0;
+	unsigned i = 0;
+
+	for (;;) {
+		struct virtq_piece p = next_part(e, &i, &off, &n);
+
+		if (!p.bytes)
+			return n_out;
+		out[n_out++] = (struct iovec){.iov_base = p.hva, .iov_len = p.bytes};
+	}
+}
+
+void virtq_elem_dma_done(const struct virtq_elem *e, uint64_t off, uint64_t n)
+{
+	unsigned i = 0;
+
+	for (;;) {
+		struct virtq_piece p = next_part(e, &i, &off, &n);
+
+		if (!p.bytes)
+			return;
+		memory_mark_dirty(e->mem, p.gpa, p.bytes);
+	}
+}
+
+uint64_t virtq_elem_gpa(const struct virtq_elem *e, uint64_t off)
+{
+	uint64_t n = 1;
+	unsigned i = 0;
+
+	return next_part(e, &i, &off, &n).gpa;
 }
 
 /* ---- the available side ---- */
@@ -206,20 +290,17 @@ static int add_piece(struct virtq *q, struct virtq_elem *e, const struct desc *d
 	if (!(d->flags & VIRTQ_DESC_WRITE) && e->n_in)
 		return broken(q, "a readable descriptor follows a writable one");
 	while (left > 0) { /* more than one turn only where two RAM slots meet */
-		unsigned i = e->n_out + e->n_in;
 		uint64_t n = left;
 		void *p = memory_ptr_some(q->mem, gpa, &n);
 
 		if (!p)
 			return broken(q, "a descriptor points outside RAM");
-		if (i == VIRTQ_MAX_NUM)
+		if (e->n_out + e->n_in == VIRTQ_MAX_NUM)
 			return broken(q, "a chain is too long");
-		e->iov[i] = (struct iovec){.iov_base = p, .iov_len = n};
-		e->gpa[i] = gpa;
 		if (d->flags & VIRTQ_DESC_WRITE)
-			e->n_in++;
+			e->in[e->n_in++] = (struct virtq_piece){.hva = p, .gpa = gpa, .bytes = n};
 		else
-			e->n_out++;
+			e->out[e->n_out++] = (struct iovec){.iov_base = p, .iov_len = n};
 		gpa += n;
 		left -= n;
 	}
@@ -285,6 +366,7 @@ int virtq_pop(struct virtq *q, struct virtq_elem *e)
 	if ((uint16_t)(q->last_avail - q->used_idx) >= q->num)
 		return broken(q, "more chains are in flight than it has");
 	e->n_out = e->n_in = 0;
+	e->mem = q->mem;
 	e->head = ring_get16(q->avail_hva + RING_ENTRIES + 2 * (size_t)(q->last_avail % q->num));
 	n = walk_chain(q, e);
 	if (n < 0)
@@ -319,12 +401,7 @@ bool virtq_listen(struct virtq *q)
 
 void virtq_fill(struct virtq *q, uint16_t head, uint32_t len, unsigned ahead)
 {
-	uint64_t off =
-	    RING_ENTRIES + (uint64_t)USED_ENTRY_BYTES * ((uint16_t)(q->used_idx + ahead) % q->num);
-
-	ring_put32(q->used_hva + off, head);
-	ring_put32(q->used_hva + off + 4, len);
-	memory_mark_dirty(q->mem, q->used + off, USED_ENTRY_BYTES);
+	used_put_entry(q, (uint16_t)(q->used_idx + ahead), head, len);
 }
 
 void virtq_flush(struct virtq *q, unsigned n)
@@ -332,10 +409,7 @@ void virtq_flush(struct virtq *q, unsigned n)
 	uint16_t old = q->used_idx;
 
 	q->used_idx = (uint16_t)(q->used_idx + n);
-	/* barrier 2 */
-	__atomic_store_n((uint16_t *)(void *)(q->used_hva + RING_IDX), htole16(q->used_idx),
-			 __ATOMIC_RELEASE);
-	memory_mark_dirty(q->mem, q->used + RING_IDX, sizeof(uint16_t));
+	used_put16(q, RING_IDX, q->used_idx);
 	/* Once the index has run past what was signalled last, comparing with that says nothing. */
 	if ((uint16_t)(q->used_idx - q->signalled_used) < (uint16_t)(q->used_idx - old))
 		q->signalled_valid = false;
@@ -360,14 +434,4 @@ bool virtq_should_interrupt(struct virtq *q)
 	event = ring_get16(used_event(q));
 	/* Has used_idx passed event, counted from old?  All modulo 2^16. */
 	return !valid || (uint16_t)(q->used_idx - event - 1) < (uint16_t)(q->used_idx - old);
-}
-
-void virtq_elem_dirty(struct memory *mem, const struct virtq_elem *e, uint64_t written)
-{
-	for (unsigned i = e->n_out; i < e->n_out + e->n_in && written > 0; i++) {
-		uint64_t n = MIN(written, e->iov[i].iov_len);
-
-		memory_mark_dirty(mem, e->gpa[i], n);
-		written -= n;
-	}
 }

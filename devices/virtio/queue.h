@@ -23,13 +23,22 @@ struct memory;
 #define VIRTQ_DESC_WRITE    2
 #define VIRTQ_DESC_INDIRECT 4
 
+/* Guest memory that the device may write; not empty.  No iovec: nothing but the accessors below
+ * writes there, so that no byte goes unreported. */
+struct virtq_piece {
+	uint8_t *hva;
+	uint64_t gpa;
+	size_t bytes;
+};
+
 /* What one available descriptor chain describes, as host memory; one allocation, free with free().
  */
 struct virtq_elem {
 	uint16_t head;
-	unsigned n_out, n_in; /* device-readable pieces, then device-writable ones */
-	struct iovec *iov;    /* n_out + n_in of them, none empty */
-	uint64_t *gpa;        /* where the guest sees each */
+	unsigned n_out, n_in;   /* together at most VIRTQ_MAX_NUM */
+	struct iovec *out;      /* n_out pieces that the device reads, none empty */
+	struct virtq_piece *in; /* n_in pieces that it writes */
+	struct memory *mem;     /* borrowed; where 'in' lies */
 };
 
 struct virtq {
@@ -55,10 +64,22 @@ struct virtq {
 struct virtq_elem *virtq_elem_new(void);
 /* A copy with room for its own pieces only. */
 struct virtq_elem *virtq_elem_dup(const struct virtq_elem *e);
-static inline struct iovec *virtq_elem_in(const struct virtq_elem *e)
-{
-	return e->iov + e->n_out;
-}
+
+/*
+ * The writable part, as one run of bytes.  Every byte that changes in it is
+ * reported as dirty after it has changed, whatever has become of the queue:
+ * virtq_elem_write() does both; a write by the host's kernel goes to the pieces
+ * of virtq_elem_dma() and is reported with virtq_elem_dma_done() when it has
+ * ended, well or not.
+ */
+uint64_t virtq_elem_room(const struct virtq_elem *e);
+/* Copy at most n bytes to 'off'; returns how many there was room for. */
+size_t virtq_elem_write(const struct virtq_elem *e, uint64_t off, const void *buf, size_t n);
+/* The pieces of [off, off + n) in out[], which has room for n_in; returns their number. */
+size_t virtq_elem_dma(const struct virtq_elem *e, uint64_t off, uint64_t n, struct iovec *out);
+void virtq_elem_dma_done(const struct virtq_elem *e, uint64_t off, uint64_t n);
+/* Where the guest sees byte 'off' of it, which is inside. */
+uint64_t virtq_elem_gpa(const struct virtq_elem *e, uint64_t off);
 
 /* Forget the guest's programming: as after a device reset. */
 void virtq_reset(struct virtq *q);
@@ -67,6 +88,12 @@ void virtq_reset(struct virtq *q);
  * again after a pause.  0, or -EPROTO with q->why.
  */
 int virtq_map(struct virtq *q, struct memory *mem, bool event_idx, bool indirect);
+
+/*
+ * The queue is not served for now.  Its used index is the device's, but is read
+ * from the ring where the guest goes on: put it right if the guest has changed it.
+ */
+void virtq_suspend(struct virtq *q);
 
 /* How many chains are available: 0 .. num, or -EPROTO (the guest's index jumped). */
 int virtq_available(struct virtq *q);
@@ -91,9 +118,5 @@ void virtq_quiet(struct virtq *q);
  * for which no kick may come: serve them.
  */
 bool virtq_listen(struct virtq *q);
-
-/* Report the first 'written' bytes of the device-writable part as changed; after they are visible.
- */
-void virtq_elem_dirty(struct memory *mem, const struct virtq_elem *e, uint64_t written);
 
 #endif

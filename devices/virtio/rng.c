@@ -10,7 +10,6 @@
 #include "devices/virtio/virtio.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
-#include "vmm/base/iov.h"
 #include "vmm/base/units.h"
 #include "vmm/board.h"
 #include "vmm/options/config.h"
@@ -23,7 +22,7 @@
 static bool serve_one(struct virtio_device *v)
 {
 	const struct virtq_elem *e = v->elem;
-	uint64_t room = MIN(iov_bytes(virtq_elem_in(e), e->n_in), MAX_BYTES), done = 0;
+	uint64_t room = MIN(virtq_elem_room(e), MAX_BYTES), done = 0;
 
 	while (done < room) {
 		uint8_t chunk[CHUNK_BYTES];
@@ -31,7 +30,7 @@ static bool serve_one(struct virtio_device *v)
 
 		if (n <= 0)
 			break;
-		(void)iov_write(virtq_elem_in(e), e->n_in, done, chunk, (size_t)n);
+		(void)virtq_elem_write(e, done, chunk, (size_t)n);
 		done += (uint64_t)n;
 	}
 	virtio_push(v, 0, e, done);

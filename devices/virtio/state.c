@@ -10,6 +10,14 @@
  * 1024 queues, a device has a few.  What was loaded is checked as a whole
  * before any of it reaches the device, except the device's own data, whose
  * table checks itself.
+ *
+ * A load is refused for what no guest can bring about: another machine or a
+ * stream that is not whole.  What a guest can do to its device, status bits in
+ * any order, rings anywhere and with anything in them, is a state like others:
+ * it loads, and when the device is started, on the I/O loop, the queues are
+ * mapped and a device that cannot work needs a reset.  Guest memory may not be
+ * there yet when a load runs, so nothing here looks at it: the used index,
+ * which the stream does not carry, is read from the ring at the start.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -307,7 +315,7 @@ static int check_features(const struct virtio_wire *w, const struct virtio_devic
 			       v->ops->name, w->features, v->host_features);
 	if (!(w->status & live))
 		return 0;
-	if (!w->has_mmio || !w->has_rings || !(w->features & VIRTIO_F_VERSION_1))
+	if (!w->has_mmio || !w->has_rings)
 		return err_set(err, ENOTSUP,
 			       "%s: its driver runs on a legacy virtio-mmio transport (version 1); "
 			       "give the source virtio-mmio.force-legacy=false",
@@ -323,10 +331,9 @@ static int apply_queue(const struct virtio_wire *w, struct virtio_device *v, uns
 	struct virtio_queue_regs *r = &v->regs[i];
 	struct virtq *q = &v->queues[i];
 
-	if (!wq->num || wq->num > VIRTQ_MAX_NUM || (wq->num & (wq->num - 1)))
-		return err_set(err, EINVAL,
-			       "%s: queue %u has %" PRIu32
-			       " entries, not a power of two of at most %d",
+	/* No guest can write these; what it can write is judged when the queue is started. */
+	if (!wq->num || wq->num > VIRTQ_MAX_NUM)
+		return err_set(err, EINVAL, "%s: queue %u has %" PRIu32 " entries, not 1 to %d",
 			       v->ops->name, i, wq->num, VIRTQ_MAX_NUM);
 	q->num = wq->num;
 	q->desc = wq->desc;
@@ -339,14 +346,6 @@ static int apply_queue(const struct virtio_wire *w, struct virtio_device *v, uns
 	memcpy(r->desc, wr->desc, sizeof(r->desc));
 	memcpy(r->avail, wr->avail, sizeof(r->avail));
 	memcpy(r->used, wr->used, sizeof(r->used));
-	if (!q->ready || !(w->status & VIRTIO_STATUS_DRIVER_OK) || w->broken)
-		return 0;
-	q->used_idx_from_ring = true;
-	if (virtq_map(q, &v->dev.m->mem, virtio_has(v, VIRTIO_F_EVENT_IDX),
-		      virtio_has(v, VIRTIO_F_INDIRECT_DESC)) < 0)
-		return err_set(err, EINVAL, "%s: queue %u: %s", v->ops->name, i, q->why);
-	/* That was a check; what counts is what the ring holds when the guest goes on. */
-	q->mem = NULL;
 	q->used_idx_from_ring = true;
 	return 0;
 }

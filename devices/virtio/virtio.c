@@ -8,13 +8,13 @@
 #include <linux/kvm.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
+#include "vmm/base/wake.h"
 #include "vmm/board.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
@@ -115,10 +115,8 @@ bool virtio_pop(struct virtio_device *v, unsigned q)
 
 void virtio_push(struct virtio_device *v, unsigned q, const struct virtq_elem *e, uint64_t written)
 {
-	if (v->broken)
-		return;
-	virtq_elem_dirty(&v->dev.m->mem, e, written);
-	virtq_push(&v->queues[q], e->head, (uint32_t)written);
+	if (!v->broken)
+		virtq_push(&v->queues[q], e->head, (uint32_t)written);
 }
 
 void virtio_interrupt(struct virtio_device *v, unsigned q)
@@ -197,10 +195,9 @@ static void kick_posted(void *opaque)
 static void kick_ready(void *opaque, int ready)
 {
 	struct virtio_kick *k = opaque;
-	eventfd_t count;
 
 	(void)ready;
-	(void)eventfd_read(k->fd, &count);
+	wake_clear(k->fd);
 	serve(k);
 }
 
@@ -248,7 +245,7 @@ static void kick_open(struct virtio_kick *k)
 {
 	if (k->fd >= 0 || k->v->dev.m->vm_fd < 0)
 		return;
-	k->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	k->fd = wake_open();
 	if (k->fd >= 0 && ioeventfd(k, true) < 0) {
 		(void)close(k->fd);
 		k->fd = -1;
@@ -294,6 +291,7 @@ static void stop_on_io(void *opaque)
 	for (unsigned i = 0; i < v->n_queues; i++) {
 		loop_fd_del(v->kicks[i].watch);
 		v->kicks[i].watch = NULL;
+		virtq_suspend(&v->queues[i]);
 	}
 	if (v->ops->stop)
 		v->ops->stop(v);
@@ -304,10 +302,14 @@ static void stop_on_io(void *opaque)
 
 void virtio_start(struct virtio_device *v)
 {
-	const uint8_t ready = VIRTIO_STATUS_FEATURES_OK | VIRTIO_STATUS_DRIVER_OK;
+	uint8_t status = virtio_status(v);
 
-	if (v->started || v->paused || (virtio_status(v) & ready) != ready)
+	if (v->started || v->paused || !(status & VIRTIO_STATUS_DRIVER_OK))
 		return;
+	if (!(status & VIRTIO_STATUS_FEATURES_OK) || !virtio_has(v, VIRTIO_F_VERSION_1)) {
+		virtio_fail(v, "DRIVER_OK came without features that were agreed on");
+		return;
+	}
 	for (unsigned i = 0; i < v->n_queues; i++)
 		if (v->queues[i].ready)
 			kick_open(&v->kicks[i]);

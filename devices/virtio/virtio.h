@@ -174,7 +174,8 @@ bool virtio_pop(struct virtio_device *v, unsigned q);
 void virtio_serve_all(struct virtio_device *v, unsigned q, bool (*one)(struct virtio_device *v));
 /* Come back to queue q soon. */
 void virtio_again(struct virtio_device *v, unsigned q);
-/* Complete a chain: the first 'written' bytes of what it lets the device write have changed. */
+/* Complete a chain, telling the driver that the first 'written' bytes of what it lets the device
+ * write have changed.  A broken device completes nothing. */
 void virtio_push(struct virtio_device *v, unsigned q, const struct virtq_elem *e, uint64_t written);
 /* Interrupt the guest if it wants to hear of the completions in queue q. */
 void virtio_interrupt(struct virtio_device *v, unsigned q);

@@ -9,6 +9,8 @@
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
 
+#define HEED_BYTES (8 * MiB) /* read without a look at cancel_fd */
+
 int channel_wait(const struct channel *c, short events, int timeout_ms)
 {
 	struct pollfd p[2] = {
@@ -60,14 +62,26 @@ bool channel_scatters(const struct channel *c)
 	return c->ops->readv;
 }
 
+/* A peer that always has more is not waited for, and a wait is where a cancel is noticed. */
+static int heed_cancel(struct channel *c)
+{
+	if (c->unheeded < HEED_BYTES)
+		return 0;
+	c->unheeded = 0;
+	return channel_cancelled(c) ? -ECANCELED : 0;
+}
+
 int channel_readv(struct channel *c, struct iovec *iov, int n_iov, size_t need, size_t *got,
 		  struct err *err)
 {
 	size_t have = 0;
 
 	while (have < need && n_iov > 0) {
-		ssize_t n = c->ops->readv(c, iov, n_iov);
+		ssize_t n = heed_cancel(c);
 		int used;
+
+		if (n == 0)
+			n = c->ops->readv(c, iov, n_iov);
 
 		if (n == -EAGAIN || n == -EINTR) {
 			n = channel_wait(c, POLLIN, -1);
@@ -82,6 +96,7 @@ int channel_readv(struct channel *c, struct iovec *iov, int n_iov, size_t need, 
 		iov += used;
 		n_iov -= used;
 		have += (size_t)n;
+		c->unheeded += (size_t)n;
 	}
 	*got = have;
 	return 0;

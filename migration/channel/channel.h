@@ -49,6 +49,7 @@ struct channel {
 	int cancel_fd;           /* borrowed eventfd; -1: cannot be cancelled */
 	bool two_way;            /* the peer can answer on it */
 	bool steady;             /* a regular file: never has to be waited for */
+	size_t unheeded;         /* bytes read since a cancel was last looked for; the reader's */
 	struct splicer *splicer; /* owned; NULL: bytes are copied into the channel */
 	/* descriptors that came with what was read (SCM_RIGHTS), oldest first; owned */
 	bool accepts_fds;

@@ -1,26 +1,19 @@
-/* listen.h - wait on the main loop for the connections of an incoming migration */
+/* listen.h - where an incoming migration waits for its connections */
 #ifndef MINIVMM_MIGRATION_LISTEN_H
 #define MINIVMM_MIGRATION_LISTEN_H
 
-#include <stdbool.h>
-
 struct err;
-struct listener;
-struct loop;
+struct listen_set;
 struct migration_address;
 struct migration_uri;
+struct sockaddr_list;
 
 /*
- * Listen where a tcp: or unix: URI says; '*addr' becomes the real address.
- * 'accepted' is called with each connected descriptor (given), and may free
- * the listener.
- * Main loop's thread.  Returns owned, or NULL with *err set.
+ * Listen where a unix: URI says, or a tcp: one whose host stands for 'list' (NULL
+ * for unix:); *addr becomes the real address.  *set is to be closed by the caller.
  */
-struct listener *listener_new(struct loop *l, const struct migration_uri *uri,
-			      void (*accepted)(void *opaque, int fd), void *opaque,
-			      struct migration_address *addr, struct err *err);
-void listener_free(struct listener *ls); /* NULL is fine */
-/* Has somebody connected who has not been accepted yet?  Any thread, the loop's lock held. */
-bool listener_pending(const struct listener *ls);
+int channel_listen(struct listen_set *set, const struct migration_uri *uri,
+		   const struct sockaddr_list *list, struct migration_address *addr,
+		   struct err *err);
 
 #endif

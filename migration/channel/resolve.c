@@ -1,138 +1,175 @@
+/*
+ * resolve.c - one thread a look-up
+ *
+ * getaddrinfo() cannot be interrupted and may take minutes, so the thread belongs
+ * to nobody: it is detached, and shares the struct with the loop.  The thread
+ * posts the answer; a look-up that was abandoned is freed by whoever comes last,
+ * and the loop is not touched after that.
+ */
 #include "migration/channel/resolve.h"
 
 #include <errno.h>
 #include <netdb.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <uv.h>
+#include <time.h>
 
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
-#include "vmm/base/units.h"
+#include "vmm/base/thread.h"
 #include "vmm/loop.h"
 
 struct resolve {
-	uv_getaddrinfo_t req;
+	/* set at creation and then constant */
 	struct loop *loop;
-	pthread_mutex_t *lock;
-	resolve_done_fn *done; /* NULL: abandoned */
+	char *host; /* owned */
+	char port[8];
+	int family, flags;
+	struct thread thread;
+	/* the thread's until 'answered' */
+	struct sockaddr_list list;
+	struct err err;
+	int ret;
+	/* under 'mutex' */
+	pthread_mutex_t mutex;
+	pthread_cond_t cond;   /* CLOCK_MONOTONIC */
+	bool answered;         /* ... and posted, unless abandoned before */
+	resolve_done_fn *done; /* NULL: abandoned, or answered by resolve_wait() */
 	void *opaque;
-	char *what; /* owned; "host:port" */
 };
-
-static void fill_list(struct sockaddr_list *list, const struct addrinfo *ai)
-{
-	list->n = 0;
-	for (; ai && list->n < SOCKADDR_LIST_MAX; ai = ai->ai_next) {
-		memcpy(&list->addr[list->n], ai->ai_addr, ai->ai_addrlen);
-		list->len[list->n++] = ai->ai_addrlen;
-	}
-}
-
-static struct addrinfo hints_for(const struct migration_uri *uri, int flags)
-{
-	struct addrinfo hints = {
-	    .ai_flags = flags | AI_NUMERICSERV,
-	    .ai_family = uri->ipv4 == uri->ipv6 ? AF_UNSPEC
-			 : uri->ipv4            ? AF_INET
-						: AF_INET6,
-	    .ai_socktype = SOCK_STREAM,
-	};
-
-	return hints;
-}
-
-static int say_unknown(const char *what, const char *why, struct err *err)
-{
-	return err_set(err, ENOENT, "address resolution failed for %s: %s", what, why);
-}
-
-static const char *uv_reason(int status)
-{
-	switch (status) {
-	case UV_EAI_NONAME:
-		return gai_strerror(EAI_NONAME);
-	case UV_EAI_AGAIN:
-		return gai_strerror(EAI_AGAIN);
-	case UV_EAI_FAIL:
-		return gai_strerror(EAI_FAIL);
-	default:
-		return uv_strerror(status);
-	}
-}
 
 static void resolve_free(struct resolve *r)
 {
-	free(r->what);
+	pthread_cond_destroy(&r->cond);
+	pthread_mutex_destroy(&r->mutex);
+	free(r->host);
 	free(r);
 }
 
-static void resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *res)
+/* Loop's thread. */
+static void deliver(void *opaque)
 {
-	struct resolve *r = container_of(req, struct resolve, req);
-	struct sockaddr_list list;
-	struct err err = {0};
+	struct resolve *r = opaque;
 
-	fill_list(&list, res);
-	uv_freeaddrinfo(res);
-	if (status < 0)
-		(void)say_unknown(r->what, uv_reason(status), &err);
-	pthread_mutex_lock(r->lock);
+	pthread_mutex_lock(&r->mutex); /* the thread has left it */
+	pthread_mutex_unlock(&r->mutex);
+	/* 'done' changes on this thread only */
 	if (r->done)
-		r->done(r->opaque, status < 0 ? NULL : &list, &err);
-	pthread_mutex_unlock(r->lock);
+		r->done(r->opaque, r->ret < 0 ? NULL : &r->list, &r->err);
 	resolve_free(r);
 }
 
-struct resolve *resolve_start(struct loop *l, pthread_mutex_t *lock,
-			      const struct migration_uri *uri, resolve_done_fn *done, void *opaque,
-			      struct err *err)
+static void *resolve_thread(void *opaque)
 {
-	struct addrinfo hints = hints_for(uri, 0);
+	struct resolve *r = opaque;
+	bool abandoned;
+
+	r->ret = inet_lookup(&r->list, r->host, r->port, r->family, r->flags, &r->err);
+	pthread_mutex_lock(&r->mutex);
+	abandoned = !r->done;
+	r->answered = true;
+	if (!abandoned)
+		loop_post(r->loop, deliver, r);
+	pthread_cond_signal(&r->cond);
+	pthread_mutex_unlock(&r->mutex);
+	if (abandoned)
+		resolve_free(r);
+	return NULL;
+}
+
+static int flags_for(bool passive)
+{
+	return AI_NUMERICSERV | (passive ? AI_PASSIVE : 0);
+}
+
+static struct resolve *resolve_new(struct loop *l, const struct migration_uri *uri, bool passive)
+{
 	struct resolve *r = NEW(struct resolve);
-	char port[8];
+	pthread_condattr_t attr;
+
+	r->loop = l;
+	r->host = xstrdup(uri->host);
+	(void)snprintf(r->port, sizeof(r->port), "%u", uri->port);
+	r->family = uri->family;
+	r->flags = flags_for(passive);
+	pthread_mutex_init(&r->mutex, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&r->cond, &attr);
+	pthread_condattr_destroy(&attr);
+	return r;
+}
+
+struct resolve *resolve_start(struct loop *l, const struct migration_uri *uri, bool passive,
+			      resolve_done_fn *done, void *opaque, struct err *err)
+{
+	struct resolve *r = resolve_new(l, uri, passive);
 	int ret;
 
-	(void)snprintf(port, sizeof(port), "%u", uri->port);
-	r->loop = l;
-	r->lock = lock;
 	r->done = done;
 	r->opaque = opaque;
-	r->what = xstrdup(uri->text);
-	ret = uv_getaddrinfo(loop_uv(l), &r->req, resolved, *uri->host ? uri->host : NULL, port,
-			     &hints);
-	if (ret < 0) {
-		(void)say_unknown(uri->text, uv_reason(ret), err);
-		resolve_free(r);
-		return NULL;
+	/* Detached before it can end and free everything. */
+	pthread_mutex_lock(&r->mutex);
+	ret = thread_start(&r->thread, "mig-resolve", THREAD_HELPER, resolve_thread, r, err);
+	if (ret == 0)
+		(void)pthread_detach(r->thread.id);
+	pthread_mutex_unlock(&r->mutex);
+	if (ret == 0)
+		return r;
+	resolve_free(r);
+	return NULL;
+}
+
+int resolve_wait(struct resolve *r, unsigned timeout_ms, struct sockaddr_list *list,
+		 struct err *err)
+{
+	struct timespec until;
+	bool answered;
+	int e = 0;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
+	until.tv_sec += timeout_ms / 1000 + until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	pthread_mutex_lock(&r->mutex);
+	while (!r->answered && e == 0)
+		e = pthread_cond_timedwait(&r->cond, &r->mutex, &until);
+	answered = r->answered;
+	if (answered)
+		r->done = NULL; /* deliver() only frees it */
+	pthread_mutex_unlock(&r->mutex);
+	if (!answered)
+		return 0;
+	if (r->ret < 0) {
+		if (err)
+			*err = r->err;
+		return r->ret;
 	}
-	return r;
+	*list = r->list;
+	return 1;
 }
 
 void resolve_abandon(struct resolve *r)
 {
+	struct loop *l;
+
 	if (!r)
 		return;
+	l = r->loop;
+	pthread_mutex_lock(&r->mutex);
 	r->done = NULL;
-	/* When it is too late for that, the answer is dropped; it may take minutes. */
-	if (uv_cancel((uv_req_t *)&r->req) < 0)
-		loop_leave_behind(r->loop);
+	if (!r->answered) /* it may take minutes */
+		loop_leave_behind(l);
+	pthread_mutex_unlock(&r->mutex);
 }
 
 int resolve_now(const struct migration_uri *uri, bool passive, struct sockaddr_list *list,
 		struct err *err)
 {
-	struct addrinfo hints = hints_for(uri, passive ? AI_PASSIVE : AI_NUMERICHOST);
-	struct addrinfo *res = NULL;
 	char port[8];
-	int ret;
 
 	(void)snprintf(port, sizeof(port), "%u", uri->port);
-	ret = getaddrinfo(*uri->host ? uri->host : NULL, port, &hints, &res);
-	if (ret)
-		return say_unknown(uri->text, gai_strerror(ret), err);
-	fill_list(list, res);
-	freeaddrinfo(res);
-	return 0;
+	return inet_lookup(list, uri->host, port, uri->family, flags_for(passive) | AI_NUMERICHOST,
+			   err);
 }

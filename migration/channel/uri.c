@@ -9,6 +9,8 @@
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
 
+#define FORMS "tcp:HOST:PORT, unix:PATH, fd:NAME, exec:COMMAND or file:PATH"
+
 /* Decimal digits only, up to 'max'; *end is the first byte behind them. */
 static int parse_number(const char *s, const char **end, uint64_t max, uint64_t *out)
 {
@@ -40,7 +42,17 @@ static int parse_switch(const char *opt, const char *name, bool *out)
 	return 1;
 }
 
-static int parse_tcp_option(struct migration_uri *u, const char *opt)
+static int parse_choice(const char *opt, const char *name, enum ip_choice *out)
+{
+	bool on = false;
+	int ret = parse_switch(opt, name, &on);
+
+	if (ret > 0)
+		*out = on ? IP_ON : IP_OFF;
+	return ret;
+}
+
+static int parse_tcp_option(struct migration_uri *u, const char *opt, enum ip_choice ip[2])
 {
 	uint64_t to;
 	const char *end;
@@ -53,22 +65,30 @@ static int parse_tcp_option(struct migration_uri *u, const char *opt)
 		u->port_to = (uint16_t)to;
 		return 0;
 	}
-	ret = parse_switch(opt, "ipv4", &u->ipv4);
+	ret = parse_choice(opt, "ipv4", &ip[0]);
 	if (!ret)
-		ret = parse_switch(opt, "ipv6", &u->ipv6);
+		ret = parse_choice(opt, "ipv6", &ip[1]);
 	if (!ret)
 		ret = parse_switch(opt, "keep-alive", &u->keep_alive);
 	return ret > 0 ? 0 : -EINVAL;
 }
 
-static int parse_tcp_options(struct migration_uri *u, const char *s)
+static int parse_tcp_options(struct migration_uri *u, const char *s, struct err *err)
 {
 	CLEANUP(cleanup_free) char *copy = xstrdup(s);
+	enum ip_choice ip[2] = {IP_UNSET, IP_UNSET};
 	char *save = NULL;
 
 	for (char *opt = strtok_r(copy, ",", &save); opt; opt = strtok_r(NULL, ",", &save))
-		if (parse_tcp_option(u, opt) < 0)
-			return -EINVAL;
+		if (parse_tcp_option(u, opt, ip) < 0)
+			return err_set(err, EINVAL,
+				       "error parsing address '%s': '%s' is none of to=PORT, "
+				       "ipv4=on|off, ipv6=on|off, keep-alive=on|off",
+				       u->text, opt);
+	u->family = ip_family(ip[0], ip[1]);
+	if (u->family < 0)
+		return err_set(err, EINVAL, "error parsing address '%s': neither ipv4 nor ipv6",
+			       u->text);
 	return 0;
 }
 
@@ -79,7 +99,6 @@ static int parse_tcp(struct migration_uri *u, const char *s, struct err *err)
 	uint64_t port = 0;
 	int ret = -EINVAL;
 
-	u->ipv4 = u->ipv6 = true;
 	host_end = *s == '[' ? strchr(s, ']') : strchr(s, ':');
 	if (host_end && *s == '[' && host_end[1] == ':') {
 		host = s + 1;
@@ -91,22 +110,21 @@ static int parse_tcp(struct migration_uri *u, const char *s, struct err *err)
 		return err_set(err, EINVAL, "error parsing address '%s': no port is above 65535",
 			       s);
 	if (ret < 0 || (*end && *end != ','))
-		return err_set(err, EINVAL, "error parsing address '%s'", s);
+		return err_set(err, EINVAL,
+			       "error parsing address '%s': tcp: wants HOST:PORT, [IPV6]:PORT or "
+			       ":PORT",
+			       s);
 	u->host = xstrndup(host, (size_t)(host_end - host));
 	u->port = u->port_to = (uint16_t)port;
 	comma = *end ? end + 1 : end;
 	u->text = xstrndup(s, (size_t)(end - s));
-	if (parse_tcp_options(u, comma) < 0)
-		return err_set(err, EINVAL, "error parsing address '%s'", s);
-	if (!u->ipv4 && !u->ipv6)
-		return err_set(err, EINVAL, "error parsing address '%s': neither ipv4 nor ipv6", s);
-	return 0;
+	return parse_tcp_options(u, comma, err);
 }
 
 static int parse_unix(struct migration_uri *u, const char *s, struct err *err)
 {
 	if (!*s)
-		return err_set(err, EINVAL, "invalid Unix socket address");
+		return err_set(err, EINVAL, "invalid Unix socket address: unix: wants a path");
 	u->path = xstrdup(s);
 	return 0;
 }
@@ -166,8 +184,10 @@ int uri_parse(struct migration_uri *u, const char *uri, bool incoming, struct er
 			       "RDMA is not supported by minivmm: use tcp:, unix:, fd:, exec: or "
 			       "file:");
 	if (incoming)
-		return err_set(err, EINVAL, "unknown migration protocol: %s", uri);
-	return err_set(err, EINVAL, "Parameter 'uri' expects a valid migration protocol");
+		return err_set(err, EINVAL, "unknown migration protocol: %s (" FORMS ")", uri);
+	return err_set(err, EINVAL,
+		       "Parameter 'uri' expects a valid migration protocol (" FORMS "), not '%s'",
+		       uri);
 }
 
 void uri_fini(struct migration_uri *u)

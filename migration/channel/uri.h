@@ -4,7 +4,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/socket.h>
+
+#include "vmm/base/inet.h"
 
 struct err;
 
@@ -24,7 +25,8 @@ struct migration_uri {
 	/* tcp: */
 	char *host;             /* owned; "" is any (listening) or the local host (connecting) */
 	uint16_t port, port_to; /* port_to: the last one to try when listening */
-	bool ipv4, ipv6, keep_alive;
+	int family;             /* AF_UNSPEC, AF_INET, AF_INET6 */
+	bool keep_alive;
 	/* file: */
 	uint64_t offset;
 };
@@ -32,12 +34,5 @@ struct migration_uri {
 /* Parse; 'incoming' only changes the words.  On failure nothing is owned. */
 int uri_parse(struct migration_uri *u, const char *uri, bool incoming, struct err *err);
 void uri_fini(struct migration_uri *u);
-
-#define SOCKADDR_LIST_MAX 8
-struct sockaddr_list {
-	struct sockaddr_storage addr[SOCKADDR_LIST_MAX];
-	socklen_t len[SOCKADDR_LIST_MAX];
-	int n;
-};
 
 #endif

@@ -7,7 +7,7 @@
 
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
-#include "vmm/base/thread-name.h"
+#include "vmm/base/thread.h"
 #include "vmm/base/units.h"
 #include "vmm/dirty.h"
 #include "vmm/machine.h"
@@ -34,7 +34,7 @@ struct dirty_limits {
 	struct limited *vcpu; /* owned; one per vCPU, from the first limit on */
 	/* machine lock */
 	bool working; /* the thread is there, pages are being counted */
-	pthread_t thread;
+	struct thread thread;
 	/* under mutex; nothing is taken under it */
 	pthread_mutex_t mutex;
 	pthread_cond_t wake;
@@ -148,18 +148,14 @@ static int start(struct dirty_limits *l, struct err *err)
 	if (ret == 0) {
 		begin_measuring(l);
 		l->ending = false;
-		ret = pthread_create(&l->thread, NULL, control, l);
-		if (ret) {
+		ret = thread_start(&l->thread, "dirty-limit", THREAD_HELPER, control, l, err);
+		if (ret < 0)
 			throttle_end(l->m, THROTTLE_LIMIT);
-			ret = err_set(err, ret, "cannot start the dirty limit's thread: %s",
-				      err_text(ret));
-		}
 	}
 	if (ret < 0) {
 		dirty_count_stop(l->m);
 		return ret;
 	}
-	thread_name(l->thread, "dirty-limit");
 	l->working = true;
 	return 0;
 }
@@ -170,7 +166,7 @@ static void stop(struct dirty_limits *l)
 	l->ending = true;
 	pthread_cond_signal(&l->wake);
 	pthread_mutex_unlock(&l->mutex);
-	(void)pthread_join(l->thread, NULL);
+	thread_join(&l->thread);
 	throttle_end(l->m, THROTTLE_LIMIT);
 	dirty_count_stop(l->m);
 	l->working = false;

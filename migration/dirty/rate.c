@@ -21,7 +21,7 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/bitmap.h"
 #include "vmm/base/error.h"
-#include "vmm/base/thread-name.h"
+#include "vmm/base/thread.h"
 #include "vmm/base/units.h"
 #include "vmm/dirty.h"
 #include "vmm/machine.h"
@@ -40,8 +40,7 @@ struct dirty_rate {
 	int64_t rate_mb_s;
 	int64_t *vcpu_rate; /* owned */
 	/* main thread only */
-	bool has_thread;
-	pthread_t thread;
+	struct thread thread;
 	/* under mutex */
 	pthread_mutex_t mutex;
 	pthread_cond_t wake;
@@ -79,9 +78,7 @@ struct dirty_rate *dirty_rate_new(struct machine *m)
 
 static void join(struct dirty_rate *d)
 {
-	if (d->has_thread)
-		(void)pthread_join(d->thread, NULL);
-	d->has_thread = false;
+	thread_join(&d->thread);
 }
 
 void dirty_rate_free(struct dirty_rate *d)
@@ -363,15 +360,12 @@ int dirty_rate_start(struct dirty_rate *d, const struct dirty_rate_args *a, stru
 	if (a->mode == DIRTY_RATE_PAGE_SAMPLING)
 		d->info.sample_pages =
 		    a->has_sample_pages ? (uint64_t)a->sample_pages : DIRTY_RATE_SAMPLES;
-	ret = pthread_create(&d->thread, NULL, measure, d);
-	if (ret) {
+	ret = thread_start(&d->thread, "dirty-rate", THREAD_HELPER, measure, d, err);
+	if (ret < 0) {
 		stop_tracking(d);
 		d->info.status = DIRTY_RATE_UNSTARTED;
-		return err_set(err, ret, "cannot start measuring: %s", err_text(ret));
 	}
-	thread_name(d->thread, "dirty-rate");
-	d->has_thread = true;
-	return 0;
+	return ret;
 }
 
 void dirty_rate_query(const struct dirty_rate *d, struct dirty_rate_info *info)

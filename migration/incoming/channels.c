@@ -1,21 +1,48 @@
-/* incoming-multifd.c - the destination's channels for pages: who connects, and when they end */
+/*
+ * channels.c - the destination's connections: where it listens, who connects, when they end
+ *
+ *     (look-up of the host's name) -> listening -> the first that says something
+ *
+ * A connection is nobody's until its first bytes have come (connections.h).  The
+ * main stream starts the load thread and, without multifd, ends listening.
+ */
 #include <errno.h>
 #include <unistd.h>
 
 #include "migration/channel/channel.h"
 #include "migration/channel/listen.h"
+#include "migration/channel/resolve.h"
 #include "migration/incoming/connections.h"
 #include "migration/incoming/loader.h"
 #include "migration/internal.h"
 #include "migration/ram/multifd/multifd.h"
+#include "vmm/listener.h"
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
 
+#define LOOKUP_MS 100 /* so long the command that starts it waits for the name's address */
+
 /* ---- connections: main loop ---- */
+
+void incoming_stop_listening(struct incoming *in)
+{
+	resolve_abandon(in->resolve);
+	in->resolve = NULL;
+	uri_fini(&in->uri);
+	listener_free(in->listener);
+	in->listener = NULL;
+	listen_close(&in->listening);
+}
 
 static void main_stream(void *opaque, int fd)
 {
-	incoming_connected(opaque, fd);
+	struct incoming *in = opaque;
+
+	if (!in->multifd) {
+		incoming_stop_listening(in);
+		arrivals_clear(in->arrivals);
+	}
+	incoming_connected(in, fd);
 }
 
 static void page_channel(void *opaque, int fd)
@@ -27,7 +54,10 @@ static void page_channel(void *opaque, int fd)
 
 static void decided(void *opaque)
 {
-	multifd_recv_poke(((struct incoming *)opaque)->multifd);
+	struct incoming *in = opaque;
+
+	if (in->multifd)
+		multifd_recv_poke(in->multifd);
 }
 
 static const struct arrivals_ops arrivals_ops = {
@@ -43,47 +73,107 @@ static bool pending(void *opaque)
 	bool yes;
 
 	machine_lock(in->mg->m);
-	yes = arrivals_waiting(in->arrivals) || listener_pending(in->listener);
+	yes = arrivals_waiting(in->arrivals) || listen_pending(&in->listening, 0);
 	machine_unlock(in->mg->m);
 	return yes;
 }
 
-/* With the parameters as they are now that the first one has come. */
+/* With the capabilities and parameters as they are now that the first one has come. */
 static int start_receiving(struct incoming *in, struct err *err)
 {
 	struct migration *mg = in->mg;
 	const struct config *cfg = mg->m->cfg;
 	struct multifd_config multifd;
 
-	multifd_config_fill(&multifd, &mg->params, false, cfg->uuid_set ? cfg->uuid : NULL);
-	in->multifd = multifd_recv_new(&multifd, in->cancel_fd, pending, in, err);
-	if (!in->multifd)
-		return -EMFILE;
-	in->arrivals = arrivals_new(mg->m->loop, &arrivals_ops, in);
+	if (mg->caps[CAP_MULTIFD]) {
+		multifd_config_fill(&multifd, &mg->params, false, cfg->uuid_set ? cfg->uuid : NULL);
+		in->multifd = multifd_recv_new(&multifd, in->cancel_fd, pending, in, err);
+		if (!in->multifd)
+			return -EMFILE;
+	}
+	in->arrivals =
+	    arrivals_new(mg->m->loop, in->multifd != NULL, ARRIVALS_SILENCE_MS, &arrivals_ops, in);
 	return 0;
 }
 
-int incoming_add_connection(struct incoming *in, int fd, struct err *err)
+static void accepted(void *opaque, int fd)
 {
-	int ret = in->multifd ? 0 : start_receiving(in, err);
+	struct incoming *in = opaque;
+	struct err err = {0};
 
-	if (ret < 0)
+	/* Whoever came has said nothing: what is set may have changed since. */
+	if (in->arrivals && arrivals_idle(in->arrivals))
+		incoming_free_connections(in);
+	if (!in->arrivals && start_receiving(in, &err) < 0) {
 		(void)close(fd);
-	else
-		arrivals_add(in->arrivals, fd);
-	return ret;
+		incoming_not_started(in, &err);
+		return;
+	}
+	arrivals_add(in->arrivals, fd);
 }
 
-void incoming_free_channels(struct incoming *in)
+void incoming_free_connections(struct incoming *in)
 {
-	if (!in->multifd)
-		return;
-	listener_free(in->listener);
-	in->listener = NULL;
 	arrivals_free(in->arrivals);
 	in->arrivals = NULL;
 	multifd_recv_free(in->multifd);
 	in->multifd = NULL;
+}
+
+void incoming_free_channels(struct incoming *in)
+{
+	incoming_stop_listening(in);
+	incoming_free_connections(in);
+}
+
+/* ---- listening: main loop ---- */
+
+static int listen_at(struct incoming *in, const struct migration_uri *uri,
+		     const struct sockaddr_list *list, struct err *err)
+{
+	int ret = channel_listen(&in->listening, uri, list, &in->address, err);
+
+	if (ret < 0) {
+		listen_close(&in->listening);
+		return ret;
+	}
+	in->has_address = true;
+	in->listener = listener_new(in->mg->m->loop, &in->listening, accepted, in);
+	return 0;
+}
+
+/* The host's name has been looked up, some time after the command. */
+static void resolved(void *opaque, const struct sockaddr_list *list, const struct err *why)
+{
+	struct incoming *in = opaque;
+	struct err err = *why;
+	int ret = list ? listen_at(in, &in->uri, list, &err) : -ENOENT;
+
+	in->resolve = NULL;
+	uri_fini(&in->uri);
+	if (ret < 0)
+		incoming_not_started(in, &err);
+}
+
+int incoming_listen(struct incoming *in, struct migration_uri *uri, struct err *err)
+{
+	struct sockaddr_list list;
+	int ret;
+
+	if (uri->kind == URI_UNIX || resolve_now(uri, true, &list, NULL) == 0)
+		return listen_at(in, uri, &list, err);
+	in->resolve = resolve_start(in->mg->m->loop, uri, true, resolved, in, err);
+	if (!in->resolve)
+		return -EAGAIN;
+	/* Most names are answered at once, and then the reply tells all. */
+	ret = resolve_wait(in->resolve, LOOKUP_MS, &list, err);
+	if (ret == 0) {
+		in->uri = *uri;
+		*uri = (struct migration_uri){0};
+		return 0;
+	}
+	in->resolve = NULL;
+	return ret < 0 ? ret : listen_at(in, uri, &list, err);
 }
 
 /* ---- load thread ---- */

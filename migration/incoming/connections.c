@@ -13,15 +13,15 @@
 #include "vmm/base/log.h"
 #include "vmm/loop.h"
 
-#define MAX_WAITING 300 /* silent connections; all channels and some */
-#define AGAIN_MS    10  /* when only a part of the magic has come */
+#define AGAIN_MS 10 /* when only a part of the magic has come */
 
 struct arrival {
 	struct list link;
 	struct arrivals *a;
 	int fd; /* owned */
 	struct loop_fd *watch;
-	struct loop_timer *timer;
+	struct loop_timer *again;   /* only a part of the magic has come */
+	struct loop_timer *silence; /* time is up */
 };
 
 struct arrivals {
@@ -30,14 +30,20 @@ struct arrivals {
 	void *opaque;
 	struct list waiting;
 	unsigned n;
-	bool has_main;
+	bool channels, has_main;
+	bool used; /* somebody has said what they are */
+	bool told; /* ... that one was dropped: once will do */
+	uint64_t silence_ms;
 };
 
-struct arrivals *arrivals_new(struct loop *l, const struct arrivals_ops *ops, void *opaque)
+struct arrivals *arrivals_new(struct loop *l, bool channels, uint64_t silence_ms,
+			      const struct arrivals_ops *ops, void *opaque)
 {
 	struct arrivals *a = NEW(struct arrivals);
 
 	a->loop = l;
+	a->channels = channels;
+	a->silence_ms = silence_ms;
 	a->ops = ops;
 	a->opaque = opaque;
 	list_init(&a->waiting);
@@ -47,7 +53,8 @@ struct arrivals *arrivals_new(struct loop *l, const struct arrivals_ops *ops, vo
 static void arrival_free(struct arrival *one)
 {
 	loop_fd_del(one->watch);
-	loop_timer_free(one->timer);
+	loop_timer_free(one->again);
+	loop_timer_free(one->silence);
 	list_del(&one->link);
 	one->a->n--;
 	if (one->fd >= 0)
@@ -55,12 +62,17 @@ static void arrival_free(struct arrival *one)
 	free(one);
 }
 
+void arrivals_clear(struct arrivals *a)
+{
+	list_for_each_safe (one, &a->waiting, struct arrival, link)
+		arrival_free(one);
+}
+
 void arrivals_free(struct arrivals *a)
 {
 	if (!a)
 		return;
-	list_for_each_safe (one, &a->waiting, struct arrival, link)
-		arrival_free(one);
+	arrivals_clear(a);
 	free(a);
 }
 
@@ -72,7 +84,8 @@ static void decide(struct arrival *one, uint32_t magic)
 
 	one->fd = -1;
 	arrival_free(one);
-	if (magic == MULTIFD_MAGIC) {
+	a->used = true;
+	if (magic == MULTIFD_MAGIC && a->channels) {
 		a->ops->page_channel(a->opaque, fd);
 	} else if (!a->has_main) { /* whatever it is: the loader knows how to refuse it */
 		a->has_main = true;
@@ -85,9 +98,19 @@ static void decide(struct arrival *one, uint32_t magic)
 	a->ops->decided(a->opaque);
 }
 
-static void look(struct arrival *one)
+static void drop(struct arrival *one, const char *why)
 {
 	struct arrivals *a = one->a;
+
+	if (!a->told)
+		log_info("a connection to the incoming migration is dropped: the peer %s", why);
+	a->told = true;
+	arrival_free(one);
+	a->ops->decided(a->opaque);
+}
+
+static void look(struct arrival *one)
+{
 	uint8_t magic[4];
 	ssize_t n = recv(one->fd, magic, sizeof(magic), MSG_PEEK | MSG_DONTWAIT);
 
@@ -95,10 +118,9 @@ static void look(struct arrival *one)
 		decide(one, get_be32(magic));
 	} else if (n > 0) { /* it stays readable: look again later */
 		loop_fd_events(one->watch, 0);
-		loop_timer_arm_ms(one->timer, AGAIN_MS);
+		loop_timer_arm_ms(one->again, AGAIN_MS);
 	} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
-		arrival_free(one);
-		a->ops->decided(a->opaque);
+		drop(one, "has closed it without a word");
 	}
 }
 
@@ -116,24 +138,35 @@ static void again(void *opaque)
 	look(one);
 }
 
+static void silent(void *opaque)
+{
+	drop(opaque, "has said nothing for too long");
+}
+
 void arrivals_add(struct arrivals *a, int fd)
 {
-	struct arrival *one;
+	struct arrival *one = NEW(struct arrival);
 
-	if (a->n == MAX_WAITING) {
-		(void)close(fd);
-		return;
-	}
-	one = NEW(struct arrival);
+	if (a->n == ARRIVALS_MAX)
+		drop(container_of(a->waiting.next, struct arrival, link),
+		     "says nothing, and others wait for its place");
 	one->a = a;
 	one->fd = fd;
 	one->watch = loop_fd_add(a->loop, fd, LOOP_READABLE, readable, one);
-	one->timer = loop_timer_new(a->loop, again, one);
+	one->again = loop_timer_new(a->loop, again, one);
+	one->silence = loop_timer_new(a->loop, silent, one);
+	loop_timer_arm_ms(one->silence, a->silence_ms);
 	list_add_tail(&a->waiting, &one->link);
 	a->n++;
+	look(one); /* what it says may have come with it */
 }
 
 bool arrivals_waiting(const struct arrivals *a)
 {
 	return a->n > 0;
+}
+
+bool arrivals_idle(const struct arrivals *a)
+{
+	return a->n == 0 && !a->used;
 }

@@ -17,19 +17,19 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 
 #include "migration/channel/channel.h"
-#include "migration/channel/listen.h"
+#include "migration/incoming/commands.h"
 #include "migration/incoming/loader.h"
 #include "migration/internal.h"
 #include "migration/peer/shared-memory.h"
 #include "migration/ram/ram.h"
-#include "migration/stream/commands.h"
+#include "migration/stream/reply.h"
 #include "migration/stream/stream.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
+#include "vmm/base/wake.h"
 #include "vmm/machine.h"
 #include "vmm/vclock.h"
 
@@ -39,7 +39,7 @@
 void incoming_init(struct incoming *in, struct migration *mg)
 {
 	in->mg = mg;
-	in->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	in->cancel_fd = wake_open();
 }
 
 /* ---- when everything is loaded ---- */
@@ -286,7 +286,8 @@ static void *incoming_thread(void *opaque)
 	reader_free(r);
 	channel_close(in->ch);
 	in->ch = NULL;
-	worker_end(in->mg, &in->worker);
+	thread_set_done(&in->thread);
+	wake_set(in->mg->wake_fd);
 	return NULL;
 }
 
@@ -300,7 +301,7 @@ static int start_loading(struct incoming *in, struct channel *ch, struct err *er
 	in->ch = ch;
 	in->has_address = false;
 	(void)status_move(in->mg, &in->status, MIG_SETUP, MIG_ACTIVE);
-	ret = worker_start(&in->worker, "mig-load", incoming_thread, in, err);
+	ret = thread_start(&in->thread, "mig-load", THREAD_MIGRATION, incoming_thread, in, err);
 	if (ret < 0) {
 		channel_close(ch);
 		in->ch = NULL;
@@ -308,7 +309,7 @@ static int start_loading(struct incoming *in, struct channel *ch, struct err *er
 	return ret;
 }
 
-static void say_not_started(struct incoming *in, const struct err *err)
+void incoming_not_started(struct incoming *in, const struct err *err)
 {
 	in->error = *err;
 	in->started = false;
@@ -320,22 +321,7 @@ void incoming_connected(struct incoming *in, int fd)
 	struct err err = {0};
 
 	if (start_loading(in, channel_from_socket(fd, in->cancel_fd), &err) < 0)
-		say_not_started(in, &err);
-}
-
-static void accepted(void *opaque, int fd)
-{
-	struct incoming *in = opaque;
-	struct err err = {0};
-
-	if (in->multifd || in->mg->caps[CAP_MULTIFD]) {
-		if (incoming_add_connection(in, fd, &err) < 0)
-			say_not_started(in, &err);
-		return;
-	}
-	listener_free(in->listener);
-	in->listener = NULL;
-	incoming_connected(in, fd);
+		incoming_not_started(in, &err);
 }
 
 /* "fd:7" without a descriptor from getfd names one that this process has inherited. */
@@ -364,8 +350,7 @@ static int open_now(struct incoming *in, const struct migration_uri *uri, int fd
 	return ch ? start_loading(in, ch, err) : -EIO;
 }
 
-static int start_parsed(struct incoming *in, const struct migration_uri *uri, int fd,
-			struct err *err)
+static int start_parsed(struct incoming *in, struct migration_uri *uri, int fd, struct err *err)
 {
 	in->listens = uri_is_address(uri->kind);
 	if (!in->listens && in->mg->caps[CAP_MULTIFD])
@@ -373,9 +358,7 @@ static int start_parsed(struct incoming *in, const struct migration_uri *uri, in
 	status_set(in->mg, &in->status, MIG_SETUP);
 	if (!in->listens)
 		return open_now(in, uri, fd, err);
-	in->listener = listener_new(in->mg->m->loop, uri, accepted, in, &in->address, err);
-	in->has_address = in->listener != NULL;
-	return in->listener ? 0 : -EIO;
+	return incoming_listen(in, uri, err);
 }
 
 int incoming_start(struct incoming *in, const char *uri, int fd, struct err *err)
@@ -385,12 +368,10 @@ int incoming_start(struct incoming *in, const char *uri, int fd, struct err *err
 
 	if (ret < 0)
 		return ret;
-	eventfd_set(in->cancel_fd); /* an attempt that has failed may linger */
-	worker_join(&in->worker);
+	wake_set(in->cancel_fd); /* an attempt that has failed may linger */
+	thread_join(&in->thread);
 	incoming_free_channels(in);
-	listener_free(in->listener);
-	in->listener = NULL;
-	eventfd_clear(in->cancel_fd);
+	wake_clear(in->cancel_fd);
 	if (in->dirty) {
 		ret = machine_reset(in->mg->m, err);
 		in->dirty = false;
@@ -411,9 +392,7 @@ int incoming_start(struct incoming *in, const char *uri, int fd, struct err *err
 
 void incoming_fini(struct incoming *in)
 {
-	eventfd_set(in->cancel_fd);
-	worker_join(&in->worker);
+	wake_set(in->cancel_fd);
+	thread_join(&in->thread);
 	incoming_free_channels(in);
-	listener_free(in->listener);
-	in->listener = NULL;
 }

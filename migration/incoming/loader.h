@@ -10,8 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "migration/incoming/commands.h"
 #include "migration/settings/capabilities.h"
-#include "migration/stream/commands.h"
 
 struct err;
 struct machine;

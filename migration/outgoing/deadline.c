@@ -8,6 +8,7 @@
 #include "migration/internal.h"
 #include "migration/settings/params.h"
 #include "vmm/base/units.h"
+#include "vmm/base/wake.h"
 #include "vmm/vclock.h"
 
 #define NS_PER_S  ((int64_t)1000000000)
@@ -17,7 +18,7 @@ int deadline_init(struct deadline *d, int cancel_fd)
 {
 	*d = (struct deadline){0};
 	d->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	d->stop_fd = watch_either(cancel_fd, d->timer_fd);
+	d->stop_fd = wake_either(cancel_fd, d->timer_fd);
 	return d->stop_fd < 0 ? -errno : 0;
 }
 

@@ -4,8 +4,8 @@
 
 #include <stdint.h>
 
-#include "migration/migration.h"
 #include "migration/ram/ram.h"
+#include "migration/settings/info.h"
 
 /* Part of struct migration_stats, under its lock. */
 struct encoder_stats {

@@ -15,7 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "migration/migration.h"
+#include "migration/settings/info.h"
 
 struct forecast_figures {
 	enum migration_phase phase;

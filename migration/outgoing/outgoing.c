@@ -16,18 +16,14 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/eventfd.h>
 
 #include "migration/channel/channel.h"
 #include "migration/internal.h"
-#include "migration/peer/compare.h"
-#include "migration/peer/shared-memory.h"
-#include "migration/peer/untouched.h"
-#include "migration/stream/commands.h"
 #include "migration/stream/stream.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
+#include "vmm/base/wake.h"
 #include "vmm/machine.h"
 #include "vmm/vclock.h"
 
@@ -46,8 +42,8 @@ void outgoing_init(struct outgoing *o, struct migration *mg)
 {
 	o->mg = mg;
 	o->fd = -1;
-	o->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	o->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	o->cancel_fd = wake_open();
+	o->kick_fd = wake_open();
 	stats_init(&o->stats);
 	(void)deadline_init(&o->deadline, o->cancel_fd); /* stop_fd says whether */
 }
@@ -153,7 +149,7 @@ static int set_up_ram(struct outgoing *o, struct err *err)
 
 	ram_save_init(&o->ram, m, o->w, o->mg->ram_section_id);
 	o->ram.ignore_shared = o->caps[CAP_X_IGNORE_SHARED];
-	o->ram.runs = o->rp.minivmm;
+	o->ram.stream.runs = o->rp.minivmm;
 	if (o->rp.minivmm) /* which says that it has them all before the guest is given up */
 		channel_use_splice(o->ch);
 	if (o->rp.minivmm && o->multifd)
@@ -171,13 +167,13 @@ static int set_up_ram(struct outgoing *o, struct err *err)
 		ret = slowdown_start(o, err);
 	machine_unlock(m);
 	if (ret == 0)
-		ret = sparse_offer(o, err);
+		ret = handshake_memory(o, err);
 	bytes = o->w->bytes;
 	if (ret == 0)
 		ret = ram_save_begin(&o->ram, err);
 	if (ret < 0)
 		return ret;
-	outgoing_count(o, bytes, &o->ram.count);
+	outgoing_count(o, bytes, &o->ram.stream.count);
 	return outgoing_sync(o, err);
 }
 
@@ -193,12 +189,10 @@ static int set_up(struct outgoing *o, struct err *err)
 		return writer_explain(o->w, ret, err);
 	if (o->ch->two_way) {
 		ret = meet(o, err);
-		if (ret == 0 && o->rp.minivmm)
-			ret = compare_ask(o, err);
 		if (ret < 0)
 			return ret;
 	}
-	ret = shared_offer(o, err);
+	ret = handshake_machines(o, err);
 	if (ret == 0)
 		ret = set_up_ram(o, err);
 	if (ret < 0)
@@ -366,6 +360,7 @@ void *outgoing_thread(void *opaque)
 	o->w = NULL;
 	device_state_free(&o->devices);
 	rp_fini(&o->rp);
-	worker_end(o->mg, &o->worker);
+	thread_set_done(&o->thread);
+	wake_set(o->mg->wake_fd);
 	return NULL;
 }

@@ -13,6 +13,7 @@
 #include "migration/internal.h"
 #include "migration/stream/stream.h"
 #include "vmm/base/units.h"
+#include "vmm/base/wake.h"
 #include "vmm/machine.h"
 #include "vmm/vclock.h"
 
@@ -35,16 +36,17 @@ int outgoing_sleep(struct outgoing *o, int64_t until_ns, struct err *err)
 	if (p[0].revents)
 		return err_set(err, ECANCELED, "the migration was cancelled");
 	if (p[1].revents)
-		eventfd_clear(o->kick_fd);
+		wake_clear(o->kick_fd);
 	return 0;
 }
 
 void outgoing_count(struct outgoing *o, uint64_t bytes, const struct ram_counters *before)
 {
 	outgoing_count_channels(o);
-	stats_encoders(&o->stats, &o->ram.count);
-	stats_sent(&o->stats, o->w->bytes - bytes, o->ram.count.duplicate - before->duplicate,
-		   o->ram.count.normal - before->normal, o->ram.dirty_pages * PAGE_BYTES);
+	stats_encoders(&o->stats, &o->ram.stream.count);
+	stats_sent(
+	    &o->stats, o->w->bytes - bytes, o->ram.stream.count.duplicate - before->duplicate,
+	    o->ram.stream.count.normal - before->normal, ram_save_left_pages(&o->ram) * PAGE_BYTES);
 }
 
 int outgoing_sync(struct outgoing *o, struct err *err)
@@ -54,9 +56,9 @@ int outgoing_sync(struct outgoing *o, struct err *err)
 
 	if (ret < 0)
 		return ret;
-	stats_pass(&o->stats, added, o->ram.dirty_pages * PAGE_BYTES);
+	stats_pass(&o->stats, added, ram_save_left_pages(&o->ram) * PAGE_BYTES);
 	slowdown_sync(o, added);
-	publish_pass(o->mg, o->ram.passes);
+	publish_pass(o->mg, o->ram.stream.passes);
 	return 0;
 }
 
@@ -121,7 +123,7 @@ static uint64_t pages_at_once(const struct outgoing *o)
 
 static int slice(struct outgoing *o, struct err *err)
 {
-	struct ram_counters before = o->ram.count;
+	struct ram_counters before = o->ram.stream.count;
 	uint64_t bytes = o->w->bytes;
 	int ret;
 
@@ -147,7 +149,8 @@ static uint64_t threshold(struct outgoing *o)
 
 static bool fits(struct outgoing *o)
 {
-	return o->ram.dirty_pages * PAGE_BYTES <= threshold(o) || deadline_forces(&o->deadline);
+	return ram_save_left_pages(&o->ram) * PAGE_BYTES <= threshold(o) ||
+	       deadline_forces(&o->deadline);
 }
 
 static bool guest_runs(struct outgoing *o)
@@ -166,7 +169,8 @@ static bool guest_runs(struct outgoing *o)
  */
 static bool can_shrink(struct outgoing *o, uint64_t *before)
 {
-	uint64_t left = o->ram.dirty_pages * PAGE_BYTES, rate = stats_bandwidth(&o->stats);
+	uint64_t left = ram_save_left_pages(&o->ram) * PAGE_BYTES,
+		 rate = stats_bandwidth(&o->stats);
 	double seconds = rate ? (double)left / (double)rate : 0;
 	double residue = (double)stats_dirty_rate(&o->stats) * seconds;
 	bool better = (!*before || left <= *before / 2) && residue <= (double)left / 2;
@@ -186,7 +190,7 @@ int outgoing_passes(struct outgoing *o, struct err *err)
 	o->window_bytes = outgoing_bytes(o);
 	while (ret == 0) {
 		ret = outgoing_listen(o, err);
-		whole = whole && o->ram.dirty_pages && !deadline_forces(&o->deadline);
+		whole = whole && ram_save_left_pages(&o->ram) && !deadline_forces(&o->deadline);
 		if (ret == 0 && !whole && fits(o)) {
 			ret = outgoing_sync(o, err);
 			if (ret < 0)

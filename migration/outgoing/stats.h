@@ -11,8 +11,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "migration/migration.h"
 #include "migration/outgoing/encoder-stats.h"
+#include "migration/settings/info.h"
 
 struct forecast_figures;
 

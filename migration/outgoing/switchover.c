@@ -37,10 +37,10 @@
 
 #include "migration/channel/channel.h"
 #include "migration/internal.h"
-#include "migration/stream/commands.h"
 #include "migration/stream/stream.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/units.h"
+#include "vmm/base/wake.h"
 #include "vmm/device.h"
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
@@ -107,7 +107,7 @@ static int wait_for_continue(struct outgoing *o, struct err *err)
 	       !deadline_passed(&o->deadline)) {
 		machine_unlock(m);
 		(void)poll(p, 2, -1);
-		eventfd_clear(o->kick_fd);
+		wake_clear(o->kick_fd);
 		machine_lock(m);
 	}
 	if (deadline_passed(&o->deadline) ||
@@ -174,7 +174,7 @@ static void take_back(struct outgoing *o)
 
 static int send_rest(struct outgoing *o, struct err *err)
 {
-	struct ram_counters before = o->ram.count;
+	struct ram_counters before = o->ram.stream.count;
 	uint64_t bytes = o->w->bytes;
 	int ret;
 

@@ -24,7 +24,7 @@ struct buf;
 struct config;
 struct err;
 struct machine;
-struct outgoing;
+struct writer;
 
 /* Append the description of m.  Machine lock held. */
 void machine_describe(struct machine *m, struct buf *out);
@@ -37,8 +37,8 @@ void machine_describe(struct machine *m, struct buf *out);
 int machine_compare(struct machine *m, const bool *caps, const uint8_t *p, size_t n,
 		    struct buf *diff, struct err *err);
 
-/* Source: say it, and wait for what the destination thinks.  Migration thread, lock not held. */
-int compare_ask(struct outgoing *o, struct err *err);
+/* Source: the description and the PING that follows it.  Migration thread, lock not held. */
+int describe_send(struct machine *m, struct writer *w, struct err *err);
 
 /* ---- between describe.c and compare.c ---- */
 

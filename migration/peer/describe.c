@@ -7,10 +7,7 @@
  */
 #include <errno.h>
 
-#include "migration/channel/channel.h"
-#include "migration/internal.h"
 #include "migration/peer/compare.h"
-#include "migration/stream/commands.h"
 #include "migration/stream/stream.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
@@ -138,9 +135,8 @@ void machine_describe(struct machine *m, struct buf *out)
 
 /* ---- the question ---- */
 
-static int send_description(struct outgoing *o, struct err *err)
+int describe_send(struct machine *m, struct writer *w, struct err *err)
 {
-	struct machine *m = o->mg->m;
 	struct buf b = {0};
 	uint8_t cookie[4];
 	int ret = 0;
@@ -150,23 +146,11 @@ static int send_description(struct outgoing *o, struct err *err)
 	machine_unlock(m);
 	put_be32(cookie, COOKIE_COMPARED);
 	if (b.len <= UINT16_MAX)
-		ret = stream_put_command(o->w, CMD_DESCRIPTION, b.data, (uint16_t)b.len);
+		ret = stream_put_command(w, CMD_DESCRIPTION, b.data, (uint16_t)b.len);
 	else /* not with what this board can hold */
 		log_warn("the machine's description has %zu bytes: it is not compared", b.len);
 	if (ret == 0)
-		ret = stream_put_command(o->w, CMD_PING, cookie, sizeof(cookie));
+		ret = stream_put_command(w, CMD_PING, cookie, sizeof(cookie));
 	buf_free(&b);
-	return writer_explain(o->w, ret, err);
-}
-
-int compare_ask(struct outgoing *o, struct err *err)
-{
-	int ret = send_description(o, err);
-
-	while (ret == 0 && !o->rp.compared) {
-		ret = rp_poll(&o->rp, -1, err);
-		if (ret >= 0)
-			ret = outgoing_listen(o, err);
-	}
-	return ret;
+	return writer_explain(w, ret, err);
 }

@@ -7,19 +7,17 @@
 #include <unistd.h>
 
 #include "migration/channel/channel.h"
-#include "migration/internal.h"
-#include "migration/stream/commands.h"
+#include "migration/stream/stream.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/units.h"
 #include "vmm/machine.h"
 
-uint64_t shared_bytes(const struct outgoing *o)
+uint64_t shared_bytes(const struct memory *mem)
 {
-	const struct memory *mem = &o->mg->m->mem;
 	uint64_t sum = 0;
 
-	for (size_t i = 0; o->caps[CAP_X_IGNORE_SHARED] && i < mem->n_blocks; i++)
+	for (size_t i = 0; i < mem->n_blocks; i++)
 		sum += mem->blocks[i]->share ? mem->blocks[i]->bytes : 0;
 	return sum;
 }
@@ -34,7 +32,7 @@ static bool has_name(const struct ram_block *b)
 	return b->fd >= 0 && fstat(b->fd, &st) == 0 && st.st_nlink > 0;
 }
 
-static int pass(struct outgoing *o, const struct ram_block *b, struct err *err)
+static int pass(struct writer *w, const struct ram_block *b, struct err *err)
 {
 	struct buf p = {0}, c = {0};
 	int ret;
@@ -42,28 +40,28 @@ static int pass(struct outgoing *o, const struct ram_block *b, struct err *err)
 	buf_str8(&p, b->name);
 	buf_be64(&p, b->bytes);
 	buf_command(&c, CMD_BACKING, p.data, (uint16_t)p.len);
-	ret = channel_write_fd(o->ch, c.data, c.len, b->fd, err);
-	o->w->bytes += c.len;
+	ret = channel_write_fd(w->ch, c.data, c.len, b->fd, err);
+	w->bytes += c.len;
 	buf_free(&p);
 	buf_free(&c);
 	return ret;
 }
 
-int shared_offer(struct outgoing *o, struct err *err)
+int shared_offer(const struct memory *mem, struct writer *w, bool to_minivmm, bool *given,
+		 struct err *err)
 {
-	const struct memory *mem = &o->mg->m->mem;
-	bool may_pass = o->rp.minivmm && channel_passes_fds(o->ch);
+	bool may_pass = to_minivmm && channel_passes_fds(w->ch);
 	int ret = 0;
 
-	o->shared_given = false;
-	for (size_t i = 0; o->caps[CAP_X_IGNORE_SHARED] && ret == 0 && i < mem->n_blocks; i++) {
+	*given = false;
+	for (size_t i = 0; ret == 0 && i < mem->n_blocks; i++) {
 		const struct ram_block *b = mem->blocks[i];
 
 		if (!b->share)
 			continue;
 		if (may_pass && b->fd >= 0) {
-			ret = pass(o, b, err);
-			o->shared_given = true;
+			ret = pass(w, b, err);
+			*given = true;
 		} else if (!has_name(b)) {
 			ret = err_set(
 			    err, EINVAL,
@@ -114,7 +112,8 @@ static int replace(struct machine *m, struct ram_block *b, uint64_t bytes, int f
 	return ret;
 }
 
-int shared_take(struct command_state *cs, const uint8_t *payload, uint16_t n, struct err *err)
+int shared_take(struct machine *m, struct channel *ch, const uint8_t *payload, uint16_t n,
+		struct err *err)
 {
 	struct src in = src_mem(payload, n);
 	struct ram_block *b;
@@ -122,22 +121,18 @@ int shared_take(struct command_state *cs, const uint8_t *payload, uint16_t n, st
 	uint64_t bytes;
 	int fd;
 
-	if (!cs->minivmm || !cs->m || !cs->caps || !cs->caps[CAP_X_IGNORE_SHARED])
-		return err_set(err, EINVAL,
-			       "the source passes memory, but capability 'x-ignore-shared' is off "
-			       "here");
 	if (src_str8(&in, name) < 0 || src_be64(&in, &bytes) < 0)
 		return err_set(err, EINVAL, "it is broken");
-	b = memory_find_block(&cs->m->mem, name);
+	b = memory_find_block(&m->mem, name);
 	if (!b)
 		return err_set(err, EINVAL, "unknown RAM block '%s'", name);
-	fd = channel_take_fd(cs->ch);
+	fd = channel_take_fd(ch);
 	if (fd < 0)
 		return err_set(err, EINVAL,
 			       "the memory of RAM block '%s' was announced and did not come: is "
 			       "there a relay on the way?",
 			       name);
-	return replace(cs->m, b, bytes, fd, err);
+	return replace(m, b, bytes, fd, err);
 }
 
 void shared_settle(struct machine *m, bool ours)

@@ -13,21 +13,24 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct command_state;
+struct channel;
 struct err;
 struct machine;
-struct outgoing;
+struct memory;
+struct writer;
 
 /*
- * Source, after the other end is known: hand the descriptors over, or make
- * sure that each block left out is a file that the other end can open.
- * Migration thread.
+ * Source, after the other end is known: hand the descriptors over (*given) to
+ * a minivmm, or make sure that each block left out is a file that the other
+ * end can open.  Migration thread; the writer is flushed.
  */
-int shared_offer(struct outgoing *o, struct err *err);
+int shared_offer(const struct memory *mem, struct writer *w, bool to_minivmm, bool *given,
+		 struct err *err);
 /* Bytes of the blocks that are left out. */
-uint64_t shared_bytes(const struct outgoing *o);
-/* Destination: a BACKING command. */
-int shared_take(struct command_state *cs, const uint8_t *payload, uint16_t n, struct err *err);
+uint64_t shared_bytes(const struct memory *mem);
+/* Destination: a BACKING command of n bytes, which a descriptor came with on the channel. */
+int shared_take(struct machine *m, struct channel *ch, const uint8_t *payload, uint16_t n,
+		struct err *err);
 /*
  * Destination: the guest runs here and the memory is ours; or it does not,
  * and the source's memory must not be touched any more.  Machine lock held.

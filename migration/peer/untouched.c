@@ -5,9 +5,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "migration/internal.h"
 #include "migration/peer/process.h"
-#include "migration/stream/commands.h"
+#include "migration/ram/ram.h"
 #include "migration/stream/stream.h"
 #include "vmm/base/buf.h"
 #include "vmm/machine.h"
@@ -31,7 +30,7 @@ static struct identity identity_of(const struct ram_block *b, const char *boot_i
 	return id;
 }
 
-static int offer_block(struct outgoing *o, const struct ram_block *b, const char *boot_id)
+static int offer_block(struct writer *w, const struct ram_block *b, const char *boot_id)
 {
 	struct identity id = identity_of(b, boot_id);
 	struct buf p = {0};
@@ -41,26 +40,24 @@ static int offer_block(struct outgoing *o, const struct ram_block *b, const char
 	buf_str8(&p, id.boot_id);
 	buf_be64(&p, id.device);
 	buf_be64(&p, id.inode);
-	ret = stream_put_command(o->w, CMD_SPARSE, p.data, (uint16_t)p.len);
+	ret = stream_put_command(w, CMD_SPARSE, p.data, (uint16_t)p.len);
 	buf_free(&p);
 	return ret;
 }
 
-int sparse_offer(struct outgoing *o, struct err *err)
+int sparse_offer(const struct memory *mem, struct writer *w, bool ignore_shared, bool *sparse,
+		 struct err *err)
 {
-	const struct memory *mem = &o->mg->m->mem;
 	struct peer self;
 	int ret = 0;
 
-	if (!o->rp.minivmm)
-		return 0;
 	peer_self(&self);
 	/* Without the kernel's identity the other end could not tell one file from another. */
-	o->ram.sparse = self.boot_id[0];
-	for (size_t i = 0; o->ram.sparse && ret == 0 && i < mem->n_blocks; i++)
-		if (!o->ram.ignore_shared || !mem->blocks[i]->share)
-			ret = offer_block(o, mem->blocks[i], self.boot_id);
-	return writer_explain(o->w, ret, err);
+	*sparse = self.boot_id[0];
+	for (size_t i = 0; *sparse && ret == 0 && i < mem->n_blocks; i++)
+		if (!ignore_shared || !mem->blocks[i]->share)
+			ret = offer_block(w, mem->blocks[i], self.boot_id);
+	return writer_explain(w, ret, err);
 }
 
 /* ---- destination ---- */
@@ -79,19 +76,18 @@ static bool is_the_sources(const struct ram_block *b, const struct identity *the
 	       ours.inode == theirs->inode;
 }
 
-int sparse_take(struct command_state *cs, const uint8_t *payload, uint16_t n, struct err *err)
+int sparse_take(struct machine *m, struct ram_load *ram, const uint8_t *payload, uint16_t n,
+		struct err *err)
 {
 	struct src in = src_mem(payload, n);
 	const struct ram_block *b;
 	struct identity theirs;
 	char name[256];
 
-	if (!cs->minivmm || !cs->m || !cs->ram)
-		return err_set(err, EINVAL, "it makes no sense at this point");
 	if (src_str8(&in, name) < 0 || src_str8(&in, theirs.boot_id) < 0 ||
 	    src_be64(&in, &theirs.device) < 0 || src_be64(&in, &theirs.inode) < 0)
 		return err_set(err, EINVAL, "it is broken");
-	b = memory_find_block(&cs->m->mem, name);
+	b = memory_find_block(&m->mem, name);
 	if (!b)
 		return err_set(err, EINVAL, "unknown RAM block '%s'", name);
 	if (is_the_sources(b, &theirs))
@@ -99,5 +95,5 @@ int sparse_take(struct command_state *cs, const uint8_t *payload, uint16_t n, st
 			       "RAM block '%s' has the same file at both ends, so pages cannot be "
 			       "copied: switch 'x-ignore-shared' on at both",
 			       name);
-	return ram_load_sparse(cs->ram, b, err);
+	return ram_load_sparse(ram, b, err);
 }

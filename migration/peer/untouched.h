@@ -11,15 +11,24 @@
 #ifndef MINIVMM_MIGRATION_SPARSE_H
 #define MINIVMM_MIGRATION_SPARSE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
-struct command_state;
 struct err;
-struct outgoing;
+struct machine;
+struct memory;
+struct ram_load;
+struct writer;
 
-/* Source, before ram_save_begin(), when the other end is known.  Migration thread. */
-int sparse_offer(struct outgoing *o, struct err *err);
-/* Destination: a SPARSE command. */
-int sparse_take(struct command_state *cs, const uint8_t *payload, uint16_t n, struct err *err);
+/*
+ * Source, before ram_save_begin(), when the other end is known to be a
+ * minivmm: for every block that is sent.  *sparse: the other end takes what
+ * does not come for zero.  Migration thread.
+ */
+int sparse_offer(const struct memory *mem, struct writer *w, bool ignore_shared, bool *sparse,
+		 struct err *err);
+/* Destination: a SPARSE command of n bytes. */
+int sparse_take(struct machine *m, struct ram_load *ram, const uint8_t *payload, uint16_t n,
+		struct err *err);
 
 #endif

@@ -1,16 +1,8 @@
-/*
- * load.c - the receiving side of RAM: records into guest memory
- *
- * Blocks that exist here must have the length that the source says.  QEMU
- * also sends the fw_cfg blobs that carry ACPI tables ("/rom@etc/..."); a
- * guest that runs has read them long ago, and after a reset our own are used,
- * so those are read and dropped.
- */
-#include <assert.h>
+/* load.c - the receiving side of RAM: records to the placer (migration-stream 3) */
+#include "migration/ram/load.h"
+
 #include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "migration/ram/encode/compress.h"
@@ -19,74 +11,13 @@
 #include "migration/ram/load-direct.h"
 #include "migration/ram/multifd/multifd.h"
 #include "migration/ram/ram.h"
-#include "vmm/base/alloc.h"
 #include "vmm/base/bitmap.h"
 #include "vmm/base/units.h"
-#include "vmm/base/zero.h"
 #include "vmm/machine.h"
-#include "vmm/memory/populated.h"
 #include "vmm/memory/room.h"
 
-#define FLAG_MASK      ((uint64_t)PAGE_BYTES - 1)
-#define BLOB_MAX_BYTES (2 * MiB) /* what QEMU lets these grow to */
-#define ROW_PAGES      8U        /* plain pages in a row, before more of them are expected */
-
-static const char *const dropped_names[] = {
-    "/rom@etc/acpi/tables",
-    "/rom@etc/table-loader",
-    "/rom@etc/acpi/rsdp",
-};
-
-struct load_block {
-	char name[RAM_NAME_BYTES];
-	struct ram_block *block; /* NULL: content is dropped */
-	uint64_t bytes;          /* page offsets are below */
-	bool sparse;             /* pages that do not come are zero */
-	uint64_t *touched; /* owned; a clear bit: the page is zero and must stay unpopulated */
-};
-
-struct ram_load {
-	struct machine *m;
-	struct load_block blocks[MEMORY_MAX_BLOCKS + ARRAY_LEN(dropped_names)];
-	size_t n_blocks;
-	bool ignore_shared, take_runs;
-	bool listed;                        /* the list of blocks has begun */
-	struct load_block *last;            /* named by the last page record */
-	const struct load_block *row_block; /* where the last plain page came in ... */
-	uint64_t row_next;                  /* ... what would follow it ... */
-	uint64_t row_pages;                 /* ... and how many came in a row up to it */
-	struct page_pool *unpack;           /* owned; NULL: COMPRESS records are refused */
-	struct multifd_recv *multifd;       /* borrowed; NULL: all pages are in the stream */
-};
-
-struct ram_load *ram_load_new(struct machine *m)
-{
-	struct ram_load *l = NEW(struct ram_load);
-
-	l->m = m;
-	for (size_t i = 0; i < m->mem.n_blocks; i++) {
-		struct ram_block *b = m->mem.blocks[i];
-		struct load_block *lb = &l->blocks[l->n_blocks++];
-
-		memcpy(lb->name, b->name, sizeof(lb->name));
-		lb->block = b;
-		lb->bytes = b->bytes;
-	}
-	for (size_t i = 0; i < ARRAY_LEN(dropped_names); i++)
-		(void)snprintf(l->blocks[l->n_blocks++].name, RAM_NAME_BYTES, "%s",
-			       dropped_names[i]);
-	return l;
-}
-
-void ram_load_free(struct ram_load *l)
-{
-	if (!l)
-		return;
-	page_pool_free(l->unpack);
-	for (size_t i = 0; i < l->n_blocks; i++)
-		free(l->blocks[i].touched);
-	free(l);
-}
+#define FLAG_MASK ((uint64_t)PAGE_BYTES - 1)
+#define ROW_PAGES 8U /* plain pages in a row, before more of them are expected */
 
 int ram_load_compressed(struct ram_load *l, unsigned threads, struct err *err)
 {
@@ -99,137 +30,23 @@ void ram_load_ignore_shared(struct ram_load *l)
 	l->ignore_shared = true;
 }
 
-int ram_load_sparse(struct ram_load *l, const struct ram_block *b, struct err *err)
-{
-	if (l->listed)
-		return err_set(err, EBUSY, "it comes after the list of RAM blocks");
-	for (size_t i = 0; i < l->n_blocks; i++)
-		if (l->blocks[i].block == b)
-			l->blocks[i].sparse = true;
-	return 0;
-}
-
 void ram_load_take_runs(struct ram_load *l)
 {
 	l->take_runs = true;
 }
 
-static bool ignored(const struct ram_load *l, const struct load_block *lb)
-{
-	return l->ignore_shared && lb->block && lb->block->share;
-}
-
-static struct load_block *find(struct ram_load *l, const char *name)
-{
-	for (size_t i = 0; i < l->n_blocks; i++)
-		if (!strcmp(l->blocks[i].name, name))
-			return &l->blocks[i];
-	return NULL;
-}
-
-static int say_ended(struct src *in, const char *what, struct err *err)
-{
-	return err_set(err, EIO, "the stream ends at offset 0x%" PRIx64 " in %s", src_offset(in),
-		       what);
-}
-
-/* ---- the block list ---- */
-
-static int check_length(struct load_block *lb, uint64_t bytes, struct err *err)
-{
-	if (lb->block && bytes != lb->bytes)
-		return err_set(err, EINVAL,
-			       "RAM block '%s' has 0x%" PRIx64 " bytes at the source and 0x%" PRIx64
-			       " here",
-			       lb->name, bytes, lb->bytes);
-	if (!lb->block && bytes > BLOB_MAX_BYTES)
-		return err_set(err, EINVAL,
-			       "RAM block '%s' has 0x%" PRIx64
-			       " bytes at the source, at most 0x%llx are possible",
-			       lb->name, bytes, BLOB_MAX_BYTES);
-	lb->bytes = bytes;
-	return 0;
-}
-
-/* Where the source's guest sees the block; it matters for one that both ends share. */
-static int load_place(const struct ram_load *l, const struct load_block *lb, struct src *in,
-		      struct err *err)
-{
-	uint64_t gpa;
-
-	if (!l->ignore_shared)
-		return 0;
-	if (src_be64(in, &gpa) < 0)
-		return say_ended(in, "the list of RAM blocks", err);
-	if (ignored(l, lb) && gpa != lb->block->gpa)
-		return err_set(err, EINVAL,
-			       "RAM block '%s' is at 0x%" PRIx64 " at the source and at 0x%" PRIx64
-			       " here",
-			       lb->name, gpa, lb->block->gpa);
-	return 0;
-}
-
-/* Memory may hold firmware, or what an attempt that failed has left. */
-static void clear_touched(const struct load_block *lb)
-{
-	bitmap_for_each_set (page, lb->touched, lb->bytes / PAGE_BYTES) {
-		uint8_t *p = lb->block->hva + page * PAGE_BYTES;
-
-		if (!buffer_is_zero(p, PAGE_BYTES))
-			memset(p, 0, PAGE_BYTES);
-	}
-}
-
-static int load_list_entry(struct ram_load *l, struct src *in, uint64_t *left, struct err *err)
-{
-	struct load_block *lb;
-	char name[256];
-	uint64_t bytes;
-	int ret = src_str8(in, name);
-
-	if (ret == -EINVAL)
-		return err_set(err, EINVAL, "the name of a RAM block contains a NUL byte");
-	if (ret < 0 || src_be64(in, &bytes) < 0)
-		return say_ended(in, "the list of RAM blocks", err);
-	lb = find(l, name);
-	if (!lb)
-		return err_set(err, EINVAL, "unknown RAM block '%s'", name);
-	ret = check_length(lb, bytes, err);
-	if (ret < 0)
-		return ret;
-	if (bytes > *left || bytes == 0)
-		return err_set(err, EINVAL,
-			       "RAM block '%s' has 0x%" PRIx64 " bytes, of the total 0x%" PRIx64
-			       " are left",
-			       name, bytes, *left);
-	*left -= bytes;
-	ret = load_place(l, lb, in, err);
-	if (ret < 0)
-		return ret;
-	if (lb->block && !lb->touched && !ignored(l, lb)) {
-		lb->touched = bitmap_new(bytes / PAGE_BYTES);
-		if (!lb->touched)
-			return err_set(err, ENOMEM, "no memory for the bitmap of '%s'", name);
-		ram_populated(lb->block, lb->touched);
-		if (lb->sparse)
-			clear_touched(lb);
-	}
-	return 0;
-}
-
-static int load_list(struct ram_load *l, struct src *in, uint64_t total, struct err *err)
-{
-	l->listed = true;
-	while (total > 0) {
-		int ret = load_list_entry(l, in, &total, err);
-
-		if (ret < 0)
-			return ret;
-	}
-	return 0;
-}
-
 /* ---- pages ---- */
+
+/* What a placer returned, in words. */
+static int placed(const struct load_block *lb, uint64_t off, int ret, struct err *err)
+{
+	if (ret == 0)
+		return 0;
+	return err_set(err, -ret,
+		       "cannot put the page at offset 0x%" PRIx64
+		       " of RAM block '%s' into memory: %s",
+		       off, lb->name, err_text(-ret));
+}
 
 /* The block that a page record is about; NULL with *err set. */
 static struct load_block *page_block(struct ram_load *l, struct src *in, uint64_t off, bool again,
@@ -248,16 +65,16 @@ static struct load_block *page_block(struct ram_load *l, struct src *in, uint64_
 	if (!again) {
 		ret = src_str8(in, name);
 		if (ret == -EIO) {
-			(void)say_ended(in, "a RAM page's block name", err);
+			(void)ram_load_say_ended(in, "a RAM page's block name", err);
 			return NULL;
 		}
-		l->last = ret < 0 ? NULL : find(l, name);
+		l->last = ret < 0 ? NULL : ram_load_find(l, name);
 		if (!l->last) {
 			(void)err_set(err, EINVAL, "unknown RAM block '%s'", ret < 0 ? "?" : name);
 			return NULL;
 		}
 	}
-	if (ignored(l, l->last)) {
+	if (ram_load_ignores(l, l->last)) {
 		(void)err_set(err, EINVAL,
 			      "a page of RAM block '%s' came, which both ends share and the "
 			      "source should have left out",
@@ -274,53 +91,42 @@ static struct load_block *page_block(struct ram_load *l, struct src *in, uint64_
 	return l->last;
 }
 
-static bool is_fresh(const struct load_block *lb, uint64_t off)
+/* One page's place; NULL: it is dropped.  Where there may be no room for it, it is there already.
+ */
+static int begin_page(const struct ram_load *l, struct load_block *lb, uint64_t off, uint8_t **to,
+		      struct err *err)
 {
-	return lb->touched && !bitmap_test_atomic(lb->touched, off / PAGE_BYTES);
+	bool fresh = false;
+
+	*to = l->placer->begin(lb, off, 1, &fresh);
+	return fresh && lb->block->scarce ? placer_make_room(lb, off, PAGE_BYTES, err) : 0;
 }
 
-/* The page's place, marked as touched; NULL: drop it. */
-static uint8_t *mark_page(struct load_block *lb, uint64_t off)
+/* Reading into guest memory failed: for want of a page, or of bytes? */
+static int say_not_read(const struct load_block *lb, int ret, struct src *in, const char *what,
+			struct err *err)
 {
-	if (!lb->block)
-		return NULL;
-	if (lb->touched) /* multifd channels do so at the same time */
-		bitmap_set_atomic(lb->touched, off / PAGE_BYTES);
-	return lb->block->hva + off;
+	if (ret == -EFAULT && lb->block && lb->block->scarce)
+		return room_say_none(lb->block, err);
+	return ram_load_say_ended(in, what, err);
 }
 
-/* The same, and the page can be written: where there may be no room for it, it is there already. */
-static int place(struct load_block *lb, uint64_t off, uint8_t **to, struct err *err)
+/* A zero page; or one that is full of another byte. */
+static int load_zero(const struct ram_load *l, struct load_block *lb, struct src *in, uint64_t off,
+		     struct err *err)
 {
-	int ret = 0;
-
-	if (lb->block && lb->block->scarce && is_fresh(lb, off))
-		ret = room_populate(lb->block, off, PAGE_BYTES, err);
-	if (ret == 0)
-		*to = mark_page(lb, off);
-	return ret;
-}
-
-static int fill_page(struct load_block *lb, uint64_t off, uint8_t fill, struct err *err)
-{
-	uint8_t *to;
+	uint8_t fill, *to;
 	int ret;
 
-	if (!fill && is_fresh(lb, off))
-		return 0; /* is zero, and stays unpopulated */
-	ret = place(lb, off, &to, err);
-	if (ret == 0 && to && (fill || !buffer_is_zero(to, PAGE_BYTES)))
-		memset(to, fill, PAGE_BYTES);
-	return ret;
-}
-
-static int load_zero(struct load_block *lb, struct src *in, uint64_t off, struct err *err)
-{
-	uint8_t fill;
-
 	if (src_u8(in, &fill) < 0)
-		return say_ended(in, "a zero page", err);
-	return fill_page(lb, off, fill, err);
+		return ram_load_say_ended(in, "a zero page", err);
+	if (!fill)
+		return placed(lb, off, l->placer->zero(lb, off), err);
+	ret = begin_page(l, lb, off, &to, err);
+	if (ret < 0 || !to)
+		return ret;
+	memset(to, fill, PAGE_BYTES);
+	return placed(lb, off, l->placer->commit(lb, off, 1), err);
 }
 
 /*
@@ -333,7 +139,7 @@ static size_t pages_ahead(const struct ram_load *l, const struct load_block *lb,
 	uint64_t first = off / PAGE_BYTES + 1, end;
 
 	if (!in->scatter || in->len - in->at >= PAGE_BYTES || l->row_pages < ROW_PAGES ||
-	    !lb->touched || l->multifd)
+	    !lb->touched || l->multifd || l->placer != &placer_copy)
 		return 1;
 	end = MIN(first + MIN(l->row_pages, DIRECT_PAGES - 1), lb->bytes / PAGE_BYTES);
 	return (size_t)(bitmap_next_set(lb->touched, end, first) - first) + 1;
@@ -350,13 +156,16 @@ static int load_page_here(uint8_t *to, struct src *in)
 	return 0;
 }
 
-/* Reading into guest memory failed: for want of a page, or of bytes? */
-static int say_not_read(const struct load_block *lb, int ret, struct src *in, const char *what,
-			struct err *err)
+/* Pages in a row, read together with the words that ought to stand before them. */
+static int load_pages_ahead(const struct ram_load *l, struct load_block *lb, struct src *in,
+			    uint64_t off, uint8_t *to, size_t ahead, size_t *done)
 {
-	if (ret == -EFAULT && lb->block && lb->block->scarce)
-		return room_say_none(lb->block, err);
-	return say_ended(in, what, err);
+	int ret = direct_read(in, to, ahead, (off + PAGE_BYTES) | RAM_FLAG_PAGE | RAM_FLAG_CONTINUE,
+			      done);
+
+	if (ret == 0 && *done > 1)
+		(void)l->placer->begin(lb, off + PAGE_BYTES, *done - 1, NULL);
+	return ret;
 }
 
 static int load_page(struct ram_load *l, struct load_block *lb, struct src *in, uint64_t off,
@@ -368,72 +177,52 @@ static int load_page(struct ram_load *l, struct load_block *lb, struct src *in, 
 
 	if (lb != l->row_block || off != l->row_next)
 		l->row_pages = 0;
-	ret = place(lb, off, &to, err);
+	ahead = pages_ahead(l, lb, in, off);
+	ret = begin_page(l, lb, off, &to, err);
 	if (ret < 0)
 		return ret;
-	ahead = pages_ahead(l, lb, in, off);
-	if (ahead > 1)
-		ret = direct_read(in, to, ahead,
-				  (off + PAGE_BYTES) | RAM_FLAG_PAGE | RAM_FLAG_CONTINUE, &done);
-	else
-		ret = load_page_here(to, in);
+	ret =
+	    ahead > 1 ? load_pages_ahead(l, lb, in, off, to, ahead, &done) : load_page_here(to, in);
 	if (ret < 0)
 		return say_not_read(lb, ret, in, "a page", err);
-	for (size_t i = 1; i < done; i++)
-		(void)mark_page(lb, off + i * PAGE_BYTES);
 	l->row_block = lb;
 	l->row_next = off + done * PAGE_BYTES;
 	l->row_pages += done;
-	return 0;
-}
-
-/* As mark_page(), for pages of a block that is here: was any of them untouched? */
-static bool place_run(struct load_block *lb, uint64_t first, uint32_t pages)
-{
-	uint64_t end = first + pages;
-
-	if (!lb->touched || bitmap_next_clear(lb->touched, end, first) == end)
-		return false;
-	bitmap_set_range(lb->touched, first, pages); /* no channels beside the stream: no atomics */
-	return true;
-}
-
-/*
- * All at once: one by one, while they are written to, takes longer.  Where pages
- * are not scarce that is no failure, and then it is one by one.
- */
-static int populate_run(const struct load_block *lb, uint64_t off, uint64_t bytes, struct err *err)
-{
-	int ret = room_populate(lb->block, off, bytes, lb->block->scarce ? err : NULL);
-
-	return lb->block->scarce ? ret : 0;
+	return placed(lb, off, l->placer->commit(lb, off, done), err);
 }
 
 /* Many consecutive pages. */
-static int load_run(struct load_block *lb, struct src *in, uint64_t off, struct err *err)
+static int load_run(const struct ram_load *l, struct load_block *lb, struct src *in, uint64_t off,
+		    struct err *err)
 {
 	uint64_t bytes;
 	uint32_t pages;
+	bool fresh = false;
+	uint8_t *to;
 	int ret;
 
 	if (src_be32(in, &pages) < 0)
-		return say_ended(in, "a run of pages", err);
+		return ram_load_say_ended(in, "a run of pages", err);
 	bytes = pages * (uint64_t)PAGE_BYTES;
 	if (!pages || bytes > lb->bytes - off)
 		return err_set(err, EINVAL,
 			       "a run of %u pages from offset 0x%" PRIx64
 			       " on does not fit RAM block '%s' of 0x%" PRIx64 " bytes",
 			       pages, off, lb->name, lb->bytes);
-	if (!lb->block)
-		return src_skip(in, bytes) < 0 ? say_ended(in, "a run of pages", err) : 0;
-	ret = place_run(lb, off / PAGE_BYTES, pages) ? populate_run(lb, off, bytes, err) : 0;
+	to = l->placer->begin(lb, off, pages, &fresh);
+	if (!to)
+		return src_skip(in, bytes) < 0 ? ram_load_say_ended(in, "a run of pages", err) : 0;
+	ret = fresh ? placer_make_room(lb, off, bytes, err) : 0;
 	if (ret < 0)
 		return ret;
-	ret = direct_get(in, lb->block->hva + off, bytes);
-	return ret < 0 ? say_not_read(lb, ret, in, "a run of pages", err) : 0;
+	ret = direct_get(in, to, bytes);
+	if (ret < 0)
+		return say_not_read(lb, ret, in, "a run of pages", err);
+	return placed(lb, off, l->placer->commit(lb, off, pages), err);
 }
 
-static int load_xbzrle(struct load_block *lb, struct src *in, uint64_t off, struct err *err)
+static int load_xbzrle(const struct ram_load *l, struct load_block *lb, struct src *in,
+		       uint64_t off, struct err *err)
 {
 	const uint8_t *delta;
 	uint8_t encoding, *to;
@@ -441,15 +230,15 @@ static int load_xbzrle(struct load_block *lb, struct src *in, uint64_t off, stru
 	int ret;
 
 	if (src_u8(in, &encoding) < 0 || src_be16(in, &n) < 0)
-		return say_ended(in, "an XBZRLE page", err);
+		return ram_load_say_ended(in, "an XBZRLE page", err);
 	if (encoding != XBZRLE_ENCODING)
 		return err_set(err, EINVAL, "an XBZRLE page has the unknown encoding %u", encoding);
 	if (n > PAGE_BYTES)
 		return err_set(err, EINVAL, "an XBZRLE page has %u bytes, more than a page", n);
 	delta = src_take(in, n);
 	if (!delta)
-		return say_ended(in, "an XBZRLE page", err);
-	ret = place(lb, off, &to, err);
+		return ram_load_say_ended(in, "an XBZRLE page", err);
+	ret = begin_page(l, lb, off, &to, err);
 	if (ret < 0)
 		return ret;
 	if (to && xbzrle_decode(delta, n, to, PAGE_BYTES) < 0)
@@ -457,9 +246,10 @@ static int load_xbzrle(struct load_block *lb, struct src *in, uint64_t off, stru
 			       "the XBZRLE page at offset 0x%" PRIx64
 			       " of RAM block '%s' is no delta",
 			       off, lb->name);
-	return 0;
+	return placed(lb, off, l->placer->commit(lb, off, 1), err);
 }
 
+/* Inflated by another thread into guest memory: never with a placer that commits. */
 static int load_compressed(struct ram_load *l, struct load_block *lb, struct src *in, uint64_t off,
 			   struct err *err)
 {
@@ -469,14 +259,14 @@ static int load_compressed(struct ram_load *l, struct load_block *lb, struct src
 	int ret;
 
 	if (src_be32(in, &n) < 0)
-		return say_ended(in, "a compressed page", err);
+		return ram_load_say_ended(in, "a compressed page", err);
 	if (n == 0 || n > decompress_max_bytes())
 		return err_set(err, EINVAL, "a compressed page has %u bytes, 1 to %zu are possible",
 			       n, decompress_max_bytes());
 	packed = src_take(in, n);
 	if (!packed)
-		return say_ended(in, "a compressed page", err);
-	ret = place(lb, off, &to, err);
+		return ram_load_say_ended(in, "a compressed page", err);
+	ret = begin_page(l, lb, off, &to, err);
 	if (ret < 0 || !to)
 		return ret;
 	return decompress_page(l->unpack, &(struct page){.block = lb->block, .off = off}, packed, n,
@@ -523,13 +313,13 @@ static int load_page_record(struct ram_load *l, struct load_block *lb, struct sr
 
 	switch (word & FLAG_MASK & ~(uint64_t)RAM_FLAG_CONTINUE) {
 	case RAM_FLAG_ZERO:
-		return load_zero(lb, in, off, err);
+		return load_zero(l, lb, in, off, err);
 	case RAM_FLAG_PAGE:
 		return load_page(l, lb, in, off, err);
 	case RAM_FLAG_XBZRLE:
-		return load_xbzrle(lb, in, off, err);
+		return load_xbzrle(l, lb, in, off, err);
 	case RAM_FLAG_RUN:
-		return load_run(lb, in, off, err);
+		return load_run(l, lb, in, off, err);
 	default:
 		return load_compressed(l, lb, in, off, err);
 	}
@@ -545,7 +335,7 @@ static int load_record(struct ram_load *l, struct src *in, uint64_t word, uint64
 
 	switch (flags & ~(uint64_t)RAM_FLAG_CONTINUE) {
 	case RAM_FLAG_MEM_SIZE:
-		return again ? refuse_flags(flags, at, err) : load_list(l, in, off, err);
+		return again ? refuse_flags(flags, at, err) : ram_load_list(l, in, off, err);
 	case RAM_FLAG_ZERO:
 	case RAM_FLAG_PAGE:
 	case RAM_FLAG_XBZRLE:
@@ -557,6 +347,12 @@ static int load_record(struct ram_load *l, struct src *in, uint64_t word, uint64
 	case RAM_FLAG_RUN:
 		if (!l->take_runs)
 			return refuse_flags(flags, at, err);
+		if (l->multifd && multifd_recv_used(l->multifd))
+			return err_set(
+			    err, EINVAL,
+			    "Received a run of pages beside multifd channels: a source sends "
+			    "one or the other (RAM record at stream offset 0x%" PRIx64 ")",
+			    at);
 		break;
 	default:
 		return refuse_flags(flags, at, err);
@@ -581,7 +377,7 @@ int ram_load_body(struct ram_load *l, struct src *in, struct err *err)
 		int ret;
 
 		if (src_be64(in, &word) < 0)
-			return say_ended(in, "a RAM record", err);
+			return ram_load_say_ended(in, "a RAM record", err);
 		if ((word & FLAG_MASK) == RAM_FLAG_EOS)
 			return end_body(l, err);
 		ret = load_record(l, in, word, at, err);
@@ -597,30 +393,22 @@ void ram_load_use(struct ram_load *l, struct multifd_recv *multifd)
 	l->multifd = multifd;
 }
 
-struct load_block *ram_load_find(struct ram_load *l, const char *name)
+int ram_load_place(const struct ram_load *l, struct load_block *lb, uint64_t off, uint8_t **to)
 {
-	return find(l, name);
-}
-
-int ram_load_place(struct load_block *lb, uint64_t off, uint8_t **to)
-{
-	bool fresh;
+	bool fresh = false;
 
 	if (off >= lb->bytes)
 		return -EINVAL;
-	fresh = is_fresh(lb, off);
-	*to = mark_page(lb, off);
+	*to = l->placer->begin(lb, off, 1, &fresh);
 	return fresh;
 }
 
-int ram_load_populate(const struct load_block *lb, const uint8_t *to, size_t bytes, struct err *err)
+int ram_load_commit(const struct ram_load *l, struct load_block *lb, uint64_t off)
 {
-	return lb->block ? populate_run(lb, (uint64_t)(to - lb->block->hva), bytes, err) : 0;
+	return l->placer->commit(lb, off, 1);
 }
 
-int ram_load_zero(struct load_block *lb, uint64_t off, struct err *err)
+int ram_load_zero(const struct ram_load *l, struct load_block *lb, uint64_t off)
 {
-	if (off >= lb->bytes)
-		return -EINVAL;
-	return fill_page(lb, off, 0, err);
+	return off < lb->bytes ? l->placer->zero(lb, off) : -EINVAL;
 }

@@ -12,27 +12,12 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "migration/stream/wire.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/error.h"
 
 struct channel;
 struct machine;
-
-#define STREAM_MAGIC   0x5145564dU
-#define STREAM_VERSION 3U
-
-enum stream_tag {
-	TAG_EOF = 0x00,
-	TAG_START = 0x01,
-	TAG_PART = 0x02,
-	TAG_END = 0x03,
-	TAG_FULL = 0x04,
-	TAG_SUBSECTION = 0x05,
-	TAG_VMDESC = 0x06,
-	TAG_CONFIGURATION = 0x07,
-	TAG_COMMAND = 0x08,
-	TAG_FOOTER = 0x7e,
-};
 
 /* ---- writer: gathers small pieces and references to large ones into writev ---- */
 

@@ -13,9 +13,9 @@
 #include <unistd.h>
 
 #include "migration/channel/channel.h"
+#include "migration/incoming/commands.h"
 #include "migration/peer/shared-memory.h"
 #include "migration/settings/capabilities.h"
-#include "migration/stream/commands.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
@@ -42,10 +42,8 @@ static int passed(uint8_t choice)
 
 static void take(struct machine *m, struct channel *ch, const uint8_t *data, size_t len)
 {
-	bool caps[CAP_COUNT] = {[CAP_X_IGNORE_SHARED] = true};
-	struct command_state cs = {.ch = ch, .m = m, .caps = caps, .minivmm = true};
 	struct err err = {0};
-	int ret = shared_take(&cs, data, (uint16_t)MIN(len, UINT16_MAX), &err);
+	int ret = shared_take(m, ch, data, (uint16_t)MIN(len, UINT16_MAX), &err);
 
 	assert(ret == 0 || (ret < 0 && err.msg[0]));
 	for (size_t i = 0; i < m->mem.n_blocks; i++) /* as long as it was */

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "migration/channel/channel.h"
-#include "migration/stream/return-path.h"
+#include "migration/outgoing/return-path.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
 

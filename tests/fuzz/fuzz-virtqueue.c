@@ -21,27 +21,30 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
-static void check_piece(const struct memory *mem, const struct iovec *v)
+static void check_piece(const struct memory *mem, const uint8_t *base, size_t bytes)
 {
-	const uint8_t *base = v->iov_base, *ram = mem->blocks[0]->hva;
+	const uint8_t *ram = mem->blocks[0]->hva;
 
-	if (!v->iov_len || base < ram || base + v->iov_len > ram + RAM)
+	if (!bytes || base < ram || base + bytes > ram + RAM)
 		abort();
 }
 
 static void serve(struct virtq *q, struct memory *mem, struct virtq_elem *e)
 {
 	for (unsigned i = 0; i < MAX_POP && virtq_pop(q, e) > 0; i++) {
+		static const uint8_t zeros[64];
 		uint64_t bytes;
 
 		if (e->n_out + e->n_in > VIRTQ_MAX_NUM)
 			abort();
-		for (unsigned k = 0; k < e->n_out + e->n_in; k++)
-			check_piece(mem, &e->iov[k]);
-		bytes = iov_bytes(virtq_elem_in(e), e->n_in);
+		for (unsigned k = 0; k < e->n_out; k++)
+			check_piece(mem, e->out[k].iov_base, e->out[k].iov_len);
+		for (unsigned k = 0; k < e->n_in; k++)
+			check_piece(mem, e->in[k].hva, e->in[k].bytes);
+		bytes = virtq_elem_room(e);
 		/* The device's own writes may hit the rings; the walker must bear that too. */
-		(void)iov_zero(virtq_elem_in(e), e->n_in, 0, MIN(bytes, 64));
-		virtq_elem_dirty(mem, e, bytes);
+		(void)virtq_elem_write(e, 0, zeros, sizeof(zeros));
+		virtq_elem_dma_done(e, 0, bytes);
 		virtq_push(q, e->head, (uint32_t)bytes);
 		(void)virtq_should_interrupt(q);
 	}

@@ -15,6 +15,8 @@ import tempfile
 from proxy import EchoNet, Proxy
 from vmm import BUILD, PROGRAMS, Vmm, guest_path
 
+PACKAGES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "scripts", "packages")
+
 
 class Skip(Exception):
     pass
@@ -50,6 +52,13 @@ class Mount:
         subprocess.run(["umount", "-l", self.path], check=True)
 
 
+def declared_programs():
+    """What the tests may need, as scripts/packages has it: so that set-up brings it."""
+    with open(PACKAGES, encoding="ascii") as f:
+        rows = [line.split() for line in f if not line.startswith("#")]
+    return {word for row in rows if row[0] in ("check", "guest", "lab") for word in row[2].split(",")}
+
+
 class Test:
     """One run of one test function: its scratch directory, its machines, what it must undo."""
 
@@ -78,7 +87,9 @@ class Test:
         if what in PROGRAMS:
             path = PROGRAMS[what]["path"]
             return None if os.access(path, os.X_OK) else f"no {path}"
-        return None if shutil.which(what) else f"no {what}"
+        if what not in declared_programs():
+            raise AssertionError(f"scripts/packages does not say which package has {what}")
+        return None if shutil.which(what) else f"no {what} (scripts/setup installs it)"
 
     def path(self, name):
         return os.path.join(self.tmp, name)

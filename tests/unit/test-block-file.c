@@ -86,7 +86,7 @@ static void on_both(void (*fn)(struct disk *d), uint64_t bytes)
 		ck_assert_str_eq(d.node->driver->name, threads ? "file-threads" : "file");
 		fn(&d);
 		if (!threads && d.node->driver != &block_file_uring)
-			(void)puts("SKIP: this host has no io_uring: only threads were tested");
+			skip_test("this host has no io_uring: only threads were tested");
 		disk_close(&d);
 	}
 }

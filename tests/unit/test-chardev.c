@@ -276,6 +276,105 @@ START_TEST(broken_peer)
 }
 END_TEST
 
+/* A peer that reads nothing, asks for more and leaves makes room for the next one. */
+START_TEST(deaf_peer)
+{
+	static uint8_t block[4096];
+	int a, b;
+
+	make_dir();
+	setup(&unix_server);
+	a = connect_unix();
+	WAIT_FOR(front.opened == 1);
+	front.room = 0; /* as a monitor whose replies wait */
+	chardev_accept_input(front.chr);
+	while (chardev_write(front.chr, block, sizeof(block)) > 0)
+		;
+	send_text(a, "more");
+	(void)close(a);
+	b = connect_unix();
+	WAIT_FOR(front.opened == 2);
+	ck_assert_int_eq(front.closed, 1);
+	ck_assert_int_eq(front.writable, 1); /* it was told that its output has gone */
+	ck_assert_uint_eq(front.got.len, 0);
+	ck_assert_int_eq(chardev_write(front.chr, (const uint8_t *)"hello", 5), 5);
+	expect_text(b, "hello");
+	(void)close(b);
+	teardown();
+}
+END_TEST
+
+/* Half of it closed is not gone: a client may read the replies to its last words. */
+START_TEST(half_open_peer)
+{
+	static uint8_t block[4096], sink[65536];
+	size_t sent = 0, got = 0;
+	ssize_t n;
+	int a;
+
+	make_dir();
+	setup(&unix_server);
+	a = connect_unix();
+	WAIT_FOR(front.opened == 1);
+	front.room = 0;
+	chardev_accept_input(front.chr);
+	while ((n = chardev_write(front.chr, block, sizeof(block))) > 0)
+		sent += (size_t)n;
+	send_text(a, "last");
+	ck_assert_int_eq(shutdown(a, SHUT_WR), 0);
+	for (int i = 0; i < 10; i++)
+		(void)uv_run(loop_uv(m->loop), UV_RUN_NOWAIT);
+	ck_assert_int_eq(front.closed, 0);
+	while (got < sent)
+		got += (size_t)read(a, sink, sizeof(sink));
+	WAIT_FOR(front.writable == 1);
+	front.room = 10;
+	chardev_accept_input(front.chr);
+	WAIT_FOR(front.closed == 1);
+	ck_assert_mem_eq(front.got.data, "last", 4);
+	(void)close(a);
+	teardown();
+}
+END_TEST
+
+/* What was typed on a line belongs to the guest, which takes it when it likes. */
+START_TEST(line_outlives_peer)
+{
+	struct chardev_client line = front_client;
+	uint8_t text[1000];
+	int a, b;
+
+	make_dir();
+	setup(&unix_server);
+	chardev_detach(front.chr);
+	line.line = true;
+	ck_assert_int_eq(chardev_attach(front.chr, &line, &front, NULL), 0);
+	for (size_t i = 0; i < sizeof(text); i++)
+		text[i] = (uint8_t)i;
+	front.room = 3;
+	a = connect_unix();
+	ck_assert_int_eq(write(a, text, sizeof(text)), sizeof(text));
+	(void)close(a);
+	b = connect_unix();
+	send_text(b, "next");
+	WAIT_FOR(front.opened == 2);
+	ck_assert_uint_eq(front.got.len, 3);
+	while (front.got.len < sizeof(text)) {
+		front.room = 16; /* a FIFO's worth */
+		chardev_accept_input(front.chr);
+		while (front.room > 0 && front.got.len < sizeof(text)) /* a timer's turn */
+			(void)uv_run(loop_uv(m->loop), UV_RUN_NOWAIT);
+	}
+	front.room = 4;
+	chardev_accept_input(front.chr);
+	WAIT_FOR(front.got.len == sizeof(text) + 4);
+	ck_assert_mem_eq(front.got.data, text, sizeof(text));
+	ck_assert_mem_eq(front.got.data + sizeof(text), "next", 4);
+	(void)close(b);
+	teardown();
+}
+END_TEST
+
 static void send_with_fd(int sock, const char *s, int fd)
 {
 	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {0};
@@ -585,6 +684,6 @@ START_TEST(all_by_id)
 END_TEST
 
 CHECK_MAIN("chardev", null_takes_all, file_is_written, server_one_at_a_time, input_waits_for_room,
-	   output_waits_for_room, broken_peer, descriptors, tcp_server, client, client_reconnects,
-	   server_waits, given_descriptor, refusals, stdio_pipes, stdio_file, stdio_terminal,
-	   all_by_id)
+	   output_waits_for_room, broken_peer, deaf_peer, half_open_peer, line_outlives_peer,
+	   descriptors, tcp_server, client, client_reconnects, server_waits, given_descriptor,
+	   refusals, stdio_pipes, stdio_file, stdio_terminal, all_by_id)

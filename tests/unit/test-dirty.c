@@ -122,7 +122,7 @@ static bool set_up(struct fixture *f, uint32_t ring)
 	f->cfg.dirty_ring_size = ring;
 	f->m = machine_new(&f->cfg, &err);
 	if (!f->m && err.errnum == ENOTSUP && ring) {
-		printf("SKIP dirty ring: %s\n", err.msg);
+		skip_test("dirty ring: %s", err.msg);
 		return false;
 	}
 	ck_assert_msg(f->m != NULL, "%s", err.msg);
@@ -239,7 +239,7 @@ int main(void)
 	const TTest *const tests[] = {test_log, test_ring, test_ring_overflow};
 
 	if (access("/dev/kvm", R_OK | W_OK)) {
-		printf("SKIP dirty: no access to /dev/kvm\n");
+		skip_test("no usable /dev/kvm");
 		return 0;
 	}
 	return check_main("dirty", tests, 3);

@@ -34,7 +34,7 @@ static void write_byte(struct ram_rig *r, uint64_t page, uint8_t value)
 START_TEST(test_xbzrle_passes)
 {
 	struct ram_rig *r = xbzrle_rig(MiB);
-	const struct ram_counters *c = &r->save.count;
+	const struct ram_counters *c = &r->save.stream.count;
 
 	/* The first pass is as without it. */
 	ck_assert_uint_eq(c->xbzrle_miss, 0);
@@ -68,7 +68,7 @@ END_TEST
 START_TEST(test_xbzrle_overflow)
 {
 	struct ram_rig *r = xbzrle_rig(MiB);
-	const struct ram_counters *c = &r->save.count;
+	const struct ram_counters *c = &r->save.stream.count;
 
 	for (unsigned i = 0; i < 3; i++) {
 		ram_rig_noise(ram_rig_page(r, 0, 7), 1000 + i);
@@ -145,7 +145,7 @@ START_TEST(test_xbzrle_guest_writes_meanwhile)
 	}
 	/* Every page was written in the same place: word, three, two counts and the byte. */
 	ck_assert_uint_eq(n, NO_RECORD + RAM_PAGES * (8 + 3 + 3));
-	ck_assert_uint_eq(r->save.count.xbzrle_miss, RAM_PAGES);
+	ck_assert_uint_eq(r->save.stream.count.xbzrle_miss, RAM_PAGES);
 	r->flushing = NULL;
 	for (uint64_t page = 0; page < RAM_PAGES; page++)
 		ram_rig_dirty(r, 0, page);
@@ -178,8 +178,8 @@ START_TEST(test_xbzrle_any_cache)
 			ram_rig_sync(r);
 			ram_rig_move(r, TAG_PART);
 		}
-		ck_assert_uint_gt(r->save.count.xbzrle_pages, 0);
-		ck_assert_uint_gt(r->save.count.xbzrle_miss, 0);
+		ck_assert_uint_gt(r->save.stream.count.xbzrle_pages, 0);
+		ck_assert_uint_gt(r->save.stream.count.xbzrle_miss, 0);
 		ram_rig_free(r);
 	}
 }
@@ -188,7 +188,7 @@ END_TEST
 START_TEST(test_xbzrle_live_size)
 {
 	struct ram_rig *r = xbzrle_rig(PAGE_BYTES);
-	const struct ram_counters *c = &r->save.count;
+	const struct ram_counters *c = &r->save.stream.count;
 
 	for (unsigned pass = 0; pass < 4; pass++) { /* one slot: only one of two is known */
 		write_byte(r, 20, (uint8_t)pass);
@@ -273,7 +273,7 @@ START_TEST(test_compress)
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		struct ram_rig *r = compress_rig(rows[i].threads, rows[i].level);
-		const struct ram_counters *c = &r->save.count;
+		const struct ram_counters *c = &r->save.stream.count;
 
 		ck_assert_uint_lt(ram_rig_move(r, TAG_PART), 20 * PAGE_BYTES);
 		/* The first page of each block is ZERO or PAGE, noise is PAGE. */
@@ -298,8 +298,8 @@ START_TEST(test_compress_level_0)
 	struct ram_rig *r = compress_rig(1, 0);
 
 	ram_rig_move(r, TAG_PART);
-	ck_assert_uint_eq(r->save.count.compress_pages, 0);
-	ck_assert_uint_eq(r->save.count.normal, RAM_PAGES * 3 / 4 + BIOS_PAGES);
+	ck_assert_uint_eq(r->save.stream.count.compress_pages, 0);
+	ck_assert_uint_eq(r->save.stream.count.normal, RAM_PAGES * 3 / 4 + BIOS_PAGES);
 	ram_rig_free(r);
 }
 END_TEST
@@ -307,7 +307,7 @@ END_TEST
 START_TEST(test_compress_does_not_wait)
 {
 	struct ram_rig *r = ram_rig_new();
-	const struct ram_counters *c = &r->save.count;
+	const struct ram_counters *c = &r->save.stream.count;
 	uint64_t all;
 
 	r->caps[CAP_COMPRESS] = true;
@@ -328,7 +328,7 @@ END_TEST
 START_TEST(test_compress_then_xbzrle)
 {
 	struct ram_rig *r = ram_rig_new();
-	const struct ram_counters *c = &r->save.count;
+	const struct ram_counters *c = &r->save.stream.count;
 	uint64_t compressed;
 
 	r->caps[CAP_COMPRESS] = r->caps[CAP_XBZRLE] = true;

@@ -6,9 +6,9 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "migration/incoming/commands.h"
+#include "migration/outgoing/return-path.h"
 #include "migration/peer/process.h"
-#include "migration/stream/commands.h"
-#include "migration/stream/return-path.h"
 #include "tests/unit/check-main.h"
 #include "tests/unit/migration-rig.h"
 #include "vmm/base/bytes.h"

@@ -580,6 +580,30 @@ START_TEST(test_other_senders)
 }
 END_TEST
 
+/* Runs mark their pages without atomics: they must not meet a channel that does the same. */
+START_TEST(test_runs_beside_channels)
+{
+	struct victim v;
+	struct buf b = {0};
+	struct err err = {0};
+	struct src in;
+
+	victim_init(&v, 1, MULTIFD_NONE);
+	ram_load_take_runs(v.ram);
+	ram_load_use(v.ram, v.recv);
+	put_init(&v, 0);
+	buf_be64(&b, 0 | RAM_FLAG_RUN);
+	buf_str8(&b, "microvm.ram");
+	buf_be32(&b, 1);
+	buf_put(&b, (const uint8_t[PAGE_BYTES]){1}, PAGE_BYTES);
+	in = src_mem(b.data, b.len);
+	ck_assert_int_eq(ram_load_body(v.ram, &in, &err), -EINVAL);
+	ck_assert_msg(strstr(err.msg, "a run of pages beside multifd channels"), "%s", err.msg);
+	buf_free(&b);
+	victim_fini(&v);
+}
+END_TEST
+
 static void no_sync_first(struct victim *v)
 {
 	struct multifd_packet p = packet(1);
@@ -854,6 +878,7 @@ int main(void)
 	tcase_add_test(tc, test_same_number_twice);
 	tcase_add_test(tc, test_too_many);
 	tcase_add_loop_test(tc, test_bad_payload, 0, 2);
+	tcase_add_test(tc, test_runs_beside_channels);
 	tcase_add_test(tc, test_plain_source);
 	tcase_add_loop_test(tc, test_migration, 0, METHODS);
 	tcase_add_test(tc, test_rules);

@@ -415,7 +415,7 @@ START_TEST(what_cannot_be_opened)
 	      .path = (char *)(uintptr_t) "/nope/s",
 	      .server = true,
 	      .fd = -1},
-	     "Failed to bind socket to unix:/nope/s: No such file or directory"             },
+	     "Failed to bind socket to /nope/s: No such file or directory"                  },
 	    {{.type = (char *)(uintptr_t) "tap", .fd = 999},
 	     "n0: Can't use file descriptor 999: Bad file descriptor"                       },
 	    {{.type = (char *)(uintptr_t) "tap", .fd = 0},

@@ -93,13 +93,13 @@ static bool fix_init(struct fix *f, bool vnet_hdr)
 	struct err err = {0};
 
 	if (unshare(CLONE_NEWNET) < 0 || access("/dev/net/tun", R_OK | W_OK) < 0) {
-		(void)printf("SKIP: taps need root and /dev/net/tun (%s)\n", err_text(errno));
+		skip_test("taps need root and /dev/net/tun (%s)", err_text(errno));
 		return false;
 	}
 	*f = (struct fix){.m = guest_machine()};
 	f->b = net_backend_new(f->m, &cfg, &err);
 	if (!f->b) {
-		(void)printf("SKIP: %s\n", err.msg);
+		skip_test("%s", err.msg);
 		guest_free(f->m);
 		return false;
 	}

@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "migration/stream/commands.h"
+#include "migration/incoming/commands.h"
 #include "tests/fuzz/piecewise.h"
 #include "tests/unit/check-main.h"
 #include "tests/unit/ram-rig.h"
@@ -27,7 +27,7 @@ static struct ram_rig *filled_rig(bool runs)
 			ram_rig_noise(ram_rig_page(r, 0, page), page);
 	memset(ram_rig_page(r, 0, 9), 0, PAGE_BYTES);
 	ram_rig_begin(r);
-	r->save.runs = runs;
+	r->save.stream.runs = runs;
 	return r;
 }
 
@@ -40,8 +40,8 @@ START_TEST(test_runs_arrive)
 	/* three runs: 0 to 8, 10 to 19, 21 to the end */
 	ck_assert_uint_eq(ram_rig_move(r, TAG_PART), NO_RECORD + zeros + names + 3 * RUN_HEAD +
 							 (RAM_PAGES - 2) * (size_t)PAGE_BYTES);
-	ck_assert_uint_eq(r->save.count.normal, RAM_PAGES - 2);
-	ck_assert_uint_eq(r->save.count.duplicate, 2 + BIOS_PAGES);
+	ck_assert_uint_eq(r->save.stream.count.normal, RAM_PAGES - 2);
+	ck_assert_uint_eq(r->save.stream.count.duplicate, 2 + BIOS_PAGES);
 	/* A page alone is an ordinary record. */
 	ram_rig_page(r, 0, 30)[5] ^= 1;
 	ram_rig_dirty(r, 0, 30);
@@ -373,6 +373,29 @@ START_TEST(test_splice_not_everywhere)
 }
 END_TEST
 
+static ssize_t always_more(struct channel *c, struct iovec *iov, int n_iov)
+{
+	(void)c;
+	(void)n_iov;
+	return (ssize_t)iov[0].iov_len < 65536 ? (ssize_t)iov[0].iov_len : 65536;
+}
+
+/* The end of the program does not wait for the end of a long run that never makes its reader wait.
+ */
+START_TEST(test_cancel_while_more_comes)
+{
+	static const struct channel_ops ops = {.kind = "socket", .readv = always_more};
+	struct channel c = {.ops = &ops, .fd = -1, .cancel_fd = eventfd(1, EFD_CLOEXEC)};
+	struct iovec iov = {.iov_base = &c, .iov_len = (size_t)GiB}; /* nothing is stored */
+	struct err err = {0};
+	size_t got;
+
+	ck_assert_int_eq(channel_readv(&c, &iov, 1, (size_t)GiB, &got, &err), -ECANCELED);
+	ck_assert_str_eq(err.msg, "the migration was cancelled");
+	(void)close(c.cancel_fd);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("page-runs");
@@ -394,6 +417,7 @@ int main(void)
 	tcase_add_test(tc, test_splice_cancelled);
 	tcase_add_test(tc, test_splice_refused);
 	tcase_add_test(tc, test_splice_not_everywhere);
+	tcase_add_test(tc, test_cancel_while_more_comes);
 	suite_add_tcase(s, tc);
 	srunner_run_all(r, CK_NORMAL);
 	failed = srunner_ntests_failed(r);

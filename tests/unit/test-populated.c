@@ -73,7 +73,7 @@ struct fixture {
 
 static bool lacks(const struct kind *k, const char *what)
 {
-	(void)printf("SKIP %s: %s\n", k->name, what);
+	skip_test("%s: %s", k->name, what);
 	return false;
 }
 
@@ -245,7 +245,7 @@ START_TEST(test_many_pieces)
 	for (const struct page_tables *t = page_tables; t->name; t++) {
 		bitmap_reset(map, pages);
 		if (t->find(b, map) < 0) {
-			(void)printf("SKIP %s: the kernel does not offer it\n", t->name);
+			skip_test("%s: the kernel does not offer it", t->name);
 			continue;
 		}
 		for (uint64_t i = 0; i < pages; i++)

@@ -2,10 +2,10 @@
 #include <errno.h>
 #include <sys/stat.h>
 
+#include "migration/incoming/commands.h"
 #include "migration/outgoing/forecast.h"
 #include "migration/outgoing/stats.h"
 #include "migration/peer/process.h"
-#include "migration/stream/commands.h"
 #include "tests/unit/check-main.h"
 #include "tests/unit/ram-rig.h"
 
@@ -84,10 +84,10 @@ START_TEST(test_left_out_is_zero)
 {
 	static const int encoders[] = {-1, CAP_XBZRLE, CAP_COMPRESS};
 	struct ram_rig *r = rig_with_encoder(encoders[_i]);
-	const struct ram_counters *c = &r->save.count;
+	const struct ram_counters *c = &r->save.stream.count;
 
 	begin_sparse(r);
-	ck_assert_uint_eq(r->save.dirty_pages, 2);
+	ck_assert_uint_eq(ram_save_left_pages(&r->save), 2);
 	ck_assert_uint_eq(c->skipped, RAM_PAGES + BIOS_PAGES - 2);
 	(void)ram_rig_move(r, TAG_PART);
 	ck_assert_uint_eq(c->duplicate, 0);
@@ -95,7 +95,7 @@ START_TEST(test_left_out_is_zero)
 	ram_rig_dirty(r, 0, 4);
 	ram_rig_dirty(r, 0, 5); /* written with zeros */
 	ram_rig_sync(r);
-	ck_assert_uint_eq(r->save.dirty_pages, 2);
+	ck_assert_uint_eq(ram_save_left_pages(&r->save), 2);
 	(void)ram_rig_move(r, TAG_END);
 	ck_assert_uint_eq(c->duplicate, 1);
 	ck_assert_uint_eq(c->skipped, RAM_PAGES + BIOS_PAGES - 2);
@@ -124,10 +124,10 @@ START_TEST(test_not_sparse)
 	struct ram_rig *r = rig_with_junk();
 
 	ram_rig_begin(r);
-	ck_assert_uint_eq(r->save.dirty_pages, RAM_PAGES + BIOS_PAGES);
+	ck_assert_uint_eq(ram_save_left_pages(&r->save), RAM_PAGES + BIOS_PAGES);
 	(void)ram_rig_move(r, TAG_END);
-	ck_assert_uint_eq(r->save.count.duplicate, RAM_PAGES + BIOS_PAGES);
-	ck_assert_uint_eq(r->save.count.skipped, 0);
+	ck_assert_uint_eq(r->save.stream.count.duplicate, RAM_PAGES + BIOS_PAGES);
+	ck_assert_uint_eq(r->save.stream.count.skipped, 0);
 	ram_rig_free(r);
 }
 END_TEST

@@ -65,9 +65,9 @@ START_TEST(chain_is_split_by_direction)
 	ck_assert_uint_eq(f.e->head, 3);
 	ck_assert_uint_eq(f.e->n_out, 1);
 	ck_assert_uint_eq(f.e->n_in, 2);
-	ck_assert_ptr_eq(f.e->iov[1].iov_base, memory_ptr(&f.mem, BUFS + 0x1000, 512));
-	ck_assert_uint_eq(f.e->iov[1].iov_len, 512);
-	ck_assert_uint_eq(f.e->gpa[2], BUFS + 0x2000);
+	ck_assert_ptr_eq(f.e->in[0].hva, memory_ptr(&f.mem, BUFS + 0x1000, 512));
+	ck_assert_uint_eq(f.e->in[0].bytes, 512);
+	ck_assert_uint_eq(f.e->in[1].gpa, BUFS + 0x2000);
 	virtq_push(&f.q, f.e->head, 513);
 	ck_assert_uint_eq(ring_used_idx(&f.r), 1);
 	ck_assert_uint_eq(ring_take(&f.r, 3), 513);
@@ -108,7 +108,7 @@ START_TEST(indirect_table)
 	ck_assert_int_eq(virtq_pop(&f.q, f.e), 1);
 	ck_assert_uint_eq(f.e->n_out, 2);
 	ck_assert_uint_eq(f.e->n_in, 2);
-	ck_assert_uint_eq(f.e->iov[3].iov_len, 30);
+	ck_assert_uint_eq(f.e->in[1].bytes, 30);
 	fix_fini(&f);
 }
 END_TEST
@@ -122,9 +122,9 @@ START_TEST(buffer_across_slots_becomes_two_pieces)
 	ring_avail(&f.r, 0);
 	ck_assert_int_eq(virtq_pop(&f.q, f.e), 1);
 	ck_assert_uint_eq(f.e->n_in, 2);
-	ck_assert_uint_eq(f.e->iov[0].iov_len, 100);
-	ck_assert_uint_eq(f.e->gpa[1], GUEST_SEAM);
-	ck_assert_uint_eq(f.e->iov[1].iov_len, 200);
+	ck_assert_uint_eq(f.e->in[0].bytes, 100);
+	ck_assert_uint_eq(f.e->in[1].gpa, GUEST_SEAM);
+	ck_assert_uint_eq(f.e->in[1].bytes, 200);
 	fix_fini(&f);
 }
 END_TEST
@@ -389,7 +389,7 @@ START_TEST(writes_are_reported)
 	ring_avail(&f.r, 0);
 	f.mem.tracking = true;
 	ck_assert_int_eq(virtq_pop(&f.q, f.e), 1);
-	virtq_elem_dirty(&f.mem, f.e, 0x2001);
+	virtq_elem_dma_done(f.e, 0, 0x2001);
 	ck_assert(!dirty(&f.mem, f.r.used));
 	virtq_push(&f.q, 0, 0x2001);
 	ck_assert(!dirty(&f.mem, BUFS));
@@ -399,6 +399,42 @@ START_TEST(writes_are_reported)
 	ck_assert(dirty(&f.mem, BUFS + 0x5000));
 	ck_assert(dirty(&f.mem, f.r.used));
 	ck_assert(!dirty(&f.mem, f.r.avail));
+	fix_fini(&f);
+}
+END_TEST
+
+/* The accessors cut their run of bytes at the pieces' ends and at the run's own. */
+START_TEST(writes_land_where_the_pieces_are)
+{
+	uint8_t data[64];
+	struct iovec iov[3];
+	struct fix f;
+
+	memset(data, 0x5a, sizeof(data));
+	fix_init(&f, true);
+	ring_desc(&f.r, 0, BUFS, 8, NEXT | WR, 1);
+	ring_desc(&f.r, 1, BUFS + 0x1000, 8, NEXT | WR, 2);
+	ring_desc(&f.r, 2, BUFS + 0x2000, 8, WR, 0);
+	ring_avail(&f.r, 0);
+	f.mem.tracking = true;
+	ck_assert_int_eq(virtq_pop(&f.q, f.e), 1);
+	ck_assert_uint_eq(virtq_elem_room(f.e), 24);
+	ck_assert_uint_eq(virtq_elem_gpa(f.e, 7), BUFS + 7);
+	ck_assert_uint_eq(virtq_elem_gpa(f.e, 8), BUFS + 0x1000);
+	ck_assert_uint_eq(virtq_elem_dma(f.e, 4, 13, iov), 3);
+	ck_assert_ptr_eq(iov[0].iov_base, memory_ptr(&f.mem, BUFS + 4, 4));
+	ck_assert_uint_eq(iov[1].iov_len, 8);
+	ck_assert_uint_eq(iov[2].iov_len, 1);
+	ck_assert_uint_eq(virtq_elem_write(f.e, 15, data, 1), 1);
+	ck_assert(!dirty(&f.mem, BUFS));
+	ck_assert(dirty(&f.mem, BUFS + 0x1000));
+	ck_assert(!dirty(&f.mem, BUFS + 0x2000));
+	ck_assert_uint_eq(*(uint8_t *)memory_ptr(&f.mem, BUFS + 0x1007, 1), 0x5a);
+	ck_assert_uint_eq(virtq_elem_write(f.e, 22, data, sizeof(data)), 2);
+	ck_assert(dirty(&f.mem, BUFS + 0x2000));
+	ck_assert_uint_eq(virtq_elem_write(f.e, 24, data, 1), 0);
+	ck_assert_uint_eq(virtq_elem_write(f.e, 0, data, 0), 0);
+	ck_assert_uint_eq(virtq_elem_dma(f.e, 24, 1, iov), 0);
 	fix_fini(&f);
 }
 END_TEST
@@ -414,10 +450,10 @@ START_TEST(elem_dup_is_independent)
 	ring_avail(&f.r, 4);
 	ck_assert_int_eq(virtq_pop(&f.q, f.e), 1);
 	d = virtq_elem_dup(f.e);
-	f.e->iov[1].iov_len = 0;
+	f.e->in[0].bytes = 0;
 	ck_assert_uint_eq(d->head, 4);
-	ck_assert_uint_eq(virtq_elem_in(d)->iov_len, 16);
-	ck_assert_uint_eq(d->gpa[1], BUFS + 64);
+	ck_assert_uint_eq(d->in[0].bytes, 16);
+	ck_assert_uint_eq(d->in[0].gpa, BUFS + 64);
 	free(d);
 	fix_fini(&f);
 }
@@ -427,4 +463,5 @@ CHECK_MAIN("virtqueue", chain_is_split_by_direction, indices_wrap, indirect_tabl
 	   buffer_across_slots_becomes_two_pieces, longest_chain, hostile_chains, hostile_indirect,
 	   hostile_indices, more_in_flight_than_the_ring_holds, rings_that_cannot_be,
 	   loaded_ring_takes_used_idx_from_memory, unpop_gives_chains_back, interrupt_by_flag,
-	   interrupt_by_event_index, writes_are_reported, elem_dup_is_independent)
+	   interrupt_by_event_index, writes_are_reported, writes_land_where_the_pieces_are,
+	   elem_dup_is_independent)

@@ -426,6 +426,24 @@ int memory_say_no_room(const struct memory *mem, uint64_t gpa, struct err *err)
 	return room_say_none(b, err);
 }
 
+int memory_zero(struct memory *mem, uint64_t gpa, uint64_t len)
+{
+	while (len > 0) {
+		uint64_t n = len;
+		void *p = memory_ptr_some(mem, gpa, &n);
+
+		if (!p)
+			return -EFAULT;
+		if (populate(mem, gpa, n) < 0)
+			return -ENOSPC;
+		memset(p, 0, n);
+		memory_mark_dirty(mem, gpa, n);
+		gpa += n;
+		len -= n;
+	}
+	return 0;
+}
+
 void memory_mark_dirty(struct memory *mem, uint64_t gpa, uint64_t len)
 {
 	if (!__atomic_load_n(&mem->tracking, __ATOMIC_SEQ_CST))

@@ -110,11 +110,13 @@ void *memory_ptr_some(const struct memory *mem, uint64_t gpa, uint64_t *len);
 /* Copy; crossing slots is fine.  0, -EFAULT when some of it is not RAM, or -ENOSPC when a page
  * to be written cannot be had (nothing promised about the rest). */
 int memory_read(const struct memory *mem, uint64_t gpa, void *buf, uint64_t len);
-int memory_write(struct memory *mem, uint64_t gpa, const void *buf, uint64_t len); /* marks dirty */
+/* The same for bytes that change: they are marked dirty when they are there. */
+int memory_write(struct memory *mem, uint64_t gpa, const void *buf, uint64_t len);
+int memory_zero(struct memory *mem, uint64_t gpa, uint64_t len);
 /* A page at gpa could not be had: *err says what is lacking where (room.h).  Returns -ENOSPC. */
 int memory_say_no_room(const struct memory *mem, uint64_t gpa, struct err *err);
 /* The VMM wrote [gpa, gpa + len): after the bytes are visible.  Any thread; cheap while not
- * tracking. */
+ * tracking.  For accessors: a device writes with memory_write() or those of virtio/queue.h. */
 void memory_mark_dirty(struct memory *mem, uint64_t gpa, uint64_t len);
 
 /*

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "vmm/base/error.h"
+#include "vmm/base/inet.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
 #include "vmm/options/internal.h"
@@ -68,8 +69,9 @@ static const struct opt_prop socket_props[] = {
     PROP_REFUSED("tls-creds", "TLS is not offered"),
     PROP_REFUSED("tls-authz", "TLS is not offered"),
     PROP_REFUSED("to", "give the port itself"),
-    PROP_REFUSED("ipv4", "give a numeric address"),
-    PROP_REFUSED("ipv6", "give a numeric address"),
+    PROP("ipv4", OPT_CHOICE, AT(ipv4), ON_OFF, "tcp: use IPv4 (default: what the host stands for)"),
+    PROP("ipv6", OPT_CHOICE, AT(ipv6), ON_OFF,
+	 "tcp: use IPv6; [::] takes IPv4 too unless ipv4=off"),
     PROP_END,
 };
 
@@ -124,6 +126,8 @@ static int check_socket(struct cfg_chardev *c, const struct keyvals *kv, struct 
 	if (c->port && opt_parse_u64(c->port, &port) == 0 && port > 65535)
 		return err_set(err, ERANGE, "chardev: socket: port %llu is above 65535",
 			       (unsigned long long)port);
+	if (ip_family(c->ipv4, c->ipv6) < 0)
+		return err_set(err, EINVAL, "chardev: socket: ipv4=off and ipv6=off leave nothing");
 	if (!c->server && waits)
 		return err_set(err, EINVAL,
 			       "'wait' option is incompatible with socket in "

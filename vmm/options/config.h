@@ -66,6 +66,7 @@ struct cfg_netdev {
 	bool server;                        /* stream */
 	char *addr_type;                    /* stream: "inet", "unix", "fd" */
 	char *host, *port, *path;           /* stream */
+	unsigned ipv4, ipv6;                /* ... enum ip_choice */
 	uint32_t reconnect_s; /* stream client: try again after so many seconds; 0: never */
 	bool vnet_hdr;        /* tap: offer offloads (default true) */
 };
@@ -75,6 +76,7 @@ struct cfg_chardev {
 	char *type, *id;                   /* stdio null file socket */
 	char *path;                        /* file or unix socket */
 	char *host, *port;                 /* tcp socket */
+	unsigned ipv4, ipv6;               /* ... enum ip_choice */
 	int fd;                            /* socket: given descriptor, else -1 */
 	bool server, wait, append, signal; /* signal: stdio, ^C ends the program */
 	uint32_t reconnect_s;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "vmm/base/error.h"
+#include "vmm/base/inet.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
 #include "vmm/options/internal.h"
@@ -90,8 +91,10 @@ static const struct opt_prop stream_props[] = {
     PROP("reconnect", OPT_U32, AT(reconnect_s), "S",
 	 "client: try again after so many seconds (default 0: never)"),
     PROP_REFUSED("addr.to", "give the port itself"),
-    PROP_REFUSED("addr.ipv4", "give a numeric address"),
-    PROP_REFUSED("addr.ipv6", "give a numeric address"),
+    PROP("addr.ipv4", OPT_CHOICE, AT(ipv4), ON_OFF,
+	 "inet: use IPv4 (default: what the host stands for)"),
+    PROP("addr.ipv6", OPT_CHOICE, AT(ipv6), ON_OFF,
+	 "inet: use IPv6; [::] takes IPv4 too unless addr.ipv4=off"),
     PROP_REFUSED("addr.keep-alive", "leave it out"),
     PROP_REFUSED("addr.numeric", "leave it out"),
     PROP_ONLY("addr.abstract", OPT_BOOL, OPT_NOWHERE, ON_OFF, "off",
@@ -149,6 +152,9 @@ static int check_stream(const struct cfg_netdev *n, struct err *err)
 			return opt_missing("addr.host", err);
 		if (!n->port)
 			return opt_missing("addr.port", err);
+		if (ip_family(n->ipv4, n->ipv6) < 0)
+			return err_set(err, EINVAL,
+				       "addr.ipv4=off and addr.ipv6=off leave nothing");
 	} else if (!strcmp(type, "unix")) {
 		if (!n->path)
 			return opt_missing("addr.path", err);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "vmm/base/error.h"
+#include "vmm/base/inet.h"
 #include "vmm/base/units.h"
 #include "vmm/options/internal.h"
 
@@ -86,6 +87,18 @@ static int set_bool(const struct opt_prop *pr, void *base, const char *val, stru
 	return ret;
 }
 
+static int set_choice(const struct opt_prop *pr, void *base, const char *val, struct err *err)
+{
+	unsigned choice;
+	bool on;
+
+	if (opt_parse_bool(val, &on) < 0)
+		return err_set(err, EINVAL, "Parameter '%s' expects 'on' or 'off'", pr->key);
+	choice = on ? IP_ON : IP_OFF;
+	store(base, pr->off, &choice, sizeof(choice));
+	return 0;
+}
+
 static int set_enum(const struct opt_prop *pr, void *base, const char *val, struct err *err)
 {
 	int i = opt_word_index(pr->values, val, strlen(val));
@@ -154,6 +167,8 @@ static int set_prop(struct opt_parse *p, const struct opt_list *l, const struct 
 	case OPT_BOOL:
 	case OPT_AUTO:
 		return set_bool(pr, base, val, err);
+	case OPT_CHOICE:
+		return set_choice(pr, base, val, err);
 	case OPT_SIZE:
 		return set_size(l, pr, base, val, err);
 	case OPT_U32:

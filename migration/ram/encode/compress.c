@@ -75,7 +75,8 @@ struct compress_save {
 	bool wait;              /* for a free thread, rather than send a page as it is */
 };
 
-int compress_save_start(struct ram_save *s, unsigned threads, int level, bool wait, struct err *err)
+int compress_save_start(struct ram_stream *s, unsigned threads, int level, bool wait,
+			struct err *err)
 {
 	struct page_pool *pool = page_pool_new(&deflate_work, threads, level, err);
 
@@ -87,7 +88,7 @@ int compress_save_start(struct ram_save *s, unsigned threads, int level, bool wa
 	return 0;
 }
 
-static void compress_fini(struct ram_save *s)
+static void compress_fini(struct ram_stream *s)
 {
 	if (s->compress)
 		page_pool_free(s->compress->pool);
@@ -95,7 +96,7 @@ static void compress_fini(struct ram_save *s)
 	s->compress = NULL;
 }
 
-static int put_plain_copy(struct ram_save *s, const struct page_job *job)
+static int put_plain_copy(struct ram_stream *s, const struct page_job *job)
 {
 	int ret = ram_put_page_header(s, &job->page, RAM_FLAG_PAGE);
 
@@ -103,7 +104,7 @@ static int put_plain_copy(struct ram_save *s, const struct page_job *job)
 	return ret < 0 ? ret : writer_put(s->w, job->plain, PAGE_BYTES);
 }
 
-static int put_compressed(struct ram_save *s, const struct page_job *job)
+static int put_compressed(struct ram_stream *s, const struct page_job *job)
 {
 	int ret = ram_put_run(s);
 	uint64_t before = s->w->bytes;
@@ -122,7 +123,7 @@ static int put_compressed(struct ram_save *s, const struct page_job *job)
 }
 
 /* Send what is done, oldest first; 'wait': until nothing is under way. */
-static int send_done(struct ram_save *s, bool wait)
+static int send_done(struct ram_stream *s, bool wait)
 {
 	struct page_pool *pool = s->compress->pool;
 	const struct page_job *job;
@@ -137,12 +138,12 @@ static int send_done(struct ram_save *s, bool wait)
 	return ret;
 }
 
-static int compress_drain(struct ram_save *s)
+static int compress_drain(struct ram_stream *s)
 {
 	return send_done(s, true);
 }
 
-static int order_blocks(struct ram_save *s, const struct page *p)
+static int order_blocks(struct ram_stream *s, const struct page *p)
 {
 	return p->block == s->last_block ? 0 : send_done(s, true);
 }
@@ -150,7 +151,7 @@ static int order_blocks(struct ram_save *s, const struct page *p)
 const struct page_encoder encode_block_order = {.name = "block-order", .encode = order_blocks};
 
 /* A job for the next page; NULL: all threads are busy.  *ret: -errno of what had to be sent. */
-static struct page_job *free_job(struct ram_save *s, int *ret)
+static struct page_job *free_job(struct ram_stream *s, int *ret)
 {
 	struct page_pool *pool = s->compress->pool;
 	struct page_job *job = page_pool_next(pool);
@@ -163,7 +164,7 @@ static struct page_job *free_job(struct ram_save *s, int *ret)
 	return *ret < 0 ? NULL : page_pool_next(pool);
 }
 
-static int compress_page(struct ram_save *s, const struct page *p)
+static int compress_page(struct ram_stream *s, const struct page *p)
 {
 	struct page_job *job;
 	int ret = 0;

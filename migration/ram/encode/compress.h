@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "migration/ram/ram.h"
+#include "migration/ram/ram-stream.h"
 
 struct err;
 struct page_pool;
@@ -24,7 +24,7 @@ struct page_pool;
 extern const struct page_encoder encode_block_order;
 extern const struct page_encoder encode_compress;
 
-int compress_save_start(struct ram_save *s, unsigned threads, int level, bool wait,
+int compress_save_start(struct ram_stream *s, unsigned threads, int level, bool wait,
 			struct err *err);
 
 /* ---- receiving: the load thread's ---- */

@@ -41,11 +41,11 @@ int ram_save_encoders(struct ram_save *s, const bool caps[CAP_COUNT],
 
 	for (size_t i = 0; i < ARRAY_LEN(modes); i++)
 		if (modes[i].xbzrle == caps[CAP_XBZRLE] && modes[i].compress == caps[CAP_COMPRESS])
-			s->encoders = modes[i].encoders;
+			s->stream.encoders = modes[i].encoders;
 	if (caps[CAP_XBZRLE])
-		ret = xbzrle_save_start(s, cache_bytes, err);
+		ret = xbzrle_save_start(&s->stream, cache_bytes, err);
 	if (ret == 0 && caps[CAP_COMPRESS])
-		ret = compress_save_start(s, p->compress_threads, p->compress_level,
+		ret = compress_save_start(&s->stream, p->compress_threads, p->compress_level,
 					  p->compress_wait_thread, err);
 	return ret;
 }

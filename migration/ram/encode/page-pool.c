@@ -2,18 +2,18 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
+#include "vmm/base/thread.h"
 
 #define JOBS_PER_WORKER 8U
 
 struct page_worker {
 	/* set at creation and then constant */
 	struct page_pool *pool;
-	pthread_t thread;
+	struct thread thread;
 	void *state; /* owned by the pool, used by the thread */
 };
 
@@ -66,21 +66,6 @@ static void *worker_thread(void *opaque)
 	return NULL;
 }
 
-/* Signals are the main thread's business. */
-static int start_worker(struct page_worker *w)
-{
-	sigset_t all, old;
-	int ret;
-
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	ret = pthread_create(&w->thread, NULL, worker_thread, w);
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (ret == 0)
-		(void)pthread_setname_np(w->thread, w->pool->work->name);
-	return ret;
-}
-
 static int add_worker(struct page_pool *pool, int level, struct err *err)
 {
 	struct page_worker *w = &pool->workers[pool->n_workers];
@@ -90,11 +75,10 @@ static int add_worker(struct page_pool *pool, int level, struct err *err)
 	w->state = pool->work->open(level, err);
 	if (!w->state)
 		return -ENOMEM;
-	ret = start_worker(w);
-	if (ret) {
+	ret = thread_start(&w->thread, pool->work->name, THREAD_HELPER, worker_thread, w, err);
+	if (ret < 0) {
 		pool->work->close(w->state);
-		return err_set(err, ret, "cannot start thread %s: %s", pool->work->name,
-			       err_text(ret));
+		return ret;
 	}
 	pool->n_workers++;
 	return 0;
@@ -135,7 +119,7 @@ void page_pool_free(struct page_pool *pool)
 	pthread_cond_broadcast(&pool->some);
 	pthread_mutex_unlock(&pool->lock);
 	for (unsigned i = 0; i < pool->n_workers; i++) {
-		(void)pthread_join(pool->workers[i].thread, NULL);
+		thread_join(&pool->workers[i].thread);
 		pool->work->close(pool->workers[i].state);
 	}
 	pthread_cond_destroy(&pool->some);

@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "migration/ram/ram.h"
+#include "migration/ram/ram-stream.h"
 #include "vmm/base/units.h"
 
 struct err;

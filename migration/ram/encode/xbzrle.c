@@ -36,7 +36,7 @@ struct xbzrle_save {
 	uint8_t delta[PAGE_BYTES];
 };
 
-int xbzrle_save_start(struct ram_save *s, const uint64_t *cache_bytes, struct err *err)
+int xbzrle_save_start(struct ram_stream *s, const uint64_t *cache_bytes, struct err *err)
 {
 	uint64_t bytes = __atomic_load_n(cache_bytes, __ATOMIC_RELAXED);
 	struct xbzrle_cache *cache = xbzrle_cache_new(bytes, err);
@@ -50,7 +50,7 @@ int xbzrle_save_start(struct ram_save *s, const uint64_t *cache_bytes, struct er
 	return 0;
 }
 
-static void xbzrle_fini(struct ram_save *s)
+static void xbzrle_fini(struct ram_stream *s)
 {
 	if (s->xbzrle)
 		xbzrle_cache_free(s->xbzrle->cache);
@@ -58,7 +58,7 @@ static void xbzrle_fini(struct ram_save *s)
 	s->xbzrle = NULL;
 }
 
-bool xbzrle_active(const struct ram_save *s)
+bool xbzrle_active(const struct ram_stream *s)
 {
 	return s->xbzrle && s->passes >= 2;
 }
@@ -70,7 +70,7 @@ static uint64_t key_of(const struct page *p)
 }
 
 /* Follow the parameter.  What was not sent yet may refer to pages that this throws out. */
-static int follow_size(struct ram_save *s)
+static int follow_size(struct ram_stream *s)
 {
 	struct xbzrle_save *x = s->xbzrle;
 	uint64_t want = __atomic_load_n(x->want_bytes, __ATOMIC_RELAXED);
@@ -88,7 +88,7 @@ static int follow_size(struct ram_save *s)
 
 /* ---- zero pages ---- */
 
-static void note_zero(struct ram_save *s, const struct page *p)
+static void note_zero(struct ram_stream *s, const struct page *p)
 {
 	uint8_t *slot;
 
@@ -99,7 +99,7 @@ static void note_zero(struct ram_save *s, const struct page *p)
 		memset(slot, 0, PAGE_BYTES);
 }
 
-static int zero_noted(struct ram_save *s, const struct page *p)
+static int zero_noted(struct ram_stream *s, const struct page *p)
 {
 	int ret = encode_zero.encode(s, p);
 
@@ -113,7 +113,7 @@ const struct page_encoder encode_zero_noted = {.name = "zero", .encode = zero_no
 /* ---- all others ---- */
 
 /* A page that the cache does not know. */
-static int send_new(struct ram_save *s, const struct page *p)
+static int send_new(struct ram_stream *s, const struct page *p)
 {
 	uint8_t *slot;
 
@@ -127,7 +127,7 @@ static int send_new(struct ram_save *s, const struct page *p)
 	return ram_put_plain(s, p, slot);
 }
 
-static int send_delta(struct ram_save *s, const struct page *p, size_t n)
+static int send_delta(struct ram_stream *s, const struct page *p, size_t n)
 {
 	uint8_t head[3] = {XBZRLE_ENCODING};
 	int ret = ram_put_run(s);
@@ -145,7 +145,7 @@ static int send_delta(struct ram_save *s, const struct page *p, size_t n)
 }
 
 /* A page that the destination has as 'cached'. */
-static int send_known(struct ram_save *s, const struct page *p, uint8_t *cached)
+static int send_known(struct ram_stream *s, const struct page *p, uint8_t *cached)
 {
 	struct xbzrle_save *x = s->xbzrle;
 	int n;
@@ -164,7 +164,7 @@ static int send_known(struct ram_save *s, const struct page *p, uint8_t *cached)
 	return s->final ? 0 : ram_put_plain(s, p, cached);
 }
 
-static int xbzrle_page(struct ram_save *s, const struct page *p)
+static int xbzrle_page(struct ram_stream *s, const struct page *p)
 {
 	uint8_t *cached;
 	int ret;

@@ -30,7 +30,7 @@
 struct channel;
 struct err;
 struct iovec;
-struct page_encoder;
+struct page_sink;
 struct ram_load;
 
 #define MULTIFD_MAGIC        0x11223344U
@@ -135,9 +135,7 @@ void multifd_send_splice(struct multifd_send *s);
 /* Channel 0, then 1, ...: says who it is and starts its thread.  Takes 'ch' either way. */
 int multifd_send_add(struct multifd_send *s, struct channel *ch, struct err *err);
 
-/* The last row of encoders: any page with content. */
-extern const struct page_encoder encode_multifd;
-extern const struct page_encoder *const multifd_encoders[];
+extern const struct page_sink sink_multifd;
 
 /* One page; waits for a channel when all batches are on their way.  -errno when a channel failed.
  */
@@ -180,6 +178,8 @@ void multifd_recv_add(struct multifd_recv *r, struct channel *ch);
  * the channels; when none has come for a moment, the source uses none.
  */
 int multifd_recv_sync(struct multifd_recv *r, struct ram_load *ram, struct err *err);
+/* Has the source any channel?  Without one no page comes by one before the next sync. */
+bool multifd_recv_used(struct multifd_recv *r);
 /* As multifd_send_failure(). */
 int multifd_recv_failure(struct multifd_recv *r, struct err *err);
 /* End the threads and close the channels; the blocks may go away afterwards. */

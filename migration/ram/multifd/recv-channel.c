@@ -8,7 +8,9 @@
 
 #include "migration/channel/channel.h"
 #include "migration/ram/multifd/recv.h"
+#include "migration/ram/placer.h"
 #include "vmm/base/error.h"
+#include "vmm/base/wake.h"
 
 static void channel_failed(struct recv_channel *c, struct err *err)
 {
@@ -53,7 +55,7 @@ static int read_init(struct recv_channel *c, struct err *err)
 	} else {
 		c->id = (int)id;
 		r->n_known++;
-		eventfd_set(r->wake_fd);
+		wake_set(r->wake_fd);
 	}
 	pthread_mutex_unlock(&r->lock);
 	return ret;
@@ -118,7 +120,7 @@ static int scatter_pages(struct recv_channel *c, struct load_block *lb, struct e
 	for (uint32_t i = 0; i < c->packet.n_pages; i++) {
 		struct iovec *last = n > 0 ? &c->iov[n - 1] : NULL;
 		uint8_t *to;
-		int ret = ram_load_place(lb, c->packet.off[i], &to);
+		int ret = ram_load_place(c->ram, lb, c->packet.off[i], &to);
 
 		if (ret < 0)
 			return say_beyond(&c->packet, i, err);
@@ -131,7 +133,8 @@ static int scatter_pages(struct recv_channel *c, struct load_block *lb, struct e
 			c->iov[n++] = (struct iovec){.iov_base = to, .iov_len = PAGE_BYTES};
 	}
 	for (int i = 0; fresh && i < n; i++) {
-		int ret = ram_load_populate(lb, c->iov[i].iov_base, c->iov[i].iov_len, err);
+		uint64_t off = (uint64_t)((uint8_t *)c->iov[i].iov_base - lb->block->hva);
+		int ret = placer_make_room(lb, off, c->iov[i].iov_len, err);
 
 		if (ret < 0)
 			return ret;
@@ -167,9 +170,12 @@ static int take_pages(struct recv_channel *c, struct err *err)
 		return err_set(err, EINVAL, "unknown RAM block '%s'", p->block);
 	if (p->n_pages > 0)
 		ret = read_pages(c, lb, err);
+	for (uint32_t i = 0; ret == 0 && i < p->n_pages; i++)
+		if (ram_load_commit(c->ram, lb, p->off[i]) < 0)
+			return err_set(err, EIO, "cannot put pages of RAM block '%s' into memory",
+				       p->block);
 	for (uint32_t i = p->n_pages; ret == 0 && i < p->n_pages + p->n_zero; i++) {
-		ret = ram_load_zero(lb, p->off[i], err);
-		if (ret == -EINVAL)
+		if (ram_load_zero(c->ram, lb, p->off[i]) < 0)
 			return say_beyond(p, i, err);
 	}
 	return ret;
@@ -182,7 +188,7 @@ static int take_sync(struct recv_channel *c, struct err *err)
 
 	pthread_mutex_lock(&r->lock);
 	c->syncs++;
-	eventfd_set(r->wake_fd);
+	wake_set(r->wake_fd);
 	while (r->released < c->syncs && !r->stop && !r->failed)
 		pthread_cond_wait(&r->go, &r->lock);
 	on = r->released >= c->syncs;
@@ -226,7 +232,7 @@ void *multifd_channel_thread(void *opaque)
 	}
 	pthread_mutex_lock(&r->lock);
 	c->ended = true;
-	eventfd_set(r->wake_fd);
+	wake_set(r->wake_fd);
 	pthread_mutex_unlock(&r->lock);
 	return NULL;
 }

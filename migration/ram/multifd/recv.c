@@ -19,11 +19,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "migration/channel/channel.h"
 #include "vmm/base/alloc.h"
+#include "vmm/base/wake.h"
 #include "vmm/vclock.h"
 
 #define NONE_MS   500   /* how long after the list of blocks a first channel may come */
@@ -40,8 +40,8 @@ void multifd_recv_fail_locked(struct multifd_recv *r, const struct err *err)
 		r->err = *err;
 	}
 	if (r->released > 0)
-		eventfd_set(r->alarm_fd);
-	eventfd_set(r->wake_fd);
+		wake_set(r->alarm_fd);
+	wake_set(r->wake_fd);
 	pthread_cond_broadcast(&r->go);
 }
 
@@ -83,9 +83,9 @@ struct multifd_recv *multifd_recv_new(const struct multifd_config *cfg, int canc
 	r->main_fd = -1;
 	pthread_mutex_init(&r->lock, NULL);
 	pthread_cond_init(&r->go, NULL);
-	r->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	r->alarm_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	r->watch_fd = watch_either(r->alarm_fd, cancel_fd);
+	r->wake_fd = wake_open();
+	r->alarm_fd = wake_open();
+	r->watch_fd = wake_either(r->alarm_fd, cancel_fd);
 	if (r->wake_fd >= 0 && r->watch_fd >= 0)
 		return r;
 	(void)err_set(err, errno, "cannot make an eventfd: %s", err_text(errno));
@@ -112,9 +112,9 @@ void multifd_recv_stop(struct multifd_recv *r)
 	pthread_cond_broadcast(&r->go);
 	pthread_mutex_unlock(&r->lock);
 	if (r->alarm_fd >= 0)
-		eventfd_set(r->alarm_fd);
+		wake_set(r->alarm_fd);
 	for (unsigned i = 0; i < n; i++)
-		worker_join(&r->channels[i]->worker);
+		thread_join(&r->channels[i]->thread);
 	pthread_mutex_lock(&r->lock);
 	for (unsigned i = 0; i < n; i++)
 		channel_free(r->channels[i]);
@@ -147,7 +147,7 @@ int multifd_recv_alarm(const struct multifd_recv *r)
 
 void multifd_recv_poke(struct multifd_recv *r)
 {
-	eventfd_set(r->wake_fd);
+	wake_set(r->wake_fd);
 }
 
 /* Lock held. */
@@ -181,7 +181,8 @@ void multifd_recv_add(struct multifd_recv *r, struct channel *ch)
 	(void)snprintf(name, sizeof(name), "mig-load/%u", r->n_channels);
 	ret = may_add(r, &err);
 	if (ret == 0)
-		ret = worker_start(&c->worker, name, multifd_channel_thread, c, &err);
+		ret = thread_start(&c->thread, name, THREAD_MIGRATION, multifd_channel_thread, c,
+				   &err);
 	if (ret < 0 && !r->stop)
 		multifd_recv_fail_locked(r, &err);
 	/* One that is refused stays open, for it would be closed before the source knows why. */
@@ -189,7 +190,7 @@ void multifd_recv_add(struct multifd_recv *r, struct channel *ch)
 	if (keep)
 		r->channels[r->n_channels++] = c;
 	pthread_mutex_unlock(&r->lock);
-	eventfd_set(r->wake_fd);
+	wake_set(r->wake_fd);
 	if (!keep)
 		channel_free(c);
 }
@@ -218,7 +219,7 @@ static int wait_change(struct multifd_recv *r, int timeout_ms, struct err *err)
 		r->main_closed = true;
 		r->main_fd = -1;
 	}
-	eventfd_clear(r->wake_fd);
+	wake_clear(r->wake_fd);
 	return n > 0;
 }
 
@@ -324,6 +325,16 @@ static int await_syncs(struct multifd_recv *r, struct err *err)
 		if (ret < 0)
 			return ret;
 	}
+}
+
+bool multifd_recv_used(struct multifd_recv *r)
+{
+	bool used;
+
+	pthread_mutex_lock(&r->lock);
+	used = r->n_channels > 0;
+	pthread_mutex_unlock(&r->lock);
+	return used;
 }
 
 int multifd_recv_sync(struct multifd_recv *r, struct ram_load *ram, struct err *err)

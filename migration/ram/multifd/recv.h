@@ -10,9 +10,11 @@
 #include <pthread.h>
 #include <sys/uio.h>
 
-#include "migration/internal.h"
 #include "migration/ram/multifd/multifd.h"
+#include "migration/ram/ram.h"
 #include "vmm/base/error.h"
+#include "vmm/base/thread.h"
+#include "vmm/base/wake.h"
 
 #define MULTIFD_MAX_CHANNELS 255U
 
@@ -20,7 +22,7 @@ struct recv_channel {
 	/* constant while the thread lives */
 	struct multifd_recv *r;
 	struct channel *ch; /* owned */
-	struct worker worker;
+	struct thread thread;
 	/* the thread's */
 	uint8_t header[MULTIFD_HEADER_BYTES];
 	size_t have; /* bytes of 'header', read together with the payload before it */

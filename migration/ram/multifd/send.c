@@ -17,15 +17,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "migration/channel/channel.h"
 #include "migration/channel/zero-copy.h"
-#include "migration/internal.h"
 #include "migration/ram/multifd/multifd.h"
+#include "migration/ram/ram.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/list.h"
+#include "vmm/base/thread.h"
+#include "vmm/base/wake.h"
 
 #define BATCHES_PER_CHANNEL 4U
 
@@ -41,7 +42,7 @@ struct send_channel {
 	struct multifd_send *s;
 	unsigned id;
 	struct channel *ch; /* owned */
-	struct worker worker;
+	struct thread thread;
 	/* the thread's */
 	struct multifd_packet packet;
 	uint8_t header[MULTIFD_HEADER_BYTES];
@@ -100,7 +101,7 @@ static void set_failed(struct send_channel *c, const struct err *err)
 		if (err->errnum != ECANCELED)
 			(void)err_prefix(&s->err, 0, "multifd channel %u", c->id);
 	}
-	eventfd_set(s->alarm_fd);
+	wake_set(s->alarm_fd);
 	pthread_cond_broadcast(&s->back);
 	pthread_mutex_unlock(&s->lock);
 }
@@ -287,8 +288,8 @@ struct multifd_send *multifd_send_new(const struct multifd_config *cfg, int canc
 	for (size_t i = 0; i < n; i++)
 		list_add_tail(&s->free, &s->batches[i].link);
 	s->n_free = (unsigned)n;
-	s->alarm_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	s->watch_fd = watch_either(s->alarm_fd, cancel_fd);
+	s->alarm_fd = wake_open();
+	s->watch_fd = wake_either(s->alarm_fd, cancel_fd);
 	if (s->watch_fd >= 0)
 		return s;
 	(void)err_set(err, errno, "cannot make an eventfd: %s", err_text(errno));
@@ -304,9 +305,9 @@ static void stop_threads(struct multifd_send *s)
 	pthread_cond_broadcast(&s->work);
 	pthread_mutex_unlock(&s->lock);
 	if (s->alarm_fd >= 0)
-		eventfd_set(s->alarm_fd);
+		wake_set(s->alarm_fd);
 	for (unsigned i = 0; i < s->n_channels; i++)
-		worker_join(&s->channels[i].worker);
+		thread_join(&s->channels[i].thread);
 }
 
 void multifd_send_free(struct multifd_send *s)
@@ -371,7 +372,7 @@ int multifd_send_add(struct multifd_send *s, struct channel *ch, struct err *err
 	ret = set_up(c, err);
 	(void)snprintf(name, sizeof(name), "mig-send/%u", c->id);
 	if (ret == 0)
-		ret = worker_start(&c->worker, name, send_thread, c, err);
+		ret = thread_start(&c->thread, name, THREAD_MIGRATION, send_thread, c, err);
 	if (ret < 0)
 		return ret == -ECANCELED ? ret : err_prefix(err, ret, "multifd channel %u", c->id);
 	s->n_channels++;

@@ -1,12 +1,10 @@
-#include "migration/stream/return-path.h"
+#include "migration/outgoing/return-path.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
 
 #include "migration/channel/channel.h"
-#include "migration/stream/commands.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/bytes.h"
@@ -16,30 +14,6 @@
 
 #define REFUSED     "the destination refused: "
 #define DIFFERS_MAX (2 * DESC_DIFF_BYTES)
-
-int rp_send(struct channel *ch, enum rp_type type, const void *payload, size_t n, struct err *err)
-{
-	uint8_t msg[4 + RP_MAX_PAYLOAD];
-
-	assert(n <= RP_MAX_PAYLOAD);
-	if (!ch)
-		return 0;
-	put_be16(msg, (uint16_t)type);
-	put_be16(msg + 2, (uint16_t)n);
-	if (n)
-		memcpy(msg + 4, payload, n);
-	return channel_write(ch, msg, 4 + n, err);
-}
-
-int rp_send_shut(struct channel *ch, uint32_t status, struct err *err)
-{
-	uint8_t payload[4];
-
-	put_be32(payload, status);
-	return rp_send(ch, RP_SHUT, payload, sizeof(payload), err);
-}
-
-/* ---- source ---- */
 
 static int on_shut(struct return_path *rp, const uint8_t *p, size_t n, struct err *err)
 {

@@ -1,4 +1,4 @@
-#include "migration/stream/commands.h"
+#include "migration/incoming/commands.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -8,7 +8,8 @@
 #include "migration/peer/shared-memory.h"
 #include "migration/peer/untouched.h"
 #include "migration/ram/ram.h"
-#include "migration/stream/return-path.h"
+#include "migration/settings/capabilities.h"
+#include "migration/stream/reply.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/error.h"
@@ -130,6 +131,22 @@ static int description(struct command_state *cs, const uint8_t *payload, uint16_
 	return ret;
 }
 
+static int backing(struct command_state *cs, const uint8_t *payload, uint16_t n, struct err *err)
+{
+	if (!cs->minivmm || !cs->m || !cs->caps || !cs->caps[CAP_X_IGNORE_SHARED])
+		return err_set(err, EINVAL,
+			       "the source passes memory, but capability 'x-ignore-shared' is off "
+			       "here");
+	return shared_take(cs->m, cs->ch, payload, n, err);
+}
+
+static int sparse(struct command_state *cs, const uint8_t *payload, uint16_t n, struct err *err)
+{
+	if (!cs->minivmm || !cs->m || !cs->ram)
+		return not_now(cs, payload, n, err);
+	return sparse_take(cs->m, cs->ram, payload, n, err);
+}
+
 static const struct command_info commands[] = {
     {"OPEN_RETURN_PATH",     CMD_OPEN_RETURN_PATH,     0,          open_return_path},
     {"PING",		 CMD_PING,                 4,          ping            },
@@ -143,8 +160,8 @@ static const struct command_info commands[] = {
     {"RECV_BITMAP",          CMD_RECV_BITMAP,          ANY_LENGTH, not_now         },
     {"SWITCHOVER_START",     CMD_SWITCHOVER_START,     0,          ignore          },
     {"DESCRIPTION",          CMD_DESCRIPTION,          ANY_LENGTH, description     },
-    {"BACKING",              CMD_BACKING,              ANY_LENGTH, shared_take     },
-    {"SPARSE",	       CMD_SPARSE,               ANY_LENGTH, sparse_take     },
+    {"BACKING",              CMD_BACKING,              ANY_LENGTH, backing         },
+    {"SPARSE",	       CMD_SPARSE,               ANY_LENGTH, sparse          },
     {"GO",		   CMD_GO,		   0,          not_now         },
 };
 

@@ -9,34 +9,11 @@
 #include <stdint.h>
 
 #include "migration/peer/process.h"
+#include "migration/stream/wire.h"
 #include "vmm/base/buf.h"
 
 struct channel;
 struct err;
-
-#define RP_MAX_PAYLOAD 512
-
-enum rp_type {
-	RP_SHUT = 1,
-	RP_PONG = 2,
-	RP_REQ_PAGES_ID = 3,
-	RP_REQ_PAGES = 4,
-	RP_RECV_BITMAP = 5,
-	RP_RESUME_ACK = 6,
-	RP_SWITCHOVER_ACK = 7,
-	/* Only to a peer that is known to be minivmm: */
-	RP_ERROR = 0x4d01,   /* text: why the destination gives up; SHUT follows */
-	RP_READY = 0x4d02,   /* struct peer: all is loaded and checked; waits for GO */
-	RP_DIFFERS = 0x4d03, /* text, a piece of it: how the machines differ; ERROR follows */
-};
-
-/* ---- destination ---- */
-
-/* ch NULL: nothing is sent. */
-int rp_send(struct channel *ch, enum rp_type type, const void *payload, size_t n, struct err *err);
-int rp_send_shut(struct channel *ch, uint32_t status, struct err *err);
-
-/* ---- source ---- */
 
 struct return_path {
 	struct channel *ch; /* borrowed */

@@ -1,0 +1,43 @@
+/*
+ * handshake.c - what two minivmm settle before the first page
+ *
+ * The machines are compared (peer/compare.h), memory that both can have is
+ * left out or passed as descriptors (peer/shared-memory.h), and pages that the
+ * guest never touched need not travel (peer/untouched.h).  A peer that is not
+ * known to be minivmm sees nothing of it.
+ */
+#include "migration/channel/channel.h"
+#include "migration/internal.h"
+#include "migration/peer/compare.h"
+#include "migration/peer/shared-memory.h"
+#include "migration/peer/untouched.h"
+#include "vmm/machine.h"
+
+static int compare_machines(struct outgoing *o, struct err *err)
+{
+	int ret = describe_send(o->mg->m, o->w, err);
+
+	while (ret == 0 && !o->rp.compared) {
+		ret = rp_poll(&o->rp, -1, err);
+		if (ret >= 0)
+			ret = outgoing_listen(o, err);
+	}
+	return ret;
+}
+
+int handshake_machines(struct outgoing *o, struct err *err)
+{
+	int ret = o->rp.minivmm ? compare_machines(o, err) : 0;
+
+	o->shared_given = false;
+	if (ret == 0 && o->caps[CAP_X_IGNORE_SHARED])
+		ret = shared_offer(&o->mg->m->mem, o->w, o->rp.minivmm, &o->shared_given, err);
+	return ret;
+}
+
+int handshake_memory(struct outgoing *o, struct err *err)
+{
+	if (!o->rp.minivmm)
+		return 0;
+	return sparse_offer(&o->mg->m->mem, o->w, o->ram.ignore_shared, &o->ram.sparse, err);
+}

@@ -1,0 +1,45 @@
+/*
+ * page-queue.h - which pages go next
+ *
+ * Pages that somebody waits for go first (postcopy: the destination's vCPUs; a
+ * background snapshot: a vCPU that is about to write), then the sweep over
+ * all blocks goes on.  "None" is an answer.
+ */
+#ifndef MINIVMM_MIGRATION_PAGE_QUEUE_H
+#define MINIVMM_MIGRATION_PAGE_QUEUE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "migration/ram/page-set.h"
+
+struct page_queue {
+	struct page_set *pages; /* borrowed: those that still have to go */
+	/* the sweeping thread's: where it is */
+	size_t block;
+	uint64_t at;
+	/* atomic: 'urgent' is not empty */
+	bool waiting;
+	/* 'mutex', which nothing is taken under: oldest first */
+	pthread_mutex_t mutex;
+	struct page_run *urgent; /* owned */
+	size_t n, room;
+};
+
+void page_queue_init(struct page_queue *q, struct page_set *pages);
+void page_queue_fini(struct page_queue *q);
+
+/*
+ * Pages [first, first + n) of a block, which exist, are waited for; those that
+ * have gone already are left out when their turn comes.  Any thread.
+ */
+void page_queue_add_urgent(struct page_queue *q, size_t block, uint64_t first, uint64_t n);
+
+/* Take the oldest pages that are waited for, at most 'max'; false: none.  Any thread. */
+bool page_queue_next_urgent(struct page_queue *q, uint64_t max, struct page_run *run);
+/* Those first, else the sweep's next; false: none is left.  The sweeping thread. */
+bool page_queue_next(struct page_queue *q, uint64_t max, struct page_run *run);
+
+#endif

@@ -1,0 +1,76 @@
+#include "vmm/base/thread.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "vmm/base/alloc.h"
+#include "vmm/base/error.h"
+
+static bool names_on; /* set once, before there are threads */
+static __thread enum thread_role my_role;
+
+struct start {
+	enum thread_role role;
+	void *(*fn)(void *opaque);
+	void *opaque;
+};
+
+static void *thread_main(void *opaque)
+{
+	struct start s = *(struct start *)opaque;
+
+	free(opaque);
+	my_role = s.role;
+	return s.fn(s.opaque);
+}
+
+void threads_named(bool on)
+{
+	names_on = on;
+}
+
+static void set_name(pthread_t id, const char *name)
+{
+	char kept[16];
+
+	if (!names_on)
+		return;
+	(void)snprintf(kept, sizeof(kept), "%s", name);
+	(void)pthread_setname_np(id, kept);
+}
+
+int thread_start(struct thread *t, const char *name, enum thread_role role,
+		 void *(*fn)(void *opaque), void *opaque, struct err *err)
+{
+	struct start *s = NEW(struct start);
+	sigset_t blocked, old;
+	int ret;
+
+	*s = (struct start){.role = role, .fn = fn, .opaque = opaque};
+	t->done = false;
+	(void)sigfillset(&blocked);
+	if (role == THREAD_VCPU)
+		(void)sigdelset(&blocked, THREAD_KICK_SIGNAL);
+	(void)pthread_sigmask(SIG_SETMASK, &blocked, &old); /* the new thread inherits it */
+	ret = pthread_create(&t->id, NULL, thread_main, s);
+	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (ret) {
+		free(s);
+		return err_set(err, ret, "cannot start thread %s: %s", name, err_text(ret));
+	}
+	set_name(t->id, name);
+	t->live = true;
+	return 0;
+}
+
+void thread_join(struct thread *t)
+{
+	if (t->live)
+		(void)pthread_join(t->id, NULL);
+	t->live = false;
+}
+
+enum thread_role thread_role(void)
+{
+	return my_role;
+}
