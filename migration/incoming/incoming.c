@@ -22,6 +22,7 @@
 #include "migration/incoming/commands.h"
 #include "migration/incoming/loader.h"
 #include "migration/internal.h"
+#include "migration/peer/saved.h"
 #include "migration/peer/shared-memory.h"
 #include "migration/ram/ram.h"
 #include "migration/stream/reply.h"
@@ -131,7 +132,7 @@ static int await_go(struct loader *l, struct err *err)
 	uint16_t command, n;
 	uint8_t tag;
 
-	while (loader_description(l))
+	while (loader_description(l, NULL))
 		;
 	if (src_u8(l->in, &tag) < 0 || src_be16(l->in, &command) < 0 || src_be16(l->in, &n) < 0) {
 		if (l->reader->failed)
@@ -174,15 +175,37 @@ static bool more_comes(const struct loader *l)
 static void drain(struct loader *l)
 {
 	if (more_comes(l))
-		(void)loader_description(l);
+		(void)loader_description(l, NULL);
+}
+
+/* What came through a pipe could not be compared before it was loaded. */
+static int compare_loaded(struct loader *l, struct err *err)
+{
+	struct buf text = {0};
+	int ret = 0;
+
+	if (more_comes(l) && loader_description(l, &text))
+		ret = saved_compare(l->m, l->commands.caps, text.data, text.len,
+				    &l->commands.differs, err);
+	buf_free(&text);
+	return ret;
 }
 
 static int load(struct incoming *in, struct loader *l, struct err *err)
 {
-	int ret = loader_header(l, err);
+	bool checked = in->ch->two_way; /* there the two machines talk about it */
+	int ret = 0;
+
+	if (!checked)
+		ret = saved_compare_file(l->m, l->commands.caps, in->ch, &checked,
+					 &l->commands.differs, err);
+	if (ret == 0)
+		ret = loader_header(l, err);
 
 	if (ret == 0)
 		ret = loader_records(l, err);
+	if (ret == 0 && !checked)
+		ret = compare_loaded(l, err);
 	if (ret == 0)
 		ret = settle(in->mg, err);
 	if (ret == 0 && l->commands.minivmm) {

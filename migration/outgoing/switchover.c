@@ -37,6 +37,7 @@
 
 #include "migration/channel/channel.h"
 #include "migration/internal.h"
+#include "migration/peer/saved.h"
 #include "migration/stream/stream.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/units.h"
@@ -125,6 +126,8 @@ static int collect(struct outgoing *o, struct err *err)
 
 	if (ret == 0)
 		ret = device_state_collect(&o->devices, m, err);
+	if (ret == 0 && (!o->ch->two_way || !o->rp.ponged)) /* it is stored */
+		saved_describe(m, &o->devices.json);
 	if (ret == 0)
 		ret = machine_handover(m, HANDOVER_GIVE, err);
 	return ret;

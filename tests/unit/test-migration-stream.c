@@ -27,7 +27,7 @@ static int load_bytes(struct rig *r, const struct buf *b, struct err *err)
 	if (ret == 0)
 		ret = loader_records(&l, err);
 	if (ret == 0)
-		(void)loader_description(&l);
+		(void)loader_description(&l, NULL);
 	loader_fini(&l);
 	return ret;
 }
