@@ -45,14 +45,18 @@ struct outgoing {
 	 * The destination has been told to run the guest, or cannot be kept
 	 * from it any more: from here on the source does not resume by itself.
 	 */
-	bool given;
+	bool released;
+	bool stored;       /* it is a store of bytes: the guest is here as well */
 	bool go_on;        /* migrate-continue has come */
+	bool saves;        /* into a file or a command: nobody takes the guest over */
+	char *where;       /* owned; the address as it was given, for messages */
 	bool shared_given; /* the destination has been passed the memory itself */
 	struct thread thread;
 	struct resolve *resolve;  /* while the host's name is being looked up */
 	struct loop_fd *too_late; /* ... and its deadline */
 	struct sockaddr_list to;
 	struct migration_uri uri;
+	char *uri_text;       /* owned, as it was typed */
 	int fd;               /* of fd:, -1 once it belongs to the channel */
 	bool caps[CAP_COUNT]; /* as they were at the start */
 	struct multifd_config multifd_config;
@@ -71,8 +75,7 @@ struct outgoing {
 	struct return_path rp;
 	struct device_state devices;
 	struct slowdown slowdown;
-	enum runstate before;  /* run state that a failure goes back to */
-	bool stopped;          /* we have stopped the machine */
+	bool stopped;          /* we have stopped the machine: m->before_stop is where to go back */
 	bool waited;           /* for a peer that never answered */
 	uint64_t window_bytes; /* outgoing_bytes() when the bandwidth window began */
 	int64_t window_ns;
@@ -83,14 +86,19 @@ struct incoming {
 	struct migration *mg;
 	int status; /* enum migration_status, atomic */
 	struct err error;
-	char *error_text;         /* as struct outgoing's */
-	bool armed;               /* -incoming defer */
-	bool started;             /* waiting, loading, or done */
-	bool dirty;               /* an earlier attempt has loaded something */
-	bool arrived;             /* a guest has been loaded and has not run here yet */
-	bool ran;                 /* ... and now does: announce it */
-	bool listens;             /* for connections: tcp:, unix: */
-	struct resolve *resolve;  /* while the host's name is being looked up */
+	char *error_text;        /* as struct outgoing's */
+	bool armed;              /* -incoming defer */
+	bool started;            /* waiting, loading, or done */
+	bool dirty;              /* an earlier attempt has loaded something */
+	bool arrived;            /* a guest has been loaded and has not run here yet */
+	bool ran;                /* ... and now does: announce it */
+	bool listens;            /* for connections: tcp:, unix: */
+	bool failed;             /* the last attempt has; cont is refused, another one may follow */
+	bool exits;              /* ... and the program ends as soon as the source has been told */
+	char *where;             /* owned; the address as it was given, for messages */
+	char *from;              /* owned; who has connected */
+	int64_t begun_ns;        /* when */
+	struct resolve *resolve; /* while the host's name is being looked up */
 	struct migration_uri uri; /* ... of that */
 	struct listen_set listening;
 	struct listener *listener;
@@ -119,8 +127,9 @@ struct migration {
 	struct list announcers;
 	struct dirty_limits *dirty_limits; /* owned */
 	struct dirty_rate *dirty_rate;     /* owned */
-	bool exit_on_error;
-	const char **blockers; /* owned; what migration_blockers() has returned last */
+	bool exit_default;                 /* should a failed incoming migration end the program? */
+	bool exit_on_error;                /* this attempt */
+	const char **blockers;             /* owned; what migration_blockers() has returned last */
 };
 
 /* ---- status.c ---- */

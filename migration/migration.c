@@ -20,6 +20,7 @@
 #include "migration/internal.h"
 #include "migration/peer/shared-memory.h"
 #include "migration/ram/encode/xbzrle-codec.h"
+#include "migration/report.h"
 #include "migration/settings/multifd-rules.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/log.h"
@@ -66,6 +67,8 @@ static void end_incoming(struct incoming *in)
 		return;
 	thread_join(&in->thread);
 	incoming_free_channels(in);
+	if (in->exits)
+		machine_request_exit(in->mg->m, 1, CAUSE_HOST_ERROR);
 }
 
 /* Main loop. */
@@ -182,6 +185,7 @@ static void release(struct migration *mg)
 	loop_fd_del(mg->wake);
 	notify_unsubscribe(&mg->listener);
 	uri_fini(&mg->out.uri);
+	free(mg->out.uri_text);
 	stats_fini(&mg->out.stats);
 	deadline_fini(&mg->out.deadline);
 	close_fd(mg->wake_fd);
@@ -190,7 +194,10 @@ static void release(struct migration *mg)
 	close_fd(mg->out.fd);
 	close_fd(mg->in.cancel_fd);
 	free(mg->out.error_text);
+	free(mg->out.where);
 	free(mg->in.error_text);
+	free(mg->in.where);
+	free(mg->in.from);
 	free(mg->blockers);
 	free(mg);
 }
@@ -198,12 +205,17 @@ static void release(struct migration *mg)
 struct migration *migration_new(struct machine *m, struct err *err)
 {
 	struct migration *mg = NEW(struct migration);
+	int ret;
 
 	mg->m = m;
 	list_init(&mg->announcers);
 	outgoing_init(&mg->out, mg);
 	incoming_init(&mg->in, mg);
 	mg->wake_fd = wake_open();
+	ret = mg->wake_fd < 0 || mg->out.cancel_fd < 0 || mg->out.kick_fd < 0 ||
+			      mg->in.cancel_fd < 0 || mg->out.deadline.stop_fd < 0
+		  ? -errno
+		  : 0;
 	mg->dirty_limits = dirty_limits_new(m);
 	mg->dirty_rate = dirty_rate_new(m);
 	mg->ram_section_id = m->vmstate.next_id++;
@@ -212,9 +224,8 @@ struct migration *migration_new(struct machine *m, struct err *err)
 	notify_subscribe(&m->notify, &mg->listener);
 	migration_params_init(&mg->params);
 	refresh_limits(mg);
-	if (mg->wake_fd < 0 || mg->out.cancel_fd < 0 || mg->out.kick_fd < 0 ||
-	    mg->in.cancel_fd < 0 || mg->out.deadline.stop_fd < 0) {
-		(void)err_set(err, errno, "cannot make an eventfd: %s", err_text(errno));
+	if (ret < 0) {
+		(void)err_set(err, -ret, "cannot make an eventfd: %s", err_text(-ret));
 	} else {
 		mg->wake = loop_fd_add(m->loop, mg->wake_fd, LOOP_READABLE, woken, mg);
 		if (apply_globals(mg, err) == 0)
@@ -250,6 +261,7 @@ static void set_failed(struct outgoing *o, const struct err *err)
 	o->error = *err;
 	stats_phase(&o->stats, MIG_PHASE_ENDED);
 	status_set(o->mg, &o->status, MIG_FAILED);
+	report_outgoing_end(o);
 }
 
 static int start_thread(struct outgoing *o, struct err *err)
@@ -273,10 +285,8 @@ static void resolved(void *opaque, const struct sockaddr_list *list, const struc
 	end_resolving(o);
 	if (list)
 		o->to = *list;
-	if (!list || start_thread(o, &err) < 0) {
-		log_error("%s", err.msg);
+	if (!list || start_thread(o, &err) < 0)
 		set_failed(o, &err);
-	}
 }
 
 /* ... not in time. */
@@ -291,7 +301,6 @@ static void resolves_too_long(void *opaque, int ready)
 	resolve_abandon(o->resolve);
 	end_resolving(o);
 	(void)stats_say_late(&o->stats, o->deadline.seconds, &err);
-	log_error("%s", err.msg);
 	set_failed(o, &err);
 }
 
@@ -302,9 +311,11 @@ static int begin(struct outgoing *o, const struct migrate_args *args, struct err
 
 	if (ret < 0)
 		return ret;
+	uri_anchor(&o->uri, m->host);
 	if (o->uri.kind == URI_FD && o->fd < 0)
 		return err_set(err, ENOENT, "File descriptor named '%s' has not been found",
 			       o->uri.path);
+	report_outgoing_start(o, args->uri);
 	if (o->uri.kind != URI_TCP || resolve_now(&o->uri, false, &o->to, NULL) == 0)
 		return start_thread(o, err);
 	o->resolve = resolve_start(m->loop, &o->uri, false, resolved, o, err);
@@ -362,7 +373,9 @@ int migration_start(struct migration *mg, const struct migrate_args *args, struc
 	o->error = (struct err){0};
 	free(o->error_text);
 	o->error_text = NULL;
-	o->given = o->stopped = o->waited = false;
+	free(o->uri_text);
+	o->uri_text = xstrdup(args->uri);
+	o->released = o->stored = o->stopped = o->waited = false;
 	memcpy(o->caps, mg->caps, sizeof(o->caps));
 	multifd_config_fill(&o->multifd_config, &mg->params, mg->caps[CAP_ZERO_COPY_SEND],
 			    mg->m->cfg->uuid_set ? mg->m->cfg->uuid : NULL);
@@ -390,7 +403,7 @@ void outgoing_cancel(struct outgoing *o)
 
 	if (!status_busy(s) || s == MIG_CANCELLING)
 		return;
-	if (!o->given)
+	if (!o->released)
 		(void)status_move(o->mg, &o->status, s, MIG_CANCELLING);
 	wake_set(o->cancel_fd);
 	if (o->resolve) { /* no thread yet */
@@ -398,6 +411,7 @@ void outgoing_cancel(struct outgoing *o)
 		end_resolving(o);
 		stats_phase(&o->stats, MIG_PHASE_ENDED);
 		status_set(o->mg, &o->status, MIG_CANCELLED);
+		report_outgoing_end(o);
 	}
 }
 
@@ -427,7 +441,7 @@ static int may_listen(struct migration *mg, bool from_qmp, struct err *err)
 {
 	if (mg->m->state != RS_INMIGRATE)
 		return err_set(err, EINVAL, "'-incoming' was not specified on the command line");
-	if (mg->in.started || (from_qmp && !mg->in.armed))
+	if (mg->in.started || (from_qmp && !mg->in.armed && !mg->in.failed))
 		return err_set(err, EBUSY, "The incoming migration has already been started");
 	return 0;
 }
@@ -445,12 +459,27 @@ int migration_incoming(struct migration *mg, const char *uri, int fd, bool from_
 		mg->in.armed = true;
 		return 0;
 	}
+	mg->exit_on_error = mg->exit_default;
 	return incoming_start(&mg->in, uri, fd, err);
 }
 
-void migration_set_exit_on_error(struct migration *mg, bool on)
+void migration_set_exit_on_error(struct migration *mg, bool on, bool this_one)
 {
 	mg->exit_on_error = on;
+	if (!this_one)
+		mg->exit_default = on;
+}
+
+int migration_check_cont(const struct migration *mg, struct err *err)
+{
+	const struct incoming *in = &mg->in;
+
+	if (mg->m->state != RS_INMIGRATE || !in->failed)
+		return 0;
+	return err_set(err, EBUSY,
+		       "there is no guest to run, for its load failed (migrate-incoming tries "
+		       "again): %s",
+		       in->error_text ? in->error_text : in->error.msg);
 }
 
 /* ---- questions and settings ---- */

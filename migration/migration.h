@@ -45,11 +45,17 @@ int migration_continue(struct migration *mg, enum migration_status expected, str
 int migration_incoming(struct migration *mg, const char *uri, int fd, bool from_qmp,
 		       struct err *err);
 /*
- * Should a failed incoming migration end the program (status 1)?  Default
- * false: the machine stays in inmigrate and can be asked.  -incoming with
- * exit-on-error=on sets it.
+ * Should an incoming migration that fails end the program (status 1)?  If not
+ * the machine stays in inmigrate and can be asked.  'this_one': only for the
+ * attempt that has just begun.
  */
-void migration_set_exit_on_error(struct migration *mg, bool on);
+void migration_set_exit_on_error(struct migration *mg, bool on, bool this_one);
+/* The last attempt to load a guest has failed: -EBUSY, and why there is nothing to run. */
+int migration_check_cont(const struct migration *mg, struct err *err);
+/* A guest is being saved: -EBUSY, and what 'quit' would give up. */
+int migration_check_quit(struct migration *mg, struct err *err);
+/* The program ends: tell the log which move or save ends with it. */
+void migration_say_given_up(struct migration *mg);
 
 void migration_query(struct migration *mg, struct migration_info *info);
 /* Reasons why this machine cannot be migrated now; n strings, borrowed until the next call. */

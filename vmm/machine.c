@@ -179,6 +179,7 @@ void machine_free(struct machine *m)
 		(void)close(m->kvm_fd);
 	loop_free(m->io);
 	loop_free(m->loop);
+	free(m->handed_to);
 	pthread_cond_destroy(&m->cond);
 	pthread_mutex_destroy(&m->lock);
 	free(m);
@@ -264,8 +265,7 @@ int machine_set_state(struct machine *m, enum runstate s, struct err *err)
 		return err_set(err, EINVAL, "invalid runstate transition: '%s' -> '%s'",
 			       runstate_name(m->state), runstate_name(s));
 	m->state = s;
-	if (m->reset_pending) /* it may have waited for this */
-		machine_request_reset(m, m->reset_cause);
+	machine_retry_requests(m);
 	return 0;
 }
 
@@ -295,6 +295,43 @@ int machine_handover(struct machine *m, enum handover what, struct err *err)
 	return 0;
 }
 
+void machine_set_handed(struct machine *m, const char *to, bool certain)
+{
+	char *copy = xstrdup(to);
+
+	free(m->handed_to);
+	m->handed_to = copy;
+	m->handed_certain = certain;
+}
+
+void machine_set_kept(struct machine *m)
+{
+	free(m->handed_to);
+	m->handed_to = NULL;
+	machine_retry_requests(m);
+}
+
+int machine_check_kept(const struct machine *m, struct err *err)
+{
+	if (!m->handed_to)
+		return 0;
+	if (m->state == RS_FINISH_MIGRATE)
+		return err_set(err, EBUSY,
+			       "The guest is being handed to %.200s: ask again when the migration "
+			       "has ended",
+			       m->handed_to);
+	if (m->handed_certain)
+		return err_set(err, EBUSY,
+			       "The guest was handed to %.200s and lives there; 'cont' with "
+			       "'x-minivmm-force' runs it here all the same",
+			       m->handed_to);
+	return err_set(err, EBUSY,
+		       "The guest was given to %.200s, which has not confirmed that it runs there, "
+		       "and it may; 'cont' with 'x-minivmm-force' runs it here, for when it does "
+		       "not run there",
+		       m->handed_to);
+}
+
 int machine_check_memory(const struct machine *m, struct err *err)
 {
 	if (m->memory_given)
@@ -317,7 +354,9 @@ int machine_start(struct machine *m, struct err *err)
 		return err_set(err, EBUSY, "Migration is not finalized yet");
 	if (m->state == RS_SHUTDOWN || m->state == RS_INTERNAL_ERROR)
 		return err_set(err, EINVAL, "Resetting the Virtual Machine is required");
-	ret = machine_check_memory(m, err);
+	ret = machine_check_memory(m, err); /* no force helps against this */
+	if (ret == 0)
+		ret = machine_check_kept(m, err);
 	if (ret == 0 && m->needs_boot)
 		ret = machine_reset(m, err);
 	if (ret == 0)
@@ -329,6 +368,20 @@ int machine_start(struct machine *m, struct err *err)
 	notify_event(&m->notify, NOTIFY_RESUME, CAUSE_NONE);
 	machine_resume(m);
 	return 0;
+}
+
+int machine_start_forced(struct machine *m, struct err *err)
+{
+	char *to = m->handed_to;
+	int ret;
+
+	m->handed_to = NULL;
+	ret = machine_start(m, err);
+	if (ret < 0)
+		m->handed_to = to;
+	else
+		free(to);
+	return ret;
 }
 
 int machine_reset(struct machine *m, struct err *err)

@@ -18,6 +18,7 @@
 #include "vmm/device.h"
 #include "vmm/memory/memory.h"
 #include "vmm/notify.h"
+#include "vmm/requests.h"
 #include "vmm/runstate.h"
 #include "vmm/vclock.h"
 #include "vmm/vmstate.h"
@@ -28,6 +29,7 @@ struct device;
 struct dirty;
 struct dirty_ring;
 struct err;
+struct host;
 struct loop;
 struct machine;
 struct src;
@@ -71,6 +73,7 @@ struct arch_ops {
 struct machine {
 	/* set at creation and then constant */
 	const struct config *cfg;
+	struct host *host;   /* borrowed; NULL: no restrictions (unit tests) */
 	int kvm_fd, vm_fd;   /* -1: no KVM (unit tests) */
 	bool manual_protect; /* KVM_CLEAR_DIRTY_LOG is how dirty pages are protected again */
 	struct loop *loop;   /* main; its lock is 'lock' */
@@ -93,7 +96,7 @@ struct machine {
 	struct notify notify;
 	struct vclock vclock;
 	enum runstate state;
-	enum runstate before_stop; /* what globalstate reports during a switchover */
+	enum runstate before_stop; /* of a switchover: where it leads there, and back here */
 	bool paused;               /* vCPUs must park */
 	bool quiet;                /* they have, and the devices are drained */
 	bool quitting;             /* vCPU threads must end */
@@ -102,9 +105,13 @@ struct machine {
 	bool memory_given;         /* RAM is another process's now: nothing may run in it here */
 	bool memory_released;      /* RAM has been given back to the host, or is about to be */
 	unsigned pause_depth;      /* machine_pause() calls outstanding */
-	bool reset_pending, shutdown_pending, powerdown_pending, stop_pending, panic_pending;
-	enum shutdown_cause reset_cause, shutdown_cause;
-	enum runstate stop_state;
+	struct requests requests;
+	/*
+	 * The guest was handed over: the URI of its new place, owned; NULL: it is
+	 * here.  handed_certain: that place has said that it has the guest.
+	 */
+	char *handed_to;
+	bool handed_certain;
 	int exit_status;
 	bool exit_forced;          /* -no-shutdown does not apply */
 	bool ending;               /* the loop has been told to stop */
@@ -165,32 +172,23 @@ static inline bool machine_running(const struct machine *m)
 {
 	return m->state == RS_RUNNING;
 }
+/*
+ * The guest was handed to 'to' (borrowed), or is being handed over: it can
+ * neither run nor be reset here.  'certain' says whether it has arrived.
+ */
+void machine_set_handed(struct machine *m, const char *to, bool certain);
+/* It is here: the move has failed. */
+void machine_set_kept(struct machine *m);
+/* -EBUSY when the guest was handed over, with a sentence about where it is. */
+int machine_check_kept(const struct machine *m, struct err *err);
 /* The guest's memory is here; else what has become of it, in a sentence. */
 int machine_check_memory(const struct machine *m, struct err *err);
 /* Stop a running guest: pause, run state 's', STOP event.  A stopped one keeps its state. */
 void machine_stop(struct machine *m, enum runstate s);
 /* Run a stopped guest: RESUME event.  Refuses (in words) states from which it cannot run. */
 int machine_start(struct machine *m, struct err *err);
-
-/* A request waits to be carried out, or the program ends: vCPUs that leave the guest stay outside.
- */
-bool machine_holds_vcpus(const struct machine *m);
-
-/*
- * Ask; carried out by the main loop, soon.  Any thread, lock held.  On the
- * main thread machine_do_requests() carries it out at once.
- */
-void machine_request_reset(struct machine *m, enum shutdown_cause cause);
-void machine_request_shutdown(struct machine *m, enum shutdown_cause cause);
-void machine_request_powerdown(struct machine *m);
-/* End the program with this status, whatever -no-shutdown says (isa-debug-exit, quit). */
-void machine_request_exit(struct machine *m, int status, enum shutdown_cause cause);
-/* The guest said that it panicked (pvpanic): GUEST_PANICKED and what -action panic= says. */
-void machine_request_panic(struct machine *m);
-/* From a vCPU thread: stop the guest in this state (internal-error, guest-panicked). */
-void machine_request_stop(struct machine *m, enum runstate s);
-
-void machine_do_requests(struct machine *m);
+/* The same for a guest that was handed over: a human knows that it does not run there. */
+int machine_start_forced(struct machine *m, struct err *err);
 
 /* Reset devices, vCPUs, RAM for boot.  The machine is paused or not running. */
 int machine_reset(struct machine *m, struct err *err);

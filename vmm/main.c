@@ -16,8 +16,10 @@
 #include "vmm/base/buf.h"
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
+#include "vmm/base/terminal.h"
 #include "vmm/base/thread.h"
 #include "vmm/base/units.h"
+#include "vmm/host.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
@@ -25,11 +27,12 @@
 
 struct program {
 	struct config cfg;
+	struct host host;
 	struct machine *m;
 	struct backends be;
 	struct migration *mg;
 	struct qmp_server *qmp;
-	struct loop_signal *signals[3];
+	struct loop_fd *signals;
 	int pid_fd;
 	int ready_fd; /* daemonize: the parent waits for a byte here; else -1 */
 };
@@ -62,19 +65,24 @@ static int daemonize(struct program *p, struct err *err)
 	(void)close(fds[0]);
 	(void)setsid();
 	p->ready_fd = fds[1];
-	return 0;
+	if (host_keep_folder(&p->host, err) < 0)
+		return -EIO;
+	config_make_absolute(&p->cfg, p->host.folder);
+	return p->cfg.logfile ? log_open(p->cfg.logfile, err) : 0; /* known by its whole path */
 }
 
 static void tell_parent(struct program *p)
 {
-	int null = open("/dev/null", O_RDWR);
+	int null;
 
 	if (p->ready_fd < 0)
 		return;
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	for (int fd = 0; null >= 0 && fd <= STDERR_FILENO; fd++)
 		(void)dup2(null, fd);
 	if (null > STDERR_FILENO)
 		(void)close(null);
+	log_use_stderr();
 	(void)!chdir("/");
 	(void)!write(p->ready_fd, "", 1);
 	(void)close(p->ready_fd);
@@ -108,20 +116,30 @@ static int write_pidfile(struct program *p, struct err *err)
 
 /* ---- signals ---- */
 
-static void on_signal(void *opaque, int signum)
+/* SIGHUP, while the terminal lives: whoever rotates logs asks for new ones. */
+static bool reopen_logs(struct program *p)
 {
-	struct machine *m = opaque;
+	struct err err = {0};
 
-	log_info("terminating on signal %d", signum);
-	machine_request_exit(m, 0, CAUSE_HOST_SIGNAL);
+	if (!p->cfg.logfile && !chardevs_have_logs(&p->be.chardevs))
+		return false;
+	if (log_reopen(&err) < 0)
+		log_warn("%s", err.msg);
+	chardevs_reopen_logs(&p->be.chardevs);
+	return true;
 }
 
-static void add_signals(struct program *p)
+static void on_signal(void *opaque, int ready)
 {
-	static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+	struct program *p = opaque;
+	bool by_terminal = false;
+	int signum = host_next_signal(&p->host, &by_terminal);
 
-	for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
-		p->signals[i] = loop_signal_add(p->m->loop, numbers[i], on_signal, p->m);
+	(void)ready;
+	if (!signum || (signum == SIGHUP && !by_terminal && reopen_logs(p)))
+		return;
+	log_info("terminating on signal %d", signum);
+	machine_request_exit(p->m, 0, CAUSE_HOST_SIGNAL);
 }
 
 /* ---- building ---- */
@@ -148,8 +166,11 @@ static int build(struct program *p, struct err *err)
 {
 	struct machine *m = p->m;
 	/* Memory first: behind the interrupt controllers the first slot takes milliseconds. */
-	int ret = microvm_create_memory(m, err);
+	int ret;
 
+	host_let_signals_kill(&p->host, true); /* to populate it takes long, and leaves nothing */
+	ret = microvm_create_memory(m, err);
+	host_let_signals_kill(&p->host, false);
 	if (ret >= 0)
 		ret = x86_create(m, err);
 	if (ret >= 0)
@@ -167,6 +188,19 @@ static int build(struct program *p, struct err *err)
 	return ret;
 }
 
+/* Nobody can ask a program without a manager what went wrong; with "defer" there is one. */
+static int await_guest(struct program *p, struct err *err)
+{
+	const char *uri = p->cfg.incoming;
+	bool exits = p->cfg.exit_on_error == CFG_ON ||
+		     (p->cfg.exit_on_error == CFG_AUTO && strcmp(uri, "defer") != 0);
+	int ret;
+
+	migration_set_exit_on_error(p->mg, exits, false);
+	ret = migration_incoming(p->mg, uri, -1, false, err);
+	return ret < 0 ? err_prefix(err, ret, "-incoming %s", uri) : 0;
+}
+
 static int go(struct program *p, struct err *err)
 {
 	struct machine *m = p->m;
@@ -176,9 +210,7 @@ static int go(struct program *p, struct err *err)
 		ret = machine_set_state(m, RS_INMIGRATE, err);
 		if (ret >= 0)
 			ret = machine_reset(m, err);
-		if (ret >= 0)
-			ret = migration_incoming(p->mg, p->cfg.incoming, -1, false, err);
-		return ret < 0 ? err_prefix(err, ret, "-incoming %s", p->cfg.incoming) : 0;
+		return ret < 0 ? ret : await_guest(p, err);
 	}
 	ret = machine_reset(m, err);
 	if (ret >= 0 && !p->cfg.paused)
@@ -186,14 +218,27 @@ static int go(struct program *p, struct err *err)
 	return ret;
 }
 
+/* At start; rather some more than a message about the one that was missing. */
+static int fds_needed(const struct config *cfg)
+{
+	size_t devices = cfg->n_devices + cfg->n_blockdevs + cfg->n_netdevs + cfg->n_chardevs;
+
+	return (int)(28 + 2 * cfg->cpus + 4 * devices);
+}
+
 /* 0: run the loop; 1: all is done; -errno. */
 static int start(struct program *p, struct err *err)
 {
-	int ret;
+	int ret = host_check_room(fds_needed(&p->cfg), err);
 
+	if (ret >= 0)
+		ret = host_take_signals(&p->host, err);
+	if (ret < 0)
+		return ret;
 	p->m = machine_new(&p->cfg, err);
 	if (!p->m)
 		return -EIO;
+	p->m->host = &p->host;
 	machine_lock(p->m);
 	ret = build(p, err);
 	if (ret >= 0 && p->cfg.dumpdtb) {
@@ -205,8 +250,6 @@ static int start(struct program *p, struct err *err)
 		p->mg = migration_new(p->m, err);
 		ret = p->mg ? 0 : -EIO;
 	}
-	if (ret >= 0)
-		migration_set_exit_on_error(p->mg, p->cfg.exit_on_error);
 	if (ret >= 0) {
 		p->qmp = qmp_server_new(p->m, &p->be, p->mg, err);
 		ret = p->qmp ? 0 : -EIO;
@@ -214,7 +257,8 @@ static int start(struct program *p, struct err *err)
 	if (ret >= 0)
 		ret = write_pidfile(p, err);
 	if (ret >= 0) {
-		add_signals(p);
+		p->signals =
+		    loop_fd_add(p->m->loop, p->host.signal_fd, LOOP_READABLE, on_signal, p);
 		ret = go(p, err);
 	}
 	machine_unlock(p->m);
@@ -228,12 +272,13 @@ static bool end(struct program *p)
 
 	if (p->m) {
 		machine_lock(p->m);
+		if (p->mg)
+			migration_say_given_up(p->mg);
 		qmp_server_free(p->qmp);
 		machine_unlock(p->m);
 		migration_free(p->mg);
 		machine_end(p->m);
-		for (size_t i = 0; i < ARRAY_LEN(p->signals); i++)
-			loop_signal_del(p->signals[i]);
+		loop_fd_del(p->signals);
 		net_backends_close(&p->be.nets);
 		block_nodes_close(&p->be.blocks);
 		chardevs_close(&p->be.chardevs);
@@ -245,22 +290,41 @@ static bool end(struct program *p)
 		(void)close(p->pid_fd);
 	}
 	config_fini(&p->cfg);
+	host_fini(&p->host);
+	terminal_restore();
+	log_close();
 	return all;
+}
+
+/* Without all of these nothing would ever happen. */
+static int check_purpose(const struct config *cfg, struct err *err)
+{
+	if (cfg->kernel || cfg->bios || cfg->paused || cfg->incoming || cfg->n_monitors ||
+	    cfg->dumpdtb)
+		return 0;
+	return err_set(err, EINVAL,
+		       "there is nothing to run: give -kernel FILE or -bios FILE, -incoming URI to "
+		       "take a guest in, or a monitor (-qmp) or -S to decide later");
 }
 
 int main(int argc, char **argv)
 {
 	struct program p = {.pid_fd = -1, .ready_fd = -1};
 	struct err err = {0};
-	int ret = options_parse(&p.cfg, argc, argv, &err);
-	int status;
+	int ret, status;
 
+	host_init(&p.host);
+	log_use_stderr();
+	ret = options_parse(&p.cfg, argc, argv, &err);
 	if (ret == 0 && p.cfg.help_cpu) {
 		x86_list_cpu_models(stdout);
 		ret = 1;
 	}
+	if (ret == 0)
+		ret = check_purpose(&p.cfg, &err);
 	if (ret == 0) {
 		(void)signal(SIGPIPE, SIG_IGN);
+		(void)signal(SIGXFSZ, SIG_IGN); /* a file that is too large is an error, EFBIG */
 		log_set_timestamp(p.cfg.log_timestamp);
 		if (p.cfg.process)
 			(void)prctl(PR_SET_NAME, p.cfg.process);
@@ -275,6 +339,7 @@ int main(int argc, char **argv)
 		log_error("%s", err.msg);
 	if (ret == 0) {
 		tell_parent(&p);
+		chardevs_start(&p.be.chardevs);
 		loop_run(p.m->loop);
 	}
 	status = ret < 0 ? 1 : p.m ? p.m->exit_status : 0;

@@ -1,49 +1,118 @@
 /*
- * machine-requests.c - reset, shutdown, power button, panic: asked for on any
- * thread, carried out on the main loop
+ * requests.c - reset, shutdown, power button, panic: asked for on any thread,
+ * carried out on the main loop
+ *
+ * A request is pending until it has been carried out, and is carried out
+ * once.  Most of them stop the guest first, which gives the machine lock up:
+ * meanwhile a migration may stop the guest for its switchover.  So each looks
+ * again when the guest stands still, and what has to wait stays pending:
+ *
+ *     inmigrate        reset, power button: for the guest that is to come
+ *     finish-migrate   all that needs a guest that runs, until the switchover
+ *                      has backed out.  Reset and power button are carried out
+ *                      where the guest stands, and travel with it, until its
+ *                      state has been collected ('frozen'); from then on the
+ *                      switchover finds them (migration/outgoing/switchover.c)
+ *     handed over      everything: the guest is another machine's
+ *
+ * What ends the program waits for nothing.
  */
+#include "vmm/requests.h"
+
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
 
+bool machine_requested(const struct machine *m, enum request r)
+{
+	return m->requests.asked[r] != m->requests.done[r];
+}
+
+bool machine_holds_vcpus(const struct machine *m)
+{
+	for (enum request r = REQUEST_PANIC; r < REQUEST_COUNT; r++)
+		if (machine_requested(m, r))
+			return true;
+	return m->ending;
+}
+
+static bool ends_program(const struct machine *m)
+{
+	return !m->cfg->no_shutdown || m->exit_forced;
+}
+
+static bool must_wait(const struct machine *m, enum request r)
+{
+	bool in_place = r == REQUEST_RESET || r == REQUEST_POWERDOWN;
+
+	if (r == REQUEST_SHUTDOWN && ends_program(m))
+		return false;
+	if (m->handed_to || m->state == RS_INMIGRATE)
+		return true;
+	return m->state == RS_FINISH_MIGRATE && (m->requests.frozen || !in_place);
+}
+
+/* The guest stops; also one that a 'stop' has paused meanwhile is in state 's' now. */
+static void stop_in(struct machine *m, enum runstate s)
+{
+	struct err err = {0};
+
+	machine_stop(m, s);
+	if (machine_set_state(m, s, &err) < 0)
+		log_error("the guest should be in run state %s: %s", runstate_name(s), err.msg);
+}
+
+/* The run state of a guest that was reset while it was stopped. */
+static void reset_stopped(struct machine *m)
+{
+	struct err err = {0};
+
+	if (m->state == RS_FINISH_MIGRATE && m->before_stop != RS_RUNNING)
+		m->before_stop = RS_PRELAUNCH;
+	if (m->state == RS_FINISH_MIGRATE)
+		return;
+	if (machine_set_state(m, RS_PRELAUNCH, &err) < 0)
+		log_error("the guest was reset: %s", err.msg);
+}
+
+/* ---- one function a request; the guest stands still ---- */
+
+static void do_powerdown(struct machine *m)
+{
+	notify_event(&m->notify, NOTIFY_POWERDOWN, CAUSE_NONE);
+	if (m->powerdown)
+		m->powerdown(m->powerdown_opaque);
+}
+
 static void do_reset(struct machine *m)
 {
-	enum shutdown_cause cause = m->reset_cause;
+	enum shutdown_cause cause = m->requests.reset_cause;
 	struct err err = {0};
 
 	if (m->cfg->no_reboot) {
 		machine_request_shutdown(m, cause);
 		return;
 	}
-	machine_pause(m);
 	if (machine_reset(m, &err) < 0) {
 		log_error("cannot reset: %s", err.msg);
-		machine_resume(m);
-		machine_stop(m, RS_INTERNAL_ERROR);
+		machine_request_stop(m, RS_INTERNAL_ERROR);
 		return;
 	}
 	if (cause != CAUSE_SUBSYSTEM_RESET && cause != CAUSE_SNAPSHOT_LOAD)
 		notify_event(&m->notify, NOTIFY_RESET, cause);
 	if (!machine_running(m))
-		(void)machine_set_state(m, RS_PRELAUNCH, NULL);
-	machine_resume(m);
-}
-
-bool machine_holds_vcpus(const struct machine *m)
-{
-	return m->reset_pending || m->shutdown_pending || m->stop_pending || m->panic_pending ||
-	       m->ending;
+		reset_stopped(m);
 }
 
 static void do_shutdown(struct machine *m)
 {
 	if (m->ending)
 		return;
-	notify_event(&m->notify, NOTIFY_SHUTDOWN, m->shutdown_cause);
-	if (m->cfg->no_shutdown && !m->exit_forced) {
-		machine_stop(m, RS_SHUTDOWN);
+	notify_event(&m->notify, NOTIFY_SHUTDOWN, m->requests.shutdown_cause);
+	if (!ends_program(m)) {
+		stop_in(m, RS_SHUTDOWN);
 		return;
 	}
 	m->ending = true;
@@ -61,38 +130,61 @@ static void do_panic(struct machine *m)
 
 	notify_publish(&m->notify, &n);
 	if (action == PANIC_PAUSE)
-		machine_stop(m, RS_GUEST_PANICKED);
+		stop_in(m, RS_GUEST_PANICKED);
 	else if (action == PANIC_SHUTDOWN)
 		machine_request_shutdown(m, CAUSE_GUEST_PANIC);
 	else if (action == PANIC_EXIT_FAILURE)
 		machine_request_exit(m, 1, CAUSE_GUEST_PANIC);
 }
 
+static void do_stop(struct machine *m)
+{
+	stop_in(m, m->requests.stop_state);
+}
+
+/* Must the guest stand still for it? */
+static bool needs_pause(const struct machine *m, enum request r)
+{
+	switch (r) {
+	case REQUEST_POWERDOWN:
+		return false;
+	case REQUEST_SHUTDOWN:
+		return !ends_program(m);
+	default:
+		return true;
+	}
+}
+
+static void carry_out(struct machine *m, enum request r)
+{
+	static void (*const run[])(struct machine * m) = {
+	    [REQUEST_POWERDOWN] = do_powerdown, [REQUEST_PANIC] = do_panic,
+	    [REQUEST_STOP] = do_stop,           [REQUEST_RESET] = do_reset,
+	    [REQUEST_SHUTDOWN] = do_shutdown,
+	};
+	bool pause = needs_pause(m, r);
+
+	if (pause)
+		machine_pause(m); /* gives the lock up */
+	if (machine_requested(m, r) && !must_wait(m, r)) {
+		uint32_t asked = m->requests.asked[r];
+
+		run[r](m);
+		m->requests.done[r] = asked;
+	}
+	if (pause)
+		machine_resume(m);
+}
+
 void machine_do_requests(struct machine *m)
 {
-	if (m->powerdown_pending) {
-		m->powerdown_pending = false;
-		notify_event(&m->notify, NOTIFY_POWERDOWN, CAUSE_NONE);
-		if (m->powerdown)
-			m->powerdown(m->powerdown_opaque);
-	}
-	if (m->panic_pending) {
-		m->panic_pending = false;
-		do_panic(m);
-	}
-	if (m->stop_pending) {
-		m->stop_pending = false;
-		machine_stop(m, m->stop_state);
-	}
-	/* A machine on its way in or out is not reset under the hands of who moves it. */
-	if (m->reset_pending && m->state != RS_INMIGRATE && m->state != RS_FINISH_MIGRATE) {
-		m->reset_pending = false;
-		do_reset(m);
-	}
-	if (m->shutdown_pending) {
-		m->shutdown_pending = false;
-		do_shutdown(m);
-	}
+	if (m->requests.busy)
+		return;
+	m->requests.busy = true;
+	for (enum request r = 0; r < REQUEST_COUNT; r++)
+		if (machine_requested(m, r) && !must_wait(m, r))
+			carry_out(m, r);
+	m->requests.busy = false;
 	pthread_cond_broadcast(&m->cond);
 }
 
@@ -101,18 +193,35 @@ static void do_requests(void *opaque)
 	machine_do_requests(opaque);
 }
 
+void machine_retry_requests(struct machine *m)
+{
+	if (machine_holds_vcpus(m) || machine_requested(m, REQUEST_POWERDOWN))
+		loop_post(m->loop, do_requests, m);
+}
+
+void machine_request_delivered(struct machine *m, enum request r)
+{
+	m->requests.done[r] = m->requests.asked[r];
+}
+
+/* ---- asking ---- */
+
+static void ask(struct machine *m, enum request r)
+{
+	m->requests.asked[r]++;
+	loop_post(m->loop, do_requests, m);
+}
+
 void machine_request_reset(struct machine *m, enum shutdown_cause cause)
 {
-	m->reset_pending = true;
-	m->reset_cause = cause;
-	loop_post(m->loop, do_requests, m);
+	m->requests.reset_cause = cause;
+	ask(m, REQUEST_RESET);
 }
 
 void machine_request_shutdown(struct machine *m, enum shutdown_cause cause)
 {
-	m->shutdown_pending = true;
-	m->shutdown_cause = cause;
-	loop_post(m->loop, do_requests, m);
+	m->requests.shutdown_cause = cause;
+	ask(m, REQUEST_SHUTDOWN);
 }
 
 void machine_request_exit(struct machine *m, int status, enum shutdown_cause cause)
@@ -124,19 +233,16 @@ void machine_request_exit(struct machine *m, int status, enum shutdown_cause cau
 
 void machine_request_powerdown(struct machine *m)
 {
-	m->powerdown_pending = true;
-	loop_post(m->loop, do_requests, m);
+	ask(m, REQUEST_POWERDOWN);
 }
 
 void machine_request_panic(struct machine *m)
 {
-	m->panic_pending = true;
-	loop_post(m->loop, do_requests, m);
+	ask(m, REQUEST_PANIC);
 }
 
 void machine_request_stop(struct machine *m, enum runstate s)
 {
-	m->stop_pending = true;
-	m->stop_state = s;
-	loop_post(m->loop, do_requests, m);
+	m->requests.stop_state = s;
+	ask(m, REQUEST_STOP);
 }

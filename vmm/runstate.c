@@ -33,7 +33,9 @@ static const unsigned moves[RS_COUNT] = {
 		     TO(GUEST_PANICKED) | TO(IO_ERROR) | TO(INTERNAL_ERROR) | TO(COLO),
     [RS_INTERNAL_ERROR] = TO(PAUSED) | TO(FINISH_MIGRATE) | TO(PRELAUNCH),
     [RS_IO_ERROR] = RESTARTABLE,
-    [RS_PAUSED] = RESTARTABLE | TO(POSTMIGRATE) | TO(COLO),
+    /* the second line: it ended by itself in the moment in which it was paused */
+    [RS_PAUSED] = RESTARTABLE | TO(POSTMIGRATE) | TO(COLO) | TO(SHUTDOWN) | TO(INTERNAL_ERROR) |
+		  TO(GUEST_PANICKED),
     [RS_POSTMIGRATE] = RESTARTABLE,
     [RS_PRELAUNCH] = TO(RUNNING) | TO(FINISH_MIGRATE) | TO(INMIGRATE),
     /* the second line: back to where a switchover that failed had come from */

@@ -22,6 +22,12 @@ void chardev_set_connected(struct chardev *c, bool connected);
 void chardev_set_filename(struct chardev *c, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
+/*
+ * Open a file to write, at its end whoever else writes or shortens it; empty
+ * at first unless 'append'.  Does not wait, neither here nor in write(2): a
+ * named pipe without a reader keeps what fits.  Returns owned, -1 with errno.
+ */
+int chardev_open_file(const char *path, bool append);
 /* write(2): bytes taken, 0 when the descriptor would block, or -errno. */
 ssize_t chardev_write_fd(int fd, const uint8_t *p, size_t n);
 /* Can the event loop watch it?  (Not a regular file, nor /dev/null.) */

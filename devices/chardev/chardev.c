@@ -12,6 +12,7 @@
 #include "devices/chardev/backend.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
+#include "vmm/base/log.h"
 #include "vmm/base/units.h"
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
@@ -85,6 +86,14 @@ ssize_t chardev_write_fd(int fd, const uint8_t *p, size_t n)
 	return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -errno;
 }
 
+int chardev_open_file(const char *path, bool append)
+{
+	int flags = O_CREAT | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | (append ? 0 : O_TRUNC);
+	int fd = open(path, O_WRONLY | flags, 0666);
+
+	return fd >= 0 || errno != ENXIO ? fd : open(path, O_RDWR | flags, 0666);
+}
+
 bool chardev_fd_watchable(int fd)
 {
 	struct epoll_event ev = {.events = EPOLLIN};
@@ -113,8 +122,8 @@ static int open_log(struct chardev *c, const struct cfg_chardev *cfg, struct err
 {
 	if (!cfg->logfile)
 		return 0;
-	c->log_fd = open(cfg->logfile,
-			 O_WRONLY | O_CREAT | O_CLOEXEC | (cfg->append ? O_APPEND : O_TRUNC), 0666);
+	c->log_path = xstrdup(cfg->logfile);
+	c->log_fd = chardev_open_file(cfg->logfile, cfg->logappend);
 	if (c->log_fd < 0)
 		return err_set(err, errno, "Unable to open logfile %s: %s", cfg->logfile,
 			       err_text(errno));
@@ -152,9 +161,28 @@ void chardev_free(struct chardev *c)
 		c->ops->close(c);
 	if (c->log_fd >= 0)
 		(void)close(c->log_fd);
+	free(c->log_path);
 	free(c->filename);
 	free(c->id);
 	free(c);
+}
+
+void chardev_start(struct chardev *c)
+{
+	if (c->ops->start)
+		c->ops->start(c);
+}
+
+static void reopen_log(struct chardev *c)
+{
+	int fd = chardev_open_file(c->log_path, true);
+
+	if (fd < 0) {
+		log_warn("cannot open logfile %s again: %s", c->log_path, err_text(errno));
+		return;
+	}
+	(void)close(c->log_fd);
+	c->log_fd = fd;
 }
 
 /* ---- the front end ---- */
@@ -240,6 +268,32 @@ struct chardev *chardevs_find(const struct chardevs *cs, const char *id)
 		if (!strcmp(cs->v[i]->id, id))
 			return cs->v[i];
 	return NULL;
+}
+
+void chardevs_start(struct chardevs *cs)
+{
+	for (size_t i = 0; i < cs->n; i++)
+		chardev_start(cs->v[i]);
+}
+
+bool chardevs_have_logs(const struct chardevs *cs)
+{
+	for (size_t i = 0; i < cs->n; i++)
+		if (cs->v[i]->log_fd >= 0 || cs->v[i]->ops->reopen)
+			return true;
+	return false;
+}
+
+void chardevs_reopen_logs(struct chardevs *cs)
+{
+	for (size_t i = 0; i < cs->n; i++) {
+		struct chardev *c = cs->v[i];
+
+		if (c->log_fd >= 0)
+			reopen_log(c);
+		if (c->ops->reopen)
+			c->ops->reopen(c);
+	}
 }
 
 void chardevs_close(struct chardevs *cs)

@@ -42,6 +42,8 @@ struct chardev_ops {
 			 size_t n);              /* taken, 0: none now, -errno */
 	void (*accept_input)(struct chardev *c); /* the front end can read again */
 	void (*close)(struct chardev *c);        /* frees its state */
+	void (*start)(struct chardev *c);        /* the program is up; NULL: nothing to do */
+	void (*reopen)(struct chardev *c);       /* a file was renamed; NULL: not a file */
 	/* Drop the peer: closed() follows now or later.  NULL: there is nobody to drop. */
 	void (*disconnect)(struct chardev *c);
 };
@@ -52,6 +54,7 @@ struct chardev {
 	char *id;       /* owned */
 	char *filename; /* owned; as query-chardev shows it: "unix:/path,server=on" */
 	int log_fd;     /* a copy of all output goes there; -1: none */
+	char *log_path; /* owned */
 	bool connected;
 	const struct chardev_client *client; /* borrowed, NULL: no front end */
 	void *client_opaque;
@@ -61,6 +64,8 @@ struct chardev {
 /* Open what cfg says.  Returns owned, or NULL. */
 struct chardev *chardev_new(struct machine *m, const struct cfg_chardev *cfg, struct err *err);
 void chardev_free(struct chardev *c); /* NULL is fine */
+/* The last step of the program's start: a terminal becomes raw. */
+void chardev_start(struct chardev *c);
 /* Become the front end; 'opened' is called (now or when a peer comes).  -EBUSY if there is one. */
 int chardev_attach(struct chardev *c, const struct chardev_client *client, void *opaque,
 		   struct err *err);
@@ -77,6 +82,10 @@ struct chardevs {
 };
 int chardevs_open(struct chardevs *cs, struct machine *m, struct err *err);
 struct chardev *chardevs_find(const struct chardevs *cs, const char *id);
+void chardevs_start(struct chardevs *cs);
+/* Is there a log: logfile=, or a file chardev?  Open them anew, for they were renamed. */
+bool chardevs_have_logs(const struct chardevs *cs);
+void chardevs_reopen_logs(struct chardevs *cs);
 void chardevs_close(struct chardevs *cs);
 
 #endif

@@ -1,18 +1,24 @@
-/* file.c - output into a file; a pipe or a terminal by its path works too */
+/*
+ * file.c - output into a file; a pipe or a terminal by its path works too
+ *
+ * Always at the end of the file: one that was shortened meanwhile (rotated in
+ * place) has no hole then.
+ */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "devices/chardev/backend.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
+#include "vmm/base/log.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
 
 struct file {
 	int fd;
+	char *path;            /* owned */
 	struct loop_fd *watch; /* for a pipe that is full; NULL: writing never has to wait */
 };
 
@@ -33,19 +39,31 @@ static int file_open(struct chardev *c, const struct cfg_chardev *cfg, struct er
 
 	if (!cfg->path)
 		return err_set(err, EINVAL, "chardev: file: no filename given");
-	fd = open(cfg->path, O_WRONLY | O_CREAT | O_CLOEXEC | (cfg->append ? O_APPEND : O_TRUNC),
-		  0666);
+	fd = chardev_open_file(cfg->path, cfg->append);
 	if (fd < 0)
 		return err_set(err, errno, "Could not open '%s': %s", cfg->path, err_text(errno));
 	f = NEW(struct file);
 	f->fd = fd;
-	if (chardev_fd_watchable(fd)) {
-		(void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+	f->path = xstrdup(cfg->path);
+	if (chardev_fd_watchable(fd))
 		f->watch = loop_fd_add(c->m->loop, fd, 0, file_ready, c);
-	}
 	c->state = f;
 	c->connected = true;
 	return 0;
+}
+
+/* A pipe or a terminal is not renamed. */
+static void file_reopen(struct chardev *c)
+{
+	struct file *f = c->state;
+	int fd = f->watch ? f->fd : chardev_open_file(f->path, true);
+
+	if (fd < 0)
+		log_warn("cannot open '%s' again: %s", f->path, err_text(errno));
+	if (fd < 0 || fd == f->fd)
+		return;
+	(void)close(f->fd);
+	f->fd = fd;
 }
 
 static ssize_t file_write(struct chardev *c, const uint8_t *p, size_t n)
@@ -64,6 +82,7 @@ static void file_close(struct chardev *c)
 
 	loop_fd_del(f->watch);
 	(void)close(f->fd);
+	free(f->path);
 	free(f);
 }
 
@@ -71,5 +90,6 @@ const struct chardev_ops chardev_file_ops = {
     .type = "file",
     .open = file_open,
     .write = file_write,
+    .reopen = file_reopen,
     .close = file_close,
 };

@@ -40,6 +40,7 @@
 #include "vmm/base/listen.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
+#include "vmm/host.h"
 #include "vmm/listener.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
@@ -354,11 +355,16 @@ static void accepted(void *opaque, int fd)
 static int wait_for_peer(struct chardev *c, struct err *err)
 {
 	const struct sock *s = c->state;
+	CLEANUP(cleanup_free) char *what = xasprintf("waiting for a connection on %s", s->name);
 
 	log_info("waiting for connection on: %s", s->name);
 	while (s->fd < 0) {
-		int fd = listen_pending(&s->listening, -1) ? listen_accept(&s->listening) : -errno;
+		int fd, ret;
 
+		ret = host_wait(c->m->host, s->listening.fd, s->listening.n, POLLIN, what, err);
+		if (ret < 0)
+			return ret;
+		fd = listen_accept(&s->listening);
 		if (fd >= 0)
 			accepted(c, fd);
 		else if (fd != -EAGAIN)
@@ -417,9 +423,12 @@ static int start_connecting(struct chardev *c, const struct cfg_chardev *cfg, st
 /* A descriptor given with fd=: a listening socket for a server, else a connected one. */
 static int use_fd(struct chardev *c, const struct cfg_chardev *cfg, struct err *err)
 {
-	int type = 0;
+	CLEANUP(cleanup_free) char *what = xasprintf("chardev '%s'", c->id);
+	int type = 0, ret = host_claim_fd(c->m->host, cfg->fd, what, err);
 	socklen_t len = sizeof(type);
 
+	if (ret < 0)
+		return ret;
 	if (getsockopt(cfg->fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0)
 		return err_set(err, EINVAL, "File descriptor '%d' is not a socket", cfg->fd);
 	(void)fcntl(cfg->fd, F_SETFD, FD_CLOEXEC);

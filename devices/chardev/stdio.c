@@ -8,20 +8,26 @@
  * guest; when there are too many they are lost.  Where standard input is not a
  * terminal every byte is the guest's, and is read when it wants one.
  *
- * The descriptors are set non-blocking and restored at close: they may be
- * shared with the shell.  A regular file as standard input cannot be watched;
- * it is always ready, and is read a piece per turn of the loop.
+ * The descriptors may be shared with the shell and other programs, so their
+ * flags are left alone (base/nonblock.h).  A regular file as standard input
+ * cannot be watched; it is always ready, and is read a piece per turn of the
+ * loop.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <termios.h>
+#include <sys/epoll.h>
 #include <unistd.h>
 
 #include "devices/chardev/backend.h"
 #include "vmm/base/alloc.h"
+#include "vmm/base/error.h"
+#include "vmm/base/log.h"
+#include "vmm/base/nonblock.h"
+#include "vmm/base/terminal.h"
 #include "vmm/base/units.h"
+#include "vmm/host.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
@@ -32,9 +38,10 @@
 
 struct stdio {
 	/* set at creation and then constant */
-	bool tty; /* stdin is one, and 'saved' is how it was */
-	struct termios saved;
-	int in_flags, out_flags;
+	bool tty;     /* stdin is one */
+	bool signals; /* ^C ends the program */
+	struct nonblock from, to;
+	int in_poll, out_poll;    /* epoll descriptors: libuv would make the others non-blocking */
 	struct loop_fd *in, *out; /* NULL: always ready */
 	struct loop_timer *pump;  /* what cannot be watched: a regular file, keys that wait */
 	/* main thread */
@@ -60,13 +67,12 @@ static bool unescape(struct chardev *c, uint8_t key)
 	s->escaped = false;
 	switch (key) {
 	case 'x':
-		(void)chardev_write_fd(STDOUT_FILENO, (const uint8_t *)"\r\n", 2);
+		(void)nonblock_write(&s->to, "\r\n", 2);
 		machine_request_exit(c->m, 0, CAUSE_HOST_UI);
 		return false;
 	case 'h':
 	case '?':
-		(void)chardev_write_fd(STDOUT_FILENO, (const uint8_t *)help_text,
-				       strlen(help_text));
+		(void)nonblock_write(&s->to, help_text, strlen(help_text));
 		return false;
 	default:
 		return key == ESCAPE;
@@ -119,11 +125,11 @@ static void read_some(struct chardev *c)
 	struct stdio *s = c->state;
 	uint8_t bytes[CHARDEV_CHUNK];
 	size_t room = s->tty ? KEYS_KEPT : chardev_room(c);
-	ssize_t n = room ? read(STDIN_FILENO, bytes, room) : -1;
+	ssize_t n = room ? nonblock_read(&s->from, bytes, room) : -EAGAIN;
 
 	if (n > 0)
 		take(c, bytes, (size_t)n);
-	else if (room && (n == 0 || (errno != EAGAIN && errno != EINTR)))
+	else if (n != -EAGAIN && n != -EINTR)
 		s->eof = true;
 }
 
@@ -157,50 +163,67 @@ static void out_ready(void *opaque, int ready)
 	chardev_tell_writable(c);
 }
 
-static void make_raw(struct stdio *s, bool signals)
+/* A descriptor that is readable when 'fd' is ready; -1 when that is always so (a regular file). */
+static int poll_fd(int fd, uint32_t events)
 {
-	struct termios t;
+	struct epoll_event ev = {.events = events};
+	int ep = epoll_create1(EPOLL_CLOEXEC);
 
-	s->tty = isatty(STDIN_FILENO) && tcgetattr(STDIN_FILENO, &s->saved) == 0;
-	if (!s->tty)
-		return;
-	t = s->saved;
-	cfmakeraw(&t);
-	t.c_oflag |= OPOST; /* lines of our own messages begin at the left */
-	if (signals)
-		t.c_lflag |= ISIG;
-	(void)tcsetattr(STDIN_FILENO, TCSANOW, &t);
+	if (ep >= 0 && epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev) < 0) {
+		(void)close(ep);
+		ep = -1;
+	}
+	return ep;
 }
 
 static int stdio_open(struct chardev *c, const struct cfg_chardev *cfg, struct err *err)
 {
-	struct stdio *s = NEW(struct stdio);
+	struct stdio *s;
 
-	(void)err;
+	if (host_claim_fd(c->m->host, STDIN_FILENO, "stdio", NULL) == -EBUSY ||
+	    host_claim_fd(c->m->host, STDOUT_FILENO, "stdio", NULL) == -EBUSY)
+		return err_set(err, EBUSY, "chardev '%s': standard input or output has another use",
+			       c->id);
+	s = NEW(struct stdio);
 	c->state = s;
-	make_raw(s, cfg->signal);
-	s->in_flags = fcntl(STDIN_FILENO, F_GETFL);
-	s->out_flags = fcntl(STDOUT_FILENO, F_GETFL);
+	s->tty = isatty(STDIN_FILENO);
+	s->signals = cfg->signal;
+	nonblock_init(&s->from, STDIN_FILENO, O_RDONLY);
+	nonblock_init(&s->to, STDOUT_FILENO, O_WRONLY);
 	s->pump = loop_timer_new(c->m->loop, pump_fired, c);
-	if (chardev_fd_watchable(STDIN_FILENO)) {
-		(void)fcntl(STDIN_FILENO, F_SETFL, s->in_flags | O_NONBLOCK);
-		s->in = loop_fd_add(c->m->loop, STDIN_FILENO, 0, in_ready, c);
-	}
-	if (chardev_fd_watchable(STDOUT_FILENO)) {
-		(void)fcntl(STDOUT_FILENO, F_SETFL, s->out_flags | O_NONBLOCK);
-		s->out = loop_fd_add(c->m->loop, STDOUT_FILENO, 0, out_ready, c);
-	}
+	s->in_poll = poll_fd(s->from.fd, EPOLLIN);
+	s->out_poll = poll_fd(s->to.fd, EPOLLOUT);
+	if (s->in_poll >= 0)
+		s->in = loop_fd_add(c->m->loop, s->in_poll, 0, in_ready, c);
+	if (s->out_poll >= 0)
+		s->out = loop_fd_add(c->m->loop, s->out_poll, 0, out_ready, c);
 	c->connected = true;
 	return 0;
+}
+
+/* Raw only now: a start that fails or is interrupted leaves the terminal as it was. */
+static void stdio_start(struct chardev *c)
+{
+	const struct stdio *s = c->state;
+
+	if (!s->tty)
+		return;
+	log_notice("Ctrl-a x ends minivmm, Ctrl-a h lists what else there is");
+	(void)terminal_raw(STDIN_FILENO, s->signals);
 }
 
 static ssize_t stdio_write(struct chardev *c, const uint8_t *p, size_t n)
 {
 	const struct stdio *s = c->state;
-	ssize_t ret = chardev_write_fd(STDOUT_FILENO, p, n);
+	ssize_t ret;
 
+	do
+		ret = nonblock_write(&s->to, p, n);
+	while (ret == -EINTR);
+	if (ret == -EAGAIN)
+		ret = 0;
 	if (ret >= 0 && (size_t)ret < n && s->out)
-		loop_fd_events(s->out, LOOP_WRITABLE);
+		loop_fd_events(s->out, LOOP_READABLE);
 	return ret;
 }
 
@@ -211,12 +234,13 @@ static void stdio_close(struct chardev *c)
 	loop_fd_del(s->in);
 	loop_fd_del(s->out);
 	loop_timer_free(s->pump);
-	if (s->out_flags >= 0)
-		(void)fcntl(STDOUT_FILENO, F_SETFL, s->out_flags);
-	if (s->in_flags >= 0)
-		(void)fcntl(STDIN_FILENO, F_SETFL, s->in_flags);
-	if (s->tty)
-		(void)tcsetattr(STDIN_FILENO, TCSANOW, &s->saved);
+	if (s->in_poll >= 0)
+		(void)close(s->in_poll);
+	if (s->out_poll >= 0)
+		(void)close(s->out_poll);
+	nonblock_fini(&s->from);
+	nonblock_fini(&s->to);
+	terminal_restore();
 	free(s);
 }
 
@@ -225,5 +249,6 @@ const struct chardev_ops chardev_stdio_ops = {
     .open = stdio_open,
     .write = stdio_write,
     .accept_input = stdio_accept_input,
+    .start = stdio_start,
     .close = stdio_close,
 };

@@ -29,6 +29,7 @@
 #include "vmm/base/listen.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
+#include "vmm/host.h"
 #include "vmm/listener.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
@@ -94,11 +95,15 @@ static int unix_address(struct stream *s, const struct cfg_netdev *cfg, struct e
 	return 0;
 }
 
-static int use_fd(struct stream *s, const struct cfg_netdev *cfg, struct err *err)
+static int use_fd(struct stream *s, const struct cfg_netdev *cfg, struct host *host,
+		  struct err *err)
 {
-	int type, listening = 0;
+	CLEANUP(cleanup_free) char *what = xasprintf("netdev '%s'", cfg->id);
+	int type, listening = 0, ret = host_claim_fd(host, cfg->fd, what, err);
 	socklen_t len = sizeof(type);
 
+	if (ret < 0)
+		return ret;
 	if (getsockopt(cfg->fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_STREAM)
 		return err_set(err, EINVAL, "%s: file descriptor %d is not a stream socket",
 			       cfg->id, cfg->fd);
@@ -141,7 +146,7 @@ static int stream_open(struct net_backend *b, const struct cfg_netdev *cfg, stru
 	if (!cfg->addr_type)
 		ret = err_set(err, EINVAL, "Parameter 'addr' is missing");
 	else if (!strcmp(cfg->addr_type, "fd"))
-		ret = use_fd(s, cfg, err);
+		ret = use_fd(s, cfg, b->m->host, err);
 	else if (!strcmp(cfg->addr_type, "unix"))
 		ret = unix_address(s, cfg, err);
 	else

@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,8 +21,11 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
+#include "vmm/base/spawn.h"
 #include "vmm/base/units.h"
+#include "vmm/host.h"
 #include "vmm/loop.h"
+#include "vmm/machine.h"
 #include "vmm/options/config.h"
 
 #define TUN_DEVICE "/dev/net/tun"
@@ -51,13 +53,12 @@ static bool is_script(const char *path)
 
 static int run_script(const char *path, const char *ifname, struct err *err)
 {
-	CLEANUP(cleanup_free) char *program = xstrdup(path);
-	CLEANUP(cleanup_free) char *arg = xstrdup(ifname);
-	char *const argv[] = {program, arg, NULL};
+	const char *const argv[] = {path, ifname, NULL};
+	struct spawn s = {.argv = argv, .in = -1, .out = -1};
 	int status, ret;
 	pid_t pid;
 
-	ret = posix_spawn(&pid, path, NULL, NULL, argv, environ);
+	ret = spawn_program(&pid, &s);
 	if (ret)
 		return err_set(err, ret, "cannot run network script %s: %s", path, err_text(ret));
 	while (waitpid(pid, &status, 0) < 0)
@@ -71,10 +72,22 @@ static int run_script(const char *path, const char *ifname, struct err *err)
 
 /* ---- opening ---- */
 
-static int use_fd(struct tap *t, const struct cfg_netdev *cfg, bool *vnet_hdr, struct err *err)
+static int claim_fd(const struct net_backend *b, int fd, struct err *err)
 {
-	struct ifreq ifr = {0};
+	CLEANUP(cleanup_free) char *what = xasprintf("netdev '%s'", b->id);
 
+	return host_claim_fd(b->m->host, fd, what, err);
+}
+
+static int use_fd(struct net_backend *b, const struct cfg_netdev *cfg, bool *vnet_hdr,
+		  struct err *err)
+{
+	struct tap *t = b->state;
+	struct ifreq ifr = {0};
+	int ret = claim_fd(b, cfg->fd, err);
+
+	if (ret < 0)
+		return ret;
 	t->fd = fcntl(cfg->fd, F_DUPFD_CLOEXEC, 3);
 	if (t->fd < 0)
 		return err_set(err, errno, "%s: Can't use file descriptor %d: %s", cfg->id, cfg->fd,
@@ -86,6 +99,34 @@ static int use_fd(struct tap *t, const struct cfg_netdev *cfg, bool *vnet_hdr, s
 	*vnet_hdr = ifr.ifr_flags & IFF_VNET_HDR;
 	memcpy(t->ifname, ifr.ifr_name, sizeof(t->ifname) - 1);
 	return 0;
+}
+
+/* What the interface is, by its IFF_ flags; 0 when it is not known. */
+static unsigned long interface_flags(const char *name)
+{
+	CLEANUP(cleanup_free) char *path = xasprintf("/sys/class/net/%s/tun_flags", name);
+	FILE *f = fopen(path, "re");
+	char text[32] = "";
+
+	if (!f)
+		return 0;
+	(void)!fgets(text, sizeof(text), f);
+	(void)fclose(f);
+	return strtoul(text, NULL, 0);
+}
+
+static int say_not_taken(const struct ifreq *ifr, int errnum, struct err *err)
+{
+	unsigned long flags = interface_flags(ifr->ifr_name);
+	const char *hint = "";
+
+	if (errnum == EINVAL && flags & IFF_MULTI_QUEUE)
+		hint = ": it was made with multi_queue, and minivmm uses one queue: make it "
+		       "without";
+	else if (errnum == EINVAL && flags & IFF_TUN)
+		hint = ": it is a tun interface, make it with mode tap";
+	return err_set(err, errnum, "could not configure %s (%s): %s%s", TUN_DEVICE, ifr->ifr_name,
+		       err_text(errnum), hint);
 }
 
 static int open_interface(struct tap *t, const struct cfg_netdev *cfg, bool *vnet_hdr,
@@ -106,8 +147,7 @@ static int open_interface(struct tap *t, const struct cfg_netdev *cfg, bool *vne
 	if (*vnet_hdr)
 		ifr.ifr_flags |= IFF_VNET_HDR;
 	if (ioctl(t->fd, TUNSETIFF, &ifr) < 0)
-		return err_set(err, errno, "could not configure %s (%s): %s", TUN_DEVICE,
-			       ifr.ifr_name, err_text(errno));
+		return say_not_taken(&ifr, errno, err);
 	memcpy(t->ifname, ifr.ifr_name, sizeof(t->ifname) - 1);
 	return 0;
 }
@@ -150,7 +190,7 @@ static int tap_open(struct net_backend *b, const struct cfg_netdev *cfg, struct 
 	t->fd = -1;
 	b->state = t;
 	ret =
-	    cfg->fd >= 0 ? use_fd(t, cfg, &vnet_hdr, err) : open_interface(t, cfg, &vnet_hdr, err);
+	    cfg->fd >= 0 ? use_fd(b, cfg, &vnet_hdr, err) : open_interface(t, cfg, &vnet_hdr, err);
 	if (ret >= 0 && vnet_hdr)
 		ret = set_up_header(b, err);
 	if (ret >= 0 && cfg->fd < 0 && is_script(cfg->script))

@@ -173,7 +173,7 @@ struct channel *channel_open(const struct migration_uri *uri, const struct socka
 	case URI_FD:
 		return channel_from_fd(fd, cancel_fd, err);
 	case URI_EXEC:
-		return channel_exec(uri->path, writing, cancel_fd, err);
+		return channel_exec(uri->path, uri->folder, writing, cancel_fd, err);
 	case URI_FILE:
 		if (writing)
 			return channel_file_write(uri->path, uri->offset, cancel_fd, err);

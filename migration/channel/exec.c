@@ -14,7 +14,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +25,7 @@
 #include "migration/channel/channel.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
+#include "vmm/base/spawn.h"
 #include "vmm/base/units.h"
 
 struct exec_channel {
@@ -128,33 +128,23 @@ static const struct channel_ops exec_ops = {
 };
 
 /* The child's end of the pipe becomes its stdin or stdout; 0 or an errno value. */
-static int spawn(pid_t *pid, const char *command, int child_end, bool writing)
+static int start_command(pid_t *pid, const char *command, const char *folder, int child_end,
+			 bool writing)
 {
-	char sh[] = "/bin/sh", opt[] = "-c";
-	CLEANUP(cleanup_free) char *text = xstrdup(command);
-	char *argv[] = {sh, opt, text, NULL};
-	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attr;
-	sigset_t all, none;
-	int ret;
+	const char *const argv[] = {"/bin/sh", "-c", command, NULL};
+	struct spawn s = {
+	    .argv = argv,
+	    .folder = folder,
+	    .in = writing ? child_end : -1,
+	    .out = writing ? -1 : child_end,
+	    .group = true,
+	};
 
-	(void)sigfillset(&all);
-	(void)sigemptyset(&none);
-	(void)posix_spawn_file_actions_init(&actions);
-	(void)posix_spawn_file_actions_adddup2(&actions, child_end,
-					       writing ? STDIN_FILENO : STDOUT_FILENO);
-	(void)posix_spawnattr_init(&attr);
-	(void)posix_spawnattr_setsigdefault(&attr, &all);
-	(void)posix_spawnattr_setsigmask(&attr, &none);
-	(void)posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF |
-						  POSIX_SPAWN_SETSIGMASK);
-	ret = posix_spawn(pid, sh, &actions, &attr, argv, environ);
-	(void)posix_spawnattr_destroy(&attr);
-	(void)posix_spawn_file_actions_destroy(&actions);
-	return ret;
+	return spawn_program(pid, &s);
 }
 
-struct channel *channel_exec(const char *command, bool writing, int cancel_fd, struct err *err)
+struct channel *channel_exec(const char *command, const char *folder, bool writing, int cancel_fd,
+			     struct err *err)
 {
 	struct exec_channel *e;
 	pid_t pid = 0;
@@ -167,7 +157,7 @@ struct channel *channel_exec(const char *command, bool writing, int cancel_fd, s
 	}
 	ours = pipe_fd[writing ? 1 : 0];
 	child_end = pipe_fd[writing ? 0 : 1];
-	ret = spawn(&pid, command, child_end, writing);
+	ret = start_command(&pid, command, folder, child_end, writing);
 	(void)close(child_end);
 	if (ret) {
 		(void)close(ours);

@@ -8,6 +8,7 @@
 #include "migration/channel/channel.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
+#include "vmm/base/nonblock.h"
 
 static ssize_t fd_read(struct channel *c, void *buf, size_t n)
 {
@@ -44,11 +45,30 @@ static const struct channel_ops fd_ops = {
     .close = fd_close,
 };
 
+/*
+ * Whoever gave us the descriptor may share it, so its flags stay as they are
+ * where the pipe can be opened once more.
+ */
+static void use_own_description(struct channel *c)
+{
+	int flags = fcntl(c->fd, F_GETFL);
+	struct nonblock n;
+
+	if (flags < 0 || flags & O_NONBLOCK)
+		return;
+	nonblock_init(&n, c->fd, flags & O_ACCMODE);
+	if (n.kind == NONBLOCK_OWN) {
+		(void)close(c->fd);
+		c->fd = n.fd;
+	} else {
+		(void)fcntl(c->fd, F_SETFL, flags | O_NONBLOCK);
+	}
+}
+
 struct channel *channel_from_fd(int fd, int cancel_fd, struct err *err)
 {
 	struct channel *c;
 	struct stat st;
-	int flags;
 
 	if (fd < 0 || fstat(fd, &st) < 0) {
 		(void)err_set(err, EBADF, "Invalid file descriptor number '%d'", fd);
@@ -61,8 +81,7 @@ struct channel *channel_from_fd(int fd, int cancel_fd, struct err *err)
 	c->fd = fd;
 	c->cancel_fd = cancel_fd;
 	c->steady = S_ISREG(st.st_mode) || S_ISBLK(st.st_mode);
-	flags = fcntl(fd, F_GETFL);
-	if (!c->steady && flags >= 0)
-		(void)fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+	if (!c->steady)
+		use_own_description(c);
 	return c;
 }

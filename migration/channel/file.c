@@ -8,12 +8,18 @@
  * bytes of an older file are carried over: that is where tools keep headers.
  *
  * A PATH that is not a regular file (a pipe, a terminal, a disk) is written
- * directly: there is nothing to rename.
+ * directly: there is nothing to rename.  A symbolic link is followed, also one
+ * to a file that does not exist yet.
+ *
+ * A named pipe waits for its other end.  Opened to write it cannot be watched
+ * for a reader, so it is tried again from time to time until the migration is
+ * cancelled; opened to read it is watched for the first byte.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,17 +37,34 @@ struct file_channel {
 	char *path;  /* owned; what it will be called */
 	char *temp;  /* owned; its name until then, NULL: it has none yet */
 	bool direct; /* PATH itself is open */
+	bool silent; /* a pipe that nothing has come from: maybe nobody has opened it yet */
 };
+
+#define LINKS_MAX 40 /* as in the kernel */
+#define AGAIN_MS  20 /* between two looks for a pipe's reader */
 
 static struct file_channel *file_of(struct channel *c)
 {
 	return container_of(c, struct file_channel, ch);
 }
 
+/* Bytes, or the end of a writer. */
+static bool says_something(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	return poll(&p, 1, 0) > 0;
+}
+
 static ssize_t file_read(struct channel *c, void *buf, size_t n)
 {
 	struct file_channel *f = file_of(c);
-	ssize_t got = f->direct ? read(c->fd, buf, n) : pread(c->fd, buf, n, f->at);
+	ssize_t got;
+
+	if (f->silent && !says_something(c->fd))
+		return -EAGAIN;
+	f->silent = false;
+	got = f->direct ? read(c->fd, buf, n) : pread(c->fd, buf, n, f->at);
 
 	if (got < 0)
 		return -errno;
@@ -170,16 +193,18 @@ static struct file_channel *file_new(char *path, int cancel_fd)
 	return f;
 }
 
+/* A descriptor, or -errno. */
 static int open_temp(struct file_channel *f)
 {
 	CLEANUP(cleanup_free) char *dir = directory_of(f->path);
 	int fd = open(dir, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
 
 	if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL))
-		return fd;
+		return fd < 0 ? -errno : fd;
 	f->temp = temp_template(f->path);
 	fd = mkostemp(f->temp, O_CLOEXEC);
 	if (fd < 0) {
+		fd = -errno;
 		free(f->temp);
 		f->temp = NULL;
 	}
@@ -212,12 +237,64 @@ static int carry_over(struct file_channel *f, uint64_t bytes, struct err *err)
 	return 0;
 }
 
+/* What the symbolic link 'path' says, as seen from here; NULL when it is none.  Owned. */
+static char *link_target(const char *path)
+{
+	char to[PATH_MAX];
+	ssize_t n = readlink(path, to, sizeof(to) - 1);
+	CLEANUP(cleanup_free) char *dir = NULL;
+
+	if (n < 0)
+		return NULL;
+	to[n] = 0;
+	if (*to == '/')
+		return xstrdup(to);
+	dir = directory_of(path);
+	return xasprintf("%s/%s", dir, to);
+}
+
 /* Where the bytes really are: rename must not replace a symbolic link by a file. */
 static char *real_path(const char *path)
 {
-	char *real = realpath(path, NULL);
+	char *real = realpath(path, NULL), *at, *next;
 
-	return real ? real : xstrdup(path);
+	if (real)
+		return real;
+	at = xstrdup(path); /* it does not exist; links that lead to it may */
+	for (int i = 0; i < LINKS_MAX && (next = link_target(at)); i++) {
+		free(at);
+		at = next;
+	}
+	return at;
+}
+
+static bool is_pipe(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && S_ISFIFO(st.st_mode);
+}
+
+static int say_not_opened(const char *path, int ret, struct err *err)
+{
+	if (ret == -ECANCELED)
+		return err_set(err, ECANCELED, "the migration was cancelled");
+	return err_set(err, -ret, "Could not open '%s': %s", path, err_text(-ret));
+}
+
+/* A descriptor, -ECANCELED or another -errno. */
+static int open_direct(const char *path, int cancel_fd)
+{
+	struct pollfd p = {.fd = cancel_fd, .events = POLLIN};
+	int fd;
+
+	while ((fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC)) < 0) {
+		if (errno != ENXIO || !is_pipe(path))
+			return -errno;
+		if (poll(&p, 1, AGAIN_MS) > 0)
+			return -ECANCELED;
+	}
+	return fd;
 }
 
 struct channel *channel_file_write(const char *path, unsigned long long offset, int cancel_fd,
@@ -226,14 +303,16 @@ struct channel *channel_file_write(const char *path, unsigned long long offset, 
 	struct file_channel *f = file_new(real_path(path), cancel_fd);
 	struct stat st;
 	bool exists = stat(f->path, &st) == 0;
+	int fd;
 
 	f->at = (off_t)offset;
 	f->direct = exists && !S_ISREG(st.st_mode);
-	f->ch.fd = f->direct ? open(f->path, O_WRONLY | O_NONBLOCK | O_CLOEXEC) : open_temp(f);
-	if (f->ch.fd < 0) {
-		(void)err_set(err, errno, "Could not open '%s': %s", path, err_text(errno));
+	fd = f->direct ? open_direct(f->path, cancel_fd) : open_temp(f);
+	if (fd < 0) {
+		(void)say_not_opened(path, fd, err);
 		goto fail;
 	}
+	f->ch.fd = fd;
 	f->ch.steady = !f->direct || S_ISBLK(st.st_mode);
 	if (f->direct && offset && lseek(f->ch.fd, (off_t)offset, SEEK_SET) < 0) {
 		(void)err_set(err, errno, "'%s' has no offsets: %s", path, err_text(errno));
@@ -262,5 +341,6 @@ struct channel *channel_file_read(const char *path, unsigned long long offset, i
 	}
 	f->ch.steady = S_ISREG(st.st_mode) || S_ISBLK(st.st_mode);
 	f->direct = !f->ch.steady;
+	f->silent = S_ISFIFO(st.st_mode);
 	return &f->ch;
 }

@@ -8,6 +8,7 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
+#include "vmm/host.h"
 
 #define FORMS "tcp:HOST:PORT, unix:PATH, fd:NAME, exec:COMMAND or file:PATH"
 
@@ -190,8 +191,25 @@ int uri_parse(struct migration_uri *u, const char *uri, bool incoming, struct er
 		       uri);
 }
 
+void uri_anchor(struct migration_uri *u, const struct host *h)
+{
+	char *path;
+
+	if (!h || !h->folder)
+		return;
+	if (u->kind == URI_EXEC) {
+		free(u->folder);
+		u->folder = xstrdup(h->folder);
+	} else if (u->kind == URI_UNIX || u->kind == URI_FILE) {
+		path = host_path(h, u->path);
+		free(u->path);
+		u->path = path;
+	}
+}
+
 void uri_fini(struct migration_uri *u)
 {
+	free(u->folder);
 	free(u->text);
 	free(u->path);
 	free(u->host);

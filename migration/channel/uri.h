@@ -8,6 +8,7 @@
 #include "vmm/base/inet.h"
 
 struct err;
+struct host;
 
 enum uri_kind { URI_TCP, URI_UNIX, URI_FD, URI_EXEC, URI_FILE };
 
@@ -29,10 +30,13 @@ struct migration_uri {
 	bool keep_alive;
 	/* file: */
 	uint64_t offset;
+	char *folder; /* exec: owned, where the command runs; NULL: the working directory */
 };
 
 /* Parse; 'incoming' only changes the words.  On failure nothing is owned. */
 int uri_parse(struct migration_uri *u, const char *uri, bool incoming, struct err *err);
+/* Paths, and the folder of a command, are meant where the program was started (-daemonize). */
+void uri_anchor(struct migration_uri *u, const struct host *h);
 void uri_fini(struct migration_uri *u);
 
 #endif

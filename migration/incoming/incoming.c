@@ -7,10 +7,11 @@
  * and must say GO before the guest runs here; any other expects it to run now
  * (switchover.c draws the whole hand-over).
  *
- * A stream that fails leaves the program as it is: run state inmigrate, the
- * cause in query-migrate; the source is told the cause when it is minivmm,
- * and that it failed in any case.  After -incoming defer a new attempt may
- * follow, for the source sends every page and devices are reset.
+ * The source of a stream that fails is told the cause when it is minivmm, and
+ * that it failed in any case.  Then the program ends with status 1, or stays
+ * as it is (exit-on-error=off; the default after -incoming defer): run state
+ * inmigrate, the cause in query-migrate and in what refuses 'cont'.  A new
+ * attempt may follow, for the source sends every page and devices are reset.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -25,12 +26,15 @@
 #include "migration/peer/saved.h"
 #include "migration/peer/shared-memory.h"
 #include "migration/ram/ram.h"
+#include "migration/report.h"
+#include "migration/stream/go.h"
 #include "migration/stream/reply.h"
 #include "migration/stream/stream.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
 #include "vmm/base/wake.h"
+#include "vmm/host.h"
 #include "vmm/machine.h"
 #include "vmm/vclock.h"
 
@@ -64,7 +68,7 @@ static bool wants_disks(const struct migration *mg)
  * still fail.  They are taken after GO, so that a source whose connection breaks
  * before it can have them back at once, whatever becomes of this end.
  */
-static int settle(struct migration *mg, struct err *err)
+static int push_state_to_kvm(struct migration *mg, struct err *err)
 {
 	struct machine *m = mg->m;
 	int ret;
@@ -95,19 +99,23 @@ static int enter_state(struct migration *mg, struct err *err)
 	return machine_set_state(m, RS_PAUSED, err);
 }
 
-static int take_over(struct incoming *in, struct err *err)
+/* 'asked': what GO has brought is done to the guest before it runs. */
+static int take_over(struct incoming *in, const struct go_requests *asked, struct err *err)
 {
 	struct migration *mg = in->mg;
 	int ret;
 
 	machine_lock(mg->m);
 	shared_settle(mg->m, true); /* from GO on, whatever happens */
+	go_requests_ask(asked, mg->m);
 	ret = enter_state(mg, err);
 	if (ret < 0) {
 		in->arrived = false;
-		(void)machine_handover(mg->m, HANDOVER_GIVE, NULL); /* back to the source */
+		(void)machine_handover(mg->m, HANDOVER_GIVE, NULL);
+		go_requests_drop(asked, mg->m); /* the source takes all of it back */
 	} else {
 		status_set(mg, &in->status, MIG_COMPLETED);
+		report_arrival(in);
 	}
 	machine_unlock(mg->m);
 	return ret;
@@ -127,7 +135,7 @@ static int send_ready(struct channel *ch, struct err *err)
 }
 
 /* Nothing may follow EOF but a description and GO. */
-static int await_go(struct loader *l, struct err *err)
+static int await_go(struct loader *l, struct go_requests *asked, struct err *err)
 {
 	uint16_t command, n;
 	uint8_t tag;
@@ -140,10 +148,10 @@ static int await_go(struct loader *l, struct err *err)
 		return err_set(err, ECONNRESET,
 			       "the source closed the connection before it gave the guest away");
 	}
-	if (tag != TAG_COMMAND || command != CMD_GO || n != 0)
+	if (tag != TAG_COMMAND || command != CMD_GO)
 		return err_set(err, EINVAL, "after EOF the source sent record 0x%02x instead of GO",
 			       tag);
-	return 0;
+	return go_requests_get(asked, l->in, n, err);
 }
 
 /* Read and drop until the source closes, so that it can read our last words first. */
@@ -193,6 +201,7 @@ static int compare_loaded(struct loader *l, struct err *err)
 
 static int load(struct incoming *in, struct loader *l, struct err *err)
 {
+	struct go_requests asked = {0};
 	bool checked = in->ch->two_way; /* there the two machines talk about it */
 	int ret = 0;
 
@@ -201,19 +210,18 @@ static int load(struct incoming *in, struct loader *l, struct err *err)
 					 &l->commands.differs, err);
 	if (ret == 0)
 		ret = loader_header(l, err);
-
 	if (ret == 0)
 		ret = loader_records(l, err);
 	if (ret == 0 && !checked)
 		ret = compare_loaded(l, err);
 	if (ret == 0)
-		ret = settle(in->mg, err);
+		ret = push_state_to_kvm(in->mg, err);
 	if (ret == 0 && l->commands.minivmm) {
 		ret = send_ready(in->ch, err);
 		if (ret == 0)
-			ret = await_go(l, err);
+			ret = await_go(l, &asked, err);
 	}
-	return ret == 0 ? take_over(in, err) : ret;
+	return ret == 0 ? take_over(in, &asked, err) : ret;
 }
 
 /* What the capabilities ask for, as they are now. */
@@ -265,14 +273,14 @@ static void fail(struct incoming *in, const struct err *err, const struct buf *d
 	in->error = *err;
 	if (differs->len)
 		in->error_text = xasprintf("%.*s", (int)differs->len, (const char *)differs->data);
-	log_error("load of migration failed: %s", in->error_text ? in->error_text : err->msg);
+	in->exits = mg->exit_on_error;
+	report_incoming_failure(in);
 	in->started = false;
+	in->failed = true;
 	in->dirty = true;
 	mg->globalstate.received = false;
 	shared_settle(mg->m, false);
 	status_set(mg, &in->status, MIG_FAILED);
-	if (mg->exit_on_error)
-		machine_request_exit(mg->m, 1, CAUSE_HOST_ERROR);
 	machine_unlock(mg->m);
 }
 
@@ -323,6 +331,7 @@ static int start_loading(struct incoming *in, struct channel *ch, struct err *er
 
 	in->ch = ch;
 	in->has_address = false;
+	report_incoming_start(in);
 	(void)status_move(in->mg, &in->status, MIG_SETUP, MIG_ACTIVE);
 	ret = thread_start(&in->thread, "mig-load", THREAD_MIGRATION, incoming_thread, in, err);
 	if (ret < 0) {
@@ -336,7 +345,11 @@ void incoming_not_started(struct incoming *in, const struct err *err)
 {
 	in->error = *err;
 	in->started = false;
+	in->failed = true;
+	log_error("load of migration failed: %s", err->msg);
 	status_set(in->mg, &in->status, MIG_FAILED);
+	if (in->mg->exit_on_error)
+		machine_request_exit(in->mg->m, 1, CAUSE_HOST_ERROR);
 }
 
 void incoming_connected(struct incoming *in, int fd)
@@ -347,25 +360,12 @@ void incoming_connected(struct incoming *in, int fd)
 		incoming_not_started(in, &err);
 }
 
-/* "fd:7" without a descriptor from getfd names one that this process has inherited. */
-static int number_fd(const char *name, struct err *err)
-{
-	char *end;
-	long n;
-
-	errno = 0;
-	n = strtol(name, &end, 10);
-	if (errno || end == name || *end || n < 0 || n > INT32_MAX)
-		return err_set(err, EINVAL, "Invalid file descriptor number '%s'", name);
-	return (int)n;
-}
-
 static int open_now(struct incoming *in, const struct migration_uri *uri, int fd, struct err *err)
 {
 	struct channel *ch;
 
 	if (uri->kind == URI_FD && fd < 0) {
-		fd = number_fd(uri->path, err);
+		fd = host_claim_number(in->mg->m->host, uri->path, "incoming migration", err);
 		if (fd < 0)
 			return fd;
 	}
@@ -391,6 +391,7 @@ int incoming_start(struct incoming *in, const char *uri, int fd, struct err *err
 
 	if (ret < 0)
 		return ret;
+	uri_anchor(&parsed, in->mg->m->host);
 	wake_set(in->cancel_fd); /* an attempt that has failed may linger */
 	thread_join(&in->thread);
 	incoming_free_channels(in);
@@ -402,6 +403,9 @@ int incoming_start(struct incoming *in, const char *uri, int fd, struct err *err
 	in->error = (struct err){0};
 	free(in->error_text);
 	in->error_text = NULL;
+	free(in->where);
+	in->where = xstrdup(uri);
+	in->failed = in->exits = false;
 	in->started = true;
 	if (ret == 0)
 		ret = start_parsed(in, &parsed, fd, err);

@@ -19,6 +19,8 @@
 
 #include "migration/channel/channel.h"
 #include "migration/internal.h"
+#include "migration/outgoing/handover.h"
+#include "migration/report.h"
 #include "migration/stream/stream.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
@@ -90,7 +92,7 @@ static void prefer_peers_words(struct outgoing *o, struct err *err)
  * Open the return path and see who is there.  Somebody who does not answer is
  * taken for one who only stores the bytes.
  */
-static int meet(struct outgoing *o, struct err *err)
+static int rp_handshake(struct outgoing *o, struct err *err)
 {
 	int64_t until = host_now_ns() + PEER_MS * NS_PER_MS;
 	uint8_t cookie[4];
@@ -188,7 +190,7 @@ static int set_up(struct outgoing *o, struct err *err)
 	if (ret < 0)
 		return writer_explain(o->w, ret, err);
 	if (o->ch->two_way) {
-		ret = meet(o, err);
+		ret = rp_handshake(o, err);
 		if (ret < 0)
 			return ret;
 	}
@@ -234,18 +236,6 @@ static int run(struct outgoing *o, struct err *err)
 
 /* ---- the end ---- */
 
-/* The guest is the destination's.  Machine lock held. */
-static void leave_guest(struct outgoing *o, bool certain)
-{
-	struct machine *m = o->mg->m;
-
-	/* It lives on in the very memory that is mapped here. */
-	m->memory_given = m->memory_given || (certain && o->shared_given);
-	m->memory_released = m->memory_released || (certain && o->caps[CAP_RELEASE_RAM]);
-	m->reset_pending = false; /* asked for since it stopped: not ours to reset any more */
-	(void)machine_set_state(m, RS_POSTMIGRATE, NULL);
-}
-
 /*
  * A destination that has just failed, or been killed, may be about to close the
  * disks: wait a little for them.  Machine lock held; given up meanwhile.
@@ -255,7 +245,7 @@ static void await_disks(struct outgoing *o)
 	struct machine *m = o->mg->m;
 	int64_t until = host_now_ns() + DISKS_NS;
 
-	while (o->stopped && !o->given && host_now_ns() < until &&
+	while (o->stopped && !o->released && host_now_ns() < until &&
 	       machine_handover(m, HANDOVER_TAKE, NULL) == -EBUSY) {
 		machine_unlock(m);
 		(void)poll(NULL, 0, (int)(RETRY_NS / NS_PER_MS));
@@ -263,29 +253,28 @@ static void await_disks(struct outgoing *o)
 	}
 }
 
-/* The guest goes on here as if nothing had been.  Machine lock held. */
-static void keep_guest(struct outgoing *o, struct err *why)
+/* The guest is the destination's, or a store has it as well.  Machine lock held. */
+static void guest_leave(struct outgoing *o, bool certain)
 {
 	struct machine *m = o->mg->m;
 	struct err err = {0};
 
-	if (!o->stopped)
-		return;
-	o->stopped = false;
-	if (machine_handover(m, HANDOVER_TAKE, &err) < 0) {
-		(void)machine_set_state(m, RS_PAUSED, NULL);
-		log_error("the guest stays paused: %s", err.msg);
-		(void)err_prefix(why, 0, "the guest stays paused, for %.200s; before that",
-				 err.msg);
-		return;
+	/* It lives on in the very memory that is mapped here. */
+	m->memory_given = m->memory_given || (certain && o->shared_given);
+	m->memory_released = m->memory_released || (certain && o->caps[CAP_RELEASE_RAM]);
+	m->requests.frozen = false;
+	if (o->stored) {
+		machine_set_kept(m);
+	} else {
+		machine_set_handed(m, o->uri_text, certain);
+		/* Those that GO brought; in doubt they stay with the guest that may be here. */
+		if (certain) {
+			machine_request_delivered(m, REQUEST_POWERDOWN);
+			machine_request_delivered(m, REQUEST_RESET);
+		}
 	}
-	if (o->before != RS_RUNNING) {
-		(void)machine_set_state(m, o->before, NULL);
-		return;
-	}
-	(void)machine_set_state(m, RS_PAUSED, NULL);
-	if (machine_start(m, &err) < 0)
-		log_error("cannot resume the guest: %s", err.msg);
+	if (machine_set_state(m, RS_POSTMIGRATE, &err) < 0)
+		log_error("the guest was handed to %s: %s", o->uri_text, err.msg);
 }
 
 static void fail(struct outgoing *o, const struct err *err)
@@ -293,7 +282,6 @@ static void fail(struct outgoing *o, const struct err *err)
 	o->error = *err;
 	if (err->errnum == EREMOTEIO)
 		o->error_text = rp_refused_text(&o->rp);
-	log_error("%s", o->error_text ? o->error_text : err->msg);
 	status_set(o->mg, &o->status, MIG_FAILED);
 }
 
@@ -309,20 +297,20 @@ static void conclude(struct outgoing *o, int ret, struct err *err)
 		(void)stats_say_late(&o->stats, o->deadline.seconds, err);
 	stats_phase(&o->stats, MIG_PHASE_ENDED);
 	if (ret == 0) {
-		leave_guest(o, true);
+		guest_leave(o, true);
 		stats_ended(&o->stats);
 		status_set(mg, &o->status, MIG_COMPLETED);
-	} else if (o->given) {
-		leave_guest(o, false);
+	} else if (o->released) {
+		guest_leave(o, false);
 		fail(o, err);
 	} else if (s == MIG_CANCELLING || (ret == -ECANCELED && !late)) {
 		if (s != MIG_CANCELLING)
 			status_set(mg, &o->status, MIG_CANCELLING);
-		keep_guest(o, err);
+		(void)guest_keep(o, err); /* it says in the log what it cannot do */
 		status_set(mg, &o->status, MIG_CANCELLED);
 	} else {
 		fail(o, err);
-		keep_guest(o, &o->error);
+		(void)guest_keep(o, &o->error); /* *err says so too */
 	}
 }
 
@@ -352,6 +340,7 @@ void *outgoing_thread(void *opaque)
 	if (ret < 0)
 		await_disks(o);
 	conclude(o, ret, &err);
+	report_outgoing_end(o);
 	machine_unlock(m);
 	if (ret == 0)
 		release_memory(o);

@@ -22,6 +22,7 @@ struct return_path {
 	bool ponged;   /* somebody is there who understands PING */
 	bool minivmm;  /* it is minivmm */
 	bool compared; /* it has no objection to our machine */
+	bool loaded;   /* it has loaded all device state in front of EOF (COOKIE_LOADED) */
 	bool ready, shut;
 	uint32_t shut_status;           /* 0: the guest has been taken over */
 	bool ended;                     /* the peer has closed */

@@ -150,6 +150,17 @@ void stats_ended(struct migration_stats *st)
 	leave(st);
 }
 
+void stats_durations(struct migration_stats *st, int64_t *total_ns, int64_t *pause_ns)
+{
+	int64_t end;
+
+	enter(st);
+	end = st->ended_ns ? st->ended_ns : host_now_ns();
+	*total_ns = end - st->started_ns;
+	*pause_ns = st->stopped_ns ? end - st->stopped_ns : 0;
+	leave(st);
+}
+
 void stats_sent(struct migration_stats *st, uint64_t bytes, uint64_t zero_pages,
 		uint64_t plain_pages, uint64_t remaining_bytes)
 {

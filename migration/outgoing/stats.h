@@ -50,6 +50,8 @@ void stats_stopped(struct migration_stats *st, int64_t at_ns);
 /* The guest runs, or does not, from now on: what bytes are counted as. */
 void stats_running(struct migration_stats *st, bool running);
 void stats_ended(struct migration_stats *st);
+/* From the start, and from the guest's stop, to the end, or to now. */
+void stats_durations(struct migration_stats *st, int64_t *total_ns, int64_t *pause_ns);
 
 /*
  * Bytes of 'ram' sections that went out, from tag to footer, and where the

@@ -114,20 +114,20 @@ void device_state_free(struct device_state *ds)
 	buf_free(&ds->json);
 }
 
-int device_state_put(const struct device_state *ds, struct writer *w, bool with_json)
+int device_state_put(const struct device_state *ds, struct writer *w)
+{
+	return writer_ref(w, ds->sections.data, ds->sections.len);
+}
+
+int device_state_describe(const struct device_state *ds, struct writer *w)
 {
 	struct buf b = {0};
 	int ret;
 
-	buf_u8(&b, TAG_EOF);
-	if (with_json) {
-		buf_u8(&b, TAG_VMDESC);
-		buf_be32(&b, (uint32_t)ds->json.len);
-	}
-	ret = writer_ref(w, ds->sections.data, ds->sections.len);
+	buf_u8(&b, TAG_VMDESC);
+	buf_be32(&b, (uint32_t)ds->json.len);
+	ret = writer_put(w, b.data, b.len);
 	if (ret == 0)
-		ret = writer_put(w, b.data, b.len);
-	if (ret == 0 && with_json)
 		ret = writer_ref(w, ds->json.data, ds->json.len);
 	buf_free(&b);
 	return ret;

@@ -91,7 +91,8 @@ struct device_state {
 /* Save every registered table.  Machine lock held, machine paused, arch state fetched. */
 int device_state_collect(struct device_state *ds, struct machine *m, struct err *err);
 void device_state_free(struct device_state *ds);
-/* The sections, EOF, and the description; 'ds' must live until the flush. */
-int device_state_put(const struct device_state *ds, struct writer *w, bool with_json);
+/* The sections; the description, which follows EOF.  'ds' must live until the flush. */
+int device_state_put(const struct device_state *ds, struct writer *w);
+int device_state_describe(const struct device_state *ds, struct writer *w);
 
 #endif

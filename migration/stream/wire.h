@@ -37,7 +37,7 @@ enum stream_command {
 	CMD_SWITCHOVER_START = 11,
 	/* Only to a peer that is known to be minivmm: */
 	CMD_DESCRIPTION = 0x4d01, /* the source's machine (vmm/describe.h) */
-	CMD_GO = 0x4d02,          /* the guest is yours: run it */
+	CMD_GO = 0x4d02,          /* the guest is yours: run it; payload: go.h */
 	CMD_BACKING = 0x4d03,     /* str8 block, be64 bytes, and a descriptor: what backs it */
 	CMD_SPARSE = 0x4d04,      /* str8 block, str8 boot id, be64 device, be64 inode of its file:
 				     pages of it that are not sent are zero; before RAM */
@@ -50,6 +50,8 @@ enum stream_command {
 
 /* PING with this one follows the description; its PONG says that the machines fit. */
 #define COOKIE_COMPARED 0x4d564d02U
+/* PING with this one follows the last section: its PONG says that QEMU has loaded them all. */
+#define COOKIE_LOADED 0x4d564d03U
 
 #define RP_MAX_PAYLOAD 512
 

@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "devices/microvm.h"
+#include "migration/migration.h"
 #include "qmp/command.h"
 #include "qmp/types.h"
 #include "vmm/base/error.h"
@@ -63,27 +64,45 @@ static int stop(struct qmp_call *call, const void *arg, void *ret, struct err *e
 	return flush_disks(call, err);
 }
 
+struct cont_args {
+	bool force, has_force;
+};
+
+static const struct qmp_member cont_members[] = {
+    QMP_OPT(struct cont_args, force, "x-minivmm-force"),
+    {0},
+};
+static const struct qmp_type cont_type =
+    QMP_OBJECT_TYPE(struct cont_args, "q_obj_cont-arg", cont_members);
+
 static int cont(struct qmp_call *call, const void *arg, void *ret, struct err *err)
 {
+	const struct cont_args *a = arg;
 	struct machine *m = call->m;
 
-	(void)arg;
 	(void)ret;
 	if (m->state == RS_INMIGRATE) {
-		m->autostart = true;
-		return 0;
+		int r = migration_check_cont(call->mg, err);
+
+		m->autostart = m->autostart || r == 0;
+		return r;
 	}
 	if (m->state == RS_SUSPENDED)
 		return 0;
-	return machine_start(m, err);
+	return a->force ? machine_start_forced(m, err) : machine_start(m, err);
 }
 
-/* The three below are carried out before the reply, so that their events precede it. */
+/*
+ * The three below are carried out before the reply, so that their events
+ * precede it; those that have to wait for a migration (requests.c) are
+ * carried out after it.
+ */
 static int system_reset(struct qmp_call *call, const void *arg, void *ret, struct err *err)
 {
 	(void)arg;
 	(void)ret;
-	(void)err;
+	if (machine_check_memory(call->m, err) < 0 || machine_check_kept(call->m, err) < 0)
+		return -EBUSY;
 	machine_request_reset(call->m, CAUSE_HOST_QMP_SYSTEM_RESET);
 	machine_do_requests(call->m);
 	return 0;
@@ -93,17 +112,33 @@ static int system_powerdown(struct qmp_call *call, const void *arg, void *ret, s
 {
 	(void)arg;
 	(void)ret;
-	(void)err;
+	if (machine_check_kept(call->m, err) < 0)
+		return -EBUSY;
 	machine_request_powerdown(call->m);
 	machine_do_requests(call->m);
 	return 0;
 }
 
+struct quit_args {
+	bool has_force, force;
+};
+
+static const struct qmp_member quit_members[] = {
+    QMP_OPT(struct quit_args, force, "x-minivmm-force"),
+    {0},
+};
+static const struct qmp_type quit_type =
+    QMP_OBJECT_TYPE(struct quit_args, "q_obj_quit-arg", quit_members);
+
+/* A save takes long and is lost in a moment: it is not given up by accident. */
 static int quit(struct qmp_call *call, const void *arg, void *ret, struct err *err)
 {
-	(void)arg;
+	const struct quit_args *a = arg;
+	int r = a->force ? 0 : migration_check_quit(call->mg, err);
+
 	(void)ret;
-	(void)err;
+	if (r < 0)
+		return r;
 	machine_request_exit(call->m, 0, CAUSE_HOST_QMP_QUIT);
 	machine_do_requests(call->m);
 	return 0;
@@ -112,9 +147,9 @@ static int quit(struct qmp_call *call, const void *arg, void *ret, struct err *e
 const struct qmp_command qmp_machine_commands[] = {
     {"query-status", NULL, &status_type, query_status, false},
     {"stop",  NULL, NULL, stop, false},
-    {"cont",         NULL, NULL, cont, false},
+    {"cont",         &cont_type, NULL, cont, false},
     {"system_reset",         NULL, NULL, system_reset, false},
     {"system_powerdown",          NULL, NULL, system_powerdown, false},
-    {"quit",         NULL, NULL, quit, false},
+    {"quit",         &quit_type, NULL, quit, false},
     {0	},
 };

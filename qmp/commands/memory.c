@@ -11,6 +11,7 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
+#include "vmm/host.h"
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
 
@@ -188,7 +189,12 @@ static int pmemsave(struct qmp_call *call, const void *arg, void *ret, struct er
 	(void)ret;
 	if (r == 0)
 		r = check_range(&call->m->mem, a->gpa, a->bytes, err);
-	return r < 0 ? r : save_file(a->filename, &call->m->mem, a, err);
+	if (r == 0) {
+		CLEANUP(cleanup_free) char *path = host_path(call->m->host, a->filename);
+
+		r = save_file(path, &call->m->mem, a, err);
+	}
+	return r;
 }
 
 const struct qmp_command qmp_memory_commands[] = {

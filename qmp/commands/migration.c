@@ -273,10 +273,12 @@ static int migrate(struct qmp_call *call, const void *arg, void *ret, struct err
 
 struct incoming {
 	const char *uri;
+	bool has_exit_on_error, exit_on_error;
 };
 
 static const struct qmp_member incoming_members[] = {
     QMP_REQ(struct incoming, uri, "uri"),
+    QMP_OPT(struct incoming, exit_on_error, "exit-on-error"),
     {0},
 };
 static const struct qmp_type incoming_type =
@@ -284,12 +286,15 @@ static const struct qmp_type incoming_type =
 
 static int migrate_incoming(struct qmp_call *call, const void *arg, void *ret, struct err *err)
 {
-	const char *uri = ((const struct incoming *)arg)->uri;
+	const struct incoming *a = arg;
+	const char *uri = a->uri;
 	int fd, r = copy_named_fd(call, uri, &fd, err);
 
 	(void)ret;
 	if (r == 0)
 		r = migration_incoming(call->mg, uri, fd, true, err);
+	if (r == 0 && a->has_exit_on_error)
+		migration_set_exit_on_error(call->mg, a->exit_on_error, true);
 	if (r == 0)
 		forget_named_fd(call, uri);
 	return r;

@@ -66,7 +66,10 @@ def test_lost_hand_over(t):
     assert pair.vm.wait_migration("completed", "failed") == "failed"
     assert "did not confirm" in pair.vm.migration()["error-desc"], pair.vm.migration()
     assert pair.vm.status() != "running" and dest.status() == "inmigrate"
-    pair.vm.cmd("cont")
+    for command in ("cont", "system_reset"):
+        says = pair.vm.qmp.fails(command)
+        assert "has not confirmed" in says and "x-minivmm-force" in says, says
+    pair.vm.cmd("cont", x_minivmm_force=True)
     goes_on(pair.vm)
 
 

@@ -98,7 +98,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		if (!s->uart.tsr_retry != !!(s->uart.lsr & 0x40))
 			abort(); /* the stream relies on it */
 	}
-	m->shutdown_pending = m->reset_pending = m->powerdown_pending = false;
+	m->requests = (struct requests){0};
 	bare_machine_free(m);
 	return 0;
 }

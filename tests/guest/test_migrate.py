@@ -106,12 +106,23 @@ def test_never_started(t):
 
 
 def test_source_may_take_it_back(t):
-    """After a success the source still has its guest; cont runs it (the other one is killed first)."""
+    """After a success the source still has its guest; a forced cont runs it (the other is killed first)."""
     source = machine(t)
     dest = move(t, source, paused=True)
     t.forget(dest)
-    source.cmd("cont")
+    if t.kind == "minivmm":
+        for command in ("cont", "system_reset", "system_powerdown"):
+            says = source.qmp.fails(command)
+            assert "was handed to unix:" in says and "x-minivmm-force" in says, says
+        assert source.status() == "postmigrate"
+        source.cmd("cont", x_minivmm_force=True)
+    else:
+        source.cmd("cont")
+    source.qmp.event("RESUME")
     goes_on(source)
+    if t.kind == "minivmm":
+        source.cmd("system_reset")
+        source.serial.expect("counting on 1")
 
 
 def test_reset_after_the_move(t):

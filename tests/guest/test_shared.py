@@ -72,7 +72,7 @@ def test_memory_is_passed(t, scheme):
     # the memory is the other one's now
     words = "The guest's memory was handed to the destination of a migration"
     assert source.qmp.fails("cont") == words
-    source.cmd("system_reset")
+    assert source.qmp.fails("system_reset") == words
     assert source.status() == "postmigrate"
     t.forget(source)
     goes_on(dest)

@@ -140,6 +140,11 @@ class Test:
         machine.close()
         self._machines.remove(machine)
 
+    def drop(self, other):
+        """Ends a proxy that the test no longer needs."""
+        other.close()
+        self._others.remove(other)
+
     def explain(self):
         """After a failure: what the machines said."""
         for m in self._machines:

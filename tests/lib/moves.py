@@ -139,7 +139,10 @@ def wait_bytes(vm, wanted):
 
 
 def wait_end_or_failure(vm):
-    """A destination after a move that broke: "dead", the text it gives, or "completed"."""
+    """A destination after a move that broke: "dead", the text it gives, or "completed".
+
+    "dropped": the connection broke before its first byte, and it waits for another one.
+    """
     poll = select.poll()
     poll.register(vm.qmp.sock, select.POLLIN)
     deadline = time.monotonic() + GUARD
@@ -154,6 +157,8 @@ def wait_end_or_failure(vm):
             return info["error-desc"]
         if info.get("status") == "completed":
             return "completed"
+        if "status" not in info and "incoming migration is dropped" in vm.stderr():
+            return "dropped"
         if time.monotonic() > deadline:
             raise Hang(f"{vm.name} neither completes nor fails: {info}")
         poll.poll(20)           # the next event, or have another look

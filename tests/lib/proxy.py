@@ -155,6 +155,13 @@ class Link:
             except OSError:
                 pass            # it has been closed already
 
+    def end(self, way):
+        """No more bytes come this way, and the other one still carries."""
+        try:
+            self.sockets[1 if way == FORWARD else 0].shutdown(socket.SHUT_WR)
+        except OSError:
+            pass            # it has been closed already
+
     def ended(self, pump):
         with self.lock:
             self.pumps.discard(pump)

@@ -166,6 +166,8 @@ static inline void rig_event(void *opaque, const struct notification *n)
 			   : n->kind == NOTIFY_MIGRATION_PASS ? "PASS"
 			   : n->kind == NOTIFY_STOP           ? "STOP"
 			   : n->kind == NOTIFY_RESUME         ? "RESUME"
+			   : n->kind == NOTIFY_RESET          ? "RESET"
+			   : n->kind == NOTIFY_POWERDOWN      ? "POWERDOWN"
 							      : "?";
 	size_t len = strlen(r->events), w = strlen(what);
 
@@ -256,6 +258,7 @@ static inline void rig_free(struct rig *r)
 	migration_free(r->mg);
 	vms_registry_fini(&r->m.vmstate);
 	memory_fini(&r->m.mem);
+	free(r->m.handed_to);
 	loop_free(r->m.loop);
 	pthread_cond_destroy(&r->changed);
 	pthread_cond_destroy(&r->m.cond);
@@ -400,6 +403,15 @@ static inline void rig_await(struct rig *r, enum migration_status s)
 	machine_unlock(&r->m);
 	ck_assert_msg(info.status == s, "%s instead of %s: %s", migration_status_name(info.status),
 		      migration_status_name(s), info.error_desc);
+}
+
+/* Wait until it has been told since the guest was started. */
+static inline void rig_await_event(struct rig *r, const char *event)
+{
+	machine_lock(&r->m);
+	while (!strstr(r->events, event))
+		pthread_cond_wait(&r->changed, &r->m.lock);
+	machine_unlock(&r->m);
 }
 
 static inline enum runstate rig_state(struct rig *r)

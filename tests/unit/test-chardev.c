@@ -598,6 +598,7 @@ START_TEST(stdio_pipes)
 	setup(&stdio_cfg);
 	send_text(in[1], "a\001xb"); /* no terminal: Ctrl-a is a byte like any other */
 	WAIT_FOR(front.got.len == 4);
+	ck_assert_int_eq(fcntl(0, F_GETFL) & O_NONBLOCK, 0); /* others may share it */
 	ck_assert_int_eq(chardev_write(front.chr, (const uint8_t *)"out", 3), 3);
 	expect_text(out[0], "out");
 	(void)close(in[1]);
@@ -638,6 +639,9 @@ START_TEST(stdio_terminal)
 	ck_assert_int_eq(tcgetattr(0, &before), 0);
 	setup(&stdio_cfg);
 	ck_assert_int_eq(tcgetattr(0, &raw), 0);
+	ck_assert_int_eq(raw.c_lflag, before.c_lflag); /* the program is not up yet */
+	chardev_start(front.chr);
+	ck_assert_int_eq(tcgetattr(0, &raw), 0);
 	ck_assert_int_eq(raw.c_lflag & (ICANON | ECHO | ISIG), 0);
 
 	send_text(master, "a\001\001\003b"); /* Ctrl-a twice is one, Ctrl-c is the guest's */
@@ -649,7 +653,7 @@ START_TEST(stdio_terminal)
 	send_text(master, "kept\001x");
 	WAIT_FOR(m->exit_forced);
 	ck_assert_int_eq(m->exit_status, 0);
-	m->shutdown_pending = false;
+	machine_request_delivered(m, REQUEST_SHUTDOWN);
 	front.room = 10;
 	chardev_accept_input(front.chr);
 	WAIT_FOR(front.got.len == 8);

@@ -41,13 +41,13 @@ START_TEST(sleep_register)
 	bus_write(&m->mmio, BOARD_GED_REGS, 1, 0x20 | 4 << 2); /* S4 is not there */
 	bus_write(&m->mmio, BOARD_GED_REGS, 1, 5 << 2);        /* not enabled */
 	bus_write(&m->mmio, BOARD_GED_REGS + 1, 1, 0x34);      /* status */
-	ck_assert_int_eq(m->shutdown_pending, false);
+	ck_assert_int_eq(machine_requested(m, REQUEST_SHUTDOWN), false);
 	bus_write(&m->mmio, BOARD_GED_REGS, 1, 0x34);
-	ck_assert_int_eq(m->shutdown_pending, true);
-	ck_assert_int_eq(m->shutdown_cause, CAUSE_GUEST_SHUTDOWN);
+	ck_assert_int_eq(machine_requested(m, REQUEST_SHUTDOWN), true);
+	ck_assert_int_eq(m->requests.shutdown_cause, CAUSE_GUEST_SHUTDOWN);
 	ck_assert_int_eq(m->exit_forced, false);
 	ck_assert_uint_eq(bus_read(&m->mmio, BOARD_GED_REGS, 1), 0);
-	m->shutdown_pending = false;
+	machine_request_delivered(m, REQUEST_SHUTDOWN);
 	teardown();
 }
 END_TEST
@@ -56,11 +56,11 @@ START_TEST(reset_register)
 {
 	setup();
 	bus_write(&m->mmio, BOARD_GED_REGS + 2, 1, 0x41);
-	ck_assert_int_eq(m->reset_pending, false);
+	ck_assert_int_eq(machine_requested(m, REQUEST_RESET), false);
 	bus_write(&m->mmio, BOARD_GED_REGS + 2, 1, 0x42);
-	ck_assert_int_eq(m->reset_pending, true);
-	ck_assert_int_eq(m->reset_cause, CAUSE_GUEST_RESET);
-	m->reset_pending = false;
+	ck_assert_int_eq(machine_requested(m, REQUEST_RESET), true);
+	ck_assert_int_eq(m->requests.reset_cause, CAUSE_GUEST_RESET);
+	machine_request_delivered(m, REQUEST_RESET);
 	teardown();
 }
 END_TEST
@@ -72,12 +72,12 @@ START_TEST(debug_exit)
 	setup();
 	ck_assert_int_eq(debug_exit_create(m, &d, NULL), 0);
 	ck_assert_uint_eq(bus_read(&m->ports, 0x501, 1), 0);
-	ck_assert_int_eq(m->shutdown_pending, false);
+	ck_assert_int_eq(machine_requested(m, REQUEST_SHUTDOWN), false);
 	bus_write(&m->ports, 0x501, 1, 0x15);
-	ck_assert_int_eq(m->shutdown_pending, true);
+	ck_assert_int_eq(machine_requested(m, REQUEST_SHUTDOWN), true);
 	ck_assert_int_eq(m->exit_forced, true);
 	ck_assert_int_eq(m->exit_status, 0x2b);
-	m->shutdown_pending = false;
+	machine_request_delivered(m, REQUEST_SHUTDOWN);
 	teardown();
 }
 END_TEST
@@ -107,7 +107,7 @@ START_TEST(debug_exit_properties)
 	ck_assert_int_lt(create_with("iosize", "9", &err), 0);
 	ck_assert_int_lt(create_with("zz", "1", &err), 0);
 	ck_assert_str_eq(err.msg, "Property 'isa-debug-exit.zz' not found");
-	m->shutdown_pending = false;
+	machine_request_delivered(m, REQUEST_SHUTDOWN);
 	teardown();
 }
 END_TEST

@@ -184,7 +184,7 @@ START_TEST(test_not_ours)
 	memory_init(&mem, -1);
 	ck_assert_int_eq(write(fd, "letter", 6), 6);
 	ck_assert_ptr_null(memory_add_block(&mem, "ram", MiB, &file, &err));
-	ck_assert_msg(strstr(err.msg, path) && strstr(err.msg, "has 6 bytes"), "%s", err.msg);
+	ck_assert_msg(strstr(err.msg, path) && strstr(err.msg, "holds 6 bytes"), "%s", err.msg);
 	ck_assert_int_eq(fstat(fd, &st), 0);
 	ck_assert_int_eq(st.st_size, 6);
 	/* A larger one is left as it is. */

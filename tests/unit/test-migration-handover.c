@@ -64,6 +64,19 @@ static void recv_stream(int fd, struct buf *b)
 	}
 }
 
+/* EOF and the description behind it. */
+static void recv_eof(int fd)
+{
+	uint8_t head[6];
+	struct buf b = {0};
+
+	recv_all(fd, head, sizeof(head));
+	ck_assert_int_eq(head[0], 0x00);
+	ck_assert_int_eq(head[1], 0x06);
+	recv_all(fd, buf_room(&b, get_be32(head + 2)), get_be32(head + 2));
+	buf_free(&b);
+}
+
 static void expect_go(int fd)
 {
 	static const uint8_t go[] = {0x08, 0x4d, 0x02, 0, 0};
@@ -82,11 +95,28 @@ struct source {
 
 enum kind { QEMU, MINIVMM, SINK };
 
-/* A running guest that migrates to us; everything up to EOF has been read. */
-static struct source source_begin(enum kind kind)
+/* Read a stream up to the PING behind its last section; EOF does not follow before the PONG. */
+static void recv_sections(int fd)
+{
+	static const uint8_t ping[] = {0x08, 0, 2, 0, 4, 0x4d, 0x56, 0x4d, 0x03};
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	struct buf b = {0};
+
+	while (b.len < sizeof(ping) ||
+	       memcmp(b.data + b.len - sizeof(ping), ping, sizeof(ping)) != 0) {
+		ssize_t n = recv(fd, buf_room(&b, 65536), 65536, 0);
+
+		ck_assert_int_gt(n, 0);
+		b.len += (size_t)n;
+	}
+	ck_assert_int_eq(poll(&p, 1, 0), 0);
+	buf_free(&b);
+}
+
+/* A running guest that migrates to us; QEMU: up to the PING in front of EOF, which is not read. */
+static struct source source_begin_before_eof(enum kind kind)
 {
 	struct source s = {.r = rig_new(RS_PRELAUNCH)};
-	struct buf b = {0};
 	int pair[2];
 
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
@@ -100,10 +130,38 @@ static struct source source_begin(enum kind kind)
 	if (kind == MINIVMM)
 		send_word(s.fd, RP_PONG, COOKIE_COMPARED);
 	ck_assert_int_eq(rig_migrate_fd(s.r, "fd:x", pair[0], NULL), 0);
-	if (kind != SINK)
+	if (kind == QEMU)
+		recv_sections(s.fd);
+	return s;
+}
+
+/* The same; everything up to EOF has been read. */
+static struct source source_begin(enum kind kind)
+{
+	struct source s = source_begin_before_eof(kind);
+	struct buf b = {0};
+
+	if (kind == QEMU) {
+		send_word(s.fd, RP_PONG, COOKIE_LOADED);
+		recv_eof(s.fd);
+	} else if (kind == MINIVMM) {
 		recv_stream(s.fd, &b);
+	}
 	buf_free(&b);
 	return s;
+}
+
+/* cont is refused with 'why', until it is forced. */
+static void source_stays(struct source *s, const char *why)
+{
+	struct err err = {0};
+
+	machine_lock(&s->r->m);
+	ck_assert_int_eq(machine_start(&s->r->m, &err), -EBUSY);
+	ck_assert_msg(strstr(err.msg, why) && strstr(err.msg, "fd:x"), "%s", err.msg);
+	ck_assert_int_eq(machine_start_forced(&s->r->m, &err), 0);
+	ck_assert_int_eq(machine_check_kept(&s->r->m, &err), 0);
+	machine_unlock(&s->r->m);
 }
 
 static void source_completed(struct source *s)
@@ -111,6 +169,7 @@ static void source_completed(struct source *s)
 	rig_await(s->r, MIG_COMPLETED);
 	ck_assert_int_eq(rig_state(s->r), RS_POSTMIGRATE);
 	ck_assert(s->r->dev.given);
+	source_stays(s, "lives there");
 	(void)close(s->fd);
 	rig_free(s->r);
 }
@@ -140,7 +199,7 @@ static void source_in_doubt(struct source *s)
 	ck_assert_msg(strstr(info.error_desc, "did not confirm that it runs") != NULL, "%s",
 		      info.error_desc);
 	ck_assert_int_eq(rig_state(s->r), RS_POSTMIGRATE);
-	rig_run_guest(s->r); /* cont is allowed */
+	source_stays(s, "has not confirmed that it runs there");
 	(void)close(s->fd);
 	rig_free(s->r);
 }
@@ -163,12 +222,133 @@ START_TEST(test_qemu_says_it_failed)
 }
 END_TEST
 
+/* It may have read EOF and run the guest: who closed the connection is not known. */
 START_TEST(test_qemu_closes)
 {
 	struct source s = source_begin(QEMU);
 
 	(void)shutdown(s.fd, SHUT_RDWR);
-	source_resumed(&s, "closed the connection without saying that the guest runs");
+	source_in_doubt(&s);
+}
+END_TEST
+
+/* Until EOF is out everything fails back to the source. */
+START_TEST(test_qemu_closes_before_eof)
+{
+	struct source s = source_begin_before_eof(QEMU);
+
+	(void)shutdown(s.fd, SHUT_RDWR);
+	source_resumed(&s, "the destination closed the connection");
+}
+END_TEST
+
+/* EOF itself is refused by the socket: it is one byte, so it was not sent. */
+START_TEST(test_eof_cannot_be_sent)
+{
+	struct source s = source_begin_before_eof(QEMU);
+
+	(void)shutdown(s.fd, SHUT_RD);
+	send_word(s.fd, RP_PONG, COOKIE_LOADED);
+	source_resumed(&s, "Broken pipe");
+}
+END_TEST
+
+START_TEST(test_cancel_before_eof)
+{
+	struct source s = source_begin_before_eof(QEMU);
+
+	rig_cancel(s.r);
+	rig_await(s.r, MIG_CANCELLED);
+	ck_assert_int_eq(rig_state(s.r), RS_RUNNING);
+	(void)close(s.fd);
+	rig_free(s.r);
+}
+END_TEST
+
+static void ask_reset(struct source *s)
+{
+	machine_lock(&s->r->m);
+	machine_request_reset(&s->r->m, CAUSE_HOST_QMP_SYSTEM_RESET);
+	machine_unlock(&s->r->m);
+}
+
+static void no_reset_is_pending(struct source *s)
+{
+	machine_lock(&s->r->m);
+	ck_assert(!machine_requested(&s->r->m, REQUEST_RESET));
+	machine_unlock(&s->r->m);
+}
+
+/* QEMU cannot be told: the state is collected again, behind the reset. */
+START_TEST(test_reset_before_eof)
+{
+	struct source s = source_begin_before_eof(QEMU);
+
+	ask_reset(&s);
+	send_word(s.fd, RP_PONG, COOKIE_LOADED);
+	recv_sections(s.fd);
+	no_reset_is_pending(&s);
+	send_word(s.fd, RP_PONG, COOKIE_LOADED);
+	recv_eof(s.fd);
+	ck_assert_ptr_nonnull(strstr(s.r->events, "RESET"));
+	send_word(s.fd, RP_SHUT, 0);
+	source_completed(&s);
+}
+END_TEST
+
+/* Whoever goes on resetting does not keep the guest stopped for ever: it is continued. */
+START_TEST(test_resets_before_eof)
+{
+	struct source s = source_begin_before_eof(QEMU);
+
+	for (unsigned i = 0; i < 3; i++) {
+		ask_reset(&s);
+		send_word(s.fd, RP_PONG, COOKIE_LOADED);
+		if (i < 2)
+			recv_sections(s.fd);
+	}
+	rig_await_event(s.r, "RESUME");
+	recv_sections(s.fd);
+	send_word(s.fd, RP_PONG, COOKIE_LOADED);
+	recv_eof(s.fd);
+	send_word(s.fd, RP_SHUT, 0);
+	source_completed(&s);
+}
+END_TEST
+
+static void expect_go_with_reset(int fd)
+{
+	static const uint8_t go[] = {0x08, 0x4d, 0x02, 0, 2, 2, CAUSE_HOST_QMP_SYSTEM_RESET};
+	uint8_t got[sizeof(go)];
+
+	recv_all(fd, got, sizeof(got));
+	ck_assert_mem_eq(got, go, sizeof(go));
+}
+
+/* GO carries what was asked for behind EOF; it is carried out there, or here if it comes back. */
+START_TEST(test_reset_before_go)
+{
+	for (uint32_t refused = 0; refused < 2; refused++) {
+		struct source s = source_begin(MINIVMM);
+		struct peer self;
+
+		peer_self(&self);
+		ask_reset(&s);
+		send_ready(s.fd, &self);
+		expect_go_with_reset(s.fd);
+		ck_assert_ptr_null(strstr(s.r->events, "RESET"));
+		send_word(s.fd, RP_SHUT, refused);
+		if (!refused) {
+			rig_await(s.r, MIG_COMPLETED);
+			no_reset_is_pending(&s);
+			ck_assert_ptr_null(strstr(s.r->events, "RESET"));
+			source_completed(&s);
+			continue;
+		}
+		rig_await(s.r, MIG_FAILED);
+		rig_await_event(s.r, "RESET");
+		source_resumed(&s, "could not load the guest");
+	}
 }
 END_TEST
 
@@ -548,6 +728,46 @@ START_TEST(test_destination_runs_after_go)
 }
 END_TEST
 
+/* What GO brings is done before the guest runs; what is unknown is refused. */
+START_TEST(test_destination_resets)
+{
+	struct destination d = destination_begin(COOKIE_SOURCE);
+
+	expect_ready(d.fd);
+	send_all(d.fd, "\x08\x4d\x02\0\2\3\3", 7);
+	ck_assert_uint_eq(expect_word(d.fd, RP_SHUT), 0);
+	rig_await_event(d.r, "RESET");
+	ck_assert_ptr_nonnull(strstr(d.r->events, "POWERDOWN"));
+	ck_assert_int_eq(rig_state(d.r), RS_RUNNING);
+	(void)close(d.fd);
+	rig_free(d.r);
+}
+END_TEST
+
+static void go_is_refused(const char *go)
+{
+	struct destination d = destination_begin(COOKIE_SOURCE);
+
+	expect_ready(d.fd);
+	send_all(d.fd, go, 7);
+	rig_await(d.r, MIG_FAILED);
+	ck_assert_int_eq(rig_state(d.r), RS_INMIGRATE);
+	(void)close(d.fd);
+	rig_free(d.r);
+}
+
+START_TEST(test_go_with_an_unknown_request)
+{
+	go_is_refused("\x08\x4d\x02\0\2\4\0");
+}
+END_TEST
+
+START_TEST(test_go_with_an_unknown_cause)
+{
+	go_is_refused("\x08\x4d\x02\0\2\2\x0b");
+}
+END_TEST
+
 START_TEST(test_destination_confirms)
 {
 	struct destination d = destination_begin(COOKIE_SOURCE);
@@ -588,6 +808,9 @@ START_TEST(test_destination_of_qemu)
 END_TEST
 
 CHECK_MAIN("migration-handover", test_qemu_says_it_runs, test_qemu_says_it_failed, test_qemu_closes,
+	   test_qemu_closes_before_eof, test_eof_cannot_be_sent, test_cancel_before_eof,
+	   test_reset_before_eof, test_resets_before_eof, test_reset_before_go,
+	   test_destination_resets, test_go_with_an_unknown_request, test_go_with_an_unknown_cause,
 	   test_qemu_and_a_late_cancel, test_minivmm_takes_it, test_minivmm_closes_before_ready,
 	   test_minivmm_refuses, test_minivmm_differs, test_minivmm_differs_endlessly,
 	   test_minivmm_refuses_after_go, test_connection_breaks_after_go, test_cancel_after_go,

@@ -88,11 +88,11 @@ static void dump_streams(FILE *f, const struct config *c)
 			      d->id, d->type, str(d->path), str(d->host), str(d->port), d->fd,
 			      d->server ? " server" : "", d->wait ? " wait" : "",
 			      d->append ? " append" : "", d->reconnect_s);
-		(void)fprintf(f, "%s log=%s\n",
+		(void)fprintf(f, "%s log=%s%s\n",
 			      strcmp(d->type, "stdio") != 0 ? ""
 			      : d->signal                   ? " signal"
 							    : " raw",
-			      str(d->logfile));
+			      str(d->logfile), d->logappend ? " logappend" : "");
 	}
 	for (size_t i = 0; i < c->n_monitors; i++)
 		(void)fprintf(f, "mon %s%s\n", c->monitors[i].chardev,
@@ -203,6 +203,10 @@ static const struct {
     ROW("-global driver=virtio-mmio,property=force-legacy,value=off", "acpi=1"),
     ROW("-global migration.x-multifd=on -global migration.exit-on-error=on",
 	"migration x-multifd=on", "exitonerror=1", "!migration exit-on-error"),
+    ROW("-incoming exit-on-error=off,exec:a,b", "incoming=exec:a,b", "exitonerror=2"),
+    ROW("-incoming tcp:[::]:1 -global migration.exit-on-error=off", "exitonerror=2"),
+    ROW("-serial chardev:c -chardev null,id=c,logfile=l,logappend=on",
+	"chardev c null path=- host=- port=- fd=-1 retry=0 log=l logappend"),
     ROW("-global migration.a=b=c,d", "migration a=b=c,d"),
     ROW("-global nosuch.thing=1", "acpi=1"),
     ROW("-global virtio-net-device.mac=m -device virtio-net-device,netdev=n -netdev tap,id=n",

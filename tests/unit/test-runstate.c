@@ -12,7 +12,9 @@ static const char *const table[] = {
     "running: paused finish-migrate restore-vm save-vm shutdown suspended debug watchdog "
     "guest-panicked "
     "io-error internal-error colo",
-    "paused: running finish-migrate postmigrate prelaunch colo",
+    /* with what ended it in the moment in which it was paused */
+    "paused: running finish-migrate postmigrate prelaunch colo shutdown internal-error "
+    "guest-panicked",
     "postmigrate: running finish-migrate prelaunch",
     "save-vm: running",
     "restore-vm: running prelaunch",

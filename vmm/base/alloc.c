@@ -6,12 +6,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "vmm/base/log.h"
+
 static void *checked(void *p)
 {
 	if (!p) {
-		static const char msg[] = "minivmm: out of memory\n";
-
-		(void)!write(STDERR_FILENO, msg, sizeof(msg) - 1);
+		log_error("out of memory"); /* does not block, unlike write() to stderr */
 		abort();
 	}
 	return p;

@@ -5,6 +5,7 @@
 
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
+#include "vmm/base/units.h"
 
 static bool names_on; /* set once, before there are threads */
 static __thread enum thread_role my_role;
@@ -42,6 +43,7 @@ static void set_name(pthread_t id, const char *name)
 int thread_start(struct thread *t, const char *name, enum thread_role role,
 		 void *(*fn)(void *opaque), void *opaque, struct err *err)
 {
+	static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGABRT};
 	struct start *s = NEW(struct start);
 	sigset_t blocked, old;
 	int ret;
@@ -49,6 +51,9 @@ int thread_start(struct thread *t, const char *name, enum thread_role role,
 	*s = (struct start){.role = role, .fn = fn, .opaque = opaque};
 	t->done = false;
 	(void)sigfillset(&blocked);
+	/* A fault that is blocked ends the program past its handlers. */
+	for (size_t i = 0; i < ARRAY_LEN(faults); i++)
+		(void)sigdelset(&blocked, faults[i]);
 	if (role == THREAD_VCPU)
 		(void)sigdelset(&blocked, THREAD_KICK_SIGNAL);
 	(void)pthread_sigmask(SIG_SETMASK, &blocked, &old); /* the new thread inherits it */

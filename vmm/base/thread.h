@@ -1,9 +1,9 @@
 /*
  * thread.h - the one way to start a thread: its name, its signals, its role
  *
- * A thread takes no signals, for they are the main thread's business and a
- * SIGPIPE shall be an error code; a vCPU's thread takes the one that kicks it
- * out of KVM_RUN.  The role says what a thread may be used for: who waits for
+ * A thread takes no signals but its own faults, for they are the main thread's
+ * business and a SIGPIPE shall be an error code; a vCPU's thread takes the one
+ * that kicks it out of KVM_RUN.  The role says what a thread may be used for: who waits for
  * guest memory, and which system calls a filter leaves it.
  */
 #ifndef MINIVMM_BASE_THREAD_H

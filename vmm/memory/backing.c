@@ -105,12 +105,11 @@ int backing_size(struct backing *b, const char *name, uint64_t bytes, struct err
 	if (fstat(b->fd, &st) < 0)
 		return err_set(err, errno, "guest RAM '%s': %s", name, err_text(errno));
 	if (st.st_size > 0 && (uint64_t)st.st_size < bytes)
-		return err_set(
-		    err, EINVAL,
-		    "backing store %s of guest RAM '%s' has %" PRIi64 " bytes, which does not "
-		    "match the size of %" PRIu64 " bytes: give another size=, or a mem-path= "
-		    "that is empty or does not exist",
-		    b->path ? b->path : "(a descriptor)", name, (int64_t)st.st_size, bytes);
+		return err_set(err, EEXIST,
+			       "guest RAM '%s': %s holds %" PRIu64 " bytes, fewer than the %" PRIu64
+			       " of the RAM, which would be written over them: remove it, or give "
+			       "another mem-path=",
+			       name, b->path ? b->path : "the file", (uint64_t)st.st_size, bytes);
 	if (st.st_size == 0 && ftruncate(b->fd, (off_t)bytes) < 0)
 		return err_set(err, errno,
 			       "cannot size the backing of guest RAM '%s' to %" PRIu64 " bytes: %s",

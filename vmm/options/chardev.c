@@ -23,8 +23,8 @@
 	    PROP_SEEN("id", "ID", "the name for -mon chardev= and -serial chardev:"),              \
 	    PROP("logfile", OPT_STRING, AT(logfile), "PATH",                                       \
 		 "a copy of all output goes to this file"),                                        \
-	    PROP_ONLY("logappend", OPT_BOOL, OPT_NOWHERE, ON_OFF, "off",                           \
-		      "the log file begins empty", "keep what the log file holds"),                \
+	    PROP("logappend", OPT_BOOL, AT(logappend), ON_OFF,                                     \
+		 "keep what the log file holds (default off)"),                                    \
 	    PROP_ONLY("mux", OPT_BOOL, OPT_NOWHERE, ON_OFF, "off",                                 \
 		      "a chardev has one user; use one for each", "several users")
 

@@ -71,6 +71,34 @@ void keyvals_fini(struct keyvals *kv)
 	*kv = (struct keyvals){0};
 }
 
+static void make_absolute(char **path, const char *folder)
+{
+	char *whole;
+
+	if (!*path || !**path || **path == '/')
+		return;
+	whole = xasprintf("%s/%s", strcmp(folder, "/") ? folder : "", *path);
+	free(*path);
+	*path = whole;
+}
+
+void config_make_absolute(struct config *c, const char *folder)
+{
+	make_absolute(&c->pidfile, folder);
+	make_absolute(&c->logfile, folder);
+	for (size_t i = 0; i < c->n_chardevs; i++) {
+		make_absolute(&c->chardevs[i].path, folder);
+		make_absolute(&c->chardevs[i].logfile, folder);
+	}
+	for (size_t i = 0; i < c->n_blockdevs; i++)
+		make_absolute(&c->blockdevs[i].filename, folder);
+	for (size_t i = 0; i < c->n_netdevs; i++) {
+		make_absolute(&c->netdevs[i].path, folder);
+		if (c->netdevs[i].downscript && strcmp(c->netdevs[i].downscript, "no") != 0)
+			make_absolute(&c->netdevs[i].downscript, folder);
+	}
+}
+
 static void free_backends(struct config *c)
 {
 	for (size_t i = 0; i < c->n_objects; i++) {

@@ -81,6 +81,7 @@ struct cfg_chardev {
 	bool server, wait, append, signal; /* signal: stdio, ^C ends the program */
 	uint32_t reconnect_s;
 	char *logfile;
+	bool logappend; /* keep what the log file holds */
 };
 
 /* -mon / -qmp: a QMP monitor on a chardev */
@@ -94,6 +95,8 @@ struct cfg_device {
 	char *driver, *id;
 	struct keyvals props;
 };
+
+enum cfg_auto { CFG_AUTO, CFG_ON, CFG_OFF };
 
 enum cfg_action_panic { PANIC_PAUSE, PANIC_SHUTDOWN, PANIC_EXIT_FAILURE, PANIC_NONE };
 
@@ -140,8 +143,9 @@ struct config {
 	bool daemonize;
 	char *pidfile, *logfile;
 	bool log_timestamp;
-	bool help_cpu;      /* -cpu help: main.c prints what arch/ knows and exits */
-	bool exit_on_error; /* -global migration.exit-on-error=on: a failed incoming one ends us */
+	bool help_cpu; /* -cpu help: main.c prints what arch/ knows and exits */
+	/* -incoming exit-on-error=, -global migration.exit-on-error=: a failed load ends us */
+	enum cfg_auto exit_on_error;
 	/* -global migration.NAME=VALUE, all others, in order; consumed by migration/ */
 	struct keyvals migration_globals;
 };
@@ -157,6 +161,11 @@ const char *keyvals_get(const struct keyvals *kv, const char *key);
 void keyvals_add(struct keyvals *kv, const char *key, const char *val);
 /* Frees what it holds, leaves an empty list. */
 void keyvals_fini(struct keyvals *kv);
+/*
+ * -daemonize: paths that are used again later (sockets and the PID file are
+ * removed, logs are opened anew) begin at 'folder', the working directory.
+ */
+void config_make_absolute(struct config *c, const char *folder);
 /* Frees all that the config owns, not the struct. */
 void config_fini(struct config *c);
 

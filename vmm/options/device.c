@@ -249,15 +249,18 @@ static int global_virtio_mmio(const char *prop, const char *val, struct err *err
 /* Most of these are migration's own affair. */
 static int global_migration(struct config *cfg, const char *prop, const char *val, struct err *err)
 {
+	bool on;
+
 	if (strcmp(prop, "exit-on-error") != 0) {
 		keyvals_add(&cfg->migration_globals, prop, val);
 		return 0;
 	}
-	if (opt_parse_bool(val, &cfg->exit_on_error) < 0)
+	if (opt_parse_bool(val, &on) < 0)
 		return err_set(err, EINVAL,
 			       "can't apply global migration.exit-on-error=" OPT_QUOTE
 			       ": Parameter 'exit-on-error' expects 'on' or 'off'",
 			       val);
+	cfg->exit_on_error = on ? CFG_ON : CFG_OFF;
 	return 0;
 }
 

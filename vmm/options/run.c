@@ -104,11 +104,26 @@ static const struct opt_prop msg_props[] = {
 };
 const struct opt_list opt_msg_list = {"-msg", .props = msg_props};
 
+/* "[exit-on-error=on|off,]URI": in front, for the command of exec: may have commas. */
 int opt_incoming(struct opt_parse *p, struct err *err)
 {
-	if (!*p->val)
+	static const char key[] = "exit-on-error=";
+	const char *uri = p->val;
+
+	if (!strncmp(uri, key, strlen(key))) {
+		const char *val = uri + strlen(key);
+		size_t n = strcspn(val, ",");
+		int i = opt_word_index("on|off", val, n);
+
+		if (i < 0)
+			return err_set(err, EINVAL,
+				       "Parameter 'exit-on-error' expects 'on' or 'off'");
+		p->cfg->exit_on_error = i == 0 ? CFG_ON : CFG_OFF;
+		uri = val + n + (val[n] == ',');
+	}
+	if (!*uri)
 		return err_set(err, EINVAL, "unknown migration protocol: ");
-	opt_set_str(&p->cfg->incoming, p->val);
+	opt_set_str(&p->cfg->incoming, uri);
 	return 0;
 }
 

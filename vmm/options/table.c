@@ -64,7 +64,7 @@ const struct opt_row option_table[] = {
     CALL("global", "DRIVER.PROPERTY=VALUE", opt_global,
 	 "A default for a property of all devices of a kind.  virtio-mmio.force-legacy=off says "
 	 "what is so; migration.NAME=VALUE sets a parameter or capability of migration, or "
-	 "migration.exit-on-error=on; an unknown driver is warned about."),
+	 "migration.exit-on-error=on|off; an unknown driver is warned about."),
     LIST("name", "[guest=]NAME[,process=NAME][,debug-threads=on|off]", LISTS(&opt_name_list),
 	 "The guest's name."),
     CALL("uuid", "UUID", opt_uuid, "The guest's UUID, 8-4-4-4-12 hexadecimal digits."),
@@ -119,9 +119,10 @@ const struct opt_row option_table[] = {
     CALL("parallel", "none", opt_none_only, "No parallel port; there never is one."),
 
     HEADING("Running"),
-    CALL("incoming", "URI|defer", opt_incoming,
+    CALL("incoming", "[exit-on-error=on|off,]URI|defer", opt_incoming,
 	 "Do not start the guest: wait for one that migrates here.  tcp:HOST:PORT, unix:PATH, "
-	 "fd:N, exec:COMMAND, file:PATH, or defer until migrate-incoming."),
+	 "fd:N, exec:COMMAND, file:PATH, or defer until migrate-incoming.  A load that fails ends "
+	 "minivmm with status 1, unless exit-on-error=off or defer says that it stays."),
     FLAG("S", paused, "Do not start the guest until QMP says cont."),
     FLAG("no-reboot", no_reboot, "End instead of rebooting: -action reboot=shutdown."),
     FLAG("no-shutdown", no_shutdown,
@@ -132,7 +133,8 @@ const struct opt_row option_table[] = {
     FLAG("daemonize", daemonize,
 	 "Go to the background; the command returns when all sockets listen."),
     STRING("pidfile", "FILE", pidfile, "Write the process id there; removed at the end."),
-    STRING("D", "FILE", logfile, "Append messages to this file instead of stderr."),
+    STRING("D", "FILE", logfile,
+	   "Append messages to this file instead of stderr; SIGHUP opens it anew."),
     LIST("msg", "timestamp=on|off", LISTS(&opt_msg_list), "The form of messages."),
     LIST("rtc", "[base=]utc[,clock=host]", LISTS(&opt_rtc_list), "The clock; as it is."),
     LIST("overcommit", "mem-lock=off|cpu-pm=off", LISTS(&opt_overcommit_list),

@@ -1,0 +1,348 @@
+/*
+ * handover.c - the guest changes hands
+ *
+ * At most one end may run the guest, and unless the hosts have lost each
+ * other at the very moment, one does:
+ *
+ *    destination is minivmm
+ *        D -> S  READY   all is loaded and checked; D does not run it yet
+ *        S             releases the guest: cannot resume by itself any more
+ *        S -> D  GO      D runs it, whatever happens to the connection; before,
+ *                        it carries out the requests that GO brings
+ *        D -> S  SHUT 0  S: completed
+ *      The connection breaks before GO was sent: S resumes, D never starts.
+ *      It breaks after GO, without SHUT: S asks the host whether D's process
+ *      has ended (READY named it; same kernel).  If so S resumes, for a D
+ *      that has ended runs nothing.  If not, or if it cannot know, S stays
+ *      stopped and says so; a human may continue it (x-minivmm-force).
+ *    destination is QEMU
+ *        S -> D  sections, PING;  D -> S  PONG: they are loaded
+ *        S             releases the guest
+ *        S -> D  EOF     D runs it, and says SHUT 0 after that
+ *      Anything that fails before EOF is out: S resumes.  SHUT with an error:
+ *      the same.  A connection that breaks behind EOF says nothing about D.
+ *    nobody answers (a file at the end of a socket)
+ *        S closes its direction and waits for the other to be closed.
+ *    one-way channel
+ *        Done when the channel is finished: written, synced, exit status 0.
+ *
+ * While the machine has a 'handed_to' the guest can neither run nor be reset
+ * here.  A store of bytes is not a machine that runs the guest: once it has
+ * them all, the guest may be continued here too.
+ *
+ * A cancel that comes when the destination may run the guest already only
+ * ends the waiting: the guest stays stopped here.  A deadline does not count
+ * any more by then; it does until a one-way channel is finished.
+ */
+#include "migration/outgoing/handover.h"
+
+#include <errno.h>
+
+#include "migration/channel/channel.h"
+#include "migration/internal.h"
+#include "migration/stream/go.h"
+#include "migration/stream/stream.h"
+#include "vmm/base/alloc.h"
+#include "vmm/base/log.h"
+#include "vmm/machine.h"
+#include "vmm/vclock.h"
+
+#define DEATH_MS 10000 /* between a process's sockets closing and its end */
+
+int err_cancelled(struct err *err)
+{
+	return err_set(err, ECANCELED, "the migration was cancelled");
+}
+
+/* Nobody will tell us: the guest stays stopped here. */
+static int err_unconfirmed(const char *why, struct err *err)
+{
+	return err_set(err, ENOTCONN,
+		       "the destination was given the guest and did not confirm that it runs "
+		       "(%.200s): it stays stopped here; 'cont' with 'x-minivmm-force' only if it "
+		       "does not run there",
+		       why);
+}
+
+/* ---- ownership ---- */
+
+/* Is what was collected out of date?  Machine lock held. */
+static bool requested(const struct machine *m)
+{
+	return machine_holds_vcpus(m) || machine_requested(m, REQUEST_POWERDOWN);
+}
+
+int ownership_check(struct outgoing *o)
+{
+	bool asked;
+
+	machine_lock(o->mg->m);
+	asked = requested(o->mg->m);
+	machine_unlock(o->mg->m);
+	return asked ? -ESTALE : 0;
+}
+
+int ownership_announce(struct outgoing *o)
+{
+	struct machine *m = o->mg->m;
+	bool asked;
+
+	machine_lock(m);
+	asked = requested(m);
+	if (!asked)
+		machine_set_handed(m, o->uri_text, false);
+	machine_unlock(m);
+	return asked ? -ESTALE : 0;
+}
+
+int ownership_release(struct outgoing *o, struct err *err)
+{
+	struct machine *m = o->mg->m;
+	enum migration_status s;
+	int ret = 0;
+
+	machine_lock(m);
+	s = status_get(&o->status);
+	if (!o->rp.minivmm && !m->handed_to && requested(m))
+		ret = -ESTALE;
+	else if ((s != MIG_ACTIVE && s != MIG_DEVICE) ||
+		 (o->ch->two_way && !deadline_end(&o->deadline)))
+		ret = err_cancelled(err);
+	if (ret == 0) {
+		o->released = true;
+		machine_set_handed(m, o->uri_text, false);
+	}
+	machine_unlock(m);
+	return ret;
+}
+
+void ownership_reclaim(struct outgoing *o)
+{
+	machine_lock(o->mg->m);
+	o->released = false;
+	machine_unlock(o->mg->m);
+}
+
+int guest_keep(struct outgoing *o, struct err *err)
+{
+	struct machine *m = o->mg->m;
+	enum runstate to = m->before_stop;
+	struct err why = {0};
+	int ret;
+
+	if (!o->stopped)
+		return 0;
+	o->stopped = false;
+	m->requests.frozen = false;
+	machine_set_kept(m);
+	ret = machine_handover(m, HANDOVER_TAKE, &why);
+	if (ret < 0) {
+		(void)err_prefix(&why, ret, "the guest stays paused");
+		to = RS_PAUSED;
+	}
+	if (machine_set_state(m, to == RS_RUNNING ? RS_PAUSED : to, ret < 0 ? NULL : &why) < 0)
+		ret = -EINVAL;
+	if (ret == 0 && to == RS_RUNNING) {
+		ret = machine_start(m, &why);
+		if (ret < 0)
+			(void)err_prefix(&why, ret, "the guest stays paused");
+	}
+	if (ret == 0)
+		return 0;
+	log_error("%s", why.msg);
+	if (err && err->errnum)
+		(void)err_prefix(err, 0, "%.200s; before that", why.msg);
+	else if (err)
+		*err = why;
+	return ret;
+}
+
+/* ---- the return path ---- */
+
+static bool rp_answered(const struct return_path *rp)
+{
+	return rp->ponged;
+}
+
+static bool rp_decided(const struct return_path *rp)
+{
+	return rp->shut || rp->cause[0];
+}
+
+static bool rp_ready_or_not(const struct return_path *rp)
+{
+	return rp->ready || rp_decided(rp);
+}
+
+static bool rp_loaded_or_not(const struct return_path *rp)
+{
+	return rp->loaded || rp_decided(rp);
+}
+
+static bool rp_answered_or_decided(const struct return_path *rp)
+{
+	return rp->ponged || rp_decided(rp);
+}
+
+/* Until done(), the end of the connection, or a time (ms; -1: any). */
+static int rp_wait(struct outgoing *o, bool (*done)(const struct return_path *rp), int timeout_ms,
+		   struct err *err)
+{
+	int64_t until = host_now_ns() + (int64_t)timeout_ms * 1000000;
+
+	while (!done(&o->rp) && !o->rp.ended) {
+		int64_t left = timeout_ms < 0 ? -1 : (until - host_now_ns()) / 1000000;
+		int ret;
+
+		if (timeout_ms >= 0 && left <= 0)
+			break;
+		ret = rp_poll(&o->rp, (int)left, err);
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
+static bool rp_has_refused(const struct outgoing *o)
+{
+	return o->rp.cause[0] || (o->rp.shut && o->rp.shut_status);
+}
+
+int rp_wait_answer(struct outgoing *o, int timeout_ms, struct err *err)
+{
+	return rp_wait(o, rp_answered, timeout_ms, err);
+}
+
+int rp_wait_loaded(struct outgoing *o, struct err *err)
+{
+	int ret = rp_wait(o, rp_loaded_or_not, -1, err);
+
+	if (ret == 0)
+		ret = outgoing_listen(o, err);
+	return ret;
+}
+
+/* ---- one function for each kind of peer ---- */
+
+/* GO has been sent.  pidfd: the destination's process, or -1. */
+static int wait_for_shut(struct outgoing *o, int pidfd, struct err *err)
+{
+	struct err why = {0};
+	int ret = rp_wait(o, rp_decided, -1, &why);
+
+	if (o->rp.shut && !o->rp.shut_status)
+		return 0;
+	if (rp_has_refused(o)) {
+		ownership_reclaim(o);
+		return rp_refused(&o->rp, err);
+	}
+	if (ret < 0)
+		return err_unconfirmed(why.msg, err);
+	if (pidfd >= 0 && peer_ended(pidfd, DEATH_MS)) {
+		ownership_reclaim(o);
+		return err_set(err, ECONNRESET, "the destination ended before it ran the guest");
+	}
+	return err_unconfirmed("the connection broke", err);
+}
+
+/* After ownership was released no request is added to those that it carries. */
+static int put_go(struct outgoing *o)
+{
+	struct machine *m = o->mg->m;
+	struct buf b = {0};
+	int ret;
+
+	machine_lock(m);
+	go_requests_put(m, &b);
+	machine_unlock(m);
+	ret = stream_put_command(o->w, CMD_GO, b.data, (uint16_t)b.len);
+	buf_free(&b);
+	return ret;
+}
+
+static int hand_to_minivmm(struct outgoing *o, struct err *err)
+{
+	CLEANUP(cleanup_close) int pidfd = -1;
+	int ret = rp_wait(o, rp_ready_or_not, -1, err);
+
+	if (ret < 0)
+		return ret;
+	if (rp_has_refused(o))
+		return rp_refused(&o->rp, err);
+	if (!o->rp.ready)
+		return err_set(err, ECONNRESET,
+			       "the destination closed the connection before it took the guest");
+	pidfd = peer_watch(&o->rp.peer);
+	if (pidfd == -ESRCH)
+		return err_set(err, ECONNRESET, "the destination ended before it took the guest");
+	ret = o->multifd ? multifd_send_check(o->multifd, err) : 0;
+	if (ret == 0)
+		ret = ownership_release(o, err);
+	if (ret < 0)
+		return ret;
+	ret = put_go(o);
+	if (ret < 0) { /* a GO that was not sent whole is none */
+		ownership_reclaim(o);
+		return writer_explain(o->w, ret, err);
+	}
+	return wait_for_shut(o, pidfd, err);
+}
+
+/* It has been sent EOF. */
+static int hand_to_qemu(struct outgoing *o, struct err *err)
+{
+	return wait_for_shut(o, -1, err);
+}
+
+/* The peer has never answered: it stores the bytes, or is very slow. */
+static int hand_to_sink(struct outgoing *o, struct err *err)
+{
+	int ret;
+
+	channel_end_writing(o->ch);
+	ret = rp_wait(o, rp_answered_or_decided, -1, err);
+	if (ret < 0)
+		return ret;
+	if (rp_has_refused(o))
+		return rp_refused(&o->rp, err);
+	if (o->rp.minivmm) /* it waits for a GO that cannot be sent any more */
+		return err_set(err, ETIMEDOUT,
+			       "the destination answered too late to be given the guest");
+	if (o->rp.ponged || o->rp.shut) { /* it has EOF, and runs the guest when it gets there */
+		ret = ownership_release(o, err);
+		return ret == 0 ? hand_to_qemu(o, err) : ret;
+	}
+	if (o->rp.reset)
+		return err_set(err, ECONNRESET,
+			       "the other end closed the connection before it had read everything");
+	if (o->caps[CAP_RETURN_PATH])
+		return err_set(err, ECONNRESET,
+			       "the other end closed the connection without saying that the guest "
+			       "runs, which the capability 'return-path' asks for");
+	o->stored = true;
+	return ownership_release(o, err);
+}
+
+/* From here on a cancel is too late, unless finishing takes its time and heeds it. */
+static int finish_one_way(struct outgoing *o, struct err *err)
+{
+	int ret = ownership_release(o, err);
+
+	if (ret < 0)
+		return ret;
+	o->stored = true;
+	ret = channel_finish(o->ch, err);
+	if (ret < 0)
+		ownership_reclaim(o);
+	return ret;
+}
+
+int handover(struct outgoing *o, struct err *err)
+{
+	stats_phase(&o->stats, MIG_PHASE_HAND_OVER);
+	if (!o->ch->two_way)
+		return finish_one_way(o, err);
+	if (o->rp.minivmm)
+		return hand_to_minivmm(o, err);
+	return o->released ? hand_to_qemu(o, err) : hand_to_sink(o, err);
+}

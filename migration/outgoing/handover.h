@@ -1,0 +1,37 @@
+/* handover.h - who owns the guest at the end of a move; migration thread */
+#ifndef MINIVMM_MIGRATION_HANDOVER_H
+#define MINIVMM_MIGRATION_HANDOVER_H
+
+struct err;
+struct outgoing;
+
+/* Everything has been sent: 0 when the destination has the guest. */
+int handover(struct outgoing *o, struct err *err);
+
+/* -ESTALE when a request has come since the guest's state was collected. */
+int ownership_check(struct outgoing *o);
+/* The same; if none has, no more are taken: they are refused until the move has ended. */
+int ownership_announce(struct outgoing *o);
+/*
+ * Claim that the guest is not ours any more.  -ECANCELED when a cancel or the
+ * deadline was first; -ESTALE when a request has come that has to be carried
+ * out before, and that the peer cannot take.
+ */
+int ownership_release(struct outgoing *o, struct err *err);
+/* It is certain that the guest does not run there. */
+void ownership_reclaim(struct outgoing *o);
+
+/*
+ * The guest goes on here as if nothing had been; *err is prefixed when it
+ * cannot.  No-op when it was not stopped for the move.  Machine lock held.
+ */
+int guest_keep(struct outgoing *o, struct err *err);
+
+/* Wait for the return path: a first PONG for so long; PONG for the last section. */
+int rp_wait_answer(struct outgoing *o, int timeout_ms, struct err *err);
+int rp_wait_loaded(struct outgoing *o, struct err *err);
+
+/* Always -ECANCELED. */
+int err_cancelled(struct err *err);
+
+#endif

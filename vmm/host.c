@@ -1,0 +1,234 @@
+#include "vmm/host.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "vmm/base/alloc.h"
+#include "vmm/base/error.h"
+#include "vmm/base/units.h"
+
+#define FDS_WITHOUT_PROC 1024 /* where /proc cannot be read, so many are tried */
+
+/* ---- descriptors ---- */
+
+static void note_fd(struct host *h, int fd)
+{
+	h->fds = xrealloc(h->fds, (h->n_fds + 1) * sizeof(h->fds[0]));
+	h->fds[h->n_fds++] = (struct inherited_fd){.fd = fd};
+}
+
+static void note_open_fds(struct host *h)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	struct dirent *e;
+
+	while (dir && (e = readdir(dir))) {
+		int fd = atoi(e->d_name);
+
+		if (e->d_name[0] != '.' && fd != dirfd(dir))
+			note_fd(h, fd);
+	}
+	for (int fd = 0; !dir && fd < FDS_WITHOUT_PROC; fd++)
+		if (fcntl(fd, F_GETFD) >= 0)
+			note_fd(h, fd);
+	if (dir)
+		(void)closedir(dir);
+}
+
+static void fill_standard_fds(void)
+{
+	int fd;
+
+	do /* the lowest number that is free is taken */
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		(void)close(fd);
+}
+
+static struct inherited_fd *find_fd(const struct host *h, int fd)
+{
+	for (size_t i = 0; i < h->n_fds; i++)
+		if (h->fds[i].fd == fd)
+			return &h->fds[i];
+	return NULL;
+}
+
+int host_claim_fd(struct host *h, int fd, const char *what, struct err *err)
+{
+	struct inherited_fd *in = h ? find_fd(h, fd) : NULL;
+
+	if (h && !in)
+		return err_set(err, EBADF,
+			       "%s: file descriptor %d is not one that minivmm was started with",
+			       what, fd);
+	if (in && in->user)
+		return err_set(err, EBUSY, "%s: file descriptor %d is used by %s already", what, fd,
+			       in->user);
+	if (fd > STDERR_FILENO)
+		(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+	if (in)
+		in->user = xstrdup(what);
+	return 0;
+}
+
+int host_claim_number(struct host *h, const char *number, const char *what, struct err *err)
+{
+	char *end;
+	long n;
+	int ret;
+
+	errno = 0;
+	n = strtol(number, &end, 10);
+	if (errno || end == number || *end || n < 0 || n > INT_MAX)
+		return err_set(err, EINVAL, "Invalid file descriptor number '%s'", number);
+	ret = host_claim_fd(h, (int)n, what, err);
+	return ret < 0 ? ret : (int)n;
+}
+
+int host_check_room(int fds, struct err *err)
+{
+	int *copies = xcalloc((size_t)fds, sizeof(int)), n = 0, e;
+
+	while (n < fds && (copies[n] = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)) >= 0)
+		n++;
+	e = n < fds ? errno : 0;
+	for (int i = 0; i < n; i++)
+		(void)close(copies[i]);
+	free(copies);
+	if (e)
+		return err_set(err, e,
+			       "%s: this machine needs %d file descriptors and %d are free; raise "
+			       "the limit (ulimit -n)",
+			       err_text(e), fds, n);
+	return 0;
+}
+
+/* ---- the folder ---- */
+
+int host_keep_folder(struct host *h, struct err *err)
+{
+	h->folder = getcwd(NULL, 0);
+	if (!h->folder)
+		return err_set(err, errno, "cannot learn the working directory: %s",
+			       err_text(errno));
+	return 0;
+}
+
+char *host_path(const struct host *h, const char *path)
+{
+	if (!h || !h->folder || *path == '/')
+		return xstrdup(path);
+	return xasprintf("%s/%s", strcmp(h->folder, "/") ? h->folder : "", path);
+}
+
+/* ---- signals ---- */
+
+static void our_signals(sigset_t *set)
+{
+	(void)sigemptyset(set);
+	(void)sigaddset(set, SIGINT);
+	(void)sigaddset(set, SIGTERM);
+	(void)sigaddset(set, SIGHUP);
+}
+
+int host_take_signals(struct host *h, struct err *err)
+{
+	sigset_t set;
+
+	our_signals(&set);
+	h->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (h->signal_fd < 0)
+		return err_set(err, errno, "cannot make a descriptor for signals: %s",
+			       err_text(errno));
+	(void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+	return 0;
+}
+
+void host_let_signals_kill(const struct host *h, bool may)
+{
+	sigset_t set;
+
+	our_signals(&set);
+	if (h->signal_fd >= 0)
+		(void)pthread_sigmask(may ? SIG_UNBLOCK : SIG_BLOCK, &set, NULL);
+}
+
+/* The kernel takes the terminal from the session before it tells the session's processes. */
+static bool terminal_is_gone(const struct host *h)
+{
+	int fd = h->had_terminal ? open("/dev/tty", O_RDONLY | O_NONBLOCK | O_CLOEXEC) : -1;
+
+	if (fd >= 0)
+		(void)close(fd);
+	return h->had_terminal && fd < 0;
+}
+
+int host_next_signal(const struct host *h, bool *by_terminal)
+{
+	struct signalfd_siginfo info;
+
+	if (read(h->signal_fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
+		return 0;
+	*by_terminal =
+	    info.ssi_signo == SIGHUP && (info.ssi_code == SI_KERNEL || terminal_is_gone(h));
+	return (int)info.ssi_signo;
+}
+
+int host_wait(const struct host *h, const int *fds, int n_fds, short events, const char *what_for,
+	      struct err *err)
+{
+	struct pollfd p[HOST_WAIT_FDS + 1];
+	bool by_terminal;
+	int n;
+
+	assert(n_fds <= HOST_WAIT_FDS);
+	for (int i = 0; i < n_fds; i++)
+		p[i] = (struct pollfd){.fd = fds[i], .events = events};
+	p[n_fds] = (struct pollfd){.fd = h ? h->signal_fd : -1, .events = POLLIN};
+	do
+		n = poll(p, (nfds_t)n_fds + 1, -1);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return err_set(err, errno, "%s: %s", what_for, err_text(errno));
+	if (!p[n_fds].revents)
+		return 0;
+	return err_set(err, EINTR, "ended by signal %d while %s", host_next_signal(h, &by_terminal),
+		       what_for);
+}
+
+/* ---- beginning and end ---- */
+
+void host_init(struct host *h)
+{
+	int tty;
+
+	*h = (struct host){.signal_fd = -1};
+	note_open_fds(h);
+	fill_standard_fds();
+	tty = open("/dev/tty", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	h->had_terminal = tty >= 0;
+	if (tty >= 0)
+		(void)close(tty);
+}
+
+void host_fini(struct host *h)
+{
+	for (size_t i = 0; i < h->n_fds; i++)
+		free(h->fds[i].user);
+	free(h->fds);
+	free(h->folder);
+	if (h->signal_fd >= 0)
+		(void)close(h->signal_fd);
+	*h = (struct host){.signal_fd = -1};
+}

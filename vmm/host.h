@@ -1,0 +1,73 @@
+/*
+ * host.h - what the program was started with: descriptors, folder, terminal, signals
+ *
+ * host_init() is the first thing that main() does.  It notes which descriptors
+ * are open, before the program opens any, so that a number on the command line
+ * (fd=7, fd:7) can only name one that was passed on: any other would be a
+ * descriptor of the program's own.  It puts /dev/null on those of 0 to 2 that
+ * are closed, so that no file or pipe of the program's own gets there.
+ *
+ * SIGINT, SIGTERM and SIGHUP are read from a descriptor, by the main loop when
+ * it runs and by host_wait() before: none is lost, and none ends the program
+ * without its clean-up.
+ *
+ * All functions: main thread, or the machine lock held.  A NULL host (unit
+ * tests) has no restrictions.
+ */
+#ifndef MINIVMM_HOST_H
+#define MINIVMM_HOST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct err;
+
+struct inherited_fd {
+	int fd;
+	char *user; /* owned; who has taken it, NULL: nobody */
+};
+
+struct host {
+	/* set at creation and then constant */
+	struct inherited_fd *fds; /* owned */
+	size_t n_fds;
+	bool had_terminal; /* the session has a controlling terminal */
+	char *folder;      /* owned; see host_keep_folder(); NULL: the working directory stays */
+	int signal_fd;     /* SIGINT, SIGTERM, SIGHUP; -1: not taken yet */
+};
+
+void host_init(struct host *h);
+void host_fini(struct host *h);
+
+/*
+ * May 'what' ("chardev 'mon'") use this descriptor?  Only one that was
+ * inherited, and only once: -EBADF, -EBUSY.  It is then closed on exec.
+ */
+int host_claim_fd(struct host *h, int fd, const char *what, struct err *err);
+/* A number as in "fd:7", claimed: the descriptor, or -errno. */
+int host_claim_number(struct host *h, const char *number, const char *what, struct err *err);
+
+/* Are so many descriptors free?  -EMFILE says what to do. */
+int host_check_room(int fds, struct err *err);
+
+/* The working directory is about to become "/": note it for host_path(). */
+int host_keep_folder(struct host *h, struct err *err);
+/* 'path' as it was meant where the program was started; returns owned. */
+char *host_path(const struct host *h, const char *path);
+
+/* From now on SIGINT, SIGTERM and SIGHUP come by signal_fd.  Before the first thread. */
+int host_take_signals(struct host *h, struct err *err);
+/* While there is nothing to clean up the signals may end the program at once. */
+void host_let_signals_kill(const struct host *h, bool may);
+/* The next signal, or 0; *by_terminal: the terminal has hung up. */
+int host_next_signal(const struct host *h, bool *by_terminal);
+/*
+ * Wait at start until one of the n_fds (HOST_WAIT_FDS at most) is ready for
+ * what poll's 'events' ask: 0, or -EINTR with "ended by signal N while FOR"
+ * when the program is told to end.
+ */
+#define HOST_WAIT_FDS 16
+int host_wait(const struct host *h, const int *fds, int n_fds, short events, const char *what_for,
+	      struct err *err);
+
+#endif
