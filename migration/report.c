@@ -133,7 +133,7 @@ static void give_up_outgoing(struct migration *mg)
 	struct migration_info info;
 
 	migration_query(mg, &info);
-	if (o->given)
+	if (o->released)
 		log_notice("minivmm ends while the guest is handed to " WHERE
 			   ": whether it runs there is not known here",
 			   o->where);

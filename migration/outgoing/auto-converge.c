@@ -13,34 +13,32 @@
 
 /* ---- the decision ---- */
 
-bool convergence_due(struct convergence *c, uint8_t trigger, uint64_t dirtied_bytes,
-		     uint64_t sent_bytes)
+bool convergence_due(struct convergence *c, uint8_t trigger, uint64_t dirtied, uint64_t sent)
 {
-	if (dirtied_bytes <= sent_bytes / 100 * trigger || ++c->high < HIGH_PERIODS)
+	if (dirtied * 100 <= sent * trigger || ++c->high < HIGH_PERIODS)
 		return false;
 	c->high = 0;
 	return true;
 }
 
 /* What would have to be taken away in all, so that only the tolerated share became dirty. */
-static uint32_t ideal(const struct convergence *c, uint8_t trigger, uint64_t dirtied_bytes,
-		      uint64_t sent_bytes)
+static uint32_t ideal(const struct convergence *c, uint8_t trigger, uint64_t dirtied, uint64_t sent)
 {
 	double left = 100 - c->percent;
-	double tolerated = (double)sent_bytes * trigger / 100;
+	double tolerated = (double)sent * trigger / 100;
 
-	return 100 - (uint32_t)(left * tolerated / (double)dirtied_bytes);
+	return 100 - (uint32_t)(left * tolerated / (double)dirtied);
 }
 
 uint32_t convergence_step(struct convergence *c, const struct convergence_params *p,
-			  uint64_t dirtied_bytes, uint64_t sent_bytes)
+			  uint64_t dirtied, uint64_t sent)
 {
 	uint32_t next = c->percent + p->increment;
 
 	if (!c->percent)
 		next = p->initial;
-	else if (p->tailslow && dirtied_bytes)
-		next = MIN(next, ideal(c, p->trigger, dirtied_bytes, sent_bytes));
+	else if (p->tailslow && dirtied)
+		next = MIN(next, ideal(c, p->trigger, dirtied, sent));
 	c->percent = MIN(MAX(next, c->percent), p->max);
 	return c->percent;
 }
@@ -64,7 +62,7 @@ int slowdown_start(struct outgoing *o, struct err *err)
 	return ret;
 }
 
-static void throttle(struct outgoing *o, uint64_t dirtied_bytes, uint64_t sent_bytes)
+static void throttle(struct outgoing *o, uint64_t dirtied, uint64_t sent)
 {
 	const struct migration_params *p = &o->mg->params;
 	struct slowdown *s = &o->slowdown;
@@ -75,7 +73,7 @@ static void throttle(struct outgoing *o, uint64_t dirtied_bytes, uint64_t sent_b
 	    .max = p->max_cpu_throttle,
 	    .tailslow = p->cpu_throttle_tailslow,
 	};
-	uint32_t percent = convergence_step(&s->c, &cp, dirtied_bytes, sent_bytes);
+	uint32_t percent = convergence_step(&s->c, &cp, dirtied, sent);
 
 	for (unsigned i = 0; i < o->mg->m->n_vcpus; i++)
 		throttle_set(o->mg->m, THROTTLE_CONVERGE, i, percent * 10);
@@ -98,24 +96,23 @@ void slowdown_sync(struct outgoing *o, uint64_t dirtied)
 	int64_t now = host_now_ns();
 	uint64_t total, sent;
 
-	s->dirtied_pages += dirtied;
+	s->dirtied += dirtied;
 	if (!s->on || now - s->since_ns < PERIOD_NS)
 		return;
-	total = stats_transferred(&o->stats);
-	sent = total - s->sent_bytes;
-	dirtied = s->dirtied_pages * PAGE_BYTES;
+	total = stats_pages(&o->stats);
+	sent = total - s->sent;
 	/* The parameters may be changed at any time. */
 	machine_lock(o->mg->m);
-	if (convergence_due(&s->c, o->mg->params.throttle_trigger_threshold, dirtied, sent)) {
+	if (convergence_due(&s->c, o->mg->params.throttle_trigger_threshold, s->dirtied, sent)) {
 		if (s->limits)
 			limit(o);
 		else
-			throttle(o, dirtied, sent);
+			throttle(o, s->dirtied, sent);
 	}
 	machine_unlock(o->mg->m);
 	s->since_ns = now;
-	s->sent_bytes = total;
-	s->dirtied_pages = 0;
+	s->sent = total;
+	s->dirtied = 0;
 }
 
 void slowdown_stop(struct outgoing *o)

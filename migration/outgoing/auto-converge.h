@@ -1,10 +1,11 @@
 /*
- * autoconverge.h - slow a guest down that dirties memory faster than it travels
+ * auto-converge.h - slow a guest down that dirties memory faster than it travels
  *
  * Capability auto-converge takes time away from all vCPUs, step by step;
  * capability dirty-limit limits what each vCPU may dirty (dirty-limit.h).
  * Both begin when, in two periods, what became dirty exceeded
  * throttle-trigger-threshold percent of what was sent (migration-stream 3.4).
+ * Both are counted in pages: what an encoder makes of a page does not matter.
  */
 #ifndef MINIVMM_MIGRATION_AUTOCONVERGE_H
 #define MINIVMM_MIGRATION_AUTOCONVERGE_H
@@ -18,7 +19,7 @@ struct outgoing;
 /* ---- the decision: pure ---- */
 
 struct convergence_params {
-	uint8_t trigger;                 /* percent of the bytes sent, 1..100 */
+	uint8_t trigger;                 /* percent of the pages sent, 1..100 */
 	uint8_t initial, increment, max; /* percent of time taken away */
 	bool tailslow;                   /* near the end take no more than is needed */
 };
@@ -28,12 +29,14 @@ struct convergence {
 	uint32_t percent; /* taken away now */
 };
 
-/* A period is over.  Is it time for a step? */
-bool convergence_due(struct convergence *c, uint8_t trigger, uint64_t dirtied_bytes,
-		     uint64_t sent_bytes);
+/*
+ * A period is over, in which so many pages became dirty, and so many were sent
+ * in whatever encoding.  Is it time for a step?
+ */
+bool convergence_due(struct convergence *c, uint8_t trigger, uint64_t dirtied, uint64_t sent);
 /* The step: the percentage from now on. */
 uint32_t convergence_step(struct convergence *c, const struct convergence_params *p,
-			  uint64_t dirtied_bytes, uint64_t sent_bytes);
+			  uint64_t dirtied, uint64_t sent);
 
 /* ---- a migration's ---- */
 
@@ -44,7 +47,7 @@ struct slowdown {
 	uint32_t percent; /* c.percent, atomically, for queries */
 	/* the migration thread's: the present period */
 	int64_t since_ns;
-	uint64_t dirtied_pages, sent_bytes;
+	uint64_t dirtied, sent; /* pages; sent: in all when it began */
 };
 
 /* Set-up: what the capabilities ask for.  Machine lock held. */

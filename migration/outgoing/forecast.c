@@ -6,6 +6,7 @@
 #include "vmm/base/units.h"
 
 #define MAX_LIMIT_MS 2000000U /* of downtime-limit */
+#define STOP_S       0.001    /* from the last look at the tracker until the guest stands */
 #define STEP_MS      600U     /* auto-converge takes the next step at most that often */
 /* A guest that stands still loses more than its time: whoever talks to it waits. */
 #define PAUSE_WEIGHT 3U
@@ -31,21 +32,21 @@ static uint64_t residue(const struct forecast_figures *f)
 
 	if (f->phase != MIG_PHASE_PASS)
 		return f->remaining;
-	if (!f->bandwidth)
+	if (!f->speed)
 		return f->pass_bytes;
-	left = (double)f->dirty * ((double)f->pass_bytes / (double)f->bandwidth + 0.01);
+	left = (double)f->dirty * ((double)f->pass_bytes / (double)f->speed + STOP_S);
 	return left < (double)f->total ? (uint64_t)left : f->total;
 }
 
 /* Is there a pass behind it, in which the guest could be watched? */
 static bool watched(const struct forecast_figures *f)
 {
-	return f->passes > 1 && f->bandwidth;
+	return f->passes > 1 && f->speed;
 }
 
 uint64_t forecast_downtime_ms(const struct forecast_figures *f)
 {
-	return watched(f) ? ms_for(residue(f), f->bandwidth) : f->limit_ms;
+	return watched(f) ? ms_for(residue(f), f->speed) : f->limit_ms;
 }
 
 bool forecast_converges(const struct forecast_figures *f)
@@ -57,13 +58,13 @@ bool forecast_eta_ms(const struct forecast_figures *f, uint64_t *ms)
 {
 	uint64_t left = residue(f);
 
-	if (!f->bandwidth || f->phase < MIG_PHASE_PASS || f->phase == MIG_PHASE_ENDED ||
+	if (!f->speed || f->phase < MIG_PHASE_PASS || f->phase == MIG_PHASE_ENDED ||
 	    !forecast_converges(f))
 		return false;
-	*ms = ms_for(f->remaining, f->bandwidth);
+	*ms = ms_for(f->remaining, f->speed);
 	if (f->phase != MIG_PHASE_PASS || f->passes < 2)
 		return true;
-	*ms += ms_for(left, f->bandwidth > f->dirty ? f->bandwidth - f->dirty : f->bandwidth);
+	*ms += ms_for(left, f->speed > f->dirty ? f->speed - f->dirty : f->speed);
 	return true;
 }
 
@@ -73,7 +74,7 @@ bool forecast_eta_ms(const struct forecast_figures *f, uint64_t *ms)
  */
 unsigned forecast_percent(const struct forecast_figures *f)
 {
-	uint64_t fits = (uint64_t)((double)f->bandwidth * (double)f->limit_ms / 1000);
+	uint64_t fits = (uint64_t)((double)f->speed * (double)f->limit_ms / 1000);
 	uint64_t all = f->total - MIN(f->skipped, f->total);
 	uint64_t done = all - MIN(f->remaining, all);
 
@@ -112,8 +113,10 @@ static bool held(const struct forecast_figures *f)
 static bool weigh_bandwidth(const struct forecast_figures *f, struct migration_step *s)
 {
 	uint64_t twice = f->max_bandwidth > UINT64_MAX / 2 ? UINT64_MAX : f->max_bandwidth * 2;
-	uint64_t want = MAX(f->dirty + f->dirty / 4, twice);
-	double fit = f->limit_ms ? (double)residue(f) * 1100 / (double)f->limit_ms : 1e19;
+	double shrunk = f->page_bytes > 0 ? f->page_bytes / PAGE_BYTES : 1;
+	double dirty = (double)f->dirty * shrunk * 1.25;
+	double fit = f->limit_ms ? (double)residue(f) * shrunk * 1100 / (double)f->limit_ms : 1e19;
+	uint64_t want = dirty > (double)twice ? (uint64_t)MIN(dirty, 1e19) : twice;
 
 	if (!held(f))
 		return false;
@@ -122,15 +125,15 @@ static bool weigh_bandwidth(const struct forecast_figures *f, struct migration_s
 	s->value = want < UINT64_MAX - MiB ? ALIGN_UP(want, MiB) : UINT64_MAX;
 	(void)snprintf(s->text, sizeof(s->text),
 		       "raise 'max-bandwidth' to %" PRIu64 ": the limit holds the channel at "
-		       "%.1f MB/s, and the guest writes %.1f MB/s",
-		       s->value, MB(f->bandwidth), MB(f->dirty));
+		       "%.1f MB/s, which is %.1f MB/s of memory, and the guest writes %.1f MB/s",
+		       s->value, MB(f->wire), MB(f->speed), MB(f->dirty));
 	return true;
 }
 
 /* How much of the vCPUs' time has to be taken away, so that the tolerated share becomes dirty. */
 static unsigned throttle_needed(const struct forecast_figures *f)
 {
-	double tolerated = (double)f->bandwidth * f->throttle_trigger / 100;
+	double tolerated = (double)f->speed * f->throttle_trigger / 100;
 	double left = (100 - f->throttle) * tolerated / (double)MAX(f->dirty, 1);
 
 	return left >= 100 ? 0 : 100 - (unsigned)left;
@@ -142,7 +145,7 @@ static uint64_t throttle_cost(const struct forecast_figures *f, unsigned needed)
 	unsigned first = MAX(f->throttle, f->throttle_initial);
 	unsigned steps =
 	    1 + (needed > first ? (needed - first) / MAX(f->throttle_increment, 1) + 1 : 0);
-	uint64_t ms = (uint64_t)steps * STEP_MS + 2 * ms_for(f->pass_bytes, f->bandwidth);
+	uint64_t ms = (uint64_t)steps * STEP_MS + 2 * ms_for(f->pass_bytes, f->speed);
 
 	return ms * MAX(needed, first) / 100;
 }
@@ -163,25 +166,25 @@ static bool weigh_wait(const struct forecast_figures *f, struct migration_step *
 
 static bool weigh_downtime(const struct forecast_figures *f, struct migration_step *s)
 {
-	uint64_t ms = ms_for(residue(f) + residue(f) / 4, f->bandwidth);
+	uint64_t ms = ms_for(residue(f) + residue(f) / 4, f->speed);
 
 	s->value = MAX(ALIGN_UP(ms + 1, 10), f->limit_ms + 10);
 	s->cost_ms = PAUSE_WEIGHT * (s->value - f->limit_ms);
 	(void)snprintf(s->text, sizeof(s->text),
 		       "raise 'downtime-limit' to %" PRIu64 " ms: a pass leaves %" PRIu64
-		       " KB, and the channel carries %.1f MB/s",
-		       s->value, residue(f) / 1000, MB(f->bandwidth));
+		       " KB, and %.1f MB/s of memory are sent",
+		       s->value, residue(f) / 1000, MB(f->speed));
 	return s->value <= MAX_LIMIT_MS;
 }
 
 static bool weigh_dirty_limit(const struct forecast_figures *f, struct migration_step *s)
 {
-	s->value = f->bandwidth / 2 / MAX(f->vcpus, 1) / MiB;
+	s->value = f->speed / 2 / MAX(f->vcpus, 1) / MiB;
 	s->cost_ms = throttle_cost(f, throttle_needed(f));
 	(void)snprintf(s->text, sizeof(s->text),
 		       "'set-vcpu-dirty-limit' with dirty-rate %" PRIu64
-		       ": the guest writes %.1f MB/s, and the channel carries %.1f MB/s",
-		       s->value, MB(f->dirty), MB(f->bandwidth));
+		       ": the guest writes %.1f MB/s, and %.1f MB/s are sent",
+		       s->value, MB(f->dirty), MB(f->speed));
 	return f->ring && !f->throttles && s->value > 0;
 }
 
@@ -209,8 +212,8 @@ static bool weigh_compress(const struct forecast_figures *f, struct migration_st
 	(void)snprintf(s->text, sizeof(s->text),
 		       "cancel, switch 'compress' on, and migrate again: the channel carries only "
 		       "%.1f MB/s",
-		       MB(f->bandwidth));
-	return !f->coded && !f->multifd && f->bandwidth < SLOW_LINK && !held(f);
+		       MB(f->wire));
+	return !f->coded && !f->multifd && f->wire < SLOW_LINK && !held(f);
 }
 
 static bool weigh_multifd_compression(const struct forecast_figures *f, struct migration_step *s)
@@ -219,8 +222,8 @@ static bool weigh_multifd_compression(const struct forecast_figures *f, struct m
 	(void)snprintf(s->text, sizeof(s->text),
 		       "cancel, set 'multifd-compression', and migrate again: the channels carry "
 		       "only %.1f MB/s",
-		       MB(f->bandwidth));
-	return !f->coded && f->multifd && f->bandwidth < SLOW_LINK && !held(f);
+		       MB(f->wire));
+	return !f->coded && f->multifd && f->wire < SLOW_LINK && !held(f);
 }
 
 static bool weigh_multifd(const struct forecast_figures *f, struct migration_step *s)
@@ -230,14 +233,13 @@ static bool weigh_multifd(const struct forecast_figures *f, struct migration_ste
 	(void)snprintf(s->text, sizeof(s->text),
 		       "cancel, switch 'multifd' on, and migrate again: one connection carries "
 		       "%.1f MB/s",
-		       MB(f->bandwidth));
-	return !f->multifd && !f->coded && f->multifd_possible && f->bandwidth > FAST_LINK &&
-	       !held(f);
+		       MB(f->wire));
+	return !f->multifd && !f->coded && f->multifd_possible && f->wire > FAST_LINK && !held(f);
 }
 
 static bool weigh_stop(const struct forecast_figures *f, struct migration_step *s)
 {
-	uint64_t ms = ms_for(f->pass_bytes + residue(f), f->bandwidth);
+	uint64_t ms = ms_for(f->pass_bytes + residue(f), f->speed);
 
 	s->cost_ms = PAUSE_WEIGHT * ms;
 	(void)snprintf(s->text, sizeof(s->text),

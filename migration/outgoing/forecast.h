@@ -23,14 +23,17 @@ struct forecast_figures {
 	uint64_t total, remaining; /* bytes */
 	uint64_t skipped;          /* of the total: bytes that need not go */
 	uint64_t pass_bytes;       /* that were dirty when the pass began */
-	uint64_t dirty, bandwidth; /* bytes/s: written by the guest, sent; 0: not known yet */
-	bool shrinks;              /* the last pass found less than it had sent */
-	uint64_t limit_ms;         /* downtime-limit */
-	uint64_t max_bandwidth;    /* bytes/s, 0: none */
-	bool held;                 /* it is this limit that held the last pass back */
-	uint64_t elapsed_ms;       /* since 'migrate' */
-	bool throttles;            /* auto-converge or dirty-limit is on */
-	unsigned throttle;         /* %, of now; 0: not yet, or dirty-limit */
+	/* Bytes of memory/s, 0: not known yet: written by the guest; sent, in whatever encoding */
+	uint64_t dirty, speed;
+	uint64_t wire;          /* bytes/s on the channel */
+	double page_bytes;      /* on the channel, a page; 0: not known yet */
+	bool shrinks;           /* the last pass found less than it had sent */
+	uint64_t limit_ms;      /* downtime-limit */
+	uint64_t max_bandwidth; /* bytes/s on the channel, 0: none */
+	bool held;              /* it is this limit that held the last pass back */
+	uint64_t elapsed_ms;    /* since 'migrate' */
+	bool throttles;         /* auto-converge or dirty-limit is on */
+	unsigned throttle;      /* %, of now; 0: not yet, or dirty-limit */
 	unsigned throttle_initial, throttle_increment, throttle_max, throttle_trigger;
 	bool ring; /* set-vcpu-dirty-limit is possible */
 	unsigned vcpus;

@@ -1,17 +1,23 @@
 /*
- * passes.c - sending RAM while the guest runs, and when to stop it
+ * precopy.c - sending RAM while the guest runs, and when to stop it
  *
  * PART records, each for at most 50 ms or what the bandwidth limit allows in
- * 100 ms.  When what is left could be sent within the downtime limit, the
- * tracker is asked again.  If that still holds the guest may be stopped; but
- * the limit is the longest pause that is allowed and not the one to aim at: as
- * long as another pass leaves much less, it is made.
+ * 100 ms.  A pass ends when all that was dirty has been sent, or earlier when
+ * what is left could be sent within the downtime limit whatever it holds: then
+ * the tracker is asked again.  If what it finds fits the limit, at the rate at
+ * which pages have gone in whole passes (page-rate.h), the guest may be
+ * stopped; but the limit is the longest pause that is allowed and not the one
+ * to aim at: as long as another pass leaves much less, it is made.  A pass that
+ * has ended early in vain is followed by a whole one, which shows the mix of
+ * pages.
  */
 #include <errno.h>
 #include <poll.h>
 
+#include "migration/channel/channel.h"
 #include "migration/internal.h"
 #include "migration/stream/stream.h"
+#include "vmm/base/bytes.h"
 #include "vmm/base/units.h"
 #include "vmm/base/wake.h"
 #include "vmm/machine.h"
@@ -22,6 +28,7 @@
 #define WINDOW_NS (100 * NS_PER_MS) /* of the bandwidth limit */
 #define WINDOWS   10U               /* in a second */
 #define SHORT_MS  2U                /* a pause that need not become shorter */
+#define LOOK_MS   50                /* between two looks at a deadline that forces */
 
 int outgoing_sleep(struct outgoing *o, int64_t until_ns, struct err *err)
 {
@@ -51,12 +58,13 @@ void outgoing_count(struct outgoing *o, uint64_t bytes, const struct ram_counter
 
 int outgoing_sync(struct outgoing *o, struct err *err)
 {
+	bool whole = ram_save_left_pages(&o->ram) == 0;
 	uint64_t added = 0;
 	int ret = ram_save_sync(&o->ram, &added, err);
 
 	if (ret < 0)
 		return ret;
-	stats_pass(&o->stats, added, ram_save_left_pages(&o->ram) * PAGE_BYTES);
+	stats_pass(&o->stats, added, ram_save_left_pages(&o->ram) * PAGE_BYTES, whole);
 	slowdown_sync(o, added);
 	publish_pass(o->mg, o->ram.stream.passes);
 	return 0;
@@ -124,33 +132,52 @@ static uint64_t pages_at_once(const struct outgoing *o)
 static int slice(struct outgoing *o, struct err *err)
 {
 	struct ram_counters before = o->ram.stream.count;
-	uint64_t bytes = o->w->bytes;
+	uint64_t bytes = o->w->bytes, wire = outgoing_bytes(o), left = ram_save_left_pages(&o->ram);
+	struct page_sum sent;
 	int ret;
 
 	o->slice_ns = host_now_ns();
 	o->ram.run_limit = pages_at_once(o);
 	ret = ram_save_record(&o->ram, TAG_PART, slice_goes_on, o);
 	outgoing_count(o, bytes, &before);
-	return ret < 0 ? writer_explain(o->w, ret, err) : obey_limit(o, err);
+	if (ret < 0)
+		return writer_explain(o->w, ret, err);
+	ret = obey_limit(o, err);
+	sent = (struct page_sum){
+	    .pages = left - ram_save_left_pages(&o->ram),
+	    .zero_pages = o->ram.stream.count.duplicate - before.duplicate,
+	    .bytes = outgoing_bytes(o) - wire,
+	    .ns = host_now_ns() - o->slice_ns,
+	};
+	stats_rate(&o->stats, &sent);
+	return ret;
 }
 
 /*
- * Bytes that can be sent within the downtime limit.  The switchover itself is
- * not held back, but a limited migration has only shown what the limit allows.
+ * Pages a second that are sent as the mix of whole passes goes.  The switchover
+ * itself is not held back, but a limited migration has only shown what the
+ * limit allows.
  */
-static uint64_t threshold(struct outgoing *o)
+static uint64_t usual_rate(struct outgoing *o)
 {
-	uint64_t ms = __atomic_load_n(&o->mg->downtime_limit_ms, __ATOMIC_RELAXED);
-	uint64_t limit = __atomic_load_n(&o->mg->max_bandwidth, __ATOMIC_RELAXED);
-	uint64_t rate = stats_bandwidth(&o->stats);
-
-	return (uint64_t)((double)(limit ? MIN(rate, limit) : rate) * (double)ms / 1000);
+	return stats_page_rate(&o->stats, __atomic_load_n(&o->mg->max_bandwidth, __ATOMIC_RELAXED));
 }
 
-static bool fits(struct outgoing *o)
+/* The same where a page may be of any kind: no faster than it would go as it is. */
+static uint64_t cautious_rate(struct outgoing *o)
 {
-	return ram_save_left_pages(&o->ram) * PAGE_BYTES <= threshold(o) ||
-	       deadline_forces(&o->deadline);
+	uint64_t limit = __atomic_load_n(&o->mg->max_bandwidth, __ATOMIC_RELAXED);
+	uint64_t wire = stats_bandwidth(&o->stats);
+
+	return MIN(usual_rate(o), (limit ? MIN(wire, limit) : wire) / PAGE_BYTES);
+}
+
+/* What is left could be sent within the downtime limit. */
+static bool fits(const struct outgoing *o, uint64_t rate)
+{
+	uint64_t ms = __atomic_load_n(&o->mg->downtime_limit_ms, __ATOMIC_RELAXED);
+
+	return (double)ram_save_left_pages(&o->ram) <= (double)rate * (double)ms / 1000;
 }
 
 static bool guest_runs(struct outgoing *o)
@@ -167,39 +194,91 @@ static bool guest_runs(struct outgoing *o)
  * What is left fits the limit.  Would a pass more leave less than half of it?
  * *before: what was left when the answer was yes the last time, 0: never.
  */
-static bool can_shrink(struct outgoing *o, uint64_t *before)
+static bool can_shrink(struct outgoing *o, uint64_t rate, uint64_t *before)
 {
-	uint64_t left = ram_save_left_pages(&o->ram) * PAGE_BYTES,
-		 rate = stats_bandwidth(&o->stats);
+	uint64_t left = ram_save_left_pages(&o->ram);
 	double seconds = rate ? (double)left / (double)rate : 0;
 	double residue = (double)stats_dirty_rate(&o->stats) * seconds;
 	bool better = (!*before || left <= *before / 2) && residue <= (double)left / 2;
 
 	*before = left;
-	return better && seconds * 1000 > SHORT_MS && !deadline_forces(&o->deadline) &&
-	       guest_runs(o);
+	return better && seconds * 1000 > SHORT_MS && guest_runs(o);
+}
+
+/*
+ * Until the destination has loaded what has been sent.  Megabytes of what an
+ * encoder has shrunk lie in the socket, tens of thousands of pages: the guest
+ * would have to wait for them, and nobody here would know how long they take.
+ */
+static int drain(struct outgoing *o, struct err *err)
+{
+	struct page_sum waited = {0};
+	int64_t since = host_now_ns();
+	uint8_t cookie[4];
+	int ret;
+
+	if (!o->ch->two_way || !o->rp.ponged)
+		return 0;
+	put_be32(cookie, COOKIE_PASS);
+	o->rp.passed = false;
+	ret = stream_put_command(o->w, CMD_PING, cookie, sizeof(cookie));
+	if (ret < 0)
+		return writer_explain(o->w, ret, err);
+	while (!o->rp.passed && !deadline_forces(&o->deadline)) {
+		ret = rp_poll(&o->rp, LOOK_MS, err);
+		if (ret >= 0)
+			ret = outgoing_listen(o, err);
+		if (ret < 0)
+			return ret;
+	}
+	waited.ns = host_now_ns() - since;
+	stats_rate(&o->stats, &waited);
+	return 0;
+}
+
+/* Shall the tracker be asked again? */
+static bool pass_ends(struct outgoing *o, bool early)
+{
+	return ram_save_left_pages(&o->ram) == 0 || deadline_forces(&o->deadline) ||
+	       (early && fits(o, cautious_rate(o)));
+}
+
+/* The guest may be stopped now; else *early: the next pass may end before all is sent. */
+static bool good_enough(struct outgoing *o, bool whole, uint64_t *before, bool *early)
+{
+	uint64_t rate = whole ? usual_rate(o) : cautious_rate(o);
+	bool forced = deadline_forces(&o->deadline);
+
+	if (!forced && !fits(o, rate)) {
+		*before = 0;
+		*early = whole;
+		return false;
+	}
+	if (!forced && can_shrink(o, rate, before)) {
+		*early = false;
+		return false;
+	}
+	stats_predict(&o->stats, rate ? ram_save_left_pages(&o->ram) * 1000 / rate : 0);
+	return true;
 }
 
 int outgoing_passes(struct outgoing *o, struct err *err)
 {
 	uint64_t before = 0;
-	bool whole = false; /* all that is left goes before the tracker is asked again */
+	bool early = true;
 	int ret = 0;
 
 	o->window_ns = host_now_ns();
 	o->window_bytes = outgoing_bytes(o);
 	while (ret == 0) {
 		ret = outgoing_listen(o, err);
-		whole = whole && ram_save_left_pages(&o->ram) && !deadline_forces(&o->deadline);
-		if (ret == 0 && !whole && fits(o)) {
-			ret = outgoing_sync(o, err);
-			if (ret < 0)
-				break;
-			if (!fits(o))
-				before = 0;
-			else if (can_shrink(o, &before))
-				whole = true;
-			else
+		if (ret == 0 && pass_ends(o, early)) {
+			bool whole = ram_save_left_pages(&o->ram) == 0;
+
+			ret = drain(o, err);
+			if (ret == 0)
+				ret = outgoing_sync(o, err);
+			if (ret < 0 || good_enough(o, whole, &before, &early))
 				break;
 		}
 		if (ret == 0)

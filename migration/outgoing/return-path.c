@@ -38,6 +38,9 @@ static int on_pong(struct return_path *rp, const uint8_t *p, size_t n, struct er
 	case COOKIE_LOADED:
 		rp->loaded = true;
 		break;
+	case COOKIE_PASS:
+		rp->passed = true;
+		break;
 	default:
 		rp->ponged = true;
 	}

@@ -58,7 +58,9 @@ static void measured(const struct migration_stats *st, struct forecast_figures *
 	f->remaining = st->ram.remaining;
 	f->pass_bytes = st->pass_bytes;
 	f->dirty = st->ram.dirty_pages_rate * PAGE_BYTES;
-	f->bandwidth = bandwidth_now(st);
+	f->speed = page_rate_under(&st->rate, f->max_bandwidth) * PAGE_BYTES;
+	f->wire = bandwidth_now(st);
+	f->page_bytes = st->rate.bytes_per_page;
 	f->shrinks = st->shrinks;
 	f->held = st->held;
 	f->limit_ms = st->limit_ms;
@@ -84,7 +86,9 @@ void stats_start(struct migration_stats *st, uint64_t total_bytes, uint64_t limi
 	    .page_size = PAGE_BYTES,
 	};
 	st->encoders = (struct encoder_stats){0};
-	st->window_bytes = st->window_pages = st->bandwidth = 0;
+	st->window_bytes = st->window_pages = st->bandwidth = st->pages = 0;
+	st->rate = (struct page_rate){0};
+	st->predicted = false;
 	st->pass_pages = 0;
 	st->pass_bytes = total_bytes;
 	st->phase = MIG_PHASE_CONNECT;
@@ -117,6 +121,7 @@ void stats_phase(struct migration_stats *st, enum migration_phase phase)
 {
 	enter(st);
 	st->phase = phase;
+	st->predicted = st->predicted && phase != MIG_PHASE_PASS;
 	move_percent(st);
 	leave(st);
 }
@@ -161,6 +166,13 @@ void stats_durations(struct migration_stats *st, int64_t *total_ns, int64_t *pau
 	leave(st);
 }
 
+static void count_pages(struct migration_stats *st, uint64_t pages)
+{
+	st->pages += pages;
+	st->window_pages += pages;
+	st->pass_pages += pages;
+}
+
 void stats_sent(struct migration_stats *st, uint64_t bytes, uint64_t zero_pages,
 		uint64_t plain_pages, uint64_t remaining_bytes)
 {
@@ -177,8 +189,7 @@ void stats_sent(struct migration_stats *st, uint64_t bytes, uint64_t zero_pages,
 	st->ram.normal_bytes = st->ram.normal * PAGE_BYTES;
 	st->ram.remaining = remaining_bytes;
 	st->window_bytes += bytes;
-	st->window_pages += zero_pages + plain_pages;
-	st->pass_pages += zero_pages + plain_pages;
+	count_pages(st, zero_pages + plain_pages);
 	elapsed = now - st->window_ns;
 	if (elapsed >= WINDOW_NS) {
 		st->bandwidth = per_second(st->window_bytes, elapsed);
@@ -188,6 +199,13 @@ void stats_sent(struct migration_stats *st, uint64_t bytes, uint64_t zero_pages,
 		st->window_bytes = st->window_pages = 0;
 	}
 	move_percent(st);
+	leave(st);
+}
+
+void stats_rate(struct migration_stats *st, const struct page_sum *sent)
+{
+	enter(st);
+	page_rate_sent(&st->rate, sent);
 	leave(st);
 }
 
@@ -210,17 +228,14 @@ void stats_multifd(struct migration_stats *st, uint64_t bytes, uint64_t copied_r
 
 void stats_encoders(struct migration_stats *st, const struct ram_counters *c)
 {
-	uint64_t pages;
-
 	enter(st);
-	pages = encoder_stats_count(&st->encoders, c);
-	st->window_pages += pages;
-	st->pass_pages += pages;
+	count_pages(st, encoder_stats_count(&st->encoders, c));
 	st->ram.skipped = c->skipped;
 	leave(st);
 }
 
-void stats_pass(struct migration_stats *st, uint64_t dirtied_pages, uint64_t remaining_bytes)
+void stats_pass(struct migration_stats *st, uint64_t dirtied_pages, uint64_t remaining_bytes,
+		bool whole)
 {
 	int64_t now = host_now_ns();
 
@@ -232,6 +247,7 @@ void stats_pass(struct migration_stats *st, uint64_t dirtied_pages, uint64_t rem
 		st->held = st->held_ns > (now - st->pass_ns) / 5;
 	}
 	st->held_ns = 0;
+	page_rate_pass(&st->rate, st->ram.dirty_sync_count <= 1, whole);
 	encoder_stats_pass(&st->encoders);
 	st->pass_pages = 0;
 	st->pass_bytes = remaining_bytes;
@@ -240,6 +256,24 @@ void stats_pass(struct migration_stats *st, uint64_t dirtied_pages, uint64_t rem
 	st->ram.remaining = remaining_bytes;
 	move_percent(st);
 	leave(st);
+}
+
+void stats_predict(struct migration_stats *st, uint64_t ms)
+{
+	enter(st);
+	st->predicted = true;
+	st->predicted_ms = ms;
+	leave(st);
+}
+
+uint64_t stats_page_rate(struct migration_stats *st, uint64_t limit)
+{
+	uint64_t v;
+
+	enter(st);
+	v = page_rate_under(&st->rate, limit);
+	leave(st);
+	return v;
 }
 
 uint64_t stats_bandwidth(struct migration_stats *st)
@@ -257,17 +291,17 @@ uint64_t stats_dirty_rate(struct migration_stats *st)
 	uint64_t v;
 
 	enter(st);
-	v = st->ram.dirty_pages_rate * PAGE_BYTES;
+	v = st->ram.dirty_pages_rate;
 	leave(st);
 	return v;
 }
 
-uint64_t stats_transferred(struct migration_stats *st)
+uint64_t stats_pages(struct migration_stats *st)
 {
 	uint64_t v;
 
 	enter(st);
-	v = st->ram.transferred;
+	v = st->pages;
 	leave(st);
 	return v;
 }
@@ -290,10 +324,11 @@ static void fill_times(const struct migration_stats *st, struct migration_info *
 	info->expected_downtime_ms = info->predicted_downtime_ms;
 }
 
-static void foresee(const struct forecast_figures *f, struct migration_info *info)
+static void foresee(const struct migration_stats *st, const struct forecast_figures *f,
+		    struct migration_info *info)
 {
 	info->converges = forecast_converges(f);
-	info->predicted_downtime_ms = forecast_downtime_ms(f);
+	info->predicted_downtime_ms = st->predicted ? st->predicted_ms : forecast_downtime_ms(f);
 	info->has_eta = forecast_eta_ms(f, &info->eta_ms);
 	info->has_step = forecast_step(f, &info->step);
 }
@@ -309,7 +344,7 @@ void stats_fill(struct migration_stats *st, struct forecast_figures *f, struct m
 	info->percent = s == MIG_COMPLETED ? 100 : MIN(st->percent, 99);
 	measured(st, f);
 	info->phase = st->phase;
-	foresee(f, info);
+	foresee(st, f, info);
 	if (s == MIG_ACTIVE || s == MIG_CANCELLING || s == MIG_PRE_SWITCHOVER || s == MIG_DEVICE) {
 		fill_times(st, info);
 		info->has_expected = info->has_ram = true;
@@ -346,8 +381,8 @@ int stats_say_late(struct migration_stats *st, uint32_t seconds, struct err *err
 			       seconds, moments[f.phase]);
 	return err_set(err, ETIMEDOUT,
 		       "the deadline of %u s (x-minivmm-deadline) has passed in pass %" PRIu64
-		       ": the guest writes %.1f MB/s, the channel carries %.1f MB/s, and %.1f MB "
-		       "are left; the guest goes on here",
-		       seconds, f.passes, (double)f.dirty / 1e6, (double)f.bandwidth / 1e6,
+		       ": the guest writes %.1f MB/s, %.1f MB/s of its memory are sent, and %.1f "
+		       "MB are left; the guest goes on here",
+		       seconds, f.passes, (double)f.dirty / 1e6, (double)f.speed / 1e6,
 		       (double)f.remaining / 1e6);
 }

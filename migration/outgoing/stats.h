@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "migration/outgoing/encoder-stats.h"
+#include "migration/outgoing/page-rate.h"
 #include "migration/settings/info.h"
 
 struct forecast_figures;
@@ -25,11 +26,15 @@ struct migration_stats {
 	uint64_t active_bytes; /* transferred when it became active */
 	int64_t window_ns;     /* since when the rates are being measured */
 	uint64_t window_bytes, window_pages;
-	uint64_t bandwidth;  /* bytes/s of the last full window, 0: none yet */
-	int64_t pass_ns;     /* when the last pass began */
-	uint64_t pass_pages; /* that have been sent since */
-	uint64_t pass_bytes; /* that were dirty then */
-	uint64_t limit_ms;   /* the downtime limit */
+	uint64_t bandwidth; /* bytes/s on the wire in the last full window, 0: none yet */
+	uint64_t pages;     /* sent, whatever they became on the wire */
+	struct page_rate rate;
+	bool predicted;        /* the guest is being stopped ... */
+	uint64_t predicted_ms; /* ... for so long, it was reckoned then */
+	int64_t pass_ns;       /* when the last pass began */
+	uint64_t pass_pages;   /* that have been sent since */
+	uint64_t pass_bytes;   /* that were dirty then */
+	uint64_t limit_ms;     /* the downtime limit */
 	enum migration_phase phase;
 	unsigned percent;
 	bool shrinks;    /* the last pass left less than it sent */
@@ -59,19 +64,29 @@ void stats_durations(struct migration_stats *st, int64_t *total_ns, int64_t *pau
  */
 void stats_sent(struct migration_stats *st, uint64_t bytes, uint64_t zero_pages,
 		uint64_t plain_pages, uint64_t remaining_bytes);
+/* The same pages by the time that they have taken, whichever way they went. */
+void stats_rate(struct migration_stats *st, const struct page_sum *sent);
 /* So long has the bandwidth limit held the sender back. */
 void stats_held(struct migration_stats *st, int64_t ns);
 /* Bytes on multifd channels, to be followed by stats_sent(); rounds that copied, in all. */
 void stats_multifd(struct migration_stats *st, uint64_t bytes, uint64_t copied_rounds);
 /* Where the encoders' counters stand, before stats_sent() for the same pages. */
 void stats_encoders(struct migration_stats *st, const struct ram_counters *c);
-/* A pass begins: that many pages became dirty during the last one. */
-void stats_pass(struct migration_stats *st, uint64_t dirtied_pages, uint64_t remaining_bytes);
-/* All bytes of RAM that went out. */
-uint64_t stats_transferred(struct migration_stats *st);
-/* Measured bytes/s; before there is a full window, what there is. */
+/*
+ * A pass begins: that many pages became dirty during the last one.  'whole':
+ * all that was dirty in that one has been sent.
+ */
+void stats_pass(struct migration_stats *st, uint64_t dirtied_pages, uint64_t remaining_bytes,
+		bool whole);
+/* The guest is about to be stopped, for so long as it seems; until the next pass. */
+void stats_predict(struct migration_stats *st, uint64_t ms);
+/* All pages that have been sent. */
+uint64_t stats_pages(struct migration_stats *st);
+/* Bytes/s on the wire; before there is a full window, what there is. */
 uint64_t stats_bandwidth(struct migration_stats *st);
-/* Bytes/s that the guest wrote in the last pass that was long enough to tell. */
+/* Pages/s of whole passes under that limit (bytes/s on the wire, 0: none): page-rate.h. */
+uint64_t stats_page_rate(struct migration_stats *st, uint64_t limit);
+/* Pages/s that the guest wrote in the last pass that was long enough to tell. */
 uint64_t stats_dirty_rate(struct migration_stats *st);
 
 /* The deadline has passed: in a sentence with the figures; -ETIMEDOUT. */

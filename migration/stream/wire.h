@@ -53,6 +53,9 @@ enum stream_command {
 /* PING with this one follows the last section: its PONG says that QEMU has loaded them all. */
 #define COOKIE_LOADED 0x4d564d03U
 
+/* PING with this one ends a pass; its PONG says that the pass has been loaded. */
+#define COOKIE_PASS 0x4d564d04U
+
 #define RP_MAX_PAYLOAD 512
 
 enum rp_type {

@@ -50,7 +50,7 @@ def test_cancel(t, caps, params):
     source.wait_migration("active")
     assert 0 < source.migration()["x-minivmm"]["deadline"] <= 2000
     words = too_late(source, "in pass", 2)
-    figures = re.search(r"pass \d+: the guest writes ([\d.]+) MB/s, the channel carries ([\d.]+) MB/s, "
+    figures = re.search(r"pass \d+: the guest writes ([\d.]+) MB/s, ([\d.]+) MB/s of its memory are sent, "
                         r"and ([\d.]+) MB are left; the guest goes on here$", words)
     assert figures and float(figures[1]) > 0 and 0 < float(figures[2]) < 20, words
     dest.wait_migration("failed")

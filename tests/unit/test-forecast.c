@@ -1,14 +1,16 @@
-/* Percent, time left, predicted pause and the cheapest step, from figures. */
+/* Percent, time left, predicted pause and the cheapest step, from figures; pages a second. */
 #include <string.h>
 
 #include "migration/outgoing/forecast.h"
+#include "migration/outgoing/page-rate.h"
 #include "tests/unit/check-main.h"
 #include "vmm/base/units.h"
 
 #define MBPS 1000000ULL
 
-/* A guest whose passes leave 'left' bytes, over a channel of so many bytes/s without a limit. */
-static struct forecast_figures endless(uint64_t left, uint64_t bandwidth)
+/* A guest whose passes leave 'left' bytes, over a channel of so many bytes/s without a limit, as
+ * they are. */
+static struct forecast_figures endless(uint64_t left, uint64_t speed)
 {
 	return (struct forecast_figures){
 	    .phase = MIG_PHASE_PASS,
@@ -16,8 +18,10 @@ static struct forecast_figures endless(uint64_t left, uint64_t bandwidth)
 	    .total = 1000 * MBPS,
 	    .remaining = left / 2,
 	    .pass_bytes = left,
-	    .dirty = bandwidth,
-	    .bandwidth = bandwidth,
+	    .dirty = speed,
+	    .speed = speed,
+	    .wire = speed,
+	    .page_bytes = PAGE_BYTES,
 	    .limit_ms = 300,
 	    .elapsed_ms = 20000,
 	    .throttle_initial = 20,
@@ -55,18 +59,18 @@ START_TEST(test_converges)
 {
 	struct forecast_figures f = endless(100 * MBPS, 100 * MBPS);
 
-	check(&f, false, 1010, NO_ETA);
-	f.limit_ms = 1010; /* what a pass leaves fits */
-	check(&f, true, 1010, 1510);
+	check(&f, false, 1000, NO_ETA);
+	f.limit_ms = 1000; /* what a pass leaves fits */
+	check(&f, true, 1000, 1500);
 	f.limit_ms = 300;
 	f.shrinks = true;
 	f.dirty = 50 * MBPS;
-	check(&f, true, 505, 500 + 1010); /* half a pass, and 50.5 MB at 50 MB/s net */
+	check(&f, true, 500, 500 + 1000); /* half a pass, and 50.05 MB at 50 MB/s net */
 	/* the guest is not known yet */
 	f.shrinks = false;
 	f.passes = 1;
 	check(&f, true, 300, 500);
-	f.bandwidth = 0;
+	f.speed = 0;
 	check(&f, true, 300, NO_ETA);
 	/* stopped: what is left, and no more */
 	f = endless(100 * MBPS, 100 * MBPS);
@@ -131,7 +135,7 @@ END_TEST
 
 static void bound(struct forecast_figures *f)
 {
-	f->max_bandwidth = f->bandwidth;
+	f->max_bandwidth = f->wire;
 	f->held = true;
 }
 
@@ -143,7 +147,7 @@ static void bound_by_much(struct forecast_figures *f)
 
 static void not_bound(struct forecast_figures *f)
 {
-	f->max_bandwidth = f->bandwidth * 2;
+	f->max_bandwidth = f->wire * 2;
 	f->coded = true;
 }
 
@@ -195,19 +199,19 @@ static const struct {
 	enum migration_action action;
 	uint64_t value; /* 0: none */
 } table[] = {
-  /* 30.9 MB and a margin fit into 300 ms at 113 MB/s */
-    {"bound",		       30 * MBPS,   90 * MBPS,  bound,         MIG_ACT_MAX_BANDWIDTH,       109 * MiB },
+  /* 30.03 MB and a margin fit into 300 ms at 113 MB/s */
+    {"bound",		       30 * MBPS,   90 * MBPS,  bound,         MIG_ACT_MAX_BANDWIDTH,       108 * MiB },
     {"bound by much",               300 * MBPS,  100 * MBPS, bound_by_much, MIG_ACT_MAX_BANDWIDTH,       1193 * MiB},
-    {"not bound",		   40 * MBPS,   100 * MBPS, not_bound,     MIG_ACT_DOWNTIME_LIMIT,      520       },
-    {"a small step",                40 * MBPS,   100 * MBPS, NULL,          MIG_ACT_DOWNTIME_LIMIT,      520       },
+    {"not bound",		   40 * MBPS,   100 * MBPS, not_bound,     MIG_ACT_DOWNTIME_LIMIT,      510       },
+    {"a small step",                40 * MBPS,   100 * MBPS, NULL,          MIG_ACT_DOWNTIME_LIMIT,      510       },
     {"slow link",		   400 * MBPS,  50 * MBPS,  NULL,          MIG_ACT_COMPRESS,            0         },
     {"slow link, multifd",          400 * MBPS,  50 * MBPS,  multifd,       MIG_ACT_MULTIFD_COMPRESSION, 0         },
     {"fast link",		   5000 * MBPS, 900 * MBPS, sockets,       MIG_ACT_MULTIFD,             2         },
-    {"fast link, one channel only", 900 * MBPS,  900 * MBPS, NULL,          MIG_ACT_DOWNTIME_LIMIT,      1270      },
+    {"fast link, one channel only", 900 * MBPS,  900 * MBPS, NULL,          MIG_ACT_DOWNTIME_LIMIT,      1260      },
     {"slow link, coded",            400 * MBPS,  50 * MBPS,  coded,         MIG_ACT_AUTO_CONVERGE,       0         },
     {"ring",			800 * MBPS,  90 * MBPS,  ring,          MIG_ACT_DIRTY_LIMIT,         21        },
     {"throttling",                  800 * MBPS,  90 * MBPS,  throttling,    MIG_ACT_WAIT,                0         },
-    {"throttled out",               80 * MBPS,   90 * MBPS,  throttled_out, MIG_ACT_DOWNTIME_LIMIT,      1130      },
+    {"throttled out",               80 * MBPS,   90 * MBPS,  throttled_out, MIG_ACT_DOWNTIME_LIMIT,      1120      },
     {"hours",		       999 * MBPS,  200000,     no_throttle,   MIG_ACT_STOP,                0         },
 };
 
@@ -268,6 +272,110 @@ START_TEST(test_bandwidth_helps)
 }
 END_TEST
 
+/* Ten bytes of memory go with one on the wire: time counts memory, limits and links count the wire.
+ */
+START_TEST(test_shrunk_pages)
+{
+	struct forecast_figures f = endless(40 * MBPS, 1000 * MBPS), plain;
+	struct migration_step s = {0};
+
+	f.wire = 100 * MBPS;
+	f.page_bytes = PAGE_BYTES / 10.0;
+	f.coded = true;
+	f.limit_ms = 20;
+	check(&f, false, 41, NO_ETA);
+	ck_assert(forecast_step(&f, &s));
+	ck_assert_int_eq(s.action, MIG_ACT_DOWNTIME_LIMIT);
+	ck_assert_uint_eq(s.value, 60);
+	f.limit_ms = 300; /* on the wire it would be 30 MB of 40 */
+	check(&f, true, 41, 20 + 41);
+	/* a limit on the wire: a tenth of what the same memory would need as it is */
+	f.limit_ms = 20;
+	plain = f;
+	plain.page_bytes = PAGE_BYTES;
+	bound(&f);
+	bound(&plain);
+	ck_assert(forecast_step(&f, &s));
+	ck_assert_int_eq(s.action, MIG_ACT_MAX_BANDWIDTH);
+	ck_assert_uint_eq(s.value, ALIGN_UP(200 * MBPS, MiB));
+	plain.max_bandwidth = 1000 * MBPS;
+	ck_assert(forecast_step(&plain, &s));
+	ck_assert_uint_eq(s.value, ALIGN_UP(2000 * MBPS, MiB));
+}
+END_TEST
+
+#define NS_PER_MS 1000000LL
+
+/* pages, of them zero, bytes on the wire, ms */
+static void sent(struct page_rate *r, uint64_t pages, uint64_t zero, uint64_t bytes, int64_t ms)
+{
+	struct page_sum s = {pages, zero, bytes, ms * NS_PER_MS};
+
+	page_rate_sent(r, &s);
+}
+
+START_TEST(test_page_rate)
+{
+	struct page_rate r = {0};
+
+	ck_assert_uint_eq(page_rate_under(&r, 0), 0);
+	/* the first pass, as it goes on: all that went */
+	sent(&r, 9000, 8000, 4000 * 1000, 50);
+	sent(&r, 1000, 1000, 0, 50);
+	ck_assert_uint_eq(page_rate_under(&r, 0), 100000);
+	/* ... and at its end: as if zeros took no time */
+	page_rate_pass(&r, true, true);
+	ck_assert_uint_eq(page_rate_under(&r, 0), 10000);
+	/* too short to tell */
+	sent(&r, 9, 0, 9, 9);
+	page_rate_pass(&r, false, true);
+	ck_assert_uint_eq(page_rate_under(&r, 0), 10000);
+	/* the two together are better than the first pass */
+	sent(&r, 991, 0, 9991, 1);
+	page_rate_pass(&r, false, true);
+	ck_assert_uint_eq(page_rate_under(&r, 0), 100000);
+	/* from then on it takes 100 ms, in one pass or in several */
+	sent(&r, 50, 0, 50, 50);
+	page_rate_pass(&r, false, true);
+	ck_assert_uint_eq(page_rate_under(&r, 0), 100000);
+	sent(&r, 50, 0, 50, 50);
+	page_rate_pass(&r, false, true);
+	ck_assert_uint_eq(page_rate_under(&r, 0), 1000);
+	/* the bandwidth limit is one on bytes */
+	ck_assert_uint_eq(page_rate_under(&r, 100), 100);
+	ck_assert_uint_eq(page_rate_under(&r, UINT64_MAX), 1000);
+}
+END_TEST
+
+/* Compressible pages, then some that are not: no part of a pass speaks for all of it. */
+START_TEST(test_page_rate_of_a_mix)
+{
+	struct page_rate r = {0};
+
+	sent(&r, 1000, 0, 1000, 1000);
+	page_rate_pass(&r, true, true);
+	for (int i = 0; i < 10; i++) {
+		sent(&r, 18500, 0, 740000, 100); /* this pass ends early */
+		page_rate_pass(&r, false, false);
+	}
+	ck_assert_uint_eq(page_rate_under(&r, 0), 1000);
+	sent(&r, 18500, 0, 740000, 100);
+	sent(&r, 1600, 0, 1600 * PAGE_BYTES, 200);
+	page_rate_pass(&r, false, true);
+	ck_assert_uint_eq(page_rate_under(&r, 0), 20100 * 1000 / 300);
+	/* nothing but zeros in the first pass tells little: what it has put on the wire */
+	r = (struct page_rate){0};
+	sent(&r, 1 << 20, 1 << 20, 9 << 20, 1000);
+	page_rate_pass(&r, true, true);
+	ck_assert_uint_eq(page_rate_under(&r, 0), (9 << 20) / PAGE_BYTES);
+	/* nothing at all */
+	r = (struct page_rate){0};
+	page_rate_pass(&r, true, true);
+	page_rate_pass(&r, false, true);
+	ck_assert_uint_eq(page_rate_under(&r, 1), 0);
+}
+END_TEST
+
 START_TEST(test_no_step)
 {
 	struct forecast_figures f = endless(100 * MBPS, 100 * MBPS);
@@ -293,4 +401,5 @@ START_TEST(test_no_step)
 END_TEST
 
 CHECK_MAIN("forecast", test_shrinks, test_converges, test_percent_of_phases, test_percent,
-	   test_steps, test_steps_help, test_bandwidth_helps, test_no_step)
+	   test_steps, test_steps_help, test_bandwidth_helps, test_shrunk_pages, test_page_rate,
+	   test_page_rate_of_a_mix, test_no_step)

@@ -329,7 +329,8 @@ static void hostile_guest(struct box *b)
 		}
 	}
 	/* The line's two reads end in an event that both machines get or neither: drop it. */
-	b->m->reset_pending = b->m->shutdown_pending = b->m->powerdown_pending = false;
+	for (int r = 0; r < REQUEST_COUNT; r++)
+		machine_request_delivered(b->m, (enum request)r);
 }
 
 /* ---- save, load, compare ---- */
