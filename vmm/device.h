@@ -18,6 +18,13 @@ struct err;
 struct flush;
 struct machine;
 
+/* What machine_handover() asks of a device that uses what other processes may not use as well. */
+enum handover {
+	HANDOVER_TAKE,  /* use it (again) */
+	HANDOVER_GIVE,  /* stop using it; the device is paused, and flushed */
+	HANDOVER_PROBE, /* nothing changes: could it be taken now? */
+};
+
 struct device_ops {
 	const char *name; /* "virtio-blk-device", "serial" */
 	/* Power-on state; vCPUs are paused.  May be NULL. */
@@ -38,11 +45,10 @@ struct device_ops {
 	void (*flush)(struct device *d, struct flush *f);
 	/*
 	 * What other processes may not use at the same time (disk images).
-	 * give: stop using it; the device is paused, and flushed.  Otherwise: take it (back).  Both
-	 * may be asked again when it is done already; a refusal (0 or -errno) changes nothing.  May
-	 * be NULL.
+	 * Each may be asked again when it is done already; a refusal (0 or
+	 * -errno; -EBUSY: another process has it) changes nothing.  May be NULL.
 	 */
-	int (*handover)(struct device *d, bool give, struct err *err);
+	int (*handover)(struct device *d, enum handover what, struct err *err);
 	/* Free everything, the struct included; I/O threads have stopped. */
 	void (*destroy)(struct device *d);
 };

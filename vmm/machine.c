@@ -417,10 +417,10 @@ int machine_stop(struct machine *m, enum runstate s)
 	return machine_stop_cancellable(m, s, -1);
 }
 
-int machine_handover(struct machine *m, bool give, struct err *err)
+int machine_handover(struct machine *m, enum handover what, struct err *err)
 {
 	list_for_each (d, &m->devices, struct device, link) {
-		int ret = d->ops->handover ? d->ops->handover(d, give, err) : 0;
+		int ret = d->ops->handover ? d->ops->handover(d, what, err) : 0;
 
 		if (ret < 0)
 			return err_prefix(err, ret, "%s%s%s", d->ops->name, d->id ? " " : "",
@@ -502,7 +502,7 @@ int machine_start(struct machine *m, struct err *err)
 	if (ret == 0 && m->needs_boot)
 		ret = machine_reset(m, err);
 	if (ret == 0)
-		ret = machine_handover(m, false, err);
+		ret = machine_handover(m, HANDOVER_TAKE, err);
 	if (ret < 0)
 		return ret;
 	if (machine_set_state(m, RS_RUNNING, err) < 0)

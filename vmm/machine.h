@@ -38,6 +38,7 @@
 #include "vmm/base/thread.h"
 #include "vmm/board.h"
 #include "vmm/bus.h"
+#include "vmm/device.h"
 #include "vmm/memory/memory.h"
 #include "vmm/notify.h"
 #include "vmm/requests.h"
@@ -218,10 +219,11 @@ void machine_resume(struct machine *m);
 
 /*
  * Give what other processes may not use at the same time (disk images) out of
- * our hands, or take it back; the machine is paused.  The first device that
- * refuses is named.
+ * our hands, take it, or ask whether it could be taken; the machine is paused.
+ * The first device that refuses is named; those asked before it have done what
+ * they were asked for.
  */
-int machine_handover(struct machine *m, bool give, struct err *err);
+int machine_handover(struct machine *m, enum handover what, struct err *err);
 
 /* Go to a run state that the table allows; an illegal move is -EINVAL and changes nothing. */
 int machine_set_state(struct machine *m, enum runstate s, struct err *err);

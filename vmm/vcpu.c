@@ -114,20 +114,6 @@ static void port_io(struct vcpu *v)
 	}
 }
 
-static void mmio(struct vcpu *v)
-{
-	struct kvm_run *run = v->run;
-	uint64_t val = 0;
-
-	if (run->mmio.is_write) {
-		memcpy(&val, run->mmio.data, run->mmio.len);
-		bus_write(&v->m->mmio, run->mmio.phys_addr, run->mmio.len, val);
-	} else {
-		val = bus_read(&v->m->mmio, run->mmio.phys_addr, run->mmio.len);
-		memcpy(run->mmio.data, &val, run->mmio.len);
-	}
-}
-
 static void internal_error(struct vcpu *v, const char *what, uint64_t detail)
 {
 	struct kvm_regs regs;
@@ -139,6 +125,51 @@ static void internal_error(struct vcpu *v, const char *what, uint64_t detail)
 		log_error("vCPU %u: %s (0x%" PRIx64 ")", v->index, what, detail);
 	v->held = true;
 	machine_request_stop(v->m, RS_INTERNAL_ERROR);
+}
+
+#ifndef KVM_EXIT_MEMORY_FAULT /* Linux 6.8 */
+#define KVM_EXIT_MEMORY_FAULT 39
+#endif
+#define MEMORY_FAULT_GPA 8 /* offset behind the exit's head: flags, gpa, size */
+
+/* Where the page is that KVM could not have; UINT64_MAX: an older kernel does not tell. */
+static uint64_t fault_gpa(const struct kvm_run *run)
+{
+	uint64_t gpa;
+
+	if (run->exit_reason != KVM_EXIT_MEMORY_FAULT)
+		return UINT64_MAX;
+	memcpy(&gpa, (const uint8_t *)&run->hw + MEMORY_FAULT_GPA, sizeof(gpa));
+	return gpa;
+}
+
+static void no_page(struct vcpu *v, uint64_t gpa)
+{
+	struct err err = {0};
+
+	(void)memory_say_no_room(&v->m->mem, gpa, &err);
+	log_error("vCPU %u: %s: the guest is stopped", v->index, err.msg);
+	internal_error(v, "KVM_RUN failed, a page of guest memory cannot be had", EFAULT);
+}
+
+static void mmio(struct vcpu *v)
+{
+	struct kvm_run *run = v->run;
+	uint64_t val = 0, n = 1;
+
+	/* Where KVM emulates the guest's instruction, memory that cannot be had looks like a
+	 * device. */
+	if (memory_ptr_some(&v->m->mem, run->mmio.phys_addr, &n)) {
+		no_page(v, run->mmio.phys_addr);
+		return;
+	}
+	if (run->mmio.is_write) {
+		memcpy(&val, run->mmio.data, run->mmio.len);
+		bus_write(&v->m->mmio, run->mmio.phys_addr, run->mmio.len, val);
+	} else {
+		val = bus_read(&v->m->mmio, run->mmio.phys_addr, run->mmio.len);
+		memcpy(run->mmio.data, &val, run->mmio.len);
+	}
 }
 
 static void handle_exit(struct vcpu *v)
@@ -254,7 +285,7 @@ static void run_once(struct vcpu *v)
 	if (ret == 0)
 		handle_exit(v);
 	else if (ret == -EFAULT)
-		internal_error(v, "KVM_RUN failed, a page of guest memory cannot be had", EFAULT);
+		no_page(v, fault_gpa(v->run));
 	else if (ret != -EINTR && ret != -EAGAIN)
 		internal_error(v, "KVM_RUN failed, errno", (uint64_t)-ret);
 	if (__atomic_load_n(&v->throttle_due, __ATOMIC_SEQ_CST))

@@ -266,7 +266,11 @@ void boot_free(struct boot_image *b)
 int boot_write(struct machine *m, uint64_t gpa, const void *p, uint64_t bytes, const char *what,
 	       struct err *err)
 {
-	if (memory_write(&m->mem, gpa, p, bytes) < 0)
+	int ret = memory_write(&m->mem, gpa, p, bytes);
+
+	if (ret == -ENOSPC)
+		return memory_say_no_room(&m->mem, gpa, err);
+	if (ret < 0)
 		return err_set(err, EFAULT,
 			       "the %s does not fit into the guest's memory at 0x%" PRIx64, what,
 			       gpa);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "devices/block/file.h"
+#include "devices/block/lock.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
@@ -106,6 +107,7 @@ struct block_node *block_node_new(const struct cfg_blockdev *cfg, struct err *er
 	n->writeback = cfg->writeback;
 	n->no_flush = cfg->no_flush;
 	n->discard = cfg->discard;
+	n->locking = cfg->locking;
 	check_direct(n);
 	return n;
 }
@@ -193,6 +195,44 @@ int block_node_flush(struct block_node *n)
 	if (n->readonly || n->no_flush)
 		return 0;
 	return fdatasync(n->fd) < 0 ? -errno : 0;
+}
+
+/* ---- locking ---- */
+
+static int lock_node(struct block_node *n, bool probe, struct err *err)
+{
+	struct err why = {0};
+	int ret = block_lock(n->fd, n->filename, block_disk_perms(n->readonly, n->share_rw), probe,
+			     err ? &why : NULL);
+
+	if (ret == -ENOTSUP && n->locking == BLOCK_LOCKING_AUTO) {
+		log_warn("'%s' is on a file system without locks: nothing keeps other programs "
+			 "from writing to it",
+			 n->filename);
+		n->locking = BLOCK_LOCKING_OFF;
+		return 0;
+	}
+	return ret < 0 ? err_set(err, -ret, "%s", why.msg) : 0;
+}
+
+int block_node_lock(struct block_node *n, struct err *err)
+{
+	int ret = n->locked || n->locking == BLOCK_LOCKING_OFF ? 0 : lock_node(n, false, err);
+
+	n->locked = ret == 0;
+	return ret;
+}
+
+int block_node_lock_probe(struct block_node *n, struct err *err)
+{
+	return n->locked || n->locking == BLOCK_LOCKING_OFF ? 0 : lock_node(n, true, err);
+}
+
+void block_node_unlock(struct block_node *n)
+{
+	if (n->locked && n->locking != BLOCK_LOCKING_OFF)
+		block_unlock(n->fd);
+	n->locked = false;
 }
 
 /* ---- all of them ---- */

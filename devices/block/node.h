@@ -60,7 +60,10 @@ struct block_node {
 	struct block_stats stats; /* read elsewhere with relaxed atomics */
 	void *state;
 	/* main thread */
-	void *user; /* the struct device it is attached to, NULL: none */
+	void *user;       /* the struct device it is attached to, NULL: none */
+	unsigned locking; /* enum block_locking; off where auto found nothing to lock with */
+	bool share_rw;    /* other programs may write to the file at the same time */
+	bool locked;      /* the file is ours, as far as locking goes */
 };
 
 /* Open the file.  Falls back from io_uring to threads by itself where the host refuses it. */
@@ -72,6 +75,14 @@ void block_node_detach(struct block_node *n);
 void block_submit(struct block_node *n, struct block_req *req);
 /* Everything written is on stable storage; blocks; nothing is in flight. */
 int block_node_flush(struct block_node *n);
+/*
+ * Lock the file for the disk that uses it (lock.h), or see whether that would
+ * be possible.  0 when it is locked already or locking=off.  Main or migration
+ * thread, machine lock held.
+ */
+int block_node_lock(struct block_node *n, struct err *err);
+int block_node_lock_probe(struct block_node *n, struct err *err);
+void block_node_unlock(struct block_node *n);
 
 struct block_nodes {
 	struct block_node **v;

@@ -121,6 +121,7 @@ static int read_props(struct virtio_blk *b, const struct cfg_device *cfg, struct
 	if (ret < 0)
 		return ret;
 	b->v.host_features = props_features(cfg);
+	b->node->share_rw = device_bool(cfg, "share-rw");
 	if (serial)
 		memcpy(b->serial, serial, strlen(serial));
 	if (strcmp(device_text(cfg, "write-cache"), "auto") != 0)
@@ -182,12 +183,18 @@ static int set_up(struct virtio_blk *b, struct machine *m, const struct cfg_devi
 	if (b->v.host_features & BLK_F_WRITE_ZEROES)
 		b->v.config_bytes = 57;
 	b->writeback = b->node->writeback;
+	/* A guest that is to come still runs elsewhere, and so is its disk. */
+	if (!m->cfg->incoming && block_node_lock(b->node, err) < 0)
+		return -EBUSY;
 	loop_call(m->io, attach, &a);
-	if (a.ret < 0)
+	if (a.ret < 0) {
+		block_node_unlock(b->node);
 		return a.ret;
+	}
 	ret = virtio_init(&b->v, m, &virtio_blk_ops, cfg, slot, sizes, err);
 	if (ret < 0) {
 		loop_call(m->io, virtio_blk_detach, b->node);
+		block_node_unlock(b->node);
 		virtio_fini(&b->v);
 		return ret;
 	}

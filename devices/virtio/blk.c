@@ -371,6 +371,7 @@ static void destroy(struct virtio_device *v)
 	struct virtio_blk *b = to_blk(v);
 
 	loop_call(v->dev.m->io, virtio_blk_detach, b->node);
+	block_node_unlock(b->node);
 	b->node->user = NULL;
 }
 
@@ -412,8 +413,25 @@ static void flush(struct device *d, struct flush *f)
 	virtio_post(&b->v, own_flush_on_io, o);
 }
 
+/* Nothing is reopened: a node keeps its descriptor, and the host's page cache is shared. */
+static int handover(struct device *d, enum handover what, struct err *err)
+{
+	struct block_node *n = container_of(d, struct virtio_blk, v.dev)->node;
+
+	switch (what) {
+	case HANDOVER_TAKE:
+		return block_node_lock(n, err);
+	case HANDOVER_GIVE:
+		block_node_unlock(n); /* flushed by the machine */
+		return 0;
+	case HANDOVER_PROBE:
+		return block_node_lock_probe(n, err);
+	}
+	return -EINVAL;
+}
+
 const struct virtio_ops virtio_blk_ops = {
-    .device = VIRTIO_DEVICE_OPS("virtio-blk-device", .flush = flush),
+    .device = VIRTIO_DEVICE_OPS("virtio-blk-device", .flush = flush, .handover = handover),
     .name = "virtio-blk",
     .device_id = 2,
     .get_config = get_config,

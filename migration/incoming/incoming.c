@@ -23,6 +23,7 @@
 #include "migration/incoming/commands.h"
 #include "migration/incoming/loader.h"
 #include "migration/internal.h"
+#include "migration/peer/saved.h"
 #include "migration/peer/shared-memory.h"
 #include "migration/ram/ram.h"
 #include "migration/report.h"
@@ -56,7 +57,17 @@ static bool will_run(const struct migration *mg)
 	return mg->m->autostart && (!g->received || g->state == RS_RUNNING);
 }
 
-/* Put what was loaded into KVM and take the disks: all that can still fail. */
+/* late-block-activate leaves the disks of a guest that arrives paused alone until 'cont'. */
+static bool wants_disks(const struct migration *mg)
+{
+	return will_run(mg) || !mg->caps[CAP_LATE_BLOCK_ACTIVATE];
+}
+
+/*
+ * Put what was loaded into KVM and see whether the disks can be had: what can
+ * still fail.  They are taken after GO, so that a source whose connection breaks
+ * before it can have them back at once, whatever becomes of this end.
+ */
 static int push_state_to_kvm(struct migration *mg, struct err *err)
 {
 	struct machine *m = mg->m;
@@ -64,8 +75,8 @@ static int push_state_to_kvm(struct migration *mg, struct err *err)
 
 	machine_lock(m);
 	ret = m->arch->push(m, err);
-	if (ret == 0 && (will_run(mg) || !mg->caps[CAP_LATE_BLOCK_ACTIVATE]))
-		ret = machine_handover(m, false, err);
+	if (ret == 0 && wants_disks(mg))
+		ret = machine_handover(m, HANDOVER_PROBE, err);
 	machine_unlock(m);
 	return ret;
 }
@@ -75,14 +86,14 @@ static int enter_state(struct migration *mg, struct err *err)
 {
 	struct machine *m = mg->m;
 	const struct globalstate *g = &mg->globalstate;
+	int ret = wants_disks(mg) ? machine_handover(m, HANDOVER_TAKE, err) : 0;
 
+	if (ret < 0)
+		return ret;
 	m->needs_boot = false;
 	mg->in.arrived = true;
-	if (will_run(mg)) { /* maybe only since a moment ago: ask for the disks again */
-		int ret = machine_handover(m, false, err);
-
-		return ret < 0 ? ret : machine_start(m, err);
-	}
+	if (will_run(mg))
+		return machine_start(m, err);
 	if (g->received && g->state != RS_RUNNING)
 		return machine_set_state(m, g->state, err);
 	return machine_set_state(m, RS_PAUSED, err);
@@ -100,7 +111,8 @@ static int take_over(struct incoming *in, const struct go_requests *asked, struc
 	ret = enter_state(mg, err);
 	if (ret < 0) {
 		in->arrived = false;
-		go_requests_drop(asked, mg->m); /* the source takes both back */
+		(void)machine_handover(mg->m, HANDOVER_GIVE, NULL);
+		go_requests_drop(asked, mg->m); /* the source takes all of it back */
 	} else {
 		status_set(mg, &in->status, MIG_COMPLETED);
 		report_arrival(in);
@@ -128,7 +140,7 @@ static int await_go(struct loader *l, struct go_requests *asked, struct err *err
 	uint16_t command, n;
 	uint8_t tag;
 
-	while (loader_description(l))
+	while (loader_description(l, NULL))
 		;
 	if (src_u8(l->in, &tag) < 0 || src_be16(l->in, &command) < 0 || src_be16(l->in, &n) < 0) {
 		if (l->reader->failed)
@@ -171,16 +183,37 @@ static bool more_comes(const struct loader *l)
 static void drain(struct loader *l)
 {
 	if (more_comes(l))
-		(void)loader_description(l);
+		(void)loader_description(l, NULL);
+}
+
+/* What came through a pipe could not be compared before it was loaded. */
+static int compare_loaded(struct loader *l, struct err *err)
+{
+	struct buf text = {0};
+	int ret = 0;
+
+	if (more_comes(l) && loader_description(l, &text))
+		ret = saved_compare(l->m, l->commands.caps, text.data, text.len,
+				    &l->commands.differs, err);
+	buf_free(&text);
+	return ret;
 }
 
 static int load(struct incoming *in, struct loader *l, struct err *err)
 {
 	struct go_requests asked = {0};
-	int ret = loader_header(l, err);
+	bool checked = in->ch->two_way; /* there the two machines talk about it */
+	int ret = 0;
 
+	if (!checked)
+		ret = saved_compare_file(l->m, l->commands.caps, in->ch, &checked,
+					 &l->commands.differs, err);
+	if (ret == 0)
+		ret = loader_header(l, err);
 	if (ret == 0)
 		ret = loader_records(l, err);
+	if (ret == 0 && !checked)
+		ret = compare_loaded(l, err);
 	if (ret == 0)
 		ret = push_state_to_kvm(in->mg, err);
 	if (ret == 0 && l->commands.minivmm) {

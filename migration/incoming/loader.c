@@ -27,6 +27,7 @@
 #define MACHINE_TYPE     "microvm"
 #define MAX_NAME_BYTES   255U
 #define MAX_CAPABILITIES 64U
+#define MAX_DESCRIPTION  (4 * MiB)
 
 void loader_init(struct loader *l, struct machine *m, struct reader *reader, struct src *in)
 {
@@ -51,7 +52,9 @@ void loader_fini(struct loader *l)
  */
 static int explain(const struct loader *l, int ret, struct err *err)
 {
-	if (ret < 0 && l->reader && l->reader->failed) {
+	/* A page that cannot be had fails the read, too: what RAM says about itself is the cause.
+	 */
+	if (ret < 0 && ret != -ENOSPC && l->reader && l->reader->failed) {
 		if (err)
 			*err = l->reader->err;
 		return l->reader->failed;
@@ -433,7 +436,21 @@ int loader_records(struct loader *l, struct err *err)
 	}
 }
 
-int loader_description(struct loader *l)
+/* n bytes, which may end early. */
+static void read_text(struct loader *l, uint32_t n, struct buf *text)
+{
+	while (n > 0) {
+		uint32_t piece = MIN(n, PAGE_BYTES);
+		const uint8_t *p = src_take(l->in, piece);
+
+		if (!p)
+			return;
+		buf_put(text, p, piece);
+		n -= piece;
+	}
+}
+
+int loader_description(struct loader *l, struct buf *text)
 {
 	const uint8_t *p = src_peek(l->in, 1);
 	uint32_t n;
@@ -441,7 +458,11 @@ int loader_description(struct loader *l)
 	if (!p || *p != TAG_VMDESC)
 		return 0;
 	/* Whatever happens within it has no meaning: the guest is complete. */
-	if (src_skip(l->in, 1) == 0 && src_be32(l->in, &n) == 0)
+	if (src_skip(l->in, 1) < 0 || src_be32(l->in, &n) < 0)
+		return 1;
+	if (text && n <= MAX_DESCRIPTION)
+		read_text(l, n, text);
+	else
 		(void)src_skip(l->in, n);
 	return 1;
 }

@@ -49,8 +49,9 @@ int loader_header(struct loader *l, struct err *err);
 int loader_records(struct loader *l, struct err *err);
 /*
  * What follows EOF: read and drop a description when one comes; everything
- * else is left.  1: it came, 0: something else did, or the end.
+ * else is left.  1: it came, 0: something else did, or the end.  'text' (may be
+ * NULL) gets what it says, unless that is larger than any machine's.
  */
-int loader_description(struct loader *l);
+int loader_description(struct loader *l, struct buf *text);
 
 #endif

@@ -135,7 +135,7 @@ int guest_keep(struct outgoing *o, struct err *err)
 	o->stopped = false;
 	m->requests.frozen = false;
 	machine_set_kept(m);
-	ret = machine_handover(m, false, &why);
+	ret = machine_handover(m, HANDOVER_TAKE, &why);
 	if (ret < 0) {
 		(void)err_prefix(&why, ret, "the guest stays paused");
 		to = RS_PAUSED;

@@ -13,6 +13,7 @@
  * cancel and a deadline end every wait.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -31,6 +32,7 @@
 #define NS_PER_MS ((int64_t)1000000)
 #define PEER_MS   1000 /* how long the first PONG may take */
 #define RETRY_NS  (10 * NS_PER_MS)
+#define DISKS_NS  (3000 * NS_PER_MS) /* how long a destination that failed may hold the disks */
 /*
  * Both ends work at the same time then, instead of in turn.  Not where a
  * program in between may carry the bytes on slowly: what lies in the queue
@@ -250,6 +252,23 @@ static int run(struct outgoing *o, struct err *err)
 
 /* ---- the end ---- */
 
+/*
+ * A destination that has just failed, or been killed, may be about to close the
+ * disks: wait a little for them.  Machine lock held; given up meanwhile.
+ */
+static void await_disks(struct outgoing *o)
+{
+	struct machine *m = o->mg->m;
+	int64_t until = host_now_ns() + DISKS_NS;
+
+	while (o->stopped && !o->released && host_now_ns() < until &&
+	       machine_handover(m, HANDOVER_TAKE, NULL) == -EBUSY) {
+		machine_unlock(m);
+		(void)poll(NULL, 0, (int)(RETRY_NS / NS_PER_MS));
+		machine_lock(m);
+	}
+}
+
 /* The guest is the destination's, or a store has it as well.  Machine lock held. */
 static void guest_leave(struct outgoing *o, bool certain)
 {
@@ -335,6 +354,8 @@ void *outgoing_thread(void *opaque)
 	machine_lock(m);
 	slowdown_stop(o);
 	ram_save_stop(&o->ram);
+	if (ret < 0)
+		await_disks(o);
 	conclude(o, ret, &err);
 	report_outgoing_end(o);
 	machine_unlock(m);

@@ -39,6 +39,7 @@
 #include "migration/channel/channel.h"
 #include "migration/internal.h"
 #include "migration/outgoing/handover.h"
+#include "migration/peer/saved.h"
 #include "migration/stream/stream.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/wake.h"
@@ -167,8 +168,10 @@ static int collect(struct outgoing *o, struct err *err)
 		ret = m->arch->fetch(m, err);
 	if (ret == 0)
 		ret = device_state_collect(&o->devices, m, err);
+	if (ret == 0 && (!o->ch->two_way || !o->rp.ponged)) /* it is stored */
+		saved_describe(m, &o->devices.json);
 	if (ret == 0)
-		ret = machine_handover(m, true, err);
+		ret = machine_handover(m, HANDOVER_GIVE, err);
 	machine_unlock(m);
 	return ret;
 }

@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "vmm/base/buf.h"
 #include "vmm/base/bytes.h"
@@ -69,11 +68,6 @@ int direct_read(struct src *in, uint8_t *to, size_t pages, uint64_t word, size_t
 	}
 	take_back(in, words + *done, to + *done * PAGE_BYTES, got);
 	return 0;
-}
-
-void direct_populate(void *to, size_t n)
-{
-	(void)madvise(to, n, MADV_POPULATE_WRITE);
 }
 
 int direct_get(struct src *in, uint8_t *to, size_t n)

@@ -19,11 +19,6 @@ struct src;
  */
 int direct_read(struct src *in, uint8_t *to, size_t pages, uint64_t word, size_t *done);
 
-/*
- * Pages that are not there yet, all at once: one by one, while they are written
- * to, takes longer.  No failure: then it is one by one.
- */
-void direct_populate(void *to, size_t n);
 /* n bytes to 'to', not by way of in's buffer where that is possible.  0 or -errno. */
 int direct_get(struct src *in, uint8_t *to, size_t n);
 

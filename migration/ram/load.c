@@ -14,6 +14,7 @@
 #include "vmm/base/bitmap.h"
 #include "vmm/base/units.h"
 #include "vmm/machine.h"
+#include "vmm/memory/room.h"
 
 #define FLAG_MASK ((uint64_t)PAGE_BYTES - 1)
 #define ROW_PAGES 8U /* plain pages in a row, before more of them are expected */
@@ -90,19 +91,40 @@ static struct load_block *page_block(struct ram_load *l, struct src *in, uint64_
 	return l->last;
 }
 
+/* One page's place; NULL: it is dropped.  Where there may be no room for it, it is there already.
+ */
+static int begin_page(const struct ram_load *l, struct load_block *lb, uint64_t off, uint8_t **to,
+		      struct err *err)
+{
+	bool fresh = false;
+
+	*to = l->placer->begin(lb, off, 1, &fresh);
+	return fresh && lb->block->scarce ? placer_make_room(lb, off, PAGE_BYTES, err) : 0;
+}
+
+/* Reading into guest memory failed: for want of a page, or of bytes? */
+static int say_not_read(const struct load_block *lb, int ret, struct src *in, const char *what,
+			struct err *err)
+{
+	if (ret == -EFAULT && lb->block && lb->block->scarce)
+		return room_say_none(lb->block, err);
+	return ram_load_say_ended(in, what, err);
+}
+
 /* A zero page; or one that is full of another byte. */
 static int load_zero(const struct ram_load *l, struct load_block *lb, struct src *in, uint64_t off,
 		     struct err *err)
 {
 	uint8_t fill, *to;
+	int ret;
 
 	if (src_u8(in, &fill) < 0)
 		return ram_load_say_ended(in, "a zero page", err);
 	if (!fill)
 		return placed(lb, off, l->placer->zero(lb, off), err);
-	to = l->placer->begin(lb, off, 1, NULL);
-	if (!to)
-		return 0;
+	ret = begin_page(l, lb, off, &to, err);
+	if (ret < 0 || !to)
+		return ret;
 	memset(to, fill, PAGE_BYTES);
 	return placed(lb, off, l->placer->commit(lb, off, 1), err);
 }
@@ -123,15 +145,12 @@ static size_t pages_ahead(const struct ram_load *l, const struct load_block *lb,
 	return (size_t)(bitmap_next_set(lb->touched, end, first) - first) + 1;
 }
 
-static int load_page_here(const struct ram_load *l, struct load_block *lb, struct src *in,
-			  uint64_t off)
+static int load_page_here(uint8_t *to, struct src *in)
 {
 	const uint8_t *from = src_take(in, PAGE_BYTES);
-	uint8_t *to;
 
 	if (!from)
 		return -EIO;
-	to = l->placer->begin(lb, off, 1, NULL);
 	if (to)
 		memcpy(to, from, PAGE_BYTES);
 	return 0;
@@ -139,10 +158,10 @@ static int load_page_here(const struct ram_load *l, struct load_block *lb, struc
 
 /* Pages in a row, read together with the words that ought to stand before them. */
 static int load_pages_ahead(const struct ram_load *l, struct load_block *lb, struct src *in,
-			    uint64_t off, size_t ahead, size_t *done)
+			    uint64_t off, uint8_t *to, size_t ahead, size_t *done)
 {
-	int ret = direct_read(in, l->placer->begin(lb, off, 1, NULL), ahead,
-			      (off + PAGE_BYTES) | RAM_FLAG_PAGE | RAM_FLAG_CONTINUE, done);
+	int ret = direct_read(in, to, ahead, (off + PAGE_BYTES) | RAM_FLAG_PAGE | RAM_FLAG_CONTINUE,
+			      done);
 
 	if (ret == 0 && *done > 1)
 		(void)l->placer->begin(lb, off + PAGE_BYTES, *done - 1, NULL);
@@ -153,15 +172,19 @@ static int load_page(struct ram_load *l, struct load_block *lb, struct src *in, 
 		     struct err *err)
 {
 	size_t done = 1, ahead;
+	uint8_t *to;
 	int ret;
 
 	if (lb != l->row_block || off != l->row_next)
 		l->row_pages = 0;
 	ahead = pages_ahead(l, lb, in, off);
-	ret = ahead > 1 ? load_pages_ahead(l, lb, in, off, ahead, &done)
-			: load_page_here(l, lb, in, off);
+	ret = begin_page(l, lb, off, &to, err);
 	if (ret < 0)
-		return ram_load_say_ended(in, "a page", err);
+		return ret;
+	ret =
+	    ahead > 1 ? load_pages_ahead(l, lb, in, off, to, ahead, &done) : load_page_here(to, in);
+	if (ret < 0)
+		return say_not_read(lb, ret, in, "a page", err);
 	l->row_block = lb;
 	l->row_next = off + done * PAGE_BYTES;
 	l->row_pages += done;
@@ -174,8 +197,9 @@ static int load_run(const struct ram_load *l, struct load_block *lb, struct src 
 {
 	uint64_t bytes;
 	uint32_t pages;
+	bool fresh = false;
 	uint8_t *to;
-	bool fresh;
+	int ret;
 
 	if (src_be32(in, &pages) < 0)
 		return ram_load_say_ended(in, "a run of pages", err);
@@ -188,10 +212,12 @@ static int load_run(const struct ram_load *l, struct load_block *lb, struct src 
 	to = l->placer->begin(lb, off, pages, &fresh);
 	if (!to)
 		return src_skip(in, bytes) < 0 ? ram_load_say_ended(in, "a run of pages", err) : 0;
-	if (fresh)
-		direct_populate(to, bytes);
-	if (direct_get(in, to, bytes) < 0)
-		return ram_load_say_ended(in, "a run of pages", err);
+	ret = fresh ? placer_make_room(lb, off, bytes, err) : 0;
+	if (ret < 0)
+		return ret;
+	ret = direct_get(in, to, bytes);
+	if (ret < 0)
+		return say_not_read(lb, ret, in, "a run of pages", err);
 	return placed(lb, off, l->placer->commit(lb, off, pages), err);
 }
 
@@ -201,6 +227,7 @@ static int load_xbzrle(const struct ram_load *l, struct load_block *lb, struct s
 	const uint8_t *delta;
 	uint8_t encoding, *to;
 	uint16_t n;
+	int ret;
 
 	if (src_u8(in, &encoding) < 0 || src_be16(in, &n) < 0)
 		return ram_load_say_ended(in, "an XBZRLE page", err);
@@ -211,7 +238,9 @@ static int load_xbzrle(const struct ram_load *l, struct load_block *lb, struct s
 	delta = src_take(in, n);
 	if (!delta)
 		return ram_load_say_ended(in, "an XBZRLE page", err);
-	to = l->placer->begin(lb, off, 1, NULL);
+	ret = begin_page(l, lb, off, &to, err);
+	if (ret < 0)
+		return ret;
 	if (to && xbzrle_decode(delta, n, to, PAGE_BYTES) < 0)
 		return err_set(err, EINVAL,
 			       "the XBZRLE page at offset 0x%" PRIx64
@@ -225,7 +254,9 @@ static int load_compressed(struct ram_load *l, struct load_block *lb, struct src
 			   struct err *err)
 {
 	const uint8_t *packed;
+	uint8_t *to;
 	uint32_t n;
+	int ret;
 
 	if (src_be32(in, &n) < 0)
 		return ram_load_say_ended(in, "a compressed page", err);
@@ -235,8 +266,9 @@ static int load_compressed(struct ram_load *l, struct load_block *lb, struct src
 	packed = src_take(in, n);
 	if (!packed)
 		return ram_load_say_ended(in, "a compressed page", err);
-	if (!l->placer->begin(lb, off, 1, NULL))
-		return 0;
+	ret = begin_page(l, lb, off, &to, err);
+	if (ret < 0 || !to)
+		return ret;
 	return decompress_page(l->unpack, &(struct page){.block = lb->block, .off = off}, packed, n,
 			       err);
 }

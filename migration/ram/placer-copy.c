@@ -5,6 +5,7 @@
 #include "vmm/base/bitmap.h"
 #include "vmm/base/units.h"
 #include "vmm/base/zero.h"
+#include "vmm/memory/room.h"
 
 static bool is_touched(const struct load_block *lb, uint64_t page)
 {
@@ -27,6 +28,14 @@ static uint8_t *copy_begin(struct load_block *lb, uint64_t off, uint64_t pages, 
 	if (fresh)
 		*fresh = any;
 	return lb->block->hva + off;
+}
+
+int placer_make_room(const struct load_block *lb, uint64_t off, uint64_t bytes, struct err *err)
+{
+	bool scarce = lb->block->scarce;
+	int ret = room_populate(lb->block, off, bytes, scarce ? err : NULL);
+
+	return scarce ? ret : 0;
 }
 
 static int copy_commit(struct load_block *lb, uint64_t off, uint64_t pages)

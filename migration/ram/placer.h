@@ -13,6 +13,8 @@
 
 #include "vmm/memory/memory.h"
 
+struct err;
+
 /* A RAM block of the source, and what it is here. */
 struct load_block {
 	char name[RAM_NAME_BYTES];
@@ -37,5 +39,12 @@ struct page_placer {
 };
 
 extern const struct page_placer placer_copy;
+
+/*
+ * placer_copy has said that some of these bytes are fresh: have their pages
+ * there before they are written, all at once, for one by one takes longer.  A
+ * failure (-ENOSPC) only where pages are scarce (vmm/memory/room.h).
+ */
+int placer_make_room(const struct load_block *lb, uint64_t off, uint64_t bytes, struct err *err);
 
 #endif

@@ -121,7 +121,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	if (ret == 0)
 		ret = loader_records(&l, &err);
 	if (ret == 0)
-		(void)loader_description(&l);
+		(void)loader_description(&l, NULL);
 	assert(ret == 0 || (ret < 0 && err.msg[0]));
 	loader_fini(&l);
 	world_free(w);

@@ -9,6 +9,7 @@ returns, fails when it raises, and is skipped when it calls t.skip(reason).
 """
 import os
 import shutil
+import subprocess
 import tempfile
 
 from proxy import EchoNet, Proxy
@@ -35,6 +36,20 @@ def only_minivmm(reason):
         function.only_minivmm = reason
         return function
     return mark
+
+
+class Mount:
+    """A tmpfs, until close()."""
+
+    def __init__(self, path, options):
+        self.path = path
+        os.mkdir(path)
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", path],
+                              capture_output=True, text=True, check=False)
+        self.error = done.stderr if done.returncode else None
+
+    def close(self):
+        subprocess.run(["umount", "-l", self.path], check=True)
 
 
 def declared_programs():
@@ -109,6 +124,16 @@ class Test:
         with open(path, "wb") as f:
             f.truncate(megabytes << 20)
         return path
+
+    def tmpfs(self, kilobytes):
+        """A directory with so much room and no more; needs root and the right to mount."""
+        self.need("root", "mount")
+        self._count += 1
+        mount = Mount(self.path(f"tmpfs{self._count}"), f"size={kilobytes}k")
+        if mount.error:
+            self.skip(f"no right to mount: {mount.error}")
+        self._others.append(mount)
+        return mount.path
 
     def forget(self, machine):
         """Ends a machine that the test no longer needs."""

@@ -89,13 +89,14 @@ static const struct vms_desc rig_vmstate = {
     .post_load = rig_post_load,
 };
 
-static int rig_handover(struct device *d, bool give, struct err *err)
+static int rig_handover(struct device *d, enum handover what, struct err *err)
 {
 	struct rig_device *r = container_of(d, struct rig_device, dev);
 
-	if (!give && r->refuse_take)
+	if (what != HANDOVER_GIVE && r->refuse_take)
 		return err_set(err, EBUSY, "somebody else holds the disk");
-	r->given = give;
+	if (what != HANDOVER_PROBE)
+		r->given = what == HANDOVER_GIVE;
 	return 0;
 }
 

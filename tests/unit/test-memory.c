@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/unit/check-main.h"
@@ -133,6 +134,73 @@ START_TEST(test_backends)
 }
 END_TEST
 
+/* The program itself touches a page that the file does not have any more: words, and status 1. */
+START_TEST(test_sigbus)
+{
+	char path[] = "/tmp/minivmm-test-ram-XXXXXX", text[1024];
+	struct ram_backend file = {.kind = RAM_FILE, .share = true, .path = path, .fd = -1};
+	int fd = mkstemp(path), to[2], status;
+	struct ram_block *b;
+	struct memory mem;
+	ssize_t n;
+	pid_t pid;
+
+	memory_init(&mem, -1);
+	b = memory_add_block(&mem, "microvm.ram", MiB, &file, NULL);
+	ck_assert_ptr_nonnull(b);
+	ck_assert_int_eq(ftruncate(fd, (off_t)PAGE_BYTES), 0);
+	b->hva[0] = 1;
+	ck_assert_int_eq(pipe(to), 0);
+	pid = fork();
+	if (pid == 0) {
+		(void)dup2(to[1], STDERR_FILENO);
+		*(volatile uint8_t *)(b->hva + 2 * PAGE_BYTES + 5) = 1;
+		_exit(0);
+	}
+	(void)close(to[1]);
+	n = read(to[0], text, sizeof(text) - 1);
+	text[n > 0 ? n : 0] = 0;
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 1, "0x%x", (unsigned)status);
+	ck_assert_msg(strstr(text, "offset 0x2005 of RAM block 'microvm.ram'"), "%s", text);
+	ck_assert_msg(strstr(text, path), "%s", text);
+	(void)close(to[0]);
+	(void)close(fd);
+	(void)unlink(path);
+	memory_fini(&mem);
+}
+END_TEST
+
+/* A file with something in it is not enlarged; what was made for nothing is taken away. */
+START_TEST(test_not_ours)
+{
+	char path[] = "/tmp/minivmm-test-ram-XXXXXX";
+	struct ram_backend file = {.kind = RAM_FILE, .share = true, .path = path, .fd = -1};
+	int fd = mkstemp(path);
+	struct err err = {0};
+	struct memory mem;
+	struct stat st;
+
+	memory_init(&mem, -1);
+	ck_assert_int_eq(write(fd, "letter", 6), 6);
+	ck_assert_ptr_null(memory_add_block(&mem, "ram", MiB, &file, &err));
+	ck_assert_msg(strstr(err.msg, path) && strstr(err.msg, "holds 6 bytes"), "%s", err.msg);
+	ck_assert_int_eq(fstat(fd, &st), 0);
+	ck_assert_int_eq(st.st_size, 6);
+	/* A larger one is left as it is. */
+	ck_assert_int_eq(ftruncate(fd, (off_t)(2 * MiB)), 0);
+	ck_assert_ptr_nonnull(memory_add_block(&mem, "ram", MiB, &file, &err));
+	ck_assert_int_eq(fstat(fd, &st), 0);
+	ck_assert_int_eq(st.st_size, (off_t)(2 * MiB));
+	memory_fini(&mem);
+	(void)unlink(path);
+	/* No host has room for this: the file goes again. */
+	ck_assert_ptr_null(memory_add_block(&mem, "ram", 1ULL << 62, &file, &err));
+	ck_assert_int_ne(access(path, F_OK), 0);
+	(void)close(fd);
+}
+END_TEST
+
 /* An AddressSanitizer build must let the signal through that the guard tests wait for. */
 const char *__asan_default_options(void);
 
@@ -205,6 +273,8 @@ int main(void)
 	tcase_add_test(tc, test_copy_across_slots);
 	tcase_add_test(tc, test_dirty_marks);
 	tcase_add_test(tc, test_backends);
+	tcase_add_test(tc, test_sigbus);
+	tcase_add_test(tc, test_not_ours);
 	tcase_add_test(tc, test_bus);
 	tcase_add_test_raise_signal(tc, test_guard_before, SIGSEGV);
 	tcase_add_test_raise_signal(tc, test_guard_behind, SIGSEGV);

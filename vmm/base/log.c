@@ -186,6 +186,13 @@ __attribute__((format(printf, 4, 0))) static void say_long(bool both, const char
 	free(text);
 }
 
+void log_write_signal(const char *line, size_t n)
+{
+	if (file_fd >= 0)
+		(void)!write(file_fd, line, n);
+	(void)!write(STDERR_FILENO, line, n);
+}
+
 __attribute__((format(printf, 2, 0))) static void say_format(bool both, const char *fmt, va_list ap)
 {
 	char line[1024];

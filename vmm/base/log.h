@@ -12,6 +12,7 @@
 #define MINIVMM_BASE_LOG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 struct err;
 
@@ -31,6 +32,9 @@ int log_open(const char *path, struct err *err);
 int log_reopen(struct err *err);
 /* At the end of the program: say how many lines were lost, and free. */
 void log_close(void);
+
+/* A whole line, from a signal handler. */
+void log_write_signal(const char *line, size_t n);
 
 void log_line(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* A line for whoever runs the program: into the file and on stderr too. */

@@ -5,21 +5,21 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/kvm.h>
-#include <linux/magic.h>
-#include <linux/memfd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "vmm/base/alloc.h"
 #include "vmm/base/bitmap.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
+#include "vmm/memory/backing.h"
+#include "vmm/memory/fault.h"
+#include "vmm/memory/room.h"
 
 /* Blocks start on a huge page's boundary, so that the host may use huge pages for them. */
 #define BLOCK_ALIGN (2 * MiB)
@@ -33,6 +33,7 @@ static void block_free(struct ram_block *b)
 {
 	if (!b)
 		return;
+	fault_forget(b);
 	if (b->hva)
 		(void)munmap(b->hva - MAX(BLOCK_ALIGN, b->page_bytes), b->map_bytes);
 	if (b->fd >= 0)
@@ -50,95 +51,7 @@ void memory_fini(struct memory *mem)
 	*mem = (struct memory){.vm_fd = -1};
 }
 
-/* ---- backing ---- */
-
-static int open_memfd(const char *name, const struct ram_backend *be, struct err *err)
-{
-	unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-	int fd;
-
-	if (be->hugetlb) {
-		flags |= MFD_HUGETLB;
-		if (be->hugetlb_bytes)
-			flags |= (unsigned)__builtin_ctzll(be->hugetlb_bytes) << MFD_HUGE_SHIFT;
-	}
-	fd = memfd_create(name, flags);
-	if (fd < 0)
-		return err_set(err, errno, "cannot set up guest memory '%s': memfd: %s", name,
-			       err_text(errno));
-	return fd;
-}
-
-/* Shared memory without a file could not be asked which of its pages are there. */
-static bool is_memfd(const struct ram_backend *be)
-{
-	return be->kind == RAM_MEMFD || (be->kind == RAM_ANONYMOUS && be->share);
-}
-
-static int open_file(const char *name, const struct ram_backend *be, struct err *err)
-{
-	struct stat st;
-	int fd;
-
-	if (stat(be->path, &st) == 0 && S_ISDIR(st.st_mode)) {
-		fd = open(be->path, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-		if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR)) {
-			CLEANUP(cleanup_free)
-			char *path = xasprintf("%s/minivmm-ram.XXXXXX", be->path);
-
-			fd = mkostemp(path, O_CLOEXEC);
-			if (fd >= 0)
-				(void)unlink(path);
-		}
-	} else {
-		fd = open(be->path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-	}
-	if (fd < 0)
-		return err_set(err, errno, "can't open backing store %s for guest RAM '%s': %s",
-			       be->path, name, err_text(errno));
-	return fd;
-}
-
-/* The page size of what fd is on. */
-static uint64_t backing_page_bytes(int fd)
-{
-	struct statfs fs;
-
-	if (fd >= 0 && fstatfs(fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC)
-		return (uint64_t)fs.f_bsize;
-	return PAGE_BYTES;
-}
-
-/*
- * An empty file is grown to the block's size.  One that holds something else,
- * as its size shows, may be a file that somebody needs.
- */
-static int size_backing(int fd, uint64_t bytes, const struct ram_backend *be, const char *name,
-			struct err *err)
-{
-	struct stat st;
-
-	if (fstat(fd, &st) < 0)
-		return err_set(err, errno, "guest RAM '%s': %s", name, err_text(errno));
-	if (be->kind == RAM_FILE && S_ISREG(st.st_mode) && st.st_size > 0 &&
-	    (uint64_t)st.st_size < bytes)
-		return err_set(err, EEXIST,
-			       "guest RAM '%s': %s holds %" PRIu64 " bytes, fewer than the %" PRIu64
-			       " of the RAM, which would be written over them: remove it, or give "
-			       "another mem-path=",
-			       name, be->path ? be->path : "the file", (uint64_t)st.st_size, bytes);
-	if ((uint64_t)st.st_size < bytes && ftruncate(fd, (off_t)bytes) < 0)
-		return err_set(err, errno,
-			       "cannot size the backing of guest RAM '%s' to %" PRIu64 " bytes: %s",
-			       name, bytes, err_text(errno));
-	return 0;
-}
-
-/* Nobody who is given the descriptor shall be able to take pages away under a reader's hands. */
-static void seal_size(int fd)
-{
-	(void)fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
-}
+/* ---- blocks ---- */
 
 /* What the kernel makes of it is its own business: a kernel without KSM refuses. */
 static void advise(const struct ram_block *b)
@@ -204,24 +117,29 @@ static int map_backing(struct ram_block *b, struct err *err)
 	return 0;
 }
 
-static int block_set_up(struct ram_block *b, uint64_t bytes, const struct ram_backend *be,
-			struct err *err)
+static int prealloc(const struct ram_block *b, struct err *err)
 {
-	int ret = 0;
+	struct err why = {0};
+	int ret = room_reserve(b, &why);
 
-	if (be->fd >= 0)
-		b->fd = be->fd;
-	else if (is_memfd(be))
-		b->fd = ret = open_memfd(b->name, be, err);
-	else if (be->kind == RAM_FILE)
-		b->fd = ret = open_file(b->name, be, err);
+	if (ret == 0)
+		ret = room_populate(b, 0, b->bytes, &why);
 	if (ret < 0)
-		return ret;
-	b->own_memfd = be->fd < 0 && is_memfd(be);
+		return err_set(err, -ret, "prealloc=on: %s", why.msg);
+	return 0;
+}
+
+static int block_set_up(struct ram_block *b, uint64_t bytes, const struct ram_backend *be,
+			struct backing *backing, struct err *err)
+{
+	int ret;
+
 	b->share = be->share;
 	b->no_dump = be->no_dump;
 	b->merge = be->merge;
 	b->no_reserve = be->no_reserve;
+	b->fd = backing->fd;
+	b->own_memfd = backing->own_memfd;
 	b->page_bytes = backing_page_bytes(b->fd);
 	b->bytes = ALIGN_UP(bytes, PAGE_BYTES);
 	if (b->bytes % b->page_bytes)
@@ -229,11 +147,10 @@ static int block_set_up(struct ram_block *b, uint64_t bytes, const struct ram_ba
 			       "guest memory '%s': 0x%" PRIx64 " bytes are no multiple of its huge "
 			       "pages of %" PRIu64 " KiB",
 			       b->name, bytes, b->page_bytes >> 10);
-	if (b->fd >= 0 && (ret = size_backing(b->fd, b->bytes, be, b->name, err)) < 0)
-		return ret;
-	if (b->fd >= 0 && is_memfd(be))
-		seal_size(b->fd);
-	ret = map_backing(b, err);
+	b->scarce = room_is_scarce(b);
+	ret = backing_size(backing, b->name, b->bytes, err);
+	if (ret == 0)
+		ret = map_backing(b, err);
 	if (ret < 0)
 		return ret;
 	advise(b);
@@ -242,15 +159,13 @@ static int block_set_up(struct ram_block *b, uint64_t bytes, const struct ram_ba
 		return err_set(err, ENOMEM,
 			       "cannot set up guest memory '%s': no memory for its bitmap",
 			       b->name);
-	if (be->prealloc && madvise(b->hva, b->bytes, MADV_POPULATE_WRITE) < 0)
-		return err_set(err, errno, "cannot preallocate guest memory '%s': %s", b->name,
-			       err_text(errno));
-	return 0;
+	return be->prealloc ? prealloc(b, err) : 0;
 }
 
 struct ram_block *memory_add_block(struct memory *mem, const char *name, uint64_t bytes,
 				   const struct ram_backend *backend, struct err *err)
 {
+	struct backing backing;
 	struct ram_block *b;
 
 	if (mem->n_blocks == MEMORY_MAX_BLOCKS || strlen(name) >= RAM_NAME_BYTES || !bytes) {
@@ -260,10 +175,16 @@ struct ram_block *memory_add_block(struct memory *mem, const char *name, uint64_
 	b = NEW(struct ram_block);
 	b->fd = b->aside_fd = -1;
 	(void)snprintf(b->name, sizeof(b->name), "%s", name);
-	if (block_set_up(b, bytes, backend, err) < 0) {
+	if (backing_open(&backing, name, backend, err) < 0) {
 		block_free(b);
 		return NULL;
 	}
+	if (block_set_up(b, bytes, backend, &backing, err) < 0) {
+		backing_undo(&backing);
+		block_free(b);
+		return NULL;
+	}
+	fault_watch(b);
 	mem->blocks[mem->n_blocks++] = b;
 	return b;
 }
@@ -304,11 +225,13 @@ int memory_replace_backing(struct ram_block *b, int fd, struct err *err)
 		(void)close(fd);
 		return ret;
 	}
+	fault_forget(b); /* which names the file */
 	if (b->aside_fd < 0)
 		b->aside_fd = b->fd;
 	else
 		(void)close(b->fd);
 	b->fd = fd;
+	fault_watch(b);
 	advise(b);
 	return 0;
 }
@@ -326,6 +249,8 @@ void memory_settle_backing(struct ram_block *b, bool keep)
 		b->fd = b->aside_fd;
 	b->aside_fd = -1;
 	(void)close(drop);
+	fault_forget(b);
+	fault_watch(b);
 	advise(b);
 }
 
@@ -449,6 +374,15 @@ int memory_read(const struct memory *mem, uint64_t gpa, void *buf, uint64_t len)
 	return 0;
 }
 
+/* Within one slot: the pages are there, or can be had. */
+static int populate(const struct memory *mem, uint64_t gpa, uint64_t len)
+{
+	const struct mem_slot *s = find_slot(mem, gpa);
+
+	return s && s->block->scarce ? room_populate(s->block, s->off + (gpa - s->gpa), len, NULL)
+				     : 0;
+}
+
 int memory_write(struct memory *mem, uint64_t gpa, const void *buf, uint64_t len)
 {
 	const uint8_t *in = buf;
@@ -459,6 +393,8 @@ int memory_write(struct memory *mem, uint64_t gpa, const void *buf, uint64_t len
 
 		if (!p)
 			return -EFAULT;
+		if (populate(mem, gpa, n) < 0)
+			return -ENOSPC;
 		memcpy(p, in, n);
 		memory_mark_dirty(mem, gpa, n);
 		in += n;
@@ -466,6 +402,28 @@ int memory_write(struct memory *mem, uint64_t gpa, const void *buf, uint64_t len
 		len -= n;
 	}
 	return 0;
+}
+
+/* The block that is seen at gpa, or one whose pages may run out. */
+static const struct ram_block *lacking_block(const struct memory *mem, uint64_t gpa)
+{
+	const struct mem_slot *s = find_slot(mem, gpa);
+
+	if (s)
+		return s->block;
+	for (size_t i = 0; i < mem->n_blocks; i++)
+		if (mem->blocks[i]->scarce)
+			return mem->blocks[i];
+	return NULL;
+}
+
+int memory_say_no_room(const struct memory *mem, uint64_t gpa, struct err *err)
+{
+	const struct ram_block *b = lacking_block(mem, gpa);
+
+	if (!b)
+		return err_set(err, ENOSPC, "the host has no memory left for the guest");
+	return room_say_none(b, err);
 }
 
 int memory_zero(struct memory *mem, uint64_t gpa, uint64_t len)
@@ -476,6 +434,8 @@ int memory_zero(struct memory *mem, uint64_t gpa, uint64_t len)
 
 		if (!p)
 			return -EFAULT;
+		if (populate(mem, gpa, n) < 0)
+			return -ENOSPC;
 		memset(p, 0, n);
 		memory_mark_dirty(mem, gpa, n);
 		gpa += n;

@@ -48,6 +48,7 @@ struct ram_block {
 	uint64_t gpa;                    /* of the highest slot that shows offset 0 */
 	int fd;                          /* the backing's, -1 for anonymous */
 	bool own_memfd;                  /* ... was made here, and has no name */
+	bool scarce;                     /* its pages may turn out not to be had (room.h) */
 	bool share;                      /* MAP_SHARED: another process may hold the same pages */
 	bool no_dump, merge, no_reserve; /* as struct ram_backend says */
 	size_t map_bytes;                /* with guards */
@@ -106,12 +107,14 @@ int memory_set_slot_flags(struct memory *mem, const struct mem_slot *s, uint32_t
 void *memory_ptr(const struct memory *mem, uint64_t gpa, uint64_t len);
 /* As memory_ptr, but *len is cut to what is contiguous from gpa on; NULL if gpa is not RAM. */
 void *memory_ptr_some(const struct memory *mem, uint64_t gpa, uint64_t *len);
-/* Copy; crossing slots is fine.  0, or -EFAULT when some of it is not RAM (nothing promised about
- * the rest). */
+/* Copy; crossing slots is fine.  0, -EFAULT when some of it is not RAM, or -ENOSPC when a page
+ * to be written cannot be had (nothing promised about the rest). */
 int memory_read(const struct memory *mem, uint64_t gpa, void *buf, uint64_t len);
 /* The same for bytes that change: they are marked dirty when they are there. */
 int memory_write(struct memory *mem, uint64_t gpa, const void *buf, uint64_t len);
 int memory_zero(struct memory *mem, uint64_t gpa, uint64_t len);
+/* A page at gpa could not be had: *err says what is lacking where (room.h).  Returns -ENOSPC. */
+int memory_say_no_room(const struct memory *mem, uint64_t gpa, struct err *err);
 /* The VMM wrote [gpa, gpa + len): after the bytes are visible.  Any thread; cheap while not
  * tracking.  For accessors: a device writes with memory_write() or those of virtio/queue.h. */
 void memory_mark_dirty(struct memory *mem, uint64_t gpa, uint64_t len);

@@ -73,8 +73,9 @@ int opt_set_discard(struct opt_parse *p, void *base, const char *val, struct err
 		      "look for zeroes in writes")
 
 #define LOCKING_PROP(pre)                                                                          \
-	PROP_ONLY(pre "locking", OPT_ENUM, OPT_NOWHERE, "auto|on|off", "auto|off",                 \
-		  "images are not locked; use locking=off", "lock the image (auto is off)")
+	PROP(pre "locking", OPT_ENUM, AT(locking), "auto|on|off",                                  \
+	     "lock the image, so that no second program writes to it (default auto: where the "    \
+	     "file system can)")
 
 static const struct opt_prop file_props[] = {
     PROP_SEEN("driver", "file", "a file of the host"),
@@ -176,6 +177,7 @@ static int adopt_file(struct config *cfg, struct cfg_blockdev *bd, const char *n
 		bd->direct |= f->direct;
 		bd->no_flush |= f->no_flush;
 		bd->discard |= f->discard;
+		bd->locking = f->locking;
 		bd->aio_threads |= f->aio_threads;
 		free(f->driver);
 		free(f->drive_id);

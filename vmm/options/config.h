@@ -40,6 +40,13 @@ struct cfg_object {
 	char *where; /* owned: the option as typed, for messages; NULL: a default */
 };
 
+/* locking=: byte locks on an image file */
+enum block_locking {
+	BLOCK_LOCKING_AUTO, /* where the file system has them */
+	BLOCK_LOCKING_ON,
+	BLOCK_LOCKING_OFF,
+};
+
 /* -blockdev, or what -drive stands for: one node over one file. */
 struct cfg_blockdev {
 	char *node_name;
@@ -50,6 +57,7 @@ struct cfg_blockdev {
 	bool no_flush;    /* cache=unsafe: flushes are not passed on */
 	bool writeback;   /* the guest sees a write cache (default) */
 	bool aio_threads; /* aio=threads: preadv/pwritev instead of io_uring */
+	unsigned locking; /* enum block_locking */
 	bool discard;     /* discard=unmap: what the guest discards is given back to the host */
 	char *file_node;  /* a raw node over a named file node: that node's name, else NULL */
 	char *drive_id;   /* -drive's id ("" for blockdev): what query-block calls device */

@@ -127,6 +127,9 @@ static int set_index(struct opt_parse *p, void *base, const char *val, struct er
 static const struct opt_prop drive_props[] = {
     PROP_CALL("file", "PATH", set_file, "the image"),
     PROP("file.filename", OPT_STRING, AT(filename), "PATH", "the same"),
+    PROP("file.locking", OPT_ENUM, AT(locking), "auto|on|off",
+	 "lock the image, so that no second program writes to it (default auto: where the file "
+	 "system can)"),
     PROP("file.driver", OPT_ENUM, OPT_NOWHERE, "file", "how the image is reached"),
     PROP_CALL("format", "raw", set_format, "the image's format (default raw; it is never guessed)"),
     PROP_CALL("driver", "raw", set_format, "the same"),

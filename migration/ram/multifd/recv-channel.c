@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "migration/channel/channel.h"
-#include "migration/ram/load-direct.h"
 #include "migration/ram/multifd/recv.h"
+#include "migration/ram/placer.h"
 #include "vmm/base/error.h"
 #include "vmm/base/wake.h"
 
@@ -132,8 +132,13 @@ static int scatter_pages(struct recv_channel *c, struct load_block *lb, struct e
 		else
 			c->iov[n++] = (struct iovec){.iov_base = to, .iov_len = PAGE_BYTES};
 	}
-	for (int i = 0; fresh && i < n; i++)
-		direct_populate(c->iov[i].iov_base, c->iov[i].iov_len);
+	for (int i = 0; fresh && i < n; i++) {
+		uint64_t off = (uint64_t)((uint8_t *)c->iov[i].iov_base - lb->block->hva);
+		int ret = placer_make_room(lb, off, c->iov[i].iov_len, err);
+
+		if (ret < 0)
+			return ret;
+	}
 	return n;
 }
 

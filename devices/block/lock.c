@@ -1,0 +1,118 @@
+#include "devices/block/lock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "devices/block/lock-holder.h"
+#include "vmm/base/error.h"
+#include "vmm/base/units.h"
+
+#define USED_BYTE     100
+#define UNSHARED_BYTE 200
+
+static const char *const perm_names[] = {"consistent read", "write", "write unchanged", "resize",
+					 "change node"};
+
+#define N_PERMS ((int)ARRAY_LEN(perm_names))
+
+struct block_perms block_disk_perms(bool readonly, bool share_rw)
+{
+	return (struct block_perms){
+	    .used = BLOCK_PERM_READ | (readonly ? 0U : BLOCK_PERM_WRITE),
+	    .unshared = BLOCK_PERM_RESIZE | (share_rw ? 0U : BLOCK_PERM_WRITE),
+	};
+}
+
+static int lock_byte(int fd, int type, off_t byte)
+{
+	struct flock fl = {
+	    .l_type = (short)type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+
+	return fcntl(fd, F_OFD_SETLK, &fl) < 0 ? -errno : 0;
+}
+
+/* Does another open file hold the byte?  1, 0 or -errno. */
+static int byte_is_held(int fd, off_t byte)
+{
+	struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+
+	if (fcntl(fd, F_OFD_GETLK, &fl) < 0)
+		return -errno;
+	return fl.l_type != F_UNLCK;
+}
+
+void block_unlock(int fd)
+{
+	for (int p = 0; p < N_PERMS; p++) {
+		(void)lock_byte(fd, F_UNLCK, USED_BYTE + p);
+		(void)lock_byte(fd, F_UNLCK, UNSHARED_BYTE + p);
+	}
+}
+
+static int say_unsupported(const char *path, int errnum, struct err *err)
+{
+	return err_set(err, errnum == EAGAIN ? EBUSY : ENOTSUP, "Failed to lock '%s': %s", path,
+		       err_text(errnum));
+}
+
+/* An exclusive lock is in the way already when the shared one is taken: nothing of QEMU's does so.
+ */
+static int hold_bytes(int fd, const char *path, struct block_perms perms, struct err *err)
+{
+	for (int p = 0; p < N_PERMS; p++) {
+		int ret = 0;
+
+		if (perms.used >> p & 1)
+			ret = lock_byte(fd, F_RDLCK, USED_BYTE + p);
+		if (ret == 0 && (perms.unshared >> p & 1))
+			ret = lock_byte(fd, F_RDLCK, UNSHARED_BYTE + p);
+		if (ret < 0)
+			return say_unsupported(path, -ret, err);
+	}
+	return 0;
+}
+
+static int say_held(int fd, const char *path, const char *shared, int p, off_t byte,
+		    struct err *err)
+{
+	struct lock_holder who;
+
+	if (!err) /* nobody wants to know */
+		return -EBUSY;
+	lock_holder_find(&who, fd, byte);
+	return err_set(err, EBUSY,
+		       "Failed to get %s\"%s\" lock on '%s': %s uses it (two guests that write to "
+		       "one image destroy it; where that is wanted, say share-rw=on at both)",
+		       shared, perm_names[p], path, who.text);
+}
+
+static int check_bytes(int fd, const char *path, struct block_perms perms, struct err *err)
+{
+	for (int p = 0; p < N_PERMS; p++) {
+		int ret = 0;
+
+		if (perms.used >> p & 1)
+			ret = byte_is_held(fd, UNSHARED_BYTE + p);
+		if (ret > 0)
+			return say_held(fd, path, "", p, UNSHARED_BYTE + p, err);
+		if (ret == 0 && (perms.unshared >> p & 1))
+			ret = byte_is_held(fd, USED_BYTE + p);
+		if (ret > 0)
+			return say_held(fd, path, "shared ", p, USED_BYTE + p, err);
+		if (ret < 0)
+			return say_unsupported(path, -ret, err);
+	}
+	return 0;
+}
+
+int block_lock(int fd, const char *path, struct block_perms perms, bool probe, struct err *err)
+{
+	int ret = probe ? 0 : hold_bytes(fd, path, perms, err);
+
+	if (ret == 0)
+		ret = check_bytes(fd, path, perms, err);
+	if (ret < 0 && !probe)
+		block_unlock(fd);
+	return ret;
+}
