@@ -10,10 +10,7 @@
 #include "vmm/device.h"
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
-
-#define DEFAULT_IOBASE 0x501
-#define DEFAULT_IOSIZE 2
-#define MAX_IOSIZE     8
+#include "vmm/options/device-row.h"
 
 static uint64_t port_read(void *dev, uint64_t off, unsigned len)
 {
@@ -44,50 +41,17 @@ static const struct device_ops debug_exit_ops = {
     .destroy = debug_exit_destroy,
 };
 
-/* A number property, 0x.. or decimal. */
-static int get_number(const struct cfg_device *cfg, const char *key, uint64_t max, uint64_t *val,
-		      struct err *err)
+static int create(struct machine *m, const struct cfg_device *cfg, unsigned slot,
+		  struct backends *be, struct err *err)
 {
-	const char *s = keyvals_get(&cfg->props, key);
-	unsigned long long v;
-	char *end;
-
-	if (!s)
-		return 0;
-	errno = 0;
-	v = strtoull(s, &end, 0);
-	if (errno || end == s || *end || *s == '-' || v > max)
-		return err_set(err, EINVAL,
-			       "isa-debug-exit: %s is '%s', a number up to 0x%llx is needed", key,
-			       s, (unsigned long long)max);
-	*val = v;
-	return 0;
-}
-
-static int check_props(const struct cfg_device *cfg, struct err *err)
-{
-	for (size_t i = 0; i < cfg->props.n; i++)
-		if (strcmp(cfg->props.v[i].key, "iobase") != 0 &&
-		    strcmp(cfg->props.v[i].key, "iosize") != 0)
-			return err_set(err, EINVAL, "Property 'isa-debug-exit.%s' not found",
-				       cfg->props.v[i].key);
-	return 0;
-}
-
-int debug_exit_create(struct machine *m, const struct cfg_device *cfg, struct err *err)
-{
-	uint64_t base = DEFAULT_IOBASE, bytes = DEFAULT_IOSIZE;
+	uint64_t base = device_number(cfg, "iobase"), bytes = device_number(cfg, "iosize");
 	struct board_device *b;
 	struct device *d;
-	int ret = check_props(cfg, err);
+	int ret;
 
-	if (ret >= 0)
-		ret = get_number(cfg, "iobase", 0xffff, &base, err);
-	if (ret >= 0)
-		ret = get_number(cfg, "iosize", MAX_IOSIZE, &bytes, err);
-	if (ret < 0)
-		return ret;
-	if (!bytes || base + bytes > 0x10000)
+	(void)slot;
+	(void)be;
+	if (base + bytes > 0x10000)
 		return err_set(err, EINVAL, "isa-debug-exit: ports 0x%llx to 0x%llx do not exist",
 			       (unsigned long long)base, (unsigned long long)(base + bytes - 1));
 	d = NEW(struct device);
@@ -106,3 +70,17 @@ int debug_exit_create(struct machine *m, const struct cfg_device *cfg, struct er
 	machine_add_device(m, d);
 	return 0;
 }
+
+static const struct opt_prop props[] = {
+    DEVICE_NUMBER("iobase", 0, 0xffff, "0x501", "the first port"),
+    DEVICE_NUMBER("iosize", 1, 8, "2", "how many ports"),
+    {.key = NULL},
+};
+
+const struct device_row debug_exit_row = {
+    .name = "isa-debug-exit",
+    .kind = DEVICE_PORT,
+    .help = "a port that ends minivmm: [iobase=PORT][,iosize=N]",
+    .props = props,
+    .create = create,
+};

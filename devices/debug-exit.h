@@ -7,11 +7,8 @@
 #ifndef MINIVMM_DEVICES_DEBUG_EXIT_H
 #define MINIVMM_DEVICES_DEBUG_EXIT_H
 
-struct cfg_device;
-struct err;
-struct machine;
+struct device_row;
 
-/* Properties: iobase (default 0x501), iosize (default 2). */
-int debug_exit_create(struct machine *m, const struct cfg_device *cfg, struct err *err);
+extern const struct device_row debug_exit_row;
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * microvm.c - the board: the one place that names every device
+ * microvm.c - the board: its memory, what it always has, and the user's devices (device-table.c)
  *
  * RAM, from low to high (machine-microvm 1.2), for 64 KiB of firmware:
  *
@@ -20,10 +20,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "devices/debug-exit.h"
+#include "devices/device-table.h"
 #include "devices/fw-cfg.h"
 #include "devices/ged.h"
-#include "devices/pvpanic.h"
 #include "devices/rtc.h"
 #include "devices/serial.h"
 #include "devices/virtio/virtio-devices.h"
@@ -75,6 +74,7 @@ static struct ram_block *add_ram(struct machine *m, struct err *err)
 	    .no_dump = !cfg->dump_guest_core,
 	    .merge = cfg->mem_merge,
 	};
+	struct ram_block *ram = NULL;
 	const struct cfg_object *o;
 
 	if (!cfg->memory_backend)
@@ -86,14 +86,17 @@ static struct ram_block *add_ram(struct machine *m, struct err *err)
 	}
 	if (o->size != cfg->ram_bytes) {
 		(void)err_set(err, EINVAL,
-			      "the machine's memory, %" PRIu64 " bytes, is not the size of memory "
-			      "backend '%s', %" PRIu64 " bytes",
-			      cfg->ram_bytes, o->id, o->size);
+			      "the machine's memory, %.1f MiB, is not the size of memory backend "
+			      "'%s', %.1f MiB",
+			      (double)cfg->ram_bytes / (double)MiB, o->id,
+			      (double)o->size / (double)MiB);
 		return NULL;
 	}
-	if (backend_of(o, &be, err) < 0)
-		return NULL;
-	return memory_add_block(&m->mem, o->id, cfg->ram_bytes, &be, err);
+	if (backend_of(o, &be, err) == 0)
+		ram = memory_add_block(&m->mem, o->id, cfg->ram_bytes, &be, err);
+	if (!ram)
+		(void)config_where(o->where, 0, err);
+	return ram;
 }
 
 static int firmware_bytes(const char *path, int fd, uint64_t *bytes, struct err *err)
@@ -101,13 +104,14 @@ static int firmware_bytes(const char *path, int fd, uint64_t *bytes, struct err 
 	struct stat st;
 
 	if (fstat(fd, &st) < 0)
-		return err_set(err, errno, "could not load BIOS '%s': %s", path, err_text(errno));
+		return err_set(err, errno, "-bios %s: could not load BIOS '%s': %s", path, path,
+			       err_text(errno));
 	if (!S_ISREG(st.st_mode) || st.st_size <= 0 || (uint64_t)st.st_size % FIRMWARE_UNIT != 0 ||
 	    (uint64_t)st.st_size > FIRMWARE_MAX)
 		return err_set(err, EINVAL,
-			       "could not load BIOS '%s': its size, %lld bytes, is not a multiple "
-			       "of 64 KiB up to 16 MiB",
-			       path, (long long)st.st_size);
+			       "-bios %s: could not load BIOS '%s': its size, %lld bytes, is not a "
+			       "multiple of 64 KiB up to 16 MiB",
+			       path, path, (long long)st.st_size);
 	*bytes = (uint64_t)st.st_size;
 	return 0;
 }
@@ -128,8 +132,8 @@ static struct ram_block *add_firmware(struct machine *m, struct err *err)
 	if (path) {
 		fd = open(path, O_RDONLY | O_CLOEXEC);
 		if (fd < 0) {
-			(void)err_set(err, errno, "could not load BIOS '%s': %s", path,
-				      err_text(errno));
+			(void)err_set(err, errno, "-bios %s: could not load BIOS '%s': %s", path,
+				      path, err_text(errno));
 			return NULL;
 		}
 		if (firmware_bytes(path, fd, &bytes, err) < 0)
@@ -202,26 +206,6 @@ static int add_fixed(struct machine *m, struct backends *be, struct err *err)
 	return ret < 0 ? ret : add_serial(m, be, err);
 }
 
-typedef int virtio_create_fn(struct machine *m, const struct cfg_device *cfg, unsigned slot,
-			     struct backends *be, struct err *err);
-
-static virtio_create_fn *find_virtio(const char *driver)
-{
-	static const struct {
-		const char *driver;
-		virtio_create_fn *create;
-	} table[] = {
-	    {"virtio-blk-device", virtio_blk_create},
-	    {"virtio-net-device", virtio_net_create},
-	    {"virtio-rng-device", virtio_rng_create},
-	};
-
-	for (size_t i = 0; i < ARRAY_LEN(table); i++)
-		if (!strcmp(table[i].driver, driver))
-			return table[i].create;
-	return NULL;
-}
-
 /* The user's devices, each on the highest transport that is free (machine-microvm 1.5). */
 static int add_optional(struct machine *m, struct backends *be, struct err *err)
 {
@@ -230,27 +214,19 @@ static int add_optional(struct machine *m, struct backends *be, struct err *err)
 
 	for (size_t i = 0; i < m->cfg->n_devices; i++) {
 		const struct cfg_device *d = &m->cfg->devices[i];
-		virtio_create_fn *create = find_virtio(d->driver);
 		int ret;
 
-		if (create && !free_slots)
-			return err_set(err, ENOSPC,
-				       "No transport is left for %s: the board has %d for virtio "
-				       "devices",
-				       d->driver, BOARD_VIRTIO_SLOTS);
-		if (create) {
-			ret = create(m, d, --free_slots, be, err);
-			used |= (uint8_t)(1U << free_slots);
-		} else if (!strcmp(d->driver, "isa-debug-exit")) {
-			ret = debug_exit_create(m, d, err);
-		} else if (!strcmp(d->driver, "pvpanic")) {
-			ret = pvpanic_create(m, d, err);
-		} else {
-			ret = err_set(err, EINVAL, "'%s' is not a valid device model name",
-				      d->driver);
+		if (d->row->kind == DEVICE_VIRTIO) {
+			if (!free_slots)
+				return err_set(err, ENOSPC,
+					       "No transport is left for %s: the board has %d for "
+					       "virtio devices",
+					       d->driver, BOARD_VIRTIO_SLOTS);
+			used |= (uint8_t)(1U << --free_slots);
 		}
+		ret = device_create(m, d, free_slots, be, err);
 		if (ret < 0)
-			return ret;
+			return config_where(d->where, ret, err);
 	}
 	return virtio_mmio_add_empty_slots(m, used, err);
 }

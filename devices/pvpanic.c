@@ -10,8 +10,8 @@
 #include "vmm/device.h"
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
+#include "vmm/options/device-row.h"
 
-#define PVPANIC_PORT     0x505
 #define PVPANIC_PANICKED 1U
 
 struct pvpanic {
@@ -45,32 +45,16 @@ static void pvpanic_destroy(struct device *d)
 static const struct device_ops pvpanic_ops = {.name = "pvpanic", .destroy = pvpanic_destroy};
 static const struct bus_ops pvpanic_port = {pvpanic_read, pvpanic_write};
 
-static int parse_port(const struct cfg_device *cfg, uint64_t *port, struct err *err)
+static int create(struct machine *m, const struct cfg_device *cfg, unsigned slot,
+		  struct backends *be, struct err *err)
 {
-	const char *text = keyvals_get(&cfg->props, "ioport");
-	char *end;
-
-	for (size_t i = 0; i < cfg->props.n; i++)
-		if (strcmp(cfg->props.v[i].key, "ioport") != 0)
-			return err_set(err, EINVAL, "Property 'pvpanic.%s' not found",
-				       cfg->props.v[i].key);
-	if (text)
-		*port = strtoull(text, &end, 0);
-	if (text && (*end || end == text || *port > UINT16_MAX))
-		return err_set(err, EINVAL, "Parameter 'ioport' expects a port number, not '%s'",
-			       text);
-	return 0;
-}
-
-int pvpanic_create(struct machine *m, const struct cfg_device *cfg, struct err *err)
-{
+	uint64_t port = device_number(cfg, "ioport");
 	struct board_device *b;
 	struct pvpanic *p;
-	uint64_t port = PVPANIC_PORT;
-	int ret = parse_port(cfg, &port, err);
+	int ret;
 
-	if (ret < 0)
-		return ret;
+	(void)slot;
+	(void)be;
 	p = NEW(struct pvpanic);
 	p->dev.ops = &pvpanic_ops;
 	p->dev.id = cfg->id ? xstrdup(cfg->id) : NULL;
@@ -88,3 +72,16 @@ int pvpanic_create(struct machine *m, const struct cfg_device *cfg, struct err *
 	machine_add_device(m, &p->dev);
 	return 0;
 }
+
+static const struct opt_prop props[] = {
+    DEVICE_NUMBER("ioport", 0, UINT16_MAX, "0x505", "the port"),
+    {.key = NULL},
+};
+
+const struct device_row pvpanic_row = {
+    .name = "pvpanic",
+    .kind = DEVICE_PORT,
+    .help = "a port through which the guest says that it panicked: [ioport=PORT]",
+    .props = props,
+    .create = create,
+};

@@ -2,11 +2,9 @@
 #ifndef MINIVMM_DEVICES_PVPANIC_H
 #define MINIVMM_DEVICES_PVPANIC_H
 
-struct cfg_device;
-struct err;
-struct machine;
+struct device_row;
 
-/* -device pvpanic[,ioport=0x505]; has no state that migrates. */
-int pvpanic_create(struct machine *m, const struct cfg_device *cfg, struct err *err);
+/* Has no state that migrates. */
+extern const struct device_row pvpanic_row;
 
 #endif

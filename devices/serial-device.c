@@ -10,6 +10,7 @@
 #include "vmm/base/units.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
+#include "vmm/options/device-row.h"
 
 #define SERIAL_PORTS 8
 
@@ -315,3 +316,30 @@ int serial_create(struct machine *m, struct chardev *chr, struct err *err)
 	machine_add_device(m, &s->dev);
 	return 0;
 }
+
+#define ONE_PLACE "the UART is at index=0,iobase=0x3f8,irq=4 and nowhere else"
+#define FIXED(k, max_, o, d, h)                                                                    \
+	{                                                                                          \
+		.key = (k), .kind = OPT_U64, .off = OPT_NOWHERE, .max = (max_), .only = (o),       \
+		.why = ONE_PLACE, .otherwise = (d), .help = (h)                                    \
+	}
+
+static const struct opt_prop props[] = {
+    {.key = "chardev",
+     .kind = OPT_STRING,
+     .off = OPT_NOWHERE,
+     .needed = true,
+     .values = "ID",
+     .help = "the -chardev at the other end"},
+    FIXED("index", UINT32_MAX, "0", "0", "which of the serial ports"),
+    FIXED("iobase", UINT32_MAX, "0x3f8|1016", "0x3f8", "the first port"),
+    FIXED("irq", UINT32_MAX, "4", "4", "the interrupt"),
+    {.key = NULL},
+};
+
+const struct device_row serial_row = {
+    .name = "isa-serial",
+    .kind = DEVICE_UART,
+    .help = "the UART: chardev=ID (the same as -serial chardev:ID)",
+    .props = props,
+};

@@ -17,6 +17,7 @@
 #include "vmm/device.h"
 
 struct chardev;
+struct device_row;
 struct err;
 struct loop_timer;
 struct machine;
@@ -74,5 +75,7 @@ void uart_run(struct uart *u, bool running);
 void uart_poll(struct uart *u);
 
 extern const struct vms_desc serial_vmstate; /* over struct serial */
+
+extern const struct device_row serial_row;
 
 #endif

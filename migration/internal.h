@@ -10,6 +10,7 @@
 
 #include <pthread.h>
 
+#include "migration/channel/patience.h"
 #include "migration/channel/uri.h"
 #include "migration/globalstate.h"
 #include "migration/migration.h"
@@ -56,11 +57,11 @@ struct outgoing {
 	struct loop_fd *too_late; /* ... and its deadline */
 	struct sockaddr_list to;
 	struct migration_uri uri;
-	char *uri_text;       /* owned, as it was typed */
 	int fd;               /* of fd:, -1 once it belongs to the channel */
 	bool caps[CAP_COUNT]; /* as they were at the start */
 	struct multifd_config multifd_config;
 	struct migration_stats stats;
+	struct patience patience; /* with the destination, on all channels; atomic */
 	/* constant */
 	int cancel_fd; /* eventfd: readable once cancelled */
 	int kick_fd;   /* eventfd: look at parameters and flags again */

@@ -41,6 +41,7 @@ static void refresh_limits(struct migration *mg)
 	__atomic_store_n(&mg->downtime_limit_ms, mg->params.downtime_limit, __ATOMIC_RELAXED);
 	stats_limit(&mg->out.stats, mg->params.downtime_limit);
 	deadline_change(&mg->out.deadline, mg->params.deadline, mg->params.deadline_policy);
+	__atomic_store_n(&mg->out.patience.limit_s, mg->params.peer_timeout, __ATOMIC_RELAXED);
 	wake_set(mg->out.kick_fd);
 }
 
@@ -185,7 +186,6 @@ static void release(struct migration *mg)
 	loop_fd_del(mg->wake);
 	notify_unsubscribe(&mg->listener);
 	uri_fini(&mg->out.uri);
-	free(mg->out.uri_text);
 	stats_fini(&mg->out.stats);
 	deadline_fini(&mg->out.deadline);
 	close_fd(mg->wake_fd);
@@ -213,7 +213,7 @@ struct migration *migration_new(struct machine *m, struct err *err)
 	incoming_init(&mg->in, mg);
 	mg->wake_fd = wake_open();
 	ret = mg->wake_fd < 0 || mg->out.cancel_fd < 0 || mg->out.kick_fd < 0 ||
-			      mg->in.cancel_fd < 0 || mg->out.deadline.stop_fd < 0
+		      mg->in.cancel_fd < 0 || mg->out.deadline.stop_fd < 0
 		  ? -errno
 		  : 0;
 	mg->dirty_limits = dirty_limits_new(m);
@@ -373,8 +373,6 @@ int migration_start(struct migration *mg, const struct migrate_args *args, struc
 	o->error = (struct err){0};
 	free(o->error_text);
 	o->error_text = NULL;
-	free(o->uri_text);
-	o->uri_text = xstrdup(args->uri);
 	o->released = o->stored = o->stopped = o->waited = false;
 	memcpy(o->caps, mg->caps, sizeof(o->caps));
 	multifd_config_fill(&o->multifd_config, &mg->params, mg->caps[CAP_ZERO_COPY_SEND],
@@ -449,6 +447,8 @@ static int may_listen(struct migration *mg, bool from_qmp, struct err *err)
 int migration_incoming(struct migration *mg, const char *uri, int fd, bool from_qmp,
 		       struct err *err)
 {
+	bool again = mg->in.failed;
+	struct err why = {0};
 	int ret = may_listen(mg, from_qmp, err);
 
 	if (ret < 0) {
@@ -460,7 +460,18 @@ int migration_incoming(struct migration *mg, const char *uri, int fd, bool from_
 		return 0;
 	}
 	mg->exit_on_error = mg->exit_default;
-	return incoming_start(&mg->in, uri, fd, err);
+	ret = incoming_start(&mg->in, uri, fd, &why);
+	/* A program that has stayed for another attempt stays for one more. */
+	if (ret < 0 && again)
+		incoming_not_started(&mg->in, &why);
+	if (ret < 0 && err)
+		*err = why;
+	return ret;
+}
+
+void migration_incoming_refused(struct migration *mg, const struct err *why)
+{
+	incoming_not_started(&mg->in, why);
 }
 
 void migration_set_exit_on_error(struct migration *mg, bool on, bool this_one)

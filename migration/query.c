@@ -4,6 +4,8 @@
 #include "vmm/base/units.h"
 #include "vmm/machine.h"
 
+#define SILENT_MS 3000 /* without a byte taken: the phase says so */
+
 static void put_error(struct migration_info *info, const struct err *err, const char *whole)
 {
 	if (info->status == MIG_FAILED)
@@ -48,6 +50,17 @@ static void put_deadline(const struct migration *mg, struct migration_info *info
 	info->has_eta = true;
 }
 
+/* Figures of what has been are worth nothing while the destination stands still. */
+static void put_silence(const struct migration *mg, struct migration_info *info)
+{
+	if (!status_busy(info->status) ||
+	    patience_silence_ns(&mg->out.patience) < SILENT_MS * INT64_C(1000000))
+		return;
+	info->phase = MIG_PHASE_SILENT;
+	info->converges = false;
+	info->has_eta = false;
+}
+
 void migration_query(struct migration *mg, struct migration_info *info)
 {
 	struct forecast_figures f = figures_of(mg);
@@ -55,6 +68,7 @@ void migration_query(struct migration *mg, struct migration_info *info)
 	*info = (struct migration_info){.status = status_get(&mg->out.status), .error_desc = ""};
 	if (info->status != MIG_NONE) {
 		stats_fill(&mg->out.stats, &f, info);
+		put_silence(mg, info);
 		put_deadline(mg, info);
 		info->has_xbzrle = info->has_ram && mg->caps[CAP_XBZRLE];
 		info->has_compression = info->has_ram && mg->caps[CAP_COMPRESS];

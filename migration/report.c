@@ -85,7 +85,7 @@ void report_outgoing_end(struct outgoing *o)
 /* The peer's address where the socket has one; returns owned, or NULL. */
 static char *peer_of(int fd)
 {
-	struct sockaddr_storage sa;
+	struct sockaddr_storage sa = {0};
 	socklen_t len = sizeof(sa);
 	char host[NI_MAXHOST], port[NI_MAXSERV];
 
@@ -120,9 +120,10 @@ void report_arrival(const struct incoming *in)
 
 void report_incoming_failure(const struct incoming *in)
 {
-	log_notice("load of migration failed: %s (from " WHERE ", after %.3f s)",
-		   in->error_text ? in->error_text : in->error.msg, in->from,
-		   seconds(host_now_ns() - in->begun_ns));
+	log_notice("the guest from " WHERE
+		   " has not arrived, after %.3f s: load of migration failed: %s",
+		   in->from, seconds(host_now_ns() - in->begun_ns),
+		   in->error_text ? in->error_text : in->error.msg);
 }
 
 /* ---- the end of the program ---- */

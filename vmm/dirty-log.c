@@ -38,8 +38,14 @@ static void log_stop(struct machine *m)
 	(void)set_logging(m, 0);
 }
 
+/* KVM_GET_DIRTY_LOG does all. */
+static void log_sync(struct machine *m)
+{
+	(void)m;
+}
+
 /* NOLINTNEXTLINE(readability-non-const-parameter): the kernel writes to map */
-static int log_fetch(struct machine *m, const struct mem_slot *s, uint64_t *map, struct err *err)
+static int log_take(struct machine *m, const struct mem_slot *s, uint64_t *map, struct err *err)
 {
 	struct kvm_dirty_log log = {.slot = s->id, .dirty_bitmap = map};
 
@@ -68,7 +74,8 @@ static int log_protect(struct machine *m, const struct mem_slot *s, uint64_t fir
 const struct dirty_provider dirty_log = {
     .name = "log",
     .start = log_start,
-    .stop = log_stop,
-    .fetch = log_fetch,
+    .sync = log_sync,
+    .take = log_take,
     .protect = log_protect,
+    .stop = log_stop,
 };

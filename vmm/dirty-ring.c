@@ -18,7 +18,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #include "vmm/base/alloc.h"
 #include "vmm/base/bitmap.h"
@@ -27,9 +26,10 @@
 #include "vmm/base/thread.h"
 #include "vmm/dirty-provider.h"
 #include "vmm/machine.h"
+#include "vmm/vclock.h"
 #include "vmm/vcpu.h"
 
-#define REAP_INTERVAL_MS 50
+#define REAP_INTERVAL_NS 50000000LL
 #define RESET_TRIES      1000
 #define NEARLY_FULL      512U /* entries */
 
@@ -81,7 +81,7 @@ int dirty_ring_create(struct machine *m, uint32_t entries, struct err *err)
 	m->ring = NEW(struct dirty_ring);
 	m->ring->entries = entries;
 	pthread_mutex_init(&m->ring->mutex, NULL);
-	pthread_cond_init(&m->ring->wake, NULL);
+	thread_cond_init(&m->ring->wake);
 	return 0;
 }
 
@@ -302,16 +302,6 @@ void dirty_ring_reap(struct machine *m)
 
 /* ---- the reaper thread ---- */
 
-static void deadline(struct timespec *ts)
-{
-	(void)clock_gettime(CLOCK_REALTIME, ts);
-	ts->tv_nsec += REAP_INTERVAL_MS * 1000000L;
-	if (ts->tv_nsec >= 1000000000L) {
-		ts->tv_sec++;
-		ts->tv_nsec -= 1000000000L;
-	}
-}
-
 static void *reaper_main(void *opaque)
 {
 	struct machine *m = opaque;
@@ -319,10 +309,7 @@ static void *reaper_main(void *opaque)
 
 	pthread_mutex_lock(&d->mutex);
 	while (!d->ending) {
-		struct timespec ts;
-
-		deadline(&ts);
-		(void)pthread_cond_timedwait(&d->wake, &d->mutex, &ts);
+		thread_cond_wait_until(&d->wake, &d->mutex, host_now_ns() + REAP_INTERVAL_NS);
 		reap_locked(m);
 	}
 	pthread_mutex_unlock(&d->mutex);
@@ -391,21 +378,24 @@ static void ring_stop(struct machine *m)
 	pthread_mutex_unlock(&d->mutex);
 }
 
-static int ring_fetch(struct machine *m, const struct mem_slot *s, uint64_t *map, struct err *err)
+/*
+ * A processor may still hold the last entries in a hardware buffer (PML)
+ * until its vCPU leaves the guest: have them all leave it.
+ */
+static void ring_sync(struct machine *m)
+{
+	for (unsigned i = 0; i < m->n_vcpus; i++)
+		vcpu_flush(m->vcpus[i]);
+	dirty_ring_reap(m);
+}
+
+static int ring_take(struct machine *m, const struct mem_slot *s, uint64_t *map, struct err *err)
 {
 	struct dirty_ring *d = m->ring;
 	size_t bytes = BITMAP_WORDS(s->bytes / PAGE_BYTES) * sizeof(uint64_t);
 
 	(void)err;
-	/*
-	 * A processor may still hold the last entries in a hardware buffer (PML)
-	 * until its vCPU leaves the guest: have them all leave it.
-	 */
-	if (s->id == 0)
-		for (unsigned i = 0; i < m->n_vcpus; i++)
-			vcpu_flush(m->vcpus[i]);
 	pthread_mutex_lock(&d->mutex);
-	reap_locked(m);
 	memcpy(map, d->map[s->id], bytes);
 	memset(d->map[s->id], 0, bytes);
 	pthread_mutex_unlock(&d->mutex);
@@ -427,7 +417,8 @@ static int ring_protect(struct machine *m, const struct mem_slot *s, uint64_t fi
 const struct dirty_provider dirty_ring = {
     .name = "ring",
     .start = ring_start,
-    .stop = ring_stop,
-    .fetch = ring_fetch,
+    .sync = ring_sync,
+    .take = ring_take,
     .protect = ring_protect,
+    .stop = ring_stop,
 };

@@ -24,10 +24,12 @@
 
 struct dirty {
 	const struct dirty_provider *provider;
-	bool taken;       /* somebody takes the pages: the bitmaps are there */
+	bool taken;                  /* somebody takes the pages: the bitmaps are there */
+	void (*yield)(void *opaque); /* ... and leaves them to the next one; NULL: does not */
+	void *opaque;
 	unsigned counted; /* users that only count */
 	struct {
-		uint64_t *fetched;     /* scratch of one sync */
+		uint64_t *taken;       /* scratch of one sync */
 		uint64_t *unprotected; /* reported and not yet protected again */
 	} slot[MEMORY_MAX_SLOTS];
 };
@@ -40,9 +42,9 @@ static uint64_t slot_pages(const struct mem_slot *s)
 static void free_bitmaps(struct dirty *d)
 {
 	for (size_t i = 0; i < MEMORY_MAX_SLOTS; i++) {
-		free(d->slot[i].fetched);
+		free(d->slot[i].taken);
 		free(d->slot[i].unprotected);
-		d->slot[i].fetched = d->slot[i].unprotected = NULL;
+		d->slot[i].taken = d->slot[i].unprotected = NULL;
 	}
 }
 
@@ -51,9 +53,9 @@ static int alloc_bitmaps(struct machine *m, struct dirty *d)
 	for (size_t i = 0; i < m->mem.n_slots; i++) {
 		uint64_t pages = slot_pages(&m->mem.slots[i]);
 
-		d->slot[i].fetched = bitmap_new(pages);
+		d->slot[i].taken = bitmap_new(pages);
 		d->slot[i].unprotected = bitmap_new(pages);
-		if (!d->slot[i].fetched || !d->slot[i].unprotected)
+		if (!d->slot[i].taken || !d->slot[i].unprotected)
 			return -ENOMEM;
 	}
 	return 0;
@@ -92,24 +94,40 @@ static int drop_reported(struct machine *m, struct err *err)
 {
 	struct dirty *d = m->dirty;
 
+	d->provider->sync(m);
 	for (size_t i = 0; i < m->mem.n_slots; i++) {
 		const struct mem_slot *s = &m->mem.slots[i];
-		int ret = d->provider->fetch(m, s, d->slot[i].fetched, err);
+		int ret = d->provider->take(m, s, d->slot[i].taken, err);
 
 		if (ret < 0)
 			return ret;
-		bitmap_reset(d->slot[i].fetched, slot_pages(s));
+		bitmap_reset(d->slot[i].taken, slot_pages(s));
 	}
 	return 0;
 }
 
-int dirty_start(struct machine *m, struct err *err)
+/* Which blocks are not logged is for one user to say, before it starts. */
+static void log_all_blocks(struct machine *m)
+{
+	for (size_t i = 0; i < m->mem.n_blocks; i++)
+		m->mem.blocks[i]->unlogged = false;
+}
+
+static int take_over(struct machine *m, struct err *err)
+{
+	if (!dirty_taken(m))
+		return 0;
+	if (!m->dirty->yield)
+		return err_set(err, EBUSY, "dirty pages are being tracked already");
+	m->dirty->yield(m->dirty->opaque);
+	return 0;
+}
+
+static int begin_taking(struct machine *m, struct err *err)
 {
 	bool counted = m->dirty;
 	int ret;
 
-	if (dirty_taken(m))
-		return err_set(err, EBUSY, "dirty pages are being tracked already");
 	for (size_t i = 0; i < m->mem.n_blocks; i++)
 		bitmap_reset(m->mem.blocks[i]->dma_dirty, m->mem.blocks[i]->bytes / PAGE_BYTES);
 	__atomic_store_n(&m->mem.tracking, true, __ATOMIC_SEQ_CST);
@@ -128,6 +146,36 @@ int dirty_start(struct machine *m, struct err *err)
 	return ret;
 }
 
+int dirty_start(struct machine *m, struct err *err)
+{
+	bool unlogged[MEMORY_MAX_BLOCKS];
+	int ret;
+
+	/* Whoever yields stops, and takes with it what the blocks say. */
+	for (size_t i = 0; i < m->mem.n_blocks; i++)
+		unlogged[i] = m->mem.blocks[i]->unlogged;
+	ret = take_over(m, err);
+	for (size_t i = 0; ret == 0 && i < m->mem.n_blocks; i++)
+		m->mem.blocks[i]->unlogged = unlogged[i];
+	if (ret == 0)
+		ret = begin_taking(m, err);
+	if (ret < 0)
+		log_all_blocks(m);
+	return ret;
+}
+
+int dirty_start_yielding(struct machine *m, void (*yield)(void *opaque), void *opaque,
+			 struct err *err)
+{
+	int ret = dirty_start(m, err);
+
+	if (ret < 0)
+		return ret;
+	m->dirty->yield = yield;
+	m->dirty->opaque = opaque;
+	return 0;
+}
+
 void dirty_stop(struct machine *m)
 {
 	if (!dirty_taken(m))
@@ -135,7 +183,9 @@ void dirty_stop(struct machine *m)
 	__atomic_store_n(&m->mem.tracking, false, __ATOMIC_SEQ_CST);
 	free_bitmaps(m->dirty);
 	m->dirty->taken = false;
+	m->dirty->yield = NULL;
 	provider_stop(m);
+	log_all_blocks(m);
 }
 
 bool dirty_taken(const struct machine *m)
@@ -214,6 +264,7 @@ int dirty_sync(struct machine *m, uint64_t *const *maps, uint64_t *added, struct
 	struct dirty *d = m->dirty;
 	uint64_t sum = 0;
 
+	d->provider->sync(m);
 	for (size_t i = 0; i < m->mem.n_slots; i++) {
 		const struct mem_slot *s = &m->mem.slots[i];
 		uint64_t *map = maps[block_index(&m->mem, s->block)];
@@ -221,11 +272,11 @@ int dirty_sync(struct machine *m, uint64_t *const *maps, uint64_t *added, struct
 
 		if (!map)
 			continue;
-		ret = d->provider->fetch(m, s, d->slot[i].fetched, err);
+		ret = d->provider->take(m, s, d->slot[i].taken, err);
 		if (ret < 0)
 			return ret;
-		(void)bitmap_or(d->slot[i].unprotected, d->slot[i].fetched, slot_pages(s));
-		sum += merge_slot(s, d->slot[i].fetched, map);
+		(void)bitmap_or(d->slot[i].unprotected, d->slot[i].taken, slot_pages(s));
+		sum += merge_slot(s, d->slot[i].taken, map);
 	}
 	for (size_t i = 0; i < m->mem.n_blocks; i++)
 		if (maps[i])

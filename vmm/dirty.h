@@ -26,7 +26,15 @@ struct ram_block;
  * once.  Pages written before are not promised to be reported.
  */
 int dirty_start(struct machine *m, struct err *err);
-void dirty_stop(struct machine *m); /* one that has not started is fine */
+/*
+ * The same for a user that is less important than the next one: yield() is
+ * called (machine lock held) when another wants to start, and calls
+ * dirty_stop() before it returns.
+ */
+int dirty_start_yielding(struct machine *m, void (*yield)(void *opaque), void *opaque,
+			 struct err *err);
+/* One that has not started is fine.  All blocks are logged again (ram_block.unlogged). */
+void dirty_stop(struct machine *m);
 /* Does somebody take the pages?  Machine lock held. */
 bool dirty_taken(const struct machine *m);
 

@@ -15,7 +15,10 @@
 
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
+#include "vmm/base/inet.h"
+#include "vmm/base/thread.h"
 #include "vmm/base/units.h"
+#include "vmm/base/wake.h"
 
 #define FDS_WITHOUT_PROC 1024 /* where /proc cannot be read, so many are tried */
 
@@ -32,8 +35,9 @@ static void note_open_fds(struct host *h)
 	DIR *dir = opendir("/proc/self/fd");
 	struct dirent *e;
 
+	/* NOLINTNEXTLINE(concurrency-mt-unsafe): there is one thread, and the stream is its own */
 	while (dir && (e = readdir(dir))) {
-		int fd = atoi(e->d_name);
+		int fd = (int)strtol(e->d_name, NULL, 10);
 
 		if (e->d_name[0] != '.' && fd != dirfd(dir))
 			note_fd(h, fd);
@@ -185,26 +189,101 @@ int host_next_signal(const struct host *h, bool *by_terminal)
 	return (int)info.ssi_signo;
 }
 
-int host_wait(const struct host *h, const int *fds, int n_fds, short events, const char *what_for,
+int host_wait(const struct host *h, const int *fds, int n, short events, const char *what_for,
 	      struct err *err)
 {
 	struct pollfd p[HOST_WAIT_FDS + 1];
 	bool by_terminal;
-	int n;
+	int ret;
 
-	assert(n_fds <= HOST_WAIT_FDS);
-	for (int i = 0; i < n_fds; i++)
+	assert(n <= HOST_WAIT_FDS);
+	for (int i = 0; i < n; i++)
 		p[i] = (struct pollfd){.fd = fds[i], .events = events};
-	p[n_fds] = (struct pollfd){.fd = h ? h->signal_fd : -1, .events = POLLIN};
+	p[n] = (struct pollfd){.fd = h ? h->signal_fd : -1, .events = POLLIN};
 	do
-		n = poll(p, (nfds_t)n_fds + 1, -1);
-	while (n < 0 && errno == EINTR);
-	if (n < 0)
+		ret = poll(p, (nfds_t)n + 1, -1);
+	while (ret < 0 && errno == EINTR);
+	if (ret < 0)
 		return err_set(err, errno, "%s: %s", what_for, err_text(errno));
-	if (!p[n_fds].revents)
+	if (!p[n].revents)
 		return 0;
 	return err_set(err, EINTR, "ended by signal %d while %s", host_next_signal(h, &by_terminal),
 		       what_for);
+}
+
+struct run {
+	void (*fn)(void *arg);
+	void *arg;
+	int done_fd; /* wake: fn has returned */
+};
+
+static void *run_thread(void *opaque)
+{
+	struct run *r = opaque;
+
+	r->fn(r->arg);
+	wake_set(r->done_fd);
+	return NULL;
+}
+
+int host_run(struct host *h, void (*fn)(void *arg), void *arg, const char *what_for,
+	     struct err *err)
+{
+	struct thread thread = {0};
+	int done_fd = h && h->signal_fd >= 0 ? wake_open() : -1;
+	struct run *r;
+	int ret;
+
+	if (done_fd < 0) {
+		fn(arg);
+		return 0;
+	}
+	r = NEW(struct run);
+	*r = (struct run){.fn = fn, .arg = arg, .done_fd = done_fd};
+	ret = thread_start(&thread, "start", THREAD_HELPER, run_thread, r, err);
+	if (ret == 0) {
+		ret = host_wait(h, &r->done_fd, 1, POLLIN, what_for, err);
+		if (ret < 0) {
+			h->abandoned = true;
+			return ret;
+		}
+		thread_join(&thread);
+	}
+	(void)close(r->done_fd);
+	free(r);
+	return ret;
+}
+
+struct lookup {
+	const char *host, *port; /* borrowed */
+	int family, flags, ret;
+	struct sockaddr_list list;
+	struct err err;
+};
+
+static void look_up(void *arg)
+{
+	struct lookup *l = arg;
+
+	l->ret = inet_lookup(&l->list, l->host, l->port, l->family, l->flags, &l->err);
+}
+
+int host_lookup(struct host *h, struct sockaddr_list *list, const char *host, const char *port,
+		int family, int flags, const char *what_for, struct err *err)
+{
+	struct lookup *l = NEW(struct lookup);
+	int ret;
+
+	*l = (struct lookup){.host = host, .port = port, .family = family, .flags = flags};
+	ret = host_run(h, look_up, l, what_for, err);
+	if (ret < 0)
+		return ret; /* its thread still has it */
+	ret = l->ret;
+	*list = l->list;
+	if (ret < 0 && err)
+		*err = l->err;
+	free(l);
+	return ret;
 }
 
 /* ---- beginning and end ---- */

@@ -21,6 +21,9 @@
 #include <stddef.h>
 
 struct err;
+struct sockaddr_list;
+
+#define HOST_WAIT_FDS 16
 
 struct inherited_fd {
 	int fd;
@@ -34,6 +37,7 @@ struct host {
 	bool had_terminal; /* the session has a controlling terminal */
 	char *folder;      /* owned; see host_keep_folder(); NULL: the working directory stays */
 	int signal_fd;     /* SIGINT, SIGTERM, SIGHUP; -1: not taken yet */
+	bool abandoned;    /* host_run() has left a thread behind: end with _exit(), free nothing */
 };
 
 void host_init(struct host *h);
@@ -62,12 +66,21 @@ void host_let_signals_kill(const struct host *h, bool may);
 /* The next signal, or 0; *by_terminal: the terminal has hung up. */
 int host_next_signal(const struct host *h, bool *by_terminal);
 /*
- * Wait at start until one of the n_fds (HOST_WAIT_FDS at most) is ready for
- * what poll's 'events' ask: 0, or -EINTR with "ended by signal N while FOR"
- * when the program is told to end.
+ * Wait at start until one of n descriptors (at most HOST_WAIT_FDS) is ready for
+ * what poll's 'events' ask: 0, or
+ * -EINTR with "ended by signal N while FOR" when the program is told to end.
  */
-#define HOST_WAIT_FDS 16
-int host_wait(const struct host *h, const int *fds, int n_fds, short events, const char *what_for,
+int host_wait(const struct host *h, const int *fds, int n, short events, const char *what_for,
 	      struct err *err);
+/*
+ * fn(arg) at start, where it may block for minutes (a name is looked up), on a
+ * thread of its own: 0 once it has returned, or -EINTR as host_wait().  After
+ * that the thread goes on, and what arg refers to must stay as it is.
+ */
+int host_run(struct host *h, void (*fn)(void *arg), void *arg, const char *what_for,
+	     struct err *err);
+/* inet_lookup() in this manner. */
+int host_lookup(struct host *h, struct sockaddr_list *list, const char *host, const char *port,
+		int family, int flags, const char *what_for, struct err *err);
 
 #endif

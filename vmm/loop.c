@@ -61,13 +61,6 @@ struct loop_timer {
 	void *opaque;
 };
 
-struct loop_signal {
-	uv_signal_t sig;
-	struct loop *loop;
-	void (*fn)(void *opaque, int signum);
-	void *opaque;
-};
-
 static void enter(struct loop *l)
 {
 	if (l->lock)
@@ -504,43 +497,4 @@ void loop_timer_free(struct loop_timer *t)
 	t->fn = NULL;
 	loop_timer_cancel(t);
 	uv_close((uv_handle_t *)&t->timer, timer_closed);
-}
-
-/* ---- signals ---- */
-
-static void signal_came(uv_signal_t *u, int signum)
-{
-	struct loop_signal *s = container_of(u, struct loop_signal, sig);
-
-	enter(s->loop);
-	if (s->fn)
-		s->fn(s->opaque, signum);
-	leave(s->loop);
-}
-
-struct loop_signal *loop_signal_add(struct loop *l, int signum,
-				    void (*fn)(void *opaque, int signum), void *opaque)
-{
-	struct loop_signal *s = NEW(struct loop_signal);
-
-	(void)uv_signal_init(&l->uv, &s->sig);
-	s->loop = l;
-	s->fn = fn;
-	s->opaque = opaque;
-	(void)uv_signal_start(&s->sig, signal_came, signum);
-	return s;
-}
-
-static void signal_closed(uv_handle_t *h)
-{
-	free(container_of((uv_signal_t *)(void *)h, struct loop_signal, sig));
-}
-
-void loop_signal_del(struct loop_signal *s)
-{
-	if (!s)
-		return;
-	s->fn = NULL;
-	(void)uv_signal_stop(&s->sig);
-	uv_close((uv_handle_t *)&s->sig, signal_closed);
 }

@@ -22,7 +22,6 @@ struct err;
 struct loop;
 struct loop_fd;
 struct loop_timer;
-struct loop_signal;
 struct uv_loop_s;
 
 typedef void loop_fn(void *opaque);
@@ -73,10 +72,5 @@ struct loop_timer *loop_timer_new(struct loop *l, loop_fn *fn, void *opaque);
 void loop_timer_arm_ms(struct loop_timer *t, uint64_t delay_ms); /* re-arms */
 void loop_timer_cancel(struct loop_timer *t);
 void loop_timer_free(struct loop_timer *t); /* NULL is fine */
-
-/* Call fn(opaque, signum) on the loop's thread for each signal. */
-struct loop_signal *loop_signal_add(struct loop *l, int signum,
-				    void (*fn)(void *opaque, int signum), void *opaque);
-void loop_signal_del(struct loop_signal *s);
 
 #endif

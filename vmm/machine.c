@@ -344,6 +344,14 @@ int machine_check_memory(const struct machine *m, struct err *err)
 	return 0;
 }
 
+/* It has ended by itself; also one that was saved or moved after that. */
+static bool needs_reset(const struct machine *m)
+{
+	enum runstate s = m->state == RS_POSTMIGRATE ? m->before_stop : m->state;
+
+	return s == RS_SHUTDOWN || s == RS_INTERNAL_ERROR;
+}
+
 int machine_start(struct machine *m, struct err *err)
 {
 	int ret;
@@ -352,11 +360,11 @@ int machine_start(struct machine *m, struct err *err)
 		return 0;
 	if (m->state == RS_FINISH_MIGRATE)
 		return err_set(err, EBUSY, "Migration is not finalized yet");
-	if (m->state == RS_SHUTDOWN || m->state == RS_INTERNAL_ERROR)
-		return err_set(err, EINVAL, "Resetting the Virtual Machine is required");
 	ret = machine_check_memory(m, err); /* no force helps against this */
 	if (ret == 0)
 		ret = machine_check_kept(m, err);
+	if (ret == 0 && needs_reset(m))
+		ret = err_set(err, EINVAL, "Resetting the Virtual Machine is required");
 	if (ret == 0 && m->needs_boot)
 		ret = machine_reset(m, err);
 	if (ret == 0)
@@ -377,7 +385,7 @@ int machine_start_forced(struct machine *m, struct err *err)
 
 	m->handed_to = NULL;
 	ret = machine_start(m, err);
-	if (ret < 0)
+	if (ret < 0 && !needs_reset(m))
 		m->handed_to = to;
 	else
 		free(to);

@@ -185,7 +185,10 @@ int machine_check_memory(const struct machine *m, struct err *err);
 void machine_stop(struct machine *m, enum runstate s);
 /* Run a stopped guest: RESUME event.  Refuses (in words) states from which it cannot run. */
 int machine_start(struct machine *m, struct err *err);
-/* The same for a guest that was handed over: a human knows that it does not run there. */
+/*
+ * The same for a guest that was handed over: a human knows that it does not
+ * run there.  One that has to be reset before it can run is here from then on too.
+ */
 int machine_start_forced(struct machine *m, struct err *err);
 
 /* Reset devices, vCPUs, RAM for boot.  The machine is paused or not running. */

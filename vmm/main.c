@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "arch/x86/x86.h"
+#include "devices/device-table.h"
 #include "devices/microvm.h"
 #include "migration/migration.h"
 #include "qmp/server.h"
@@ -24,6 +25,7 @@
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
 #include "vmm/options/options.h"
+#include "vmm/vmstate-dump.h"
 
 struct program {
 	struct config cfg;
@@ -198,6 +200,10 @@ static int await_guest(struct program *p, struct err *err)
 
 	migration_set_exit_on_error(p->mg, exits, false);
 	ret = migration_incoming(p->mg, uri, -1, false, err);
+	if (ret < 0 && p->cfg.exit_on_error == CFG_OFF) {
+		migration_incoming_refused(p->mg, err);
+		return 0;
+	}
 	return ret < 0 ? err_prefix(err, ret, "-incoming %s", uri) : 0;
 }
 
@@ -250,6 +256,11 @@ static int start(struct program *p, struct err *err)
 		p->mg = migration_new(p->m, err);
 		ret = p->mg ? 0 : -EIO;
 	}
+	if (ret >= 0 && p->cfg.dump_vmstate) {
+		ret = vms_dump(&p->m->vmstate, "microvm", p->cfg.dump_vmstate, err);
+		machine_unlock(p->m);
+		return ret < 0 ? ret : 1;
+	}
 	if (ret >= 0) {
 		p->qmp = qmp_server_new(p->m, &p->be, p->mg, err);
 		ret = p->qmp ? 0 : -EIO;
@@ -289,10 +300,12 @@ static bool end(struct program *p)
 		(void)unlink(p->cfg.pidfile);
 		(void)close(p->pid_fd);
 	}
-	config_fini(&p->cfg);
-	host_fini(&p->host);
 	terminal_restore();
 	log_close();
+	if (p->host.abandoned)
+		return false;
+	config_fini(&p->cfg);
+	host_fini(&p->host);
 	return all;
 }
 
@@ -300,7 +313,7 @@ static bool end(struct program *p)
 static int check_purpose(const struct config *cfg, struct err *err)
 {
 	if (cfg->kernel || cfg->bios || cfg->paused || cfg->incoming || cfg->n_monitors ||
-	    cfg->dumpdtb)
+	    cfg->dumpdtb || cfg->dump_vmstate)
 		return 0;
 	return err_set(err, EINVAL,
 		       "there is nothing to run: give -kernel FILE or -bios FILE, -incoming URI to "
@@ -315,7 +328,7 @@ int main(int argc, char **argv)
 
 	host_init(&p.host);
 	log_use_stderr();
-	ret = options_parse(&p.cfg, argc, argv, &err);
+	ret = options_parse(&p.cfg, &device_table, argc, argv, &err);
 	if (ret == 0 && p.cfg.help_cpu) {
 		x86_list_cpu_models(stdout);
 		ret = 1;

@@ -69,12 +69,11 @@ static void *throttle_main(void *opaque)
 	pthread_mutex_lock(&t->mutex);
 	while (!t->ending) {
 		int64_t next = end_slices(t);
-		struct timespec ts = {.tv_sec = next / 1000000000, .tv_nsec = next % 1000000000};
 
 		if (next == INT64_MAX)
 			(void)pthread_cond_wait(&t->wake, &t->mutex);
 		else
-			(void)pthread_cond_timedwait(&t->wake, &t->mutex, &ts);
+			thread_cond_wait_until(&t->wake, &t->mutex, next);
 	}
 	pthread_mutex_unlock(&t->mutex);
 	return NULL;
@@ -93,17 +92,13 @@ static void destroy(struct throttle *t)
 static struct throttle *create(struct machine *m, struct err *err)
 {
 	struct throttle *t = NEW(struct throttle);
-	pthread_condattr_t attr;
 
 	t->m = m;
 	t->next_ns = xcalloc(m->n_vcpus + 1, sizeof(*t->next_ns));
 	for (int u = 0; u < THROTTLE_USERS; u++)
 		t->want[u] = xcalloc(m->n_vcpus + 1, sizeof(*t->want[u]));
 	pthread_mutex_init(&t->mutex, NULL);
-	(void)pthread_condattr_init(&attr);
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&t->wake, &attr);
-	(void)pthread_condattr_destroy(&attr);
+	thread_cond_init(&t->wake);
 	if (thread_start(&t->thread, "throttle", THREAD_HELPER, throttle_main, t, err) == 0)
 		return t;
 	destroy(t);
@@ -167,14 +162,12 @@ void throttle_sleep(struct vcpu *v)
 {
 	uint32_t permille = __atomic_load_n(&v->throttle, __ATOMIC_RELAXED);
 	struct machine *m = v->m;
-	struct timespec ts;
 	int64_t end;
 
 	if (!__atomic_exchange_n(&v->throttle_due, false, __ATOMIC_SEQ_CST) || !permille)
 		return;
 	end = host_now_ns() + sleep_ns(permille);
-	ts = (struct timespec){.tv_sec = end / 1000000000, .tv_nsec = end % 1000000000};
 	while (!m->paused && !m->quitting && host_now_ns() < end &&
 	       __atomic_load_n(&v->throttle, __ATOMIC_RELAXED))
-		(void)pthread_cond_timedwait(&m->cond, &m->lock, &ts);
+		thread_cond_wait_until(&m->cond, &m->lock, end);
 }

@@ -20,6 +20,8 @@
 
 #define NOTE_PHYS32_ENTRY   18
 #define PROGRAM_HEADERS_MAX 256
+#define LOW_START           0x1000  /* behind the GDT */
+#define LOW_END             0x9fc00 /* of conventional memory */
 
 bool elf_kernel_probe(const uint8_t *file, size_t bytes)
 {
@@ -112,11 +114,11 @@ static int add_segment(struct elf_kernel *k, const struct program_header *p, con
 			       "kernel file '%s' has a segment that does not fit into "
 			       "the first 4 GiB",
 			       path);
-	if (p->paddr < MiB)
+	if (p->paddr < LOW_START || (p->paddr < MiB && end > LOW_END))
 		return err_set(err, EINVAL,
-			       "kernel file '%s' loads at 0x%" PRIx64 ", below 1 MiB, "
-			       "where the boot data stand",
-			       path, p->paddr);
+			       "kernel file '%s' loads at 0x%" PRIx64 " to 0x%" PRIx64
+			       ": below 1 MiB only 0x%x to 0x%x is free",
+			       path, p->paddr, end, LOW_START, LOW_END);
 	k->segments[k->n_segments++] = (struct elf_segment){
 	    .off = p->off, .file_bytes = p->file_bytes, .gpa = p->paddr, .mem_bytes = p->mem_bytes};
 	k->end_gpa = MAX(k->end_gpa, end);
@@ -164,7 +166,8 @@ int elf_kernel_parse(const uint8_t *file, size_t bytes, const char *path, struct
 		     struct err *err)
 {
 	struct elf_file f = {.data = file, .bytes = bytes};
-	struct elf_kernel k = {0};
+	struct elf_kernel k = {
+	    .end_gpa = MiB, .info_gpa = BOOT_PVH_INFO, .cmdline_gpa = BOOT_CMDLINE};
 	bool found = false;
 	int ret;
 
@@ -200,6 +203,47 @@ int elf_kernel_parse(const uint8_t *file, size_t bytes, const char *path, struct
 	return 0;
 }
 
+static bool overlaps(uint64_t gpa, uint64_t bytes, uint64_t with, uint64_t with_bytes)
+{
+	return gpa < with + with_bytes && with < gpa + bytes;
+}
+
+static bool is_free(const struct elf_kernel *k, uint64_t gpa, uint64_t bytes)
+{
+	for (size_t i = 0; i < k->n_segments; i++)
+		if (overlaps(gpa, bytes, k->segments[i].gpa, k->segments[i].mem_bytes))
+			return false;
+	return gpa + bytes <= LOW_END;
+}
+
+/* *gpa stays if it is free, or becomes the lowest page that is, outside of 'taken'. */
+static int find_free(const struct elf_kernel *k, uint64_t bytes, uint64_t taken, uint64_t *gpa)
+{
+	if (is_free(k, *gpa, bytes))
+		return 0;
+	for (uint64_t at = LOW_START; at < LOW_END; at += PAGE_BYTES) {
+		if (!is_free(k, at, bytes) || overlaps(at, bytes, taken, PAGE_BYTES))
+			continue;
+		*gpa = at;
+		return 0;
+	}
+	return -ENOSPC;
+}
+
+int elf_kernel_place(struct elf_kernel *k, size_t cmdline_bytes, const char *path, struct err *err)
+{
+	int ret = find_free(k, PAGE_BYTES, 0, &k->info_gpa);
+
+	if (ret == 0)
+		ret = find_free(k, cmdline_bytes, k->info_gpa, &k->cmdline_gpa);
+	if (ret < 0)
+		return err_set(err, -ret,
+			       "kernel file '%s' leaves no room below 0x%x for its start info and "
+			       "a command line of %zu bytes",
+			       path, LOW_END, cmdline_bytes);
+	return 0;
+}
+
 /* ---- staging ---- */
 
 #define START_MAGIC      0x336ec578
@@ -217,13 +261,13 @@ static int stage_start_info(struct machine *m, const struct boot_image *b, struc
 
 	put_le32(info, START_MAGIC);
 	put_le32(info + 4, 1); /* version */
-	put_le64(info + 24, BOOT_CMDLINE);
+	put_le64(info + 24, b->elf.cmdline_gpa);
 	put_le64(info + 32, b->acpi.len > 0 ? BOOT_ACPI : 0);
-	put_le64(info + 40, BOOT_PVH_INFO + OFF_MEMMAP);
+	put_le64(info + 40, b->elf.info_gpa + OFF_MEMMAP);
 	put_le32(info + 48, (uint32_t)n);
 	if (b->initrd_bytes > 0) {
 		put_le32(info + 12, 1);
-		put_le64(info + 16, BOOT_PVH_INFO + OFF_MODULES);
+		put_le64(info + 16, b->elf.info_gpa + OFF_MODULES);
 		put_le64(info + OFF_MODULES, b->initrd_gpa);
 		put_le64(info + OFF_MODULES + 8, b->initrd_bytes);
 	}
@@ -234,7 +278,7 @@ static int stage_start_info(struct machine *m, const struct boot_image *b, struc
 		put_le64(e + 8, map[i].bytes);
 		put_le32(e + 16, map[i].type);
 	}
-	return boot_write(m, BOOT_PVH_INFO, info, sizeof(info), "start info", err);
+	return boot_write(m, b->elf.info_gpa, info, sizeof(info), "start info", err);
 }
 
 /* Untouched anonymous memory is zero already; writing to it would only make it real. */
@@ -273,8 +317,8 @@ int elf_kernel_stage(struct machine *m, const struct boot_image *b, bool first,
 			    boot_write(m, s->gpa, b->kernel + s->off, s->file_bytes, "kernel", err);
 	}
 	if (ret == 0)
-		ret =
-		    boot_write(m, BOOT_CMDLINE, cmdline, strlen(cmdline) + 1, "command line", err);
+		ret = boot_write(m, b->elf.cmdline_gpa, cmdline, strlen(cmdline) + 1,
+				 "command line", err);
 	if (ret == 0)
 		ret = stage_start_info(m, b, err);
 	if (ret == 0)
@@ -283,6 +327,6 @@ int elf_kernel_stage(struct machine *m, const struct boot_image *b, bool first,
 		return ret;
 	bsp->cr0 = CR0_PE | CR0_ET;
 	bsp->rip = b->elf.entry;
-	bsp->regs[GPR_RBX] = BOOT_PVH_INFO;
+	bsp->regs[GPR_RBX] = b->elf.info_gpa;
 	return 0;
 }

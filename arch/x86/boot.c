@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,6 +19,7 @@
 #include "vmm/options/config.h"
 
 #define FIRMWARE_MAX (16 * MiB)
+#define SIZE_TEXT    32
 
 size_t boot_e820(uint64_t ram_bytes, struct e820_range out[E820_MAX])
 {
@@ -112,6 +114,9 @@ static int load_kernel(struct machine *m, struct boot_image *b, uint64_t *end, u
 	if (elf_kernel_probe(b->kernel, b->kernel_bytes)) {
 		b->kind = BOOT_PVH;
 		ret = elf_kernel_parse(b->kernel, b->kernel_bytes, path, &b->elf, err);
+		if (ret == 0)
+			ret = elf_kernel_place(
+			    &b->elf, m->cfg->append ? strlen(m->cfg->append) + 1 : 1, path, err);
 		*end = b->elf.end_gpa;
 		if (ret == 0 && *end > *limit)
 			ret = err_set(err, EINVAL,
@@ -134,15 +139,27 @@ static int load_kernel(struct machine *m, struct boot_image *b, uint64_t *end, u
 	return bzimage_place(&b->bz, b->kernel_bytes, path, low_bytes(m), &b->kernel_gpa, end, err);
 }
 
+/* In MiB from one on. */
+static const char *size_text(uint64_t bytes, char text[SIZE_TEXT])
+{
+	if (bytes < MiB)
+		(void)snprintf(text, SIZE_TEXT, "%" PRIu64 " bytes", bytes);
+	else
+		(void)snprintf(text, SIZE_TEXT, "%.1f MiB", (double)bytes / (double)MiB);
+	return text;
+}
+
 int boot_place_initrd(size_t bytes, const char *path, uint64_t kernel_end, uint64_t limit,
 		      uint64_t *gpa, struct err *err)
 {
+	char size[2][SIZE_TEXT];
+
 	if (kernel_end > limit || bytes > limit - kernel_end ||
 	    ALIGN_DOWN(limit - bytes, PAGE_BYTES) < kernel_end)
 		return err_set(err, EINVAL,
-			       "initrd file '%s' of %zu bytes is too large: the kernel "
-			       "leaves it %" PRIu64 " bytes",
-			       path, bytes, kernel_end > limit ? 0 : limit - kernel_end);
+			       "initrd file '%s' of %s is too large: the kernel leaves it %s", path,
+			       size_text(bytes, size[0]),
+			       size_text(kernel_end > limit ? 0 : limit - kernel_end, size[1]));
 	*gpa = ALIGN_DOWN(limit - bytes, PAGE_BYTES);
 	return 0;
 }
@@ -177,6 +194,25 @@ static int load_tables(struct machine *m, struct boot_image *b, struct err *err)
 	return ret;
 }
 
+static int load_initrd(struct machine *m, struct boot_image *b, uint64_t end, uint64_t limit,
+		       struct err *err)
+{
+	const char *path = m->cfg->initrd;
+	int ret = read_file(path, "initrd", limit, &b->initrd, &b->initrd_bytes, err);
+
+	if (ret == 0 && b->initrd_bytes > 0)
+		ret = boot_place_initrd(b->initrd_bytes, path, end, limit, &b->initrd_gpa, err);
+	return ret;
+}
+
+/* A message begins with the option that it is about, long ones shortened. */
+static int say_option(const char *option, const char *value, int ret, struct err *err)
+{
+	if (ret == 0)
+		return 0;
+	return err_prefix(err, ret, "%s %.120s%s", option, value, strlen(value) > 120 ? "..." : "");
+}
+
 static int load_all(struct machine *m, struct boot_image *b, struct err *err)
 {
 	uint64_t end = 0, limit = 0;
@@ -187,17 +223,18 @@ static int load_all(struct machine *m, struct boot_image *b, struct err *err)
 	if (m->cfg->append && !m->cfg->kernel)
 		return err_set(err, EINVAL, "-append needs a kernel: give -kernel");
 	if (m->cfg->kernel)
-		ret = load_kernel(m, b, &end, &limit, err);
+		ret = say_option("-kernel", m->cfg->kernel, load_kernel(m, b, &end, &limit, err),
+				 err);
 	if (ret == 0 && m->cfg->initrd)
-		ret = read_file(m->cfg->initrd, "initrd", limit, &b->initrd, &b->initrd_bytes, err);
-	if (ret == 0 && b->initrd_bytes > 0)
-		ret = boot_place_initrd(b->initrd_bytes, m->cfg->initrd, end, limit, &b->initrd_gpa,
-					err);
-	if (ret == 0)
-		ret = check_cmdline(m, b, err);
+		ret =
+		    say_option("-initrd", m->cfg->initrd, load_initrd(m, b, end, limit, err), err);
+	if (ret == 0 && m->cfg->append)
+		ret = say_option("-append", m->cfg->append, check_cmdline(m, b, err), err);
 	if (ret == 0 && m->cfg->bios)
-		ret = read_file(m->cfg->bios, "firmware", FIRMWARE_MAX, &b->firmware,
-				&b->firmware_bytes, err);
+		ret = say_option("-bios", m->cfg->bios,
+				 read_file(m->cfg->bios, "firmware", FIRMWARE_MAX, &b->firmware,
+					   &b->firmware_bytes, err),
+				 err);
 	if (!m->cfg->kernel && m->cfg->bios)
 		b->kind = BOOT_FIRMWARE;
 	if (ret == 0)

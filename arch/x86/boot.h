@@ -71,7 +71,9 @@ struct elf_kernel {
 	struct elf_segment segments[ELF_SEGMENTS_MAX];
 	size_t n_segments;
 	uint64_t entry;   /* 32-bit protected mode */
-	uint64_t end_gpa; /* behind the highest segment */
+	uint64_t end_gpa; /* behind the highest segment; at least 1 MiB */
+	/* what it is given; elsewhere than usual when segments stand there */
+	uint64_t info_gpa, cmdline_gpa;
 };
 
 struct boot_image {
@@ -96,6 +98,11 @@ int bzimage_parse(const uint8_t *file, size_t bytes, const char *path, struct bz
 bool bzimage_probe(const uint8_t *file, size_t bytes);
 int elf_kernel_parse(const uint8_t *file, size_t bytes, const char *path, struct elf_kernel *out,
 		     struct err *err);
+/*
+ * Where its start info and a command line of so many bytes go: to their usual
+ * places, or to free ones below 0x9fc00 when the kernel loads over those.
+ */
+int elf_kernel_place(struct elf_kernel *k, size_t cmdline_bytes, const char *path, struct err *err);
 bool elf_kernel_probe(const uint8_t *file, size_t bytes);
 
 /* Where to load it in 'low_bytes' of memory below 3 GiB. */

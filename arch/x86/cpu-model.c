@@ -389,7 +389,9 @@ int cpu_model_make(struct cpu_model *out, const char *name, const char *features
 		if (strcmp(name, models[i].name) == 0)
 			take_model(&m, &models[i], host);
 	if (!m.name[0])
-		return err_set(err, EINVAL, "unable to find CPU model '%s'", name);
+		return err_set(err, EINVAL, "unable to find CPU model '%s'%s", name,
+			       !strcmp(name, "max") ? ": use host, which is all that this host has"
+						    : " (-cpu help lists them)");
 	if (features)
 		ret = apply_options(&m, features, err);
 	if (ret < 0)

@@ -249,13 +249,19 @@ static void warn_missing(void *opaque, const char *what)
 static int make_model(struct x86 *x, struct err *err)
 {
 	const struct config *cfg = x->m->cfg;
+	const char *name = cfg->cpu_model ? cfg->cpu_model : MODEL_DEFAULT;
 	struct cpu_host host = {.supported = x->supported};
+	int ret;
 
 	host_identify(&host);
 	host.tsc_deadline = machine_kvm_cap(x->m, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
 	x->phys_bits = host.phys_bits;
-	return cpu_model_make(&x->model, cfg->cpu_model ? cfg->cpu_model : MODEL_DEFAULT,
-			      cfg->cpu_features, &host, warn_missing, NULL, err);
+	ret = cpu_model_make(&x->model, name, cfg->cpu_features, &host, warn_missing, NULL, err);
+	if (ret < 0)
+		return err_prefix(err, ret, "-cpu %.64s%s%.160s", name,
+				  cfg->cpu_features ? "," : "",
+				  cfg->cpu_features ? cfg->cpu_features : "");
+	return 0;
 }
 
 /* A guest that was promised a TSC of constant rate would find another rate elsewhere. */

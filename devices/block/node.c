@@ -205,7 +205,7 @@ int block_nodes_open(struct block_nodes *bs, const struct config *cfg, struct er
 
 		if (!n) {
 			block_nodes_close(bs);
-			return -EINVAL;
+			return config_where(cfg->blockdevs[i].where, -EINVAL, err);
 		}
 		bs->v[bs->n++] = n;
 	}

@@ -13,6 +13,7 @@
 #include "vmm/base/error.h"
 #include "vmm/base/listen.h"
 #include "vmm/base/units.h"
+#include "vmm/host.h"
 #include "vmm/options/config.h"
 
 static int resolve_unix(struct sockaddr_list *as, const char *path, struct err *err)
@@ -30,8 +31,11 @@ static int resolve_unix(struct sockaddr_list *as, const char *path, struct err *
 	return 0;
 }
 
-int address_resolve(struct sockaddr_list *as, const struct cfg_chardev *cfg, struct err *err)
+int address_resolve(struct host *h, struct sockaddr_list *as, const struct cfg_chardev *cfg,
+		    struct err *err)
 {
+	CLEANUP(cleanup_free) char *what = NULL;
+
 	*as = (struct sockaddr_list){0};
 	if (cfg->path)
 		return resolve_unix(as, cfg->path, err);
@@ -39,8 +43,9 @@ int address_resolve(struct sockaddr_list *as, const struct cfg_chardev *cfg, str
 		return err_set(
 		    err, EINVAL,
 		    "chardev '%s': a socket needs path=, host= and port=, or fd=", cfg->id);
-	return inet_lookup(as, cfg->host, cfg->port, ip_family(cfg->ipv4, cfg->ipv6),
-			   cfg->server ? AI_PASSIVE : 0, err);
+	what = xasprintf("chardev '%s' looks its host up", cfg->id ? cfg->id : "");
+	return host_lookup(h, as, cfg->host, cfg->port, ip_family(cfg->ipv4, cfg->ipv6),
+			   cfg->server ? AI_PASSIVE : 0, what, err);
 }
 
 int address_listen(struct listen_set *set, const struct sockaddr_list *as,
@@ -68,7 +73,8 @@ static int connect_one(const struct sockaddr_storage *ss, socklen_t len)
 	return ret < 0 ? ret : fd;
 }
 
-int address_connect(const struct sockaddr_list *as, const struct cfg_chardev *cfg, struct err *err)
+static int connect_now(const struct sockaddr_list *as, const struct cfg_chardev *cfg,
+		       struct err *err)
 {
 	int fd = -EINVAL;
 
@@ -80,6 +86,40 @@ int address_connect(const struct sockaddr_list *as, const struct cfg_chardev *cf
 		return err_set(err, -fd, "Failed to connect to '%s': %s", cfg->path, err_text(-fd));
 	return err_set(err, -fd, "Failed to connect to '%s:%s': %s", cfg->host ? cfg->host : "",
 		       cfg->port, err_text(-fd));
+}
+
+/* An attempt to connect, which may take minutes; on a thread of its own. */
+struct attempt {
+	const struct cfg_chardev *cfg;
+	struct sockaddr_list peers;
+	struct err err;
+	int ret;
+};
+
+static void run_attempt(void *arg)
+{
+	struct attempt *a = arg;
+
+	a->ret = connect_now(&a->peers, a->cfg, &a->err);
+}
+
+int address_connect(struct host *h, const struct sockaddr_list *as, const struct cfg_chardev *cfg,
+		    struct err *err)
+{
+	CLEANUP(cleanup_free)
+	char *what = xasprintf("chardev '%s' connects", cfg->id ? cfg->id : "");
+	struct attempt *a = NEW(struct attempt);
+	int ret;
+
+	*a = (struct attempt){.cfg = cfg, .peers = *as};
+	ret = host_run(h, run_attempt, a, what, err);
+	if (ret < 0)
+		return ret; /* its thread still has it */
+	ret = a->ret;
+	if (ret < 0 && err)
+		*err = a->err;
+	free(a);
+	return ret;
 }
 
 int address_connect_start(const struct sockaddr_list *as, int i)

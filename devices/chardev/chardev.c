@@ -256,7 +256,8 @@ int chardevs_open(struct chardevs *cs, struct machine *m, struct err *err)
 		struct chardev *c = chardev_new(m, &cfg->chardevs[i], err);
 
 		if (!c)
-			return -EINVAL; /* chardevs_close() ends those that are open */
+			return config_where(cfg->chardevs[i].where, -EINVAL,
+					    err); /* chardevs_close() ends those that are open */
 		cs->v[cs->n++] = c;
 	}
 	return 0;

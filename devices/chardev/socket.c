@@ -355,16 +355,16 @@ static void accepted(void *opaque, int fd)
 static int wait_for_peer(struct chardev *c, struct err *err)
 {
 	const struct sock *s = c->state;
+	const struct listen_set *set = &s->listening;
 	CLEANUP(cleanup_free) char *what = xasprintf("waiting for a connection on %s", s->name);
 
 	log_info("waiting for connection on: %s", s->name);
 	while (s->fd < 0) {
-		int fd, ret;
+		int ret = host_wait(c->m->host, set->fd, set->n, POLLIN, what, err);
+		int fd = ret < 0 ? ret : listen_accept(set);
 
-		ret = host_wait(c->m->host, s->listening.fd, s->listening.n, POLLIN, what, err);
 		if (ret < 0)
 			return ret;
-		fd = listen_accept(&s->listening);
 		if (fd >= 0)
 			accepted(c, fd);
 		else if (fd != -EAGAIN)
@@ -410,7 +410,7 @@ static int start_connecting(struct chardev *c, const struct cfg_chardev *cfg, st
 		try_connect(c);
 		return 0;
 	}
-	fd = address_connect(&s->peers, cfg, err);
+	fd = address_connect(c->m->host, &s->peers, cfg, err);
 	if (fd < 0)
 		return fd;
 	take_fd(c, fd);
@@ -464,7 +464,7 @@ static char *make_name(const struct cfg_chardev *cfg, const struct listen_set *s
 static int open_address(struct chardev *c, const struct cfg_chardev *cfg, struct err *err)
 {
 	struct sock *s = c->state;
-	int ret = address_resolve(&s->peers, cfg, err);
+	int ret = address_resolve(c->m->host, &s->peers, cfg, err);
 
 	if (ret == 0 && cfg->server)
 		ret = address_listen(&s->listening, &s->peers, cfg, err);

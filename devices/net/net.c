@@ -109,7 +109,7 @@ int net_backends_open(struct net_backends *ns, struct machine *m, struct err *er
 
 		if (!b) {
 			net_backends_close(ns);
-			return -EINVAL;
+			return config_where(cfg->netdevs[i].where, -EINVAL, err);
 		}
 		ns->v[ns->n++] = b;
 	}

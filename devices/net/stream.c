@@ -63,12 +63,14 @@ struct stream {
 
 /* ---- addresses ---- */
 
-static int resolve(struct stream *s, const struct cfg_netdev *cfg, struct err *err)
+static int resolve(struct stream *s, const struct cfg_netdev *cfg, struct host *host,
+		   struct err *err)
 {
+	CLEANUP(cleanup_free) char *what = xasprintf("netdev '%s' looks its host up", cfg->id);
 	int family = ip_family(cfg->ipv4, cfg->ipv6);
 	struct sockaddr_list list;
-	int ret =
-	    inet_lookup(&list, cfg->host, cfg->port, family, cfg->server ? AI_PASSIVE : 0, err);
+	int ret = host_lookup(host, &list, cfg->host, cfg->port, family,
+			      cfg->server ? AI_PASSIVE : 0, what, err);
 
 	if (ret < 0)
 		return ret;
@@ -150,7 +152,7 @@ static int stream_open(struct net_backend *b, const struct cfg_netdev *cfg, stru
 	else if (!strcmp(cfg->addr_type, "unix"))
 		ret = unix_address(s, cfg, err);
 	else
-		ret = resolve(s, cfg, err);
+		ret = resolve(s, cfg, b->m->host, err);
 	s->client = !cfg->server && s->fd < 0;
 	if (ret < 0)
 		stream_close(b);

@@ -9,10 +9,13 @@
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -51,7 +54,20 @@ static bool is_script(const char *path)
 	return path && *path && strcmp(path, "no") != 0;
 }
 
-static int run_script(const char *path, const char *ifname, struct err *err)
+static int wait_for_script(pid_t pid, const char *path, const struct host *host, struct err *err)
+{
+	CLEANUP(cleanup_free) char *what = xasprintf("network script %s runs", path);
+	CLEANUP(cleanup_close) int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	int ret = pidfd < 0 ? 0 : host_wait(host, &pidfd, 1, POLLIN, what, err);
+
+	if (ret < 0)
+		(void)kill(pid, SIGTERM);
+	return ret;
+}
+
+/* 'host': a signal that ends the program ends the script too; NULL: the script is waited for. */
+static int run_script(const char *path, const char *ifname, const struct host *host,
+		      struct err *err)
 {
 	const char *const argv[] = {path, ifname, NULL};
 	struct spawn s = {.argv = argv, .in = -1, .out = -1};
@@ -61,9 +77,12 @@ static int run_script(const char *path, const char *ifname, struct err *err)
 	ret = spawn_program(&pid, &s);
 	if (ret)
 		return err_set(err, ret, "cannot run network script %s: %s", path, err_text(ret));
+	ret = host ? wait_for_script(pid, path, host, err) : 0;
 	while (waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)
 			return err_set(err, errno, "network script %s: %s", path, err_text(errno));
+	if (ret < 0)
+		return ret;
 	if (!WIFEXITED(status) || WEXITSTATUS(status))
 		return err_set(err, EIO, "network script %s failed with status %d", path,
 			       WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
@@ -172,7 +191,7 @@ static void tap_close(struct net_backend *b)
 	struct tap *t = b->state;
 	struct err err;
 
-	if (t->downscript && run_script(t->downscript, t->ifname, &err) < 0)
+	if (t->downscript && run_script(t->downscript, t->ifname, NULL, &err) < 0)
 		log_warn("%s", err.msg);
 	if (t->fd >= 0)
 		(void)close(t->fd);
@@ -194,7 +213,7 @@ static int tap_open(struct net_backend *b, const struct cfg_netdev *cfg, struct 
 	if (ret >= 0 && vnet_hdr)
 		ret = set_up_header(b, err);
 	if (ret >= 0 && cfg->fd < 0 && is_script(cfg->script))
-		ret = run_script(cfg->script, t->ifname, err);
+		ret = run_script(cfg->script, t->ifname, b->m->host, err);
 	if (ret < 0) {
 		tap_close(b);
 		return ret;

@@ -18,31 +18,59 @@
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
 
-static const struct prop_feature features[] = {
-    {"config-wce",   BLK_F_CONFIG_WCE,   true},
-    {"discard",      BLK_F_DISCARD,      true},
-    {"write-zeroes", BLK_F_WRITE_ZEROES, true},
-};
+static int check_serial(struct opt_parse *p, void *base, const char *val, struct err *err)
+{
+	(void)p;
+	(void)base;
+	if (strlen(val) > BLK_ID_BYTES)
+		return err_set(err, EINVAL, "serial '" OPT_QUOTE "' is longer than %d characters",
+			       val, BLK_ID_BYTES);
+	return 0;
+}
 
-static const char *const names[] = {"drive",
-				    "serial",
-				    "bootindex",
-				    "write-cache",
-				    "logical_block_size",
-				    "physical_block_size",
-				    "min_io_size",
-				    "opt_io_size",
-				    "num-queues",
-				    "queue-size",
-				    "werror",
-				    "rerror",
-				    "share-rw",
-				    NULL};
+#define POLICIES "report|auto|enospc|ignore|stop"
+#define REPORT   "the guest is told of the error; use report"
+
+static const struct opt_prop props[] = {
+    DEVICE_TEXT("drive", "ID", "the -drive id or -blockdev node-name behind the disk; needed"),
+    DEVICE_CALL("serial", "TEXT", check_serial,
+		"what the guest reads as the disk's id, 20 characters at most"),
+    DEVICE_NUMBER("bootindex", 0, INT_MAX, NULL, "no effect: there is no boot order"),
+    {.key = "write-cache",
+									  .kind = OPT_AUTO,
+									  .off = OPT_NOWHERE,
+									  .values = "on|off|auto",
+									  .otherwise = "auto",
+									  .help = "the guest sees a write cache; auto: as the drive says"},
+    DEVICE_NUMBER("logical_block_size", BLK_SECTOR_BYTES, 32768, "512", "bytes; a power of two"),
+    DEVICE_NUMBER("physical_block_size", BLK_SECTOR_BYTES, 2097152, NULL,
+		  "bytes; a power of two (default: logical_block_size)"),
+    DEVICE_NUMBER("min_io_size", 0, 65535ULL * 512, "0", "bytes that a request should have"),
+    DEVICE_NUMBER("opt_io_size", 0, UINT32_MAX, "0", "bytes that are best"),
+    { .key = "num-queues",
+									  .kind = OPT_U64,
+									  .off = OPT_NOWHERE,
+									  .min = 1,
+									  .max = 65535,
+									  .only = "1",
+									  .why = "a disk has one queue",
+									  .otherwise = "1",
+									  .help = "queues"},
+    DEVICE_NUMBER("queue-size", 4, VIRTQ_MAX_NUM, "256",
+		  "descriptors of the queue; a power of two"),
+    DEVICE_WORD("werror", POLICIES, "report|auto", REPORT, "report", "when writing fails"),
+    DEVICE_WORD("rerror", POLICIES, "report|auto", REPORT, "report", "when reading fails"),
+    DEVICE_BOOL("share-rw", "off", "other users of the image may write to it"),
+    DEVICE_FEATURE("config-wce", BLK_F_CONFIG_WCE, "the guest may switch the write cache"),
+    DEVICE_FEATURE("discard", BLK_F_DISCARD, "the guest may discard blocks"),
+    DEVICE_FEATURE("write-zeroes", BLK_F_WRITE_ZEROES, "the guest may zero blocks"),
+    VIRTIO_PROPS,
+};
 
 static int find_node(struct virtio_blk *b, const struct cfg_device *cfg, struct backends *be,
 		     struct err *err)
 {
-	const char *drive = keyvals_get(&cfg->props, "drive");
+	const char *drive = device_text(cfg, "drive");
 
 	if (!drive)
 		return err_set(err, EINVAL, "drive property not set");
@@ -63,84 +91,41 @@ static bool power_of_two(uint64_t n)
 
 static int read_sizes(struct virtio_blk *b, const struct cfg_device *cfg, struct err *err)
 {
-	uint64_t logical = BLK_SECTOR_BYTES, physical, min_io = 0, opt_io = 0, queue = 256,
-		 queues = 1;
-	uint64_t bootindex = 0;
+	uint64_t logical = device_number(cfg, "logical_block_size");
+	uint64_t physical = device_number(cfg, "physical_block_size");
+	uint64_t queue = device_number(cfg, "queue-size");
 
-	if (props_u64(cfg, "logical_block_size", BLK_SECTOR_BYTES, 32768, &logical, err) < 0)
-		return -EINVAL;
-	physical = logical;
-	if (props_u64(cfg, "physical_block_size", BLK_SECTOR_BYTES, 2097152, &physical, err) < 0 ||
-	    props_u64(cfg, "min_io_size", 0, 65535ULL * 512, &min_io, err) < 0 ||
-	    props_u64(cfg, "opt_io_size", 0, UINT32_MAX, &opt_io, err) < 0 ||
-	    props_u64(cfg, "queue-size", 4, VIRTQ_MAX_NUM, &queue, err) < 0 ||
-	    props_u64(cfg, "num-queues", 1, 65535, &queues, err) < 0 ||
-	    props_u64(cfg, "bootindex", 0, INT_MAX, &bootindex, err) < 0)
-		return -EINVAL;
+	if (!physical)
+		physical = logical;
 	if (!power_of_two(logical) || !power_of_two(physical) || !power_of_two(queue))
 		return err_set(err, EINVAL, "%s: block sizes and queue-size must be powers of two",
 			       cfg->driver);
 	if (logical > physical)
 		return err_set(err, EINVAL, "logical_block_size > physical_block_size");
-	if (queues != 1)
-		return err_set(err, ENOTSUP, "%s: num-queues=%" PRIu64 " is not supported, only 1",
-			       cfg->driver, queues);
 	b->blk_bytes = (uint32_t)logical;
 	b->physical_bytes = (uint32_t)physical;
-	b->min_io_bytes = (uint32_t)min_io;
-	b->opt_io_bytes = (uint32_t)opt_io;
+	b->min_io_bytes = (uint32_t)device_number(cfg, "min_io_size");
+	b->opt_io_bytes = (uint32_t)device_number(cfg, "opt_io_size");
 	b->queue_size = (uint16_t)queue;
-	return 0;
-}
-
-/* The error policies: only telling the guest can be had. */
-static int check_policy(const struct cfg_device *cfg, const char *name, struct err *err)
-{
-	const char *val = keyvals_get(&cfg->props, name);
-
-	if (!val || !strcmp(val, "report") || !strcmp(val, "auto"))
-		return 0;
-	return err_set(err, ENOTSUP, "%s: %s=%s is not supported, only report", cfg->driver, name,
-		       val);
-}
-
-static int read_serial(struct virtio_blk *b, const struct cfg_device *cfg, struct err *err)
-{
-	const char *serial = keyvals_get(&cfg->props, "serial");
-
-	if (!serial)
-		return 0;
-	if (strlen(serial) > BLK_ID_BYTES)
-		return err_set(err, EINVAL, "%s: serial '%s' is longer than %d characters",
-			       cfg->driver, serial, BLK_ID_BYTES);
-	memcpy(b->serial, serial, strlen(serial));
 	return 0;
 }
 
 static int read_props(struct virtio_blk *b, const struct cfg_device *cfg, struct backends *be,
 		      struct err *err)
 {
-	const char *cache = keyvals_get(&cfg->props, "write-cache");
-	bool share;
-	int ret = props_check(cfg, names, features, ARRAY_LEN(features), err);
+	const char *serial = device_text(cfg, "serial");
+	int ret = find_node(b, cfg, be, err);
 
 	if (ret >= 0)
-		ret = props_features(cfg, features, ARRAY_LEN(features), &b->v.host_features, err);
-	if (ret >= 0)
-		ret = find_node(b, cfg, be, err);
-	if (ret >= 0)
 		ret = read_sizes(b, cfg, err);
-	if (ret >= 0)
-		ret = read_serial(b, cfg, err);
-	if (ret >= 0)
-		ret = check_policy(cfg, "werror", err);
-	if (ret >= 0)
-		ret = check_policy(cfg, "rerror", err);
-	if (ret >= 0)
-		ret = props_bool(cfg, "share-rw", &share, err);
-	if (ret >= 0 && cache && strcmp(cache, "auto") != 0)
-		ret = props_bool(cfg, "write-cache", &b->node->writeback, err);
-	return ret;
+	if (ret < 0)
+		return ret;
+	b->v.host_features = props_features(cfg);
+	if (serial)
+		memcpy(b->serial, serial, strlen(serial));
+	if (strcmp(device_text(cfg, "write-cache"), "auto") != 0)
+		b->node->writeback = device_bool(cfg, "write-cache");
+	return 0;
 }
 
 struct attach {
@@ -159,7 +144,7 @@ static void attach(void *opaque)
 
 static const char *feature_name(unsigned bit)
 {
-	return props_feature_name(features, ARRAY_LEN(features), bit);
+	return props_feature_name(&virtio_blk_row, bit);
 }
 
 static void describe(struct virtio_blk *b)
@@ -211,8 +196,8 @@ static int set_up(struct virtio_blk *b, struct machine *m, const struct cfg_devi
 	return 0;
 }
 
-int virtio_blk_create(struct machine *m, const struct cfg_device *cfg, unsigned slot,
-		      struct backends *be, struct err *err)
+static int create(struct machine *m, const struct cfg_device *cfg, unsigned slot,
+		  struct backends *be, struct err *err)
 {
 	struct virtio_blk *b = NEW(struct virtio_blk);
 	int ret = read_props(b, cfg, be, err);
@@ -223,3 +208,11 @@ int virtio_blk_create(struct machine *m, const struct cfg_device *cfg, unsigned 
 		free(b);
 	return ret;
 }
+
+const struct device_row virtio_blk_row = {
+    .name = "virtio-blk-device",
+    .kind = DEVICE_VIRTIO,
+    .help = "a disk: drive=ID[,serial=S][,write-cache=on|off]...",
+    .props = props,
+    .create = create,
+};

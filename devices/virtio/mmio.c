@@ -15,6 +15,7 @@
 #include "vmm/base/units.h"
 #include "vmm/board.h"
 #include "vmm/machine.h"
+#include "vmm/options/device-row.h"
 
 enum mmio_reg {
 	REG_MAGIC = 0x00,
@@ -322,6 +323,18 @@ int virtio_mmio_add(struct virtio_device *v, struct machine *m, struct err *err)
 
 	return bus_add(&m->mmio, v->base, BOARD_VIRTIO_BYTES, &ops, v, err);
 }
+
+static const struct opt_prop props[] = {
+    DEVICE_FIXED("force-legacy", "off", "virtio-mmio is version 2; use force-legacy=off",
+		 "registers of version 1"),
+    {.key = NULL},
+};
+const struct device_row virtio_mmio_row = {
+    .name = "virtio-mmio",
+    .kind = DEVICE_PART,
+    .help = "The transport of all virtio devices; for -global.",
+    .props = props,
+};
 
 /* ---- transports with nothing behind ---- */
 

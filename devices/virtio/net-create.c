@@ -16,32 +16,40 @@
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
 
-static const struct prop_feature features[] = {
-    {"csum",		NET_F_CSUM,           true},
-    {"guest_csum",          NET_F_GUEST_CSUM,     true},
-    {"gso",		 0,		    true}, /* a legacy feature: no modern device has it */
-    {"guest_tso4",          NET_F_GUEST_TSO4,     true},
-    {"guest_tso6",          NET_F_GUEST_TSO6,     true},
-    {"guest_ecn",           NET_F_GUEST_ECN,      true},
-    {"guest_ufo",           NET_F_GUEST_UFO,      true},
-    {"guest_announce",      NET_F_GUEST_ANNOUNCE, true},
-    {"host_tso4",           NET_F_HOST_TSO4,      true},
-    {"host_tso6",           NET_F_HOST_TSO6,      true},
-    {"host_ecn",            NET_F_HOST_ECN,       true},
-    {"host_ufo",            NET_F_HOST_UFO,       true},
-    {"mrg_rxbuf",           NET_F_MRG_RXBUF,      true},
-    {"status",              NET_F_STATUS,         true},
-    {"ctrl_vq",             NET_F_CTRL_VQ,        true},
-    {"ctrl_rx",             NET_F_CTRL_RX,        true},
-    {"ctrl_vlan",           NET_F_CTRL_VLAN,      true},
-    {"ctrl_rx_extra",       NET_F_CTRL_RX_EXTRA,  true},
-    {"ctrl_mac_addr",       NET_F_CTRL_MAC_ADDR,  true},
-    {"ctrl_guest_offloads", NET_F_CTRL_OFFLOADS,  true},
-};
+#define ONE_PAIR "a network card has one pair of queues"
 
-/* Features with only one value that can be had here. */
-static const char *const off_only[] = {"mq", "rss", "hash"};
-static const char *const names[] = {"netdev", "mac", "bootindex", "mq", "rss", "hash", NULL};
+static const struct opt_prop props[] = {
+    DEVICE_TEXT("netdev", "ID", "the -netdev that frames come from and go to; needed"),
+    DEVICE_CALL("mac", "MAC", props_check_mac,
+		"the Ethernet address (default 52:54:00:12:34:56, or the next that is free)"),
+    DEVICE_NUMBER("bootindex", 0, INT32_MAX, NULL, "no effect: there is no boot order"),
+    DEVICE_FEATURE("csum", NET_F_CSUM, "frames from the guest may come without a checksum"),
+    DEVICE_FEATURE("guest_csum", NET_F_GUEST_CSUM, "... and frames to it"),
+    DEVICE_BOOL("gso", "on", "no effect: a feature of legacy devices"),
+    DEVICE_FEATURE("guest_tso4", NET_F_GUEST_TSO4, "large TCP segments to the guest, IPv4"),
+    DEVICE_FEATURE("guest_tso6", NET_F_GUEST_TSO6, "... IPv6"),
+    DEVICE_FEATURE("guest_ecn", NET_F_GUEST_ECN, "... with ECN"),
+    DEVICE_FEATURE("guest_ufo", NET_F_GUEST_UFO, "UDP datagrams in fragments to the guest"),
+    DEVICE_FEATURE("guest_announce", NET_F_GUEST_ANNOUNCE,
+		   "the guest announces itself after a move"),
+    DEVICE_FEATURE("host_tso4", NET_F_HOST_TSO4, "large TCP segments from the guest, IPv4"),
+    DEVICE_FEATURE("host_tso6", NET_F_HOST_TSO6, "... IPv6"),
+    DEVICE_FEATURE("host_ecn", NET_F_HOST_ECN, "... with ECN"),
+    DEVICE_FEATURE("host_ufo", NET_F_HOST_UFO, "UDP datagrams in fragments from the guest"),
+    DEVICE_FEATURE("mrg_rxbuf", NET_F_MRG_RXBUF, "a frame may fill several buffers"),
+    DEVICE_FEATURE("status", NET_F_STATUS, "the guest can read the state of the link"),
+    DEVICE_FEATURE("ctrl_vq", NET_F_CTRL_VQ, "a control queue, for all that begins with ctrl_"),
+    DEVICE_FEATURE("ctrl_rx", NET_F_CTRL_RX, "the guest chooses which frames it takes"),
+    DEVICE_FEATURE("ctrl_vlan", NET_F_CTRL_VLAN, "... by VLAN"),
+    DEVICE_FEATURE("ctrl_rx_extra", NET_F_CTRL_RX_EXTRA, "... with more modes"),
+    DEVICE_FEATURE("ctrl_mac_addr", NET_F_CTRL_MAC_ADDR, "the guest may change its address"),
+    DEVICE_FEATURE("ctrl_guest_offloads", NET_F_CTRL_OFFLOADS,
+		   "the guest may switch the guest_ offloads"),
+    DEVICE_FIXED("mq", "off", ONE_PAIR, "several pairs of queues"),
+    DEVICE_FIXED("rss", "off", ONE_PAIR, "spread frames over queues"),
+    DEVICE_FIXED("hash", "off", ONE_PAIR, "tell the hash of a frame"),
+    VIRTIO_PROPS,
+};
 
 /* ---- the address ---- */
 
@@ -79,7 +87,7 @@ static struct nic_mac default_mac(struct machine *m)
 static int find_backend(struct nic *nic, const struct cfg_device *cfg, struct backends *be,
 			struct err *err)
 {
-	const char *netdev = keyvals_get(&cfg->props, "netdev");
+	const char *netdev = device_text(cfg, "netdev");
 
 	if (!netdev)
 		return err_set(err, EINVAL, "%s: netdev property not set", cfg->driver);
@@ -97,28 +105,13 @@ static int find_backend(struct nic *nic, const struct cfg_device *cfg, struct ba
 static int read_props(struct nic *nic, struct machine *m, const struct cfg_device *cfg,
 		      struct backends *be, struct err *err)
 {
-	uint64_t bootindex = 0;
-	int ret = props_check(cfg, names, features, ARRAY_LEN(features), err);
+	const char *mac = device_text(cfg, "mac");
 
-	for (size_t i = 0; ret >= 0 && i < ARRAY_LEN(off_only); i++) {
-		bool on = false;
-
-		ret = props_bool(cfg, off_only[i], &on, err);
-		if (ret >= 0 && on)
-			ret = err_set(err, ENOTSUP, "%s: %s=on is not supported", cfg->driver,
-				      off_only[i]);
-	}
-	if (ret >= 0)
-		ret =
-		    props_features(cfg, features, ARRAY_LEN(features), &nic->v.host_features, err);
-	if (ret >= 0)
-		ret = props_u64(cfg, "bootindex", 0, INT32_MAX, &bootindex, err);
-	if (ret >= 0)
-		ret = find_backend(nic, cfg, be, err);
+	nic->v.host_features = props_features(cfg);
 	nic->own_mac = default_mac(m);
-	if (ret >= 0)
-		ret = props_mac(cfg, "mac", nic->own_mac.b, err);
-	return ret;
+	if (mac)
+		props_mac(mac, nic->own_mac.b);
+	return find_backend(nic, cfg, be, err);
 }
 
 /* What the back end can do decides what is offered. */
@@ -152,7 +145,7 @@ static void attach(void *opaque)
 
 static const char *feature_name(unsigned bit)
 {
-	return props_feature_name(features, ARRAY_LEN(features), bit);
+	return props_feature_name(&virtio_net_row, bit);
 }
 
 static void describe(struct nic *nic)
@@ -197,8 +190,8 @@ static int set_up(struct nic *nic, struct machine *m, const struct cfg_device *c
 	return 0;
 }
 
-int virtio_net_create(struct machine *m, const struct cfg_device *cfg, unsigned slot,
-		      struct backends *be, struct err *err)
+static int create(struct machine *m, const struct cfg_device *cfg, unsigned slot,
+		  struct backends *be, struct err *err)
 {
 	struct nic *nic = NEW(struct nic);
 	int ret = read_props(nic, m, cfg, be, err);
@@ -209,3 +202,11 @@ int virtio_net_create(struct machine *m, const struct cfg_device *cfg, unsigned 
 		free(nic);
 	return ret;
 }
+
+const struct device_row virtio_net_row = {
+    .name = "virtio-net-device",
+    .kind = DEVICE_VIRTIO,
+    .help = "a network card: netdev=ID[,mac=MAC]...",
+    .props = props,
+    .create = create,
+};

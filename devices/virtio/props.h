@@ -1,40 +1,34 @@
-/* props.h - the properties of a -device option, as virtio devices read them */
+/* props.h - the properties of a -device option that virtio devices have in common */
 #ifndef MINIVMM_DEVICES_VIRTIO_PROPS_H
 #define MINIVMM_DEVICES_VIRTIO_PROPS_H
 
-#include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
-struct cfg_device;
-struct err;
+#include "devices/virtio/virtio.h"
+#include "vmm/options/device-row.h"
 
-/* An on/off property that offers a feature or not. */
-struct prop_feature {
-	const char *name;
-	uint64_t bits;
-	bool on; /* unless the user says otherwise */
-};
+/* At the end of every virtio device's rows. */
+#define VIRTIO_PROPS                                                                               \
+	DEVICE_FEATURE("indirect_desc", VIRTIO_F_INDIRECT_DESC,                                    \
+		       "descriptors may lie in a table of their own"),                             \
+	    DEVICE_FEATURE("event_idx", VIRTIO_F_EVENT_IDX,                                        \
+			   "kicks and interrupts only where the other side asks for them"),        \
+	    DEVICE_FEATURE("queue_reset", VIRTIO_F_RING_RESET, "a queue can be reset by itself"),  \
+	    DEVICE_FIXED("packed", "off", "queues are split rings", "packed rings"),               \
+	    DEVICE_FIXED("iommu_platform", "off", "the board has no IOMMU", "behind an IOMMU"),    \
+	    DEVICE_FIXED("use-started", "on", "the stream says whether the device was started",    \
+			 "send whether the device was started"),                                   \
+	{                                                                                          \
+		.key = NULL                                                                        \
+	}
 
-/*
- * Refuse a property that is neither in names[] (NULL-terminated), nor in the
- * device's feature table, nor one of those common to all virtio devices:
- * "Property 'virtio-blk-device.zz' not found".
- */
-int props_check(const struct cfg_device *cfg, const char *const *names,
-		const struct prop_feature *table, size_t n, struct err *err);
-/* The features that table and the common ones leave offered; packed=on and iommu_platform=on are
- * refused. */
-int props_features(const struct cfg_device *cfg, const struct prop_feature *table, size_t n,
-		   uint64_t *features, struct err *err);
+/* The features that the device's properties leave offered, and VERSION_1. */
+uint64_t props_features(const struct cfg_device *cfg);
 /* The property that offers the feature of that bit, or NULL. */
-const char *props_feature_name(const struct prop_feature *table, size_t n, unsigned bit);
-/* The values of single properties; *v is the default on entry and untouched when it is not given.
- */
-int props_bool(const struct cfg_device *cfg, const char *name, bool *v, struct err *err);
-int props_u64(const struct cfg_device *cfg, const char *name, uint64_t min, uint64_t max,
-	      uint64_t *v, struct err *err);
-/* "52:54:00:12:34:56" or with '-'; a group address is refused. */
-int props_mac(const struct cfg_device *cfg, const char *name, uint8_t mac[6], struct err *err);
+const char *props_feature_name(const struct device_row *row, unsigned bit);
+/* For DEVICE_CALL: "52:54:00:12:34:56" or with '-'; a group address is refused. */
+int props_check_mac(struct opt_parse *p, void *base, const char *val, struct err *err);
+/* Such an address, checked before. */
+void props_mac(const char *val, uint8_t mac[6]);
 
 #endif

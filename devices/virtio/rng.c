@@ -57,46 +57,21 @@ static const struct virtio_ops ops = {
     .section = &section,
 };
 
-/* A rate limit would stall the guest's boot for nothing: the host's generator does not run dry. */
-static int check_props(const struct cfg_device *cfg, struct err *err)
-{
-	static const char *const names[] = {"rng", "max-bytes", "period", NULL};
-	const char *rng = keyvals_get(&cfg->props, "rng");
-	int ret = props_check(cfg, names, NULL, 0, err);
-
-	if (ret < 0)
-		return ret;
-	if (rng)
-		return err_set(err, ENOTSUP,
-			       "%s: rng=%s is not supported: the host's getrandom() is the source",
-			       cfg->driver, rng);
-	if (keyvals_get(&cfg->props, "max-bytes") || keyvals_get(&cfg->props, "period"))
-		return err_set(err, ENOTSUP,
-			       "%s: max-bytes and period are not supported: there is no rate limit",
-			       cfg->driver);
-	return 0;
-}
-
 static const char *feature_name(unsigned bit)
 {
-	return props_feature_name(NULL, 0, bit);
+	return props_feature_name(&virtio_rng_row, bit);
 }
 
-int virtio_rng_create(struct machine *m, const struct cfg_device *cfg, unsigned slot,
-		      struct backends *be, struct err *err)
+static int create(struct machine *m, const struct cfg_device *cfg, unsigned slot,
+		  struct backends *be, struct err *err)
 {
 	static const uint16_t sizes[VIRTIO_MAX_QUEUES] = {8};
 	struct virtio_device *v = NEW(struct virtio_device);
 	struct board_device *b;
-	int ret = check_props(cfg, err);
+	int ret;
 
 	(void)be;
-	if (ret >= 0)
-		ret = props_features(cfg, NULL, 0, &v->host_features, err);
-	if (ret < 0) {
-		free(v);
-		return ret;
-	}
+	v->host_features = props_features(cfg);
 	ret = virtio_init(v, m, &ops, cfg, slot, sizes, err);
 	if (ret < 0) {
 		virtio_fini(v);
@@ -108,3 +83,21 @@ int virtio_rng_create(struct machine *m, const struct cfg_device *cfg, unsigned 
 		b->feature_name = feature_name;
 	return 0;
 }
+
+/* A rate limit would stall the guest's boot for nothing: the host's generator does not run dry. */
+#define NO_LIMIT "there is no rate limit; leave it out"
+
+static const struct opt_prop props[] = {
+    PROP_REFUSED("rng", "the host's getrandom() is the source; leave it out"),
+    PROP_REFUSED("max-bytes", NO_LIMIT),
+    PROP_REFUSED("period", NO_LIMIT),
+    VIRTIO_PROPS,
+};
+
+const struct device_row virtio_rng_row = {
+    .name = "virtio-rng-device",
+    .kind = DEVICE_VIRTIO,
+    .help = "random bytes from the host",
+    .props = props,
+    .create = create,
+};

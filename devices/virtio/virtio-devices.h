@@ -10,25 +10,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct backends;
-struct cfg_device;
+struct device_row;
 struct err;
 struct machine;
 struct nic;
 
 /*
- * Make the device that a -device option describes behind the virtio-mmio
- * transport 'slot' (0 .. BOARD_VIRTIO_SLOTS - 1): its registers, interrupt,
- * state, board entry and the device itself belong to the machine afterwards.
- * 'cfg' is borrowed for the call, 'be' for the device's life.  A property that
- * is not known, or not supported, is refused by name.
+ * The models behind a virtio-mmio transport.  Each makes its registers,
+ * interrupt, state and board entry, which belong to the machine afterwards.
  */
-int virtio_blk_create(struct machine *m, const struct cfg_device *cfg, unsigned slot,
-		      struct backends *be, struct err *err);
-int virtio_net_create(struct machine *m, const struct cfg_device *cfg, unsigned slot,
-		      struct backends *be, struct err *err);
-int virtio_rng_create(struct machine *m, const struct cfg_device *cfg, unsigned slot,
-		      struct backends *be, struct err *err);
+extern const struct device_row virtio_blk_row, virtio_net_row, virtio_rng_row;
+/* Properties of the transport itself. */
+extern const struct device_row virtio_mmio_row;
 /* Answer for the transports whose bit in used_mask is 0: no device behind them
  * (machine-microvm 1.5). */
 int virtio_mmio_add_empty_slots(struct machine *m, uint8_t used_mask, struct err *err);

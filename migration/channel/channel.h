@@ -22,6 +22,7 @@ struct channel;
 struct err;
 struct migration_address;
 struct migration_uri;
+struct patience;
 struct sockaddr_list;
 struct splicer;
 
@@ -45,12 +46,13 @@ struct channel_ops {
 struct channel {
 	/* set at creation and then constant */
 	const struct channel_ops *ops;
-	int fd;                  /* owned; polled, unless 'steady' */
-	int cancel_fd;           /* borrowed eventfd; -1: cannot be cancelled */
-	bool two_way;            /* the peer can answer on it */
-	bool steady;             /* a regular file: never has to be waited for */
-	size_t unheeded;         /* bytes read since a cancel was last looked for; the reader's */
-	struct splicer *splicer; /* owned; NULL: bytes are copied into the channel */
+	int fd;                    /* owned; polled, unless 'steady' */
+	int cancel_fd;             /* borrowed eventfd; -1: cannot be cancelled */
+	bool two_way;              /* the peer can answer on it */
+	bool steady;               /* a regular file: never has to be waited for */
+	size_t unheeded;           /* bytes read since a cancel was last looked for; the reader's */
+	struct patience *patience; /* borrowed; with the peer's not reading; NULL: without end */
+	struct splicer *splicer;   /* owned; NULL: bytes are copied into the channel */
 	/* descriptors that came with what was read (SCM_RIGHTS), oldest first; owned */
 	bool accepts_fds;
 	int fds[CHANNEL_MAX_FDS];

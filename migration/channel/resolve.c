@@ -13,12 +13,12 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/thread.h"
 #include "vmm/loop.h"
+#include "vmm/vclock.h"
 
 struct resolve {
 	/* set at creation and then constant */
@@ -33,7 +33,7 @@ struct resolve {
 	int ret;
 	/* under 'mutex' */
 	pthread_mutex_t mutex;
-	pthread_cond_t cond;   /* CLOCK_MONOTONIC */
+	pthread_cond_t cond;
 	bool answered;         /* ... and posted, unless abandoned before */
 	resolve_done_fn *done; /* NULL: abandoned, or answered by resolve_wait() */
 	void *opaque;
@@ -86,7 +86,6 @@ static int flags_for(bool passive)
 static struct resolve *resolve_new(struct loop *l, const struct migration_uri *uri, bool passive)
 {
 	struct resolve *r = NEW(struct resolve);
-	pthread_condattr_t attr;
 
 	r->loop = l;
 	r->host = xstrdup(uri->host);
@@ -94,10 +93,7 @@ static struct resolve *resolve_new(struct loop *l, const struct migration_uri *u
 	r->family = uri->family;
 	r->flags = flags_for(passive);
 	pthread_mutex_init(&r->mutex, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&r->cond, &attr);
-	pthread_condattr_destroy(&attr);
+	thread_cond_init(&r->cond);
 	return r;
 }
 
@@ -124,17 +120,12 @@ struct resolve *resolve_start(struct loop *l, const struct migration_uri *uri, b
 int resolve_wait(struct resolve *r, unsigned timeout_ms, struct sockaddr_list *list,
 		 struct err *err)
 {
-	struct timespec until;
+	int64_t until = host_now_ns() + (int64_t)timeout_ms * 1000000;
 	bool answered;
-	int e = 0;
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-	until.tv_sec += timeout_ms / 1000 + until.tv_nsec / 1000000000;
-	until.tv_nsec %= 1000000000;
 	pthread_mutex_lock(&r->mutex);
-	while (!r->answered && e == 0)
-		e = pthread_cond_timedwait(&r->cond, &r->mutex, &until);
+	while (!r->answered && host_now_ns() < until)
+		thread_cond_wait_until(&r->cond, &r->mutex, until);
 	answered = r->answered;
 	if (answered)
 		r->done = NULL; /* deliver() only frees it */

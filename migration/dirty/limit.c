@@ -57,15 +57,11 @@ uint32_t dirty_limit_adjust(uint32_t permille, double rate, double limit)
 struct dirty_limits *dirty_limits_new(struct machine *m)
 {
 	struct dirty_limits *l = NEW(struct dirty_limits);
-	pthread_condattr_t attr;
 
 	l->m = m;
 	l->period_ms = PERIOD_MS;
 	pthread_mutex_init(&l->mutex, NULL);
-	(void)pthread_condattr_init(&attr);
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&l->wake, &attr);
-	(void)pthread_condattr_destroy(&attr);
+	thread_cond_init(&l->wake);
 	return l;
 }
 
@@ -112,9 +108,8 @@ static void *control(void *opaque)
 	pthread_mutex_lock(&l->mutex);
 	while (!l->ending) {
 		int64_t next = host_now_ns() + (int64_t)l->period_ms * 1000000;
-		struct timespec ts = {.tv_sec = next / 1000000000, .tv_nsec = next % 1000000000};
 
-		(void)pthread_cond_timedwait(&l->wake, &l->mutex, &ts);
+		thread_cond_wait_until(&l->wake, &l->mutex, next);
 		pthread_mutex_unlock(&l->mutex);
 		dirty_count_update(l->m);
 		pthread_mutex_lock(&l->mutex);

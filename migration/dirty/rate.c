@@ -5,7 +5,8 @@
  * it costs the guest nothing and counts a page once however often it is
  * written.  dirty-bitmap has KVM log writes for the time and counts the pages
  * of the log: it needs the dirty tracker for itself and is refused while a
- * migration has it, which reports its own rate.  dirty-ring counts what each
+ * migration has it, which reports its own rate; a migration that begins ends
+ * the measurement early, with what it has found.  dirty-ring counts what each
  * vCPU puts into its ring.
  */
 #include "migration/dirty/rate.h"
@@ -15,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
 #include <zlib.h>
 
 #include "vmm/base/alloc.h"
@@ -45,6 +45,8 @@ struct dirty_rate {
 	pthread_mutex_t mutex;
 	pthread_cond_t wake;
 	bool ending;
+	bool yielded;     /* dirty-bitmap: a migration has the tracker now */
+	int64_t since_ns; /* dirty-bitmap: when it began to count, 0: not yet */
 };
 
 const char *dirty_rate_status_name(enum dirty_rate_status s)
@@ -64,15 +66,11 @@ const char *dirty_rate_mode_name(enum dirty_rate_mode m)
 struct dirty_rate *dirty_rate_new(struct machine *m)
 {
 	struct dirty_rate *d = NEW(struct dirty_rate);
-	pthread_condattr_t attr;
 
 	d->m = m;
 	d->info.mode = DIRTY_RATE_PAGE_SAMPLING;
 	pthread_mutex_init(&d->mutex, NULL);
-	(void)pthread_condattr_init(&attr);
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&d->wake, &attr);
-	(void)pthread_condattr_destroy(&attr);
+	thread_cond_init(&d->wake);
 	return d;
 }
 
@@ -96,17 +94,17 @@ void dirty_rate_free(struct dirty_rate *d)
 	free(d);
 }
 
-/* Wait for the measuring time; false: the program ends.  *elapsed_ns is what it took. */
+/* Wait for the measuring time; false: the program ends, or a migration wants the tracker.
+ * *elapsed_ns is what it took. */
 static bool wait_period(struct dirty_rate *d, int64_t *elapsed_ns)
 {
 	int64_t start = host_now_ns(), end = start + d->info.calc_time_s * 1000000000;
-	struct timespec ts = {.tv_sec = end / 1000000000, .tv_nsec = end % 1000000000};
 	bool ending;
 
 	pthread_mutex_lock(&d->mutex);
-	while (!d->ending && host_now_ns() < end)
-		(void)pthread_cond_timedwait(&d->wake, &d->mutex, &ts);
-	ending = d->ending;
+	while (!d->ending && !d->yielded && host_now_ns() < end)
+		thread_cond_wait_until(&d->wake, &d->mutex, end);
+	ending = d->ending || d->yielded;
 	pthread_mutex_unlock(&d->mutex);
 	*elapsed_ns = MAX(host_now_ns() - start, 1);
 	return !ending;
@@ -247,13 +245,58 @@ static uint64_t collect(struct machine *m)
 	return pages;
 }
 
+/* What has been written since it began to count.  Mutex held. */
+static void count_bitmap(struct dirty_rate *d)
+{
+	int64_t ns = host_now_ns() - d->since_ns;
+
+	if (d->since_ns && !d->yielded)
+		d->rate_mb_s = mb_per_s((double)collect(d->m) * PAGE_BYTES, MAX(ns, 1));
+	d->since_ns = 0;
+}
+
 static void measure_bitmap(struct dirty_rate *d)
 {
 	int64_t ns;
 
-	(void)collect(d->m);
-	if (wait_period(d, &ns))
-		d->rate_mb_s = mb_per_s((double)collect(d->m) * PAGE_BYTES, ns);
+	pthread_mutex_lock(&d->mutex);
+	if (!d->yielded) {
+		(void)collect(d->m);
+		d->since_ns = host_now_ns();
+	}
+	pthread_mutex_unlock(&d->mutex);
+	if (!wait_period(d, &ns))
+		return;
+	pthread_mutex_lock(&d->mutex);
+	count_bitmap(d);
+	pthread_mutex_unlock(&d->mutex);
+}
+
+/* A migration begins.  The mutex keeps the measuring thread from the tracker meanwhile. */
+static void yield_bitmap(void *opaque)
+{
+	struct dirty_rate *d = opaque;
+
+	pthread_mutex_lock(&d->mutex);
+	count_bitmap(d);
+	d->yielded = true;
+	pthread_cond_signal(&d->wake);
+	pthread_mutex_unlock(&d->mutex);
+	dirty_stop(d->m);
+}
+
+static int start_bitmap(struct dirty_rate *d, struct err *err)
+{
+	d->yielded = false;
+	d->since_ns = 0;
+	return dirty_start_yielding(d->m, yield_bitmap, d, err);
+}
+
+static void stop_bitmap(struct dirty_rate *d)
+{
+	if (!d->yielded)
+		dirty_stop(d->m);
+	d->yielded = false;
 }
 
 static void counts(const struct machine *m, uint64_t *out)
@@ -284,20 +327,30 @@ static void measure_ring(struct dirty_rate *d)
 	free(after);
 }
 
+static int start_ring(struct dirty_rate *d, struct err *err)
+{
+	return dirty_count_start(d->m, err);
+}
+
+static void stop_ring(struct dirty_rate *d)
+{
+	dirty_count_stop(d->m);
+}
+
 static const struct {
 	void (*measure)(struct dirty_rate *d);
-	int (*start)(struct machine *m, struct err *err); /* machine lock held; may be NULL */
-	void (*stop)(struct machine *m);
+	int (*start)(struct dirty_rate *d, struct err *err); /* machine lock held; may be NULL */
+	void (*stop)(struct dirty_rate *d);
 } modes[] = {
-    [DIRTY_RATE_PAGE_SAMPLING] = {measure_sampling, NULL,              NULL            },
-    [DIRTY_RATE_RING] = {measure_ring,     dirty_count_start, dirty_count_stop},
-    [DIRTY_RATE_BITMAP] = {measure_bitmap,   dirty_start,       dirty_stop      },
+    [DIRTY_RATE_PAGE_SAMPLING] = {measure_sampling, NULL,         NULL       },
+    [DIRTY_RATE_RING] = {measure_ring,     start_ring,   stop_ring  },
+    [DIRTY_RATE_BITMAP] = {measure_bitmap,   start_bitmap, stop_bitmap},
 };
 
 static void stop_tracking(struct dirty_rate *d)
 {
 	if (modes[d->info.mode].stop)
-		modes[d->info.mode].stop(d->m);
+		modes[d->info.mode].stop(d);
 }
 
 static void *measure(void *opaque)
@@ -345,7 +398,7 @@ int dirty_rate_start(struct dirty_rate *d, const struct dirty_rate_args *a, stru
 	if (ret < 0)
 		return ret;
 	join(d); /* the last one has finished */
-	ret = modes[a->mode].start ? modes[a->mode].start(d->m, err) : 0;
+	ret = modes[a->mode].start ? modes[a->mode].start(d, err) : 0;
 	if (ret < 0)
 		return ret;
 	free(d->vcpu_rate);

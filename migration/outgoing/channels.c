@@ -35,6 +35,7 @@ int outgoing_open_channels(struct outgoing *o, struct err *err)
 					  "multifd channel %u of %u (are 'multifd' and "
 					  "'multifd-channels' the same at the destination?)",
 					  i, o->multifd_config.channels);
+		ch->patience = &o->patience;
 		ret = multifd_send_add(o->multifd, ch, err);
 		if (ret < 0)
 			return ret;

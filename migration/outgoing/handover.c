@@ -90,7 +90,7 @@ int ownership_announce(struct outgoing *o)
 	machine_lock(m);
 	asked = requested(m);
 	if (!asked)
-		machine_set_handed(m, o->uri_text, false);
+		machine_set_handed(m, o->where, false);
 	machine_unlock(m);
 	return asked ? -ESTALE : 0;
 }
@@ -110,7 +110,7 @@ int ownership_release(struct outgoing *o, struct err *err)
 		ret = err_cancelled(err);
 	if (ret == 0) {
 		o->released = true;
-		machine_set_handed(m, o->uri_text, false);
+		machine_set_handed(m, o->where, false);
 	}
 	machine_unlock(m);
 	return ret;

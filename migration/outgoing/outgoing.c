@@ -71,6 +71,18 @@ int outgoing_listen(struct outgoing *o, struct err *err)
 	return o->multifd ? multifd_send_check(o->multifd, err) : 0;
 }
 
+/* QEMU only closes the connection, or says that it failed: its reason is on its stderr. */
+static void hint_at_qemu(struct err *err)
+{
+	struct err was = *err;
+
+	(void)err_set(err, was.errnum,
+		      "%.280s (QEMU says why on its stderr; most often its machine differs: "
+		      "-M microvm needs ioapic2=off and rtc=on, pit=on, pic=on as here, devices "
+		      "-global virtio-mmio.force-legacy=false, and -bios a file of this size)",
+		      was.msg);
+}
+
 /*
  * What the destination said before it closed the connection tells more than
  * "Broken pipe".
@@ -84,6 +96,8 @@ static void prefer_peers_words(struct outgoing *o, struct err *err)
 	(void)rp_poll(&o->rp, 0, &ignored);
 	if (o->rp.cause[0] || (o->rp.shut && o->rp.shut_status))
 		(void)rp_refused(&o->rp, err);
+	if (o->rp.ponged && !o->rp.minivmm && (o->rp.ended || o->rp.shut))
+		hint_at_qemu(err);
 }
 
 /*
@@ -127,6 +141,7 @@ static int open_channel(struct outgoing *o, struct err *err)
 	o->ch = channel_open(&o->uri, &o->to, fd, true, o->deadline.stop_fd, err);
 	if (!o->ch)
 		return err->errnum == ECANCELED ? -ECANCELED : -EIO;
+	o->ch->patience = &o->patience;
 	if (o->uri.kind == URI_UNIX)
 		channel_send_buffer(o->ch, SEND_BUFFER_BYTES);
 	o->w = writer_new(o->ch);
@@ -247,7 +262,7 @@ static void guest_leave(struct outgoing *o, bool certain)
 	if (o->stored) {
 		machine_set_kept(m);
 	} else {
-		machine_set_handed(m, o->uri_text, certain);
+		machine_set_handed(m, o->where, certain);
 		/* Those that GO brought; in doubt they stay with the guest that may be here. */
 		if (certain) {
 			machine_request_delivered(m, REQUEST_POWERDOWN);
@@ -255,7 +270,7 @@ static void guest_leave(struct outgoing *o, bool certain)
 		}
 	}
 	if (machine_set_state(m, RS_POSTMIGRATE, &err) < 0)
-		log_error("the guest was handed to %s: %s", o->uri_text, err.msg);
+		log_error("the guest was handed to %s: %s", o->where, err.msg);
 }
 
 static void fail(struct outgoing *o, const struct err *err)

@@ -36,6 +36,8 @@ struct migration_params {
 	/* ours: seconds from 'migrate' on, 0: none; enum deadline_policy */
 	uint32_t deadline;
 	uint8_t deadline_policy;
+	uint32_t
+	    peer_timeout; /* ours: seconds in which the destination reads nothing, 0: for ever */
 };
 
 enum param_kind {

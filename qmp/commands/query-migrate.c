@@ -63,7 +63,8 @@ static const char *const phase_names[] = {
     [MIG_PHASE_DEVICES] = "devices",
     [MIG_PHASE_HAND_OVER] = "hand-over",
     [MIG_PHASE_ENDED] = "ended",
-    [MIG_PHASE_ENDED + 1] = NULL,
+    [MIG_PHASE_SILENT] = "peer-silent",
+    [MIG_PHASE_SILENT + 1] = NULL,
 };
 static const char *const action_names[] = {
     [MIG_ACT_WAIT] = "wait",

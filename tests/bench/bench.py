@@ -27,6 +27,16 @@ from measure import MIB  # noqa: E402
 from vmm import Vmm  # noqa: E402
 
 GIB = 1 << 30
+GIVE_UP_S = 20
+# capabilities, parameters; how many pages that shrink, and that do not
+ENCODERS = {
+    "plain": ((), {}, 4096, 4096),
+    "xbzrle": (("xbzrle",), {}, 4096, 4096),
+    "compress": (("compress",), {}, 4096, 1024),
+    "multifd": (("multifd",), {"multifd_channels": 2}, 4096, 4096),
+    "multifd zlib": (("multifd",), {"multifd_channels": 2, "multifd_compression": "zlib"}, 4096, 1024),
+    "multifd zstd": (("multifd",), {"multifd_channels": 2, "multifd_compression": "zstd"}, 4096, 4096),
+}
 KINDS = ("minivmm", "qemu")
 RANDOM_FROM = 64 * MIB      # the guest's own memory is below
 COPIED = 2 * GIB
@@ -54,11 +64,18 @@ class Bench:
         dest.cmd("migrate-incoming", uri=f"unix:{TMP}/m{self.count}")
         return source, dest
 
-    def one_move(self, kind, write=None, writes=False, **how):
-        """write: (first, bytes) of memory that gets random content beforehand; writes: the guest does."""
+    def one_move(self, kind, write=None, writes=False, rewrites=0, patience=None, **how):
+        """write: (first, bytes) of memory that gets random content beforehand; writes: the guest does.
+
+        rewrites: the guest goes over so many pages, which are random then (-1: as they are).
+        """
         source, dest = self.pair(kind, **how)
         try:
-            source.serial.expect("counting on|idle")
+            source.serial.expect("counting on|idle|writing")
+            if rewrites:
+                measure.fill_behind_stamps(source, rewrites)
+                measure.dirtying(source)
+                return measure.patient_move(source, dest, f"unix:{TMP}/m{self.count}", patience)
             if write:
                 measure.write_memory(source, *write)
             rate = measure.dirtying(source) if writes else 0
@@ -169,6 +186,18 @@ class Bench:
                      {k: [r["pause_ms"] for r in v] for k, v in got.items()}, 1, False,
                      "limit 300 ms, aim: at most 310 ms too")
 
+    def encoders(self):
+        """A guest that rewrites 16 MiB as fast as it can; 4 MiB where an encoder needs long for a page."""
+        for name, (caps, params, shrinks, random) in ENCODERS.items():
+            for content, pages in (("shrinks", shrinks), ("random", random)):
+                got = self.alternate(lambda kind, c=caps, p=params, n=pages, r=content: self.one_move(
+                    kind, guest="writer", append=f"pages={n}", memory="64M", backend="file",
+                    caps=c, params=p, rewrites=n if r == "random" else -1, patience=GIVE_UP_S))
+                self.row(f"{name}, rewritten memory that {'shrinks' if content == 'shrinks' else 'is random'}: "
+                         "total time", "ms", {k: [r["seen_s"] * 1000 for r in v] for k, v in got.items()}, 1,
+                         False, f"cancelled after {GIVE_UP_S} s: " + ", ".join(
+                             f"{sum(r['given_up'] for r in v)} of {len(v)}" for v in got.values()))
+
     def idle(self):
         got = self.alternate(lambda kind: self.one_move(
             kind, guest="idle", append="", memory="256M", backend="file"))
@@ -215,7 +244,7 @@ class Bench:
 
 
 WORKS = ("start", "idle", "one_channel", "default_memory", "multifd_none", "multifd_zstd", "untouched", "zeros", "dirtying",
-         "scaling")
+         "encoders", "scaling")
 
 
 def line(r):

@@ -81,6 +81,29 @@ def dirtying(vm):
     return stamped * ram.PAGE / took
 
 
+def fill_behind_stamps(vm, pages):
+    """Random bytes behind the first word of the pages that a writing guest goes over; none: -1."""
+    base = ram.status(vm)["base"]
+    with open(vm.ram_path, "r+b", buffering=0) as f:
+        for page in range(pages):
+            f.seek(base + page * ram.PAGE + 8)
+            f.write(os.urandom(ram.PAGE - 8))
+
+
+def patient_move(source, dest, uri, patience_s):
+    """A move that may have no end, which is given up then: how long it took, and whether it was that."""
+    start = time.monotonic()
+    source.cmd("migrate", uri=uri)
+    while source.migration()["status"] not in ("completed", "failed"):
+        if time.monotonic() - start > patience_s:
+            source.cmd("migrate_cancel")
+            return {"seen_s": patience_s, "given_up": True}
+        time.sleep(0.001)
+    if source.migration()["status"] == "failed":
+        raise RuntimeError(f"{source.kind}: {source.migration()}\n{dest.stderr()}")
+    return {"seen_s": time.monotonic() - start, "given_up": False}
+
+
 def raw_copy(path, first, other):
     """Bytes per second of the same bytes from one mapping to another through a plain socket pair."""
     size = os.stat(path).st_size - first

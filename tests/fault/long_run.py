@@ -65,7 +65,8 @@ def main():
             if wrong:
                 failed += 1
                 print(f"WRONG {wrong}", flush=True)
-            print(f"{done} rounds, {time.monotonic() - begin:.0f} s, {failed} chunks with a fault", flush=True)
+            print(f"{done} rounds, {time.monotonic() - begin:.0f} s, {failed} chunks with a fault",
+                  flush=True)
     print(", ".join(f"{n} {what}" for what, n in total.most_common()))
     return 1 if failed else 0
 

@@ -149,3 +149,20 @@ def test_saved_guest_goes_on(t):
     assert vm.status() == "prelaunch"
     vm.cmd("cont")
     vm.serial.expect("boot")
+
+
+@only_minivmm("QEMU 7.2 runs it, and the guest hangs")
+def test_saved_after_its_end(t):
+    """A guest that has powered itself off does not run again because it was saved."""
+    house = House(t)
+    house.settle_in()
+    vm = house.vm
+    vm.serial.write("q")
+    vm.qmp.event("SHUTDOWN")
+    until("the guest to be shut down", lambda: vm.status() == "shutdown")
+    vm.cmd("migrate", uri=f"file:{t.path('saved')}")
+    vm.wait_migration("completed")
+    assert vm.qmp.fails("cont") == "Resetting the Virtual Machine is required"
+    vm.cmd("system_reset")
+    vm.cmd("cont")
+    vm.serial.expect("boot")

@@ -7,6 +7,7 @@
 
 #include "devices/chardev/chardev.h"
 #include "devices/debug-exit.h"
+#include "devices/device-table.h"
 #include "devices/fw-cfg.h"
 #include "devices/ged.h"
 #include "devices/rtc.h"
@@ -74,7 +75,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	static const struct config cfg = {.ram_bytes = RAM, .cpus = 1};
 	const struct ram_backend be = {.kind = RAM_ANONYMOUS, .fd = -1};
-	const struct cfg_device exit_cfg = {.driver = (char *)"isa-debug-exit"};
+	const struct cfg_device exit_cfg = {.row = &debug_exit_row,
+					    .driver = (char *)"isa-debug-exit"};
 	struct machine *m = bare_machine_new(&cfg);
 	struct chardev chr = {
 	    .ops = &line_ops, .m = m, .log_fd = -1, .connected = true, .id = (char *)"l"};
@@ -87,7 +89,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	(void)rtc_create(m, NULL);
 	(void)fw_cfg_create(m, NULL);
 	(void)ged_create(m, NULL);
-	(void)debug_exit_create(m, &exit_cfg, NULL);
+	(void)device_create(m, &exit_cfg, 0, NULL, NULL);
 	memcpy(b->hva, data, MIN(len, RAM)); /* DMA requests come from here */
 	bare_machine_run(m, true);
 	for (; len >= RECORD; data += RECORD, len -= RECORD) {

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/device-table.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
@@ -39,7 +40,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		memcpy(text, data, len);
 	while (argc < MAX_WORDS && (word = strsep(&rest, "\n")) != NULL)
 		argv[argc++] = word;
-	ret = options_parse(&cfg, argc, argv, &err);
+	ret = options_parse(&cfg, &device_table, argc, argv, &err);
 	assert(ret <= 1 && (ret >= 0 || (err.msg[0] && err.errnum == -ret)));
 	config_fini(&cfg);
 	free(text);

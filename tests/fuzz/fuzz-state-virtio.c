@@ -34,16 +34,16 @@ static int make(struct machine *m, unsigned kind, struct backends *be)
 	case 0:
 		cfg = test_device("virtio-blk-device", NULL);
 		keyvals_add(&cfg.props, "drive", "disk0");
-		ret = virtio_blk_create(m, &cfg, SLOT, be, NULL);
+		ret = device_create(m, &cfg, SLOT, be, NULL);
 		break;
 	case 3:
 		cfg = test_device("virtio-rng-device", NULL);
-		ret = virtio_rng_create(m, &cfg, SLOT, be, NULL);
+		ret = device_create(m, &cfg, SLOT, be, NULL);
 		break;
 	default:
 		cfg = test_device("virtio-net-device", NULL);
 		keyvals_add(&cfg.props, "netdev", "net0");
-		ret = virtio_net_create(m, &cfg, SLOT, be, NULL);
+		ret = device_create(m, &cfg, SLOT, be, NULL);
 		break;
 	}
 	device_free(&cfg);

@@ -305,6 +305,50 @@ def test_dirty_rate_during_a_move(t):
     assert ringed.wait() == 0
 
 
+def measured_rate(vm):
+    while vm.cmd("query-dirty-rate")["status"] != "measured":
+        pass
+    return vm.cmd("query-dirty-rate")["dirty-rate"]
+
+
+@only_minivmm("QEMU 7.2 lets both use one log, and each misses what the other has seen")
+def test_measuring_yields(t):
+    """A move that begins ends a measurement with the bitmap, which shows what it has found; both can be again."""
+    source = machine(t, "counter", "pages=1500", backend="memfd")
+    source.cmd("calc-dirty-rate", calc_time=60, mode="dirty-bitmap")
+    goes_on(source, rounds=2)
+    dest = start_move(t, source, **ENDLESS)
+    source.wait_migration("active")
+    assert measured_rate(source) > 0
+    source.cmd("migrate_cancel")
+    source.wait_migration("cancelled")
+    t.forget(dest)
+    source.cmd("calc-dirty-rate", calc_time=1, mode="dirty-bitmap")
+    assert measured_rate(source) > 0
+    source.cmd("calc-dirty-rate", calc_time=60, mode="dirty-bitmap")
+    dest = start_move(t, source, max_bandwidth=0, downtime_limit=2000)
+    arrived(source, dest)
+    dest.wait_running()
+    goes_on(dest)
+
+
+@only_minivmm("memory is passed between two minivmm only")
+@table(**TRACKERS)
+def test_measured_after_memory_stayed(t, ring):
+    """A cancelled move with x-ignore-shared leaves no block behind that is not logged."""
+    source = machine(t, "counter", "pages=1500", backend="memfd", ring=ring)
+    source.capabilities("x-ignore-shared", "pause-before-switchover")
+    way = Way(t, "unix")
+    dest = destination(t, source, way.incoming(), ["x-ignore-shared"])
+    way.start(source, dest)
+    source.wait_migration("pre-switchover")
+    source.cmd("migrate_cancel")
+    source.wait_migration("cancelled")
+    source.wait_running()
+    source.cmd("calc-dirty-rate", calc_time=1, mode="dirty-ring" if ring else "dirty-bitmap")
+    assert measured_rate(source) > 0
+
+
 def test_end_while_measuring(t):
     """Nothing holds the program up."""
     vm = machine(t, ring=1024)

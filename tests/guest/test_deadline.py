@@ -9,7 +9,8 @@ from proxy import BACKWARD, FORWARD, Harm
 
 MIB = 1 << 20
 WHY = "QEMU has no deadline"
-ANSWERS = 28        # bytes: three PONGs, and the beginning of READY
+ANSWERS = 28        # bytes: three PONGs, and the beginning of the one that ends a pass
+READY = b"\x00\x39"     # its length, which no other message has
 # A guest that stamps its pages as fast as it can, and limits at which it never converges.
 FAST = {"guest": "counter", "append": "pages=300"}
 ENDLESS = {"max_bandwidth": 2 * MIB, "downtime_limit": 1}
@@ -160,16 +161,17 @@ def test_pause_before_switchover(t, policy):
 
 
 @only_minivmm(WHY)
-@table(stream={"way": FORWARD, "moment": "in pass 1"},
-       answers={"way": BACKWARD, "moment": "before the destination took the guest"})
-def test_stalled(t, way, moment):
-    """The network stands still in the middle: while pages go, and when all is sent."""
+@table(stream={"harm": ("stall", 1 << 20, FORWARD), "limit": 1, "moment": "in pass 1"},
+       answers={"harm": ("stall", ANSWERS, BACKWARD), "limit": 2000, "moment": "in pass 1"},
+       ready={"harm": ("stall", 0, BACKWARD), "after": READY, "limit": 2000,
+              "moment": "before the destination took the guest"})
+def test_stalled(t, harm, limit, moment, after=None):
+    """The network stands still in the middle: while pages go, while they are loaded, when all is sent."""
     source = machine(t, "counter", "pages=2000")
     goes_on(source)
     dest = destination(t, source, f"unix:{t.path('in')}")
-    harm = Harm("stall", 1 << 20) if way == FORWARD else Harm("stall", ANSWERS, BACKWARD)
-    relay = t.proxy(t.path("in"), harm)
-    deadline(source, 3, downtime_limit=2000 if way == BACKWARD else 1)
+    relay = t.proxy(t.path("in"), Harm(*harm, after=after))
+    deadline(source, 3, downtime_limit=limit)
     source.cmd("migrate", uri=f"unix:{relay.path}")
     too_late(source, moment, 3)
     relay.release()
@@ -200,7 +202,7 @@ def test_refused(t):
     assert shown["x-minivmm-deadline"] == 0 and shown["x-minivmm-deadline-policy"] == "cancel", shown
 
 
-PHASES = ["connect", "setup", "pass", "pause", "switchover", "devices", "hand-over", "ended"]
+PHASES = ["connect", "setup", "pass", "pause", "switchover", "devices", "hand-over", "ended", "peer-silent"]
 
 
 def check_course(looks):

@@ -9,7 +9,7 @@ from moves import Way, arrived, destination, goes_on, machine, wait_bytes
 from qmp import Closed, QmpError
 
 ONLY = "the words, and x-minivmm-force, are minivmm's own"
-SLOW = {"max_bandwidth": 1 << 20, "downtime_limit": 1}
+SLOW = {"max_bandwidth": 1 << 20, "downtime_limit": 0}
 
 
 def lines(vm, what):
@@ -50,7 +50,8 @@ def test_failed_load_is_told_to_the_source(t):
 @only_minivmm(ONLY)
 @table(prefix={"uri": "exit-on-error=off,file:%s", "extra": []},
        globally={"uri": "file:%s", "extra": ["-global", "migration.exit-on-error=off"]},
-       defer={"uri": "defer", "extra": []})
+       defer={"uri": "defer", "extra": []},
+       absent={"uri": "exit-on-error=off,file:%s.absent", "extra": []})
 def test_failed_load_keeps_the_program(t, uri, extra):
     """It can be asked, 'cont' says why there is no guest, and another attempt may follow."""
     source = machine(t)
@@ -61,7 +62,9 @@ def test_failed_load_keeps_the_program(t, uri, extra):
         assert vm.alive()
     for _ in range(2):
         words = vm.qmp.fails("cont")
-        assert "its load failed" in words and "this is not a migration stream" in words, words
+        assert "its load failed" in words, words
+        assert ("No such file" if "absent" in uri else "this is not a migration stream") in words, words
+    assert "No such file" in vm.qmp.fails("migrate-incoming", uri="file:/nope/x")
     assert vm.status() == "inmigrate"
     source.cmd("migrate", uri=f"file:{t.path('state')}")
     assert source.wait_migration("completed", "failed") == "completed"
@@ -85,6 +88,7 @@ def test_exit_on_error_of_one_attempt(t):
 
 def slow_save(t, path="state"):
     source = machine(t, "counter", "pages=1800 rate=20000")
+    goes_on(source)
     source.cmd("migrate-set-parameters", **SLOW)
     source.cmd("migrate", uri=f"file:{t.path(path)}")
     wait_bytes(source, 100000)
@@ -120,6 +124,7 @@ def test_save_given_up(t, how):
 @table(source={"end": "source"}, destination={"end": "destination"})
 def test_move_given_up(t, end):
     source = machine(t, "counter", "pages=1800 rate=20000")
+    goes_on(source)
     source.cmd("migrate-set-parameters", **SLOW)
     way = Way(t, "unix")
     dest = destination(t, source, way.incoming())
@@ -179,6 +184,7 @@ def test_arrives_paused(t):
 @table(failed={"how": "failed"}, cancelled={"how": "cancelled"})
 def test_line_of_a_failure(t, how):
     source = machine(t, "counter", "pages=1800 rate=20000")
+    goes_on(source)
     source.cmd("migrate-set-parameters", **SLOW)
     way = Way(t, "unix")
     dest = destination(t, source, way.incoming())

@@ -183,3 +183,27 @@ def test_silent_connections(t, capabilities):
     goes_on(dest)
     for sock in silent:
         sock.close()
+
+
+@only_minivmm("x-minivmm is ours")
+@table(one={"capabilities": ()}, multifd={"capabilities": ("multifd",)})
+def test_peer_never_reads(t, capabilities):
+    """It accepts, and takes nothing: the phase says so, and a time-out ends it; the guest goes on."""
+    source = machine(t, "counter", "pages=1900")
+    source.capabilities(*capabilities)
+    goes_on(source)
+    peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    peer.bind(t.path("peer"))
+    peer.listen(8)
+    source.cmd("migrate-set-parameters", max_bandwidth=0)
+    source.cmd("migrate", uri=f"unix:{t.path('peer')}")
+    deadline = time.monotonic() + GUARD
+    while source.migration()["x-minivmm"]["phase"] != "peer-silent":
+        assert time.monotonic() < deadline, source.migration()
+    assert source.migration()["x-minivmm"]["converges"] is False
+    assert source.migration()["status"] == "active"
+    source.cmd("migrate-set-parameters", x_minivmm_peer_timeout=1)
+    source.wait_migration("failed")
+    words = source.migration()["error-desc"]
+    assert "the destination has read nothing for 1 s (x-minivmm-peer-timeout)" in words, words
+    goes_on(source)

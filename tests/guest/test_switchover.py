@@ -96,7 +96,7 @@ def test_removed_commands(t, name):
 def test_refused_global(t):
     """The program ends with the reason."""
     vm = t.vmm("idle")
-    ended = subprocess.run(vm.argv[:1] + ["-global", "migration.nosuch=on", "-display", "none"],
+    ended = subprocess.run(vm.argv[:1] + ["-global", "migration.nosuch=on", "-S"],
                            capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 1 and "migration.nosuch" in ended.stderr, ended
 

@@ -112,6 +112,9 @@ def test_mismatch(t, kinds):
     source.cmd("migrate", uri=f"unix:{t.path('in')}")
     source.wait_migration("failed")
     assert source.migration().get("error-desc") or source.kind == "qemu", source.migration()
+    if source.kind == "minivmm" and dest.kind == "qemu":    # what to look at there
+        assert "QEMU says why on its stderr" in source.migration()["error-desc"], source.migration()
+        assert "ioapic2=off" in source.migration()["error-desc"], source.migration()
     if source.status() != "running":
         source.qmp.event("RESUME")
     goes_on(source)

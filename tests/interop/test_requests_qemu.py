@@ -1,4 +1,4 @@
-"""QEMU cannot be told what was asked for meanwhile: until it is sent EOF everything fails back to the source."""
+"""QEMU cannot be told what was asked for meanwhile: up to EOF everything fails back to the source."""
 from case import only_minivmm, table
 from moves import destination, machine, wait_end_or_failure
 from ownership import Watched, until

@@ -276,7 +276,7 @@ class Round:
         if not text or "x-minivmm-force" not in text:
             raise Wrong(f"cont of a guest in doubt: {text}")
         text = self.source.ask("cont", x_minivmm_force=True)
-        if text:
+        if text and not (text == "Resetting the Virtual Machine is required" and self.count_ends()):
             raise Wrong(f"forced cont of a guest in doubt: {text}")
 
     def check_other(self):
@@ -355,6 +355,8 @@ class Round:
                 allowed |= {"running"}
             if ends and resets:
                 allowed |= {"prelaunch"}
+            if ends and self.in_doubt:
+                allowed |= {"postmigrate"}
             return self.owner.vm.status() in allowed
         self.wait("the run state that was asked for", fits)
         for what, event, data in (("power-off", "SHUTDOWN", {"reason": "guest-shutdown"}),

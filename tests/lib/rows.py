@@ -94,6 +94,8 @@ PARAMETERS = {
                            ["guest/test_deadline:test_cancel", "unit/test-deadline:test_passes"]),
     "x-minivmm-deadline-policy": ("cancel", [], "", ["guest/test_deadline:test_cancel",
                                                      "guest/test_deadline:test_force"]),
+    "x-minivmm-peer-timeout": (0, [31536001], "a value between 0 and 31536000, in seconds",
+                               ["guest/test_sockets:test_peer_never_reads"]),
 }
 
 # Members of what query-migrate returns, with those of the structs in it.
@@ -152,7 +154,8 @@ FIGURES = {
     "x-minivmm.percent": [COURSE, "unit/test-forecast:test_percent"],
     "x-minivmm.eta": ["unit/test-forecast:test_converges"],
     "x-minivmm.converges": [COURSE, "unit/test-forecast:test_converges"],
-    "x-minivmm.predicted-downtime": [COURSE, "unit/test-forecast:test_converges"],
+    "x-minivmm.predicted-downtime": [COURSE, "unit/test-forecast:test_converges",
+                                     "guest/test_convergence:test_foretold"],
     "x-minivmm.deadline": ["guest/test_deadline:test_changed_in_flight"],
     "x-minivmm.cheapest-step": [COURSE, "unit/test-forecast:test_steps"],
     "x-minivmm.cheapest-step.action": ["unit/test-forecast:test_steps"],

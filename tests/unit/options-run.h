@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/device-table.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/options/config.h"
@@ -23,7 +24,7 @@ static inline int run_options(struct config *cfg, const char *line, struct err *
 
 	while (*line && argc < RUN_MAX_WORDS && (word = strsep(&rest, " ")) != NULL)
 		argv[argc++] = word;
-	ret = options_parse(cfg, argc, argv, err);
+	ret = options_parse(cfg, &device_table, argc, argv, err);
 	free(copy);
 	return ret;
 }

@@ -223,9 +223,8 @@ START_TEST(test_initrd_place)
 	ck_assert_int_eq(boot_place_initrd(4096, "i", 16 * MiB, 16 * MiB + 4096, &gpa, NULL), 0);
 	ck_assert_uint_eq(gpa, 16 * MiB);
 	ck_assert_int_lt(boot_place_initrd(4097, "i", 16 * MiB, 16 * MiB + 4096, &gpa, &err), 0);
-	ck_assert_str_eq(err.msg,
-			 "initrd file 'i' of 4097 bytes is too large: the kernel leaves it "
-			 "4096 bytes");
+	ck_assert_str_eq(
+	    err.msg, "initrd file 'i' of 4097 bytes is too large: the kernel leaves it 4096 bytes");
 	ck_assert_int_lt(boot_place_initrd(1, "i", 16 * MiB, 8 * MiB, &gpa, NULL), 0);
 	ck_assert_int_lt(boot_place_initrd(SIZE_MAX, "i", MiB, 8 * MiB, &gpa, NULL), 0);
 }
@@ -239,10 +238,12 @@ START_TEST(test_wrong_files)
 	char long_line[3000];
 
 	set(&r->cfg.kernel, "/nope");
-	ck_assert_str_eq(rig_load(r),
-			 "could not open kernel file '/nope': No such file or directory");
+	ck_assert_str_eq(
+	    rig_load(r),
+	    "-kernel /nope: could not open kernel file '/nope': No such file or directory");
 	set(&r->cfg.kernel, "/tmp");
-	ck_assert_str_eq(rig_load(r), "could not read kernel file '/tmp': Is a directory");
+	ck_assert_str_eq(rig_load(r),
+			 "-kernel /tmp: could not read kernel file '/tmp': Is a directory");
 	r->cfg.kernel = r->path;
 	rig_write(r->path, "", 0);
 	ck_has(rig_load(r),
@@ -261,8 +262,8 @@ START_TEST(test_wrong_files)
 	memset(long_line, 'x', sizeof(long_line));
 	long_line[2048] = '\0';
 	r->cfg.append = long_line;
-	ck_assert_str_eq(rig_load(r), "the command line of 2048 characters is too long: the kernel "
-				      "takes 2047");
+	ck_has(rig_load(r), "the command line of 2048 characters is too long: the kernel "
+			    "takes 2047");
 	long_line[2047] = '\0';
 	ck_assert_str_eq(rig_load(r), "");
 
@@ -270,7 +271,7 @@ START_TEST(test_wrong_files)
 	ck_has(rig_load(r), "could not open initrd file '/nope'");
 	r->cfg.initrd = r->initrd_path;
 	rig_write(r->initrd_path, large, 9 * MiB);
-	ck_has(rig_load(r), "is too large: the kernel leaves it 8388608 bytes");
+	ck_has(rig_load(r), "is too large: the kernel leaves it 8.0 MiB");
 	r->cfg.kernel = NULL;
 	ck_has(rig_load(r), "-initrd needs a kernel");
 	r->cfg.initrd = NULL;

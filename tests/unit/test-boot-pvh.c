@@ -184,7 +184,50 @@ START_TEST(test_broken)
 	ck_has(parse(img, IMAGE), "does not fit into the first 4 GiB");
 	make_image(img);
 	put_le64(img + PHDR(0, p_paddr), 0x7c00);
-	ck_has(parse(img, IMAGE), "loads at 0x7c00, below 1 MiB");
+	ck_has(parse(img, IMAGE), "has its PVH entry at 0x200040, outside");
+	put_le64(img + PHDR(0, p_paddr), 0x800);
+	ck_has(parse(img, IMAGE), "loads at 0x800 to 0x6000: below 1 MiB only 0x1000 to 0x9fc00");
+	put_le64(img + PHDR(0, p_paddr), 0x9f000);
+	ck_has(parse(img, IMAGE), "below 1 MiB only 0x1000 to 0x9fc00 is free");
+}
+END_TEST
+
+/* One that starts where boot data usually stand, as programs for real mode do. */
+START_TEST(test_low)
+{
+	struct boot_rig *r = rig_new(8 * MiB);
+	static uint8_t img[IMAGE];
+	const uint8_t *info;
+	uint64_t gpa, cmdline;
+
+	make_image(img);
+	put_le64(img + PHDR(0, p_paddr), 0x4000);
+	put_le64(img + PHDR(0, p_memsz), 0x20000);
+	make_note(img + NOTE_OFF + 20, 18, 8, 0x4040);
+	rig_write(r->path, img, sizeof(img));
+	set(&r->cfg.append, "real mode");
+	ck_assert_str_eq(rig_load(r), "");
+	rig_stage(r, false);
+	ck_assert_mem_eq(rig_at(r, 0x4000, TEXT), img + TEXT_OFF, TEXT);
+	for (uint64_t i = 0x4000 + TEXT; i < 0x24000; i++)
+		ck_assert_uint_eq(*rig_at(r, i, 1), 0);
+	gpa = r->bsp.regs[GPR_RBX];
+	ck_assert(gpa + PAGE_BYTES <= 0x4000 || gpa >= 0x24000);
+	info = rig_at(r, gpa, 512);
+	ck_assert_uint_eq(get_le32(info), 0x336ec578);
+	ck_assert_uint_eq(get_le64(rig_at(r, get_le64(info + 40), 96) + 72 + 8), 7 * MiB);
+	cmdline = get_le64(info + 24);
+	ck_assert(cmdline + 10 <= gpa || cmdline >= gpa + PAGE_BYTES);
+	ck_assert_str_eq((const char *)rig_at(r, cmdline, 16), "real mode");
+	ck_assert_uint_eq(r->bsp.rip, 0x4040);
+	rig_free(r);
+
+	r = rig_new(8 * MiB);
+	put_le64(img + PHDR(0, p_paddr), 0x1000);
+	put_le64(img + PHDR(0, p_memsz), 0x9ec00);
+	rig_write(r->path, img, sizeof(img));
+	ck_has(rig_load(r), "leaves no room below 0x9fc00");
+	rig_free(r);
 }
 END_TEST
 
@@ -216,5 +259,5 @@ START_TEST(test_too_large_for_memory)
 }
 END_TEST
 
-CHECK_MAIN("boot-pvh", test_staged, test_32_bit, test_broken, test_every_cut,
+CHECK_MAIN("boot-pvh", test_staged, test_32_bit, test_broken, test_low, test_every_cut,
 	   test_too_large_for_memory)

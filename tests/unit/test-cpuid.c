@@ -166,8 +166,9 @@ static const char *refusal(const char *model, const char *features)
 
 START_TEST(test_refusals)
 {
-	ck_assert_str_eq(refusal("zz", NULL), "unable to find CPU model 'zz'");
-	ck_assert_str_eq(refusal("", NULL), "unable to find CPU model ''");
+	ck_assert_str_eq(refusal("zz", NULL),
+			 "unable to find CPU model 'zz' (-cpu help lists them)");
+	ck_assert_str_eq(refusal("", NULL), "unable to find CPU model '' (-cpu help lists them)");
 	ck_assert_str_eq(refusal("qemu64", "zz=on"), "Property 'qemu64-x86_64-cpu.zz' not found");
 	ck_assert_str_eq(refusal("kvm64", "+zz"), "Property 'kvm64-x86_64-cpu.zz' not found");
 	ck_assert_str_eq(refusal("kvm64", "zz=7"), "Property 'kvm64-x86_64-cpu.zz' not found");

@@ -2,6 +2,7 @@
 #include <check.h>
 
 #include "devices/debug-exit.h"
+#include "devices/device-table.h"
 #include "devices/ged.h"
 #include "tests/unit/bare-machine.h"
 #include "tests/unit/check-main.h"
@@ -67,10 +68,10 @@ END_TEST
 
 START_TEST(debug_exit)
 {
-	struct cfg_device d = {.driver = (char *)"isa-debug-exit"};
+	struct cfg_device d = {.row = &debug_exit_row, .driver = (char *)"isa-debug-exit"};
 
 	setup();
-	ck_assert_int_eq(debug_exit_create(m, &d, NULL), 0);
+	ck_assert_int_eq(device_create(m, &d, 0, NULL, NULL), 0);
 	ck_assert_uint_eq(bus_read(&m->ports, 0x501, 1), 0);
 	ck_assert_int_eq(machine_requested(m, REQUEST_SHUTDOWN), false);
 	bus_write(&m->ports, 0x501, 1, 0x15);
@@ -86,10 +87,12 @@ static int create_with(const char *key, const char *val, struct err *err)
 {
 	struct keyval kv = {.key = (char *)key, .val = (char *)val};
 	struct cfg_device d = {
-	    .driver = (char *)"isa-debug-exit", .props = {.v = &kv, .n = 1}
+	    .row = &debug_exit_row,
+	    .driver = (char *)"isa-debug-exit",
+	    .props = {.v = &kv, .n = 1}
         };
 
-	return debug_exit_create(m, &d, err);
+	return device_create(m, &d, 0, NULL, err);
 }
 
 START_TEST(debug_exit_properties)

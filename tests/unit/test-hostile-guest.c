@@ -78,9 +78,9 @@ static void add_virtio(struct box *b)
 
 	keyvals_add(&blk.props, "drive", "disk0");
 	keyvals_add(&net.props, "netdev", "net0");
-	ck_assert_int_eq(virtio_blk_create(b->m, &blk, 0, &b->be, &err), 0);
-	ck_assert_int_eq(virtio_net_create(b->m, &net, 1, &b->be, &err), 0);
-	ck_assert_int_eq(virtio_rng_create(b->m, &rng, 2, &b->be, &err), 0);
+	ck_assert_int_eq(device_create(b->m, &blk, 0, &b->be, &err), 0);
+	ck_assert_int_eq(device_create(b->m, &net, 1, &b->be, &err), 0);
+	ck_assert_int_eq(device_create(b->m, &rng, 2, &b->be, &err), 0);
 	device_free(&blk);
 	device_free(&net);
 	device_free(&rng);

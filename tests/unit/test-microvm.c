@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "devices/debug-exit.h"
 #include "devices/fw-cfg.h"
 #include "devices/microvm.h"
 #include "tests/unit/bare-machine.h"
@@ -147,7 +148,8 @@ static const struct vms_entry *entry(const struct machine *m, const char *idstr)
 START_TEST(all_devices)
 {
 	struct cfg_chardev chr = {.type = (char *)"null", .id = (char *)"c", .fd = -1};
-	struct cfg_device dev = {.driver = (char *)"isa-debug-exit", .id = (char *)"x"};
+	struct cfg_device dev = {
+	    .row = &debug_exit_row, .driver = (char *)"isa-debug-exit", .id = (char *)"x"};
 	struct config cfg = {.ram_bytes = 16 * MiB,
 			     .cpus = 1,
 			     .acpi = true,
@@ -199,14 +201,19 @@ END_TEST
 
 START_TEST(devices_refused)
 {
-	struct cfg_device dev = {.driver = (char *)"zz"};
+	struct keyval zz = {.key = (char *)"zz", .val = (char *)"1"};
+	struct cfg_device dev = {
+	    .row = &debug_exit_row,
+	    .driver = (char *)"isa-debug-exit",
+	    .props = {.v = &zz, .n = 1}
+        };
 	struct config cfg = {.ram_bytes = 16 * MiB, .cpus = 1, .devices = &dev, .n_devices = 1};
 	struct machine *m = bare_machine_new(&cfg);
 	struct backends be = {0};
 
 	ck_assert_int_eq(microvm_create_memory(m, &err), 0);
 	ck_assert_int_lt(microvm_create_devices(m, &be, &err), 0);
-	ck_assert_str_eq(err.msg, "'zz' is not a valid device model name");
+	ck_assert_str_eq(err.msg, "Property 'isa-debug-exit.zz' not found");
 	bare_machine_free(m);
 }
 END_TEST

@@ -303,7 +303,7 @@ static void try_hostile(const char *name, char *value)
 	int ret;
 
 	(void)snprintf(option, sizeof(option), "-%s", name);
-	ret = options_parse(&cfg, 3, argv, &err);
+	ret = options_parse(&cfg, &device_table, 3, argv, &err);
 	ck_assert(ret <= 1);
 	if (ret < 0) {
 		ck_assert_str_ne(err.msg, "untouched");

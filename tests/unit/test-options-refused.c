@@ -26,6 +26,8 @@
 	{                                                                                          \
 		(args), (text)                                                                     \
 	}
+#define NO_DRIVER                                                                                  \
+	" is not a valid char driver: use unix:PATH, tcp:HOST:PORT, file:PATH, stdio or null"
 /* The only option is at fault. */
 #define ONE(args, text) ROW(args, args, text)
 
@@ -33,11 +35,23 @@ static const struct {
 	const char *args, *text;
 } rows[] = {
   /* grammar */
+    ONE("-drive file=/a,b.img", "Invalid parameter 'b.img' (a comma in a file's name is written "
+				"twice: file=/a,,b.img)"),
+    ONE("-drive file=/a,fromat=raw", "Invalid parameter 'fromat' (did you mean format?)"),
+    ONE("-blockdev driver=file,filename=/a,b,node-name=x",
+	"Expected '=' after parameter 'b' (or is it behind a comma in a value? Write that twice: "
+	"filename=/a,,b)"),
+    ONE("-chardev sock,id=a", "'sock' is not a valid char driver name (did you mean socket?)"),
+    ONE("-device virtio-blk-devise",
+	"'virtio-blk-devise' is not a valid device model name (did you mean virtio-blk-device?)"),
+    ONE("-device vfio-pci",
+	"vfio-pci: microvm has no PCI bus; use virtio-blk-device or virtio-net-device"),
     ONE("-zz", "invalid option"),
     ONE("--zz", "invalid option"),
     ONE("-", "invalid option"),
     ONE("--", "invalid option"),
-    ONE("-Machine", "invalid option"),
+    ONE("-Machine", "invalid option (did you mean -machine?)"),
+    ONE("-kernal", "invalid option (did you mean -kernel?)"),
     ONE("-m", "requires an argument"),
     ONE("--kernel", "requires an argument"),
     ONE("-name zz=1", "Invalid parameter 'zz'"),
@@ -64,8 +78,8 @@ static const struct {
     ONE("-M microvm,kernel_irqchip=zz", "Parameter 'kernel_irqchip' does not accept value 'zz'"),
     ONE("-M microvm,pic=off", "pic=off is not supported: " KVM_OWN "pic=on"),
     ONE("-M microvm,pit=no", "pit=off is not supported: " KVM_OWN "pit=on"),
-    ONE("-M microvm,pcie=on", "pcie=on is not supported: the board has no PCI bus; use the "
-			      "virtio-*-device models"),
+    ONE("-M microvm,pcie=on", "pcie=on is not supported: the board has no PCI bus; -device help "
+			      "lists what it has"),
     ONE("-M microvm,usb=on", "usb=on is not supported: the board has no USB controller"),
     BARE("-M microvm,memory-backend=nope", "Memory backend 'nope' not found"),
     ONE("-M microvm,accel=zz", "invalid accelerator zz"),
@@ -151,7 +165,8 @@ static const struct {
     ONE("-object memory-backend-memfd,id=a,size=1M,hugetlb=on,hugetlbsize=3M",
 	"'hugetlbsize' must be a power of two"),
     ONE("-object rng-random,id=r,filename=/dev/urandom",
-	"object type 'rng-random' is not supported: virtio-rng-device has the host's random bytes; "
+	"object type 'rng-random' is not supported: the entropy device has the host's random "
+	"bytes; "
 	"leave rng= out"),
     ONE("-object {\"qom-type\":\"zz\"}", "Parameter 'qom-type' does not accept value 'zz'"),
     BARE(RAM "id=a,size=64M -m 128 -M microvm,memory-backend=a",
@@ -245,7 +260,8 @@ static const struct {
     ONE("-device isa-serial", "Parameter 'chardev' is missing"),
     ONE("-device isa-serial,chardev=c,zz=1", "Property 'isa-serial.zz' not found"),
     ONE("-device isa-serial,chardev=c,index=1",
-	"the UART is at index=0,iobase=0x3f8,irq=4 and nowhere else"),
+	"index=1 is not supported: the UART is at index=0,iobase=0x3f8,irq=4 and nowhere "
+	"else"),
     ONE("-device isa-serial,chardev=zz",
 	"could not connect serial device to character backend 'chardev:zz'"),
     ONE("-global zz", "Invalid parameter 'zz'"),
@@ -253,7 +269,16 @@ static const struct {
     ONE("-global driver=a,zz=1", "Invalid parameter 'zz'"),
     ONE("-global driver=a", "options 'driver', 'property', and 'value' are required"),
     ONE("-global virtio-mmio.force-legacy=true",
+	"can't apply global virtio-mmio.force-legacy=true: "
 	"force-legacy=on is not supported: virtio-mmio is version 2; use force-legacy=off"),
+    ONE("-global virtio-blk-device.queue-size=1",
+	"can't apply global virtio-blk-device.queue-size=1: "
+	"Parameter 'queue-size' expects a number from 4 to 1024, not '1'"),
+    ONE("-device virtio-blk-device,zz=1", "Property 'virtio-blk-device.zz' not found"),
+    ONE("-device zz,help", "'zz' is not a valid device model name"),
+    ONE("-netdev zz,help", "Parameter 'type' does not accept value 'zz'"),
+    ONE("-object zz,help", "Parameter 'qom-type' does not accept value 'zz'"),
+
     ONE("-global virtio-mmio.force-legacy=zz", "can't apply global virtio-mmio.force-legacy=zz: "
 					       "Parameter 'force-legacy' expects 'on' or 'off'"),
     ONE("-global migration.exit-on-error=zz", "can't apply global migration.exit-on-error=zz: "
@@ -261,7 +286,7 @@ static const struct {
     ONE("-global virtio-mmio.zz=1",
 	"can't apply global virtio-mmio.zz=1: Property 'virtio-mmio.zz' not found"),
  /* network */
-    ONE("-netdev zz,id=a", "Parameter 'type' does not accept value 'zz'"),
+    ONE("-netdev zz,id=a", "Parameter 'type' does not accept value 'zz': use tap or stream"),
     ONE("-netdev tap", "Parameter 'id' is missing"),
     ONE("-netdev id=a", "Parameter 'type' is missing"),
     ONE("-netdev user,id=a", "netdev type 'user' is not supported: use tap, or stream to a program "
@@ -289,7 +314,7 @@ static const struct {
     ONE("-netdev stream,id=a,zz=1", "Parameter 'zz' is unexpected"),
     ONE("-netdev stream,id=a,server=zz", "Parameter 'server' expects 'on' or 'off'"),
     ONE("-netdev {\"type\":\"tap\"}", "Parameter 'id' is missing"),
-    ONE("-nic tap", "only none is supported here: use -netdev with -device virtio-net-device"),
+    ONE("-nic tap", "only none is supported here: use -netdev, and a -device that takes netdev="),
  /* characters and monitors */
     ONE("-chardev zz,id=a", "'zz' is not a valid char driver name"),
     ONE("-chardev pty,id=a", "chardev 'pty' is not supported: use socket, file, stdio or null"),
@@ -319,9 +344,9 @@ static const struct {
     ROW("-chardev stdio,id=a -chardev stdio,id=b", "-chardev stdio,id=b",
 	"cannot use stdio by multiple character devices"),
     ROW("-serial stdio -qmp stdio", "-qmp stdio", "cannot use stdio by multiple character devices"),
-    ONE("-serial zz", "'zz' is not a valid char driver"),
-    {"-serial ",   "-serial : '' is not a valid char driver"  },
-    ONE("-serial null,x=1", "'null,x=1' is not a valid char driver"),
+    ONE("-serial zz", "'zz'" NO_DRIVER),
+    {"-serial ",   "-serial : ''" NO_DRIVER                   },
+    ONE("-serial null,x=1", "'null,x=1'" NO_DRIVER),
     ONE("-serial pty", "'pty' is not supported: use unix:PATH, tcp:HOST:PORT, file:PATH, stdio or "
 		       "null"),
     ONE("-serial file:", "chardev: file: no filename given"),
@@ -331,7 +356,7 @@ static const struct {
     ONE("-serial tcp:x", "'tcp:x' is not tcp:HOST:PORT"),
     ONE("-serial tcp:x:", "'tcp:x:' is not tcp:HOST:PORT"),
     ONE("-serial chardev:zz", "could not connect serial device to character backend 'chardev:zz'"),
-    ONE("-serial mon:zz", "'zz' is not a valid char driver"),
+    ONE("-serial mon:zz", "'zz'" NO_DRIVER),
     ROW("-serial null -serial null", "-serial null",
 	"the board has one serial port, and it is in use"),
     BARE("-chardev null,id=serial0",
@@ -346,7 +371,7 @@ static const struct {
 		  "mode=control"),
     ROW("-chardev null,id=a -mon a,mode=control -serial chardev:a", "-serial chardev:a",
 	"Device 'a' is in use"),
-    ONE("-qmp zz", "'zz' is not a valid char driver"),
+    ONE("-qmp zz", "'zz'" NO_DRIVER),
     ONE("-qmp chardev:zz", "chardev \"zz\" not found"),
     ONE("-monitor stdio", "the human monitor is not offered: use -qmp, or -monitor none"),
     ROW("-daemonize -serial stdio", "-serial stdio", "cannot use stdio with -daemonize"),

@@ -43,9 +43,20 @@ START_TEST(help_text)
 END_TEST
 
 /* Each option has its paragraph, with its name spelled for roff. */
+static char *man_of(const struct device_table *devices)
+{
+	char *text = NULL;
+	size_t n = 0;
+	FILE *f = open_memstream(&text, &n);
+
+	opt_print_man(f, devices);
+	ck_assert_int_eq(fclose(f), 0);
+	return text;
+}
+
 START_TEST(man_text)
 {
-	CLEANUP(cleanup_free) char *man = text_of(opt_print_man);
+	CLEANUP(cleanup_free) char *man = man_of(&device_table);
 
 	ck_assert_int_eq(strncmp(man, ".TH MINIVMM 1 ", 14), 0);
 	ck_assert(has_line(man, ".SS ", "Machine"));
@@ -94,6 +105,32 @@ START_TEST(table)
 }
 END_TEST
 
+/* So are the rows of the devices: each property says what it is, and its default is one it takes.
+ */
+START_TEST(device_rows)
+{
+	for (const struct device_row *const *r = device_table.rows; *r; r++) {
+		const struct opt_list list = opt_device_list(*r);
+
+		ck_assert((*r)->name && (*r)->help && ((*r)->create || (*r)->kind >= DEVICE_UART));
+		ck_assert_ptr_eq(device_row_find(&device_table, (*r)->name), *r);
+		for (const struct opt_prop *p = (*r)->props; p->key; p++) {
+			CLEANUP(keyvals_fini) struct keyvals kv = {0};
+			struct err err = {0};
+
+			check_prop(p);
+			ck_assert_msg(p->off == OPT_NOWHERE || p->kind == OPT_REFUSED, "%s",
+				      p->key);
+			ck_assert_msg(p->help || p->kind == OPT_REFUSED, "%s", p->key);
+			ck_assert_ptr_eq(opt_find_prop(&list, p->key), p);
+			if (p->otherwise)
+				keyvals_add(&kv, p->key, p->otherwise);
+			ck_assert_msg(opt_check(&list, &kv, &err) == 0, "%s", err.msg);
+		}
+	}
+}
+END_TEST
+
 /* The hand-written page speaks of every option of the table. */
 START_TEST(page)
 {
@@ -131,6 +168,8 @@ static const char *const text_requests[] = {
     "-netdev help",
     "-device virtio-blk-device,help",
     "-object memory-backend-ram,help",
+    "-netdev tap,help",
+    "-chardev socket,help",
     "-help -zz",
 };
 
@@ -162,6 +201,7 @@ static Suite *suite(void)
 	tcase_add_test(tc, help_text);
 	tcase_add_test(tc, man_text);
 	tcase_add_test(tc, table);
+	tcase_add_test(tc, device_rows);
 	tcase_add_test(tc, page);
 	tcase_add_loop_test(tc, text_only, 0, (int)ARRAY_LEN(text_requests));
 	tcase_add_test(tc, cpu_help);

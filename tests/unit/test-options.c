@@ -209,10 +209,12 @@ static const struct {
 	"chardev c null path=- host=- port=- fd=-1 retry=0 log=l logappend"),
     ROW("-global migration.a=b=c,d", "migration a=b=c,d"),
     ROW("-global nosuch.thing=1", "acpi=1"),
-    ROW("-global virtio-net-device.mac=m -device virtio-net-device,netdev=n -netdev tap,id=n",
-	"device virtio-net-device - mac=m netdev=n"),
-    ROW("-device virtio-net-device,mac=x -global virtio-net-device.mac=m",
-	"device virtio-net-device - mac=x"),
+    ROW("-global virtio-net-device.mac=52:54:00:00:00:01 -device virtio-net-device,netdev=n "
+	"-netdev tap,id=n",
+	"device virtio-net-device - mac=52:54:00:00:00:01 netdev=n"),
+    ROW("-device virtio-net-device,mac=52:54:00:00:00:02 -global "
+	"virtio-net-device.mac=52:54:00:00:00:01",
+	"device virtio-net-device - mac=52:54:00:00:00:02"),
     /* boot */
     ROW("-kernel k -initrd i -append console=ttyS0 -bios b", "kernel=k", "initrd=i",
 	"append=console=ttyS0", "bios=b"),
@@ -257,7 +259,8 @@ static const struct {
     ROW("-device isa-debug-exit,iobase=0xf4,iosize=4",
 	"device isa-debug-exit - iobase=0xf4 iosize=4"),
     ROW("-device pvpanic,ioport=0x505", "device pvpanic - ioport=0x505"),
-    ROW("-device virtio-rng-device,id=r0,max-bytes=1", "device virtio-rng-device r0 max-bytes=1"),
+    ROW("-device virtio-rng-device,id=r0,event-idx=off",
+	"device virtio-rng-device r0 event_idx=off"),
     ROW("-device {\"driver\":\"virtio-blk-device\",\"id\":\"v\",\"drive\":\"x\",\"bootindex\":1}",
 	"device virtio-blk-device v drive=x bootindex=1"),
     ROW("-chardev null,id=c -device isa-serial,chardev=c,id=s,index=0", "serial=c", "!device"),
@@ -375,12 +378,14 @@ START_TEST(accessors)
 {
 	struct config cfg;
 
-	ck_assert_int_eq(run_options(&cfg,
-				     "-object memory-backend-ram,id=o,size=1M -drive file=d,id=v "
-				     "-netdev tap,id=n -chardev null,id=c "
-				     "-device virtio-net-device,netdev=n,mac=a,mac=b",
-				     NULL),
-			 0);
+	ck_assert_int_eq(
+	    run_options(
+		&cfg,
+		"-object memory-backend-ram,id=o,size=1M -drive file=d,id=v "
+		"-netdev tap,id=n -chardev null,id=c "
+		"-device virtio-net-device,netdev=n,mac=52:54:00:00:00:01,mac=52:54:00:00:00:02",
+		NULL),
+	    0);
 	ck_assert_str_eq(config_object(&cfg, "o")->id, "o");
 	ck_assert_ptr_null(config_object(&cfg, "x"));
 	ck_assert_str_eq(config_blockdev(&cfg, "#block000")->drive_id, "v");
@@ -389,7 +394,7 @@ START_TEST(accessors)
 	ck_assert_ptr_null(config_netdev(&cfg, NULL));
 	ck_assert_str_eq(config_chardev(&cfg, "c")->type, "null");
 	ck_assert_ptr_null(config_chardev(&cfg, ""));
-	ck_assert_str_eq(keyvals_get(&cfg.devices[0].props, "mac"), "b");
+	ck_assert_str_eq(keyvals_get(&cfg.devices[0].props, "mac"), "52:54:00:00:00:02");
 	ck_assert_ptr_null(keyvals_get(&cfg.devices[0].props, "ma"));
 	config_fini(&cfg);
 	config_fini(&cfg); /* an emptied config is fine */

@@ -30,7 +30,7 @@ static int create(struct fix *f, const char *const *props, struct err *err)
 		keyvals_add(&cfg.props, props[0], props[1]);
 	if (!keyvals_get(&cfg.props, "drive"))
 		keyvals_add(&cfg.props, "drive", "disk0");
-	ret = virtio_blk_create(f->m, &cfg, SLOT, &f->be, err);
+	ret = device_create(f->m, &cfg, SLOT, &f->be, err);
 	device_free(&cfg);
 	return ret;
 }
@@ -454,19 +454,18 @@ static const struct {
 	const char *props[5];
 	const char *says;
 } refused[] = {
-    {{"drive", "zz"},					      "Property 'virtio-blk-device.drive' can't find value 'zz'"    },
-    {{"zz", "1"},						  "Property 'virtio-blk-device.zz' not found"                   },
-    {{"num-queues", "2"},					  "virtio-blk-device: num-queues=2 is not supported, only 1"    },
-    {{"iothread", "io0"},					  "Property 'virtio-blk-device.iothread' not found"             },
+    {{"drive", "zz"},					      "Property 'virtio-blk-device.drive' can't find value 'zz'"          },
+    {{"zz", "1"},						  "Property 'virtio-blk-device.zz' not found"                         },
+    {{"num-queues", "2"},					  "num-queues=2 is not supported: a disk has one queue"               },
+    {{"iothread", "io0"},					  "Property 'virtio-blk-device.iothread' not found"                   },
     {{"logical_block_size", "1000"},
-     "virtio-blk-device: block sizes and queue-size must be powers of two"                                                       },
+     "virtio-blk-device: block sizes and queue-size must be powers of two"                                                             },
     {{"logical_block_size", "4096", "physical_block_size", "512"},
-     "logical_block_size > physical_block_size"										  },
-    {{"werror", "stop"},					   "virtio-blk-device: werror=stop is not supported, only report"},
-    {{"write-cache", "perhaps"},
-     "virtio-blk-device: parameter 'write-cache' expects 'on' or 'off', not 'perhaps'"                                           },
-    {{"queue-size", "2048"},
-     "virtio-blk-device: parameter 'queue-size' expects a number from 4 to 1024, not '2048'"                                     },
+     "logical_block_size > physical_block_size"											},
+    {{"werror", "stop"},
+     "werror=stop is not supported: the guest is told of the error; use report"                                                        },
+    {{"write-cache", "perhaps"},				   "Parameter 'write-cache' does not accept value 'perhaps'"           },
+    {{"queue-size", "2048"},				       "Parameter 'queue-size' expects a number from 4 to 1024, not '2048'"},
 };
 
 START_TEST(properties)

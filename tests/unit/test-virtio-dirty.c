@@ -51,6 +51,16 @@ static void on_fault(int sig, siginfo_t *info, void *context)
 	(void)mprotect(trap.block->hva + page * PAGE_BYTES, PAGE_BYTES, PROT_READ | PROT_WRITE);
 }
 
+static void let_faults_in(void *opaque)
+{
+	sigset_t set;
+
+	(void)opaque;
+	sigemptyset(&set);
+	sigaddset(&set, SIGSEGV);
+	(void)pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
 static void trap_set(struct fix *f)
 {
 	const struct sigaction sa = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO};
@@ -58,6 +68,7 @@ static void trap_set(struct fix *f)
 	memset(&trap, 0, sizeof(trap));
 	trap.block = f->m->mem.blocks[0];
 	(void)sigaction(SIGSEGV, &sa, NULL);
+	loop_call(f->m->io, let_faults_in, NULL);
 	__atomic_store_n(&f->m->mem.tracking, true, __ATOMIC_SEQ_CST);
 	memset(trap.block->dma_dirty, 0, RAM_PAGES / 8);
 	ck_assert_int_eq(mprotect(trap.block->hva, GUEST_RAM, PROT_READ), 0);
@@ -111,8 +122,8 @@ static void all_init(struct all *a, bool threads, uint64_t features)
 	a->f.be.blocks.n = 1;
 	keyvals_add(&blk.props, "drive", "disk0");
 	ck_assert_msg(create(&a->f, SLOT, NULL, &err) == 0, "%s", err.msg);
-	ck_assert_int_eq(virtio_blk_create(a->f.m, &blk, BLK_SLOT, &a->f.be, &err), 0);
-	ck_assert_int_eq(virtio_rng_create(a->f.m, &rng, RNG_SLOT, &a->f.be, &err), 0);
+	ck_assert_int_eq(device_create(a->f.m, &blk, BLK_SLOT, &a->f.be, &err), 0);
+	ck_assert_int_eq(device_create(a->f.m, &rng, RNG_SLOT, &a->f.be, &err), 0);
 	device_free(&blk);
 	device_free(&rng);
 	guest_resume(a->f.m);

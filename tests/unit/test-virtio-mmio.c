@@ -12,7 +12,7 @@ static struct machine *with_rng(void)
 	struct cfg_device cfg = test_device("virtio-rng-device", "r0");
 	struct err err = {0};
 
-	ck_assert_msg(virtio_rng_create(m, &cfg, SLOT, NULL, &err) == 0, "%s", err.msg);
+	ck_assert_msg(device_create(m, &cfg, SLOT, NULL, &err) == 0, "%s", err.msg);
 	guest_resume(m);
 	return m;
 }
@@ -305,12 +305,11 @@ START_TEST(properties)
 	static const struct {
 		const char *key, *val, *says;
 	} bad[] = {
-	    {"zz",        "1",     "Property 'virtio-rng-device.zz' not found"                   },
-	    {"packed",    "on",    "virtio-rng-device: packed=on is not supported"               },
-	    {"event_idx", "maybe",
-	     "virtio-rng-device: parameter 'event_idx' expects 'on' or 'off', not 'maybe'"       },
+	    {"zz",        "1",     "Property 'virtio-rng-device.zz' not found"           },
+	    {"packed",    "on",    "packed=on is not supported: queues are split rings"  },
+	    {"event_idx", "maybe", "Parameter 'event_idx' expects 'on' or 'off'"         },
 	    {"rng",       "rng0",
-	     "virtio-rng-device: rng=rng0 is not supported: the host's getrandom() is the source"},
+	     "'rng' is not supported: the host's getrandom() is the source; leave it out"},
 	};
 	struct machine *m = guest_machine();
 	struct cfg_device cfg = test_device("virtio-rng-device", "r0");
@@ -320,14 +319,14 @@ START_TEST(properties)
 		struct cfg_device c = test_device("virtio-rng-device", NULL);
 
 		keyvals_add(&c.props, bad[i].key, bad[i].val);
-		ck_assert_int_lt(virtio_rng_create(m, &c, SLOT, NULL, &err), 0);
+		ck_assert_int_lt(device_create(m, &c, SLOT, NULL, &err), 0);
 		ck_assert_str_eq(err.msg, bad[i].says);
 		device_free(&c);
 	}
 	keyvals_add(&cfg.props, "event_idx", "off");
 	keyvals_add(&cfg.props, "queue_reset", "off");
 	keyvals_add(&cfg.props, "packed", "off");
-	ck_assert_int_eq(virtio_rng_create(m, &cfg, SLOT, NULL, NULL), 0);
+	ck_assert_int_eq(device_create(m, &cfg, SLOT, NULL, NULL), 0);
 	ck_assert_uint_eq(features_get(m, SLOT), 0x110000000);
 	ck_assert_uint_eq(m->board.n, 1);
 	ck_assert_str_eq(m->board.devices[0].name, "virtio-rng");

@@ -259,16 +259,16 @@ static const struct {
 	const char *props[3];
 	const char *says;
 } refused[] = {
-    {{"netdev", "zz"},             "Property 'virtio-net-device.netdev' can't find value 'zz'"  },
-    {{"zz", "1"},		  "Property 'virtio-net-device.zz' not found"                  },
-    {{"mq", "on"},                 "virtio-net-device: mq=on is not supported"                  },
+    {{"netdev", "zz"},             "Property 'virtio-net-device.netdev' can't find value 'zz'"    },
+    {{"zz", "1"},		  "Property 'virtio-net-device.zz' not found"                    },
+    {{"mq", "on"},                 "mq=on is not supported: a network card has one pair of queues"},
     {{"mac", "zz"},
-     "virtio-net-device: parameter 'mac' expects an Ethernet address like "
-     "52:54:00:12:34:56, not 'zz'"							      },
+     "Parameter 'mac' expects an Ethernet address like "
+     "52:54:00:12:34:56, not 'zz'"								},
     {{"mac", "52:54:00:12:34:5g"},
-     "virtio-net-device: parameter 'mac' expects an Ethernet address like 52:54:00:12:34:56, "
-     "not '52:54:00:12:34:5g'"								  },
-    {{"mac", "01:00:00:00:00:00"}, "virtio-net-device: mac=01:00:00:00:00:00 is a group address"},
+     "Parameter 'mac' expects an Ethernet address like 52:54:00:12:34:56, "
+     "not '52:54:00:12:34:5g'"								    },
+    {{"mac", "01:00:00:00:00:00"}, "mac=01:00:00:00:00:00 is a group address"                     },
 };
 
 START_TEST(properties)

@@ -51,14 +51,14 @@ static struct vms_entry *make(struct fix *f, const char *kind)
 	if (!strcmp(kind, "virtio-blk")) {
 		cfg = test_device("virtio-blk-device", NULL);
 		keyvals_add(&cfg.props, "drive", "disk0");
-		ret = virtio_blk_create(f->m, &cfg, SLOT, &f->be, &err);
+		ret = device_create(f->m, &cfg, SLOT, &f->be, &err);
 	} else if (!strcmp(kind, "virtio-net")) {
 		cfg = test_device("virtio-net-device", NULL);
 		keyvals_add(&cfg.props, "netdev", "net0");
-		ret = virtio_net_create(f->m, &cfg, SLOT, &f->be, &err);
+		ret = device_create(f->m, &cfg, SLOT, &f->be, &err);
 	} else {
 		cfg = test_device("virtio-rng-device", NULL);
-		ret = virtio_rng_create(f->m, &cfg, SLOT, &f->be, &err);
+		ret = device_create(f->m, &cfg, SLOT, &f->be, &err);
 	}
 	ck_assert_msg(ret == 0, "%s", err.msg);
 	device_free(&cfg);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "devices/block/node.h"
+#include "devices/device-table.h"
 #include "devices/microvm.h"
 #include "devices/net/net.h"
 #include "devices/virtio/virtio-devices.h"
@@ -21,7 +22,8 @@
 
 static inline struct cfg_device test_device(const char *driver, const char *id)
 {
-	return (struct cfg_device){.driver = (char *)(uintptr_t)driver,
+	return (struct cfg_device){.row = device_row_find(&device_table, driver),
+				   .driver = (char *)(uintptr_t)driver,
 				   .id = (char *)(uintptr_t)id};
 }
 

@@ -35,7 +35,7 @@ static inline int create(struct fix *f, unsigned slot, const char *const *props,
 		keyvals_add(&cfg.props, props[0], props[1]);
 	if (!keyvals_get(&cfg.props, "netdev"))
 		keyvals_add(&cfg.props, "netdev", "net0");
-	ret = virtio_net_create(f->m, &cfg, slot, &f->be, err);
+	ret = device_create(f->m, &cfg, slot, &f->be, err);
 	device_free(&cfg);
 	return ret;
 }

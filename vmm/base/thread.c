@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
@@ -78,4 +79,21 @@ void thread_join(struct thread *t)
 enum thread_role thread_role(void)
 {
 	return my_role;
+}
+
+void thread_cond_init(pthread_cond_t *cond)
+{
+	pthread_condattr_t attr;
+
+	(void)pthread_condattr_init(&attr);
+	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(cond, &attr);
+	(void)pthread_condattr_destroy(&attr);
+}
+
+void thread_cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *mutex, int64_t ns)
+{
+	struct timespec ts = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+
+	(void)pthread_cond_timedwait(cond, mutex, &ts);
 }

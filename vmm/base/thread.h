@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 struct err;
 
@@ -46,6 +47,15 @@ int thread_start(struct thread *t, const char *name, enum thread_role role,
 		 void *(*fn)(void *opaque), void *opaque, struct err *err);
 /* Wait for its end; one that does not live is fine. */
 void thread_join(struct thread *t);
+
+/*
+ * Waiting for a condition until a moment of CLOCK_MONOTONIC, which nobody
+ * sets; only a condition that was made here may be waited for like that.
+ */
+void thread_cond_init(pthread_cond_t *cond);
+/* May return early, as pthread_cond_wait() may.  Mutex held. */
+void thread_cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *mutex, int64_t ns);
+
 /* The caller's role. */
 enum thread_role thread_role(void);
 

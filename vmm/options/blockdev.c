@@ -116,6 +116,7 @@ const struct opt_list opt_blockdev_raw_list = {
 
 void opt_blockdev_fini(struct cfg_blockdev *bd)
 {
+	free(bd->where);
 	free(bd->node_name);
 	free(bd->driver);
 	free(bd->filename);
@@ -267,9 +268,11 @@ int opt_blockdev(struct opt_parse *p, struct err *err)
 
 	if (ret == 0)
 		ret = fill_blockdev(p, &bd, &kv, err);
-	if (ret < 0)
+	if (ret < 0) {
 		opt_blockdev_fini(&bd);
-	else
-		opt_add_blockdev(p->cfg, &bd);
+		return ret;
+	}
+	bd.where = opt_where(p);
+	opt_add_blockdev(p->cfg, &bd);
 	return ret;
 }

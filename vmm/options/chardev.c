@@ -80,10 +80,7 @@ const struct opt_list opt_stdio_list = {"-chardev stdio", "backend", .props = st
 const struct opt_list opt_file_list = {"-chardev file", "backend", .props = file_props};
 const struct opt_list opt_socket_list = {"-chardev socket", "backend", .props = socket_props};
 
-static const struct {
-	const char *name;
-	const struct opt_list *list;
-} backends[] = {
+static const struct opt_type backends[] = {
     {"null",   &opt_null_list  },
     {"stdio",  &opt_stdio_list },
     {"file",   &opt_file_list  },
@@ -96,6 +93,8 @@ static const struct {
 
 static int backend_list(const char *type, const struct opt_list **list, struct err *err)
 {
+	char near[OPT_NEAR_BYTES];
+
 	for (size_t i = 0; i < ARRAY_LEN(backends); i++) {
 		if (!strcmp(backends[i].name, type)) {
 			*list = backends[i].list;
@@ -106,7 +105,8 @@ static int backend_list(const char *type, const struct opt_list **list, struct e
 		return err_set(err, ENOTSUP,
 			       "chardev '%s' is not supported: use socket, file, stdio or null",
 			       type);
-	return err_set(err, EINVAL, "'" OPT_QUOTE "' is not a valid char driver name", type);
+	return err_set(err, EINVAL, "'" OPT_QUOTE "' is not a valid char driver name%s", type,
+		       opt_near_words(type, "null|stdio|file|socket", near));
 }
 
 static int check_socket(struct cfg_chardev *c, const struct keyvals *kv, struct err *err)
@@ -170,6 +170,7 @@ int opt_add_chardev(struct opt_parse *p, const char *type, const char *id, const
 		return ret;
 	c.type = xstrdup(type);
 	c.id = xstrdup(id);
+	c.where = opt_where(p);
 	ret = opt_apply(p, list, &c, kv, err);
 	if (ret == 0)
 		ret = check_chardev(p, &c, kv, err);
@@ -184,13 +185,8 @@ int opt_chardev(struct opt_parse *p, struct err *err)
 	const char *type, *id;
 	int ret;
 
-	if (opt_wants_help(p->val)) {
-		(void)puts("Available chardev backend types:");
-		for (size_t i = 0; i < ARRAY_LEN(backends); i++)
-			(void)printf("  %s\n", backends[i].name);
-		p->done = true;
+	if (opt_type_help(p, "Available chardev backend types:", backends, ARRAY_LEN(backends)))
 		return 0;
-	}
 	ret = opt_split(&kv, p->val, "backend", false, err);
 	if (ret < 0)
 		return ret;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "vmm/base/alloc.h"
+#include "vmm/base/error.h"
 
 static bool same(const char *a, const char *b)
 {
@@ -61,6 +62,11 @@ void keyvals_add(struct keyvals *kv, const char *key, const char *val)
 	kv->v[kv->n++] = (struct keyval){.key = xstrdup(key), .val = xstrdup(val)};
 }
 
+int config_where(const char *where, int ret, struct err *err)
+{
+	return where ? err_prefix(err, ret, "%s", where) : ret;
+}
+
 void keyvals_fini(struct keyvals *kv)
 {
 	for (size_t i = 0; i < kv->n; i++) {
@@ -102,11 +108,13 @@ void config_make_absolute(struct config *c, const char *folder)
 static void free_backends(struct config *c)
 {
 	for (size_t i = 0; i < c->n_objects; i++) {
+		free(c->objects[i].where);
 		free(c->objects[i].type);
 		free(c->objects[i].id);
 		free(c->objects[i].mem_path);
 	}
 	for (size_t i = 0; i < c->n_blockdevs; i++) {
+		free(c->blockdevs[i].where);
 		free(c->blockdevs[i].node_name);
 		free(c->blockdevs[i].driver);
 		free(c->blockdevs[i].filename);
@@ -116,6 +124,7 @@ static void free_backends(struct config *c)
 	for (size_t i = 0; i < c->n_netdevs; i++) {
 		struct cfg_netdev *n = &c->netdevs[i];
 
+		free(n->where);
 		free(n->type);
 		free(n->id);
 		free(n->ifname);
@@ -129,6 +138,7 @@ static void free_backends(struct config *c)
 	for (size_t i = 0; i < c->n_chardevs; i++) {
 		struct cfg_chardev *d = &c->chardevs[i];
 
+		free(d->where);
 		free(d->type);
 		free(d->id);
 		free(d->path);
@@ -141,9 +151,9 @@ static void free_backends(struct config *c)
 void config_fini(struct config *c)
 {
 	char *const strings[] = {
-	    c->name,   c->process,  c->memory_backend, c->cpu_model, c->cpu_features,
-	    c->kernel, c->initrd,   c->append,         c->bios,      c->dumpdtb,
-	    c->serial, c->incoming, c->pidfile,        c->logfile,
+	    c->name,         c->process, c->memory_backend, c->cpu_model, c->cpu_features,
+	    c->kernel,       c->initrd,  c->append,         c->bios,      c->dumpdtb,
+	    c->dump_vmstate, c->serial,  c->incoming,       c->pidfile,   c->logfile,
 	};
 
 	for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++)
@@ -152,6 +162,7 @@ void config_fini(struct config *c)
 	for (size_t i = 0; i < c->n_monitors; i++)
 		free(c->monitors[i].chardev);
 	for (size_t i = 0; i < c->n_devices; i++) {
+		free(c->devices[i].where);
 		free(c->devices[i].driver);
 		free(c->devices[i].id);
 		keyvals_fini(&c->devices[i].props);

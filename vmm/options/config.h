@@ -13,9 +13,13 @@
 
 /* One "key=value" of an option's list, in the order given; 'used' marks what a consumer has read.
  */
+struct err;
+
 struct keyval {
 	char *key, *val;
 };
+
+struct device_row;
 
 struct keyvals {
 	struct keyval *v; /* owned */
@@ -33,6 +37,7 @@ struct cfg_object {
 	bool reserve;           /* huge pages: be sure of them from the start (default) */
 	char *mem_path;         /* file only */
 	bool readonly;
+	char *where; /* owned: the option as typed, for messages; NULL: a default */
 };
 
 /* -blockdev, or what -drive stands for: one node over one file. */
@@ -48,6 +53,7 @@ struct cfg_blockdev {
 	bool discard;     /* discard=unmap: what the guest discards is given back to the host */
 	char *file_node;  /* a raw node over a named file node: that node's name, else NULL */
 	char *drive_id;   /* -drive's id ("" for blockdev): what query-block calls device */
+	char *where;      /* owned: the option as typed, for messages; NULL: a default */
 };
 
 /* -netdev tap|stream|socket,id=... */
@@ -61,6 +67,7 @@ struct cfg_netdev {
 	unsigned ipv4, ipv6;                /* ... enum ip_choice */
 	uint32_t reconnect_s; /* stream client: try again after so many seconds; 0: never */
 	bool vnet_hdr;        /* tap: offer offloads (default true) */
+	char *where;          /* owned: the option as typed, for messages; NULL: a default */
 };
 
 /* -chardev, or what -serial, -qmp and -monitor stand for */
@@ -74,6 +81,7 @@ struct cfg_chardev {
 	uint32_t reconnect_s;
 	char *logfile;
 	bool logappend; /* keep what the log file holds */
+	char *where;    /* owned: the option as typed, for messages; NULL: a default */
 };
 
 /* -mon / -qmp: a QMP monitor on a chardev */
@@ -82,10 +90,13 @@ struct cfg_monitor {
 	bool pretty;
 };
 
-/* -device DRIVER[,id=ID][,prop=value...]; props hold all but driver and id */
+/* -device DRIVER[,id=ID][,prop=value...]; props hold all but driver and id, spelled as in the row
+ */
 struct cfg_device {
+	const struct device_row *row; /* borrowed */
 	char *driver, *id;
 	struct keyvals props;
+	char *where; /* owned: the option as typed, for messages; NULL: a default */
 };
 
 enum cfg_auto { CFG_AUTO, CFG_ON, CFG_OFF };
@@ -109,6 +120,7 @@ struct config {
 	char *cpu_features;       /* "+f,-g,h=on" as given, or NULL */
 	uint32_t dirty_ring_size; /* entries per vCPU; 0: dirty log */
 	char *dumpdtb;            /* write the device tree here and exit */
+	char *dump_vmstate;       /* write the state tables here and exit */
 	bool suppress_vmdesc;
 	bool dump_guest_core; /* default true; false: RAM stays out of core dumps (MADV_DONTDUMP) */
 	bool mem_merge;       /* default true: RAM may be shared by KSM (MADV_MERGEABLE) */
@@ -149,6 +161,8 @@ const struct cfg_netdev *config_netdev(const struct config *c, const char *id);
 const struct cfg_chardev *config_chardev(const struct config *c, const char *id);
 /* The last value given for key, or NULL. */
 const char *keyvals_get(const struct keyvals *kv, const char *key);
+/* Put "where: " in front of the message if there is a 'where'; returns 'ret'. */
+int config_where(const char *where, int ret, struct err *err);
 /* Append a copy of key=val. */
 void keyvals_add(struct keyvals *kv, const char *key, const char *val);
 /* Frees what it holds, leaves an empty list. */

@@ -1,8 +1,9 @@
 /*
  * options-device.c - -device and -global
  *
- * Which models there are is known here, and what to use in the place of those
- * that are not; their properties are checked by the devices themselves.
+ * Which models there are, which properties they have, and what to use in the
+ * place of those that are not offered is in the table that options_parse() was
+ * given (device-row.h).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -12,122 +13,47 @@
 #include "vmm/base/units.h"
 #include "vmm/options/internal.h"
 
-static const struct model {
-	const char *name, *help;
-} models[] = {
-    {"virtio-blk-device", "a disk: drive=ID[,serial=S][,num-queues=N][,write-cache=on|off]..." },
-    {"virtio-net-device", "a network card: netdev=ID[,mac=MAC]..."                             },
-    {"virtio-rng-device", "random bytes from the host"                                         },
-    {"isa-debug-exit",    "a port that ends minivmm: [iobase=PORT][,iosize=N]"                 },
-    {"pvpanic",           "a port through which the guest says that it panicked: [ioport=PORT]"},
-    {"isa-serial",        "the UART: chardev=ID (the same as -serial chardev:ID)"              },
-};
-
-static const struct {
-	const char *name, *use;
-} elsewhere[] = {
-    {"virtio-blk",             "microvm has no PCI bus; use virtio-blk-device" },
-    {"virtio-net",             "microvm has no PCI bus; use virtio-net-device" },
-    {"virtio-rng",             "microvm has no PCI bus; use virtio-rng-device" },
-    {"e1000",		  "microvm has no PCI bus; use virtio-net-device" },
-    {"e1000e",		 "microvm has no PCI bus; use virtio-net-device" },
-    {"rtl8139",		"microvm has no PCI bus; use virtio-net-device" },
-    {"vmxnet3",		"microvm has no PCI bus; use virtio-net-device" },
-    {"ne2k_isa",               "use virtio-net-device"                         },
-    {"nvme",		   "microvm has no PCI bus; use virtio-blk-device" },
-    {"ahci",		   "microvm has no PCI bus; use virtio-blk-device" },
-    {"ide-hd",		 "microvm has no IDE bus; use virtio-blk-device" },
-    {"ide-cd",		 "microvm has no IDE bus; use virtio-blk-device" },
-    {"scsi-hd",		"microvm has no SCSI bus; use virtio-blk-device"},
-    {"scsi-cd",		"microvm has no SCSI bus; use virtio-blk-device"},
-    {"pci-serial",             "microvm has no PCI bus; use -serial"           },
-    {"VGA",		    "microvm has no display; use -serial"           },
-    {"usb-tablet",             "microvm has no USB"                            },
-    {"usb-kbd",		"microvm has no USB"                            },
-    {"qemu-xhci",              "microvm has no USB"                            },
-    {"virtio-balloon-device",  "memory cannot be taken back from a guest yet"  },
-    {"virtio-serial-device",   "use -serial"                                   },
-    {"virtconsole",            "use -serial"				   },
-    {"virtserialport",         "use virtio-net-device"                         },
-    {"virtio-scsi-device",     "use virtio-blk-device"                         },
-    {"virtio-9p-device",       "use a disk or the network"                     },
-    {"virtio-gpu-device",      "microvm has no display; use -serial"           },
-    {"virtio-keyboard-device", "use -serial"                                   },
-    {"virtio-crypto-device",   "leave it out"                                  },
-    {"virtio-iommu-device",    "leave it out"                                  },
-    {"virtio-mem-pci",         "there is no memory hotplug; use -m"            },
-    {"vhost-vsock-device",     "use virtio-net-device"                         },
-    {"vhost-user-fs-device",   "use a disk or the network"                     },
-    {"vhost-user-blk-device",  "use virtio-blk-device"                         },
-    {"vmgenid",		"leave it out"				  },
-    {"vmcoreinfo",             "leave it out"				  },
-    {"loader",		 "use -kernel and -initrd"                       },
-    {"i6300esb",               "there is no watchdog"                          },
-    {"ib700",		  "there is no watchdog"                          },
-    {"pc-dimm",		"there is no memory hotplug; use -m"            },
-};
-
-/* virtio-X-pci, with or without -transitional, is X on another bus. */
-static int refuse_pci(const char *name, struct err *err)
+static const struct device_row *find_model(const struct opt_parse *p, const char *name)
 {
-	const char *pci = strstr(name, "-pci");
-	size_t stem = pci ? (size_t)(pci - name) : 0;
+	const struct device_row *row = device_row_find(p->devices, name);
 
-	if (!pci || stem > 32 ||
-	    (strncmp(name, "virtio-", 7) != 0 && strncmp(name, "vhost-", 6) != 0))
-		return 0;
-	for (size_t i = 0; i < ARRAY_LEN(models); i++) {
-		if (!strncmp(models[i].name, name, stem) &&
-		    !strcmp(models[i].name + stem, "-device"))
-			return err_set(err, ENOTSUP, OPT_QUOTE ": microvm has no PCI bus; use %s",
-				       name, models[i].name);
-	}
-	return err_set(err, ENOTSUP, OPT_QUOTE ": microvm has no PCI bus", name);
+	return row && row->kind != DEVICE_PART ? row : NULL;
 }
 
-static bool is_model(const char *name)
+static int no_model(const struct opt_parse *p, const char *name, struct err *err)
 {
-	for (size_t i = 0; i < ARRAY_LEN(models); i++) {
-		if (!strcmp(models[i].name, name))
-			return true;
-	}
-	return false;
-}
+	struct opt_near n = {.word = name};
+	int ret = p->devices->refuse(name, err);
+	char near[OPT_NEAR_BYTES];
 
-static int check_model(const char *name, struct err *err)
-{
-	int ret;
-
-	if (is_model(name))
-		return 0;
-	for (size_t i = 0; i < ARRAY_LEN(elsewhere); i++) {
-		if (!strcmp(elsewhere[i].name, name))
-			return err_set(
-			    err, ENOTSUP, "%s%s: %s", name,
-			    strstr(elsewhere[i].use, "microvm has") ? "" : " is not supported",
-			    elsewhere[i].use);
-	}
-	ret = refuse_pci(name, err);
 	if (ret < 0)
 		return ret;
-	return err_set(err, EINVAL, "'" OPT_QUOTE "' is not a valid device model name", name);
+	for (const struct device_row *const *r = p->devices->rows; *r; r++)
+		if ((*r)->kind != DEVICE_PART)
+			opt_near_try(&n, (*r)->name);
+	return err_set(err, EINVAL, "'" OPT_QUOTE "' is not a valid device model name%s", name,
+		       opt_near_text(&n, "", near));
 }
 
-static bool device_help(struct opt_parse *p)
+/* "help": the models; "MODEL,help": its properties. */
+static int device_help(struct opt_parse *p, struct err *err)
 {
-	const char *name = p->val;
-	size_t n = strcspn(name, ",");
+	CLEANUP(cleanup_free) char *name = xstrndup(p->val, strcspn(p->val, ","));
+	const struct device_row *row = find_model(p, name);
 
-	if (!opt_wants_help(p->val))
-		return false;
-	for (size_t i = 0; i < ARRAY_LEN(models); i++) {
-		bool this = strlen(models[i].name) == n && !memcmp(models[i].name, name, n);
-
-		if (this || !name[n])
-			(void)printf("%-20s %s\n", models[i].name, models[i].help);
-	}
 	p->done = true;
-	return true;
+	if (row) {
+		const struct opt_list list = opt_device_list(row);
+
+		opt_print_list(stdout, &list);
+		return 0;
+	}
+	if (!opt_wants_help(name))
+		return no_model(p, name, err);
+	for (const struct device_row *const *r = p->devices->rows; *r; r++)
+		if ((*r)->kind != DEVICE_PART)
+			(void)printf("%-20s %s\n", (*r)->name, (*r)->help);
+	return 0;
 }
 
 static bool id_used(const struct config *cfg, const char *id)
@@ -139,77 +65,66 @@ static bool id_used(const struct config *cfg, const char *id)
 	return false;
 }
 
-/* ---- isa-serial: another way to write -serial chardev:ID ---- */
-
-struct uart {
-	char *chardev;
-	uint32_t index, iobase, irq;
-};
-
-#define UART(member) offsetof(struct uart, member)
-
-static const struct opt_prop uart_props[] = {
-    PROP_SEEN("driver", NULL, NULL),
-    PROP_SEEN("id", NULL, NULL),
-    PROP("chardev", OPT_STRING, UART(chardev), NULL, NULL),
-    PROP("index", OPT_U32, UART(index), NULL, NULL),
-    PROP("iobase", OPT_U32, UART(iobase), NULL, NULL),
-    PROP("irq", OPT_U32, UART(irq), NULL, NULL),
-    PROP_END,
-};
-static const struct opt_list uart_list = {
-    .title = "-device isa-serial",
-    .style = OPT_STYLE_QOM,
-    .owner = "isa-serial",
-    .props = uart_props,
-};
-
-static int add_uart(struct opt_parse *p, const struct keyvals *kv, struct err *err)
+/* Another way to write -serial chardev:ID. */
+static int add_uart(struct opt_parse *p, const struct cfg_device *d, struct err *err)
 {
-	struct uart u = {.iobase = 0x3f8, .irq = 4};
-	int ret = opt_apply(p, &uart_list, &u, kv, err);
+	const char *chardev = device_text(d, "chardev");
 
-	if (ret == 0 && !u.chardev)
-		ret = opt_missing("chardev", err);
-	if (ret == 0 && (u.index || u.iobase != 0x3f8 || u.irq != 4))
-		ret = err_set(err, ENOTSUP,
-			      "the UART is at index=0,iobase=0x3f8,irq=4 and nowhere else");
-	if (ret == 0 && p->cfg->serial)
-		ret = err_set(err, ENOTSUP, "the board has one serial port, and it is in use");
-	if (ret == 0) {
-		p->serial_given = true;
-		opt_set_str(&p->cfg->serial, u.chardev);
-		opt_add_ref(p, REF_SERIAL, u.chardev);
+	if (p->cfg->serial)
+		return err_set(err, ENOTSUP, "the board has one serial port, and it is in use");
+	p->serial_given = true;
+	opt_set_str(&p->cfg->serial, chardev);
+	opt_add_ref(p, REF_SERIAL, chardev);
+	return 0;
+}
+
+/* Copy all but driver and id, each key as the row spells it. */
+static void copy_props(struct cfg_device *d, const struct keyvals *kv)
+{
+	const struct opt_list list = opt_device_list(d->row);
+
+	for (size_t i = 0; i < kv->n; i++) {
+		const struct opt_prop *pr = opt_find_prop(&list, kv->v[i].key);
+
+		if (strcmp(kv->v[i].key, "driver") != 0 && strcmp(kv->v[i].key, "id") != 0)
+			keyvals_add(&d->props, pr ? pr->key : kv->v[i].key, kv->v[i].val);
 	}
-	free(u.chardev);
-	return ret;
+}
+
+static void free_device(struct cfg_device *d)
+{
+	free(d->driver);
+	free(d->id);
+	keyvals_fini(&d->props);
 }
 
 static int add_device(struct opt_parse *p, const struct keyvals *kv, struct err *err)
 {
 	const char *driver = keyvals_get(kv, "driver"), *id = keyvals_get(kv, "id");
-	struct cfg_device *d;
+	struct cfg_device d = {0};
 	int ret;
 
 	if (!driver || !*driver)
 		return opt_missing("driver", err);
-	ret = check_model(driver, err);
-	if (ret == 0 && id)
-		ret = opt_need_id("id", id, err);
+	d.row = find_model(p, driver);
+	if (!d.row)
+		return no_model(p, driver, err);
+	ret = id ? opt_need_id("id", id, err) : 0;
+	if (ret == 0 && id && id_used(p->cfg, id))
+		ret = opt_duplicate(id, "device", err);
 	if (ret < 0)
 		return ret;
-	if (id && id_used(p->cfg, id))
-		return opt_duplicate(id, "device", err);
-	if (!strcmp(driver, "isa-serial"))
-		return add_uart(p, kv, err);
-	d = OPT_ADD(p->cfg->devices, p->cfg->n_devices);
-	d->driver = xstrdup(driver);
-	d->id = id ? xstrdup(id) : NULL;
-	for (size_t i = 0; i < kv->n; i++) {
-		if (strcmp(kv->v[i].key, "driver") != 0 && strcmp(kv->v[i].key, "id") != 0)
-			keyvals_add(&d->props, kv->v[i].key, kv->v[i].val);
-	}
-	return 0;
+	d.driver = xstrdup(driver);
+	d.id = id ? xstrdup(id) : NULL;
+	copy_props(&d, kv);
+	ret = device_check(&d, err);
+	if (ret == 0 && d.row->kind == DEVICE_UART)
+		ret = add_uart(p, &d, err);
+	if (ret < 0 || d.row->kind == DEVICE_UART)
+		free_device(&d);
+	else
+		*OPT_ADD(p->cfg->devices, p->cfg->n_devices) = d;
+	return ret;
 }
 
 int opt_device(struct opt_parse *p, struct err *err)
@@ -217,34 +132,13 @@ int opt_device(struct opt_parse *p, struct err *err)
 	CLEANUP(keyvals_fini) struct keyvals kv = {0};
 	int ret;
 
-	if (device_help(p))
-		return 0;
+	if (opt_wants_help(p->val))
+		return device_help(p, err);
 	ret = opt_split_any(&kv, p->val, "driver", false, err);
 	return ret < 0 ? ret : add_device(p, &kv, err);
 }
 
 /* ---- -global ---- */
-
-static int global_virtio_mmio(const char *prop, const char *val, struct err *err)
-{
-	bool legacy;
-
-	if (strcmp(prop, "force-legacy") != 0)
-		return err_set(err, EINVAL,
-			       "can't apply global virtio-mmio." OPT_QUOTE "=" OPT_QUOTE
-			       ": Property 'virtio-mmio." OPT_QUOTE "' not found",
-			       prop, val, prop);
-	if (opt_parse_bool(val, &legacy) < 0)
-		return err_set(err, EINVAL,
-			       "can't apply global virtio-mmio.force-legacy=" OPT_QUOTE
-			       ": Parameter 'force-legacy' expects 'on' or 'off'",
-			       val);
-	if (legacy)
-		return err_set(err, ENOTSUP,
-			       "force-legacy=on is not supported: virtio-mmio is "
-			       "version 2; use force-legacy=off");
-	return 0;
-}
 
 /* Most of these are migration's own affair. */
 static int global_migration(struct config *cfg, const char *prop, const char *val, struct err *err)
@@ -264,20 +158,35 @@ static int global_migration(struct config *cfg, const char *prop, const char *va
 	return 0;
 }
 
+/* A default for all devices of a row; those of a part of the board only say what is so. */
+static int global_device(struct opt_parse *p, const struct device_row *row, const char *prop,
+			 const char *val, struct err *err)
+{
+	const struct opt_list list = opt_device_list(row);
+	const struct opt_prop *pr = opt_find_prop(&list, prop);
+	CLEANUP(cleanup_free) char *key = xasprintf("%s.%s", row->name, pr ? pr->key : prop);
+	CLEANUP(keyvals_fini) struct keyvals one = {0};
+	int ret;
+
+	keyvals_add(&one, prop, val);
+	ret = opt_check(&list, &one, err);
+	if (ret < 0)
+		return err_prefix(err, ret, "can't apply global %s." OPT_QUOTE "=" OPT_QUOTE,
+				  row->name, prop, val);
+	keyvals_add(&p->globals, key, val);
+	return 0;
+}
+
 static int set_global(struct opt_parse *p, const char *driver, const char *prop, const char *val,
 		      struct err *err)
 {
-	if (!strcmp(driver, "virtio-mmio"))
-		return global_virtio_mmio(prop, val, err);
+	const struct device_row *row = device_row_find(p->devices, driver);
+
 	if (!strcmp(driver, "migration"))
 		return global_migration(p->cfg, prop, val, err);
-	if (is_model(driver)) {
-		CLEANUP(cleanup_free) char *key = xasprintf("%s.%s", driver, prop);
-
-		keyvals_add(&p->globals, key, val);
-	} else {
-		log_warn("global " OPT_QUOTE "." OPT_QUOTE " has invalid class name", driver, prop);
-	}
+	if (row)
+		return global_device(p, row, prop, val, err);
+	log_warn("global " OPT_QUOTE "." OPT_QUOTE " has invalid class name", driver, prop);
 	return 0;
 }
 
@@ -344,7 +253,8 @@ void opt_finish_devices(struct opt_parse *p)
 	for (size_t i = 0; i < p->drives.n; i++) {
 		struct cfg_device *d = OPT_ADD(cfg->devices, cfg->n_devices);
 
-		d->driver = xstrdup("virtio-blk-device");
+		d->row = p->devices->disk;
+		d->driver = xstrdup(d->row->name);
 		keyvals_add(&d->props, "drive", p->drives.v[i].key);
 	}
 	for (size_t i = 0; p->globals.n && i < cfg->n_devices; i++)

@@ -163,7 +163,7 @@ static const struct opt_prop drive_props[] = {
 	      "raw images have no backing file", "copy from the backing file"),
     PROP_REFUSED("bus", "use -device with bus="),
     PROP_REFUSED("unit", "use index="),
-    PROP_REFUSED("serial", "use -device virtio-blk-device,serial="),
+    PROP_REFUSED("serial", "use if=none, and serial= of the disk's -device"),
     PROP_REFUSED("throttling.iops-total", WHY_THROTTLE),
     PROP_REFUSED("throttling.bps-total", WHY_THROTTLE),
     PROP_REFUSED("iops", WHY_THROTTLE),
@@ -236,6 +236,7 @@ static int add_drive(struct opt_parse *p, const struct keyvals *kv, struct err *
 	d.bd.driver = xstrdup("raw");
 	if (d.interface == IF_VIRTIO)
 		keyvals_add(&p->drives, d.bd.drive_id, "");
+	d.bd.where = opt_where(p);
 	opt_add_blockdev(p->cfg, &d.bd);
 	return 0;
 }

@@ -1,6 +1,7 @@
 /*
  * options-help.c - the help and the manual page, both from the tables
  */
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "vmm/base/units.h"
@@ -59,6 +60,43 @@ static bool is_shown(const struct opt_prop *pr)
 	return pr->help != NULL;
 }
 
+static const char *type_name(enum opt_kind kind)
+{
+	switch (kind) {
+	case OPT_BOOL:
+	case OPT_AUTO:
+	case OPT_CHOICE:
+		return "switch";
+	case OPT_SIZE:
+		return "size";
+	case OPT_U32:
+	case OPT_U64:
+		return "number";
+	case OPT_FD:
+		return "descriptor";
+	case OPT_ENUM:
+		return "word";
+	case OPT_ID:
+		return "name";
+	default:
+		return "text";
+	}
+}
+
+/* "number from 4 to 1024: descriptors of the queue (default 256)"; returns owned. */
+static char *describe(const struct opt_prop *pr)
+{
+	CLEANUP(cleanup_free) char *range = NULL;
+	CLEANUP(cleanup_free) char *otherwise = NULL;
+
+	if (pr->kind == OPT_U64 && !pr->only)
+		range = xasprintf(" from %" PRIu64 " to %" PRIu64, pr->min, pr->max);
+	if (pr->otherwise)
+		otherwise = xasprintf(" (default %s)", pr->otherwise);
+	return xasprintf("%s%s%s: %s%s", type_name(pr->kind), range ? range : "",
+			 pr->needed ? ", needed" : "", pr->help, otherwise ? otherwise : "");
+}
+
 /* What a key takes: the values that are offered, or a placeholder. */
 static const char *sketch(const struct opt_prop *pr)
 {
@@ -72,6 +110,7 @@ static const char *sketch(const struct opt_prop *pr)
 	case OPT_SIZE:
 		return "SIZE";
 	case OPT_U32:
+	case OPT_U64:
 	case OPT_FD:
 		return "N";
 	case OPT_ID:
@@ -85,17 +124,40 @@ void opt_print_list(FILE *out, const struct opt_list *list)
 {
 	(void)fprintf(out, "%s options:\n", list->title);
 	for (const struct opt_prop *pr = list->props; pr->key; pr++) {
+		CLEANUP(cleanup_free) char *text = NULL;
 		int n;
 
 		if (!is_shown(pr))
 			continue;
+		text = describe(pr);
 		n = fprintf(out, "  %s=%s ", pr->key, sketch(pr));
 		if (n >= 34) {
 			(void)fputc('\n', out);
 			n = 0;
 		}
-		wrap(out, pr->help, 34, n > 0 ? (size_t)n : 0);
+		wrap(out, text, 34, n > 0 ? (size_t)n : 0);
 	}
+}
+
+bool opt_type_help(struct opt_parse *p, const char *heading, const struct opt_type *types, size_t n)
+{
+	size_t word = strcspn(p->val, ",");
+	bool all = opt_word_index("help|?", p->val, word) >= 0;
+
+	if (!opt_wants_help(p->val))
+		return false;
+	if (all)
+		(void)puts(heading);
+	for (size_t i = 0; i < n; i++) {
+		if (all)
+			(void)printf("  %s\n", types[i].name);
+		else if (opt_word_index(types[i].name, p->val, word) < 0)
+			continue;
+		else
+			opt_print_list(stdout, types[i].list);
+		p->done = true;
+	}
+	return p->done;
 }
 
 static void help_row(FILE *out, const struct opt_row *r)
@@ -152,14 +214,17 @@ static void man_list(FILE *out, const struct opt_list *list)
 	(void)fputs(".RS\n.PP\n.B ", out);
 	roff_line(out, list->title);
 	for (const struct opt_prop *pr = list->props; pr->key; pr++) {
+		CLEANUP(cleanup_free) char *text = NULL;
+
 		if (!is_shown(pr))
 			continue;
+		text = describe(pr);
 		(void)fputs(".TP\n.RI \"", out);
 		roff(out, pr->key);
 		(void)fputs("=\" \"", out);
 		roff(out, sketch(pr));
 		(void)fputs("\"\n", out);
-		roff_line(out, pr->help);
+		roff_line(out, text);
 	}
 	(void)fputs(".RE\n", out);
 }
@@ -194,7 +259,20 @@ static void man_refused(FILE *out)
 	}
 }
 
-void opt_print_man(FILE *out)
+/* The models and their properties. */
+static void man_devices(FILE *out, const struct device_table *devices)
+{
+	(void)fputs(".SH DEVICES\nThe models of \\-device and their properties.\n", out);
+	for (const struct device_row *const *r = devices->rows; *r; r++) {
+		const struct opt_list list = opt_device_list(*r);
+
+		(void)fputs(".PP\n", out);
+		roff_line(out, (*r)->help);
+		man_list(out, &list);
+	}
+}
+
+void opt_print_man(FILE *out, const struct device_table *devices)
 {
 	(void)fputs(
 	    ".TH MINIVMM 1 \"\" \"minivmm " MINIVMM_VERSION "\" \"User Commands\"\n"
@@ -238,11 +316,17 @@ void opt_print_man(FILE *out)
 			man_row(out, r);
 		}
 	}
+	man_devices(out, devices);
 	man_refused(out);
 	(void)fputs(".SH EXIT STATUS\n"
 		    "0 after a clean end (quit, power-off of the guest, SIGINT, SIGTERM);\n"
-		    "1 when the start or an incoming migration failed, or after a panic of the\n"
-		    "guest with \\-action panic=exit\\-failure.\n"
+		    "1 when the start failed or was interrupted, when an incoming migration\n"
+		    "failed, or after a panic of the guest with \\-action panic=exit\\-failure.\n"
+		    ".SH SIGNALS\n"
+		    "SIGINT and SIGTERM end minivmm.  SIGHUP does so when the terminal has hung\n"
+		    "up or there is no log; otherwise it opens the files of \\-D, of logfile= and\n"
+		    "of file chardevs anew.  SIGXFSZ is ignored: a file that would be too large\n"
+		    "is an error.\n"
 		    ".SH SEE ALSO\n"
 		    ".BR qemu\\-img (1)\n",
 		    out);

@@ -21,6 +21,8 @@
 
 #include "vmm/base/alloc.h"
 #include "vmm/options/config.h"
+#include "vmm/options/device-row.h"
+#include "vmm/options/prop.h"
 
 struct err;
 
@@ -29,9 +31,6 @@ struct err;
 #define OPT_MAX_PAIRS       512 /* of one list */
 #define OPT_JSON_DEPTH      16  /* brackets */
 #define OPT_JSON_KEY_BYTES  255
-
-/* How much of a foreign value a message quotes. */
-#define OPT_QUOTE "%.96s"
 
 /* A use of a chardev, checked when all are known. */
 struct opt_ref {
@@ -48,6 +47,7 @@ struct opt_smp {
 /* One run of options_parse(). */
 struct opt_parse {
 	struct config *cfg;
+	const struct device_table *devices;
 	const char *opt; /* the option's name as typed: "-m" */
 	const char *val; /* its argument, or NULL */
 
@@ -69,68 +69,7 @@ struct opt_parse {
 	struct keyvals globals;  /* -global of a device: "driver.property", value */
 };
 
-/* ---- properties of a list ---- */
-
-enum opt_kind {
-	OPT_STRING,  /* char * */
-	OPT_ID,      /* char *: letter, then letters, digits, '-', '.', '_' */
-	OPT_BOOL,    /* bool: on|off and their synonyms */
-	OPT_AUTO,    /* bool: on|off|auto, where auto is on */
-	OPT_CHOICE,  /* unsigned: IP_ON|IP_OFF of enum ip_choice; absent is IP_UNSET */
-	OPT_SIZE,    /* uint64_t: bytes, with suffix */
-	OPT_U32,     /* uint32_t */
-	OPT_FD,      /* int: a descriptor's number */
-	OPT_ENUM,    /* unsigned: index in 'values' */
-	OPT_SEEN,    /* read by the caller */
-	OPT_REFUSED, /* known, not offered: 'why' */
-	OPT_CALL,    /* 'set' */
-};
-
-#define OPT_NOWHERE SIZE_MAX /* checked, not stored: the knob has no meaning here */
-
-struct opt_prop {
-	const char *key;
-	enum opt_kind kind;
-	size_t off;         /* in the base struct, or OPT_NOWHERE */
-	bool needed;        /* refused when absent */
-	const char *values; /* "a|b|c": what exists (OPT_ENUM, and for the help) */
-	const char *only;   /* "a|b": what is offered; NULL: all */
-	const char *why;    /* for what is not offered: what to use */
-	int (*set)(struct opt_parse *p, void *base, const char *val, struct err *err);
-	const char *help;
-};
-
-#define PROP_END                                                                                   \
-	{                                                                                          \
-		.key = NULL                                                                        \
-	}
-/* Rows: the key, its kind and place, what values there are, the help. */
-#define PROP(k, t, o, v, h)                                                                        \
-	{                                                                                          \
-		.key = (k), .kind = (t), .off = (o), .values = (v), .help = (h)                    \
-	}
-#define PROP_NEEDED(k, t, o, v, h)                                                                 \
-	{                                                                                          \
-		.key = (k), .kind = (t), .off = (o), .values = (v), .help = (h), .needed = true    \
-	}
-/* 'y' are the values offered, 'w' what to use in the place of the others. */
-#define PROP_ONLY(k, t, o, v, y, w, h)                                                             \
-	{                                                                                          \
-		.key = (k), .kind = (t), .off = (o), .values = (v), .only = (y), .why = (w),       \
-		.help = (h)                                                                        \
-	}
-#define PROP_CALL(k, v, f, h)                                                                      \
-	{                                                                                          \
-		.key = (k), .kind = OPT_CALL, .values = (v), .set = (f), .help = (h)               \
-	}
-#define PROP_SEEN(k, v, h)                                                                         \
-	{                                                                                          \
-		.key = (k), .kind = OPT_SEEN, .values = (v), .help = (h)                           \
-	}
-#define PROP_REFUSED(k, w)                                                                         \
-	{                                                                                          \
-		.key = (k), .kind = OPT_REFUSED, .why = (w)                                        \
-	}
+/* ---- lists ---- */
 
 enum opt_style {
 	OPT_STYLE_OPTS,   /* flags allowed, "Invalid parameter 'x'" */
@@ -147,11 +86,17 @@ struct opt_list {
 	const struct opt_prop *props; /* ends with a NULL key */
 };
 
+/* The property of that name, or NULL. */
+const struct opt_prop *opt_find_prop(const struct opt_list *list, const char *key);
+/* The properties of a device as a list that stores nothing. */
+struct opt_list opt_device_list(const struct device_row *row);
 /* Store every pair of kv into *base as the list's table says.  What was stored stays on failure. */
 int opt_apply(struct opt_parse *p, const struct opt_list *list, void *base,
 	      const struct keyvals *kv, struct err *err);
 /* Split p->val as the list says (JSON too where it begins with '{'), then opt_apply(). */
 int opt_apply_list(struct opt_parse *p, const struct opt_list *list, void *base, struct err *err);
+/* Check the pairs, store nothing, and miss nothing; for a list of OPT_NOWHERE. */
+int opt_check(const struct opt_list *list, const struct keyvals *kv, struct err *err);
 
 /* ---- splitting ---- */
 
@@ -175,6 +120,8 @@ int opt_parse_u64(const char *s, uint64_t *out); /* decimal or 0x hexadecimal */
 /* "1.5G", "64k", "0x1000": bytes. */
 int opt_parse_size(const char *s, uint64_t *out);
 bool opt_is_id(const char *s);
+/* Is the value of this key the name of a file? */
+bool opt_is_file_key(const char *key);
 /* Is the n-byte word one of "a|b|c"?  Its index, or -1. */
 int opt_word_index(const char *words, const char *s, size_t n);
 
@@ -182,6 +129,20 @@ int opt_word_index(const char *words, const char *s, size_t n);
 int opt_need_id(const char *key, const char *val, struct err *err);
 int opt_duplicate(const char *id, const char *what, struct err *err);
 int opt_missing(const char *key, struct err *err);
+
+/* ---- nearest.c: the word that was meant ---- */
+
+#define OPT_NEAR_BYTES 80
+struct opt_near {
+	const char *word; /* as typed */
+	const char *best; /* the nearest candidate up to now, or NULL: none is near */
+	unsigned distance;
+};
+void opt_near_try(struct opt_near *n, const char *candidate);
+/* " (did you mean DASHbest?)", or ""; returns 'out'. */
+const char *opt_near_text(const struct opt_near *n, const char *dash, char out[OPT_NEAR_BYTES]);
+/* The same for one of "a|b|c". */
+const char *opt_near_words(const char *word, const char *words, char out[OPT_NEAR_BYTES]);
 
 /* "-opt value", shortened; returns owned. */
 char *opt_where(const struct opt_parse *p);
@@ -221,9 +182,21 @@ extern const struct opt_row option_table[]; /* ends with a NULL name */
 
 void opt_print_version(FILE *out);
 void opt_print_help(FILE *out);
-void opt_print_man(FILE *out);
-/* The keys of a list, one a line. */
+void opt_print_man(FILE *out, const struct device_table *devices);
+/* The keys of a list with type, meaning and default. */
 void opt_print_list(FILE *out, const struct opt_list *list);
+/* A kind of what an option makes. */
+struct opt_type {
+	const char *name;
+	const struct opt_list *list;
+};
+/*
+ * When the argument asks for help: "help" prints the heading and the names,
+ * "NAME,help" the keys of that type.  False: it does not, or it names no type,
+ * which the parser refuses.
+ */
+bool opt_type_help(struct opt_parse *p, const char *heading, const struct opt_type *types,
+		   size_t n);
 /* Does the argument ask for help: "help", "?" or one of them as an element of the list? */
 bool opt_wants_help(const char *val);
 

@@ -36,10 +36,19 @@ static int add_flag(struct keyvals *kv, const char *key, bool strict, struct err
 
 	if (!*key)
 		return err_set(err, EINVAL, "Invalid parameter ''");
+	if (strict && kv->n && opt_is_file_key(kv->v[kv->n - 1].key))
+		return err_set(
+		    err, EINVAL,
+		    "Expected '=' after parameter '" OPT_QUOTE
+		    "' (or is it behind a comma in a value? Write that twice: %s=%.64s,," OPT_QUOTE
+		    ")",
+		    key, kv->v[kv->n - 1].key, kv->v[kv->n - 1].val, key);
 	if (strict)
 		return err_set(err, EINVAL, "Expected '=' after parameter '" OPT_QUOTE "'", key);
-	log_warn("short-form boolean option '" OPT_QUOTE "' deprecated; use " OPT_QUOTE "=%s", key,
-		 off ? key + 2 : key, off ? "off" : "on");
+	if (!strpbrk(key, "./ ")) /* more likely the rest of a file's name */
+		log_warn("short-form boolean option '" OPT_QUOTE "' deprecated; use " OPT_QUOTE
+			 "=%s",
+			 key, off ? key + 2 : key, off ? "off" : "on");
 	keyvals_add(kv, off ? key + 2 : key, off ? "off" : "on");
 	return 0;
 }
@@ -216,6 +225,14 @@ bool opt_is_id(const char *s)
 	while (is_letter(*s) || digit_of(*s) < 10 || *s == '-' || *s == '.' || *s == '_')
 		s++;
 	return !*s;
+}
+
+bool opt_is_file_key(const char *key)
+{
+	static const char keys[] = "file|filename|path|addr.path|mem-path|logfile|dumpdtb|script|"
+				   "downscript";
+
+	return opt_word_index(keys, key, strlen(key)) >= 0;
 }
 
 int opt_need_id(const char *key, const char *val, struct err *err)

@@ -82,7 +82,7 @@ static const struct opt_prop machine_props[] = {
     PROP("auto-kernel-cmdline", OPT_BOOL, OPT_NOWHERE, "on|off",
 	 "no effect with acpi=on: devices are never put on the command line"),
     PROP_ONLY("pcie", OPT_AUTO, OPT_NOWHERE, "on|off|auto", "off|auto",
-	      "the board has no PCI bus; use the virtio-*-device models",
+	      "the board has no PCI bus; -device help lists what it has",
 	      "the PCI Express host bridge (auto is off)"),
     PROP_ONLY("usb", OPT_BOOL, OPT_NOWHERE, "on|off", "off", "the board has no USB controller",
 	      "a USB controller"),

@@ -115,6 +115,11 @@ const struct opt_list opt_stream_list = {
     .props = stream_props,
 };
 
+static const struct opt_type types[] = {
+    {"tap",    &opt_tap_list   },
+    {"stream", &opt_stream_list},
+};
+
 static const struct {
 	const char *name, *use;
 } others[] = {
@@ -186,7 +191,9 @@ static int fill_netdev(struct opt_parse *p, struct cfg_netdev *n, const struct k
 	}
 	if (type && !tap && !stream)
 		return err_set(err, EINVAL,
-			       "Parameter 'type' does not accept value '" OPT_QUOTE "'", type);
+			       "Parameter 'type' does not accept value '" OPT_QUOTE
+			       "': use tap or stream",
+			       type);
 	if (!keyvals_get(kv, "id"))
 		return opt_missing("id", err);
 	if (!type)
@@ -206,14 +213,12 @@ int opt_netdev(struct opt_parse *p, struct err *err)
 	struct cfg_netdev n = {.fd = -1, .vnet_hdr = true};
 	int ret;
 
-	if (opt_wants_help(p->val)) {
-		(void)puts("Available netdev backend types:\ntap\nstream");
-		p->done = true;
+	if (opt_type_help(p, "Available netdev backend types:", types, ARRAY_LEN(types)))
 		return 0;
-	}
 	ret = opt_split_any(&kv, p->val, "type", false, err);
 	if (ret == 0)
 		ret = fill_netdev(p, &n, &kv, err);
+	n.where = opt_where(p);
 	/* Either the config has it now, or the strings go. */
 	*OPT_ADD(p->cfg->netdevs, p->cfg->n_netdevs) = n;
 	return ret;
@@ -223,8 +228,9 @@ int opt_nic(struct opt_parse *p, struct err *err)
 {
 	if (!strcmp(p->val, "none"))
 		return 0;
-	return err_set(err, ENOTSUP,
-		       "only none is supported here: use -netdev with -device virtio-net-device");
+	return err_set(
+	    err, ENOTSUP,
+	    "only none is supported here: use -netdev, and a -device that takes netdev=");
 }
 
 void opt_check_peers(const struct opt_parse *p)

@@ -72,13 +72,10 @@ const struct opt_list opt_memory_file_list = {
     .props = file_props,
 };
 
-#define WHY_RNG "virtio-rng-device has the host's random bytes; leave rng= out"
+#define WHY_RNG "the entropy device has the host's random bytes; leave rng= out"
 #define WHY_TLS "TLS is not offered"
 
-static const struct {
-	const char *name;
-	const struct opt_list *list;
-} kinds[] = {
+static const struct opt_type kinds[] = {
     {"memory-backend-ram",   &opt_memory_ram_list  },
     {"memory-backend-memfd", &opt_memory_memfd_list},
     {"memory-backend-file",  &opt_memory_file_list },
@@ -121,17 +118,6 @@ static int object_kind(const char *type, const struct opt_list **out, struct err
 		       type);
 }
 
-static bool object_help(struct opt_parse *p)
-{
-	if (!opt_wants_help(p->val))
-		return false;
-	(void)puts("List of user creatable objects:");
-	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
-		(void)printf("  %s\n", kinds[i].name);
-	p->done = true;
-	return true;
-}
-
 static int check_object(const struct config *cfg, const struct cfg_object *o, struct err *err)
 {
 	uint64_t page = o->hugetlb_bytes;
@@ -160,7 +146,7 @@ int opt_object(struct opt_parse *p, struct err *err)
 	const char *type;
 	int ret;
 
-	if (object_help(p))
+	if (opt_type_help(p, "List of user creatable objects:", kinds, ARRAY_LEN(kinds)))
 		return 0;
 	ret = opt_split_any(&kv, p->val, "qom-type", false, err);
 	if (ret < 0)
@@ -178,6 +164,7 @@ int opt_object(struct opt_parse *p, struct err *err)
 	if (ret == 0)
 		ret = check_object(p->cfg, &o, err);
 	if (ret == 0) {
+		o.where = opt_where(p);
 		*OPT_ADD(p->cfg->objects, p->cfg->n_objects) = o;
 		return 0;
 	}

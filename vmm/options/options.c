@@ -46,6 +46,18 @@ static const struct opt_row *find_row(const char *word)
 	return NULL;
 }
 
+static int unknown_option(const char *word, struct err *err)
+{
+	struct opt_near n = {.word = word + strspn(word, "-")};
+	char near[OPT_NEAR_BYTES];
+
+	for (const struct opt_row *r = option_table; r->name; r++)
+		if (r->kind != OPT_ROW_HEADING && r->kind != OPT_ROW_REFUSED)
+			opt_near_try(&n, r->name);
+	return err_set(err, EINVAL, OPT_QUOTE ": invalid option%s", word,
+		       opt_near_text(&n, "-", near));
+}
+
 static int run_row(struct opt_parse *p, const struct opt_row *r, struct err *err)
 {
 	char *base = (char *)p->cfg + (r->off == OPT_NOWHERE ? 0 : r->off);
@@ -84,7 +96,7 @@ static int take_option(struct opt_parse *p, int argc, char *const *argv, int *at
 	p->opt = argv[*at];
 	p->val = NULL;
 	if (!r)
-		return err_set(err, EINVAL, OPT_QUOTE ": invalid option", p->opt);
+		return unknown_option(p->opt, err);
 	if (r->arg) {
 		if (*at + 1 >= argc)
 			return err_set(err, EINVAL, "%s: requires an argument", p->opt);
@@ -151,9 +163,10 @@ static void parse_fini(struct opt_parse *p)
 	keyvals_fini(&p->globals);
 }
 
-int options_parse(struct config *cfg, int argc, char *const *argv, struct err *err)
+int options_parse(struct config *cfg, const struct device_table *devices, int argc,
+		  char *const *argv, struct err *err)
 {
-	CLEANUP(parse_fini) struct opt_parse p = {.cfg = cfg};
+	CLEANUP(parse_fini) struct opt_parse p = {.cfg = cfg, .devices = devices};
 	int ret = 0;
 
 	config_defaults(cfg);

@@ -4,18 +4,21 @@
 #define MINIVMM_OPTIONS_H
 
 struct config;
+struct device_table;
 struct err;
 
 /*
  * Parse argv into *cfg (zeroed by this call, config_fini() frees it, whatever
- * the result).  0: go on.  0 with cfg->help_cpu set: nothing behind -cpu help
+ * the result); 'devices', borrowed for as long as the config lives, are the
+ * models that -device makes.  0: go on.  0 with cfg->help_cpu set: nothing behind -cpu help
  * was looked at; the caller prints the names of CPU models, which arch/ knows,
  * and exits.  1: the option asked only for a text (-version, -help, -machine
  * help, -man), which has been printed on stdout; exit with 0.  -errno:
  * refused, *err says "-opt value: text", sometimes with a hint on a second
  * line.
  */
-int options_parse(struct config *cfg, int argc, char *const *argv, struct err *err);
+int options_parse(struct config *cfg, const struct device_table *devices, int argc,
+		  char *const *argv, struct err *err);
 
 /* What can stand in an option's list, for those who describe the command line. */
 enum option_key_type { OPTION_KEY_STRING, OPTION_KEY_BOOLEAN, OPTION_KEY_NUMBER, OPTION_KEY_SIZE };

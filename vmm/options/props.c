@@ -2,6 +2,7 @@
  * options-props.c - from the pairs of a list to the fields of a struct, by table
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "vmm/base/error.h"
@@ -30,8 +31,10 @@ static void store_str(void *base, size_t off, const char *val)
 
 static int bad_value(const struct opt_prop *pr, const char *val, struct err *err)
 {
-	return err_set(err, EINVAL, "Parameter '%s' does not accept value '" OPT_QUOTE "'", pr->key,
-		       val);
+	char near[OPT_NEAR_BYTES] = "";
+
+	return err_set(err, EINVAL, "Parameter '%s' does not accept value '" OPT_QUOTE "'%s",
+		       pr->key, val, pr->values ? opt_near_words(val, pr->values, near) : "");
 }
 
 static int bad_size(const struct opt_list *l, const struct opt_prop *pr, const char *val, int ret,
@@ -125,6 +128,22 @@ static int set_u32(const struct opt_prop *pr, void *base, const char *val, struc
 	return 0;
 }
 
+static int set_u64(const struct opt_prop *pr, void *base, const char *val, struct err *err)
+{
+	uint64_t v;
+	int ret;
+
+	if (opt_parse_u64(val, &v) < 0 || v < pr->min || v > pr->max)
+		return err_set(err, EINVAL,
+			       "Parameter '%s' expects a number from %" PRIu64 " to %" PRIu64
+			       ", not '" OPT_QUOTE "'",
+			       pr->key, pr->min, pr->max, val);
+	ret = check_offered(pr, val, err);
+	if (ret == 0)
+		store(base, pr->off, &v, sizeof(v));
+	return ret;
+}
+
 static int set_fd(const struct opt_prop *pr, void *base, const char *val, struct err *err)
 {
 	uint64_t v;
@@ -173,6 +192,8 @@ static int set_prop(struct opt_parse *p, const struct opt_list *l, const struct 
 		return set_size(l, pr, base, val, err);
 	case OPT_U32:
 		return set_u32(pr, base, val, err);
+	case OPT_U64:
+		return set_u64(pr, base, val, err);
 	case OPT_FD:
 		return set_fd(pr, base, val, err);
 	case OPT_ENUM:
@@ -198,7 +219,7 @@ static bool same_key(const struct opt_list *l, const char *a, const char *b)
 	return *a == *b;
 }
 
-static const struct opt_prop *find_prop(const struct opt_list *l, const char *key)
+const struct opt_prop *opt_find_prop(const struct opt_list *l, const char *key)
 {
 	for (const struct opt_prop *pr = l->props; pr->key; pr++) {
 		if (same_key(l, pr->key, key))
@@ -207,32 +228,75 @@ static const struct opt_prop *find_prop(const struct opt_list *l, const char *ke
 	return NULL;
 }
 
-static int unknown(const struct opt_list *l, const char *key, struct err *err)
+/*
+ * What else may have gone wrong: another property was meant, or this word is the
+ * rest of a file's name.
+ */
+static void explain_unknown(const struct opt_list *l, const struct keyvals *kv, size_t at,
+			    char *out, size_t bytes)
 {
+	const struct keyval *before = at ? &kv->v[at - 1] : NULL;
+	struct opt_near n = {.word = kv->v[at].key};
+	char near[OPT_NEAR_BYTES];
+
+	for (const struct opt_prop *pr = l->props; pr->key; pr++)
+		if (pr->kind != OPT_REFUSED)
+			opt_near_try(&n, pr->key);
+	if (!n.best && before && opt_is_file_key(before->key) && !strcmp(kv->v[at].val, "on"))
+		(void)snprintf(out, bytes,
+			       " (a comma in a file's name is written twice: %s=%.64s,," OPT_QUOTE
+			       ")",
+			       before->key, before->val, kv->v[at].key);
+	else
+		(void)snprintf(out, bytes, "%s", opt_near_text(&n, "", near));
+}
+
+static int unknown(const struct opt_list *l, const struct keyvals *kv, size_t at, struct err *err)
+{
+	const char *key = kv->v[at].key;
+	char more[256];
+
+	explain_unknown(l, kv, at, more, sizeof(more));
 	switch (l->style) {
 	case OPT_STYLE_QOM:
-		return err_set(err, EINVAL, "Property '%s." OPT_QUOTE "' not found", l->owner, key);
+		return err_set(err, EINVAL, "Property '%s." OPT_QUOTE "' not found%s", l->owner,
+			       key, more);
 	case OPT_STYLE_KEYVAL:
-		return err_set(err, EINVAL, "Parameter '%s" OPT_QUOTE "' is unexpected",
-			       l->owner ? l->owner : "", key);
+		return err_set(err, EINVAL, "Parameter '%s" OPT_QUOTE "' is unexpected%s",
+			       l->owner ? l->owner : "", key, more);
 	case OPT_STYLE_OPTS:
 	case OPT_STYLE_OBJECT:
 		break;
 	}
-	return err_set(err, EINVAL, "Invalid parameter '" OPT_QUOTE "'", key);
+	return err_set(err, EINVAL, "Invalid parameter '" OPT_QUOTE "'%s", key, more);
+}
+
+static int apply_pairs(struct opt_parse *p, const struct opt_list *list, void *base,
+		       const struct keyvals *kv, struct err *err)
+{
+	for (size_t i = 0; i < kv->n; i++) {
+		const struct opt_prop *pr = opt_find_prop(list, kv->v[i].key);
+		int ret =
+		    pr ? set_prop(p, list, pr, base, kv->v[i].val, err) : unknown(list, kv, i, err);
+
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
+int opt_check(const struct opt_list *list, const struct keyvals *kv, struct err *err)
+{
+	return apply_pairs(NULL, list, NULL, kv, err);
 }
 
 int opt_apply(struct opt_parse *p, const struct opt_list *list, void *base,
 	      const struct keyvals *kv, struct err *err)
 {
-	for (size_t i = 0; i < kv->n; i++) {
-		const struct opt_prop *pr = find_prop(list, kv->v[i].key);
-		int ret = pr ? set_prop(p, list, pr, base, kv->v[i].val, err)
-			     : unknown(list, kv->v[i].key, err);
+	int ret = apply_pairs(p, list, base, kv, err);
 
-		if (ret < 0)
-			return ret;
-	}
+	if (ret < 0)
+		return ret;
 	for (const struct opt_prop *pr = list->props; pr->key; pr++) {
 		if (pr->needed && !keyvals_get(kv, pr->key))
 			return opt_missing(pr->key, err);

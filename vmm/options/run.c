@@ -247,7 +247,7 @@ int opt_version(struct opt_parse *p, struct err *err)
 int opt_man(struct opt_parse *p, struct err *err)
 {
 	(void)err;
-	opt_print_man(stdout);
+	opt_print_man(stdout, p->devices);
 	p->done = true;
 	return 0;
 }

@@ -56,7 +56,10 @@ static int not_a_driver(const char *val, struct err *err)
 			       "'" OPT_QUOTE "' is not supported: use unix:PATH, tcp:HOST:PORT, "
 			       "file:PATH, stdio or null",
 			       val);
-	return err_set(err, EINVAL, "'" OPT_QUOTE "' is not a valid char driver", val);
+	return err_set(err, EINVAL,
+		       "'" OPT_QUOTE "' is not a valid char driver: use unix:PATH, tcp:HOST:PORT, "
+		       "file:PATH, stdio or null",
+		       val);
 }
 
 /* Make the chardev that the short form stands for. */

@@ -62,8 +62,8 @@ const struct opt_row option_table[] = {
 	       "What guest RAM is made of: memory-backend-ram, memory-backend-memfd or "
 	       "memory-backend-file.  Takes JSON."),
     CALL("global", "DRIVER.PROPERTY=VALUE", opt_global,
-	 "A default for a property of all devices of a kind.  virtio-mmio.force-legacy=off says "
-	 "what is so; migration.NAME=VALUE sets a parameter or capability of migration, or "
+	 "A default for a property of all devices of a kind.  migration.NAME=VALUE sets a "
+	 "parameter or capability of migration, or "
 	 "migration.exit-on-error=on|off; an unknown driver is warned about."),
     LIST("name", "[guest=]NAME[,process=NAME][,debug-threads=on|off]", LISTS(&opt_name_list),
 	 "The guest's name."),
@@ -82,11 +82,11 @@ const struct opt_row option_table[] = {
 	       LISTS(&opt_drive_list), "A disk image, and with if=virtio the disk too."),
     CALL_LISTS("blockdev", "driver=raw|file,node-name=NAME,...", opt_blockdev,
 	       LISTS(&opt_blockdev_raw_list, &opt_blockdev_file_list),
-	       "A block node, for -device virtio-blk-device,drive=NAME.  Takes JSON."),
+	       "A block node, for drive=NAME of a disk's -device.  Takes JSON."),
     CALL("device", "DRIVER[,id=ID][,prop=value...]", opt_device,
-	 "A device: virtio-blk-device, virtio-net-device, virtio-rng-device, isa-debug-exit, "
-	 "pvpanic or isa-serial (-device help).  Devices take the virtio slots from the highest "
-	 "down, in this order; disks of -drive come last.  Takes JSON."),
+	 "A device; -device help lists the models, -device DRIVER,help a model's properties.  "
+	 "Devices take the virtio slots from the highest down, in this order; disks of -drive "
+	 "come last.  Takes JSON."),
 
     HEADING("Network"),
     CALL_LISTS("netdev", "tap|stream,id=ID[,prop=value...]", opt_netdev,
@@ -135,6 +135,9 @@ const struct opt_row option_table[] = {
     STRING("pidfile", "FILE", pidfile, "Write the process id there; removed at the end."),
     STRING("D", "FILE", logfile,
 	   "Append messages to this file instead of stderr; SIGHUP opens it anew."),
+    STRING("dump-vmstate", "FILE", dump_vmstate,
+	   "Write the tables of the devices' state there, as JSON that QEMU's "
+	   "scripts/vmstate-static-checker.py reads, and end."),
     LIST("msg", "timestamp=on|off", LISTS(&opt_msg_list), "The form of messages."),
     LIST("rtc", "[base=]utc[,clock=host]", LISTS(&opt_rtc_list), "The clock; as it is."),
     LIST("overcommit", "mem-lock=off|cpu-pm=off", LISTS(&opt_overcommit_list),
