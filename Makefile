@@ -83,6 +83,17 @@ $(BUILD)/unit/%: tests/unit/%.c $(LIB)
 	@echo "  TEST $@"
 	@$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $< $(LIB) $(PKG_LIBS) $(shell pkg-config --libs check 2>/dev/null) -o $@
 
+# ---- minivmm with a disk that stops answering when a test says so ----
+STALL := $(BUILD)/tests/minivmm-stall
+
+$(STALL): tests/lib/stall.c $(BUILD)/vmm/main.o $(LIB)
+	@mkdir -p $(@D)
+	@echo "  LD   $@"
+	@$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ $(PKG_LIBS) \
+		-Wl,--wrap=preadv,--wrap=pwritev,--wrap=fdatasync,--wrap=io_uring_queue_init -o $@
+
+guests: $(STALL)
+
 # ---- fuzz targets: tests/fuzz/fuzz-NAME.c, libFuzzer of clang, everything but main.o ----
 FUZZ_SRC  := $(wildcard tests/fuzz/fuzz-*.c)
 FUZZ_BIN  := $(FUZZ_SRC:tests/fuzz/%.c=$(BUILD)/fuzz/%)

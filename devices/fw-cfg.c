@@ -60,6 +60,41 @@ static uint8_t read_byte(struct fw_cfg *fw)
 
 /* ---- DMA ---- */
 
+/*
+ * Guest memory is touched without the machine lock: a page may have to be
+ * fetched first.  The vCPU that asked waits here meanwhile; what another one
+ * does to the registers is its own affair.
+ */
+static int read_guest(struct machine *m, uint64_t gpa, void *to, uint64_t len)
+{
+	int ret;
+
+	machine_unlock(m);
+	ret = memory_read(&m->mem, gpa, to, len);
+	machine_lock(m);
+	return ret;
+}
+
+static int write_guest(struct machine *m, uint64_t gpa, const void *from, uint64_t len)
+{
+	int ret;
+
+	machine_unlock(m);
+	ret = memory_write(&m->mem, gpa, from, len);
+	machine_lock(m);
+	return ret;
+}
+
+static int zero_guest(struct machine *m, uint64_t gpa, uint64_t len)
+{
+	int ret;
+
+	machine_unlock(m);
+	ret = memory_zero(&m->mem, gpa, len);
+	machine_lock(m);
+	return ret;
+}
+
 /* Beyond an item's end there are zeros. */
 static uint32_t dma_read(struct fw_cfg *fw, uint64_t gpa, uint32_t len)
 {
@@ -68,10 +103,10 @@ static uint32_t dma_read(struct fw_cfg *fw, uint64_t gpa, uint32_t len)
 	size_t left = b && fw->cur_offset < b->len ? b->len - fw->cur_offset : 0;
 	uint32_t n = (uint32_t)MIN(len, left);
 
-	if (n && memory_write(&m->mem, gpa, b->data + fw->cur_offset, n) < 0)
+	if (n && write_guest(m, gpa, b->data + fw->cur_offset, n) < 0)
 		return DMA_ERROR;
 	fw->cur_offset += n;
-	return memory_zero(&m->mem, gpa + n, len - n) < 0 ? DMA_ERROR : 0;
+	return zero_guest(m, gpa + n, len - n) < 0 ? DMA_ERROR : 0;
 }
 
 static void dma_skip(struct fw_cfg *fw, uint32_t len)
@@ -90,10 +125,9 @@ static void dma_run(struct fw_cfg *fw)
 	uint32_t control, len, result = 0;
 
 	fw->dma_addr = 0;
-	if (memory_read(&m->mem, gpa, req, sizeof(req)) < 0) {
+	if (read_guest(m, gpa, req, sizeof(req)) < 0) {
 		put_be32(status, DMA_ERROR);
-		(void)memory_write(&m->mem, gpa, status,
-				   sizeof(status)); /* it may be RAM in part */
+		(void)write_guest(m, gpa, status, sizeof(status)); /* it may be RAM in part */
 		return;
 	}
 	control = get_be32(req);
@@ -107,7 +141,7 @@ static void dma_run(struct fw_cfg *fw)
 	else if (control & DMA_SKIP)
 		dma_skip(fw, len);
 	put_be32(status, result);
-	(void)memory_write(&m->mem, gpa, status, sizeof(status));
+	(void)write_guest(m, gpa, status, sizeof(status));
 }
 
 static void write_dma(struct fw_cfg *fw, uint64_t off, unsigned len, uint64_t val)

@@ -26,6 +26,7 @@
 #include "vmm/base/thread.h"
 #include "vmm/notify.h"
 #include "vmm/runstate.h"
+#include "vmm/yank.h"
 
 struct arrivals;
 struct channel;
@@ -67,6 +68,7 @@ struct outgoing {
 	int kick_fd;   /* eventfd: look at parameters and flags again */
 	/* its stop_fd is what every wait looks at: cancelled, or too late */
 	struct deadline deadline;
+	struct yank yank;
 	/* the migration thread's, while it lives */
 	struct channel *ch;
 	struct writer *w;
@@ -110,6 +112,7 @@ struct incoming {
 	struct thread thread;
 	int cancel_fd;      /* constant; eventfd: readable when the program ends */
 	struct channel *ch; /* the load thread's */
+	struct yank yank;
 };
 
 struct migration {

@@ -2,12 +2,13 @@
 
 #include <string.h>
 
+#include "qmp/json.h"
 #include "vmm/base/units.h"
 
 static const struct qmp_command *const tables[] = {
     qmp_misc_commands,      qmp_machine_commands,       qmp_facts_commands, qmp_memory_commands,
     qmp_migration_commands, qmp_query_migrate_commands, qmp_block_commands, qmp_net_commands,
-    qmp_options_commands,   qmp_dirty_commands,
+    qmp_options_commands,   qmp_dirty_commands,         qmp_yank_commands,
 };
 
 const struct qmp_command *qmp_command_at(size_t i)
@@ -26,4 +27,21 @@ const struct qmp_command *qmp_command_find(const char *name)
 			if (!strcmp(c->name, name))
 				return c;
 	return NULL;
+}
+
+const struct qmp_command *qmp_request_command(const struct json_object *request)
+{
+	struct json_object *name;
+
+	if (json_kind(request) != JSON_OBJECT || !json_get(request, "execute", &name) ||
+	    json_kind(name) != JSON_STRING)
+		return NULL;
+	return qmp_command_find(json_str(name));
+}
+
+bool qmp_request_oob(const struct json_object *request)
+{
+	struct json_object *name;
+
+	return json_kind(request) == JSON_OBJECT && json_get(request, "exec-oob", &name);
 }

@@ -15,8 +15,10 @@
 
 struct backends;
 struct err;
+struct json_object;
 struct machine;
 struct migration;
+struct qmp_connection;
 struct qmp_session;
 
 /* What a command works on: borrowed, for the call. */
@@ -24,31 +26,49 @@ struct qmp_call {
 	struct machine *m;
 	struct backends *be;
 	struct migration *mg;
-	struct qmp_session *session; /* the monitor that asks */
-	struct qmp_pool *pool;       /* memory that lives until the reply is written */
+	struct qmp_session *session;       /* the monitor that asks, */
+	struct qmp_connection *connection; /* and its client */
+	int *fd;                 /* came with the request; -1: none, or taken by the command */
+	struct qmp_pool *pool;   /* memory that lives until the reply is written */
+	const char *error_class; /* of a failure; NULL: GenericError */
 };
 
 /*
  * arg: a struct of the argument type, NULL when there is none; ret: a zeroed
  * struct of the return type to fill in, NULL when there is none.  0, or
- * -errno with *err set (class GenericError).  Main thread, machine lock held.
+ * -errno with *err set.  Main loop, machine lock held; it
+ * must not wait.  One that QMP_WAITS runs on the work loop, and may give the
+ * lock up; one that is run out of band runs on the control thread with the
+ * control lock held instead, and must neither wait nor take another lock than
+ * a leaf.
  */
 typedef int qmp_command_fn(struct qmp_call *call, const void *arg, void *ret, struct err *err);
+
+/* What a command may be, in its row. */
+#define QMP_UNSTABLE 1u /* the schema says so */
+#define QMP_OOB      2u /* it may be run out of band too */
+#define QMP_WAITS    4u /* for disks, or for guest memory */
+#define QMP_TAKES_FD 8u /* the descriptor that came with the request */
 
 struct qmp_command {
 	const char *name;
 	const struct qmp_type *arg, *ret; /* NULL: an empty object */
 	qmp_command_fn *run;
-	bool unstable;
+	unsigned flags; /* QMP_... */
 };
 
 /* Each ends with a NULL name. */
 extern const struct qmp_command qmp_machine_commands[], qmp_migration_commands[],
     qmp_facts_commands[], qmp_memory_commands[], qmp_block_commands[], qmp_net_commands[],
-    qmp_misc_commands[], qmp_options_commands[], qmp_dirty_commands[], qmp_query_migrate_commands[];
+    qmp_misc_commands[], qmp_options_commands[], qmp_dirty_commands[], qmp_query_migrate_commands[],
+    qmp_yank_commands[];
 
 /* The i-th of all commands, NULL behind the last. */
 const struct qmp_command *qmp_command_at(size_t i);
 const struct qmp_command *qmp_command_find(const char *name);
+/* That of a request, NULL when there is none.  Any JSON value. */
+const struct qmp_command *qmp_request_command(const struct json_object *request);
+/* Does it ask to be run out of band? */
+bool qmp_request_oob(const struct json_object *request);
 
 #endif

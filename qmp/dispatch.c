@@ -7,6 +7,7 @@
 
 #include "qmp/command.h"
 #include "qmp/commands/version.h"
+#include "qmp/connection.h"
 #include "qmp/json.h"
 #include "qmp/session.h"
 #include "vmm/base/error.h"
@@ -14,11 +15,12 @@
 #define GENERIC   "GenericError"
 #define NOT_FOUND "CommandNotFound"
 
-struct request {
+struct qmp_request {
 	const char *name;
 	const struct json_object *arguments; /* NULL: none */
 	const struct json_object *id;
 	bool has_id;
+	bool oob; /* exec-oob */
 };
 
 /* What went wrong and its class. */
@@ -40,8 +42,15 @@ __attribute__((format(printf, 3, 4))) static int refuse(struct failure *f, const
 	return -EINVAL;
 }
 
+/* Is this the member that names the command?  exec-oob exists once it was negotiated. */
+static bool names_command(const char *key, bool oob)
+{
+	return !strcmp(key, "execute") || (oob && !strcmp(key, "exec-oob"));
+}
+
 /* The members of a request; the id is found even in a wrong one. */
-static int parse_request(const struct json_object *v, struct request *rq, struct failure *f)
+static int parse_request(const struct json_object *v, bool oob, struct qmp_request *rq,
+			 struct failure *f)
 {
 	struct json_iter it = {0};
 	struct json_object *execute = NULL, *val;
@@ -52,10 +61,14 @@ static int parse_request(const struct json_object *v, struct request *rq, struct
 	if (rq->has_id)
 		rq->id = val;
 	while (json_next(v, &it)) {
-		if (!strcmp(it.key, "execute")) {
+		if (names_command(it.key, oob)) {
 			if (json_kind(it.val) != JSON_STRING)
 				return refuse(f, GENERIC, "QMP input member '%s' must be a string",
 					      it.key);
+			if (execute)
+				return refuse(f, GENERIC,
+					      "QMP input member 'execute' clashes with 'exec-oob'");
+			rq->oob = strcmp(it.key, "execute") != 0;
 			execute = it.val;
 		} else if (!strcmp(it.key, "arguments")) {
 			if (json_kind(it.val) != JSON_OBJECT)
@@ -73,18 +86,18 @@ static int parse_request(const struct json_object *v, struct request *rq, struct
 	return 0;
 }
 
-static const struct qmp_command *find(const struct qmp_session *s, const struct request *rq,
-				      struct failure *f)
+static const struct qmp_command *find(const struct qmp_connection *conn,
+				      const struct qmp_request *rq, struct failure *f)
 {
 	bool negotiates = !strcmp(rq->name, "qmp_capabilities");
 	const struct qmp_command *c;
 
-	if (!qmp_session_negotiated(s) && !negotiates) {
+	if (!qmp_connection_negotiated(conn) && !negotiates) {
 		(void)refuse(f, NOT_FOUND,
 			     "Expecting capabilities negotiation with 'qmp_capabilities'");
 		return NULL;
 	}
-	if (qmp_session_negotiated(s) && negotiates) {
+	if (qmp_connection_negotiated(conn) && negotiates) {
 		(void)refuse(f, NOT_FOUND,
 			     "Capabilities negotiation is already complete, command ignored");
 		return NULL;
@@ -92,10 +105,13 @@ static const struct qmp_command *find(const struct qmp_session *s, const struct 
 	c = qmp_command_find(rq->name);
 	if (!c)
 		(void)refuse(f, NOT_FOUND, "The command %.200s has not been found", rq->name);
-	return c;
+	if (!c || !rq->oob || (c->flags & QMP_OOB))
+		return c;
+	(void)refuse(f, GENERIC, "The command %s does not support OOB", rq->name);
+	return NULL;
 }
 
-static void write_id(struct json_writer *w, const struct request *rq)
+static void write_id(struct json_writer *w, const struct qmp_request *rq)
 {
 	if (!rq->has_id)
 		return;
@@ -103,7 +119,8 @@ static void write_id(struct json_writer *w, const struct request *rq)
 	jw_value(w, rq->id);
 }
 
-static void write_failure(struct json_writer *w, const struct request *rq, const struct failure *f)
+static void write_failure(struct json_writer *w, const struct qmp_request *rq,
+			  const struct failure *f)
 {
 	jw_open(w, '{');
 	write_id(w, rq);
@@ -117,7 +134,7 @@ static void write_failure(struct json_writer *w, const struct request *rq, const
 	jw_close(w, '}');
 }
 
-static void write_return(struct json_writer *w, const struct request *rq,
+static void write_return(struct json_writer *w, const struct qmp_request *rq,
 			 const struct qmp_command *c, const void *ret)
 {
 	jw_open(w, '{');
@@ -132,23 +149,23 @@ static void write_return(struct json_writer *w, const struct request *rq,
 	jw_close(w, '}');
 }
 
-static int run(const struct qmp_context *ctx, struct qmp_session *session, const struct request *rq,
-	       struct json_writer *w, struct failure *f)
+static int run(struct qmp_call *call, const struct qmp_request *rq, struct json_writer *w,
+	       struct failure *f)
 {
-	const struct qmp_command *c = find(session, rq, f);
+	const struct qmp_command *c = find(call->connection, rq, f);
 	struct qmp_pool pool;
-	struct qmp_call call = {ctx->m, ctx->be, ctx->mg, session, &pool};
 	void *arg, *out;
 	int ret;
 
 	if (!c)
 		return -ENOENT;
+	call->pool = &pool;
 	qmp_pool_init(&pool);
 	arg = c->arg ? qmp_alloc(&pool, 1, c->arg->size) : NULL;
 	out = c->ret ? qmp_alloc(&pool, 1, c->ret->size) : NULL;
 	ret = qmp_parse_arguments(c->arg, rq->arguments, arg, &pool, &f->err);
 	if (ret == 0)
-		ret = c->run(&call, arg, out, &f->err);
+		ret = c->run(call, arg, out, &f->err);
 	if (ret == 0)
 		write_return(w, rq, c, out);
 	qmp_pool_fini(&pool);
@@ -156,15 +173,24 @@ static int run(const struct qmp_context *ctx, struct qmp_session *session, const
 }
 
 void qmp_dispatch(const struct qmp_context *ctx, struct qmp_session *session,
-		  const struct json_object *request, struct buf *reply)
+		  struct qmp_connection *connection, const struct json_object *request, int *fd,
+		  struct buf *reply)
 {
+	struct qmp_call call = {.m = ctx->m,
+				.be = ctx->be,
+				.mg = ctx->mg,
+				.session = session,
+				.connection = connection,
+				.fd = fd};
 	struct failure f = {.class = GENERIC};
-	struct request rq = {.name = ""};
+	struct qmp_request rq = {.name = ""};
 	struct json_writer w = json_writer(reply, qmp_session_pretty(session));
-	int ret = parse_request(request, &rq, &f);
+	int ret = parse_request(request, qmp_connection_oob(connection), &rq, &f);
 
 	if (ret == 0)
-		ret = run(ctx, session, &rq, &w, &f);
+		ret = run(&call, &rq, &w, &f);
+	if (call.error_class)
+		f.class = call.error_class;
 	if (ret < 0)
 		write_failure(&w, &rq, &f);
 }
@@ -172,7 +198,7 @@ void qmp_dispatch(const struct qmp_context *ctx, struct qmp_session *session,
 void qmp_reply_malformed(const struct err *why, bool pretty, struct buf *reply)
 {
 	struct failure f = {GENERIC, *why};
-	struct request none = {0};
+	struct qmp_request none = {0};
 	struct json_writer w = json_writer(reply, pretty);
 
 	write_failure(&w, &none, &f);
@@ -189,6 +215,7 @@ void qmp_greeting(bool pretty, struct buf *out)
 	qmp_write(&w, &qmp_version_type, &qmp_version);
 	jw_key(&w, "capabilities");
 	jw_open(&w, '[');
+	jw_str(&w, "oob");
 	jw_close(&w, ']');
 	jw_close(&w, '}');
 	jw_close(&w, '}');

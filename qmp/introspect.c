@@ -52,6 +52,7 @@ struct info {
 	const char *tag;                 /* object */
 	struct qmp_array variants;       /* object: struct info_variant */
 	const char *arg_type, *ret_type; /* command, event */
+	bool has_oob, oob;               /* command */
 };
 
 static const char *const meta_names[] = {"builtin",   "enum",    "array", "object",
@@ -125,6 +126,7 @@ static const struct qmp_member alternate_members[] = {
 };
 static const struct qmp_member command_members[] = {
     QMP_REQ(struct info, arg_type, "arg-type"),
+    QMP_OPT(struct info, oob, "allow-oob"),
     QMP_REQ(struct info, ret_type, "ret-type"),
     {0},
 };
@@ -380,7 +382,8 @@ static void add_roots(struct walk *w)
 		struct info *info = add(w, c->name);
 
 		info->meta = META_COMMAND;
-		info->features = features(w, c->unstable);
+		info->features = features(w, c->flags & QMP_UNSTABLE);
+		info->has_oob = info->oob = c->flags & QMP_OOB;
 		info->arg_type = mention(w, c->arg);
 		info->ret_type = mention(w, c->ret);
 	}

@@ -1,10 +1,10 @@
 /*
- * The monitors, and the events that all of them are told.
+ * server.c - the monitors, and the events that all of them are told
  *
  * A notification is turned into text where it is published, whatever thread
- * that is, and queued for each monitor under the machine lock.  So it stands
- * before the reply of the command that caused it.  Writing is the main
- * loop's: one posted call serves all that was queued until it runs.
+ * that is, and queued for each monitor under the machine lock and the control
+ * lock.  So it stands before the reply of the command that caused it.  Writing
+ * is the control thread's.
  */
 #include "qmp/server.h"
 
@@ -38,28 +38,14 @@ struct qmp_server {
 	struct qmp_session **sessions; /* owned */
 	size_t n_sessions;
 	struct loop_timer *timer;
-	/* under the machine lock */
-	struct notify_listener listener;
-	bool posted;             /* turn() will run */
-	bool dead;               /* freed as soon as it has */
-	struct limit rtc_change; /* the only limited event there is */
+	struct notify_listener listener; /* machine lock */
+	struct limit rtc_change;         /* the only limited event there is; control lock */
 };
-
-static void turn(void *opaque);
-
-static void post_turn(struct qmp_server *s)
-{
-	if (s->posted)
-		return;
-	s->posted = true;
-	loop_post(s->ctx.m->loop, turn, s);
-}
 
 static void broadcast(struct qmp_server *s, const struct qmp_event *ev,
 		      const struct notification *n, const struct timespec *when)
 {
 	struct buf text[2] = {{0}, {0}}; /* plain, pretty */
-	bool waiting = false;
 
 	for (size_t i = 0; i < s->n_sessions; i++) {
 		bool pretty = qmp_session_pretty(s->sessions[i]);
@@ -67,12 +53,9 @@ static void broadcast(struct qmp_server *s, const struct qmp_event *ev,
 		if (!text[pretty].len)
 			qmp_event_write(ev, n, when, pretty, &text[pretty]);
 		qmp_session_event(s->sessions[i], &text[pretty]);
-		waiting = waiting || !qmp_session_idle(s->sessions[i]);
 	}
 	buf_free(&text[0]);
 	buf_free(&text[1]);
-	if (waiting)
-		post_turn(s);
 }
 
 /* Told at once, or kept until a second has passed since the last one. */
@@ -83,8 +66,10 @@ static bool must_wait(struct qmp_server *s, const struct notification *n,
 	int64_t now = host_now_ns();
 
 	if (l->told_ns && now - l->told_ns < LIMIT_NS) {
+		if (!l->waiting)
+			loop_timer_arm_ms(s->timer,
+					  (uint64_t)(l->told_ns + LIMIT_NS - now) / 1000000 + 1);
 		*l = (struct limit){l->told_ns, true, n->number, *when};
-		post_turn(s); /* arms the timer: it belongs to the main loop */
 		return true;
 	}
 	l->told_ns = now;
@@ -105,50 +90,24 @@ static void on_notification(void *opaque, const struct notification *n)
 		return;
 	if (clock_gettime(CLOCK_REALTIME, &when) < 0)
 		when = (struct timespec){-1, -1};
-	if (ev->limited && must_wait(s, n, &when))
-		return;
-	broadcast(s, ev, n, &when);
+	pthread_mutex_lock(&s->ctx.m->control_lock);
+	if (!ev->limited || !must_wait(s, n, &when))
+		broadcast(s, ev, n, &when);
+	pthread_mutex_unlock(&s->ctx.m->control_lock);
 }
 
-static void tell_waiting(struct qmp_server *s)
+/* The time of an event that waited has come.  Control thread. */
+static void tell_waiting(void *opaque)
 {
+	struct qmp_server *s = opaque;
 	struct limit *l = &s->rtc_change;
-	int64_t wait = l->told_ns + LIMIT_NS - host_now_ns();
 	struct notification n = {.kind = NOTIFY_RTC_CHANGE, .number = l->number};
 
 	if (!l->waiting)
 		return;
-	if (wait > 0) {
-		loop_timer_arm_ms(s->timer, (uint64_t)wait / 1000000 + 1);
-		return;
-	}
 	l->waiting = false;
 	l->told_ns = host_now_ns();
 	broadcast(s, qmp_event_of(n.kind), &n, &l->when);
-}
-
-static void serve(struct qmp_server *s)
-{
-	tell_waiting(s);
-	for (size_t i = 0; i < s->n_sessions; i++)
-		if (!qmp_session_idle(s->sessions[i]))
-			qmp_session_service(s->sessions[i]);
-}
-
-static void turn(void *opaque)
-{
-	struct qmp_server *s = opaque;
-
-	s->posted = false;
-	if (s->dead)
-		free(s);
-	else
-		serve(s);
-}
-
-static void on_timer(void *opaque)
-{
-	serve(opaque);
 }
 
 static int add_session(struct qmp_server *s, const struct cfg_monitor *cfg, struct err *err)
@@ -172,7 +131,7 @@ struct qmp_server *qmp_server_new(struct machine *m, struct backends *be, struct
 	const struct config *cfg = m->cfg;
 
 	s->ctx = (struct qmp_context){m, be, mg};
-	s->timer = loop_timer_new(m->loop, on_timer, s);
+	s->timer = loop_timer_new(m->control, tell_waiting, s);
 	s->listener = (struct notify_listener){.fn = on_notification, .opaque = s};
 	notify_subscribe(&m->notify, &s->listener);
 	s->sessions = xcalloc(cfg->n_monitors + 1, sizeof(struct qmp_session *));
@@ -185,16 +144,29 @@ struct qmp_server *qmp_server_new(struct machine *m, struct backends *be, struct
 	return s;
 }
 
+int qmp_server_start(struct qmp_server *s, struct err *err)
+{
+	return loop_thread_start(s->ctx.m->control, "qmp", THREAD_CONTROL, err);
+}
+
+void qmp_server_stop(struct qmp_server *s)
+{
+	if (!s)
+		return;
+	loop_thread_join(s->ctx.m->control);
+	notify_unsubscribe(&s->listener);
+	for (size_t i = 0; i < s->n_sessions; i++)
+		qmp_session_stop(s->sessions[i]);
+}
+
 void qmp_server_free(struct qmp_server *s)
 {
 	if (!s)
 		return;
-	notify_unsubscribe(&s->listener);
+	qmp_server_stop(s);
 	loop_timer_free(s->timer);
 	for (size_t i = 0; i < s->n_sessions; i++)
 		qmp_session_free(s->sessions[i]);
 	free(s->sessions);
-	s->dead = true;
-	if (!s->posted)
-		free(s);
+	free(s);
 }

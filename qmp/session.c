@@ -1,13 +1,21 @@
 /*
- * A monitor's way of working.
+ * session.c - the control thread: reading and writing of monitors
+ *
+ * The control thread runs a loop of its own over the monitors' chardevs, under
+ * the control lock, which is taken with or without the machine lock, and under
+ * which no other lock is taken but that of a loop.  So it never waits for the
+ * machine: a client is greeted, heard and answered out of band whatever the
+ * main loop does.
  *
  * Bytes that the chardev delivers wait in 'in' and are fed to the JSON reader;
- * each complete value is carried out at once, its reply queued behind the
- * events that it caused.  While much output waits to be written nothing more
- * is read, so a peer that only talks and never listens stops itself.
+ * each complete value goes to the client's connection (connection.c), which
+ * has it run.  While it has as many requests as it may, or much output waits
+ * to be written, nothing more is read: a peer that only talks and never
+ * listens stops itself.
  *
- * Messages are written one by one, never two in a write: some clients expect
- * the greeting alone in the first chunk they read.
+ * Replies and events are queued by whoever has them, in the order in which
+ * they are to be read, and written here one by one, never two in a write: some
+ * clients expect the greeting alone in the first chunk they read.
  *
  * Events come at any time and from any thread.  They cannot be held back as
  * requests can: when a peer has left QMP_OUTPUT_MAX bytes unread it is given
@@ -23,6 +31,7 @@
 #include <unistd.h>
 
 #include "devices/chardev/chardev.h"
+#include "qmp/connection.h"
 #include "qmp/dispatch.h"
 #include "qmp/json.h"
 #include "vmm/base/alloc.h"
@@ -31,6 +40,8 @@
 #include "vmm/base/list.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
+#include "vmm/loop.h"
+#include "vmm/machine.h"
 
 #define INPUT_MAX 4096
 
@@ -52,22 +63,37 @@ struct qmp_session {
 	const struct qmp_context *ctx;
 	struct chardev *chardev;
 	bool pretty;
-	/* under the machine lock, any thread */
-	bool connected, negotiated;
+	/* control lock */
+	struct qmp_connection *client;  /* owned; NULL: there is none */
+	struct list connections;        /* struct qmp_connection */
 	bool given_up;                  /* the peer does not read: silent until it has left */
+	bool posted;                    /* turn() will run */
+	bool dead;                      /* freed as soon as it has */
 	struct message *out, **out_end; /* the first, where the next one goes */
 	size_t out_bytes;
-	/* main thread */
+	/* control thread */
 	struct json_reader *reader;
 	uint8_t in[INPUT_MAX];
 	size_t in_at, in_len;
 	bool pumping;
-	int came_fd;     /* with the newest bytes, not named yet; -1: none */
+	int came_fd; /* with the newest bytes, for a request that takes one; -1: none */
+	/* machine lock */
 	struct list fds; /* struct named_fd; they stay when the peer leaves */
 	size_t n_fds;
 };
 
 /* ---- output ---- */
+
+static void turn(void *opaque);
+
+/* Have the control thread look. */
+static void post_turn(struct qmp_session *s)
+{
+	if (s->posted)
+		return;
+	s->posted = true;
+	loop_post(s->ctx->m->control, turn, s);
+}
 
 static void drop_first(struct qmp_session *s)
 {
@@ -100,7 +126,7 @@ static void queue(struct qmp_session *s, const struct buf *text)
 
 static void write_out(struct qmp_session *s)
 {
-	while (s->connected && s->out) {
+	while (s->client && s->out) {
 		struct message *msg = s->out;
 		ssize_t n = chardev_write(s->chardev, msg->text + msg->at, msg->len - msg->at);
 
@@ -119,17 +145,19 @@ static void write_out(struct qmp_session *s)
 
 void qmp_session_event(struct qmp_session *s, const struct buf *text)
 {
-	if (!s->connected || !s->negotiated || s->given_up)
+	if (!s->client || !qmp_connection_negotiated(s->client) || s->given_up)
 		return;
 	if (s->out_bytes + text->len + 2 > QMP_OUTPUT_MAX)
 		s->given_up = true;
 	else
 		queue(s, text);
+	post_turn(s);
 }
 
-bool qmp_session_idle(const struct qmp_session *s)
+void qmp_session_answered(struct qmp_session *s, const struct buf *reply)
 {
-	return !s->out;
+	queue(s, reply);
+	post_turn(s);
 }
 
 bool qmp_session_pretty(const struct qmp_session *s)
@@ -137,47 +165,37 @@ bool qmp_session_pretty(const struct qmp_session *s)
 	return s->pretty;
 }
 
+struct list *qmp_session_connections(struct qmp_session *s)
+{
+	return &s->connections;
+}
+
 /* ---- input ---- */
-
-static void reply(struct qmp_session *s, const struct json_object *request)
-{
-	struct buf text = {0};
-
-	qmp_dispatch(s->ctx, s, request, &text);
-	if (s->connected)
-		queue(s, &text);
-	buf_free(&text);
-}
-
-static void reply_malformed(struct qmp_session *s, const struct err *err)
-{
-	struct buf text = {0};
-
-	qmp_reply_malformed(err, s->pretty, &text);
-	queue(s, &text);
-	buf_free(&text);
-}
 
 static bool may_read(const struct qmp_session *s)
 {
-	return s->connected && !s->given_up && s->out_bytes < QMP_OUTPUT_PAUSE;
+	return s->client && !s->given_up && s->out_bytes < QMP_OUTPUT_PAUSE &&
+	       !qmp_connection_full(s->client);
 }
 
-static void take_input(struct qmp_session *s)
+/* Up to the end of a request; returns how many bytes that took. */
+static size_t take_bytes(struct qmp_session *s, const uint8_t *p, size_t n)
 {
 	struct json_object *value = NULL;
 	struct err err = {0};
 	size_t used = 0;
-	enum json_event ev = json_reader_feed(s->reader, s->in + s->in_at, s->in_len - s->in_at,
-					      &used, &value, &err);
+	enum json_event ev = json_reader_feed(s->reader, p, n, &used, &value, &err);
 
-	s->in_at += used;
-	if (ev == JSON_VALUE) {
-		reply(s, value);
-		json_free(value);
-	} else if (ev == JSON_ERROR) {
-		reply_malformed(s, &err);
-	}
+	if (ev == JSON_VALUE)
+		qmp_connection_submit(s->client, value, &s->came_fd);
+	else if (ev == JSON_ERROR)
+		qmp_connection_malformed(s->client, &err);
+	return used;
+}
+
+static void take_input(struct qmp_session *s)
+{
+	s->in_at += take_bytes(s, s->in + s->in_at, s->in_len - s->in_at);
 }
 
 /* Requests as long as there are some and the peer takes the replies. */
@@ -196,9 +214,15 @@ static void pump(struct qmp_session *s)
 
 /* ---- what the chardev says ---- */
 
+/* What it has asked is carried out, as far as it was read. */
 static void forget_peer(struct qmp_session *s)
 {
-	s->connected = s->negotiated = s->given_up = false;
+	if (s->client && !qmp_connection_oob(s->client))
+		while (s->in_at < s->in_len)
+			take_input(s);
+	qmp_connection_close(s->client);
+	s->client = NULL;
+	s->given_up = false;
 	s->in_at = s->in_len = 0;
 	json_reader_reset(s->reader);
 	drop_output(s);
@@ -213,7 +237,7 @@ static void on_opened(void *opaque)
 	struct buf text = {0};
 
 	forget_peer(s);
-	s->connected = true;
+	s->client = qmp_connection_new(s, s->ctx);
 	qmp_greeting(s->pretty, &text);
 	queue(s, &text);
 	buf_free(&text);
@@ -244,9 +268,17 @@ static void on_read(void *opaque, const uint8_t *p, size_t n)
 	pump(s);
 }
 
-static void on_writable(void *opaque)
+/* The peer has left; what it asked is carried out. */
+static void on_rest(void *opaque, const uint8_t *p, size_t n)
 {
-	qmp_session_service(opaque);
+	struct qmp_session *s = opaque;
+
+	if (!s->client || qmp_connection_oob(s->client))
+		return;
+	while (s->in_at < s->in_len)
+		take_input(s);
+	for (size_t done = 0; done < n;)
+		done += take_bytes(s, p + done, n - done);
 }
 
 static void on_fd(void *opaque, int fd)
@@ -258,12 +290,45 @@ static void on_fd(void *opaque, int fd)
 	s->came_fd = fd;
 }
 
+static void give_up(struct qmp_session *s)
+{
+	log_warn("monitor '%s': its client has left %zu bytes unread; closing the connection",
+		 s->chardev->id, s->out_bytes);
+	drop_output(s);
+	if (s->chardev->ops->disconnect)
+		s->chardev->ops->disconnect(s->chardev);
+}
+
+/* Write what can be written, go on with requests that waited. */
+static void on_writable(void *opaque)
+{
+	struct qmp_session *s = opaque;
+
+	if (s->given_up && s->out_bytes)
+		give_up(s);
+	pump(s);
+	if (on_can_read(s))
+		chardev_accept_input(s->chardev);
+}
+
+static void turn(void *opaque)
+{
+	struct qmp_session *s = opaque;
+
+	s->posted = false;
+	if (s->dead)
+		free(s);
+	else
+		on_writable(s);
+}
+
 static const struct chardev_client client = {
     .opened = on_opened,
     .closed = on_closed,
     .can_read = on_can_read,
     .read = on_read,
     .writable = on_writable,
+    .rest = on_rest,
     .receive_fd = on_fd,
 };
 
@@ -280,6 +345,7 @@ struct qmp_session *qmp_session_new(const struct qmp_context *ctx, struct charde
 	s->came_fd = -1;
 	s->out_end = &s->out;
 	list_init(&s->fds);
+	list_init(&s->connections);
 	s->reader = json_reader_new();
 	if (chardev_attach(chardev, &client, s, err) < 0) {
 		json_reader_free(s->reader);
@@ -289,50 +355,31 @@ struct qmp_session *qmp_session_new(const struct qmp_context *ctx, struct charde
 	return s;
 }
 
+void qmp_session_stop(struct qmp_session *s)
+{
+	write_out(s);
+	chardev_detach(s->chardev);
+}
+
 void qmp_session_free(struct qmp_session *s)
 {
 	if (!s)
 		return;
-	write_out(s);
-	chardev_detach(s->chardev);
+	qmp_session_stop(s);
+	s->in_at = s->in_len = 0;
 	forget_peer(s);
+	qmp_connections_end(s);
 	list_for_each_safe (f, &s->fds, struct named_fd, link) {
 		(void)close(f->fd);
 		free(f);
 	}
 	json_reader_free(s->reader);
-	free(s);
-}
-
-static void give_up(struct qmp_session *s)
-{
-	log_warn("monitor '%s': its client has left %zu bytes unread; closing the connection",
-		 s->chardev->id, s->out_bytes);
-	drop_output(s);
-	if (s->chardev->ops->disconnect)
-		s->chardev->ops->disconnect(s->chardev);
-}
-
-void qmp_session_service(struct qmp_session *s)
-{
-	if (s->given_up && s->out_bytes)
-		give_up(s);
-	pump(s);
-	if (on_can_read(s))
-		chardev_accept_input(s->chardev);
+	s->dead = true;
+	if (!s->posted)
+		free(s);
 }
 
 /* ---- for commands ---- */
-
-bool qmp_session_negotiated(const struct qmp_session *s)
-{
-	return s->negotiated;
-}
-
-void qmp_session_negotiate(struct qmp_session *s)
-{
-	s->negotiated = true;
-}
 
 static struct named_fd *find_fd(const struct qmp_session *s, const char *name)
 {
@@ -342,12 +389,10 @@ static struct named_fd *find_fd(const struct qmp_session *s, const char *name)
 	return NULL;
 }
 
-int qmp_session_name_fd(struct qmp_session *s, const char *name, struct err *err)
+int qmp_session_name_fd(struct qmp_session *s, int fd, const char *name, struct err *err)
 {
-	int fd = s->came_fd;
 	struct named_fd *f;
 
-	s->came_fd = -1; /* used up, whatever happens */
 	if (fd < 0)
 		return err_set(err, EINVAL, "No file descriptor supplied via SCM_RIGHTS");
 	if (isdigit((unsigned char)*name)) {

@@ -1,8 +1,7 @@
 /*
- * session.h - one monitor: its peer, its negotiation, what it still has to write
+ * session.h - one monitor: its client, what it still has to read and to write
  *
- * Main thread and machine lock, but for qmp_session_event() and
- * qmp_session_idle(), which any thread may call that holds the lock.
+ * Lock: m->control_lock, which is held by the callers unless said otherwise.
  */
 #ifndef MINIVMM_QMP_SESSION_H
 #define MINIVMM_QMP_SESSION_H
@@ -14,6 +13,7 @@ struct backends;
 struct buf;
 struct chardev;
 struct err;
+struct list;
 struct machine;
 struct migration;
 struct qmp_session;
@@ -32,10 +32,12 @@ struct qmp_context {
 	struct migration *mg;
 };
 
-/* Become the front end of 'chardev' (borrowed).  Returns owned, or NULL. */
+/* Become the front end of 'chardev' (borrowed).  Returns owned, or NULL.  Lock not held. */
 struct qmp_session *qmp_session_new(const struct qmp_context *ctx, struct chardev *chardev,
 				    bool pretty, struct err *err);
-/* Writes what the peer takes without waiting; NULL is fine. */
+/* Write what the peer takes without waiting, and hear no more of it.  As below; twice is fine. */
+void qmp_session_stop(struct qmp_session *s);
+/* NULL is fine.  Lock not held, control thread and work loop have ended. */
 void qmp_session_free(struct qmp_session *s);
 
 /*
@@ -43,21 +45,17 @@ void qmp_session_free(struct qmp_session *s);
  * The text is JSON without the line end.
  */
 void qmp_session_event(struct qmp_session *s, const struct buf *text);
-/* Do events wait to be written, or is there a peer to give up: does it want qmp_session_service()?
- */
-bool qmp_session_idle(const struct qmp_session *s);
-/* Write what can be written, go on with requests that waited. */
-void qmp_session_service(struct qmp_session *s);
-/* How its messages are to be laid out. */
+/* The same with a reply, of the client that is there: its next requests may be read. */
+void qmp_session_answered(struct qmp_session *s, const struct buf *reply);
+/* How its messages are to be laid out.  No lock needed. */
 bool qmp_session_pretty(const struct qmp_session *s);
+/* Those of its clients, past ones with requests under way included; connection.c's. */
+struct list *qmp_session_connections(struct qmp_session *s);
 
-/* ---- for commands ---- */
+/* ---- for commands: machine lock ---- */
 
-/* Negotiation is over: events and all other commands from now on. */
-bool qmp_session_negotiated(const struct qmp_session *s);
-void qmp_session_negotiate(struct qmp_session *s);
-/* getfd: the descriptor that came with the request gets this name; an older one of it is closed. */
-int qmp_session_name_fd(struct qmp_session *s, const char *name, struct err *err);
+/* getfd: this descriptor (taken; -1: none came) gets a name; an older one of it is closed. */
+int qmp_session_name_fd(struct qmp_session *s, int fd, const char *name, struct err *err);
 /* The descriptor of this name (borrowed), or -1. */
 int qmp_session_fd(const struct qmp_session *s, const char *name);
 /* Close it and forget the name; false: there is none. */

@@ -4,7 +4,7 @@
  * A device embeds struct device first, and is made by its own
  * NAME_create(machine, ...), which registers its regions (bus.h), its state
  * (vmstate.h, in the order of the stream) and itself (machine_add_device).
- * All ops are called on the main or the migration thread under the machine lock.
+ * All ops are called under the machine lock, and none waits.
  */
 #ifndef MINIVMM_DEVICE_H
 #define MINIVMM_DEVICE_H
@@ -13,29 +13,34 @@
 
 #include "vmm/base/list.h"
 
-struct machine;
 struct device;
 struct err;
+struct flush;
+struct machine;
 
 struct device_ops {
 	const char *name; /* "virtio-blk-device", "serial" */
 	/* Power-on state; vCPUs are paused.  May be NULL. */
 	void (*reset)(struct device *d);
 	/*
-	 * pause: return when no thread of the device will touch guest memory or
-	 * device state again and requests in flight are done (vCPUs have already
-	 * stopped).  resume: undo.  Either may be NULL.
+	 * pause: vCPUs have stopped; take no new work.  The device is idle when no
+	 * thread of it will touch guest memory or device state again and requests
+	 * in flight are done; until then busy_fd tells what becomes readable by
+	 * that time, then -1.  resume: undo pause, idle or not.  All may be NULL.
 	 */
 	void (*pause)(struct device *d);
+	int (*busy_fd)(struct device *d);
 	void (*resume)(struct device *d);
 	/* A migration or load has completed here and the guest is about to run: e.g. announce.  May
 	 * be NULL. */
 	void (*arrived)(struct device *d);
+	/* Put everything written on stable storage: begin, for flush.h.  May be NULL. */
+	void (*flush)(struct device *d, struct flush *f);
 	/*
 	 * What other processes may not use at the same time (disk images).
-	 * give: everything on stable storage, then stop using it; the device is
-	 * paused.  Otherwise: take it (back).  Both may be asked again when it is
-	 * done already; a refusal (0 or -errno) changes nothing.  May be NULL.
+	 * give: stop using it; the device is paused, and flushed.  Otherwise: take it (back).  Both
+	 * may be asked again when it is done already; a refusal (0 or -errno) changes nothing.  May
+	 * be NULL.
 	 */
 	int (*handover)(struct device *d, bool give, struct err *err);
 	/* Free everything, the struct included; I/O threads have stopped. */

@@ -35,7 +35,7 @@
 
 struct dirty_ring {
 	uint32_t entries; /* per vCPU; constant */
-	pthread_mutex_t mutex;
+	pthread_mutex_t mutex; /* second in the order of locks (machine.h) */
 	/* under mutex */
 	pthread_cond_t wake;
 	bool active; /* pages are being tracked */

@@ -20,7 +20,8 @@ struct loop {
 	uv_loop_t uv;
 	pthread_mutex_t *lock; /* borrowed, may be NULL */
 	uv_async_t wake;
-	/* under 'mutex'; nothing else is taken under it */
+	/* under 'mutex', the last in the order of locks (machine.h); nothing else is taken under it
+	 */
 	pthread_mutex_t mutex;
 	struct list posts;
 	struct list changes; /* struct change: what other threads want of watchers */
@@ -303,7 +304,7 @@ static void *thread_main(void *opaque)
 	return NULL;
 }
 
-int loop_thread_start(struct loop *l, const char *name, struct err *err)
+int loop_thread_start(struct loop *l, const char *name, enum thread_role role, struct err *err)
 {
 	struct start s = {.loop = l};
 	int ret;
@@ -311,7 +312,7 @@ int loop_thread_start(struct loop *l, const char *name, struct err *err)
 	pthread_mutex_init(&s.mutex, NULL);
 	pthread_cond_init(&s.cond, NULL);
 	loop_post(l, announce_start, &s);
-	ret = thread_start(&l->own, name, THREAD_IO, thread_main, l, err);
+	ret = thread_start(&l->own, name, role, thread_main, l, err);
 	if (ret < 0) {
 		free(next_post(l));
 		return ret;
@@ -332,6 +333,17 @@ void loop_thread_join(struct loop *l)
 	loop_stop(l);
 	thread_join(&l->own);
 	l->thread = pthread_self();
+}
+
+bool loop_thread_join_ms(struct loop *l, unsigned ms)
+{
+	if (!l->own.live)
+		return true;
+	loop_stop(l);
+	if (!thread_join_ms(&l->own, ms))
+		return false;
+	l->thread = pthread_self();
+	return true;
 }
 
 /* ---- descriptors ---- */

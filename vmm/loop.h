@@ -18,6 +18,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "vmm/base/thread.h"
+
 struct err;
 struct loop;
 struct loop_fd;
@@ -56,8 +58,10 @@ void loop_post(struct loop *l, loop_fn *fn, void *opaque);
 void loop_call(struct loop *l, loop_fn *fn, void *opaque);
 
 /* A thread named 'name' that runs the loop until loop_thread_join(), which stops it. */
-int loop_thread_start(struct loop *l, const char *name, struct err *err);
+int loop_thread_start(struct loop *l, const char *name, enum thread_role role, struct err *err);
 void loop_thread_join(struct loop *l);
+/* The same, but not longer than this; false: a callback still runs, and the loop is its own. */
+bool loop_thread_join_ms(struct loop *l, unsigned ms);
 
 /* Call fn(opaque, ready) while fd is ready for what 'events' asks (level triggered); fd is
  * borrowed. */

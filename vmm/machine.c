@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -12,11 +13,18 @@
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
+#include "vmm/base/wake.h"
 #include "vmm/device.h"
 #include "vmm/dirty-ring.h"
 #include "vmm/loop.h"
 #include "vmm/options/config.h"
 #include "vmm/vcpu.h"
+
+/*
+ * How long the end of the program waits for disks.  What they have not
+ * confirmed by then may be lost, as the guest expects of a power cut.
+ */
+#define END_MS 2000
 
 /* ---- making and ending ---- */
 
@@ -79,19 +87,18 @@ static void enable_manual_protect(struct machine *m)
 		m->manual_protect = ioctl(m->vm_fd, KVM_ENABLE_CAP, &cap) == 0;
 }
 
-struct machine *machine_new(const struct config *cfg, struct err *err)
+int machine_init(struct machine *m, const struct config *cfg, struct err *err)
 {
-	struct machine *m = NEW(struct machine);
 	pthread_condattr_t attr;
 
 	m->cfg = cfg;
 	m->kvm_fd = m->vm_fd = -1;
 	m->state = RS_PRELAUNCH;
-	m->paused = true;
-	m->quiet = true;
+	m->paused = m->draining = m->quiet = true;
 	m->pause_depth = 1; /* until the first machine_start */
 	m->autostart = !cfg->paused;
 	pthread_mutex_init(&m->lock, NULL);
+	pthread_mutex_init(&m->control_lock, NULL);
 	(void)pthread_condattr_init(&attr);
 	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&m->cond, &attr);
@@ -99,10 +106,41 @@ struct machine *machine_new(const struct config *cfg, struct err *err)
 	list_init(&m->devices);
 	list_init(&m->blockers);
 	notify_init(&m->notify);
+	yanks_init(&m->yanks);
 	vms_registry_init(&m->vmstate);
 	memory_init(&m->mem, -1);
+	m->parked_fd = wake_open();
+	m->quit_fd = wake_open();
+	if (m->parked_fd < 0 || m->quit_fd < 0)
+		return err_set(err, errno, "cannot make the machine: %s", err_text(errno));
+	return 0;
+}
+
+void machine_fini(struct machine *m)
+{
+	vms_registry_fini(&m->vmstate);
+	memory_fini(&m->mem);
+	if (m->parked_fd >= 0)
+		(void)close(m->parked_fd);
+	if (m->quit_fd >= 0)
+		(void)close(m->quit_fd);
+	pthread_cond_destroy(&m->cond);
+	yanks_fini(&m->yanks);
+	free(m->handed_to);
+	pthread_mutex_destroy(&m->control_lock);
+	pthread_mutex_destroy(&m->lock);
+}
+
+struct machine *machine_new(const struct config *cfg, struct err *err)
+{
+	struct machine *m = NEW(struct machine);
+
+	if (machine_init(m, cfg, err) < 0)
+		goto fail;
 	m->loop = loop_new(&m->lock, err);
-	m->io = m->loop ? loop_new(NULL, err) : NULL;
+	m->work = m->loop ? loop_new(&m->lock, err) : NULL;
+	m->control = m->work ? loop_new(&m->control_lock, err) : NULL;
+	m->io = m->control ? loop_new(NULL, err) : NULL;
 	if (!m->io || open_kvm(m, err) < 0 || check_caps(m, err) < 0)
 		goto fail;
 	if (cfg->dirty_ring_size) {
@@ -114,12 +152,50 @@ struct machine *machine_new(const struct config *cfg, struct err *err)
 	memory_init(&m->mem, m->vm_fd);
 	vms_register(&m->vmstate, VMS_RANK_TIMER, "timer", 0, -1, &vclock_vmstate, &m->vclock);
 	vcpu_init_signals();
-	if (loop_thread_start(m->io, "io", err) < 0)
+	if (loop_thread_start(m->io, "io", THREAD_IO, err) < 0 ||
+	    loop_thread_start(m->work, "work", THREAD_HELPER, err) < 0)
 		goto fail;
 	return m;
 fail:
 	machine_free(m);
 	return NULL;
+}
+
+static bool all_parked(const struct machine *m)
+{
+	for (unsigned i = 0; i < m->n_vcpus; i++)
+		if (m->vcpus[i]->thread.live && !m->vcpus[i]->parked)
+			return false;
+	return true;
+}
+
+/*
+ * What a pausing machine still waits for; -1: nothing.  Devices are asked to
+ * pause once no vCPU can ask anything of them.  Lock held.
+ */
+static int busy_fd(struct machine *m)
+{
+	if (!all_parked(m)) {
+		wake_clear(m->parked_fd); /* what comes from now on counts */
+		return m->parked_fd;
+	}
+	list_for_each (d, &m->devices, struct device, link)
+		if (!m->draining && d->ops->pause)
+			d->ops->pause(d);
+	m->draining = true;
+	list_for_each (d, &m->devices, struct device, link) {
+		int fd = d->ops->busy_fd ? d->ops->busy_fd(d) : -1;
+
+		if (fd >= 0)
+			return fd;
+	}
+	return -1;
+}
+
+bool machine_quit(struct machine *m)
+{
+	wake_set(m->quit_fd);
+	return !m->work || loop_thread_join_ms(m->work, END_MS);
 }
 
 static void end_vcpus(struct machine *m)
@@ -145,23 +221,50 @@ static void destroy_devices(struct machine *m)
 	}
 }
 
-void machine_end(struct machine *m)
+/* Wait, but not for ever, until all devices are idle.  Lock held, no vCPU runs. */
+static bool drain_at_end(struct machine *m)
 {
+	int64_t until = host_now_ns() + END_MS * 1000000LL;
+	int fd;
+
+	m->paused = true;
+	while ((fd = busy_fd(m)) >= 0) {
+		struct pollfd p = {.fd = fd, .events = POLLIN};
+		int64_t left_ms = (until - host_now_ns()) / 1000000;
+
+		if (left_ms <= 0)
+			return false;
+		machine_unlock(m);
+		(void)poll(&p, 1, (int)left_ms);
+		machine_lock(m);
+	}
+	return true;
+}
+
+bool machine_end(struct machine *m)
+{
+	bool idle;
+
+	if (!machine_quit(m))
+		return false;
 	end_vcpus(m);
 	machine_lock(m);
-	if (m->pause_depth == 0) /* devices' threads still work: drain them */
-		machine_pause(m);
-	destroy_devices(m);
+	idle = drain_at_end(m);
+	if (idle)
+		destroy_devices(m);
+	else
+		log_warn("a disk has not answered for %d ms: its requests are given up", END_MS);
 	machine_unlock(m);
-	if (m->io)
+	if (idle && m->io)
 		loop_thread_join(m->io);
+	return idle;
 }
 
 void machine_free(struct machine *m)
 {
 	if (!m)
 		return;
-	machine_end(m);
+	(void)machine_end(m);
 	for (unsigned i = 0; i < m->n_vcpus; i++) {
 		if (m->arch)
 			m->arch->vcpu_fini(m->vcpus[i]);
@@ -171,17 +274,15 @@ void machine_free(struct machine *m)
 	if (m->arch)
 		m->arch->fini(m);
 	dirty_ring_destroy(m);
-	vms_registry_fini(&m->vmstate);
-	memory_fini(&m->mem);
+	loop_free(m->io);
+	loop_free(m->control);
+	loop_free(m->work);
+	loop_free(m->loop);
+	machine_fini(m);
 	if (m->vm_fd >= 0)
 		(void)close(m->vm_fd);
 	if (m->kvm_fd >= 0)
 		(void)close(m->kvm_fd);
-	loop_free(m->io);
-	loop_free(m->loop);
-	free(m->handed_to);
-	pthread_cond_destroy(&m->cond);
-	pthread_mutex_destroy(&m->lock);
 	free(m);
 }
 
@@ -212,31 +313,31 @@ void machine_add_device(struct machine *m, struct device *d)
 
 /* ---- pause and run ---- */
 
-static bool all_parked(const struct machine *m)
+int machine_wait(struct machine *m, int fd, int cancel_fd)
 {
-	for (unsigned i = 0; i < m->n_vcpus; i++)
-		if (m->vcpus[i]->thread.live && !m->vcpus[i]->parked)
-			return false;
-	return true;
+	struct pollfd p[] = {
+	    {.fd = fd,         .events = POLLIN},
+	    {.fd = m->quit_fd, .events = POLLIN},
+	    {.fd = cancel_fd,  .events = POLLIN}
+        };
+
+	machine_unlock(m);
+	(void)poll(p, ARRAY_LEN(p), -1);
+	machine_lock(m);
+	return p[1].revents || p[2].revents ? -ECANCELED : 0;
 }
 
-void machine_pause(struct machine *m)
+static void pause_begin(struct machine *m)
 {
-	if (m->pause_depth++ > 0) {
-		while (!m->quiet) /* another thread is still at it */
-			pthread_cond_wait(&m->cond, &m->lock);
-		return;
-	}
 	m->paused = true;
 	pthread_cond_broadcast(&m->cond); /* a throttled vCPU need not sleep on */
 	for (unsigned i = 0; i < m->n_vcpus; i++)
 		if (!m->vcpus[i]->parked)
 			vcpu_kick(m->vcpus[i]);
-	while (!all_parked(m))
-		pthread_cond_wait(&m->cond, &m->lock);
-	list_for_each (d, &m->devices, struct device, link)
-		if (d->ops->pause)
-			d->ops->pause(d);
+}
+
+static void pause_end(struct machine *m)
+{
 	vclock_stop(&m->vclock);
 	if (m->arch)
 		m->arch->stopped(m);
@@ -244,18 +345,41 @@ void machine_pause(struct machine *m)
 	pthread_cond_broadcast(&m->cond);
 }
 
+int machine_pause_cancellable(struct machine *m, int cancel_fd)
+{
+	int fd;
+
+	if (m->pause_depth++ == 0)
+		pause_begin(m);
+	while (!m->quiet && (fd = busy_fd(m)) >= 0) {
+		if (machine_wait(m, fd, cancel_fd) == 0)
+			continue;
+		machine_resume(m);
+		return -ECANCELED;
+	}
+	if (!m->quiet)
+		pause_end(m);
+	return 0;
+}
+
+int machine_pause(struct machine *m)
+{
+	return machine_pause_cancellable(m, -1);
+}
+
 void machine_resume(struct machine *m)
 {
 	if (--m->pause_depth > 0)
 		return;
-	if (m->arch)
-		m->arch->starting(m);
-	vclock_start(&m->vclock);
+	if (m->quiet) {
+		if (m->arch)
+			m->arch->starting(m);
+		vclock_start(&m->vclock);
+	}
 	list_for_each (d, &m->devices, struct device, link)
-		if (d->ops->resume)
+		if (m->draining && d->ops->resume)
 			d->ops->resume(d);
-	m->paused = false;
-	m->quiet = false;
+	m->paused = m->draining = m->quiet = false;
 	pthread_cond_broadcast(&m->cond);
 }
 
@@ -269,18 +393,28 @@ int machine_set_state(struct machine *m, enum runstate s, struct err *err)
 	return 0;
 }
 
-void machine_stop(struct machine *m, enum runstate s)
+int machine_stop_cancellable(struct machine *m, enum runstate s, int cancel_fd)
 {
+	int ret;
+
 	if (!machine_running(m))
-		return;
-	machine_pause(m);
-	/* While the pause gave up the lock somebody else may have stopped the guest. */
+		return 0;
+	ret = machine_pause_cancellable(m, cancel_fd);
+	if (ret < 0)
+		return ret;
+	/* While the pause gave the lock up another thread may have stopped the guest. */
 	if (!machine_running(m)) {
 		machine_resume(m);
-		return;
+		return 0;
 	}
 	m->state = s;
 	notify_event(&m->notify, NOTIFY_STOP, CAUSE_NONE);
+	return 0;
+}
+
+int machine_stop(struct machine *m, enum runstate s)
+{
+	return machine_stop_cancellable(m, s, -1);
 }
 
 int machine_handover(struct machine *m, bool give, struct err *err)
@@ -396,6 +530,8 @@ int machine_reset(struct machine *m, struct err *err)
 {
 	int ret;
 
+	while (m->resetting) /* another thread is at it */
+		pthread_cond_wait(&m->cond, &m->lock);
 	ret = machine_check_memory(m, err);
 	if (ret < 0)
 		return ret;
@@ -407,7 +543,10 @@ int machine_reset(struct machine *m, struct err *err)
 	ret = m->arch->reset(m, err);
 	if (ret < 0 || m->state == RS_INMIGRATE)
 		return ret;
+	m->resetting = true;
 	ret = m->arch->stage_boot(m, err);
+	m->resetting = false;
+	pthread_cond_broadcast(&m->cond);
 	m->needs_boot = ret < 0;
 	return ret;
 }

@@ -1,18 +1,41 @@
 /*
  * machine.h - the virtual machine: memory, vCPUs, devices; start, pause, reset, shutdown
  *
- * The machine lock (m->lock) protects run state, device registers and every
- * field below marked so.  It is taken by the main loop around each callback,
- * by vCPU threads around exits, and by the migration thread around control.
- * I/O threads never take it.  Under it one may take: a device's irq lock.
+ * The rule: nobody touches guest memory while holding the machine lock, and
+ * nobody who resolves a page fault takes it.  A missing page, like a disk that
+ * does not answer, may then stop a vCPU, the I/O thread, the work loop or a
+ * loader, but never the main loop and the monitors.  machine_lock() knows the
+ * threads that may not take it by their role.
+ *
+ * Locks, in the order in which they may be taken (none is needed for the next):
+ *
+ *   1  machine.lock      run state, device registers, every field below marked
+ *                        so.  Taken by the main loop and the work loop around
+ *                        each callback, by vCPU threads around exits, by
+ *                        migration threads around control.  Given up by all
+ *                        waits: machine_wait(), pthread_cond_wait() on 'cond'.
+ *   2  dirty_ring.mutex  the rings of all vCPUs (dirty-ring.c)
+ *      throttle.mutex, dirty_rate.mutex, dirty_limits.mutex
+ *   3  machine.control_lock   monitors: queues of requests, replies and events.
+ *                        The control loop holds it around each callback.
+ *   4  leaves, under which nothing is taken: virtio_device.irq_lock,
+ *      yanks.mutex, flush.mutex, migration_stats.lock, page_queue.mutex,
+ *      multifd_send.lock, multifd_recv.lock, page_pool.lock, resolve.mutex
+ *   5  loop.mutex        any loop_post(), loop_fd_events(), loop_timer_arm_ms()
+ *
+ * Threads: the main loop and the control thread never wait; the work loop
+ * carries out what has to (requests, commands with QMP_WAITS); the I/O thread
+ * and the control thread never take the machine lock.
  */
 #ifndef MINIVMM_MACHINE_H
 #define MINIVMM_MACHINE_H
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "vmm/base/thread.h"
 #include "vmm/board.h"
 #include "vmm/bus.h"
 #include "vmm/memory/memory.h"
@@ -21,6 +44,7 @@
 #include "vmm/runstate.h"
 #include "vmm/vclock.h"
 #include "vmm/vmstate.h"
+#include "vmm/yank.h"
 
 struct buf;
 struct config;
@@ -43,8 +67,10 @@ struct arch_ops {
 	/* Power-on or after-INIT state of all vCPUs and the interrupt controllers, pushed into KVM.
 	 */
 	int (*reset)(struct machine *m, struct err *err);
-	/* Put kernel, tables and boot registers in place for a fresh start of the guest; after
-	 * reset. */
+	/*
+	 * Put kernel, tables and boot registers in place for a fresh start of the
+	 * guest; after reset.  Gives the machine lock up while it writes guest memory.
+	 */
 	int (*stage_boot)(struct machine *m, struct err *err);
 	/*
 	 * The machine has just stopped (vCPUs parked): capture the clocks.
@@ -75,8 +101,12 @@ struct machine {
 	struct host *host;   /* borrowed; NULL: no restrictions (unit tests) */
 	int kvm_fd, vm_fd;   /* -1: no KVM (unit tests) */
 	bool manual_protect; /* KVM_CLEAR_DIRTY_LOG is how dirty pages are protected again */
-	struct loop *loop;   /* main; its lock is 'lock' */
-	struct loop *io;     /* the I/O thread that serves queues */
+	struct loop *loop;   /* main; its lock is 'lock'; no callback waits */
+	/* requests and commands that wait; its lock is 'lock', which they give up meanwhile */
+	struct loop *work;
+	/* monitors; its lock is control_lock, and no callback takes the machine lock */
+	struct loop *control;
+	struct loop *io; /* the I/O thread that serves queues */
 	struct memory mem;
 	struct bus ports, mmio;
 	struct board board;
@@ -86,7 +116,11 @@ struct machine {
 	struct vcpu **vcpus;
 	unsigned n_vcpus;
 	struct vms_registry vmstate;
+	int parked_fd; /* eventfd: a vCPU has parked; who waits clears it */
+	int quit_fd;   /* eventfd: readable once the program ends */
 
+	struct yanks yanks; /* a lock of its own */
+	pthread_mutex_t control_lock;
 	pthread_mutex_t lock;
 	/* under lock */
 	pthread_cond_t cond;  /* a vCPU parked or may run; a request arrived */
@@ -97,10 +131,12 @@ struct machine {
 	enum runstate state;
 	enum runstate before_stop; /* of a switchover: where it leads there, and back here */
 	bool paused;               /* vCPUs must park */
-	bool quiet;                /* they have, and the devices are drained */
+	bool draining;             /* they have, and the devices have been asked to pause */
+	bool quiet;                /* ... and are idle */
 	bool quitting;             /* vCPU threads must end */
 	bool autostart;            /* run when an incoming migration has finished */
 	bool needs_boot;           /* stage_boot before the next run */
+	bool resetting;            /* machine_reset() has given the lock up: vCPUs stay outside */
 	bool memory_given;         /* RAM is another process's now: nothing may run in it here */
 	bool memory_released;      /* RAM has been given back to the host, or is about to be */
 	unsigned pause_depth;      /* machine_pause() calls outstanding */
@@ -128,17 +164,31 @@ struct machine {
  */
 struct machine *machine_new(const struct config *cfg, struct err *err);
 /*
- * End the vCPU threads and destroy the devices; then their back ends may be
- * closed, and then the machine freed.  The caller does not hold the lock.
+ * The part of machine_new() that needs no KVM, and its undoing: locks, lists, no loops, no vCPU;
+ * paused.  For machine_new() and for tests.  0 or -errno with *err set.
  */
-void machine_end(struct machine *m);
-void machine_free(struct machine *m); /* NULL is fine */
+int machine_init(struct machine *m, const struct config *cfg, struct err *err);
+void machine_fini(struct machine *m);
+/*
+ * The program ends: machine_wait() returns from now on, and the work loop is
+ * ended.  Then machine_end(): ends the vCPU threads and destroys the devices;
+ * then their back ends may be closed, and then the machine freed.  False from
+ * either: a disk does not answer, nothing of that may be done, and the program
+ * has to end with _exit().  The caller does not hold the lock.
+ */
+bool machine_quit(struct machine *m);
+bool machine_end(struct machine *m);
+/* NULL is fine. */
+void machine_free(struct machine *m);
 /* Make vCPUs (arch must be set).  Their threads start parked. */
 int machine_add_vcpus(struct machine *m, unsigned n, struct err *err);
 void machine_add_device(struct machine *m, struct device *d);
 
 static inline void machine_lock(struct machine *m)
 {
+	enum thread_role role = thread_role();
+
+	assert(role != THREAD_IO && role != THREAD_CONTROL && role != THREAD_FAULT);
 	pthread_mutex_lock(&m->lock);
 }
 
@@ -147,14 +197,23 @@ static inline void machine_unlock(struct machine *m)
 	pthread_mutex_unlock(&m->lock);
 }
 
-/* ---- everything below: machine lock held, main or migration thread ---- */
+/* ---- everything below: machine lock held ---- */
 
 /*
- * Pause: returns when every vCPU has left KVM_RUN, every I/O thread is drained
- * and no device state can change.  Gives the lock up while it waits.  Nests;
- * nothing else stops the machine.  No event, no change of run state.
+ * Give the lock up until 'fd' is readable: 0; or until 'cancel_fd' is (-1:
+ * none) or the program ends: -ECANCELED.  Not on the main loop.
  */
-void machine_pause(struct machine *m);
+int machine_wait(struct machine *m, int fd, int cancel_fd);
+
+/*
+ * Pause: returns when every vCPU has left KVM_RUN, every device is idle and no
+ * device state can change.  Gives the lock up while it waits, so not on the
+ * main loop.  Nests; nothing else stops the machine.  No event, no change of
+ * run state.  -ECANCELED: the program ends, or 'cancel_fd' is readable, and the
+ * machine goes on as before.
+ */
+int machine_pause(struct machine *m);
+int machine_pause_cancellable(struct machine *m, int cancel_fd);
 void machine_resume(struct machine *m);
 
 /*
@@ -181,8 +240,12 @@ void machine_set_kept(struct machine *m);
 int machine_check_kept(const struct machine *m, struct err *err);
 /* The guest's memory is here; else what has become of it, in a sentence. */
 int machine_check_memory(const struct machine *m, struct err *err);
-/* Stop a running guest: pause, run state 's', STOP event.  A stopped one keeps its state. */
-void machine_stop(struct machine *m, enum runstate s);
+/*
+ * Stop a running guest: pause, run state 's', STOP event.  A stopped one keeps
+ * its state.  -ECANCELED as machine_pause(): it runs on.
+ */
+int machine_stop(struct machine *m, enum runstate s);
+int machine_stop_cancellable(struct machine *m, enum runstate s, int cancel_fd);
 /* Run a stopped guest: RESUME event.  Refuses (in words) states from which it cannot run. */
 int machine_start(struct machine *m, struct err *err);
 /*
@@ -191,7 +254,10 @@ int machine_start(struct machine *m, struct err *err);
  */
 int machine_start_forced(struct machine *m, struct err *err);
 
-/* Reset devices, vCPUs, RAM for boot.  The machine is paused or not running. */
+/*
+ * Reset devices, vCPUs, RAM for boot.  The machine is paused or not running.
+ * Gives the lock up while it writes guest memory.
+ */
 int machine_reset(struct machine *m, struct err *err);
 
 /* Drive interrupt line 'gsi' of the in-kernel controllers.  Any thread, no lock needed. */

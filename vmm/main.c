@@ -267,6 +267,8 @@ static int start(struct program *p, struct err *err)
 	}
 	if (ret >= 0)
 		ret = write_pidfile(p, err);
+	if (ret >= 0)
+		ret = qmp_server_start(p->qmp, err);
 	if (ret >= 0) {
 		p->signals =
 		    loop_fd_add(p->m->loop, p->host.signal_fd, LOOP_READABLE, on_signal, p);
@@ -276,25 +278,33 @@ static int start(struct program *p, struct err *err)
 	return ret;
 }
 
-/* False: a thread is left that cannot be waited for. */
+/* False: something is left that cannot be waited for: a name server, a disk. */
 static bool end(struct program *p)
 {
 	bool all = true;
 
 	if (p->m) {
+		all = machine_quit(p->m);
 		machine_lock(p->m);
 		if (p->mg)
 			migration_say_given_up(p->mg);
-		qmp_server_free(p->qmp);
+		qmp_server_stop(p->qmp);
+		if (all)
+			qmp_server_free(p->qmp);
 		machine_unlock(p->m);
-		migration_free(p->mg);
-		machine_end(p->m);
+		if (all)
+			migration_free(p->mg);
+		all = all && machine_end(p->m);
 		loop_fd_del(p->signals);
-		net_backends_close(&p->be.nets);
-		block_nodes_close(&p->be.blocks);
+		if (all) {
+			net_backends_close(&p->be.nets);
+			block_nodes_close(&p->be.blocks);
+		}
 		chardevs_close(&p->be.chardevs);
-		all = !loop_left_behind(p->m->loop);
-		machine_free(p->m);
+		if (all) {
+			all = !loop_left_behind(p->m->loop);
+			machine_free(p->m);
+		}
 	}
 	if (p->pid_fd >= 0) {
 		(void)unlink(p->cfg.pidfile);
@@ -302,7 +312,7 @@ static bool end(struct program *p)
 	}
 	terminal_restore();
 	log_close();
-	if (p->host.abandoned)
+	if (!all || p->host.abandoned) /* a thread that is left may look at them */
 		return false;
 	config_fini(&p->cfg);
 	host_fini(&p->host);

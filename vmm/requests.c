@@ -1,6 +1,6 @@
 /*
  * requests.c - reset, shutdown, power button, panic: asked for on any thread,
- * carried out on the main loop
+ * carried out on the work loop, which may wait for the guest's disks
  *
  * A request is pending until it has been carried out, and is carried out
  * once.  Most of them stop the guest first, which gives the machine lock up:
@@ -15,7 +15,7 @@
  *                      switchover finds them (migration/outgoing/switchover.c)
  *     handed over      everything: the guest is another machine's
  *
- * What ends the program waits for nothing.
+ * What ends the program waits for nothing, and is the main loop's.
  */
 #include "vmm/requests.h"
 
@@ -35,7 +35,7 @@ bool machine_holds_vcpus(const struct machine *m)
 	for (enum request r = REQUEST_PANIC; r < REQUEST_COUNT; r++)
 		if (machine_requested(m, r))
 			return true;
-	return m->ending;
+	return m->resetting || m->ending;
 }
 
 static bool ends_program(const struct machine *m)
@@ -59,7 +59,8 @@ static void stop_in(struct machine *m, enum runstate s)
 {
 	struct err err = {0};
 
-	machine_stop(m, s);
+	if (machine_stop(m, s) < 0) /* the program ends */
+		return;
 	if (machine_set_state(m, s, &err) < 0)
 		log_error("the guest should be in run state %s: %s", runstate_name(s), err.msg);
 }
@@ -164,8 +165,8 @@ static void carry_out(struct machine *m, enum request r)
 	};
 	bool pause = needs_pause(m, r);
 
-	if (pause)
-		machine_pause(m); /* gives the lock up */
+	if (pause && machine_pause(m) < 0) /* gives the lock up; the program ends */
+		return;
 	if (machine_requested(m, r) && !must_wait(m, r)) {
 		uint32_t asked = m->requests.asked[r];
 
@@ -188,15 +189,27 @@ void machine_do_requests(struct machine *m)
 	pthread_cond_broadcast(&m->cond);
 }
 
+void machine_do_exit(struct machine *m)
+{
+	if (machine_requested(m, REQUEST_SHUTDOWN) && ends_program(m))
+		carry_out(m, REQUEST_SHUTDOWN);
+	pthread_cond_broadcast(&m->cond);
+}
+
 static void do_requests(void *opaque)
 {
 	machine_do_requests(opaque);
 }
 
+static void do_exit(void *opaque)
+{
+	machine_do_exit(opaque);
+}
+
 void machine_retry_requests(struct machine *m)
 {
 	if (machine_holds_vcpus(m) || machine_requested(m, REQUEST_POWERDOWN))
-		loop_post(m->loop, do_requests, m);
+		loop_post(m->work, do_requests, m);
 }
 
 void machine_request_delivered(struct machine *m, enum request r)
@@ -209,7 +222,7 @@ void machine_request_delivered(struct machine *m, enum request r)
 static void ask(struct machine *m, enum request r)
 {
 	m->requests.asked[r]++;
-	loop_post(m->loop, do_requests, m);
+	loop_post(m->work, do_requests, m);
 }
 
 void machine_request_reset(struct machine *m, enum shutdown_cause cause)
@@ -222,6 +235,8 @@ void machine_request_shutdown(struct machine *m, enum shutdown_cause cause)
 {
 	m->requests.shutdown_cause = cause;
 	ask(m, REQUEST_SHUTDOWN);
+	if (ends_program(m))
+		loop_post(m->loop, do_exit, m);
 }
 
 void machine_request_exit(struct machine *m, int status, enum shutdown_cause cause)

@@ -1,6 +1,6 @@
 /*
  * requests.h - reset, shutdown, power button, panic: asked for on any thread,
- * carried out on the main loop
+ * carried out on the work loop
  *
  * Machine lock held for all of this.
  */
@@ -29,7 +29,7 @@ struct requests {
 	uint32_t asked[REQUEST_COUNT], done[REQUEST_COUNT];
 	enum shutdown_cause reset_cause, shutdown_cause;
 	enum runstate stop_state;
-	bool busy;   /* the main loop is carrying them out */
+	bool busy;   /* the work loop is carrying them out */
 	bool frozen; /* the guest's state has been collected for a move: what changes it waits */
 };
 
@@ -38,8 +38,10 @@ bool machine_requested(const struct machine *m, enum request r);
 bool machine_holds_vcpus(const struct machine *m);
 
 /*
- * Ask; carried out by the main loop, soon.  Any thread.  On the main thread
- * machine_do_requests() carries it out at once.
+ * Ask; carried out by the work loop, soon.  Any thread.  On the work loop
+ * machine_do_requests() carries it out at once.  What ends the program is
+ * carried out by the main loop, which does not wait; machine_do_exit() does so
+ * at once there.
  */
 void machine_request_reset(struct machine *m, enum shutdown_cause cause);
 void machine_request_shutdown(struct machine *m, enum shutdown_cause cause);
@@ -51,9 +53,10 @@ void machine_request_panic(struct machine *m);
 /* From a vCPU thread: stop the guest in this state (internal-error, guest-panicked). */
 void machine_request_stop(struct machine *m, enum runstate s);
 
-/* Main thread.  What has to wait (see requests.c) stays pending. */
+/* Work loop.  What has to wait (see requests.c) stays pending. */
 void machine_do_requests(struct machine *m);
-/* What had to wait may be possible now: the main loop looks again.  Any thread. */
+void machine_do_exit(struct machine *m); /* main loop */
+/* What had to wait may be possible now: the work loop looks again.  Any thread. */
 void machine_retry_requests(struct machine *m);
 /* Drop a request: it has been handed to another machine together with the guest. */
 void machine_request_delivered(struct machine *m, enum request r);

@@ -21,7 +21,7 @@ struct throttle {
 	struct thread thread;
 	bool user[THROTTLE_USERS]; /* machine lock: has begun */
 	int64_t *next_ns;          /* owned; when each vCPU's slice ends; the thread's */
-	/* under mutex */
+	/* under mutex: second in the order of locks (machine.h) */
 	pthread_mutex_t mutex;
 	pthread_cond_t wake;
 	uint32_t *want[THROTTLE_USERS]; /* owned; permille by vCPU */

@@ -17,6 +17,7 @@
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
 #include "vmm/base/thread.h"
+#include "vmm/base/wake.h"
 #include "vmm/dirty-ring.h"
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
@@ -192,17 +193,45 @@ static bool must_park(const struct vcpu *v)
 }
 
 /*
+ * KVM_RUN, without the lock: the guest's memory may have to be fetched.
+ * at_once: only finish the instruction that the last exit was about.
+ * 0 or -errno.  Lock held before and after.
+ */
+static int enter(struct vcpu *v, bool at_once)
+{
+	int ret;
+
+	__atomic_store_n(&v->run->immediate_exit, at_once, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&v->in_guest, true, __ATOMIC_SEQ_CST);
+	machine_unlock(v->m);
+	ret = ioctl(v->fd, KVM_RUN, 0);
+	if (ret < 0)
+		ret = -errno;
+	__atomic_fetch_add(&v->runs, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&v->in_guest, false, __ATOMIC_SEQ_CST);
+	machine_lock(v->m);
+	return ret;
+}
+
+/* Outside KVM_RUN until the machine resumes. */
+static void set_parked(struct vcpu *v)
+{
+	v->parked = true;
+	pthread_cond_broadcast(&v->m->cond);
+	wake_set(v->m->parked_fd);
+}
+
+/*
  * A port or MMIO read is finished by the next KVM_RUN: have it done now,
  * without running the guest further, so that the registers are those of an
- * instruction's end.  Lock held.
+ * instruction's end.  Lock held, given up meanwhile.
  */
 static void complete_io(struct vcpu *v)
 {
 	int ret;
 
 	do {
-		__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
-		ret = ioctl(v->fd, KVM_RUN, 0);
+		ret = enter(v, true);
 		if (ret == 0)
 			handle_exit(v);
 	} while (ret == 0 &&
@@ -212,8 +241,7 @@ static void complete_io(struct vcpu *v)
 static void park(struct vcpu *v)
 {
 	complete_io(v);
-	v->parked = true;
-	pthread_cond_broadcast(&v->m->cond);
+	set_parked(v);
 	while (must_park(v))
 		pthread_cond_wait(&v->m->cond, &v->m->lock);
 	v->parked = false;
@@ -221,18 +249,8 @@ static void park(struct vcpu *v)
 
 static void run_once(struct vcpu *v)
 {
-	struct machine *m = v->m;
-	int ret;
+	int ret = enter(v, false);
 
-	__atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
-	__atomic_store_n(&v->in_guest, true, __ATOMIC_SEQ_CST);
-	machine_unlock(m);
-	ret = ioctl(v->fd, KVM_RUN, 0);
-	if (ret < 0)
-		ret = -errno;
-	__atomic_fetch_add(&v->runs, 1, __ATOMIC_SEQ_CST);
-	__atomic_store_n(&v->in_guest, false, __ATOMIC_SEQ_CST);
-	machine_lock(m);
 	if (ret == 0)
 		handle_exit(v);
 	else if (ret == -EFAULT)
@@ -257,8 +275,7 @@ static void *vcpu_main(void *opaque)
 		else
 			run_once(v);
 	}
-	v->parked = true;
-	pthread_cond_broadcast(&m->cond);
+	set_parked(v);
 	machine_unlock(m);
 	return NULL;
 }

@@ -151,10 +151,17 @@ static int x86_stage_boot(struct machine *m, struct err *err)
 {
 	struct x86 *x = m->arch_state;
 	struct x86_vcpu *bsp = x86_vcpu(m->vcpus[0]);
-	int ret = boot_stage(m, &x->boot, !x->booted, &bsp->cpu, err);
+	CLEANUP(cleanup_free) struct cpu_state *cpu = NEW(struct cpu_state);
+	bool first = !x->booted;
+	int ret;
 
+	*cpu = bsp->cpu;
+	machine_unlock(m);
+	ret = boot_stage(m, &x->boot, first, cpu, err);
+	machine_lock(m);
 	if (ret < 0)
 		return ret;
+	bsp->cpu = *cpu;
 	x->booted = true;
 	bsp->cpu.hflags = cpu_state_hflags(&bsp->cpu);
 	return x86_vcpu_push(x, bsp, err);

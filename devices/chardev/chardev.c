@@ -130,6 +130,15 @@ static int open_log(struct chardev *c, const struct cfg_chardev *cfg, struct err
 	return 0;
 }
 
+/* A monitor's is served whatever the main loop does. */
+static struct loop *loop_of(const struct machine *m, const char *id)
+{
+	for (size_t i = 0; i < m->cfg->n_monitors; i++)
+		if (!strcmp(m->cfg->monitors[i].chardev, id))
+			return m->control;
+	return m->loop;
+}
+
 struct chardev *chardev_new(struct machine *m, const struct cfg_chardev *cfg, struct err *err)
 {
 	const struct chardev_ops *ops = find_ops(cfg->type);
@@ -142,6 +151,7 @@ struct chardev *chardev_new(struct machine *m, const struct cfg_chardev *cfg, st
 	c = NEW(struct chardev);
 	c->m = m;
 	c->id = xstrdup(cfg->id ? cfg->id : "");
+	c->loop = loop_of(m, c->id);
 	c->filename = xstrdup(cfg->type);
 	c->log_fd = -1;
 	if (open_log(c, cfg, err) < 0 || ops->open(c, cfg, err) < 0) {
@@ -271,10 +281,26 @@ struct chardev *chardevs_find(const struct chardevs *cs, const char *id)
 	return NULL;
 }
 
+/* The main thread meets a monitor's chardev, which is the control thread's. */
+static void lock(struct chardev *c)
+{
+	if (c->loop != c->m->loop)
+		pthread_mutex_lock(&c->m->control_lock);
+}
+
+static void unlock(struct chardev *c)
+{
+	if (c->loop != c->m->loop)
+		pthread_mutex_unlock(&c->m->control_lock);
+}
+
 void chardevs_start(struct chardevs *cs)
 {
-	for (size_t i = 0; i < cs->n; i++)
+	for (size_t i = 0; i < cs->n; i++) {
+		lock(cs->v[i]);
 		chardev_start(cs->v[i]);
+		unlock(cs->v[i]);
+	}
 }
 
 bool chardevs_have_logs(const struct chardevs *cs)
@@ -290,10 +316,12 @@ void chardevs_reopen_logs(struct chardevs *cs)
 	for (size_t i = 0; i < cs->n; i++) {
 		struct chardev *c = cs->v[i];
 
+		lock(c);
 		if (c->log_fd >= 0)
 			reopen_log(c);
 		if (c->ops->reopen)
 			c->ops->reopen(c);
+		unlock(c);
 	}
 }
 

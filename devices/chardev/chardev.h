@@ -1,8 +1,10 @@
 /*
  * chardev.h - byte streams to the outside: what a UART or a monitor talks through
  *
- * Main loop thread, machine lock held.  Nothing here blocks: output that the
- * host does not take at once is refused, and the front end is told when to go on.
+ * One that a monitor talks through is the control thread's, under the control
+ * lock; others are the main loop's, under the machine lock.  Nothing here
+ * blocks: output that the host does not take at once is refused, and the front
+ * end is told when to go on.
  */
 #ifndef MINIVMM_DEVICES_CHARDEV_H
 #define MINIVMM_DEVICES_CHARDEV_H
@@ -15,6 +17,7 @@
 struct cfg_chardev;
 struct chardev;
 struct err;
+struct loop;
 struct machine;
 
 /* What a front end wants to hear.  Any member may be NULL. */
@@ -24,6 +27,8 @@ struct chardev_client {
 	size_t (*can_read)(void *opaque); /* how many bytes the front end takes now */
 	void (*read)(void *opaque, const uint8_t *p, size_t n);
 	void (*writable)(void *opaque); /* after chardev_write took less than all */
+	/* What a peer had sent that has left, and can_read() did not let in; before closed(). */
+	void (*rest)(void *opaque, const uint8_t *p, size_t n);
 	/* A descriptor came with SCM_RIGHTS, before the bytes it rode on; taken by the callee. */
 	void (*receive_fd)(void *opaque, int fd);
 	/*
@@ -51,10 +56,11 @@ struct chardev_ops {
 struct chardev {
 	const struct chardev_ops *ops;
 	struct machine *m;
-	char *id;       /* owned */
-	char *filename; /* owned; as query-chardev shows it: "unix:/path,server=on" */
-	int log_fd;     /* a copy of all output goes there; -1: none */
-	char *log_path; /* owned */
+	struct loop *loop; /* m->control or m->loop */
+	char *id;          /* owned */
+	char *filename;    /* owned; as query-chardev shows it: "unix:/path,server=on" */
+	int log_fd;        /* a copy of all output goes there; -1: none */
+	char *log_path;    /* owned */
 	bool connected;
 	const struct chardev_client *client; /* borrowed, NULL: no front end */
 	void *client_opaque;

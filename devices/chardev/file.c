@@ -46,7 +46,7 @@ static int file_open(struct chardev *c, const struct cfg_chardev *cfg, struct er
 	f->fd = fd;
 	f->path = xstrdup(cfg->path);
 	if (chardev_fd_watchable(fd))
-		f->watch = loop_fd_add(c->m->loop, fd, 0, file_ready, c);
+		f->watch = loop_fd_add(c->loop, fd, 0, file_ready, c);
 	c->state = f;
 	c->connected = true;
 	return 0;

@@ -46,8 +46,9 @@
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
 
-#define MAX_FDS  16  /* with one message */
-#define MAX_OWED MiB /* of input that the front end has not taken from peers that left */
+#define MAX_FDS  16         /* with one message */
+#define MAX_OWED MiB        /* of input that the front end has not taken from peers that left */
+#define MAX_REST (64 * KiB) /* of that, handed over at once */
 
 struct sock {
 	/* set at creation and then constant */
@@ -57,6 +58,7 @@ struct sock {
 	struct listen_set listening; /* server, else empty */
 	struct listener *listener;
 	struct loop_timer *timer; /* client that reconnects */
+	struct yank yank;
 	/* main thread */
 	int fd; /* connected or connecting; -1 */
 	struct loop_fd *watch;
@@ -130,7 +132,8 @@ static void take_fd(struct chardev *c, int fd)
 	struct sock *s = c->state;
 
 	s->fd = fd;
-	s->watch = loop_fd_add(c->m->loop, fd, 0, peer_ready, c);
+	yank_set_fd(&c->m->yanks, &s->yank, fd);
+	s->watch = loop_fd_add(c->loop, fd, 0, peer_ready, c);
 }
 
 /* The connection is over, did not come about, or the front end wants no more of it. */
@@ -142,6 +145,7 @@ static void disconnect(struct chardev *c)
 		return;
 	loop_fd_del(s->watch);
 	s->watch = NULL;
+	yank_set_fd(&c->m->yanks, &s->yank, -1);
 	(void)close(s->fd);
 	s->fd = -1;
 	s->connecting = s->deaf = s->want_write = false;
@@ -234,7 +238,7 @@ static void keep_rest(struct chardev *c)
 			buf_put(&s->owed, bytes, (size_t)n);
 	}
 	if (s->owed.len && !s->owed_timer)
-		s->owed_timer = loop_timer_new(c->m->loop, deliver_owed, c);
+		s->owed_timer = loop_timer_new(c->loop, deliver_owed, c);
 }
 
 static void say_dropped(const struct chardev *c)
@@ -246,6 +250,22 @@ static void say_dropped(const struct chardev *c)
 		log_warn("chardev '%s': the peer has left; %d bytes that it sent are dropped, for "
 			 "they were not taken",
 			 c->id, left);
+}
+
+/* Hand over what the front end takes from a peer that has left. */
+static void deliver_rest(struct chardev *c)
+{
+	const struct sock *s = c->state;
+	uint8_t bytes[CHARDEV_CHUNK];
+	ssize_t n = 1;
+
+	for (size_t done = 0; c->client && c->client->rest && n > 0 && done < MAX_REST;
+	     done += (size_t)n) {
+		n = recv(s->fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+		if (n <= 0)
+			break;
+		c->client->rest(c->client_opaque, bytes, (size_t)n);
+	}
 }
 
 /* The peer says nothing more.  False: the connection has ended. */
@@ -269,6 +289,7 @@ static bool hung_up(struct chardev *c)
 	chardev_tell_writable(c);
 	if (chardev_room(c) > 0)
 		return true;
+	deliver_rest(c);
 	say_dropped(c);
 	return false;
 }
@@ -378,7 +399,7 @@ static int start_listening(struct chardev *c, const struct cfg_chardev *cfg, str
 {
 	struct sock *s = c->state;
 
-	s->listener = listener_new(c->m->loop, &s->listening, accepted, c);
+	s->listener = listener_new(c->loop, &s->listening, accepted, c);
 	return cfg->wait ? wait_for_peer(c, err) : 0;
 }
 
@@ -406,7 +427,7 @@ static int start_connecting(struct chardev *c, const struct cfg_chardev *cfg, st
 
 	if (cfg->reconnect_s) {
 		s->reconnect_s = cfg->reconnect_s;
-		s->timer = loop_timer_new(c->m->loop, try_connect, c);
+		s->timer = loop_timer_new(c->loop, try_connect, c);
 		try_connect(c);
 		return 0;
 	}
@@ -480,6 +501,7 @@ static void socket_close(struct chardev *c)
 	struct sock *s = c->state;
 
 	c->connected = false;
+	yank_del(&c->m->yanks, &s->yank);
 	loop_timer_free(s->timer);
 	loop_timer_free(s->owed_timer);
 	buf_free(&s->owed);
@@ -499,6 +521,7 @@ static int socket_open(struct chardev *c, const struct cfg_chardev *cfg, struct 
 
 	s->fd = -1;
 	c->state = s;
+	yank_add(&c->m->yanks, &s->yank, YANK_CHARDEV, c->id, -1);
 	if (cfg->fd >= 0) {
 		s->name = make_name(cfg, &s->listening);
 		ret = use_fd(c, cfg, err);

@@ -55,6 +55,12 @@ static const char help_text[] = "\r\nCtrl-a h    print this help\r\n"
 				"Ctrl-a x    end the program\r\n"
 				"Ctrl-a Ctrl-a    send Ctrl-a\r\n";
 
+/* Main loop: the terminal may be the control thread's. */
+static void request_exit(void *opaque)
+{
+	machine_request_exit(opaque, 0, CAUSE_HOST_UI);
+}
+
 /* One key from a terminal.  True when it is the guest's. */
 static bool unescape(struct chardev *c, uint8_t key)
 {
@@ -68,7 +74,7 @@ static bool unescape(struct chardev *c, uint8_t key)
 	switch (key) {
 	case 'x':
 		(void)nonblock_write(&s->to, "\r\n", 2);
-		machine_request_exit(c->m, 0, CAUSE_HOST_UI);
+		loop_post(c->m->loop, request_exit, c->m);
 		return false;
 	case 'h':
 	case '?':
@@ -190,13 +196,13 @@ static int stdio_open(struct chardev *c, const struct cfg_chardev *cfg, struct e
 	s->signals = cfg->signal;
 	nonblock_init(&s->from, STDIN_FILENO, O_RDONLY);
 	nonblock_init(&s->to, STDOUT_FILENO, O_WRONLY);
-	s->pump = loop_timer_new(c->m->loop, pump_fired, c);
+	s->pump = loop_timer_new(c->loop, pump_fired, c);
 	s->in_poll = poll_fd(s->from.fd, EPOLLIN);
 	s->out_poll = poll_fd(s->to.fd, EPOLLOUT);
 	if (s->in_poll >= 0)
-		s->in = loop_fd_add(c->m->loop, s->in_poll, 0, in_ready, c);
+		s->in = loop_fd_add(c->loop, s->in_poll, 0, in_ready, c);
 	if (s->out_poll >= 0)
-		s->out = loop_fd_add(c->m->loop, s->out_poll, 0, out_ready, c);
+		s->out = loop_fd_add(c->loop, s->out_poll, 0, out_ready, c);
 	c->connected = true;
 	return 0;
 }

@@ -19,6 +19,7 @@
 #include "vmm/base/bytes.h"
 #include "vmm/base/error.h"
 #include "vmm/base/iov.h"
+#include "vmm/flush.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
 #include "vmm/vmstate.h"
@@ -373,22 +374,46 @@ static void destroy(struct virtio_device *v)
 	b->node->user = NULL;
 }
 
-/*
- * The image as the other side will find it.  There is nothing to lock or to
- * reopen: a node keeps its descriptor, and the host's page cache is shared.
- */
-static int handover(struct device *d, bool give, struct err *err)
-{
-	const struct virtio_blk *b = container_of(d, struct virtio_blk, v.dev);
-	int ret = give ? block_node_flush(b->node) : 0;
+/* ---- flush: a request of the machine's own ---- */
 
-	return ret < 0
-		   ? err_set(err, -ret, "cannot flush '%s': %s", b->node->filename, err_text(-ret))
-		   : 0;
+struct own_flush {
+	struct block_req io;
+	struct virtio_blk *b;
+	struct flush *f;
+};
+
+static void own_flush_done(struct block_req *io, int ret)
+{
+	struct own_flush *o = container_of(io, struct own_flush, io);
+
+	flush_end(o->f, ret, o->b->node->filename);
+	virtio_request_end(&o->b->v);
+	free(o);
+}
+
+static void own_flush_on_io(void *opaque)
+{
+	struct own_flush *o = opaque;
+
+	virtio_request_begin(&o->b->v);
+	virtio_posted_seen(&o->b->v);
+	block_submit(o->b->node, &o->io);
+}
+
+static void flush(struct device *d, struct flush *f)
+{
+	struct virtio_blk *b = container_of(d, struct virtio_blk, v.dev);
+	struct own_flush *o = NEW(struct own_flush);
+
+	o->io = (struct block_req){.op = BLOCK_FLUSH, .done = own_flush_done};
+	o->b = b;
+	o->f = f;
+	flush_begin(f);
+	virtio_post(&b->v, own_flush_on_io, o);
 }
 
 const struct virtio_ops virtio_blk_ops = {
-    .device = VIRTIO_DEVICE_OPS("virtio-blk-device", .handover = handover),
+    .device = VIRTIO_DEVICE_OPS("virtio-blk-device", .flush = flush),
     .name = "virtio-blk",
     .device_id = 2,
     .get_config = get_config,

@@ -180,7 +180,8 @@ static void queue_ready(struct virtio_device *v, bool on)
 	q = &v->queues[v->queue_sel];
 	if (on && r->num && !size_ok(r->num))
 		return; /* the driver sees that it is not ready */
-	virtio_stop(v);
+	if (virtio_stop(v) < 0)
+		return;
 	r->enabled = on;
 	q->ready = on;
 	if (on) {
@@ -196,13 +197,13 @@ static void queue_ready(struct virtio_device *v, bool on)
 static void queue_reset(struct virtio_device *v, uint32_t val)
 {
 	struct virtio_queue_regs *r = selected(v);
+	struct virtq *q = &v->queues[r ? v->queue_sel : 0];
 	bool restart = v->started;
 
-	if (!r || val != 1 || !virtio_has(v, VIRTIO_F_RING_RESET))
+	if (!r || val != 1 || !virtio_has(v, VIRTIO_F_RING_RESET) || virtio_stop(v) < 0)
 		return;
-	virtio_stop(v);
 	*r = (struct virtio_queue_regs){0};
-	virtq_reset(&v->queues[v->queue_sel]);
+	virtq_reset(q);
 	if (restart)
 		virtio_start(v);
 }
@@ -251,11 +252,11 @@ static uint8_t negotiate(struct virtio_device *v, uint8_t status)
 static void status_write(struct virtio_device *v, uint8_t status)
 {
 	if (!status) {
-		virtio_reset(v);
+		(void)virtio_reset(v);
 		return;
 	}
-	if (!(status & VIRTIO_STATUS_DRIVER_OK))
-		virtio_stop(v);
+	if (!(status & VIRTIO_STATUS_DRIVER_OK) && virtio_stop(v) < 0)
+		return;
 	if (status & VIRTIO_STATUS_FEATURES_OK)
 		status = negotiate(v, status);
 	virtio_status_set(v, status);

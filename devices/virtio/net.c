@@ -10,10 +10,12 @@
  */
 #include <errno.h>
 #include <linux/if_tun.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "devices/virtio/nic.h"
 #include "devices/virtio/virtio-devices.h"
+#include "vmm/base/alloc.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/iov.h"
 #include "vmm/loop.h"
@@ -289,16 +291,20 @@ static void send_raw(void *opaque)
 
 	/* A full back end loses it, as a network does. */
 	(void)net_backend_send(be, &v, 1);
+	free(r);
 }
 
 void nic_send_raw(struct nic *nic, const uint8_t *frame, size_t n)
 {
-	struct raw r = {.nic = nic, .n = n};
+	struct raw *r;
 
 	if (n < ETH_HEADER_BYTES || n > MAX_RAW_BYTES)
 		return;
-	memcpy(r.bytes + NIC_HDR_BYTES, frame, n);
-	loop_call(nic->v.dev.m->io, send_raw, &r);
+	r = NEW(struct raw);
+	r->nic = nic;
+	r->n = n;
+	memcpy(r->bytes + NIC_HDR_BYTES, frame, n);
+	loop_post(nic->v.dev.m->io, send_raw, r);
 }
 
 void nic_announce_guest(struct nic *nic)

@@ -1,5 +1,12 @@
 /*
  * virtio.c - the life of a virtio device's queues: start, serve, stop, break, interrupt
+ *
+ * The machine's side posts what it wants to the I/O loop: start_on_io() after
+ * stop_on_io() as often as the guest likes.  'posts' counts what the I/O loop
+ * has not come to yet, 'in_flight' what a disk has not finished: only when both
+ * are zero and nothing is served may the queues be touched elsewhere.  A stop
+ * that is taken back (the pause was cancelled) finds its requests where they
+ * were: they complete into the queues they came from.
  */
 #include "devices/virtio/virtio.h"
 
@@ -159,6 +166,19 @@ void virtio_serve_all(struct virtio_device *v, unsigned q, bool (*one)(struct vi
 		virtio_interrupt(v, q);
 }
 
+/* Tell who waits, if that was the last thing.  I/O loop. */
+static void check_idle(struct virtio_device *v)
+{
+	if (v->in_flight || v->serving)
+		return;
+	pthread_mutex_lock(&v->irq_lock);
+	if (!v->posts && !v->idle) {
+		v->idle = true;
+		wake_set(v->idle_fd);
+	}
+	pthread_mutex_unlock(&v->irq_lock);
+}
+
 void virtio_request_begin(struct virtio_device *v)
 {
 	v->in_flight++;
@@ -166,12 +186,8 @@ void virtio_request_begin(struct virtio_device *v)
 
 void virtio_request_end(struct virtio_device *v)
 {
-	if (--v->in_flight > 0 || v->serving)
-		return;
-	pthread_mutex_lock(&v->irq_lock);
-	v->idle = true;
-	pthread_cond_signal(&v->idle_cond);
-	pthread_mutex_unlock(&v->irq_lock);
+	v->in_flight--;
+	check_idle(v);
 }
 
 /* ---- kicks ---- */
@@ -254,9 +270,26 @@ static void kick_open(struct virtio_kick *k)
 
 /* ---- start and stop ---- */
 
-static void start_on_io(void *opaque)
+void virtio_post(struct virtio_device *v, loop_fn *fn, void *opaque)
 {
-	struct virtio_device *v = opaque;
+	pthread_mutex_lock(&v->irq_lock);
+	v->posts++;
+	v->idle = false;
+	wake_clear(v->idle_fd);
+	pthread_mutex_unlock(&v->irq_lock);
+	loop_post(v->dev.m->io, fn, opaque);
+}
+
+void virtio_posted_seen(struct virtio_device *v)
+{
+	pthread_mutex_lock(&v->irq_lock);
+	v->posts--;
+	pthread_mutex_unlock(&v->irq_lock);
+	check_idle(v);
+}
+
+static void serve_from_now(struct virtio_device *v)
+{
 	struct machine *m = v->dev.m;
 
 	v->serving = !v->broken;
@@ -283,6 +316,12 @@ static void start_on_io(void *opaque)
 	}
 }
 
+static void start_on_io(void *opaque)
+{
+	serve_from_now(opaque);
+	virtio_posted_seen(opaque);
+}
+
 static void stop_on_io(void *opaque)
 {
 	struct virtio_device *v = opaque;
@@ -295,9 +334,7 @@ static void stop_on_io(void *opaque)
 	}
 	if (v->ops->stop)
 		v->ops->stop(v);
-	pthread_mutex_lock(&v->irq_lock);
-	v->idle = v->in_flight == 0;
-	pthread_mutex_unlock(&v->irq_lock);
+	virtio_posted_seen(v);
 }
 
 void virtio_start(struct virtio_device *v)
@@ -314,24 +351,45 @@ void virtio_start(struct virtio_device *v)
 		if (v->queues[i].ready)
 			kick_open(&v->kicks[i]);
 	v->started = true;
-	loop_call(v->dev.m->io, start_on_io, v);
+	virtio_post(v, start_on_io, v);
 }
 
-void virtio_stop(struct virtio_device *v)
+static void stop_begin(struct virtio_device *v)
 {
 	if (!v->started)
 		return;
-	loop_call(v->dev.m->io, stop_on_io, v);
-	pthread_mutex_lock(&v->irq_lock);
-	while (!v->idle)
-		pthread_cond_wait(&v->idle_cond, &v->irq_lock);
-	pthread_mutex_unlock(&v->irq_lock);
 	v->started = false;
+	virtio_post(v, stop_on_io, v);
 }
 
-void virtio_reset(struct virtio_device *v)
+static bool is_idle(struct virtio_device *v)
 {
-	virtio_stop(v);
+	bool idle;
+
+	pthread_mutex_lock(&v->irq_lock);
+	idle = v->idle;
+	pthread_mutex_unlock(&v->irq_lock);
+	return idle;
+}
+
+int virtio_stop(struct virtio_device *v)
+{
+	int ret = 0;
+
+	/* While it waits another vCPU may start the device again. */
+	while (ret == 0 && (v->started || !is_idle(v))) {
+		stop_begin(v);
+		ret = machine_wait(v->dev.m, v->idle_fd, -1);
+	}
+	return ret;
+}
+
+int virtio_reset(struct virtio_device *v)
+{
+	int ret = virtio_stop(v);
+
+	if (ret < 0)
+		return ret;
 	for (unsigned i = 0; i < v->n_queues; i++) {
 		kick_close(&v->kicks[i]);
 		virtq_reset(&v->queues[i]);
@@ -348,6 +406,7 @@ void virtio_reset(struct virtio_device *v)
 	pthread_mutex_unlock(&v->irq_lock);
 	if (v->ops->reset)
 		v->ops->reset(v);
+	return 0;
 }
 
 /* ---- as a device of the machine ---- */
@@ -361,7 +420,7 @@ void virtio_device_reset(struct device *d)
 {
 	struct virtio_device *v = to_virtio(d);
 
-	virtio_reset(v);
+	(void)virtio_reset(v); /* the machine is paused: nothing to wait for */
 	v->host_features_sel = v->guest_features_sel = 0;
 }
 
@@ -369,8 +428,15 @@ void virtio_device_pause(struct device *d)
 {
 	struct virtio_device *v = to_virtio(d);
 
-	virtio_stop(v);
 	v->paused = true;
+	stop_begin(v);
+}
+
+int virtio_device_busy_fd(struct device *d)
+{
+	struct virtio_device *v = to_virtio(d);
+
+	return is_idle(v) ? -1 : v->idle_fd;
 }
 
 void virtio_device_resume(struct device *d)
@@ -397,13 +463,14 @@ static void nothing(void *opaque)
 
 void virtio_fini(struct virtio_device *v)
 {
-	virtio_stop(v);
+	(void)virtio_stop(v);
 	for (unsigned i = 0; i < VIRTIO_MAX_QUEUES; i++)
 		kick_close(&v->kicks[i]);
 	/* A kick may still be posted; this one runs after it. */
 	loop_call(v->dev.m->io, nothing, NULL);
 	free(v->elem);
-	pthread_cond_destroy(&v->idle_cond);
+	if (v->idle_fd >= 0)
+		(void)close(v->idle_fd);
 	pthread_mutex_destroy(&v->irq_lock);
 }
 
@@ -411,7 +478,7 @@ void virtio_device_destroy(struct device *d)
 {
 	struct virtio_device *v = to_virtio(d);
 
-	virtio_stop(v);
+	(void)virtio_stop(v); /* machine_end() has waited: it is idle */
 	if (v->ops->destroy)
 		v->ops->destroy(v);
 	virtio_fini(v);
@@ -450,8 +517,12 @@ int virtio_init(struct virtio_device *v, struct machine *m, const struct virtio_
 	v->idle = true;
 	v->elem = virtq_elem_new();
 	pthread_mutex_init(&v->irq_lock, NULL);
-	pthread_cond_init(&v->idle_cond, NULL);
+	v->idle_fd = wake_open();
 	init_queues(v, queue_sizes);
+	if (v->idle_fd < 0)
+		return err_set(err, errno, "%s: cannot make an eventfd: %s", ops->name,
+			       err_text(errno));
+	wake_set(v->idle_fd);
 	ret = virtio_mmio_add(v, m, err);
 	if (ret < 0)
 		return ret;

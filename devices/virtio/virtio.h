@@ -5,9 +5,12 @@
  * virtio_ops.  The transport (mmio.c) answers the driver's register accesses
  * on vCPU threads; the life of the queues (virtio.c) is: the driver sets
  * DRIVER_OK, or a paused machine goes on -> virtio_start() -> the queues are
- * served on the I/O loop -> reset or pause -> virtio_stop().  While the queues
- * are served, the fields marked so belong to the I/O loop; start and stop hand
- * them over with a call to that loop, so no lock is needed for them.
+ * served on the I/O loop -> reset or pause -> the device is asked to stop, and
+ * is idle some time later.  Start and stop are posts to the I/O loop, which
+ * runs them in their order; nobody waits for a start, and who waits for a stop
+ * gives the machine lock up, for the I/O loop may wait for guest memory or a
+ * disk.  Unless the device is idle the fields marked so belong to the I/O
+ * loop.
  */
 #ifndef MINIVMM_DEVICES_VIRTIO_VIRTIO_H
 #define MINIVMM_DEVICES_VIRTIO_VIRTIO_H
@@ -18,6 +21,7 @@
 
 #include "devices/virtio/queue.h"
 #include "vmm/device.h"
+#include "vmm/loop.h"
 
 struct board_device;
 struct cfg_device;
@@ -111,16 +115,17 @@ struct virtio_device {
 	uint16_t queue_sel;
 	struct virtio_queue_regs regs[VIRTIO_MAX_QUEUES];
 	bool paused;     /* the machine is; true at creation */
-	bool started;    /* the queues are served */
+	bool started;    /* the I/O loop has been told to serve the queues, and not to stop */
 	unsigned warned; /* I/O loop: how often a broken ring was logged */
-	/* irq_lock: a leaf, taken by any thread */
+	/* irq_lock: a leaf (vmm/machine.h), taken by any thread */
 	pthread_mutex_t irq_lock;
-	pthread_cond_t idle_cond;
 	uint8_t status, isr;
 	uint32_t generation;
 	uint8_t config[VIRTIO_CONFIG_BYTES]; /* as the driver last saw it */
-	bool idle; /* no request is in flight; virtio_stop() waits for it */
-	/* I/O loop while started, else machine lock */
+	unsigned posts; /* stops and the like that the I/O loop has not seen yet */
+	bool idle;      /* none, nothing is served, no request is in flight */
+	int idle_fd;    /* constant; eventfd: readable while idle */
+	/* machine lock while idle, else I/O loop */
 	uint64_t features;
 	struct virtq queues[VIRTIO_MAX_QUEUES];
 	struct virtio_kick kicks[VIRTIO_MAX_QUEUES];
@@ -151,10 +156,14 @@ void virtio_fini(struct virtio_device *v);
 /* ---- the transport's side: machine lock ---- */
 /* Serve the queues if the driver is ready and the machine runs; else nothing happens. */
 void virtio_start(struct virtio_device *v);
-/* Returns when nothing is in flight and the I/O loop leaves the queues alone. */
-void virtio_stop(struct virtio_device *v);
-/* Status 0: everything the driver did is forgotten. */
-void virtio_reset(struct virtio_device *v);
+/*
+ * Returns 0 when the device is idle and not started.  Gives the machine lock
+ * up while it waits, so that another vCPU may have written registers.
+ * -ECANCELED: the program ends, and the device must be left alone.
+ */
+int virtio_stop(struct virtio_device *v);
+/* Status 0: everything the driver did is forgotten.  As virtio_stop(). */
+int virtio_reset(struct virtio_device *v);
 /* The driver kicked queue q by a register write that no eventfd caught. */
 void virtio_notified(struct virtio_device *v, unsigned q);
 void virtio_ack(struct virtio_device *v, uint32_t isr);
@@ -181,9 +190,14 @@ void virtio_push(struct virtio_device *v, unsigned q, const struct virtq_elem *e
 void virtio_interrupt(struct virtio_device *v, unsigned q);
 /* Mark the device as needing a reset; 'why' goes to the log. */
 void virtio_fail(struct virtio_device *v, const char *why);
-/* A request lives on after serve() returns / is done: virtio_stop() waits for it. */
+/* A request lives on after serve() returns / is done: the device is not idle meanwhile. */
 void virtio_request_begin(struct virtio_device *v);
 void virtio_request_end(struct virtio_device *v);
+
+/* Machine lock: have fn(opaque) run on the I/O loop; the device is not idle until it has called
+ * virtio_posted_seen(). */
+void virtio_post(struct virtio_device *v, loop_fn *fn, void *opaque);
+void virtio_posted_seen(struct virtio_device *v);
 
 /* Any thread: the config space has changed; takes irq_lock. */
 void virtio_config_changed(struct virtio_device *v);
@@ -192,11 +206,12 @@ void virtio_config_changed(struct virtio_device *v);
 #define VIRTIO_DEVICE_OPS(driver, ...)                                                             \
 	{                                                                                          \
 		.name = (driver), .reset = virtio_device_reset, .pause = virtio_device_pause,      \
-		.resume = virtio_device_resume, .arrived = virtio_device_arrived,                  \
-		.destroy = virtio_device_destroy, ##__VA_ARGS__                                    \
+		.busy_fd = virtio_device_busy_fd, .resume = virtio_device_resume,                  \
+		.arrived = virtio_device_arrived, .destroy = virtio_device_destroy, ##__VA_ARGS__  \
 	}
 void virtio_device_reset(struct device *d);
 void virtio_device_pause(struct device *d);
+int virtio_device_busy_fd(struct device *d);
 void virtio_device_resume(struct device *d);
 void virtio_device_arrived(struct device *d);
 void virtio_device_destroy(struct device *d);

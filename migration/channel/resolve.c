@@ -31,7 +31,7 @@ struct resolve {
 	struct sockaddr_list list;
 	struct err err;
 	int ret;
-	/* under 'mutex' */
+	/* under 'mutex', a leaf (vmm/machine.h) but for the loop's */
 	pthread_mutex_t mutex;
 	pthread_cond_t cond;
 	bool answered;         /* ... and posted, unless abandoned before */

@@ -35,7 +35,7 @@ struct dirty_limits {
 	/* machine lock */
 	bool working; /* the thread is there, pages are being counted */
 	struct thread thread;
-	/* under mutex; nothing is taken under it */
+	/* under mutex: second in the order of locks (vmm/machine.h), nothing is taken under it */
 	pthread_mutex_t mutex;
 	pthread_cond_t wake;
 	uint64_t period_ms;

@@ -41,7 +41,7 @@ struct dirty_rate {
 	int64_t *vcpu_rate; /* owned */
 	/* main thread only */
 	struct thread thread;
-	/* under mutex */
+	/* under mutex: second in the order of locks (vmm/machine.h) */
 	pthread_mutex_t mutex;
 	pthread_cond_t wake;
 	bool ending;

@@ -282,6 +282,7 @@ static void *incoming_thread(void *opaque)
 		linger(in->ch, LINGER_MS);
 	loader_fini(&l);
 	reader_free(r);
+	yank_del(&in->mg->m->yanks, &in->yank);
 	channel_close(in->ch);
 	in->ch = NULL;
 	thread_set_done(&in->thread);
@@ -297,11 +298,13 @@ static int start_loading(struct incoming *in, struct channel *ch, struct err *er
 	int ret;
 
 	in->ch = ch;
+	yank_add(&in->mg->m->yanks, &in->yank, YANK_MIGRATION, "", ch->fd);
 	in->has_address = false;
 	report_incoming_start(in);
 	(void)status_move(in->mg, &in->status, MIG_SETUP, MIG_ACTIVE);
 	ret = thread_start(&in->thread, "mig-load", THREAD_MIGRATION, incoming_thread, in, err);
 	if (ret < 0) {
+		yank_del(&in->mg->m->yanks, &in->yank);
 		channel_close(ch);
 		in->ch = NULL;
 	}

@@ -144,6 +144,7 @@ static int open_channel(struct outgoing *o, struct err *err)
 	o->ch->patience = &o->patience;
 	if (o->uri.kind == URI_UNIX)
 		channel_send_buffer(o->ch, SEND_BUFFER_BYTES);
+	yank_add(&o->mg->m->yanks, &o->yank, YANK_MIGRATION, "", o->ch->fd);
 	o->w = writer_new(o->ch);
 	o->rp = (struct return_path){.ch = o->ch};
 	return 0;
@@ -328,6 +329,7 @@ void *outgoing_thread(void *opaque)
 
 	/* Before anything is announced: a file that failed is gone, a peer that waits is told. */
 	outgoing_close_channels(o);
+	yank_del(&m->yanks, &o->yank);
 	channel_close(o->ch);
 	o->ch = NULL;
 	machine_lock(m);

@@ -18,7 +18,7 @@
 struct forecast_figures;
 
 struct migration_stats {
-	pthread_mutex_t lock;
+	pthread_mutex_t lock; /* a leaf (vmm/machine.h) */
 	/* under lock; times are CLOCK_MONOTONIC in ns, 0: not yet */
 	int64_t started_ns, active_ns, stopped_ns, ended_ns;
 	struct migration_ram_stats ram;

@@ -42,6 +42,7 @@
 #include "migration/stream/stream.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/wake.h"
+#include "vmm/flush.h"
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
 #include "vmm/vclock.h"
@@ -71,7 +72,8 @@ static int stop_guest(struct outgoing *o, struct err *err)
 	if (machine_holds_vcpus(m)) /* the main loop is about to carry it out */
 		return -EAGAIN;
 	m->before_stop = RS_RUNNING;
-	machine_stop(m, RS_FINISH_MIGRATE);
+	if (machine_stop_cancellable(m, RS_FINISH_MIGRATE, o->deadline.stop_fd) < 0)
+		return err_cancelled(err);
 	if (m->state != RS_FINISH_MIGRATE) { /* it had stopped, or stopped by itself meanwhile */
 		m->before_stop = m->state;
 		if (machine_set_state(m, RS_FINISH_MIGRATE, err) < 0)
@@ -118,7 +120,9 @@ static int stop(struct outgoing *o, struct err *err)
 	int ret;
 
 	machine_lock(m);
-	ret = stop_guest(o, err);
+	ret = machine_flush(m, o->deadline.stop_fd, err); /* while it runs: less is left then */
+	if (ret == 0)
+		ret = stop_guest(o, err);
 	if (ret == 0 && o->caps[CAP_PAUSE_BEFORE_SWITCHOVER])
 		ret = wait_for_continue(o, err);
 	machine_unlock(m);
@@ -158,7 +162,9 @@ static int collect(struct outgoing *o, struct err *err)
 	if (ret < 0)
 		return ret;
 	machine_lock(m);
-	ret = m->arch->fetch(m, err);
+	ret = machine_flush(m, o->deadline.stop_fd, err);
+	if (ret == 0)
+		ret = m->arch->fetch(m, err);
 	if (ret == 0)
 		ret = device_state_collect(&o->devices, m, err);
 	if (ret == 0)

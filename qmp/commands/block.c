@@ -265,8 +265,8 @@ static int query_blockstats(struct qmp_call *call, const void *arg, void *ret, s
 }
 
 const struct qmp_command qmp_block_commands[] = {
-    {"query-block",             NULL, &disk_list, query_block, false},
-    {"query-named-block-nodes",               &flat_type, &node_list, query_nodes, false},
-    {"query-blockstats",                    &stats_args_type, &stats_list, query_blockstats, false},
+    {"query-block",             NULL, &disk_list, query_block, 0},
+    {"query-named-block-nodes",               &flat_type, &node_list, query_nodes, 0},
+    {"query-blockstats",                        &stats_args_type, &stats_list, query_blockstats, 0},
     {0},
 };

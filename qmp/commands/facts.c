@@ -268,14 +268,14 @@ static int query_none(struct qmp_call *call, const void *arg, void *ret, struct 
 }
 
 const struct qmp_command qmp_facts_commands[] = {
-    {"query-name",      NULL, &name_type, query_name, false},
-    {"query-uuid",       NULL, &uuid_type, query_uuid, false},
-    {"query-kvm",            NULL, &kvm_type, query_kvm, false},
-    {"query-cpus-fast",      NULL, &cpu_list, query_cpus, false},
-    {"query-target",       NULL, &target_type, query_target, false},
-    {"query-machines",            NULL, &machine_list, query_machines, false},
-    {"query-current-machine",       NULL, &current_type, query_current_machine, false},
-    {"query-iothreads",        NULL, &iothread_list, query_none, false},
-    {"query-jobs",            NULL, &job_list, query_none, false},
+    {"query-name",      NULL, &name_type, query_name, 0},
+    {"query-uuid",       NULL, &uuid_type, query_uuid, 0},
+    {"query-kvm",                NULL, &kvm_type, query_kvm, 0},
+    {"query-cpus-fast",      NULL, &cpu_list, query_cpus, 0},
+    {"query-target",       NULL, &target_type, query_target, 0},
+    {"query-machines",                NULL, &machine_list, query_machines, 0},
+    {"query-current-machine",       NULL, &current_type, query_current_machine, 0},
+    {"query-iothreads",        NULL, &iothread_list, query_none, 0},
+    {"query-jobs",                NULL, &job_list, query_none, 0},
     {0},
 };

@@ -1,11 +1,11 @@
 /* machine.c - run state: query-status, stop, cont, reset, power button, quit (qmp-surface 4.3) */
 #include <errno.h>
 
-#include "devices/microvm.h"
 #include "migration/migration.h"
 #include "qmp/command.h"
 #include "qmp/types.h"
 #include "vmm/base/error.h"
+#include "vmm/flush.h"
 #include "vmm/machine.h"
 
 struct status {
@@ -33,26 +33,12 @@ static int query_status(struct qmp_call *call, const void *arg, void *ret, struc
 	return 0;
 }
 
-static int flush_disks(struct qmp_call *call, struct err *err)
-{
-	const struct block_nodes *bs = &call->be->blocks;
-
-	for (size_t i = 0; i < bs->n; i++) {
-		struct block_node *n = bs->v[i];
-		int ret = n->readonly || n->no_flush ? 0 : block_node_flush(n);
-
-		if (ret < 0)
-			return err_set(err, -ret,
-				       "The guest is stopped, but '%s' cannot be flushed: %s",
-				       n->name, err_text(-ret));
-	}
-	return 0;
-}
-
 /* While a stream is awaited, stop and cont only say what is wanted when it has come. */
 static int stop(struct qmp_call *call, const void *arg, void *ret, struct err *err)
 {
 	struct machine *m = call->m;
+	struct err why = {0};
+	int r;
 
 	(void)arg;
 	(void)ret;
@@ -60,8 +46,10 @@ static int stop(struct qmp_call *call, const void *arg, void *ret, struct err *e
 		m->autostart = false;
 	if (!machine_running(m))
 		return 0;
-	machine_stop(m, RS_PAUSED);
-	return flush_disks(call, err);
+	if (machine_stop(m, RS_PAUSED) < 0)
+		return err_set(err, ECANCELED, "the program ends");
+	r = machine_flush(m, -1, &why);
+	return r < 0 ? err_set(err, -r, "The guest is stopped, but %s", why.msg) : 0;
 }
 
 struct cont_args {
@@ -140,16 +128,16 @@ static int quit(struct qmp_call *call, const void *arg, void *ret, struct err *e
 	if (r < 0)
 		return r;
 	machine_request_exit(call->m, 0, CAUSE_HOST_QMP_QUIT);
-	machine_do_requests(call->m);
+	machine_do_exit(call->m);
 	return 0;
 }
 
 const struct qmp_command qmp_machine_commands[] = {
-    {"query-status", NULL, &status_type, query_status, false},
-    {"stop",  NULL, NULL, stop, false},
-    {"cont",         &cont_type, NULL, cont, false},
-    {"system_reset",         NULL, NULL, system_reset, false},
-    {"system_powerdown",          NULL, NULL, system_powerdown, false},
-    {"quit",         &quit_type, NULL, quit, false},
+    {"query-status", NULL, &status_type, query_status, 0},
+    {"stop",  NULL, NULL, stop, QMP_WAITS},
+    {"cont",	     &cont_type, NULL, cont, QMP_WAITS},
+    {"system_reset",         NULL, NULL, system_reset, QMP_WAITS},
+    {"system_powerdown",          NULL, NULL, system_powerdown, QMP_WAITS},
+    {"quit",     &quit_type, NULL, quit, 0},
     {0	},
 };

@@ -192,14 +192,16 @@ static int pmemsave(struct qmp_call *call, const void *arg, void *ret, struct er
 	if (r == 0) {
 		CLEANUP(cleanup_free) char *path = host_path(call->m->host, a->filename);
 
+		machine_unlock(call->m); /* the file, or a page, may take its time */
 		r = save_file(path, &call->m->mem, a, err);
+		machine_lock(call->m);
 	}
 	return r;
 }
 
 const struct qmp_command qmp_memory_commands[] = {
-    {"query-memory-size-summary", NULL, &size_type, query_memory_size, false},
-    {"query-memdev",                 NULL, &memdev_list, query_memdev, false},
-    {"pmemsave",		      &pmemsave_type, NULL, pmemsave, false},
+    {"query-memory-size-summary", NULL, &size_type, query_memory_size, 0},
+    {"query-memdev",                 NULL, &memdev_list, query_memdev, 0},
+    {"pmemsave",			  &pmemsave_type, NULL, pmemsave, QMP_WAITS},
     {0	     },
 };

@@ -5,9 +5,11 @@
 #include "devices/microvm.h"
 #include "qmp/command.h"
 #include "qmp/commands/version.h"
+#include "qmp/connection.h"
 #include "qmp/introspect.h"
 #include "qmp/session.h"
 #include "vmm/base/error.h"
+#include "vmm/machine.h"
 
 /* ---- qmp_capabilities ---- */
 
@@ -26,16 +28,13 @@ static const struct qmp_member negotiate_members[] = {
 static const struct qmp_type negotiate_type =
     QMP_OBJECT_TYPE(struct negotiate_args, "q_obj_qmp_capabilities-arg", negotiate_members);
 
-/* No command may be run out of band, so that capability is known but never offered. */
 static int qmp_capabilities(struct qmp_call *call, const void *arg, void *ret, struct err *err)
 {
 	const struct negotiate_args *a = arg;
 
 	(void)ret;
-	if (a->enable.n)
-		return err_set(err, ENOTSUP, "Capability %s not available",
-			       monitor_capabilities[*(const int *)a->enable.v]);
-	qmp_session_negotiate(call->session);
+	(void)err;
+	qmp_connection_negotiate(call->connection, a->enable.n > 0); /* there is but one: oob */
 	return 0;
 }
 
@@ -125,8 +124,11 @@ static const struct qmp_type fd_type =
 
 static int getfd(struct qmp_call *call, const void *arg, void *ret, struct err *err)
 {
+	int fd = *call->fd;
+
 	(void)ret;
-	return qmp_session_name_fd(call->session, ((const struct fd_args *)arg)->name, err);
+	*call->fd = -1;
+	return qmp_session_name_fd(call->session, fd, ((const struct fd_args *)arg)->name, err);
 }
 
 static int closefd(struct qmp_call *call, const void *arg, void *ret, struct err *err)
@@ -163,26 +165,29 @@ static int query_chardev(struct qmp_call *call, const void *arg, void *ret, stru
 
 	(void)arg;
 	(void)err;
+	pthread_mutex_lock(&call->m->control_lock); /* some are the control thread's */
 	for (size_t i = 0; i < cs->n; i++) {
 		const struct chardev *c = cs->v[i];
+		const char *name = c->filename ? c->filename : c->ops->type;
 
 		infos[i] = (struct chardev_info){
 		    .label = c->id,
-		    .filename = c->filename ? c->filename : c->ops->type,
+		    .filename = qmp_printf(call->pool, "%s", name),
 		    .frontend_open = c->client != NULL,
 		};
 	}
+	pthread_mutex_unlock(&call->m->control_lock);
 	*(struct qmp_array *)ret = (struct qmp_array){infos, cs->n};
 	return 0;
 }
 
 const struct qmp_command qmp_misc_commands[] = {
-    {"qmp_capabilities", &negotiate_type, NULL, qmp_capabilities, false},
-    {"query-version",              NULL, &qmp_version_type, query_version, false},
-    {"query-commands",             NULL, &command_list, query_commands, false},
-    {"query-qmp-schema",    NULL, &qmp_schema_type, query_schema, false},
-    {"getfd", &fd_type, NULL, getfd, false},
-    {"closefd",             &fd_type, NULL, closefd, false},
-    {"query-chardev",   NULL, &chardev_list, query_chardev, false},
+    {"qmp_capabilities", &negotiate_type, NULL, qmp_capabilities, 0},
+    {"query-version",              NULL, &qmp_version_type, query_version, 0},
+    {"query-commands",                 NULL, &command_list, query_commands, 0},
+    {"query-qmp-schema",    NULL, &qmp_schema_type, query_schema, 0},
+    {"getfd", &fd_type, NULL, getfd, QMP_TAKES_FD},
+    {"closefd",		 &fd_type, NULL, closefd, 0},
+    {"query-chardev",   NULL, &chardev_list, query_chardev, 0},
     {0    },
 };

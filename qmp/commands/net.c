@@ -41,6 +41,6 @@ static int announce_self(struct qmp_call *call, const void *arg, void *ret, stru
 }
 
 const struct qmp_command qmp_net_commands[] = {
-    {"announce-self", &announce_type, NULL, announce_self, false},
+    {"announce-self", &announce_type, NULL, announce_self, 0},
     {0	  },
 };

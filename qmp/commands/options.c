@@ -124,6 +124,6 @@ static int query_options(struct qmp_call *call, const void *arg, void *ret, stru
 }
 
 const struct qmp_command qmp_options_commands[] = {
-    {"query-command-line-options", &args_type, &option_list, query_options, false},
+    {"query-command-line-options", &args_type, &option_list, query_options, 0},
     {0	       },
 };

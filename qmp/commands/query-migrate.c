@@ -243,6 +243,6 @@ static int query_migrate(struct qmp_call *call, const void *arg, void *ret, stru
 }
 
 const struct qmp_command qmp_query_migrate_commands[] = {
-    {"query-migrate", NULL, &info_type, query_migrate, false},
+    {"query-migrate", NULL, &info_type, query_migrate, 0},
     {0    },
 };

@@ -83,6 +83,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	struct serial *s;
 	struct ram_block *b = memory_add_block(&m->mem, "ram", RAM, &be, NULL);
 
+	machine_lock(m);
 	(void)memory_map_block(&m->mem, b, 0, 0, RAM, NULL);
 	(void)serial_create(m, &chr, NULL);
 	s = container_of(m->devices.prev, struct serial, dev.link);
@@ -101,6 +102,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 			abort(); /* the stream relies on it */
 	}
 	m->requests = (struct requests){0};
+	machine_unlock(m);
 	bare_machine_free(m);
 	return 0;
 }

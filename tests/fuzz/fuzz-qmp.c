@@ -50,8 +50,7 @@ static void talk(struct rig *r, struct peer *p, uint8_t how, const uint8_t *data
 		if (sent == n)
 			continue;
 		p->room = 1000; /* it reads a little after all */
-		p->c.client->writable(p->c.client_opaque);
-		rig_turn(r);
+		peer_reads(p);
 	}
 }
 

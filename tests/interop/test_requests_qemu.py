@@ -4,7 +4,8 @@ from moves import destination, machine, wait_end_or_failure
 from ownership import Watched, until
 from proxy import BACKWARD, Harm
 
-PONG_BYTES = 8
+LOADED = b"\0\2\0\4\x4d\x56\x4d\3"     # the PONG behind the last section
+SHUT = b"\0\1\0\4"
 
 
 def begin(t):
@@ -13,7 +14,7 @@ def begin(t):
     source = machine(t, "requester", "pages=20", started=False, memory="18M")
     source.serial.expect("boot")
     dest = destination(t, source, f"unix:{t.path('in')}", kind="qemu")
-    harm = Harm("stall", PONG_BYTES + 1, BACKWARD)
+    harm = Harm("stall", 1, BACKWARD, after=LOADED)
     proxy = t.proxy(t.path("in"), harm)
     source.cmd("migrate", uri=f"unix:{proxy.path}")
     until("the last section to be loaded", harm.done.is_set)
@@ -68,7 +69,7 @@ def test_broken_before_eof(t, how):
 def test_cut_behind_eof(t):
     """QEMU runs the guest and cannot say so: the guest stays stopped here, and the error says so."""
     source, dest, proxy = begin(t)
-    harm = Harm("cut", PONG_BYTES * 2, BACKWARD)    # in front of SHUT
+    harm = Harm("cut", 0, BACKWARD, after=SHUT)
     proxy.arm(harm)
     proxy.release()
     assert source.wait_migration("completed", "failed") == "failed"

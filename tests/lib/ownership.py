@@ -434,7 +434,8 @@ class Places:
 
     def ready(self):
         """READY has been sent and not read."""
-        return BACKWARD, self.answers[-3] + 1, None
+        at = self.answers[-3] + 2       # its length and what follows: nothing else ends like that
+        return BACKWARD, 1, self.backward[at:at + 6]
 
     def go(self):
         """GO has been sent and not read."""
@@ -442,7 +443,7 @@ class Places:
 
     def shut(self):
         """The guest runs at the destination, and the source does not know."""
-        return BACKWARD, self.answers[-2] + 1, None
+        return BACKWARD, 1, self.backward[self.answers[-2]:self.answers[-2] + 4]
 
     def anywhere(self, pick):
         """A random boundary or byte, either way."""

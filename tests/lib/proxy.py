@@ -55,7 +55,8 @@ class Harm:
         if found >= 0:
             self.at = passed + found + self.offset
             return 0
-        for n in range(min(len(self.after) - 1, len(data)), 0, -1):
+        # Not for one byte: a PING, behind which the source waits, ends with what a section begins with.
+        for n in range(min(len(self.after) - 1, len(data)), 1, -1):
             if data.endswith(self.after[:n]):
                 return n
         return 0
@@ -86,7 +87,9 @@ class Pump(threading.Thread):
     def _step(self):
         """Passes a piece on; False: nothing follows."""
         if self.held and not select.select([self.source], [], [], MISSED_S)[0]:
-            held, self.held, self.harm = self.held, b"", None
+            held, self.held = self.held, b""
+            if self.harm and self.harm.at is not None:
+                self.harm = None
             self._send(held)
         data = self.source.recv(65536)
         if not data:

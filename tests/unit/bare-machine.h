@@ -16,17 +16,9 @@ static inline struct machine *bare_machine_new(const struct config *cfg)
 {
 	struct machine *m = NEW(struct machine);
 
-	m->cfg = cfg;
-	m->kvm_fd = m->vm_fd = -1;
-	m->state = RS_PRELAUNCH;
-	pthread_mutex_init(&m->lock, NULL);
-	pthread_cond_init(&m->cond, NULL);
-	list_init(&m->devices);
-	list_init(&m->blockers);
-	notify_init(&m->notify);
-	vms_registry_init(&m->vmstate);
-	memory_init(&m->mem, -1);
-	m->loop = loop_new(&m->lock, NULL);
+	if (machine_init(m, cfg, NULL) < 0)
+		abort();
+	m->loop = m->work = loop_new(&m->lock, NULL);
 	return m;
 }
 
@@ -37,11 +29,8 @@ static inline void bare_machine_free(struct machine *m)
 		free(d->id);
 		d->ops->destroy(d);
 	}
-	vms_registry_fini(&m->vmstate);
-	memory_fini(&m->mem);
 	loop_free(m->loop);
-	pthread_cond_destroy(&m->cond);
-	pthread_mutex_destroy(&m->lock);
+	machine_fini(m);
 	free(m);
 }
 

@@ -209,22 +209,11 @@ static inline struct rig *rig_new_with(enum runstate state, uint64_t ram_bytes,
 		ck_assert_int_eq(log_open("/dev/null", &err), 0);
 	if (cfg)
 		r->cfg = *cfg;
-	m->cfg = &r->cfg;
-	m->kvm_fd = m->vm_fd = -1;
+	ck_assert_int_eq(machine_init(m, &r->cfg, &err), 0);
 	m->state = state;
-	m->paused = true;
-	m->pause_depth = 1;
-	m->autostart = true;
 	m->arch = &rig_arch;
-	pthread_mutex_init(&m->lock, NULL);
-	pthread_cond_init(&m->cond, NULL);
 	pthread_cond_init(&r->changed, NULL);
-	list_init(&m->devices);
-	list_init(&m->blockers);
-	notify_init(&m->notify);
-	vms_registry_init(&m->vmstate);
-	memory_init(&m->mem, -1);
-	m->loop = loop_new(&m->lock, &err);
+	m->loop = m->work = loop_new(&m->lock, &err);
 	ck_assert_ptr_nonnull(m->loop);
 	ck_assert_ptr_nonnull(memory_add_block(&m->mem, "microvm.ram", ram_bytes, &anon, &err));
 	ck_assert_ptr_nonnull(memory_add_block(&m->mem, "pc.bios", RIG_BIOS_BYTES, &anon, &err));
@@ -255,13 +244,9 @@ static inline void rig_free(struct rig *r)
 	loop_stop(r->m.loop);
 	(void)pthread_join(r->thread, NULL);
 	migration_free(r->mg);
-	vms_registry_fini(&r->m.vmstate);
-	memory_fini(&r->m.mem);
-	free(r->m.handed_to);
 	loop_free(r->m.loop);
 	pthread_cond_destroy(&r->changed);
-	pthread_cond_destroy(&r->m.cond);
-	pthread_mutex_destroy(&r->m.lock);
+	machine_fini(&r->m);
 	free(r);
 }
 

@@ -1,8 +1,9 @@
 /*
  * qmp-rig.h - monitors on a machine without KVM, driven through chardevs that a test plays
  *
- * The machine lock is held by the test, as by a callback of the main loop;
- * rig_turn() lets the main loop do what was posted to it.
+ * The machine lock is held by the test, as by a callback of the main loop.
+ * There is one thread: rig_turn() lets the main loop, which is the work loop
+ * too, and the control loop do what was posted to them.
  */
 #ifndef MINIVMM_TESTS_QMP_RIG_H
 #define MINIVMM_TESTS_QMP_RIG_H
@@ -26,6 +27,7 @@
 /* The other end of a monitor's chardev. */
 struct peer {
 	struct chardev c;
+	struct rig *r;
 	struct buf got; /* a NUL behind it */
 	size_t room;    /* bytes it still takes; SIZE_MAX: all */
 	unsigned writes;
@@ -59,7 +61,9 @@ static inline ssize_t peer_write(struct chardev *c, const uint8_t *p, size_t n)
 	return (ssize_t)n;
 }
 
-static inline void peer_close(struct peer *p)
+static inline void rig_turn(struct rig *r);
+
+static inline void peer_left(struct peer *p)
 {
 	if (!p->c.connected)
 		return;
@@ -68,12 +72,20 @@ static inline void peer_close(struct peer *p)
 		p->c.client->closed(p->c.client_opaque);
 }
 
+static inline void peer_close(struct peer *p)
+{
+	pthread_mutex_lock(&p->c.m->control_lock);
+	peer_left(p);
+	pthread_mutex_unlock(&p->c.m->control_lock);
+	rig_turn(p->r);
+}
+
 static inline void peer_disconnect(struct chardev *c)
 {
 	struct peer *p = c->state;
 
 	p->dropped = true;
-	peer_close(p);
+	peer_left(p);
 }
 
 static inline void peer_accept_input(struct chardev *c)
@@ -100,32 +112,68 @@ static inline void peer_open(struct peer *p)
 	p->writes = 0;
 	p->dropped = false;
 	p->c.connected = true;
+	pthread_mutex_lock(&p->c.m->control_lock);
 	p->c.client->opened(p->c.client_opaque);
+	pthread_mutex_unlock(&p->c.m->control_lock);
+	rig_turn(p->r);
 }
 
-/* As much as the monitor takes; returns how much that was. */
+/* One read of the monitor's; returns how many bytes it took. */
+static inline size_t peer_send_once(struct peer *p, const uint8_t *data, size_t n)
+{
+	size_t room;
+
+	pthread_mutex_lock(&p->c.m->control_lock);
+	room = p->c.client->can_read(p->c.client_opaque);
+	n = n < room ? n : room;
+	if (n)
+		p->c.client->read(p->c.client_opaque, data, n);
+	pthread_mutex_unlock(&p->c.m->control_lock);
+	return n;
+}
+
+/* As much as the monitor takes, and what it does then; returns how much that was. */
 static inline size_t peer_send_some(struct peer *p, const void *data, size_t n)
 {
-	size_t sent = 0;
+	size_t sent = 0, part = 1;
 
-	while (sent < n) {
-		size_t room = p->c.client->can_read(p->c.client_opaque);
-		size_t part = n - sent < room ? n - sent : room;
-
-		if (!part)
-			break;
-		p->c.client->read(p->c.client_opaque, (const uint8_t *)data + sent, part);
+	while (sent < n && part) {
+		part = peer_send_once(p, (const uint8_t *)data + sent, n - sent);
 		sent += part;
+		rig_turn(p->r);
 	}
 	return sent;
+}
+
+/* A descriptor comes in front of the next bytes. */
+static inline void peer_send_fd(struct peer *p, int fd)
+{
+	pthread_mutex_lock(&p->c.m->control_lock);
+	p->c.client->receive_fd(p->c.client_opaque, fd);
+	pthread_mutex_unlock(&p->c.m->control_lock);
+}
+
+/* It has read something. */
+static inline void peer_reads(struct peer *p)
+{
+	pthread_mutex_lock(&p->c.m->control_lock);
+	p->c.client->writable(p->c.client_opaque);
+	pthread_mutex_unlock(&p->c.m->control_lock);
+	rig_turn(p->r);
 }
 
 /* Send a text and return all that came since the last call; valid until the next. */
 static inline const char *peer_ask(struct peer *p, const char *text)
 {
+	size_t len;
+
 	buf_clear(&p->got);
 	if (peer_send_some(p, text, strlen(text)) != strlen(text))
 		return "(the monitor does not take it)";
+	do {
+		len = p->got.len;
+		rig_turn(p->r);
+	} while (p->got.len != len);
 	return p->got.len ? (const char *)p->got.data : "";
 }
 
@@ -158,21 +206,11 @@ static inline void rig_machine(struct rig *r)
 {
 	struct machine *m = &r->m;
 
-	m->cfg = &r->cfg;
-	m->kvm_fd = m->vm_fd = -1;
+	if (machine_init(m, &r->cfg, NULL) < 0)
+		abort();
 	m->arch = &rig_arch;
-	m->state = RS_PRELAUNCH;
-	m->paused = true;
-	m->quiet = true;
-	m->pause_depth = 1;
-	pthread_mutex_init(&m->lock, NULL);
-	pthread_cond_init(&m->cond, NULL);
-	list_init(&m->devices);
-	list_init(&m->blockers);
-	notify_init(&m->notify);
-	vms_registry_init(&m->vmstate);
-	memory_init(&m->mem, -1);
-	m->loop = loop_new(&m->lock, NULL);
+	m->loop = m->work = loop_new(&m->lock, NULL);
+	m->control = loop_new(&m->control_lock, NULL);
 }
 
 /* Monitors m0 (plain) and m1 (pretty), both connected. */
@@ -189,6 +227,7 @@ static inline struct rig *rig_new(void)
 	for (int i = 0; i < RIG_MONITORS; i++) {
 		struct peer *p = &r->peers[i];
 
+		p->r = r;
 		p->c = (struct chardev){.ops = &peer_ops, .m = &r->m, .state = p, .log_fd = -1};
 		p->c.id = xasprintf("m%d", i);
 		p->c.filename = xasprintf("unix:/m%d,server=on", i);
@@ -208,15 +247,26 @@ static inline struct rig *rig_new(void)
 
 static inline void rig_stop_loop(void *opaque)
 {
-	loop_stop(((struct machine *)opaque)->loop);
+	loop_stop(opaque);
 }
 
-/* Let the main loop run what is posted now. */
+/* Let the loop run what is posted now. */
+static inline void rig_run(struct loop *l)
+{
+	loop_post(l, rig_stop_loop, l);
+	loop_run(l);
+}
+
+/* Often enough for a burst of requests, of which each is a turn of both. */
+#define RIG_TURNS 3
+
 static inline void rig_turn(struct rig *r)
 {
-	loop_post(r->m.loop, rig_stop_loop, &r->m);
 	machine_unlock(&r->m);
-	loop_run(r->m.loop);
+	for (int i = 0; i < RIG_TURNS; i++) {
+		rig_run(r->m.loop);
+		rig_run(r->m.control);
+	}
 	machine_lock(&r->m);
 }
 
@@ -225,11 +275,9 @@ static inline void rig_free(struct rig *r)
 	qmp_server_free(r->server);
 	machine_unlock(&r->m);
 	migration_free(r->mg);
+	loop_free(r->m.control);
 	loop_free(r->m.loop);
-	vms_registry_fini(&r->m.vmstate);
-	memory_fini(&r->m.mem);
-	pthread_cond_destroy(&r->m.cond);
-	pthread_mutex_destroy(&r->m.lock);
+	machine_fini(&r->m);
 	for (int i = 0; i < RIG_MONITORS; i++) {
 		free(r->peers[i].c.id);
 		free(r->peers[i].c.filename);

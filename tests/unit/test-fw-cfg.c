@@ -33,6 +33,7 @@ static void setup(void)
 	struct ram_block *b;
 
 	m = bare_machine_new(&cfg);
+	machine_lock(m);
 	b = memory_add_block(&m->mem, "ram", RAM, &be, NULL);
 	ck_assert_int_eq(memory_map_block(&m->mem, b, 0, 0, RAM, NULL), 0);
 	ck_assert_int_eq(fw_cfg_create(m, NULL), 0);
@@ -42,6 +43,7 @@ static void setup(void)
 
 static void teardown(void)
 {
+	machine_unlock(m);
 	bare_machine_free(m);
 }
 

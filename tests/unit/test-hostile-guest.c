@@ -111,16 +111,13 @@ static void box_init(struct box *b)
 
 static void box_run(struct box *b, bool run)
 {
-	if (run)
+	if (run) {
 		vclock_start(&b->m->vclock);
-	list_for_each (d, &b->m->devices, struct device, link) {
-		void (*fn)(struct device * d) = run ? d->ops->resume : d->ops->pause;
-
-		if (fn)
-			fn(d);
-	}
-	if (!run)
+		guest_resume(b->m);
+	} else {
+		guest_pause(b->m);
 		vclock_stop(&b->m->vclock);
+	}
 }
 
 static void box_fini(struct box *b)
@@ -295,10 +292,12 @@ static void any_port(struct box *b)
 	struct bus *bus = i < 4 ? &b->m->ports : &b->m->mmio;
 	uint64_t addr = bases[i] + chance(16);
 
+	machine_lock(b->m);
 	if (chance(4))
 		bus_write(bus, addr, 1U << chance(4), any_value());
 	else
 		(void)bus_read(bus, addr, 1U << chance(4));
+	machine_unlock(b->m);
 }
 
 static void any_event(struct box *b)

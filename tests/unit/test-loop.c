@@ -112,7 +112,7 @@ START_TEST(test_call_from_elsewhere)
 
 	loop_call(l, bump, &n); /* before it runs: at once */
 	ck_assert_int_eq(n, 1);
-	ck_assert_int_eq(loop_thread_start(l, "io", NULL), 0);
+	ck_assert_int_eq(loop_thread_start(l, "io", THREAD_IO, NULL), 0);
 	for (int i = 0; i < 100; i++)
 		loop_call(l, bump, &n);
 	ck_assert_int_eq(n, 101);

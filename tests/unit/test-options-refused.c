@@ -276,7 +276,7 @@ static const struct {
 	"Parameter 'queue-size' expects a number from 4 to 1024, not '1'"),
     ONE("-device virtio-blk-device,zz=1", "Property 'virtio-blk-device.zz' not found"),
     ONE("-device zz,help", "'zz' is not a valid device model name"),
-    ONE("-netdev zz,help", "Parameter 'type' does not accept value 'zz'"),
+    ONE("-netdev zz,help", "Parameter 'type' does not accept value 'zz': use tap or stream"),
     ONE("-object zz,help", "Parameter 'qom-type' does not accept value 'zz'"),
 
     ONE("-global virtio-mmio.force-legacy=zz", "can't apply global virtio-mmio.force-legacy=zz: "

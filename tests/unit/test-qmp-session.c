@@ -9,7 +9,7 @@
 
 #define GREETING                                                                                   \
 	"{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 0, \"minor\": 2, \"major\": 7}, "          \
-	"\"package\": \"minivmm " MINIVMM_VERSION "\"}, \"capabilities\": []}}\r\n"
+	"\"package\": \"minivmm " MINIVMM_VERSION "\"}, \"capabilities\": [\"oob\"]}}\r\n"
 #define OK               "{\"return\": {}}\r\n"
 #define ERROR(cls, desc) "{\"error\": {\"class\": \"" cls "\", \"desc\": \"" desc "\"}}\r\n"
 #define GENERIC(desc)    ERROR("GenericError", desc)
@@ -46,9 +46,6 @@ START_TEST(test_negotiation)
 	ck_assert_str_eq(
 	    peer_ask(p, "{\"execute\":\"qmp_capabilities\",\"arguments\":{\"enable\":\"oob\"}}"),
 	    GENERIC("Invalid parameter type for 'enable', expected: array"));
-	ck_assert_str_eq(
-	    peer_ask(p, "{\"execute\":\"qmp_capabilities\",\"arguments\":{\"enable\":[\"oob\"]}}"),
-	    GENERIC("Capability oob not available"));
 	ck_assert_str_eq(peer_ask(p, "{\"execute\":\"qmp_capabilities\",\"id\":{\"a\":[1,null]}}"),
 			 "{\"return\": {}, \"id\": {\"a\": [1, null]}}\r\n");
 	ck_assert_str_eq(
@@ -208,11 +205,126 @@ static const char *event_tail(const char *line)
 	return line + n;
 }
 
+/* ---- out of band ---- */
+
+#define ENABLE_OOB "{\"execute\":\"qmp_capabilities\",\"arguments\":{\"enable\":[\"oob\"]}}"
+
+START_TEST(test_oob_requests)
+{
+	struct rig *r = rig_new();
+	struct peer *p = &r->peers[0];
+	struct yank y = {0};
+
+	/* not before it was negotiated */
+	ck_assert_str_eq(peer_ask(p, "{\"exec-oob\":\"query-yank\"}"),
+			 GENERIC("QMP input member 'exec-oob' is unexpected"));
+	ck_assert_str_eq(peer_ask(p, ENABLE_OOB), OK);
+	ck_assert_str_eq(peer_ask(p, "{\"exec-oob\":\"query-yank\",\"id\":1}"),
+			 "{\"return\": [], \"id\": 1}\r\n");
+	ck_assert_str_eq(peer_ask(p, "{\"exec-oob\":\"query-status\"}"),
+			 GENERIC("The command query-status does not support OOB"));
+	ck_assert_str_eq(peer_ask(p, "{\"exec-oob\":\"nope\"}"),
+			 NOT_FOUND("The command nope has not been found"));
+	ck_assert_str_eq(peer_ask(p, "{\"exec-oob\":\"yank\",\"execute\":\"yank\"}"),
+			 GENERIC("QMP input member 'execute' clashes with 'exec-oob'"));
+	ck_assert_str_eq(peer_ask(p, "{\"exec-oob\":1}"),
+			 GENERIC("QMP input member 'exec-oob' must be a string"));
+	yank_add(&r->m.yanks, &y, YANK_CHARDEV, "c0", -1);
+	ck_assert_str_eq(peer_ask(p, "{\"execute\":\"query-yank\"}"),
+			 "{\"return\": [{\"type\": \"chardev\", \"id\": \"c0\"}]}\r\n");
+	ck_assert_str_eq(peer_ask(p, "{\"exec-oob\":\"yank\",\"arguments\":{\"instances\":"
+				     "[{\"type\":\"chardev\",\"id\":\"c0\"}]}}"),
+			 OK);
+	ck_assert_str_eq(peer_ask(p, "{\"exec-oob\":\"yank\",\"arguments\":{\"instances\":"
+				     "[{\"type\":\"migration\"}]}}"),
+			 ERROR("DeviceNotFound", "Instance not found"));
+	yank_del(&r->m.yanks, &y);
+	rig_free(r);
+}
+END_TEST
+
+/* The main loop does not run: what is out of band is answered, the rest waits in its order. */
+START_TEST(test_oob_overtakes)
+{
+	static const char ask[] = "{\"execute\":\"query-name\",\"id\":1}{\"execute\":\"stop\","
+				  "\"id\":2}{\"execute\":}{\"exec-oob\":\"query-yank\",\"id\":3}";
+	struct rig *r = rig_new();
+	struct peer *p = &r->peers[0];
+
+	(void)peer_ask(p, ENABLE_OOB);
+	buf_clear(&p->got);
+	ck_assert_uint_eq(peer_send_once(p, (const uint8_t *)ask, strlen(ask)), strlen(ask));
+	rig_run(r->m.control);
+	ck_assert_str_eq(peer_got(p), "{\"return\": [], \"id\": 3}\r\n");
+	buf_clear(&p->got);
+	ck_assert_str_eq(peer_ask(p, ""), "{\"return\": {}, \"id\": 1}\r\n"
+					  "{\"return\": {}, \"id\": 2}\r\n" GENERIC(
+					      "JSON parse error, expecting value"));
+	rig_free(r);
+}
+END_TEST
+
+/* Eight requests wait; the ninth, and what is out of band behind it, is not read. */
+START_TEST(test_oob_queue_is_full)
+{
+	static const char ask[] = "{\"execute\":\"query-name\"}";
+	static const char oob[] = "{\"exec-oob\":\"query-yank\"}";
+	struct rig *r = rig_new();
+	struct peer *p = &r->peers[0];
+
+	(void)peer_ask(p, ENABLE_OOB);
+	buf_clear(&p->got);
+	for (int i = 0; i < 8; i++)
+		ck_assert_uint_gt(peer_send_once(p, (const uint8_t *)ask, strlen(ask)), 0);
+	ck_assert_uint_eq(peer_send_once(p, (const uint8_t *)oob, strlen(oob)), 0);
+	rig_run(r->m.control);
+	ck_assert_str_eq(peer_got(p), "");
+	ck_assert_str_eq(peer_ask(p, ""), OK OK OK OK OK OK OK OK);
+	rig_free(r);
+}
+END_TEST
+
+/* A script that does not wait for its replies: what it has asked is done. */
+START_TEST(test_leaves_at_once)
+{
+	static const char ask[] = "{\"execute\":\"qmp_capabilities\"}{\"execute\":\"cont\"}";
+	struct rig *r = rig_new();
+	struct peer *p = &r->peers[0], *q = rig_peer(r, 1);
+
+	ck_assert_uint_eq(peer_send_once(p, (const uint8_t *)ask, strlen(ask)), strlen(ask));
+	peer_close(p);
+	peer_open(p); /* a new client has nothing of the old one's */
+	ck_assert_str_eq(peer_got(p), GREETING);
+	ck_assert_str_eq(peer_ask(p, "{\"execute\":\"stop\"}"),
+			 NOT_FOUND("Expecting capabilities negotiation with 'qmp_capabilities'"));
+	ck_assert_ptr_nonnull(strstr(peer_ask(q, "{\"execute\":\"query-status\"}"), "running"));
+	rig_free(r);
+}
+END_TEST
+
+/* With requests under way when the program ends. */
+START_TEST(test_ends_with_requests)
+{
+	static const char ask[] = "{\"execute\":\"query-name\"}{\"execute\":\"stop\"}";
+	struct rig *r = rig_new();
+
+	(void)rig_peer(r, 0);
+	(void)peer_send_once(&r->peers[0], (const uint8_t *)ask, strlen(ask));
+	(void)rig_peer(r, 1);
+	(void)peer_send_once(&r->peers[1], (const uint8_t *)ask, strlen(ask));
+	pthread_mutex_lock(&r->m.control_lock);
+	peer_left(&r->peers[1]);
+	pthread_mutex_unlock(&r->m.control_lock);
+	rig_free(r);
+}
+END_TEST
+
 START_TEST(test_events_precede_replies)
 {
 	struct rig *r = rig_new();
 	struct peer *p = rig_peer(r, 0), *q = rig_peer(r, 1);
 
+	q->writes = 0;
 	ck_assert_str_eq(event_tail(peer_ask(p, "{\"execute\":\"cont\"}")),
 			 "\"event\": \"RESUME\"}\r\n" OK);
 	ck_assert_str_eq(peer_ask(p, "{\"execute\":\"cont\"}"), OK);
@@ -227,11 +339,7 @@ START_TEST(test_events_precede_replies)
 	ck_assert_str_eq(event_tail(peer_ask(p, "{\"execute\":\"quit\"}")),
 			 "\"event\": \"SHUTDOWN\", \"data\": {\"guest\": false, \"reason\": "
 			 "\"host-qmp-quit\"}}\r\n" OK);
-	/* the other monitor hears of it when the loop turns, each event in a write of its own */
-	ck_assert_str_eq(peer_got(q), "");
-	q->writes = 0;
-	rig_turn(r); /* ends at once: quit has stopped the loop */
-	rig_turn(r);
+	/* the other monitor hears of it too, each event in a write of its own */
 	ck_assert_uint_eq(q->writes, 5);
 	ck_assert_ptr_nonnull(strstr(peer_got(q), "    \"event\": \"RESUME\"\n}\r\n"));
 	rig_free(r);
@@ -377,7 +485,7 @@ static int send_fd(struct peer *p)
 	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	ck_assert_int_ge(fd, 0);
-	p->c.client->receive_fd(p->c.client_opaque, fd);
+	peer_send_fd(p, fd);
 	return fd;
 }
 
@@ -468,7 +576,7 @@ START_TEST(test_slow_reader_stops_itself)
 	ck_assert_uint_eq(p->c.client->can_read(p->c.client_opaque), 0);
 	/* once it reads, all is answered */
 	p->room = SIZE_MAX;
-	p->c.client->writable(p->c.client_opaque);
+	peer_reads(p);
 	ck_assert_uint_gt(p->c.client->can_read(p->c.client_opaque), 0);
 	for (size_t i = 0; i < p->got.len; i++)
 		lines += p->got.data[i] == '\n';
@@ -511,7 +619,7 @@ START_TEST(test_partial_writes)
 	ck_assert_uint_eq(p->got.len, 5);
 	while (p->got.len < strlen(OK)) {
 		p->room = 1;
-		p->c.client->writable(p->c.client_opaque);
+		peer_reads(p);
 	}
 	ck_assert_str_eq(peer_got(p), OK);
 	rig_free(r);
@@ -557,9 +665,10 @@ START_TEST(test_unknown_chardev)
 END_TEST
 
 CHECK_MAIN("qmp-session", test_greeting_alone, test_negotiation, test_requests,
-	   test_many_in_one_read, test_pretty, test_events_precede_replies,
-	   test_events_only_after_negotiation, test_event_data, test_rtc_change_is_limited,
-	   test_no_reboot_reset_is_shutdown, test_run_state_refusals, test_descriptors,
-	   test_too_many_descriptors, test_slow_reader_stops_itself, test_deaf_peer_is_given_up,
-	   test_partial_writes, test_half_a_request_is_forgotten, test_free_with_posted_turn,
-	   test_unknown_chardev)
+	   test_many_in_one_read, test_pretty, test_oob_requests, test_oob_overtakes,
+	   test_oob_queue_is_full, test_leaves_at_once, test_ends_with_requests,
+	   test_events_precede_replies, test_events_only_after_negotiation, test_event_data,
+	   test_rtc_change_is_limited, test_no_reboot_reset_is_shutdown, test_run_state_refusals,
+	   test_descriptors, test_too_many_descriptors, test_slow_reader_stops_itself,
+	   test_deaf_peer_is_given_up, test_partial_writes, test_half_a_request_is_forgotten,
+	   test_free_with_posted_turn, test_unknown_chardev)

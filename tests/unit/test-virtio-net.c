@@ -232,6 +232,7 @@ START_TEST(announcements)
 		n = 0;
 		nic_for_each(f.m, announce, &n);
 		ck_assert_uint_eq(n, 1);
+		guest_sync(f.m);
 		ck_assert_uint_eq(f.net.n_sent, 1);
 		ck_assert_uint_eq(f.net.sent_bytes, vnet ? 72 : 60);
 		if (vnet)

@@ -120,19 +120,13 @@ static inline struct machine *guest_machine(void)
 	struct machine *m = NEW(struct machine);
 	struct err err = {0};
 
-	m->cfg = &guest_no_config;
-	m->kvm_fd = m->vm_fd = -1;
-	pthread_mutex_init(&m->lock, NULL);
-	list_init(&m->devices);
-	list_init(&m->blockers);
-	notify_init(&m->notify);
-	vms_registry_init(&m->vmstate);
+	GUEST_MUST(machine_init(m, &guest_no_config, &err) == 0);
 	guest_memory(&m->mem);
-	m->loop = loop_new(&m->lock, &err);
+	m->loop = m->work = loop_new(&m->lock, &err);
 	m->io = loop_new(NULL, &err);
 	GUEST_MUST(m->loop != NULL);
 	GUEST_MUST(m->io != NULL);
-	GUEST_MUST(loop_thread_start(m->io, "io", &err) == 0);
+	GUEST_MUST(loop_thread_start(m->io, "io", THREAD_IO, &err) == 0);
 	return m;
 }
 
@@ -149,14 +143,26 @@ static inline void guest_sync(struct machine *m)
 
 static inline void guest_pause(struct machine *m)
 {
+	int fd;
+
+	machine_lock(m);
 	list_for_each (d, &m->devices, struct device, link)
-		d->ops->pause(d);
+		if (d->ops->pause)
+			d->ops->pause(d);
+	list_for_each (d, &m->devices, struct device, link)
+		while (d->ops->busy_fd && (fd = d->ops->busy_fd(d)) >= 0)
+			GUEST_MUST(machine_wait(m, fd, -1) == 0);
+	machine_unlock(m);
 }
 
 static inline void guest_resume(struct machine *m)
 {
+	machine_lock(m);
 	list_for_each (d, &m->devices, struct device, link)
-		d->ops->resume(d);
+		if (d->ops->resume)
+			d->ops->resume(d);
+	machine_unlock(m);
+	guest_sync(m); /* queues are served from now on */
 }
 
 /* Kicks were served and the requests they brought are done. */
@@ -170,6 +176,7 @@ static inline void guest_settle(struct machine *m)
 static inline void guest_end_devices(struct machine *m)
 {
 	guest_pause(m);
+	machine_lock(m);
 	while (!list_empty(&m->devices)) {
 		struct device *d = container_of(m->devices.prev, struct device, link);
 
@@ -177,6 +184,7 @@ static inline void guest_end_devices(struct machine *m)
 		free(d->id);
 		d->ops->destroy(d);
 	}
+	machine_unlock(m);
 }
 
 /* Back ends must be closed before. */
@@ -185,9 +193,7 @@ static inline void guest_free(struct machine *m)
 	loop_thread_join(m->io);
 	loop_free(m->io);
 	loop_free(m->loop);
-	vms_registry_fini(&m->vmstate);
-	memory_fini(&m->mem);
-	pthread_mutex_destroy(&m->lock);
+	machine_fini(m);
 	free(m);
 }
 
@@ -200,12 +206,19 @@ static inline uint64_t slot_base(unsigned slot)
 
 static inline uint32_t reg_get(struct machine *m, unsigned slot, uint64_t off)
 {
-	return (uint32_t)bus_read(&m->mmio, slot_base(slot) + off, 4);
+	uint32_t v;
+
+	machine_lock(m);
+	v = (uint32_t)bus_read(&m->mmio, slot_base(slot) + off, 4);
+	machine_unlock(m);
+	return v;
 }
 
 static inline void reg_set(struct machine *m, unsigned slot, uint64_t off, uint32_t v)
 {
+	machine_lock(m);
 	bus_write(&m->mmio, slot_base(slot) + off, 4, v);
+	machine_unlock(m);
 }
 
 static inline uint64_t features_get(struct machine *m, unsigned slot)
@@ -255,6 +268,7 @@ static inline uint64_t driver_start(struct machine *m, unsigned slot, uint64_t w
 	for (unsigned i = 0; i < n; i++)
 		queue_set(m, slot, i, &rings[i]);
 	reg_set(m, slot, 0x70, 0xf);
+	guest_sync(m);
 	return f;
 }
 

@@ -81,6 +81,25 @@ enum thread_role thread_role(void)
 	return my_role;
 }
 
+bool thread_join_ms(struct thread *t, unsigned ms)
+{
+	struct timespec until;
+
+	if (!t->live)
+		return true;
+	(void)clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += ms / 1000;
+	until.tv_nsec += ms % 1000 * 1000000L;
+	if (until.tv_nsec >= 1000000000L) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000L;
+	}
+	if (pthread_clockjoin_np(t->id, NULL, CLOCK_MONOTONIC, &until))
+		return false;
+	t->live = false;
+	return true;
+}
+
 void thread_cond_init(pthread_cond_t *cond)
 {
 	pthread_condattr_t attr;

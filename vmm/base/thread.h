@@ -47,6 +47,8 @@ int thread_start(struct thread *t, const char *name, enum thread_role role,
 		 void *(*fn)(void *opaque), void *opaque, struct err *err);
 /* Wait for its end; one that does not live is fine. */
 void thread_join(struct thread *t);
+/* The same, but not longer than this; false: it lives on. */
+bool thread_join_ms(struct thread *t, unsigned ms);
 
 /*
  * Waiting for a condition until a moment of CLOCK_MONOTONIC, which nobody

@@ -1,0 +1,40 @@
+"""A disk that stops answering, and answers again, when a test says so (stall.c)."""
+import fcntl
+import os
+import select
+
+from qmp import GUARD, Hang
+from vmm import BUILD
+
+PROGRAM = os.path.join(BUILD, "tests", "minivmm-stall")
+
+
+class Disk:
+    """io: reads and writes; flush: flushes. What it stalls is held from stall() to release()."""
+
+    def __init__(self, t):
+        self.path = t.disk()
+        self.gate = self.path + ".gate"
+        os.mkfifo(self.gate + ".told")
+        self.told = os.open(self.gate + ".told", os.O_RDWR | os.O_NONBLOCK)
+        self.locks = {}
+        for which in ("io", "flush"):
+            self.locks[which] = os.open(f"{self.gate}.{which}", os.O_RDWR | os.O_CREAT, 0o600)
+
+    def prefix(self):
+        """The command in front of a machine: another program takes the place of minivmm."""
+        return ("sh", "-c", f"shift; STALL_DISK={self.path} STALL_GATE={self.gate} exec {PROGRAM} \"$@\"",
+                "sh")
+
+    def stall(self, which):
+        fcntl.flock(self.locks[which], fcntl.LOCK_EX)
+
+    def wait_stalled(self):
+        """Until a system call waits at a gate."""
+        if not select.select([self.told], [], [], GUARD)[0]:
+            raise Hang("nothing is asked of the disk")
+        os.read(self.told, 4096)
+
+    def release(self):
+        for lock in self.locks.values():
+            fcntl.flock(lock, fcntl.LOCK_UN)
