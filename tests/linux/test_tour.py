@@ -30,14 +30,14 @@ class Terminal:
         self.shown = ""
         self.from_here = 0      # what was shown before belongs to an earlier command
         self.news = threading.Condition()
-        self.fd, slave = pty.openpty()
-        mode = termios.tcgetattr(slave)
-        mode[3] &= ~termios.ECHO    # what is typed is not what is shown
-        termios.tcsetattr(slave, termios.TCSANOW, mode)
-        self.shell = subprocess.Popen(["bash", "--norc", "--noprofile", "--noediting", "-i"], cwd=TOP, stdin=slave,
-                                      stdout=slave, stderr=slave, start_new_session=True,
-                                      env=os.environ | {"PS1": PROMPT, "TERM": "dumb"})
-        os.close(slave)
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            mode = termios.tcgetattr(0)
+            mode[3] &= ~termios.ECHO    # what is typed is not what is shown
+            termios.tcsetattr(0, termios.TCSANOW, mode)
+            os.chdir(TOP)
+            os.execvpe("bash", ["bash", "--norc", "--noprofile", "--noediting", "-i"],
+                       os.environ | {"PS1": PROMPT, "TERM": "dumb"})
         threading.Thread(target=self._listen, daemon=True).start()
         self.until(re.escape(PROMPT))
 
@@ -65,12 +65,14 @@ class Terminal:
         return [int(n) for n, _ in BEAT.findall(self.shown)]
 
     def close(self):
-        # The shell's jobs are process groups of the same session: a hang-up reaches them all.
+        """Ends what runs there, then the shell."""
+        for _ in range(2):
+            try:
+                os.killpg(os.tcgetpgrp(self.fd), signal.SIGKILL)
+            except OSError:
+                break       # the shell has ended
+        os.waitpid(self.pid, 0)
         os.close(self.fd)
-        try:
-            self.shell.wait(GUARD)
-        except subprocess.TimeoutExpired:
-            os.killpg(self.shell.pid, signal.SIGKILL)
 
 
 class Tour:
