@@ -182,7 +182,12 @@ extern const struct opt_row option_table[]; /* ends with a NULL name */
 
 void opt_print_version(FILE *out);
 void opt_print_help(FILE *out);
-void opt_print_man(FILE *out, const struct device_table *devices);
+/* Is the property offered?  One that is refused has no help. */
+bool opt_is_shown(const struct opt_prop *pr);
+/* "number from 4 to 1024: descriptors of the queue (default 256)"; returns owned. */
+char *opt_describe(const struct opt_prop *pr);
+/* What a key takes: the values that are offered, "on|off", or a placeholder, "SIZE". */
+const char *opt_sketch(const struct opt_prop *pr);
 /* The keys of a list with type, meaning and default. */
 void opt_print_list(FILE *out, const struct opt_list *list);
 /* A kind of what an option makes. */
@@ -266,5 +271,6 @@ int opt_nographic(struct opt_parse *p, struct err *err);
 int opt_help(struct opt_parse *p, struct err *err);
 int opt_version(struct opt_parse *p, struct err *err);
 int opt_man(struct opt_parse *p, struct err *err);
+int opt_completion(struct opt_parse *p, struct err *err);
 
 #endif

@@ -119,10 +119,10 @@ const struct opt_row option_table[] = {
     CALL("parallel", "none", opt_none_only, "No parallel port; there never is one."),
 
     HEADING("Running"),
-    CALL("incoming", "[exit-on-error=on|off,]URI|defer", opt_incoming,
-	 "Do not start the guest: wait for one that migrates here.  tcp:HOST:PORT, unix:PATH, "
-	 "fd:N, exec:COMMAND, file:PATH, or defer until migrate-incoming.  A load that fails ends "
-	 "minivmm with status 1, unless exit-on-error=off or defer says that it stays."),
+    CALL("incoming", "tcp:HOST:PORT|unix:PATH|fd:N|exec:COMMAND|file:PATH|defer", opt_incoming,
+	 "Do not start the guest: wait for one that migrates here, with defer until "
+	 "migrate-incoming.  A load that fails ends minivmm with status 1, unless "
+	 "it is written behind exit-on-error=off, or defer."),
     FLAG("S", paused, "Do not start the guest until QMP says cont."),
     FLAG("no-reboot", no_reboot, "End instead of rebooting: -action reboot=shutdown."),
     FLAG("no-shutdown", no_shutdown,
@@ -150,6 +150,8 @@ const struct opt_row option_table[] = {
     CALL("h", NULL, opt_help, "The same."),
     CALL("version", NULL, opt_version, "The version."),
     CALL("man", NULL, opt_man, "The manual page, as roff source."),
+    CALL("completion", NULL, opt_completion,
+	 "The completion of bash for this command line; source <(minivmm -completion)."),
 
     REFUSED("add-fd", "give descriptors as fd=N of -netdev or -chardev"),
     REFUSED("acpitable", "the ACPI tables are those of the board"),
