@@ -107,7 +107,7 @@ const struct migration_param_info migration_param_table[] = {
      .help = "ms over which dirty-limit measures"},
     {"vcpu-dirty-limit", PARAM_U64, AT(vcpu_dirty_limit), RANGE(1, UINT64_MAX / MiB), INITIAL(1),
      .phrase = "at least 1, in MB/s", .offered = true,
-     .help = "MB/s that dirty-limit leaves each vCPU at least"},
+     .help = "MB/s that dirty-limit lets each vCPU write"},
     {"x-minivmm-deadline", PARAM_U32, AT(deadline), RANGE(0, YEAR_S), INITIAL(0),
      .phrase = "a value between 0 and 31536000, in seconds", .unstable = true, .offered = true,
      .help = "seconds after which the migration is given up or forced; 0: none"},
