@@ -1,8 +1,8 @@
 /*
- * options-drive.c - -drive, and a bare word as a disk image
+ * drive.c - -drive, and a bare word as a disk image
  *
  * A drive is a node with an automatic name and an id.  if=virtio, which is
- * the default here, also makes the disk the guest sees (options-device.c).
+ * the default here, also makes the disk the guest sees (device.c).
  */
 #include <errno.h>
 #include <stdlib.h>

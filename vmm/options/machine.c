@@ -1,5 +1,5 @@
 /*
- * options-machine.c - -machine, -accel, -cpu
+ * machine.c - -machine, -accel, -cpu
  *
  * The board has one variant today.  What other variants would need is in the
  * table too, and refused by name.

@@ -1,4 +1,4 @@
-/* options-net.c - -netdev: where a network card's frames go; -nic none */
+/* net.c - -netdev: where a network card's frames go; -nic none */
 #include <errno.h>
 #include <stdlib.h>
 

@@ -1,4 +1,4 @@
-/* options-run.c - identity, running and ending, and what has no meaning on this board */
+/* run.c - identity, running and ending, and what has no meaning on this board */
 #include <errno.h>
 #include <stdlib.h>
 

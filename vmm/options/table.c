@@ -1,5 +1,5 @@
 /*
- * options-table.c - every option, in the order of the help
+ * table.c - every option, in the order of the help
  */
 #include "vmm/options/internal.h"
 
