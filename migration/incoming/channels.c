@@ -13,9 +13,10 @@
 #include "migration/channel/listen.h"
 #include "migration/channel/resolve.h"
 #include "migration/incoming/connections.h"
+#include "migration/incoming/incoming.h"
 #include "migration/incoming/loader.h"
-#include "migration/internal.h"
 #include "migration/ram/multifd/multifd.h"
+#include "migration/ram/ram.h"
 #include "vmm/listener.h"
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
@@ -72,27 +73,27 @@ static bool pending(void *opaque)
 	struct incoming *in = opaque;
 	bool yes;
 
-	machine_lock(in->mg->m);
+	machine_lock(in->m);
 	yes = arrivals_waiting(in->arrivals) || listen_pending(&in->listening, 0);
-	machine_unlock(in->mg->m);
+	machine_unlock(in->m);
 	return yes;
 }
 
 /* With the capabilities and parameters as they are now that the first one has come. */
 static int start_receiving(struct incoming *in, struct err *err)
 {
-	struct migration *mg = in->mg;
-	const struct config *cfg = mg->m->cfg;
+	const struct config *cfg = in->m->cfg;
 	struct multifd_config multifd;
 
-	if (mg->caps[CAP_MULTIFD]) {
-		multifd_config_fill(&multifd, &mg->params, false, cfg->uuid_set ? cfg->uuid : NULL);
+	if (in->set->caps[CAP_MULTIFD]) {
+		multifd_config_fill(&multifd, &in->set->params, false,
+				    cfg->uuid_set ? cfg->uuid : NULL);
 		in->multifd = multifd_recv_new(&multifd, in->cancel_fd, pending, in, err);
 		if (!in->multifd)
 			return -EMFILE;
 	}
 	in->arrivals =
-	    arrivals_new(mg->m->loop, in->multifd != NULL, ARRIVALS_SILENCE_MS, &arrivals_ops, in);
+	    arrivals_new(in->m->loop, in->multifd != NULL, ARRIVALS_SILENCE_MS, &arrivals_ops, in);
 	return 0;
 }
 
@@ -138,7 +139,7 @@ static int listen_at(struct incoming *in, const struct migration_uri *uri,
 		return ret;
 	}
 	in->has_address = true;
-	in->listener = listener_new(in->mg->m->loop, &in->listening, accepted, in);
+	in->listener = listener_new(in->m->loop, &in->listening, accepted, in);
 	return 0;
 }
 
@@ -162,7 +163,7 @@ int incoming_listen(struct incoming *in, struct migration_uri *uri, struct err *
 
 	if (uri->kind == URI_UNIX || resolve_now(uri, true, &list, NULL) == 0)
 		return listen_at(in, uri, &list, err);
-	in->resolve = resolve_start(in->mg->m->loop, uri, true, resolved, in, err);
+	in->resolve = resolve_start(in->m->loop, uri, true, resolved, in, err);
 	if (!in->resolve)
 		return -EAGAIN;
 	/* Most names are answered at once, and then the reply tells all. */

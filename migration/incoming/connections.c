@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "migration/ram/multifd/multifd.h"
-#include "migration/stream/stream.h"
+#include "migration/stream/wire.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/list.h"

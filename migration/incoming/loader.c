@@ -16,7 +16,8 @@
 
 #include "migration/channel/channel.h"
 #include "migration/ram/ram.h"
-#include "migration/stream/stream.h"
+#include "migration/stream/reader.h"
+#include "migration/stream/wire.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/log.h"

@@ -15,8 +15,10 @@
 #include <poll.h>
 
 #include "migration/channel/channel.h"
-#include "migration/internal.h"
-#include "migration/stream/stream.h"
+#include "migration/outgoing/outgoing.h"
+#include "migration/stream/device-state.h"
+#include "migration/stream/wire.h"
+#include "migration/stream/writer.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/units.h"
 #include "vmm/base/wake.h"
@@ -66,14 +68,14 @@ int outgoing_sync(struct outgoing *o, struct err *err)
 		return ret;
 	stats_pass(&o->stats, added, ram_save_left_pages(&o->ram) * PAGE_BYTES, whole);
 	slowdown_sync(o, added);
-	publish_pass(o->mg, o->ram.stream.passes);
+	publish_pass(o->m, o->ram.stream.passes);
 	return 0;
 }
 
 /* Bytes that may go out in one window; 0: any number. */
 static uint64_t window_limit(const struct outgoing *o)
 {
-	uint64_t limit = __atomic_load_n(&o->mg->max_bandwidth, __ATOMIC_RELAXED);
+	uint64_t limit = __atomic_load_n(&o->set->max_bandwidth, __ATOMIC_RELAXED);
 
 	return limit ? MAX(limit / WINDOWS, 1) : 0;
 }
@@ -160,13 +162,14 @@ static int slice(struct outgoing *o, struct err *err)
  */
 static uint64_t usual_rate(struct outgoing *o)
 {
-	return stats_page_rate(&o->stats, __atomic_load_n(&o->mg->max_bandwidth, __ATOMIC_RELAXED));
+	return stats_page_rate(&o->stats,
+			       __atomic_load_n(&o->set->max_bandwidth, __ATOMIC_RELAXED));
 }
 
 /* The same where a page may be of any kind: no faster than it would go as it is. */
 static uint64_t cautious_rate(struct outgoing *o)
 {
-	uint64_t limit = __atomic_load_n(&o->mg->max_bandwidth, __ATOMIC_RELAXED);
+	uint64_t limit = __atomic_load_n(&o->set->max_bandwidth, __ATOMIC_RELAXED);
 	uint64_t wire = stats_bandwidth(&o->stats);
 
 	return MIN(usual_rate(o), (limit ? MIN(wire, limit) : wire) / PAGE_BYTES);
@@ -175,7 +178,7 @@ static uint64_t cautious_rate(struct outgoing *o)
 /* What is left could be sent within the downtime limit. */
 static bool fits(const struct outgoing *o, uint64_t rate)
 {
-	uint64_t ms = __atomic_load_n(&o->mg->downtime_limit_ms, __ATOMIC_RELAXED);
+	uint64_t ms = __atomic_load_n(&o->set->downtime_limit_ms, __ATOMIC_RELAXED);
 
 	return (double)ram_save_left_pages(&o->ram) <= (double)rate * (double)ms / 1000;
 }
@@ -184,9 +187,9 @@ static bool guest_runs(struct outgoing *o)
 {
 	bool runs;
 
-	machine_lock(o->mg->m);
-	runs = machine_running(o->mg->m);
-	machine_unlock(o->mg->m);
+	machine_lock(o->m);
+	runs = machine_running(o->m);
+	machine_unlock(o->m);
 	return runs;
 }
 

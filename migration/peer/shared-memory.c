@@ -7,7 +7,9 @@
 #include <unistd.h>
 
 #include "migration/channel/channel.h"
-#include "migration/stream/stream.h"
+#include "migration/stream/device-state.h"
+#include "migration/stream/wire.h"
+#include "migration/stream/writer.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/units.h"
