@@ -24,7 +24,7 @@ static struct forecast_figures figures_of(const struct migration *mg)
 	return (struct forecast_figures){
 	    .max_bandwidth = p->max_bandwidth,
 	    .throttles = o->caps[CAP_AUTO_CONVERGE] || o->caps[CAP_DIRTY_LIMIT],
-	    .throttle = __atomic_load_n(&o->slowdown.percent, __ATOMIC_RELAXED),
+	    .throttle = __atomic_load_n(&o->auto_converge.percent, __ATOMIC_RELAXED),
 	    .throttle_initial = p->cpu_throttle_initial,
 	    .throttle_increment = p->cpu_throttle_increment,
 	    .throttle_max = p->max_cpu_throttle,
@@ -90,7 +90,7 @@ void migration_query(struct migration *mg, struct migration_info *info)
 
 /* ---- the end of the program ---- */
 
-void migration_say_given_up(struct migration *mg)
+void migration_report_given_up(struct migration *mg)
 {
 	struct migration_info info;
 

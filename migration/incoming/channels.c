@@ -41,7 +41,7 @@ static void main_stream(void *opaque, int fd)
 
 	if (!in->multifd) {
 		incoming_stop_listening(in);
-		arrivals_clear(in->arrivals);
+		connections_clear(in->connections);
 	}
 	incoming_connected(in, fd);
 }
@@ -61,7 +61,7 @@ static void decided(void *opaque)
 		multifd_recv_poke(in->multifd);
 }
 
-static const struct arrivals_ops arrivals_ops = {
+static const struct connections_ops connections_ops = {
     .main_stream = main_stream,
     .page_channel = page_channel,
     .decided = decided,
@@ -74,7 +74,7 @@ static bool pending(void *opaque)
 	bool yes;
 
 	machine_lock(in->m);
-	yes = arrivals_waiting(in->arrivals) || listen_pending(&in->listening, 0);
+	yes = connections_waiting(in->connections) || listen_pending(&in->listening, 0);
 	machine_unlock(in->m);
 	return yes;
 }
@@ -92,8 +92,8 @@ static int start_receiving(struct incoming *in, struct err *err)
 		if (!in->multifd)
 			return -EMFILE;
 	}
-	in->arrivals =
-	    arrivals_new(in->m->loop, in->multifd != NULL, ARRIVALS_SILENCE_MS, &arrivals_ops, in);
+	in->connections = connections_new(in->m->loop, in->multifd != NULL, CONNECTIONS_SILENCE_MS,
+					  &connections_ops, in);
 	return 0;
 }
 
@@ -103,20 +103,20 @@ static void accepted(void *opaque, int fd)
 	struct err err = {0};
 
 	/* Whoever came has said nothing: what is set may have changed since. */
-	if (in->arrivals && arrivals_idle(in->arrivals))
+	if (in->connections && connections_idle(in->connections))
 		incoming_free_connections(in);
-	if (!in->arrivals && start_receiving(in, &err) < 0) {
+	if (!in->connections && start_receiving(in, &err) < 0) {
 		(void)close(fd);
 		incoming_not_started(in, &err);
 		return;
 	}
-	arrivals_add(in->arrivals, fd);
+	connections_add(in->connections, fd);
 }
 
 void incoming_free_connections(struct incoming *in)
 {
-	arrivals_free(in->arrivals);
-	in->arrivals = NULL;
+	connections_free(in->connections);
+	in->connections = NULL;
 	multifd_recv_free(in->multifd);
 	in->multifd = NULL;
 }

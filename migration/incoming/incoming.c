@@ -108,7 +108,7 @@ static int take_over(struct incoming *in, const struct go_requests *asked, struc
 	int ret;
 
 	machine_lock(m);
-	shared_settle(m, true); /* from GO on, whatever happens */
+	shared_commit(m, true); /* from GO on, whatever happens */
 	go_requests_ask(asked, m);
 	ret = enter_state(in, err);
 	if (ret < 0) {
@@ -182,7 +182,7 @@ static bool more_comes(const struct loader *l)
 }
 
 /* The description behind EOF is worth nothing to us, but a source may choke on a closed channel. */
-static void drain(struct loader *l)
+static void incoming_drain(struct loader *l)
 {
 	if (more_comes(l))
 		(void)loader_description(l, NULL);
@@ -201,7 +201,7 @@ static int compare_loaded(struct loader *l, struct err *err)
 	return ret;
 }
 
-static int load(struct incoming *in, struct loader *l, struct err *err)
+static int incoming_load(struct incoming *in, struct loader *l, struct err *err)
 {
 	struct go_requests asked = {0};
 	bool checked = in->ch->two_way; /* there the two machines talk about it */
@@ -267,7 +267,7 @@ static void refuse(struct incoming *in, struct loader *l, const struct err *err)
 }
 
 /* 'differs': when it is not empty, the sentence that *err is the beginning of. */
-static void fail(struct incoming *in, const struct err *err, const struct buf *differs)
+static void incoming_fail(struct incoming *in, const struct err *err, const struct buf *differs)
 {
 	struct machine *m = in->m;
 
@@ -281,7 +281,7 @@ static void fail(struct incoming *in, const struct err *err, const struct buf *d
 	in->failed = true;
 	in->dirty = true;
 	in->globalstate->received = false;
-	shared_settle(m, false);
+	shared_commit(m, false);
 	status_set(m, &in->status, MIG_FAILED);
 	machine_unlock(m);
 }
@@ -301,14 +301,14 @@ static void *incoming_thread(void *opaque)
 		channel_accept_fds(in->ch);
 	ret = prepare(in, &l, &err);
 	if (ret == 0)
-		ret = load(in, &l, &err);
+		ret = incoming_load(in, &l, &err);
 	if (ret < 0) {
 		(void)incoming_channels_failure(in, ret, &err);
 		refuse(in, &l, &err);
-		fail(in, &err, &l.commands.differs);
+		incoming_fail(in, &err, &l.commands.differs);
 	} else {
 		if (!l.commands.minivmm)
-			drain(&l);
+			incoming_drain(&l);
 		if (l.commands.return_path)
 			(void)rp_send_shut(in->ch, 0, NULL);
 	}

@@ -20,7 +20,7 @@
 #include "vmm/base/thread.h"
 #include "vmm/yank.h"
 
-struct arrivals;
+struct connections;
 struct channel;
 struct listener;
 struct loader;
@@ -54,8 +54,8 @@ struct incoming {
 	struct migration_uri uri; /* ... of that */
 	struct listen_set listening;
 	struct listener *listener;
-	struct arrivals *arrivals;    /* who has connected */
-	struct multifd_recv *multifd; /* NULL: everything comes over one connection */
+	struct connections *connections; /* who has connected */
+	struct multifd_recv *multifd;    /* NULL: everything comes over one connection */
 	bool has_address;
 	struct migration_address address;
 	struct thread thread;

@@ -45,13 +45,13 @@ uint32_t convergence_step(struct convergence *c, const struct convergence_params
 
 /* ---- a migration's ---- */
 
-int slowdown_start(struct outgoing *o, struct err *err)
+int auto_converge_start(struct outgoing *o, struct err *err)
 {
-	struct slowdown *s = &o->slowdown;
+	struct auto_converge *s = &o->auto_converge;
 	struct machine *m = o->m;
 	int ret = 0;
 
-	*s = (struct slowdown){
+	*s = (struct auto_converge){
 	    .on = o->caps[CAP_AUTO_CONVERGE] || o->caps[CAP_DIRTY_LIMIT],
 	    .limits = o->caps[CAP_DIRTY_LIMIT],
 	    .since_ns = host_now_ns(),
@@ -65,7 +65,7 @@ int slowdown_start(struct outgoing *o, struct err *err)
 static void throttle(struct outgoing *o, uint64_t dirtied, uint64_t sent)
 {
 	const struct migration_params *p = &o->set->params;
-	struct slowdown *s = &o->slowdown;
+	struct auto_converge *s = &o->auto_converge;
 	struct convergence_params cp = {
 	    .trigger = p->throttle_trigger_threshold,
 	    .initial = p->cpu_throttle_initial,
@@ -90,9 +90,9 @@ static void limit(struct outgoing *o)
 		log_warn("the guest is not slowed down: %s", err.msg);
 }
 
-void slowdown_sync(struct outgoing *o, uint64_t dirtied)
+void auto_converge_sync(struct outgoing *o, uint64_t dirtied)
 {
-	struct slowdown *s = &o->slowdown;
+	struct auto_converge *s = &o->auto_converge;
 	int64_t now = host_now_ns();
 	uint64_t total, sent;
 
@@ -115,9 +115,9 @@ void slowdown_sync(struct outgoing *o, uint64_t dirtied)
 	s->dirtied = 0;
 }
 
-void slowdown_stop(struct outgoing *o)
+void auto_converge_stop(struct outgoing *o)
 {
-	struct slowdown *s = &o->slowdown;
+	struct auto_converge *s = &o->auto_converge;
 
 	if (s->on && s->limits)
 		dirty_limits_cancel_all(o->dirty_limits);

@@ -1,5 +1,5 @@
 /*
- * handshake.c - what two minivmm settle before the first page
+ * handshake.c - what two minivmm agree on before the first page
  *
  * The machines are compared (peer/compare.h), memory that both can have is
  * left out or passed as descriptors (peer/shared-memory.h), and pages that the

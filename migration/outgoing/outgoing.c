@@ -161,7 +161,7 @@ static int stage(struct machine *m, struct err *err)
 	return m->needs_boot && !machine_running(m) ? machine_reset(m, err) : 0;
 }
 
-static int set_up_ram(struct outgoing *o, struct err *err)
+static int outgoing_set_up_ram(struct outgoing *o, struct err *err)
 {
 	struct machine *m = o->m;
 	uint64_t bytes;
@@ -184,7 +184,7 @@ static int set_up_ram(struct outgoing *o, struct err *err)
 	if (ret == 0)
 		ret = ram_save_start(&o->ram, err);
 	if (ret == 0)
-		ret = slowdown_start(o, err);
+		ret = auto_converge_start(o, err);
 	machine_unlock(m);
 	if (ret == 0)
 		ret = handshake_memory(o, err);
@@ -197,7 +197,7 @@ static int set_up_ram(struct outgoing *o, struct err *err)
 	return outgoing_sync(o, err);
 }
 
-static int set_up(struct outgoing *o, struct err *err)
+static int outgoing_set_up(struct outgoing *o, struct err *err)
 {
 	struct machine *m = o->m;
 	bool active;
@@ -214,7 +214,7 @@ static int set_up(struct outgoing *o, struct err *err)
 	}
 	ret = handshake_machines(o, err);
 	if (ret == 0)
-		ret = set_up_ram(o, err);
+		ret = outgoing_set_up_ram(o, err);
 	if (ret < 0)
 		return ret;
 	machine_lock(m);
@@ -226,7 +226,7 @@ static int set_up(struct outgoing *o, struct err *err)
 	return active ? 0 : err_set(err, ECANCELED, "the migration was cancelled");
 }
 
-static int run(struct outgoing *o, struct err *err)
+static int outgoing_run(struct outgoing *o, struct err *err)
 {
 	int ret = outgoing_check_channels(o, err);
 
@@ -235,9 +235,9 @@ static int run(struct outgoing *o, struct err *err)
 	if (ret < 0)
 		return ret;
 	stats_phase(&o->stats, MIG_PHASE_SETUP);
-	ret = set_up(o, err);
+	ret = outgoing_set_up(o, err);
 	while (ret == 0) {
-		ret = outgoing_passes(o, err);
+		ret = precopy_iterate(o, err);
 		if (ret == 0)
 			ret = switchover(o, err);
 		if (ret != -EAGAIN)
@@ -295,7 +295,7 @@ static void guest_leave(struct outgoing *o, bool certain)
 		log_error("the guest was handed to %s: %s", o->where, err.msg);
 }
 
-static void fail(struct outgoing *o, const struct err *err)
+static void outgoing_fail(struct outgoing *o, const struct err *err)
 {
 	o->error = *err;
 	if (err->errnum == EREMOTEIO)
@@ -312,7 +312,7 @@ static void conclude(struct outgoing *o, int ret, struct err *err)
 
 	(void)deadline_end(&o->deadline);
 	if (ret < 0 && late)
-		(void)stats_say_late(&o->stats, o->deadline.seconds, err);
+		(void)stats_err_late(&o->stats, o->deadline.seconds, err);
 	stats_phase(&o->stats, MIG_PHASE_ENDED);
 	if (ret == 0) {
 		guest_leave(o, true);
@@ -320,14 +320,14 @@ static void conclude(struct outgoing *o, int ret, struct err *err)
 		status_set(m, &o->status, MIG_COMPLETED);
 	} else if (o->released) {
 		guest_leave(o, false);
-		fail(o, err);
+		outgoing_fail(o, err);
 	} else if (s == MIG_CANCELLING || (ret == -ECANCELED && !late)) {
 		if (s != MIG_CANCELLING)
 			status_set(m, &o->status, MIG_CANCELLING);
 		(void)guest_keep(o, err); /* it says in the log what it cannot do */
 		status_set(m, &o->status, MIG_CANCELLED);
 	} else {
-		fail(o, err);
+		outgoing_fail(o, err);
 		(void)guest_keep(o, &o->error); /* *err says so too */
 	}
 }
@@ -346,7 +346,7 @@ void *outgoing_thread(void *opaque)
 	struct outgoing *o = opaque;
 	struct machine *m = o->m;
 	struct err err = {0};
-	int ret = run(o, &err);
+	int ret = outgoing_run(o, &err);
 
 	/* Before anything is announced: a file that failed is gone, a peer that waits is told. */
 	outgoing_close_channels(o);
@@ -354,7 +354,7 @@ void *outgoing_thread(void *opaque)
 	channel_close(o->ch);
 	o->ch = NULL;
 	machine_lock(m);
-	slowdown_stop(o);
+	auto_converge_stop(o);
 	ram_save_stop(&o->ram);
 	if (ret < 0)
 		await_disks(o);

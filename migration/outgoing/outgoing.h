@@ -78,7 +78,7 @@ struct outgoing {
 	uint64_t multifd_counted;     /* bytes of it that the statistics have */
 	struct return_path rp;
 	struct device_state devices;
-	struct slowdown slowdown;
+	struct auto_converge auto_converge;
 	bool stopped;          /* we have stopped the machine: m->before_stop is where to go back */
 	bool waited;           /* for a peer that never answered */
 	uint64_t window_bytes; /* outgoing_bytes() when the bandwidth window began */
@@ -114,7 +114,7 @@ void outgoing_cancel(struct outgoing *o);
  */
 int switchover(struct outgoing *o, struct err *err);
 /* Until what is left fits the downtime limit, and a pass more would not make it much less. */
-int outgoing_passes(struct outgoing *o, struct err *err);
+int precopy_iterate(struct outgoing *o, struct err *err);
 /* Until a moment, or until somebody kicks; -ECANCELED. */
 int outgoing_sleep(struct outgoing *o, int64_t until_ns, struct err *err);
 /* What the destination has said up to now, without waiting: a refusal is an error. */

@@ -67,7 +67,7 @@ int outgoing_sync(struct outgoing *o, struct err *err)
 	if (ret < 0)
 		return ret;
 	stats_pass(&o->stats, added, ram_save_left_pages(&o->ram) * PAGE_BYTES, whole);
-	slowdown_sync(o, added);
+	auto_converge_sync(o, added);
 	publish_pass(o->m, o->ram.stream.passes);
 	return 0;
 }
@@ -131,7 +131,7 @@ static uint64_t pages_at_once(const struct outgoing *o)
 	return limit ? MAX(MIN(limit / 8, RAM_RUN_PAGES), 1) : RAM_RUN_PAGES;
 }
 
-static int slice(struct outgoing *o, struct err *err)
+static int precopy_slice(struct outgoing *o, struct err *err)
 {
 	struct ram_counters before = o->ram.stream.count;
 	uint64_t bytes = o->w->bytes, wire = outgoing_bytes(o), left = ram_save_left_pages(&o->ram);
@@ -176,7 +176,7 @@ static uint64_t cautious_rate(struct outgoing *o)
 }
 
 /* What is left could be sent within the downtime limit. */
-static bool fits(const struct outgoing *o, uint64_t rate)
+static bool precopy_fits(const struct outgoing *o, uint64_t rate)
 {
 	uint64_t ms = __atomic_load_n(&o->set->downtime_limit_ms, __ATOMIC_RELAXED);
 
@@ -213,7 +213,7 @@ static bool can_shrink(struct outgoing *o, uint64_t rate, uint64_t *before)
  * encoder has shrunk lie in the socket, tens of thousands of pages: the guest
  * would have to wait for them, and nobody here would know how long they take.
  */
-static int drain(struct outgoing *o, struct err *err)
+static int precopy_drain(struct outgoing *o, struct err *err)
 {
 	struct page_sum waited = {0};
 	int64_t since = host_now_ns();
@@ -243,7 +243,7 @@ static int drain(struct outgoing *o, struct err *err)
 static bool pass_ends(struct outgoing *o, bool early)
 {
 	return ram_save_left_pages(&o->ram) == 0 || deadline_forces(&o->deadline) ||
-	       (early && fits(o, cautious_rate(o)));
+	       (early && precopy_fits(o, cautious_rate(o)));
 }
 
 /* The guest may be stopped now; else *early: the next pass may end before all is sent. */
@@ -252,7 +252,7 @@ static bool good_enough(struct outgoing *o, bool whole, uint64_t *before, bool *
 	uint64_t rate = whole ? usual_rate(o) : cautious_rate(o);
 	bool forced = deadline_forces(&o->deadline);
 
-	if (!forced && !fits(o, rate)) {
+	if (!forced && !precopy_fits(o, rate)) {
 		*before = 0;
 		*early = whole;
 		return false;
@@ -265,7 +265,7 @@ static bool good_enough(struct outgoing *o, bool whole, uint64_t *before, bool *
 	return true;
 }
 
-int outgoing_passes(struct outgoing *o, struct err *err)
+int precopy_iterate(struct outgoing *o, struct err *err)
 {
 	uint64_t before = 0;
 	bool early = true;
@@ -278,14 +278,14 @@ int outgoing_passes(struct outgoing *o, struct err *err)
 		if (ret == 0 && pass_ends(o, early)) {
 			bool whole = ram_save_left_pages(&o->ram) == 0;
 
-			ret = drain(o, err);
+			ret = precopy_drain(o, err);
 			if (ret == 0)
 				ret = outgoing_sync(o, err);
 			if (ret < 0 || good_enough(o, whole, &before, &early))
 				break;
 		}
 		if (ret == 0)
-			ret = slice(o, err);
+			ret = precopy_slice(o, err);
 	}
 	return ret;
 }

@@ -72,7 +72,7 @@ static void resolve_late(void *opaque, int ready)
 		return;
 	resolve_abandon(o->resolve);
 	end_resolving(o);
-	(void)stats_say_late(&o->stats, o->deadline.seconds, &err);
+	(void)stats_err_late(&o->stats, o->deadline.seconds, &err);
 	set_failed(o, &err);
 }
 

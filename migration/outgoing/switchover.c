@@ -117,7 +117,7 @@ static int wait_for_continue(struct outgoing *o, struct err *err)
 	return 0;
 }
 
-static int stop(struct outgoing *o, struct err *err)
+static int switchover_stop(struct outgoing *o, struct err *err)
 {
 	struct machine *m = o->m;
 	int ret;
@@ -135,7 +135,7 @@ static int stop(struct outgoing *o, struct err *err)
 /* ---- collect ---- */
 
 /* From here on requests wait; those that have come are carried out before.  Machine lock held. */
-static int freeze(struct outgoing *o, struct err *err)
+static int switchover_freeze(struct outgoing *o, struct err *err)
 {
 	struct machine *m = o->m;
 
@@ -152,13 +152,13 @@ static int freeze(struct outgoing *o, struct err *err)
 	return 0;
 }
 
-static int collect(struct outgoing *o, struct err *err)
+static int switchover_collect(struct outgoing *o, struct err *err)
 {
 	struct machine *m = o->m;
 	int ret;
 
 	machine_lock(m);
-	ret = freeze(o, err);
+	ret = switchover_freeze(o, err);
 	machine_unlock(m);
 	if (ret == 0)
 		ret = outgoing_sync(o, err);
@@ -295,11 +295,11 @@ int switchover(struct outgoing *o, struct err *err)
 	int ret = rp_wait_pong(o, err);
 
 	if (ret == 0)
-		ret = stop(o, err);
+		ret = switchover_stop(o, err);
 	if (ret < 0)
 		return ret;
 	for (unsigned round = 0; round < ROUNDS; round++) {
-		ret = collect(o, err);
+		ret = switchover_collect(o, err);
 		if (ret == 0)
 			ret = send_rest(o, err);
 		if (ret != -ESTALE)

@@ -137,8 +137,8 @@ int shared_take(struct machine *m, struct channel *ch, const uint8_t *payload, u
 	return replace(m, b, bytes, fd, err);
 }
 
-void shared_settle(struct machine *m, bool ours)
+void shared_commit(struct machine *m, bool ours)
 {
 	for (size_t i = 0; i < m->mem.n_blocks; i++)
-		memory_settle_backing(m->mem.blocks[i], ours);
+		memory_commit_backing(m->mem.blocks[i], ours);
 }
