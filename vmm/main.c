@@ -288,7 +288,7 @@ static bool end(struct program *p)
 		all = machine_quit(p->m);
 		machine_lock(p->m);
 		if (p->mg)
-			migration_say_given_up(p->mg);
+			migration_report_given_up(p->mg);
 		qmp_server_stop(p->qmp);
 		if (all)
 			qmp_server_free(p->qmp);

@@ -201,7 +201,7 @@ int migration_params_find(const char *name)
 
 /* ---- checks ---- */
 
-static int say_range(const struct migration_param_info *r, struct err *err)
+static int err_range(const struct migration_param_info *r, struct err *err)
 {
 	char name[64];
 
@@ -214,7 +214,8 @@ static int say_range(const struct migration_param_info *r, struct err *err)
 }
 
 /* Ranges that depend on other values, or that are no ranges. */
-static bool fits(const struct migration_param_info *r, uint64_t v, const struct migration_params *p)
+static bool param_fits(const struct migration_param_info *r, uint64_t v,
+		       const struct migration_params *p)
 {
 	if (v < r->min || v > r->max)
 		return false;
@@ -225,7 +226,7 @@ static bool fits(const struct migration_param_info *r, uint64_t v, const struct 
 	return true;
 }
 
-static int say_absent(const struct migration_param_info *r, struct err *err)
+static int err_not_offered(const struct migration_param_info *r, struct err *err)
 {
 	return err_set(err, ENOTSUP,
 		       "Parameter '%s' is not supported by this version of minivmm, beyond its "
@@ -240,17 +241,17 @@ static int check_row(const struct migration_param_info *r, const struct migratio
 	uint64_t v;
 
 	if (r->kind == PARAM_STR_OR_NULL)
-		return !r->offered && *(const char *)at ? say_absent(r, err) : 0;
+		return !r->offered && *(const char *)at ? err_not_offered(r, err) : 0;
 	v = get_number(at, r->kind);
-	if (!fits(r, v, p))
-		return say_range(r, err);
+	if (!param_fits(r, v, p))
+		return err_range(r, err);
 	if (r->offset == offsetof(struct migration_params, deadline_policy) &&
 	    v == DEADLINE_POSTCOPY)
 		return err_set(err, ENOTSUP,
 			       "Parameter 'x-minivmm-deadline-policy' does not offer 'postcopy': "
 			       "there is no postcopy in this version of minivmm; 'force' stops the "
 			       "guest and completes, 'cancel' gives the migration up");
-	return !r->offered && v != r->initial ? say_absent(r, err) : 0;
+	return !r->offered && v != r->initial ? err_not_offered(r, err) : 0;
 }
 
 static void copy_row(int row, struct migration_params *to, const struct migration_params *from)
