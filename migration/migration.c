@@ -375,6 +375,7 @@ int migration_start(struct migration *mg, const struct migrate_args *args, struc
 	o->error_text = NULL;
 	o->released = o->stored = o->stopped = o->waited = false;
 	memcpy(o->caps, mg->caps, sizeof(o->caps));
+	o->checksum = mg->params.checksum;
 	multifd_config_fill(&o->multifd_config, &mg->params, mg->caps[CAP_ZERO_COPY_SEND],
 			    mg->m->cfg->uuid_set ? mg->m->cfg->uuid : NULL);
 	o->multifd_counted = 0;

@@ -92,6 +92,8 @@ const struct migration_param_info migration_param_table[] = {
      INITIAL(DEADLINE_CANCEL), .values = policies, .unstable = true, .offered = true},
     {"x-minivmm-peer-timeout", PARAM_U32, AT(peer_timeout), RANGE(0, YEAR_S), INITIAL(0),
      .phrase = "a value between 0 and 31536000, in seconds", .unstable = true, .offered = true},
+    {"x-minivmm-checksum", PARAM_BOOL, AT(checksum), RANGE(0, 1), INITIAL(0), .unstable = true,
+     .offered = true},
     {.name = NULL},
 };
 /* clang-format on */
