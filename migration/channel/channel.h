@@ -46,6 +46,7 @@ struct channel_ops {
 struct channel {
 	/* set at creation and then constant */
 	const struct channel_ops *ops;
+	struct channel *below;     /* the one that the bytes go through next; NULL: none */
 	int fd;                    /* owned; polled, unless 'steady' */
 	int cancel_fd;             /* borrowed eventfd; -1: cannot be cancelled */
 	bool two_way;              /* the peer can answer on it */
