@@ -159,6 +159,29 @@ int guest_keep(struct outgoing *o, struct err *err)
 	return ret;
 }
 
+void guest_leave(struct outgoing *o, bool certain)
+{
+	struct machine *m = o->m;
+	struct err err = {0};
+
+	/* It lives on in the very memory that is mapped here. */
+	m->memory_given = m->memory_given || (certain && o->shared_given);
+	m->memory_released = m->memory_released || (certain && o->caps[CAP_RELEASE_RAM]);
+	m->requests.frozen = false;
+	if (o->stored) {
+		machine_set_kept(m);
+	} else {
+		machine_set_handed(m, o->where, certain);
+		/* Those that GO brought; in doubt they stay with the guest that may be here. */
+		if (certain) {
+			machine_request_delivered(m, REQUEST_POWERDOWN);
+			machine_request_delivered(m, REQUEST_RESET);
+		}
+	}
+	if (machine_set_state(m, RS_POSTMIGRATE, &err) < 0)
+		log_error("the guest was handed to %s: %s", o->where, err.msg);
+}
+
 /* ---- the return path ---- */
 
 static bool rp_answered(const struct return_path *rp)
