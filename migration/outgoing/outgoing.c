@@ -15,18 +15,12 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <stdio.h>
-#include <string.h>
 
 #include "migration/channel/channel.h"
 #include "migration/outgoing/modes.h"
 #include "migration/outgoing/report.h"
-#include "migration/stream/device-state.h"
-#include "migration/stream/wire.h"
 #include "migration/stream/writer.h"
-#include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
-#include "vmm/base/units.h"
 #include "vmm/base/wake.h"
 #include "vmm/machine.h"
 #include "vmm/vclock.h"

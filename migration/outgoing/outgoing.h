@@ -52,7 +52,7 @@ struct outgoing {
 	bool released;
 	bool stored;       /* it is a store of bytes: the guest is here as well */
 	bool go_on;        /* migrate-continue has come */
-	bool saves;        /* into a file or a command: nobody takes the guest over */
+	bool saves;        /* into a file or a command: no destination takes the guest over */
 	char *where;       /* owned; the address as it was given, for messages */
 	bool shared_given; /* the destination has been passed the memory itself */
 	struct thread thread;

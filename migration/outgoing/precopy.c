@@ -172,7 +172,7 @@ static bool can_shrink(struct outgoing *o, uint64_t rate, uint64_t *before)
 /*
  * Until the destination has loaded what has been sent.  Megabytes of what an
  * encoder has shrunk lie in the socket, tens of thousands of pages: the guest
- * would have to wait for them, and nobody here would know how long they take.
+ * would have to wait for them, and the source would not know how long they take.
  */
 static int precopy_drain(struct outgoing *o, struct err *err)
 {

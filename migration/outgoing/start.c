@@ -46,7 +46,6 @@ static int open_channel(struct outgoing *o, struct channel **ch, struct err *err
 
 	if (ret < 0)
 		return ret;
-
 	o->fd = -1;
 	*ch = channel_open(&o->uri, &o->to, fd, true, o->deadline.stop_fd, err);
 	if (!*ch)

@@ -32,7 +32,7 @@ int peer_get(struct peer *p, struct src *in); /* 0 or -errno */
 int peer_watch(const struct peer *p);
 /*
  * Has the process ended, threads and all?  Waits for that up to timeout_ms:
- * its sockets are closed before, and whoever looks after it may end it when it
+ * its sockets are closed before, and its manager may end it when it
  * has said that it failed.
  */
 bool peer_ended(int pidfd, int timeout_ms);

@@ -254,7 +254,7 @@ static int await_channels(struct multifd_recv *r, struct err *err)
 		pthread_mutex_unlock(&r->lock);
 		if (ret < 0 || r->plain)
 			return ret;
-		/* Whoever still says nothing is none of the source's. */
+		/* A connection that is still silent is none of the source's. */
 		if (known == r->cfg.channels && (!more || left <= 0))
 			return 0;
 		if (n > seen) {
