@@ -1,5 +1,5 @@
 /*
- * peer.h - which process is at the other end, and does it live?
+ * process.h - which process is at the other end, and does it live?
  *
  * A connection that breaks says little: the peer may have died, or a tunnel
  * on the way.  When both ends share a kernel the source can know: the

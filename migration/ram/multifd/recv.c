@@ -1,7 +1,7 @@
 /*
- * multifd-recv.c - the receiving side of multifd
+ * recv.c - the receiving side of multifd
  *
- * One thread a channel (multifd-channel.c) reads packets straight into guest
+ * One thread a channel (recv-channel.c) reads packets straight into guest
  * memory.  At a SYNC it tells the load thread, and waits until that has had
  * SYNC from every channel at the EOS of its own record.
  *
