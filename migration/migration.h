@@ -73,7 +73,7 @@ int migration_set_capabilities(struct migration *mg, const enum migration_capabi
 /* Any migration in progress on either side ("busy" of qmp-surface 2). */
 bool migration_busy(struct migration *mg);
 
-/* What measures (dirty-rate.h) and limits (dirty-limit.h) how fast the guest dirties memory. */
+/* What measures (dirty/rate.h) and limits (dirty/limit.h) how fast the guest dirties memory. */
 struct dirty_rate *migration_dirty_rate(struct migration *mg);
 struct dirty_limits *migration_dirty_limits(struct migration *mg);
 

@@ -81,7 +81,7 @@ void migration_query(struct migration *mg, struct migration_info *info)
 		return;
 	}
 	info->status = status_get(&mg->in.status);
-	if (info->status == MIG_SETUP) /* listening: nobody has come */
+	if (info->status == MIG_SETUP) /* listening: no source has connected */
 		info->status = MIG_NONE;
 	put_error(info, &mg->in.error, mg->in.error_text);
 	info->has_address = mg->in.has_address;

@@ -1,3 +1,18 @@
+/*
+ * limit.c - hold each vCPU below a rate at which it dirties memory
+ *
+ * A control loop on a thread of its own.  Every period the counts that the
+ * dirty ring keeps for each vCPU are brought up to date; a vCPU whose
+ * measurement is long enough (some cycles of running and sleeping have to be in
+ * it, or the figure is chance) gets a new share of its time taken away, such
+ * that its rate would meet the limit if the rate were proportional to the time
+ * that it runs.  A vCPU is given back at most twice the time that it has, for
+ * a rate measured while it hardly ran says little.  Near the limit nothing is
+ * changed, so that the share does not swing.
+ *
+ * The thread exists while there is a limit, the user's or a migration's; the
+ * lower of the two holds.
+ */
 #include "migration/dirty/limit.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
 /*
- * dirty-limit.h - limit how fast each vCPU dirties memory (qmp-surface 2.1)
+ * limit.h - limit how fast each vCPU dirties memory (qmp-surface 2.1)
  *
  * A thread reads off the dirty ring what each vCPU dirties and has
  * vmm/throttle.c take as much time away as keeps it below its limit.  A vCPU

@@ -1,5 +1,5 @@
 /*
- * dirty-rate.h - how fast the guest dirties its memory (qmp-surface 2.1, 3.5)
+ * rate.h - how fast the guest dirties its memory (qmp-surface 2.1, 3.5)
  *
  * A measurement runs on a thread of its own; one at a time per machine.
  * Functions: main thread, machine lock held; none blocks, but for free.

@@ -1,9 +1,9 @@
 /*
  * channels.c - the destination's connections: where it listens, who connects, when they end
  *
- *     (look-up of the host's name) -> listening -> the first that says something
+ *     (look-up of the host's name) -> listening -> the first that sends something
  *
- * A connection is nobody's until its first bytes have come (connections.h).  The
+ * What a connection is for is unknown until its first bytes have come (connections.h).  The
  * main stream starts the load thread and, without multifd, ends listening.
  */
 #include <errno.h>
@@ -102,7 +102,7 @@ static void accepted(void *opaque, int fd)
 	struct incoming *in = opaque;
 	struct err err = {0};
 
-	/* Whoever came has said nothing: what is set may have changed since. */
+	/* No connection was classified: the settings may have changed since. */
 	if (in->connections && connections_idle(in->connections))
 		incoming_free_connections(in);
 	if (!in->connections && start_receiving(in, &err) < 0) {

@@ -1,3 +1,18 @@
+/*
+ * commands.c - COMMAND records: a row each, with the length that its payload must have
+ *
+ * The table knows all commands of the format (migration-stream 5.1), so that one
+ * that has no place here is refused by name and not as broken bytes.  Three kinds:
+ *
+ *     any source     OPEN_RETURN_PATH, then PING, which is answered by PONG
+ *     minivmm        after a PING with its own cookie both ends know each other:
+ *                    DESCRIPTION compares the machines, BACKING passes memory,
+ *                    SPARSE names memory that was never touched
+ *     postcopy       refused at this point of the stream, except an ADVISE without
+ *                    payload, which is about dirty bitmaps only
+ *
+ * A refused command ends the load; the message names the command and its offset.
+ */
 #include "migration/incoming/commands.h"
 
 #include <errno.h>

@@ -48,13 +48,13 @@ struct incoming {
 	bool exit_on_error;      /* should this attempt end the program when it fails? */
 	bool exits;              /* ... and the program ends as soon as the source has been told */
 	char *where;             /* owned; the address as it was given, for messages */
-	char *from;              /* owned; who has connected */
+	char *from;              /* owned; the source's address */
 	int64_t begun_ns;        /* when */
 	struct resolve *resolve; /* while the host's name is being looked up */
 	struct migration_uri uri; /* ... of that */
 	struct listen_set listening;
 	struct listener *listener;
-	struct connections *connections; /* who has connected */
+	struct connections *connections; /* owned; not classified yet */
 	struct multifd_recv *multifd;    /* NULL: everything comes over one connection */
 	bool has_address;
 	struct migration_address address;

@@ -1,3 +1,15 @@
+/*
+ * auto-converge.c - when a guest is slowed down, and by how much
+ *
+ * Pages that became dirty and pages that were sent are added up over periods of
+ * at least PERIOD_NS, for shorter ones show what the bandwidth limit did.  A
+ * period is high when more became dirty than throttle-trigger-threshold percent
+ * of what was sent; the second high one makes a step.  A step takes
+ * cpu-throttle-initial, later cpu-throttle-increment, percent more of all vCPUs'
+ * time, up to max-cpu-throttle; with cpu-throttle-tailslow no more than would
+ * bring the two figures into the tolerated relation.  With dirty-limit the first
+ * step sets a limit for every vCPU, and dirty/limit.c does the rest.
+ */
 #include "migration/outgoing/auto-converge.h"
 
 #include "migration/dirty/limit.h"

@@ -2,7 +2,7 @@
  * auto-converge.h - slow a guest down that dirties memory faster than it travels
  *
  * Capability auto-converge takes time away from all vCPUs, step by step;
- * capability dirty-limit limits what each vCPU may dirty (dirty-limit.h).
+ * capability dirty-limit limits what each vCPU may dirty (dirty/limit.h).
  * Both begin when, in two periods, what became dirty exceeded
  * throttle-trigger-threshold percent of what was sent (migration-stream 3.4).
  * Both are counted in pages: what an encoder makes of a page does not matter.

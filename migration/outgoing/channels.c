@@ -1,5 +1,12 @@
-/* outgoing-multifd.c - the source's channels for pages: opened, counted, and what their failure
- * means
+/*
+ * channels.c - the source's channels for pages: opened, counted, and what their failure means
+ *
+ * The channels are opened behind the header on the main one, so that the
+ * destination knows what it waits for.  While they exist, the main channel's
+ * waits look at multifd's alarm, which a failed channel thread sets, a cancel and
+ * the deadline: the migration thread wakes up whatever broke.  The cause is then
+ * asked for (outgoing_channels_failure), and the destination is given a moment
+ * to say its own reason on the return path, which tells more than a broken pipe.
  */
 #include <errno.h>
 

@@ -1,3 +1,13 @@
+/*
+ * deadline.c - one timerfd, one epoll of it and the cancel, and who was first
+ *
+ * A deadline that has passed must stay so, for a wait may have ended because of
+ * it: parameters that change later leave it alone, and when the timer expires
+ * between two looks, timerfd_settime() tells by the old value, and the timer is
+ * set to a moment long ago.  deadline_end() uses the same trick to decide, once,
+ * whether the hand-over or the deadline was first.  The policy 'force' has no
+ * timer: the migration thread compares the clock with force_ns.
+ */
 #include "migration/outgoing/deadline.h"
 
 #include <errno.h>
@@ -52,7 +62,7 @@ bool deadline_passed(const struct deadline *d)
 	return d->armed && poll(&p, 1, 0) > 0;
 }
 
-/* Somebody may have seen that it had passed, so it has to stay so: a moment long ago. */
+/* A wait may have ended because the deadline had passed, so it stays passed. */
 static void stay_passed(struct deadline *d)
 {
 	(void)set_timer(d, 1);

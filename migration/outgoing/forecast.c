@@ -1,3 +1,15 @@
+/*
+ * forecast.c - percent, remaining time, and the cheapest step that makes a migration converge
+ *
+ * A migration converges when a pass leaves clearly less than it sent, or when
+ * what it leaves fits the downtime limit.  The remaining time adds up passes,
+ * each as long as the one before times what is left of it, and the pause.
+ *
+ * For one that does not converge each possible step (a higher bandwidth limit, a
+ * longer downtime, throttling, another encoder, multifd, a stop) is estimated
+ * from the measured rates: would it suffice, and what does it cost the guest in
+ * time?  A pause counts threefold.  The cheapest one that suffices is shown.
+ */
 #include "migration/outgoing/forecast.h"
 
 #include <inttypes.h>
@@ -8,7 +20,7 @@
 #define MAX_LIMIT_MS 2000000U /* of downtime-limit */
 #define STOP_S       0.001    /* from the last look at the tracker until the guest stands */
 #define STEP_MS      600U     /* auto-converge takes the next step at most that often */
-/* A guest that stands still loses more than its time: whoever talks to it waits. */
+/* A guest that stands still loses more than its time: its clients wait. */
 #define PAUSE_WEIGHT 3U
 #define SLOW_LINK    100000000U
 #define FAST_LINK    400000000U /* where one connection keeps one CPU busy */

@@ -21,7 +21,7 @@
  *        S -> D  EOF     D runs it, and says SHUT 0 after that
  *      Anything that fails before EOF is out: S resumes.  SHUT with an error:
  *      the same.  A connection that breaks behind EOF says nothing about D.
- *    nobody answers (a file at the end of a socket)
+ *    no answer (a file at the end of a socket)
  *        S closes its direction and waits for the other to be closed.
  *    one-way channel
  *        Done when the channel is finished: written, synced, exit status 0.
@@ -56,7 +56,7 @@ int err_cancelled(struct err *err)
 	return err_set(err, ECANCELED, "the migration was cancelled");
 }
 
-/* Nobody will tell us: the guest stays stopped here. */
+/* The destination cannot be asked any more: the guest stays stopped here. */
 static int err_unconfirmed(const char *why, struct err *err)
 {
 	return err_set(err, ENOTCONN,
@@ -157,6 +157,29 @@ int guest_keep(struct outgoing *o, struct err *err)
 	else if (err)
 		*err = why;
 	return ret;
+}
+
+void guest_leave(struct outgoing *o, bool certain)
+{
+	struct machine *m = o->m;
+	struct err err = {0};
+
+	/* The guest lives on in the very memory that is mapped here. */
+	m->memory_given = m->memory_given || (certain && o->shared_given);
+	m->memory_released = m->memory_released || (certain && o->caps[CAP_RELEASE_RAM]);
+	m->requests.frozen = false;
+	if (o->stored) {
+		machine_set_kept(m);
+	} else {
+		machine_set_handed(m, o->where, certain);
+		/* GO carried them; in doubt they stay with the guest that may be here. */
+		if (certain) {
+			machine_request_delivered(m, REQUEST_POWERDOWN);
+			machine_request_delivered(m, REQUEST_RESET);
+		}
+	}
+	if (machine_set_state(m, RS_POSTMIGRATE, &err) < 0)
+		log_error("the guest was handed to %s: %s", o->where, err.msg);
 }
 
 /* ---- the return path ---- */

@@ -2,6 +2,8 @@
 #ifndef MINIVMM_MIGRATION_HANDOVER_H
 #define MINIVMM_MIGRATION_HANDOVER_H
 
+#include <stdbool.h>
+
 struct err;
 struct outgoing;
 
@@ -26,6 +28,12 @@ void ownership_reclaim(struct outgoing *o);
  * cannot.  No-op when it was not stopped for the move.  Machine lock held.
  */
 int guest_keep(struct outgoing *o, struct err *err);
+
+/*
+ * The guest is the destination's ('certain'), may be the destination's, or a
+ * store has it as well (o->stored).  Machine lock held.
+ */
+void guest_leave(struct outgoing *o, bool certain);
 
 /* Wait for the return path: a first PONG for so long; PONG for the last section. */
 int rp_wait_answer(struct outgoing *o, int timeout_ms, struct err *err);

@@ -29,6 +29,7 @@ struct channel;
 struct dirty_limits;
 struct loop_fd;
 struct machine;
+struct migration_mode;
 struct resolve;
 struct writer;
 
@@ -51,7 +52,7 @@ struct outgoing {
 	bool released;
 	bool stored;       /* it is a store of bytes: the guest is here as well */
 	bool go_on;        /* migrate-continue has come */
-	bool saves;        /* into a file or a command: nobody takes the guest over */
+	bool saves;        /* into a file or a command: no destination takes the guest over */
 	char *where;       /* owned; the address as it was given, for messages */
 	bool shared_given; /* the destination has been passed the memory itself */
 	struct thread thread;
@@ -62,6 +63,7 @@ struct outgoing {
 	int fd;               /* of fd:, -1 once it belongs to the channel */
 	bool caps[CAP_COUNT]; /* as they were at the start */
 	bool checksum;        /* ... and x-minivmm-checksum; then: does the stream carry one? */
+	const struct migration_mode *mode;
 	struct multifd_config multifd_config;
 	struct migration_stats stats;
 	struct patience patience; /* with the destination, on all channels; atomic */
@@ -91,7 +93,12 @@ struct outgoing {
 
 /* 'o' is zeroed but for what is constant. */
 void outgoing_init(struct outgoing *o);
-void *outgoing_thread(void *opaque);
+/*
+ * Migration thread, the lock not held: move the guest over 'ch' (taken) in the
+ * way of o->mode, and end in a status.  'ret' < 0: the stage that opens the
+ * channel has failed with *err, and there is no 'ch'.
+ */
+void outgoing_thread(struct outgoing *o, struct channel *ch, int ret, struct err *err);
 
 /* ---- start.c: machine lock held ---- */
 
@@ -106,7 +113,12 @@ void outgoing_fini(struct outgoing *o);
 /* Cancels, without waiting. */
 void outgoing_cancel(struct outgoing *o);
 
-/* ---- precopy.c, switchover.c: migration thread, lock not held ---- */
+/* ---- setup.c: migration thread, lock not held ---- */
+
+/* Header, return path, comparison, RAM set-up; the status becomes 'active'. */
+int outgoing_set_up(struct outgoing *o, struct err *err);
+
+/* ---- switchover.c, engine.c: migration thread, lock not held ---- */
 
 /*
  * Stop the guest, send what is left, and
@@ -114,9 +126,7 @@ void outgoing_cancel(struct outgoing *o);
  * wants to be done to the guest first; it runs again.
  */
 int switchover(struct outgoing *o, struct err *err);
-/* Until what is left fits the downtime limit, and a pass more would not make it much less. */
-int precopy_iterate(struct outgoing *o, struct err *err);
-/* Until a moment, or until somebody kicks; -ECANCELED. */
+/* Until a moment, or until kick_fd is set; -ECANCELED. */
 int outgoing_sleep(struct outgoing *o, int64_t until_ns, struct err *err);
 /* What the destination has said up to now, without waiting: a refusal is an error. */
 int outgoing_listen(struct outgoing *o, struct err *err);

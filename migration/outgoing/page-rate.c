@@ -1,3 +1,13 @@
+/*
+ * page-rate.c - pages a second over whole passes
+ *
+ * Slices of a pass are summed up.  When a pass has ended whole, its sum joins
+ * the sum of earlier whole passes; as soon as that covers PAGE_RATE_NS it becomes
+ * the figure, and the next one begins.  A pass that ended early is dropped, for
+ * it shows only a part of the mix of pages.  A bandwidth limit is taken into
+ * account when the figure is asked for: the bytes that a page takes on the wire
+ * bound the pages that the limit lets through.
+ */
 #include "migration/outgoing/page-rate.h"
 
 #include "vmm/base/units.h"

@@ -12,16 +12,16 @@
  * pages.
  */
 #include <errno.h>
-#include <poll.h>
 
 #include "migration/channel/channel.h"
+#include "migration/outgoing/handover.h"
+#include "migration/outgoing/modes.h"
 #include "migration/outgoing/outgoing.h"
 #include "migration/stream/device-state.h"
 #include "migration/stream/wire.h"
 #include "migration/stream/writer.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/units.h"
-#include "vmm/base/wake.h"
 #include "vmm/machine.h"
 #include "vmm/vclock.h"
 
@@ -30,47 +30,8 @@
 #define WINDOW_NS (100 * NS_PER_MS) /* of the bandwidth limit */
 #define WINDOWS   10U               /* in a second */
 #define SHORT_MS  2U                /* a pause that need not become shorter */
+#define RETRY_NS  (10 * NS_PER_MS)  /* after a request kept the guest from being stopped */
 #define LOOK_MS   50                /* between two looks at a deadline that forces */
-
-int outgoing_sleep(struct outgoing *o, int64_t until_ns, struct err *err)
-{
-	struct pollfd p[2] = {
-	    {.fd = o->deadline.stop_fd, .events = POLLIN},
-	    {.fd = o->kick_fd,          .events = POLLIN},
-	};
-	int64_t left = until_ns - host_now_ns();
-
-	if (left > 0)
-		(void)poll(p, 2, (int)((left + NS_PER_MS - 1) / NS_PER_MS));
-	if (p[0].revents)
-		return err_set(err, ECANCELED, "the migration was cancelled");
-	if (p[1].revents)
-		wake_clear(o->kick_fd);
-	return 0;
-}
-
-void outgoing_count(struct outgoing *o, uint64_t bytes, const struct ram_counters *before)
-{
-	outgoing_count_channels(o);
-	stats_encoders(&o->stats, &o->ram.stream.count);
-	stats_sent(
-	    &o->stats, o->w->bytes - bytes, o->ram.stream.count.duplicate - before->duplicate,
-	    o->ram.stream.count.normal - before->normal, ram_save_left_pages(&o->ram) * PAGE_BYTES);
-}
-
-int outgoing_sync(struct outgoing *o, struct err *err)
-{
-	bool whole = ram_save_left_pages(&o->ram) == 0;
-	uint64_t added = 0;
-	int ret = ram_save_sync(&o->ram, &added, err);
-
-	if (ret < 0)
-		return ret;
-	stats_pass(&o->stats, added, ram_save_left_pages(&o->ram) * PAGE_BYTES, whole);
-	auto_converge_sync(o, added);
-	publish_pass(o->m, o->ram.stream.passes);
-	return 0;
-}
 
 /* Bytes that may go out in one window; 0: any number. */
 static uint64_t window_limit(const struct outgoing *o)
@@ -211,7 +172,7 @@ static bool can_shrink(struct outgoing *o, uint64_t rate, uint64_t *before)
 /*
  * Until the destination has loaded what has been sent.  Megabytes of what an
  * encoder has shrunk lie in the socket, tens of thousands of pages: the guest
- * would have to wait for them, and nobody here would know how long they take.
+ * would have to wait for them, and the source would not know how long they take.
  */
 static int precopy_drain(struct outgoing *o, struct err *err)
 {
@@ -265,7 +226,8 @@ static bool good_enough(struct outgoing *o, bool whole, uint64_t *before, bool *
 	return true;
 }
 
-int precopy_iterate(struct outgoing *o, struct err *err)
+/* Until what is left fits the downtime limit, and a pass more would not make it much less. */
+static int precopy_iterate(struct outgoing *o, struct err *err)
 {
 	uint64_t before = 0;
 	bool early = true;
@@ -289,3 +251,30 @@ int precopy_iterate(struct outgoing *o, struct err *err)
 	}
 	return ret;
 }
+
+static int precopy_run(struct outgoing *o, struct err *err)
+{
+	int ret;
+
+	for (;;) {
+		ret = precopy_iterate(o, err);
+		if (ret == 0)
+			ret = switchover(o, err);
+		if (ret == -EAGAIN) {
+			stats_phase(&o->stats, MIG_PHASE_PASS);
+			ret = outgoing_sleep(o, host_now_ns() + RETRY_NS, err);
+			if (ret == 0)
+				continue;
+		}
+		return ret;
+	}
+}
+
+const struct migration_mode precopy_mode = {
+    .name = "precopy",
+    .check = outgoing_check_channels,
+    .begin = outgoing_set_up,
+    .run = precopy_run,
+    .finish = guest_leave,
+    .undo = guest_keep,
+};

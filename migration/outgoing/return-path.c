@@ -1,3 +1,15 @@
+/*
+ * return-path.c - the messages that a destination sends, and what they leave behind
+ *
+ * A message is a type, a length and a payload (migration-stream 5.7).  Bytes are
+ * read into one buffer without blocking the stream; each complete message is
+ * checked against its row in the table (its length is fixed for most types) and
+ * sets a flag or a text in struct return_path.  Nothing is acted on here: the
+ * migration thread polls where it wants to know something, and looks at the
+ * flags.  Texts come from a peer and end up in logs and terminals, so control
+ * characters are replaced.  An end of the connection is a flag too, for it may
+ * be the right end.
+ */
 #include "migration/outgoing/return-path.h"
 
 #include <errno.h>

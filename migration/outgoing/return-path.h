@@ -19,7 +19,7 @@ struct return_path {
 	struct channel *ch; /* borrowed */
 	uint8_t in[4 + RP_MAX_PAYLOAD];
 	size_t have;   /* bytes of 'in': a message that is not complete yet */
-	bool ponged;   /* somebody is there who understands PING */
+	bool ponged;   /* the peer understands PING */
 	bool minivmm;  /* it is minivmm */
 	bool compared; /* it has no objection to our machine */
 	bool loaded;   /* it has loaded all device state in front of EOF (COOKIE_LOADED) */

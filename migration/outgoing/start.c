@@ -4,29 +4,73 @@
  * The name of a tcp: host is looked up first, in the main loop, while the
  * status is 'setup' and there is no thread; the deadline and migrate_cancel
  * end the look-up as they end every later wait.  With the address the thread
- * starts, which opens the channel.
+ * starts; it opens the channel and gives it to outgoing_thread().
  *
- * All functions: main thread, machine lock held.
+ * All other functions: main thread, machine lock held.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "migration/channel/channel.h"
+#include "migration/channel/checksum.h"
 #include "migration/channel/resolve.h"
+#include "migration/outgoing/modes.h"
 #include "migration/outgoing/outgoing.h"
 #include "migration/outgoing/report.h"
 #include "migration/peer/shared-memory.h"
+#include "vmm/base/units.h"
 #include "vmm/base/wake.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
+
+/*
+ * Both ends work at the same time then, instead of in turn.  Not where a
+ * program in between may carry the bytes on slowly: what lies in the queue
+ * when the guest is stopped lengthens its pause.
+ */
+#define SEND_BUFFER_BYTES MiB
 
 static void close_fd(int fd)
 {
 	if (fd >= 0)
 		(void)close(fd);
 }
+
+/* ---- migration thread: the stage in front of it ---- */
+
+static int open_channel(struct outgoing *o, struct channel **ch, struct err *err)
+{
+	int fd = o->fd, ret = o->mode->check(o, err);
+
+	if (ret < 0)
+		return ret;
+	o->fd = -1;
+	*ch = channel_open(&o->uri, &o->to, fd, true, o->deadline.stop_fd, err);
+	if (!*ch)
+		return err->errnum == ECANCELED ? -ECANCELED : -EIO;
+	o->checksum = o->checksum && !(*ch)->two_way;
+	if (o->checksum)
+		*ch = channel_checksum_write(*ch);
+	if (o->uri.kind == URI_UNIX)
+		channel_send_buffer(*ch, SEND_BUFFER_BYTES);
+	return 0;
+}
+
+static void *address_thread(void *opaque)
+{
+	struct outgoing *o = opaque;
+	struct channel *ch = NULL;
+	struct err err = {0};
+	int ret = open_channel(o, &ch, &err);
+
+	outgoing_thread(o, ch, ret, &err);
+	return NULL;
+}
+
+/* ---- main thread ---- */
 
 static void set_failed(struct outgoing *o, const struct err *err)
 {
@@ -38,7 +82,7 @@ static void set_failed(struct outgoing *o, const struct err *err)
 
 static int start_thread(struct outgoing *o, struct err *err)
 {
-	return thread_start(&o->thread, "mig-send", THREAD_MIGRATION, outgoing_thread, o, err);
+	return thread_start(&o->thread, "mig-send", THREAD_MIGRATION, address_thread, o, err);
 }
 
 static void end_resolving(struct outgoing *o)
@@ -115,6 +159,7 @@ int outgoing_start(struct outgoing *o, const char *uri, int fd, struct err *err)
 	o->checksum = o->set->params.checksum;
 	multifd_config_fill(&o->multifd_config, &o->set->params, o->set->caps[CAP_ZERO_COPY_SEND],
 			    o->m->cfg->uuid_set ? o->m->cfg->uuid : NULL);
+	o->mode = mode_of(o->caps);
 	o->multifd_counted = 0;
 	stats_start(&o->stats,
 		    memory_total_bytes(&o->m->mem) -

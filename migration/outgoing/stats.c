@@ -1,3 +1,13 @@
+/*
+ * stats.c - what has been measured of one outgoing migration
+ *
+ * The migration thread counts; queries read under the same lock.  Rates come
+ * from windows (bytes and pages since the window began, over its time) that a
+ * new pass or a full window begins anew; the rate at which pages go comes from
+ * page-rate.c, the judgement of all of it from forecast.c.  Percent is the share
+ * of the work that is known, and only grows, though a pass finds new dirty pages.
+ * Bytes are counted as precopy or downtime bytes by whether the guest runs.
+ */
 #include "migration/outgoing/stats.h"
 
 #include <errno.h>

@@ -1,3 +1,12 @@
+/*
+ * process.c - the peer's process, watched through a pidfd
+ *
+ * A pid means something only in one kernel and one pid namespace.  The
+ * destination sends the kernel's boot id, its namespace, its pid and its start
+ * time with READY; the source opens a pidfd when all of it is the same here, and
+ * compares the start time, because the pid may have been given to another process.
+ * The pidfd becomes readable when the process ends.
+ */
 #include "migration/peer/process.h"
 
 #include <errno.h>

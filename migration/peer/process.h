@@ -1,5 +1,5 @@
 /*
- * peer.h - which process is at the other end, and does it live?
+ * process.h - which process is at the other end, and does it live?
  *
  * A connection that breaks says little: the peer may have died, or a tunnel
  * on the way.  When both ends share a kernel the source can know: the
@@ -32,7 +32,7 @@ int peer_get(struct peer *p, struct src *in); /* 0 or -errno */
 int peer_watch(const struct peer *p);
 /*
  * Has the process ended, threads and all?  Waits for that up to timeout_ms:
- * its sockets are closed before, and whoever looks after it may end it when it
+ * its sockets are closed before, and its manager may end it when it
  * has said that it failed.
  */
 bool peer_ended(int pidfd, int timeout_ms);

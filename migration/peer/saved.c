@@ -1,3 +1,12 @@
+/*
+ * saved.c - the machine's description in a saved stream: put at its end, found there
+ *
+ * The description is the last member of the JSON text behind EOF, in hex, so that a
+ * file can be read from its end without parsing JSON: the closing braces, the
+ * digits, the member's name.  A file that can be seeked is compared before a
+ * byte is loaded; anything else when the text has come.  Text that does not end
+ * in this way has no description and is not compared.
+ */
 #include "migration/peer/saved.h"
 
 #include <errno.h>
@@ -99,7 +108,7 @@ int saved_compare_file(struct machine *m, const bool *caps, const struct channel
 		return 0;
 	n = MIN((size_t)st.st_size, MAX_BYTES);
 	if (pread(ch->fd, text, n, st.st_size - (off_t)n) != (ssize_t)n)
-		return 0; /* whoever loads it will say so */
+		return 0; /* the load says so */
 	n -= checksum_line_at_end(text, n);
 	return saved_compare(m, caps, text, n, differs, err);
 }

@@ -2,7 +2,7 @@
  * saved.h - does a saved guest fit the machine that loads it?
  *
  * Two live minivmm compare their machines before a page is sent (compare.h); a
- * file has nobody to ask.  So what is saved over a one-way channel carries the same
+ * file cannot be asked.  So what is saved over a one-way channel carries the same
  * description, as a last member of the JSON text behind EOF,
  *
  *     {"page_size": 4096, "devices": [...], "x-minivmm": {"machine": "HEX"}}

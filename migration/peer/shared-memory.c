@@ -1,3 +1,14 @@
+/*
+ * shared-memory.c - memory that both ends map, so that its pages stay where they are
+ *
+ * Source: for each shared block a BACKING command with its name and size goes to a
+ * minivmm, and the descriptor of its backing with it (SCM_RIGHTS).  Any other
+ * destination has to open the same file, so the block must have a name there.
+ * Destination: the block of that name is mapped from the descriptor instead of
+ * its own backing, which is kept aside.  Until GO the memory is the source's: when the
+ * load fails, the old backing is put back (shared_commit), and the source's
+ * memory has not been written.
+ */
 #include "migration/peer/shared-memory.h"
 
 #include <errno.h>
@@ -26,7 +37,7 @@ uint64_t shared_bytes(const struct memory *mem)
 
 /* ---- source ---- */
 
-/* Can somebody else open what backs the block? */
+/* Can another process open what backs the block? */
 static bool has_name(const struct ram_block *b)
 {
 	struct stat st;

@@ -1,5 +1,5 @@
 /*
- * shared.h - RAM that both ends have, and that does not travel (x-ignore-shared)
+ * shared-memory.h - RAM that both ends have, and that does not travel (x-ignore-shared)
  *
  * A block whose backing is shared (share=on) is listed in the stream and its
  * pages are left out: the destination has the same file.  When the destination

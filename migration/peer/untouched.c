@@ -1,3 +1,12 @@
+/*
+ * untouched.c - pages that the guest never touched need not be sent to a minivmm
+ *
+ * Source: SPARSE commands name the blocks whose untouched pages are left out of
+ * the page set, and which file backs each: a destination that maps the same file
+ * refuses, for its zeros would appear in the source's guest.  Destination: a block that is named is
+ * made all zero before the first page comes, since an earlier attempt may have left something in
+ * it; from then on a page that does not come is zero at both ends.
+ */
 #include "migration/peer/untouched.h"
 
 #include <errno.h>

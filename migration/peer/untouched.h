@@ -1,5 +1,5 @@
 /*
- * sparse.h - pages that the guest never touched do not travel to a minivmm
+ * untouched.h - pages that the guest never touched do not travel to a minivmm
  *
  * The source tells for which blocks (SPARSE commands, before RAM), and the
  * destination makes these all zero before pages come, whatever they held.

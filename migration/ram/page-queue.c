@@ -1,3 +1,13 @@
+/*
+ * page-queue.c - urgent runs of pages first, then the sweep
+ *
+ * Any thread may add an urgent run; the channel's thread takes from the oldest
+ * entry as many pages as it asked for and leaves the rest in front.  Whether a
+ * page still has to go is decided by taking it out of the page set, so an urgent
+ * page that the sweep has taken already is dropped here, and the sweep later passes
+ * over what went urgently.  The flag 'waiting' keeps the mutex out of the common
+ * case.  The sweep goes on from its last place, once around all blocks.
+ */
 #include "migration/ram/page-queue.h"
 
 #include <stdlib.h>

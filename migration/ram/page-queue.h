@@ -1,7 +1,7 @@
 /*
  * page-queue.h - which pages go next
  *
- * Pages that somebody waits for go first (postcopy: the destination's vCPUs; a
+ * Pages that a vCPU waits for go first (postcopy: the destination's vCPUs; a
  * background snapshot: a vCPU that is about to write), then the sweep over
  * all blocks goes on.  "None" is an answer.
  */

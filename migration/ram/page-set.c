@@ -1,3 +1,13 @@
+/*
+ * page-set.c - bitmaps of the pages that have to go, shared by all channels
+ *
+ * page_set_take() looks for the first stretch of set bits and clears it, one
+ * atomic operation a word.  Another channel may clear bits of the same stretch at the
+ * same time.  The first bit that was lost to it ends the stretch, and bits of the
+ * same word behind that gap are set again, so that no page is taken twice and
+ * none is lost.  A count of set bits goes along, so that "how much is left"
+ * needs no scan.
+ */
 #include "migration/ram/page-set.h"
 
 #include <errno.h>

@@ -2,7 +2,7 @@
  * page-set.h - pages of guest memory: those that still have to go
  *
  * One bitmap a block, a bit a 4 KiB page.  Every channel of a migration shares
- * the set: a page belongs to whoever takes it, and to nobody twice.
+ * the set: a page belongs to the channel that takes it, and to one only.
  */
 #ifndef MINIVMM_MIGRATION_PAGE_SET_H
 #define MINIVMM_MIGRATION_PAGE_SET_H

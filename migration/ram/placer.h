@@ -1,7 +1,7 @@
 /*
  * placer.h - where pages that arrive are put
  *
- * A row for each way.  "copy" writes into guest memory, which nobody runs on
+ * A row for each way.  "copy" writes into guest memory, which no vCPU runs on
  * yet.  Any loading thread; a block's bitmap is shared by them.
  */
 #ifndef MINIVMM_MIGRATION_PLACER_H

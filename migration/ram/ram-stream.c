@@ -1,3 +1,15 @@
+/*
+ * ram-stream.c - a page's way into one channel: the encoders in turn, then the sink
+ *
+ * Each encoder is asked in the order of the row; the first that wants the page
+ * writes its record.  A page that no encoder wants goes to the sink whole.  The
+ * block's name is written only when it is another one than in the record before
+ * (RAM_FLAG_CONTINUE).
+ *
+ * The sink of this file is the stream itself.  When the peer takes runs, a whole
+ * page waits for the one behind it in memory, and neighbours go out as one run
+ * with one header; any other record writes the waiting run first.
+ */
 #include "migration/ram/ram-stream.h"
 
 #include <string.h>

@@ -175,7 +175,7 @@ static int send_run(struct ram_save *s, const struct page_run *run)
 		ret = ram_stream_put(&s->stream, &p);
 		if (ret < 0)
 			return ret;
-		/* If it is dirty once more, somebody has written it. */
+		/* If it is dirty once more, it has been written meanwhile. */
 		bitmap_set(s->touched[run->block], i);
 	}
 	return ram_stream_put_run(&s->stream);

@@ -1,3 +1,11 @@
+/*
+ * go.c - the requests that travel with GO
+ *
+ * After the guest's state has been sent, a reset or a press of the power button
+ * can no longer be part of it.  A minivmm at the other end has not run the guest
+ * yet: GO carries the requests, and it carries them out first.  An empty payload
+ * means none, as in the GO of versions that did not know them.
+ */
 #include "migration/stream/go.h"
 
 #include <errno.h>

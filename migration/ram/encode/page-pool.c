@@ -1,3 +1,13 @@
+/*
+ * page-pool.c - a ring of jobs between one owner and some workers
+ *
+ * Three counts run around the ring: released <= begun <= submitted.  The owner
+ * fills the job at 'submitted', a worker takes the one at 'begun', the owner takes results
+ * at 'released', oldest first, so that pages leave in the order in which they came
+ * although workers finish in any order.  A job belongs to the owner or to one
+ * worker, never to both, so its content needs no lock.  Workers are woken only when one is
+ * idle, the owner only while it waits.
+ */
 #include "migration/ram/encode/page-pool.h"
 
 #include <errno.h>

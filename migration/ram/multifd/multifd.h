@@ -95,7 +95,7 @@ struct multifd_method {
 	void *(*deflate_new)(unsigned level, struct err *err);
 	void (*deflate_free)(void *state);
 	/*
-	 * Append one page, which nobody changes meanwhile, to out[*n..room);
+	 * Append one page, which does not change meanwhile, to out[*n..room);
 	 * the last page of a packet is followed by a flush.
 	 */
 	int (*deflate_page)(void *state, const uint8_t *page, bool last, uint8_t *out, size_t room,
@@ -144,7 +144,7 @@ int multifd_send_page(struct multifd_send *s, const struct ram_block *block, uin
 int multifd_send_sync(struct multifd_send *s);
 /* Has a channel failed?  Then its cause: -errno with *err set, else 0. */
 int multifd_send_failure(struct multifd_send *s, struct err *err);
-/* Has the peer closed a channel?  As above. */
+/* Has the peer closed a channel?  Migration thread. */
 int multifd_send_check(struct multifd_send *s, struct err *err);
 /* Bytes for the channels up to now; exact after a sync. */
 uint64_t multifd_send_bytes(const struct multifd_send *s);

@@ -1,4 +1,12 @@
-/* multifd.c - packets of multifd channels, and the table of compression methods */
+/*
+ * packet.c - packets of multifd channels, and the table of compression methods
+ *
+ * Layouts of migration-stream 4.  A channel begins with one init packet (magic, version,
+ * UUID, channel number); each packet of pages has a header with flags, the number of
+ * pages, their offsets and the block's name.  Both directions are pure functions of
+ * bytes.  All counts and sizes are bounded against what the configuration
+ * allows before anything is allocated or read for them.
+ */
 #include "migration/ram/multifd/multifd.h"
 
 #include <errno.h>

@@ -1,4 +1,12 @@
-/* multifd-channel.c - the receiving side of one multifd channel: packets straight into guest memory
+/*
+ * recv-channel.c - the receiving side of one multifd channel: packets straight into guest memory
+ *
+ * The thread of a channel reads a header, has the placer say where each page of
+ * it goes, joins neighbours, and reads the payload there with one call; the next
+ * header is read with it where it has come already.  Compressed payloads are
+ * read whole and inflated to the same places.  A packet with SYNC stops the channel until
+ * the load thread lets all channels go on (recv.c).  The first failure is kept,
+ * and sets the alarm that wakes the load thread.
  */
 #include <errno.h>
 #include <inttypes.h>

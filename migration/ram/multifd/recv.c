@@ -1,7 +1,7 @@
 /*
- * multifd-recv.c - the receiving side of multifd
+ * recv.c - the receiving side of multifd
  *
- * One thread a channel (multifd-channel.c) reads packets straight into guest
+ * One thread a channel (recv-channel.c) reads packets straight into guest
  * memory.  At a SYNC it tells the load thread, and waits until that has had
  * SYNC from every channel at the EOS of its own record.
  *
@@ -254,7 +254,7 @@ static int await_channels(struct multifd_recv *r, struct err *err)
 		pthread_mutex_unlock(&r->lock);
 		if (ret < 0 || r->plain)
 			return ret;
-		/* Whoever still says nothing is none of the source's. */
+		/* A connection that is still silent is none of the source's. */
 		if (known == r->cfg.channels && (!more || left <= 0))
 			return 0;
 		if (n > seen) {

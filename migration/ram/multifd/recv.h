@@ -1,7 +1,7 @@
 /*
- * multifd-recv.h - what the two halves of the receiving side share
+ * recv.h - what the two halves of the receiving side share
  *
- * multifd-recv.c has the connections and the load thread, multifd-channel.c
+ * recv.c has the connections and the load thread, recv-channel.c
  * the thread of one channel.
  */
 #ifndef MINIVMM_MIGRATION_RAM_MULTIFD_RECV_H

@@ -1,0 +1,39 @@
+/*
+ * modes.h - the ways to move a guest, a row each
+ *
+ * outgoing_thread() calls the row with an open channel.  A mode is a choice of
+ * tracker, order of pages and sink, and of the moment at which the guest stops; what
+ * it has in common with the others is in engine.c, setup.c and handover.c.
+ */
+#ifndef MINIVMM_MIGRATION_MODES_H
+#define MINIVMM_MIGRATION_MODES_H
+
+#include <stdbool.h>
+
+struct err;
+struct outgoing;
+
+/* Migration thread; the machine lock is not held unless said otherwise. */
+struct migration_mode {
+	const char *name;
+	/* May the migration go to o->uri?  Before the channel is opened. */
+	int (*check)(const struct outgoing *o, struct err *err);
+	/* The channel is open: all that comes before the first page; status 'active' at the end. */
+	int (*begin)(struct outgoing *o, struct err *err);
+	/* 0: the destination has the guest, or the store all bytes. */
+	int (*run)(struct outgoing *o, struct err *err);
+	/*
+	 * The guest is not ours any more ('certain'), or may not be.  Machine
+	 * lock held.
+	 */
+	void (*finish)(struct outgoing *o, bool certain);
+	/* The guest goes on here; *err is prefixed when it cannot.  Machine lock held. */
+	int (*undo)(struct outgoing *o, struct err *err);
+};
+
+extern const struct migration_mode precopy_mode; /* precopy.c */
+
+/* The mode that these capabilities (CAP_COUNT of them) ask for. */
+const struct migration_mode *mode_of(const bool *caps);
+
+#endif

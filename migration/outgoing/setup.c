@@ -1,0 +1,128 @@
+/*
+ * setup.c - everything in front of the first page
+ *
+ *     header         magic, configuration
+ *     return path    OPEN_RETURN_PATH and PING on a two-way channel: is there a
+ *                    destination, and is it minivmm?  With multifd the
+ *                    channels for pages are opened here
+ *     machines       two minivmm compare their machines (handshake.c)
+ *     RAM            encoders, dirty tracking, the list of blocks, the first sync
+ *
+ * The machine lock is held only where the machine is touched: a peer that does
+ * not answer must not hold it up.
+ */
+#include <errno.h>
+
+#include "migration/channel/channel.h"
+#include "migration/outgoing/outgoing.h"
+#include "migration/stream/device-state.h"
+#include "migration/stream/writer.h"
+#include "vmm/base/bytes.h"
+#include "vmm/machine.h"
+#include "vmm/vclock.h"
+
+#define NS_PER_MS ((int64_t)1000000)
+#define PEER_MS   1000 /* how long the first PONG may take */
+
+/*
+ * Open the return path and see what is there.  A peer that does not answer is
+ * taken for one that only stores the bytes.
+ */
+static int rp_handshake(struct outgoing *o, struct err *err)
+{
+	int64_t until = host_now_ns() + PEER_MS * NS_PER_MS;
+	uint8_t cookie[4];
+	int ret;
+
+	put_be32(cookie, COOKIE_SOURCE);
+	ret = stream_put_command(o->w, CMD_OPEN_RETURN_PATH, NULL, 0);
+	if (ret == 0)
+		ret = stream_put_command(o->w, CMD_PING, cookie, sizeof(cookie));
+	if (ret < 0)
+		return writer_explain(o->w, ret, err);
+	ret = outgoing_open_channels(o, err);
+	if (ret < 0)
+		return ret;
+	while (!o->rp.ponged && !o->rp.ended) {
+		int64_t left = until - host_now_ns();
+
+		if (left <= 0)
+			break;
+		ret = rp_poll(&o->rp, (int)(left / NS_PER_MS) + 1, err);
+		if (ret < 0)
+			return ret;
+	}
+	return outgoing_listen(o, err);
+}
+
+/* A guest that has never run has nothing in memory yet: put its kernel there, for the other side.
+ */
+static int load_kernel(struct machine *m, struct err *err)
+{
+	return m->needs_boot && !machine_running(m) ? machine_reset(m, err) : 0;
+}
+
+static int outgoing_set_up_ram(struct outgoing *o, struct err *err)
+{
+	struct machine *m = o->m;
+	uint64_t bytes;
+	int ret;
+
+	ram_save_init(&o->ram, m, o->w, o->checksum ? RAM_ID_CHECKSUM : o->ram_section_id);
+	o->ram.ignore_shared = o->caps[CAP_X_IGNORE_SHARED];
+	o->ram.stream.runs = o->rp.minivmm;
+	if (o->rp.minivmm) /* which says that it has them all before the guest is given up */
+		channel_use_splice(o->ch);
+	if (o->rp.minivmm && o->multifd)
+		multifd_send_splice(o->multifd);
+	machine_lock(m);
+	ret = load_kernel(m, err);
+	if (ret == 0)
+		ret = ram_save_encoders(&o->ram, o->caps, &o->set->params,
+					&o->set->xbzrle_cache_bytes, err);
+	if (o->multifd)
+		ram_save_use(&o->ram, o->multifd);
+	if (ret == 0)
+		ret = ram_save_start(&o->ram, err);
+	if (ret == 0)
+		ret = auto_converge_start(o, err);
+	machine_unlock(m);
+	if (ret == 0)
+		ret = handshake_memory(o, err);
+	bytes = o->w->bytes;
+	if (ret == 0)
+		ret = ram_save_begin(&o->ram, err);
+	if (ret < 0)
+		return ret;
+	outgoing_count(o, bytes, &o->ram.stream.count);
+	return outgoing_sync(o, err);
+}
+
+int outgoing_set_up(struct outgoing *o, struct err *err)
+{
+	struct machine *m = o->m;
+	bool active;
+	int ret = stream_put_header(o->w, m, o->caps);
+
+	if (ret == 0)
+		ret = writer_flush(o->w);
+	if (ret < 0)
+		return writer_explain(o->w, ret, err);
+	if (o->ch->two_way) {
+		ret = rp_handshake(o, err);
+		if (ret < 0)
+			return ret;
+	}
+	ret = handshake_machines(o, err);
+	if (ret == 0)
+		ret = outgoing_set_up_ram(o, err);
+	if (ret < 0)
+		return ret;
+	machine_lock(m);
+	if (!machine_running(m))
+		stats_stopped(&o->stats, host_now_ns());
+	active = status_move(m, &o->status, MIG_SETUP, MIG_ACTIVE);
+	machine_unlock(m);
+	stats_active(&o->stats);
+	return active ? 0 : err_set(err, ECANCELED, "the migration was cancelled");
+}
