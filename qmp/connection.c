@@ -91,6 +91,7 @@ static void drop(struct qmp_connection *c, struct qmp_request *rq)
 static void drop_all(struct qmp_connection *c, bool but_first)
 {
 	while (c->n_queued > (but_first ? 1 : 0))
+		/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it was taken out of the list */
 		drop(c, container_of(c->queue.prev, struct qmp_request, link));
 }
 
@@ -155,7 +156,7 @@ static void finish(struct qmp_connection *c, const struct buf *reply)
 		connection_free(c);
 }
 
-/* Machine lock held; main or work loop.  Nobody else touches the first request. */
+/* Machine lock held; main or work loop.  No other thread touches the first request. */
 static void run_first(struct qmp_connection *c)
 {
 	struct qmp_request *rq = container_of(c->queue.next, struct qmp_request, link);

@@ -37,7 +37,7 @@ bool qmp_connection_full(const struct qmp_connection *c);
  * out of band, else behind those that came before.  *fd: the descriptor that
  * came with it, or -1; -1 when it was taken.  Control thread.
  */
-void qmp_connection_submit(struct qmp_connection *c, struct json_object *request, int *fd);
+void qmp_connection_submit(struct qmp_connection *c, struct json_object *value, int *fd);
 /* The same for bytes that are no request. */
 void qmp_connection_malformed(struct qmp_connection *c, const struct err *why);
 

@@ -149,8 +149,8 @@ static void write_return(struct json_writer *w, const struct qmp_request *rq,
 	jw_close(w, '}');
 }
 
-static int run(struct qmp_call *call, const struct qmp_request *rq, struct json_writer *w,
-	       struct failure *f)
+static int dispatch_run(struct qmp_call *call, const struct qmp_request *rq, struct json_writer *w,
+			struct failure *f)
 {
 	const struct qmp_command *c = find(call->connection, rq, f);
 	struct qmp_pool pool;
@@ -169,9 +169,11 @@ static int run(struct qmp_call *call, const struct qmp_request *rq, struct json_
 	if (ret == 0)
 		write_return(w, rq, c, out);
 	qmp_pool_fini(&pool);
+	call->pool = NULL;
 	return ret;
 }
 
+/* NOLINTBEGIN(readability-non-const-parameter): a command takes *fd by call.fd */
 void qmp_dispatch(const struct qmp_context *ctx, struct qmp_session *session,
 		  struct qmp_connection *connection, const struct json_object *request, int *fd,
 		  struct buf *reply)
@@ -188,12 +190,13 @@ void qmp_dispatch(const struct qmp_context *ctx, struct qmp_session *session,
 	int ret = parse_request(request, qmp_connection_oob(connection), &rq, &f);
 
 	if (ret == 0)
-		ret = run(&call, &rq, &w, &f);
+		ret = dispatch_run(&call, &rq, &w, &f);
 	if (call.error_class)
 		f.class = call.error_class;
 	if (ret < 0)
 		write_failure(&w, &rq, &f);
 }
+/* NOLINTEND(readability-non-const-parameter) */
 
 void qmp_reply_malformed(const struct err *why, bool pretty, struct buf *reply)
 {

@@ -21,6 +21,8 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 
+#define TEXT_KEPT_BYTES 65536 /* of a token, from one message to the next */
+
 enum expect {
 	WANT_VALUE,
 	WANT_VALUE_OR_CLOSE, /* behind '[' */
@@ -68,9 +70,11 @@ static void drop_levels(struct json_reader *r)
 	}
 }
 
-/* Ready for the next message. */
+/* Ready for the next message; one long string does not stay in memory for the reader's life. */
 static void begin(struct json_reader *r)
 {
+	if (r->lexer.text.cap > TEXT_KEPT_BYTES)
+		buf_free(&r->lexer.text);
 	drop_levels(r);
 	json_free(r->result);
 	r->result = NULL;

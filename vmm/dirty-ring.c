@@ -34,7 +34,7 @@
 #define NEARLY_FULL      512U /* entries */
 
 struct dirty_ring {
-	uint32_t entries; /* per vCPU; constant */
+	uint32_t entries;      /* per vCPU; constant */
 	pthread_mutex_t mutex; /* second in the order of locks (machine.h) */
 	/* under mutex */
 	pthread_cond_t wake;

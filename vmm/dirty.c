@@ -148,7 +148,7 @@ static int begin_taking(struct machine *m, struct err *err)
 
 int dirty_start(struct machine *m, struct err *err)
 {
-	bool unlogged[MEMORY_MAX_BLOCKS];
+	bool unlogged[MEMORY_MAX_BLOCKS] = {false};
 	int ret;
 
 	/* Whoever yields stops, and takes with it what the blocks say. */

@@ -205,7 +205,7 @@ int host_wait(const struct host *h, const int *fds, int n, short events, const c
 	while (ret < 0 && errno == EINTR);
 	if (ret < 0)
 		return err_set(err, errno, "%s: %s", what_for, err_text(errno));
-	if (!p[n].revents)
+	if (!h || !p[n].revents)
 		return 0;
 	return err_set(err, EINTR, "ended by signal %d while %s", host_next_signal(h, &by_terminal),
 		       what_for);

@@ -1,6 +1,7 @@
 /* main.c - reads options, builds the machine, runs the loop */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 #include "qmp/server.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/error.h"
+#include "vmm/base/leftovers.h"
 #include "vmm/base/log.h"
 #include "vmm/base/terminal.h"
 #include "vmm/base/thread.h"
@@ -103,17 +105,19 @@ static int write_pidfile(struct program *p, struct err *err)
 		return 0;
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
 	if (fd < 0)
-		return err_set(err, errno, "cannot create PID file: Could not create '%s': %s",
-			       path, err_text(errno));
+		return err_set(err, errno,
+			       "-pidfile %s: cannot create PID file: Could not create '%s': %s",
+			       path, path, err_text(errno));
 	n = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0 || ftruncate(fd, 0) < 0 ||
 	    write(fd, text, (size_t)n) != n) {
-		(void)err_set(err, errno, "cannot create PID file: '%s' is in use: %s", path,
-			      err_text(errno));
+		(void)err_set(err, errno, "-pidfile %s: cannot create PID file: '%s' is in use: %s",
+			      path, path, err_text(errno));
 		(void)close(fd);
 		return -EBUSY;
 	}
 	p->pid_fd = fd;
+	leftover_add(path);
 	return 0;
 }
 
@@ -233,6 +237,18 @@ static int fds_needed(const struct config *cfg)
 	return (int)(28 + 2 * cfg->cpus + 4 * devices);
 }
 
+/* Without all of these nothing would ever happen.  Asked last: an option that is wrong is named
+ * first. */
+static int check_purpose(const struct config *cfg, struct err *err)
+{
+	if (cfg->kernel || cfg->bios || cfg->paused || cfg->incoming || cfg->n_monitors ||
+	    cfg->dumpdtb || cfg->dump_vmstate)
+		return 0;
+	return err_set(err, EINVAL,
+		       "there is nothing to run: give -kernel FILE or -bios FILE, -incoming URI to "
+		       "take a guest in, or a monitor (-qmp) or -S to decide later");
+}
+
 /* 0: run the loop; 1: all is done; -errno. */
 static int start(struct program *p, struct err *err)
 {
@@ -262,6 +278,8 @@ static int start(struct program *p, struct err *err)
 		machine_unlock(p->m);
 		return ret < 0 ? ret : 1;
 	}
+	if (ret >= 0)
+		ret = check_purpose(&p->cfg, err);
 	if (ret >= 0) {
 		p->qmp = qmp_server_new(p->m, &p->be, p->mg, err);
 		ret = p->qmp ? 0 : -EIO;
@@ -308,6 +326,7 @@ static bool end(struct program *p)
 		}
 	}
 	if (p->pid_fd >= 0) {
+		leftover_forget(p->cfg.pidfile);
 		(void)unlink(p->cfg.pidfile);
 		(void)close(p->pid_fd);
 	}
@@ -318,17 +337,6 @@ static bool end(struct program *p)
 	config_fini(&p->cfg);
 	host_fini(&p->host);
 	return all;
-}
-
-/* Without all of these nothing would ever happen. */
-static int check_purpose(const struct config *cfg, struct err *err)
-{
-	if (cfg->kernel || cfg->bios || cfg->paused || cfg->incoming || cfg->n_monitors ||
-	    cfg->dumpdtb || cfg->dump_vmstate)
-		return 0;
-	return err_set(err, EINVAL,
-		       "there is nothing to run: give -kernel FILE or -bios FILE, -incoming URI to "
-		       "take a guest in, or a monitor (-qmp) or -S to decide later");
 }
 
 /* What the options alone do not know. */
@@ -348,6 +356,9 @@ int main(int argc, char **argv)
 	struct err err = {0};
 	int ret, status;
 
+	/* Fixed, where glibc would raise it: a large request's memory goes back to the host. */
+	/* NOLINTNEXTLINE(concurrency-mt-unsafe): there is no other thread yet */
+	(void)mallopt(M_MMAP_THRESHOLD, 1 << 20);
 	host_init(&p.host);
 	log_use_stderr();
 	ret = options_parse(&p.cfg, &device_table, argc, argv, &err);
@@ -355,8 +366,6 @@ int main(int argc, char **argv)
 		print_text(p.cfg.text);
 		ret = 1;
 	}
-	if (ret == 0)
-		ret = check_purpose(&p.cfg, &err);
 	if (ret == 0) {
 		(void)signal(SIGPIPE, SIG_IGN);
 		(void)signal(SIGXFSZ, SIG_IGN); /* a file that is too large is an error, EFBIG */
@@ -365,6 +374,8 @@ int main(int argc, char **argv)
 			(void)prctl(PR_SET_NAME, p.cfg.process);
 		threads_named(p.cfg.debug_threads);
 		ret = p.cfg.logfile ? log_open(p.cfg.logfile, &err) : 0;
+		if (ret < 0)
+			ret = err_prefix(&err, ret, "-D %s", p.cfg.logfile);
 	}
 	if (ret == 0 && p.cfg.daemonize)
 		ret = daemonize(&p, &err);

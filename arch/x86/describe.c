@@ -41,11 +41,12 @@ void x86_describe(struct machine *m, struct buf *out)
 	if (!m->n_vcpus)
 		return;
 	first = x86_vcpu(m->vcpus[0]);
-	describe_cpuid(first->cpuid, out);
-	x86_msrs_describe(x, out);
+	/* First, as most of the other differences follow from it. */
 	begun = desc_begin(out, DESC_CPU_MODEL);
 	buf_str8(out, x->model.name);
 	desc_end(out, begun);
+	describe_cpuid(first->cpuid, out);
+	x86_msrs_describe(x, out);
 	begun = desc_begin(out, DESC_TSC_KHZ);
 	buf_be32(out, (uint32_t)first->cpu.tsc_khz);
 	desc_end(out, begun);

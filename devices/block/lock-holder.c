@@ -44,10 +44,11 @@ static bool took_too_long(const struct search *s)
 /* A "lock:" line: which file, which bytes.  end: -1 for "EOF". */
 static bool parse_lock(const char *line, char file[48], long long *first, long long *last)
 {
-	char end[24];
+	char begin[24], end[24];
 
-	if (sscanf(line, "lock: %*s %*s %*s %*s %*s %47s %lld %23s", file, first, end) != 3)
+	if (sscanf(line, "lock: %*s %*s %*s %*s %*s %47s %23s %23s", file, begin, end) != 3)
 		return false;
+	*first = strtoll(begin, NULL, 10);
 	*last = strcmp(end, "EOF") == 0 ? -1 : strtoll(end, NULL, 10);
 	return true;
 }
@@ -102,9 +103,10 @@ static bool process_holds(const struct search *s, const char *pid, int except)
 
 	(void)snprintf(dir, sizeof(dir), "/proc/%s/fdinfo", pid);
 	d = opendir(dir); /* other users' processes are closed to us */
+	/* NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is this call's own */
 	while (d && !found && (e = readdir(d)) && !took_too_long(s)) {
 		(void)snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
-		found = is_number(e->d_name) && atoi(e->d_name) != except &&
+		found = is_number(e->d_name) && strtol(e->d_name, NULL, 10) != except &&
 			find_lock(path, s->file, s->byte, file);
 	}
 	if (d)
@@ -123,7 +125,7 @@ static void name_process(struct lock_holder *who, const char *pid)
 		comm[strcspn(comm, "\n")] = 0;
 	if (f)
 		(void)fclose(f);
-	who->pid = (pid_t)atol(pid);
+	who->pid = (pid_t)strtol(pid, NULL, 10);
 	(void)snprintf(who->text, sizeof(who->text), "process %.10s (%.20s)", pid,
 		       *comm ? comm : "?");
 }
@@ -146,6 +148,7 @@ void lock_holder_find(struct lock_holder *who, int fd, off_t byte)
 		return;
 	}
 	proc = opendir("/proc");
+	/* NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is this call's own */
 	while (proc && !who->pid && (e = readdir(proc)) && !took_too_long(&s))
 		if (is_number(e->d_name) && strcmp(e->d_name, self) != 0 &&
 		    process_holds(&s, e->d_name, -1))

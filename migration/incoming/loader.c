@@ -66,8 +66,9 @@ static int explain(const struct loader *l, int ret, struct err *err)
 
 static int err_ended(const struct loader *l, const char *what, struct err *err)
 {
-	int ret = err_set(err, EIO, "the stream ends at offset 0x%" PRIx64 " in %s",
-			  src_offset(l->in), what);
+	int ret =
+	    err_set(err, EIO, "the stream ends at offset 0x%" PRIx64 " in %s: it is cut short",
+		    src_offset(l->in), what);
 
 	return explain(l, ret, err);
 }

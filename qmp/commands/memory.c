@@ -161,12 +161,19 @@ static int save_file(const char *path, const struct memory *mem, const struct pm
 		     struct err *err)
 {
 	struct stat st;
-	bool direct = stat(path, &st) == 0 && !S_ISREG(st.st_mode); /* a pipe, a device */
+	bool direct = stat(path, &st) == 0 && !S_ISREG(st.st_mode); /* a device */
 	CLEANUP(cleanup_free) char *part = xasprintf(direct ? "%s" : "%s.part", path);
-	int flags = O_WRONLY | O_CLOEXEC | (direct ? 0 : O_CREAT | O_TRUNC);
-	int fd = open(part, flags, 0600);
-	int ret;
+	int flags = O_WRONLY | O_CLOEXEC | (direct ? O_NONBLOCK | O_NOCTTY : O_CREAT | O_TRUNC);
+	int fd, ret;
 
+	/* The commands of all monitors would wait for the other end. */
+	if (direct && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)))
+		return err_set(
+		    err, EINVAL,
+		    "Could not open '%.200s': it is a pipe or a socket; give the name of a "
+		    "regular file",
+		    path);
+	fd = open(part, flags, 0600);
 	if (fd < 0)
 		return err_set(err, errno, "Could not open '%.200s': %s", path, err_text(errno));
 	ret = write_range(fd, mem, a->gpa, a->bytes);

@@ -382,6 +382,28 @@ def test_terminal_hangs_up(t):
 
 
 @only_minivmm(ONLY)
+def test_pmemsave_into_a_pipe(t):
+    """A pipe that no other program reads is refused at once, not waited for."""
+    vm = t.vmm("idle")
+    os.mkfifo(t.path("pipe"))
+    error = vm.qmp.fails("pmemsave", val=0, size=4096, filename=t.path("pipe"))
+    assert error == f"Could not open '{t.path('pipe')}': it is a pipe or a socket; give the name of a regular file", error
+
+
+@table(device={"extra": ["-device", "virtio-blk-device,drve=x"], "words": "drve' not found (did you mean drive?)"},
+       object={"extra": ["-object", "memory-backend-fle,id=x"], "words": "(did you mean memory-backend-file?)"},
+       model={"extra": ["-cpu", "nope"], "words": "-cpu nope: unable to find CPU model"},
+       log={"extra": ["-D", "/nope/x", "-S"], "words": "minivmm: -D /nope/x: "},
+       pidfile={"extra": ["-pidfile", "/nope/x", "-S"], "words": "minivmm: -pidfile /nope/x: "})
+@only_minivmm(ONLY)
+def test_option_is_named(t, extra, words):
+    """The option at fault is named, not that there is nothing to run."""
+    process = start(t, argv(*extra, guest=None))
+    said_words = said(process)
+    assert process.returncode == 1 and words in said_words and "nothing to run" not in said_words, said_words
+
+
+@only_minivmm(ONLY)
 def test_nothing_to_run(t):
     process = start(t, argv(guest=None))
     words = said(process)

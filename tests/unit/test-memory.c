@@ -3,7 +3,9 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -11,8 +13,10 @@
 #include "tests/unit/check-main.h"
 #include "vmm/base/bitmap.h"
 #include "vmm/base/error.h"
+#include "vmm/base/leftovers.h"
 #include "vmm/base/units.h"
 #include "vmm/bus.h"
+#include "vmm/memory/fault.h"
 #include "vmm/memory/memory.h"
 
 static const struct ram_backend anonymous = {.kind = RAM_ANONYMOUS, .fd = -1};
@@ -33,6 +37,35 @@ static void make(struct memory *mem)
 	ck_assert_int_eq(memory_map_block(mem, bios, 0, 0xffff0000, 64 * KiB, NULL), 0);
 	ck_assert_int_eq(memory_map_block(mem, ram, 3 * MiB, 4 * GiB, 1 * MiB, NULL), 0);
 }
+
+/* A read beyond the end of a RAM file ends the process, and its sockets and PID file go with it. */
+START_TEST(test_fault_removes_leftovers)
+{
+	char ram[] = "/tmp/minivmm-ram-XXXXXX", mine[] = "/tmp/minivmm-pid-XXXXXX";
+	char other[] = "/tmp/minivmm-pid-XXXXXX";
+	struct ram_block b = {.name = "ram", .fd = mkstemp(ram), .bytes = 4096};
+	int status = 0, fd = mkstemp(mine), other_fd = mkstemp(other);
+	pid_t pid = fork();
+
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		b.hva = mmap(NULL, b.bytes, PROT_READ, MAP_SHARED, b.fd, 0);
+		leftover_add(mine);
+		leftover_add(other);
+		leftover_forget(other);
+		fault_watch(&b);
+		_exit(2 + *(volatile const uint8_t *)b.hva);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+	ck_assert(access(mine, F_OK) < 0 && access(other, F_OK) == 0);
+	(void)close(fd);
+	(void)close(other_fd);
+	(void)close(b.fd);
+	(void)unlink(ram);
+	(void)unlink(other);
+}
+END_TEST
 
 START_TEST(test_translation)
 {
@@ -269,6 +302,7 @@ int main(void)
 	SRunner *r;
 	int failed;
 
+	tcase_add_test(tc, test_fault_removes_leftovers);
 	tcase_add_test(tc, test_translation);
 	tcase_add_test(tc, test_copy_across_slots);
 	tcase_add_test(tc, test_dirty_marks);

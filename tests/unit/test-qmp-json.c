@@ -1,5 +1,6 @@
 /* The JSON reader and writer: every malformed text of qmp-surface 1.3, limits, split points. */
 #include <check.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,6 +57,36 @@ struct row {
 	const char *text, *want;
 	size_t len; /* 0: strlen(text) */
 };
+
+/* Bytes that the program has allocated and not freed. */
+static size_t in_use(void)
+{
+	struct mallinfo2 mi = mallinfo2();
+
+	return mi.uordblks + mi.hblkhd;
+}
+
+/* The reader lives as long as its monitor: a long id does not stay with it. */
+START_TEST(long_string_is_freed)
+{
+	const size_t n = 16 << 20, allowed = 256 << 10;
+	struct json_reader *r = json_reader_new();
+	struct buf text = {0}, out = {0};
+	size_t before;
+
+	buf_printf(&text, "{\"id\":\"");
+	memset(buf_room(&text, n), 'x', n);
+	text.len += n;
+	buf_printf(&text, "\"}\n");
+	before = in_use();
+	read_all(r, text.data, text.len, &out);
+	ck_assert_uint_gt(out.len, n);
+	buf_free(&out);
+	ck_assert_uint_lt(in_use(), before + allowed);
+	buf_free(&text);
+	json_reader_free(r);
+}
+END_TEST
 
 static const struct row rows[] = {
   /* sound */
@@ -314,6 +345,7 @@ int main(void)
 	tcase_set_timeout(t, 0);
 	tcase_add_loop_test(t, test_rows, 0, (int)(sizeof(rows) / sizeof(rows[0])));
 	tcase_add_test(t, test_split_in_two);
+	tcase_add_test(t, long_string_is_freed);
 	tcase_add_test(t, test_depth);
 	tcase_add_test(t, test_token_count);
 	tcase_add_test(t, test_token_size);

@@ -12,6 +12,7 @@
 
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
+#include "vmm/base/leftovers.h"
 #include "vmm/base/log.h"
 
 /* ---- unix ---- */
@@ -120,6 +121,7 @@ int listen_unix(struct listen_set *set, const char *path, struct err *err)
 		set->path = xstrdup(path);
 		set->dev = st.st_dev;
 		set->ino = st.st_ino;
+		leftover_add(path);
 	}
 	return 0;
 }
@@ -249,6 +251,8 @@ void listen_close(struct listen_set *set)
 
 	for (int i = 0; i < set->n; i++)
 		(void)close(set->fd[i]);
+	if (set->path)
+		leftover_forget(set->path);
 	if (set->path && lstat(set->path, &st) == 0 && st.st_ino == set->ino &&
 	    st.st_dev == set->dev)
 		(void)unlink(set->path);

@@ -27,6 +27,19 @@ static bool same_file(const char *a, const char *b)
 	       sa.st_dev == sb.st_dev;
 }
 
+/* "Num: RefCount Protocol Flags Type St Inode Path": the path, NULL: the socket has none. */
+static const char *parse_line(const char *line, unsigned long *inode)
+{
+	char *end;
+
+	for (unsigned column = 0; column < 6; column++) {
+		line += strspn(line, " ");
+		line += strcspn(line, " ");
+	}
+	*inode = strtoul(line, &end, 10);
+	return end > line && *end == ' ' ? end + strspn(end, " ") : NULL;
+}
+
 /* "socket:[INODE]" of the newest socket bound to 'path'; false: none is listed. */
 static bool find_socket(const char *path, char *link, size_t bytes)
 {
@@ -36,11 +49,11 @@ static bool find_socket(const char *path, char *link, size_t bytes)
 
 	while (f && fgets(line, sizeof(line), f)) {
 		unsigned long inode;
-		int at = 0;
+		const char *bound;
 
 		line[strcspn(line, "\n")] = 0;
-		if (sscanf(line, "%*s %*s %*s %*s %*s %*s %lu %n", &inode, &at) != 1 || !at ||
-		    !same_file(line + at, path))
+		bound = parse_line(line, &inode);
+		if (!bound || !same_file(bound, path))
 			continue;
 		(void)snprintf(link, bytes, "socket:[%lu]", inode);
 		found = true;
@@ -60,6 +73,7 @@ static bool has_open(const char *pid, const char *link)
 
 	(void)snprintf(name, sizeof(name), "/proc/%.20s/fd", pid);
 	d = opendir(name);
+	/* NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is this call's own */
 	while (d && !found && (e = readdir(d))) {
 		ssize_t n;
 
@@ -85,6 +99,7 @@ pid_t unix_socket_owner(const char *path)
 	if (!find_socket(path, link, sizeof(link)))
 		return 0;
 	d = opendir("/proc");
+	/* NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is this call's own */
 	while (d && !pid && (e = readdir(d)))
 		if (isdigit((unsigned char)*e->d_name) && has_open(e->d_name, link))
 			pid = strtol(e->d_name, NULL, 10);

@@ -16,7 +16,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "vmm/base/leftovers.h"
 #include "vmm/base/log.h"
+#include "vmm/base/terminal.h"
 #include "vmm/memory/memory.h"
 
 struct watched {
@@ -29,14 +31,14 @@ static struct watched table[2 * MEMORY_MAX_BLOCKS];
 
 struct ram_file ram_file_of(int fd)
 {
-	char link[32], path[512];
+	char self[32], target[512];
 	struct ram_file f;
 	ssize_t n;
 
-	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	n = readlink(link, path, sizeof(path) - 1);
-	path[n > 0 ? n : 0] = 0;
-	(void)snprintf(f.s, sizeof(f.s), "'%.120s'", path);
+	(void)snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+	n = readlink(self, target, sizeof(target) - 1);
+	target[n > 0 ? n : 0] = 0;
+	(void)snprintf(f.s, sizeof(f.s), "'%.120s'", target);
 	return f;
 }
 
@@ -89,9 +91,11 @@ static void on_sigbus(int signum, siginfo_t *info, void *context)
 
 		if (at - w->first >= __atomic_load_n(&w->bytes, __ATOMIC_ACQUIRE))
 			continue;
+		terminal_restore(); /* first, so that the message begins at the left */
 		say((const char *const[]){"minivmm: cannot touch guest memory at offset ",
 					  hex(at - w->first, offset), " of ", w->where, ": ",
 					  cause(info->si_code), NULL});
+		leftovers_remove();
 		_exit(1);
 	}
 	/* Not ours: it comes again, or is sent again, and does what it would have done. */

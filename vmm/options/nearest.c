@@ -1,5 +1,5 @@
 /*
- * nearest.c - what somebody who mistyped a word may have meant
+ * nearest.c - the known word that a mistyped one is nearest to
  *
  * The distance of two words is the number of letters to insert, drop, replace or
  * swap with their neighbour.  A word is near when a third of it or less is wrong.
@@ -44,7 +44,7 @@ void opt_near_try(struct opt_near *n, const char *candidate)
 	bool begins = len >= 3 && !strncmp(n->word, candidate, len);
 	unsigned d = begins ? 1 : distance(n->word, candidate);
 
-	if (len < 2 || d * 3 > MAX(len, 3) || (n->best && d >= n->distance))
+	if (len < 2 || d > MAX(len, 3) / 3 || (n->best && d >= n->distance))
 		return;
 	n->best = candidate;
 	n->distance = d;

@@ -103,6 +103,9 @@ static const struct {
 
 static int object_kind(const char *type, const struct opt_list **out, struct err *err)
 {
+	struct opt_near n = {.word = type};
+	char near[OPT_NEAR_BYTES];
+
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
 		if (!strcmp(kinds[i].name, type)) {
 			*out = kinds[i].list;
@@ -114,8 +117,10 @@ static int object_kind(const char *type, const struct opt_list **out, struct err
 			return err_set(err, ENOTSUP, "object type '%s' is not supported: %s", type,
 				       others[i].use);
 	}
-	return err_set(err, EINVAL, "Parameter 'qom-type' does not accept value '" OPT_QUOTE "'",
-		       type);
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+		opt_near_try(&n, kinds[i].name);
+	return err_set(err, EINVAL, "Parameter 'qom-type' does not accept value '" OPT_QUOTE "'%s",
+		       type, opt_near_text(&n, "", near));
 }
 
 static int check_object(const struct config *cfg, const struct cfg_object *o, struct err *err)
