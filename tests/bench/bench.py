@@ -43,7 +43,7 @@ ENCODERS = {
 KINDS = ["minivmm", "qemu"]        # --old appends a third
 RANDOM_FROM = 64 * MIB      # the guest's own memory is below
 COPIED = 2 * GIB
-TMP = "/dev/shm/minivmm-bench"
+TMP = f"/dev/shm/minivmm-bench-{os.getpid()}"
 
 
 def against_old(values, larger_is_better):
