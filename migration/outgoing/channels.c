@@ -4,7 +4,7 @@
 #include <errno.h>
 
 #include "migration/channel/channel.h"
-#include "migration/internal.h"
+#include "migration/outgoing/outgoing.h"
 #include "migration/ram/multifd/multifd.h"
 
 #define WORDS_MS 1000 /* after a channel broke: how long the destination's reason may take */
