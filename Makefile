@@ -3,6 +3,7 @@
 #   make             build/minivmm                       make demo        the main job, shown
 #   make check       every test                          make check-fast  those without the lab
 #   make bench       side by side with QEMU              make fuzz T=60   each fuzz target for T seconds
+#                                                        make bench OLD=PATH   and with another build of it
 #   make lint        formats, clang-tidy, cppcheck...    make install     PREFIX, DESTDIR; make uninstall
 #
 # SAN=address,undefined builds with sanitizers; use another BUILD folder for it. Root's make installs
@@ -39,6 +40,14 @@ PKGS := libuv json-c liburing zlib libzstd
 OPT  ?= -O2
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lfdt
+# The program holds these libraries itself, where their static form is installed (the -dev packages of
+# Debian bring it): six files less to open, map and relocate before the guest's first byte, and fewer pages
+# resident. SHARED=1 uses the shared ones. Relative relocations are packed, which are most of them.
+SHARED ?= $(SAN)
+archive = $(filter /%,$(foreach n,$(1:-l%=lib%.a) $(1:-l%=lib%_a.a),$(shell $(CC) -print-file-name=$(n))))
+OWN_LIBS := $(if $(SHARED),$(PKG_LIBS),$(foreach l,$(PKG_LIBS),$(or $(if $(filter -l%,$l),$(firstword $(call archive,$l))),$l)))
+PACKED := -Wl,-z,pack-relative-relocs
+OWN_LDFLAGS := $(shell echo 'int main(void){return 0;}' | $(CC) $(PACKED) -Wl,--fatal-warnings -xc - -o /dev/null 2>/dev/null && echo $(PACKED))
 BASE_CFLAGS := -std=gnu11 -g -D_GNU_SOURCE -DMINIVMM_VERSION='"$(VERSION)"' -I. -pthread $(PKG_CFLAGS)
 # No warnings with sanitizers: what gcc says then is of the code that it has put in itself.
 ALL_CFLAGS := $(BASE_CFLAGS) $(OPT) -MMD -MP -fstack-protector-strong $(WARN) \
@@ -60,7 +69,7 @@ all: $(BIN)
 
 $(BIN): $(BUILD)/vmm/main.o $(LIB)
 	@echo "  LD   $@"
-	@$(CC) $(ALL_LDFLAGS) $^ $(PKG_LIBS) -o $@
+	@$(CC) $(ALL_LDFLAGS) $(OWN_LDFLAGS) $^ $(OWN_LIBS) -o $@
 
 $(LIB): $(LIB_OBJ)
 	@rm -f $@
@@ -138,7 +147,7 @@ check-fast: $(BIN) $(BUILD)/kvm-probe
 	BUILD=$(BUILD) scripts/check --fast $(STRICT:%=--strict)
 
 bench: $(BIN) guests
-	BUILD=$(BUILD) /usr/bin/python3 tests/bench/bench.py --out $(BUILD)/bench
+	BUILD=$(BUILD) /usr/bin/python3 tests/bench/bench.py --out $(BUILD)/bench $(if $(OLD),--old $(OLD))
 
 lint:
 	scripts/lint

@@ -208,10 +208,16 @@ struct uv_loop_s *loop_uv(struct loop *l)
 	return &l->uv;
 }
 
+/* loop_thread_start() and the new thread's loop_run() may both do this, with the same values. */
+static void set_thread(struct loop *l, pthread_t id)
+{
+	__atomic_store_n(&l->thread, id, __ATOMIC_RELAXED);
+	__atomic_store_n(&l->running, true, __ATOMIC_RELEASE);
+}
+
 void loop_run(struct loop *l)
 {
-	l->thread = pthread_self();
-	__atomic_store_n(&l->running, true, __ATOMIC_RELEASE);
+	set_thread(l, pthread_self());
 	while (!is_stopping(l))
 		(void)uv_run(&l->uv, UV_RUN_DEFAULT);
 	__atomic_store_n(&l->running, false, __ATOMIC_RELEASE);
@@ -281,23 +287,6 @@ void loop_call(struct loop *l, loop_fn *fn, void *opaque)
 
 /* ---- threads ---- */
 
-struct start {
-	struct loop *loop;
-	pthread_mutex_t mutex;
-	pthread_cond_t cond;
-	bool up; /* under mutex */
-};
-
-static void announce_start(void *opaque)
-{
-	struct start *s = opaque;
-
-	pthread_mutex_lock(&s->mutex);
-	s->up = true;
-	pthread_cond_signal(&s->cond);
-	pthread_mutex_unlock(&s->mutex);
-}
-
 static void *thread_main(void *opaque)
 {
 	loop_run(opaque);
@@ -306,24 +295,12 @@ static void *thread_main(void *opaque)
 
 int loop_thread_start(struct loop *l, const char *name, enum thread_role role, struct err *err)
 {
-	struct start s = {.loop = l};
-	int ret;
+	int ret = thread_start(&l->own, name, role, thread_main, l, err);
 
-	pthread_mutex_init(&s.mutex, NULL);
-	pthread_cond_init(&s.cond, NULL);
-	loop_post(l, announce_start, &s);
-	ret = thread_start(&l->own, name, role, thread_main, l, err);
-	if (ret < 0) {
-		free(next_post(l));
-		return ret;
-	}
-	pthread_mutex_lock(&s.mutex);
-	while (!s.up) /* from here on loop_call knows the thread */
-		pthread_cond_wait(&s.cond, &s.mutex);
-	pthread_mutex_unlock(&s.mutex);
-	pthread_cond_destroy(&s.cond);
-	pthread_mutex_destroy(&s.mutex);
-	return 0;
+	/* loop_call must know the thread from here on, whether or not it has come to loop_run. */
+	if (ret >= 0)
+		set_thread(l, l->own.id);
+	return ret;
 }
 
 void loop_thread_join(struct loop *l)

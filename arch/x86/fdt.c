@@ -21,10 +21,11 @@
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
 
-#define FDT_BYTES      (256 * KiB) /* a full board needs a tenth of it */
-#define PHANDLE_IOAPIC 1
-#define IRQ_EDGE_HIGH  1
-#define IRQ_LEVEL_HIGH 4
+#define FDT_FIRST_BYTES ((int)(8 * KiB))
+#define FDT_BYTES       ((int)(256 * KiB)) /* a full board needs a tenth of it */
+#define PHANDLE_IOAPIC  1
+#define IRQ_EDGE_HIGH   1
+#define IRQ_LEVEL_HIGH  4
 
 /* libfdt's errors, kept until the end: the first one counts. */
 struct tree {
@@ -202,18 +203,32 @@ static void add_root(struct tree *t, const struct machine *m)
 	end(t);
 }
 
-int x86_build_fdt(const struct machine *m, struct buf *out, struct err *err)
+/* 0 or a libfdt error; FDT_ERR_NOSPACE: it needs more room than that. */
+static int build_in(const struct machine *m, int room, struct buf *out)
 {
-	CLEANUP(cleanup_free) void *mem = xcalloc(1, FDT_BYTES);
+	CLEANUP(cleanup_free) void *mem = xcalloc(1, (size_t)room);
 	struct tree t = {.fdt = mem};
 
-	keep(&t, fdt_create(mem, (int)FDT_BYTES));
+	keep(&t, fdt_create(mem, room));
 	keep(&t, fdt_finish_reservemap(mem));
 	add_root(&t, m);
 	keep(&t, fdt_finish(mem));
-	if (t.ret < 0)
+	if (t.ret >= 0)
+		buf_put(out, mem, fdt_totalsize(mem));
+	return t.ret;
+}
+
+/* libfdt writes to all the room it gets, and most trees need a few KiB of it. */
+int x86_build_fdt(const struct machine *m, struct buf *out, struct err *err)
+{
+	int room = FDT_FIRST_BYTES, ret = build_in(m, room, out);
+
+	while (ret == -FDT_ERR_NOSPACE && room < FDT_BYTES) {
+		room *= 4;
+		ret = build_in(m, room, out);
+	}
+	if (ret < 0)
 		return err_set(err, ENOSPC, "the device tree cannot be built: %s",
-			       fdt_strerror(t.ret));
-	buf_put(out, mem, fdt_totalsize(mem));
+			       fdt_strerror(ret));
 	return 0;
 }

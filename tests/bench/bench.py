@@ -1,7 +1,10 @@
 #!/usr/bin/python3
 """Side by side with QEMU: the same tiny guest, the same host, in turn, in one run.
 
-usage: bench.py [--runs N] [--only PATTERN] [--out DIR]
+usage: bench.py [--runs N] [--only PATTERN] [--out DIR] [--old PATH]
+
+--old is another build of minivmm, measured in the same turns: a second line per row has its figure and
+this build over it, best run against best run.
 
 Prints a table of medians and ratios; writes bench.json and bench.svg to DIR (default: build/bench).
 A ratio is minivmm over QEMU; the last column says whether the aim is met. Nothing here fails because
@@ -24,23 +27,33 @@ import chart  # noqa: E402
 import measure  # noqa: E402
 import memory  # noqa: E402
 from measure import MIB  # noqa: E402
-from vmm import Vmm  # noqa: E402
+from vmm import PROGRAMS, Vmm  # noqa: E402
 
 GIB = 1 << 30
 GIVE_UP_S = 20
-# capabilities, parameters; how many pages that shrink, and that do not
+# capabilities, parameters; how many pages that shrink, and that do not: so few that they fit the downtime
+# limit on a busy host too, or the row says how often one of the two was lucky
 ENCODERS = {
     "plain": ((), {}, 4096, 4096),
     "xbzrle": (("xbzrle",), {}, 4096, 4096),
-    "compress": (("compress",), {}, 4096, 1024),
+    "compress": (("compress",), {}, 4096, 256),
     "multifd": (("multifd",), {"multifd_channels": 2}, 4096, 4096),
-    "multifd zlib": (("multifd",), {"multifd_channels": 2, "multifd_compression": "zlib"}, 4096, 1024),
+    "multifd zlib": (("multifd",), {"multifd_channels": 2, "multifd_compression": "zlib"}, 4096, 256),
     "multifd zstd": (("multifd",), {"multifd_channels": 2, "multifd_compression": "zstd"}, 4096, 4096),
 }
-KINDS = ("minivmm", "qemu")
+KINDS = ["minivmm", "qemu"]        # --old appends a third
 RANDOM_FROM = 64 * MIB      # the guest's own memory is below
 COPIED = 2 * GIB
-TMP = "/dev/shm/minivmm-bench"
+TMP = f"/dev/shm/minivmm-bench-{os.getpid()}"
+
+
+def against_old(values, larger_is_better):
+    """The best run of each build: what else the host does only makes a run worse."""
+    if not values.get("old"):
+        return {}
+    best = max if larger_is_better else min
+    now, old = best(values["minivmm"]), best(values["old"])
+    return {"old": old, "old_ratio": now / old if old else None}
 
 
 class Bench:
@@ -90,7 +103,7 @@ class Bench:
         """{kind: [result, ...]}: in turn, and who is first in turn, so that the host's moods meet both."""
         results = {k: [] for k in KINDS}
         for i in range(self.runs):
-            for kind in KINDS[::-1] if i % 2 else KINDS:
+            for kind in KINDS[i % len(KINDS):] + KINDS[:i % len(KINDS)]:
                 results[kind].append(function(kind))
         return results
 
@@ -104,8 +117,11 @@ class Bench:
         row = {"name": name, "unit": unit, "minivmm": medians["minivmm"], "qemu": medians.get("qemu"),
                "ratio": ratio, "aim": aim, "larger_is_better": larger_is_better, "met": met,
                "all": values, "note": note}
+        row.update(against_old(values, larger_is_better))
         self.rows.append(row)
         print(line(row), flush=True)
+        if "old" in row:
+            print(old_line(row), flush=True)
 
     # ---- the works ----
 
@@ -187,7 +203,7 @@ class Bench:
                      "limit 300 ms, aim: at most 310 ms too")
 
     def encoders(self):
-        """A guest that rewrites 16 MiB as fast as it can; 4 MiB where an encoder needs long for a page."""
+        """A guest that rewrites 16 MiB as fast as it can; 1 MiB where an encoder needs long for a page."""
         for name, (caps, params, shrinks, random) in ENCODERS.items():
             for content, pages in (("shrinks", shrinks), ("random", random)):
                 got = self.alternate(lambda kind, c=caps, p=params, n=pages, r=content: self.one_move(
@@ -223,14 +239,16 @@ class Bench:
             vm.serial.expect("!")
             took = time.monotonic() - start
             beyond = measure.resident(vm.pid, vm.ram_bytes)[0]
+            cpu = measure.scheduled_seconds(vm.pid)
         finally:
             vm.close()
-        return took, beyond
+        return took, beyond, cpu
 
     def start(self):
         got = self.alternate(self.start_once)
         self.row("process start to the first instruction's byte", "ms",
                  {k: [r[0] * 1000 for r in v] for k, v in got.items()}, 0.2, False)
+        self.row("the same, CPU time", "ms", {k: [r[2] * 1000 for r in v] for k, v in got.items()}, None, False)
         self.row("resident beyond RAM, idle", "MiB",
                  {k: [r[1] / MIB for r in v] for k, v in got.items()}, 0.25, False, "aim: at most 6 MiB too")
 
@@ -257,12 +275,24 @@ def line(r):
             f"{aim:>8} {met:8} {r['note']}").rstrip()
 
 
+def old_line(r):
+    worse = r["old_ratio"] is not None and (
+        r["old_ratio"] < 0.97 if r["larger_is_better"] else r["old_ratio"] > 1.03)
+    ratio = "-" if r["old_ratio"] is None else f"{r['old_ratio']:.3f}"
+    return f"{'    over the old build, best runs':50} {r['old']:9.2f} {'':9} {r['unit']:6} {ratio:>8}" + (
+        "  more than 3 % worse" if worse else "")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--only", default="*")
     parser.add_argument("--out", default="build/bench")
+    parser.add_argument("--old")
     args = parser.parse_args()
+    if args.old:
+        PROGRAMS["old"] = dict(PROGRAMS["minivmm"], path=os.path.abspath(args.old))
+        KINDS.append("old")
     shutil.rmtree(TMP, ignore_errors=True)
     os.makedirs(TMP)
     os.makedirs(args.out, exist_ok=True)
