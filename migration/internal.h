@@ -30,6 +30,7 @@
 
 struct arrivals;
 struct channel;
+struct channel_layer;
 struct dirty_limits;
 struct dirty_rate;
 struct listener;
@@ -133,6 +134,7 @@ struct migration {
 	struct dirty_rate *dirty_rate;     /* owned */
 	bool exit_default;                 /* should a failed incoming migration end the program? */
 	bool exit_on_error;                /* this attempt */
+	const struct channel_layer *layer; /* borrowed; on each socket to a peer; NULL: none */
 	const char **blockers;             /* owned; what migration_blockers() has returned last */
 };
 
@@ -181,8 +183,8 @@ int handshake_memory(struct outgoing *o, struct err *err);
 
 void incoming_init(struct incoming *in, struct migration *mg);
 int incoming_start(struct incoming *in, const char *uri, int fd, struct err *err);
-/* The main stream's connection is there.  Main loop, machine lock held; takes 'fd'. */
-void incoming_connected(struct incoming *in, int fd);
+/* The main stream's connection is there.  Main loop, machine lock held; takes 'ch'. */
+void incoming_connected(struct incoming *in, struct channel *ch);
 /* Waiting has ended without a source. */
 void incoming_not_started(struct incoming *in, const struct err *err);
 /* End listening and loading; the lock is not held. */

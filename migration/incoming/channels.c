@@ -11,11 +11,13 @@
 
 #include "migration/channel/channel.h"
 #include "migration/channel/listen.h"
+#include "migration/channel/open.h"
 #include "migration/channel/resolve.h"
 #include "migration/incoming/connections.h"
 #include "migration/incoming/loader.h"
 #include "migration/internal.h"
 #include "migration/ram/multifd/multifd.h"
+#include "vmm/base/log.h"
 #include "vmm/listener.h"
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
@@ -34,7 +36,7 @@ void incoming_stop_listening(struct incoming *in)
 	listen_close(&in->listening);
 }
 
-static void main_stream(void *opaque, int fd)
+static void main_stream(void *opaque, struct channel *ch)
 {
 	struct incoming *in = opaque;
 
@@ -42,14 +44,15 @@ static void main_stream(void *opaque, int fd)
 		incoming_stop_listening(in);
 		arrivals_clear(in->arrivals);
 	}
-	incoming_connected(in, fd);
+	incoming_connected(in, ch);
 }
 
-static void page_channel(void *opaque, int fd)
+static void page_channel(void *opaque, struct channel *ch)
 {
 	struct incoming *in = opaque;
 
-	multifd_recv_add(in->multifd, channel_from_socket(fd, in->cancel_fd));
+	ch->cancel_fd = in->cancel_fd;
+	multifd_recv_add(in->multifd, ch);
 }
 
 static void decided(void *opaque)
@@ -99,6 +102,7 @@ static int start_receiving(struct incoming *in, struct err *err)
 static void accepted(void *opaque, int fd)
 {
 	struct incoming *in = opaque;
+	struct channel *ch;
 	struct err err = {0};
 
 	/* Whoever came has said nothing: what is set may have changed since. */
@@ -109,7 +113,11 @@ static void accepted(void *opaque, int fd)
 		incoming_not_started(in, &err);
 		return;
 	}
-	arrivals_add(in->arrivals, fd);
+	ch = channel_with_layer(channel_from_socket(fd, -1), in->mg->layer, true, &err);
+	if (ch)
+		arrivals_add(in->arrivals, ch);
+	else
+		log_warn("a connection to the incoming migration was refused: %s", err.msg);
 }
 
 void incoming_free_connections(struct incoming *in)
@@ -183,7 +191,7 @@ void incoming_use_channels(struct incoming *in, struct loader *l)
 	if (!in->multifd)
 		return;
 	in->ch->cancel_fd = multifd_recv_alarm(in->multifd);
-	multifd_recv_main(in->multifd, in->ch->fd);
+	multifd_recv_main(in->multifd, channel_fd(in->ch));
 	ram_load_use(l->ram, in->multifd);
 }
 

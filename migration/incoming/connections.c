@@ -2,9 +2,8 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
+#include "migration/channel/channel.h"
 #include "migration/ram/multifd/multifd.h"
 #include "migration/stream/stream.h"
 #include "vmm/base/alloc.h"
@@ -18,7 +17,7 @@
 struct arrival {
 	struct list link;
 	struct arrivals *a;
-	int fd; /* owned */
+	struct channel *ch; /* owned */
 	struct loop_fd *watch;
 	struct loop_timer *again;   /* only a part of the magic has come */
 	struct loop_timer *silence; /* time is up */
@@ -57,8 +56,7 @@ static void arrival_free(struct arrival *one)
 	loop_timer_free(one->silence);
 	list_del(&one->link);
 	one->a->n--;
-	if (one->fd >= 0)
-		(void)close(one->fd);
+	channel_close(one->ch);
 	free(one);
 }
 
@@ -80,20 +78,20 @@ void arrivals_free(struct arrivals *a)
 static void decide(struct arrival *one, uint32_t magic)
 {
 	struct arrivals *a = one->a;
-	int fd = one->fd;
+	struct channel *ch = one->ch;
 
-	one->fd = -1;
+	one->ch = NULL;
 	arrival_free(one);
 	a->used = true;
 	if (magic == MULTIFD_MAGIC && a->channels) {
-		a->ops->page_channel(a->opaque, fd);
+		a->ops->page_channel(a->opaque, ch);
 	} else if (!a->has_main) { /* whatever it is: the loader knows how to refuse it */
 		a->has_main = true;
-		a->ops->main_stream(a->opaque, fd);
+		a->ops->main_stream(a->opaque, ch);
 	} else {
 		log_warn("a connection that begins with 0x%08x was refused during the migration",
 			 magic);
-		(void)close(fd);
+		channel_close(ch);
 	}
 	a->ops->decided(a->opaque);
 }
@@ -112,14 +110,14 @@ static void drop(struct arrival *one, const char *why)
 static void look(struct arrival *one)
 {
 	uint8_t magic[4];
-	ssize_t n = recv(one->fd, magic, sizeof(magic), MSG_PEEK | MSG_DONTWAIT);
+	ssize_t n = channel_peek(one->ch, magic, sizeof(magic));
 
 	if (n == (ssize_t)sizeof(magic)) {
 		decide(one, get_be32(magic));
 	} else if (n > 0) { /* it stays readable: look again later */
 		loop_fd_events(one->watch, 0);
 		loop_timer_arm_ms(one->again, AGAIN_MS);
-	} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
+	} else if (n == 0 || (n != -EAGAIN && n != -EINTR)) {
 		drop(one, "has closed it without a word");
 	}
 }
@@ -143,7 +141,7 @@ static void silent(void *opaque)
 	drop(opaque, "has said nothing for too long");
 }
 
-void arrivals_add(struct arrivals *a, int fd)
+void arrivals_add(struct arrivals *a, struct channel *ch)
 {
 	struct arrival *one = NEW(struct arrival);
 
@@ -151,8 +149,8 @@ void arrivals_add(struct arrivals *a, int fd)
 		drop(container_of(a->waiting.next, struct arrival, link),
 		     "says nothing, and others wait for its place");
 	one->a = a;
-	one->fd = fd;
-	one->watch = loop_fd_add(a->loop, fd, LOOP_READABLE, readable, one);
+	one->ch = ch;
+	one->watch = loop_fd_add(a->loop, channel_fd(ch), LOOP_READABLE, readable, one);
 	one->again = loop_timer_new(a->loop, again, one);
 	one->silence = loop_timer_new(a->loop, silent, one);
 	loop_timer_arm_ms(one->silence, a->silence_ms);

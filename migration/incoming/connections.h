@@ -14,12 +14,13 @@
 #include <stdint.h>
 
 struct arrivals;
+struct channel;
 struct loop;
 
-/* The descriptor is given. */
+/* The channel is given, without a descriptor that would cancel it. */
 struct arrivals_ops {
-	void (*main_stream)(void *opaque, int fd);
-	void (*page_channel)(void *opaque, int fd);
+	void (*main_stream)(void *opaque, struct channel *ch);
+	void (*page_channel)(void *opaque, struct channel *ch);
 	/* One less to wait for. */
 	void (*decided)(void *opaque);
 };
@@ -33,8 +34,8 @@ struct arrivals *arrivals_new(struct loop *l, bool channels, uint64_t silence_ms
 			      const struct arrivals_ops *ops, void *opaque);
 /* Closes those of whom nothing is known yet; NULL is fine. */
 void arrivals_free(struct arrivals *a);
-/* Somebody has connected; takes 'fd'.  May call back, but for 'decided' never with 'a' in use. */
-void arrivals_add(struct arrivals *a, int fd);
+/* Somebody has connected; takes 'ch'.  May call back, but for 'decided' never with 'a' in use. */
+void arrivals_add(struct arrivals *a, struct channel *ch);
 /* Drop all who have not said what they are. */
 void arrivals_clear(struct arrivals *a);
 /* Is there anybody who has not said what they are? */

@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "migration/channel/channel.h"
+#include "migration/channel/open.h"
 #include "migration/internal.h"
 #include "migration/outgoing/handover.h"
 #include "migration/report.h"
@@ -141,12 +142,14 @@ static int open_channel(struct outgoing *o, struct err *err)
 
 	o->fd = -1;
 	o->ch = channel_open(&o->uri, &o->to, fd, true, o->deadline.stop_fd, err);
+	if (uri_is_address(o->uri.kind))
+		o->ch = channel_with_layer(o->ch, o->mg->layer, false, err);
 	if (!o->ch)
 		return err->errnum == ECANCELED ? -ECANCELED : -EIO;
 	o->ch->patience = &o->patience;
 	if (o->uri.kind == URI_UNIX)
 		channel_send_buffer(o->ch, SEND_BUFFER_BYTES);
-	yank_add(&o->mg->m->yanks, &o->yank, YANK_MIGRATION, "", o->ch->fd);
+	yank_add(&o->mg->m->yanks, &o->yank, YANK_MIGRATION, "", channel_fd(o->ch));
 	o->w = writer_new(o->ch);
 	o->rp = (struct return_path){.ch = o->ch};
 	return 0;
