@@ -3,7 +3,7 @@
 #   make             build/minivmm                       make demo        the main job, shown
 #   make check       every test                          make check-fast  those without the lab
 #   make bench       side by side with QEMU              make fuzz T=60   each fuzz target for T seconds
-#   make lint        formats, clang-tidy, cppcheck...    make install     PREFIX, DESTDIR
+#   make lint        formats, clang-tidy, cppcheck...    make install     PREFIX, DESTDIR; make uninstall
 #
 # SAN=address,undefined builds with sanitizers; use another BUILD folder for it. Root's make installs
 # first what is missing (scripts/setup), and NO_SETUP=1 keeps it from that; without root it is named.
@@ -22,7 +22,7 @@ endif
 
 # ---- set-up: what is missing is installed first, then make looks again ----
 GOALS := $(or $(MAKECMDGOALS),all)
-GROUPS := $(if $(filter-out clean,$(GOALS)),build) $(if $(filter check check-fast bench,$(GOALS)),check) \
+GROUPS := $(if $(filter-out clean uninstall,$(GOALS)),build) $(if $(filter check check-fast bench,$(GOALS)),check) \
 	$(if $(filter check demo,$(GOALS)),check guest lab) $(if $(filter lint fuzz check,$(GOALS)),lint)
 ifneq ($(if $(NO_SETUP),,$(strip $(GROUPS))),)
 SETUP := $(shell scripts/setup $(sort $(GROUPS)) >&2 || echo failed)
@@ -127,7 +127,7 @@ $(BUILD)/kvm-probe: scripts/kvm-probe.c
 	@$(CC) $(ALL_CFLAGS) $< -o $@
 
 # ---- the commands ----
-.PHONY: demo check check-fast bench lint install clean
+.PHONY: demo check check-fast bench lint install uninstall clean
 demo: $(BIN) $(BUILD)/kvm-probe
 	BUILD=$(BUILD) scripts/demo
 
@@ -143,11 +143,27 @@ bench: $(BIN) guests
 lint:
 	scripts/lint
 
+# ---- install, uninstall ----
+BIN_DIR  := $(DESTDIR)$(PREFIX)/bin
+MAN_DIR  := $(DESTDIR)$(PREFIX)/share/man/man1
+DOC_DIR  := $(DESTDIR)$(PREFIX)/share/doc/minivmm
+BASH_DIR := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+# The README's links work in there, too, as far as they lead to pages of docs/.
+PAGES := README.md CHANGELOG.md CONTRIBUTING.md LICENSE $(wildcard docs/*.md docs/interfaces/*.md)
+
 install: $(BIN)
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
-	install -m 755 $(BIN) $(DESTDIR)$(PREFIX)/bin/minivmm
 	$(BIN) -man >$(BUILD)/minivmm.1
-	install -m 644 $(BUILD)/minivmm.1 $(DESTDIR)$(PREFIX)/share/man/man1/minivmm.1
+	$(BIN) -completion >$(BUILD)/completion
+	install -d "$(BIN_DIR)" "$(MAN_DIR)" "$(DOC_DIR)" "$(BASH_DIR)"
+	install -m 755 $(BIN) "$(BIN_DIR)/minivmm"
+	install -m 644 $(BUILD)/minivmm.1 "$(MAN_DIR)/minivmm.1"
+	install -m 644 $(BUILD)/completion "$(BASH_DIR)/minivmm"
+	for page in $(PAGES); do install -D -m 644 $$page "$(DOC_DIR)/$$page" || exit 1; done
+
+# What install has made, and no folder that others may use.
+uninstall:
+	rm -f "$(BIN_DIR)/minivmm" "$(MAN_DIR)/minivmm.1" "$(BASH_DIR)/minivmm"
+	rm -rf "$(DOC_DIR)"
 
 clean:
 	rm -rf $(BUILD)

@@ -6,12 +6,15 @@
  * announce itself (gratuitous ARP knows the guest's IP addresses, RARP does
  * not).  Rounds follow each other at growing distances.
  */
+#include "migration/announce.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "devices/virtio/virtio-devices.h"
 #include "migration/internal.h"
+#include "migration/migration.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/units.h"

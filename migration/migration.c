@@ -13,14 +13,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "migration/channel/listen.h"
-#include "migration/channel/resolve.h"
+#include "migration/announce.h"
 #include "migration/dirty/limit.h"
 #include "migration/dirty/rate.h"
 #include "migration/internal.h"
-#include "migration/peer/shared-memory.h"
 #include "migration/ram/encode/xbzrle-codec.h"
-#include "migration/report.h"
 #include "migration/settings/multifd-rules.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/log.h"
@@ -36,19 +33,21 @@
 
 static void refresh_limits(struct migration *mg)
 {
-	__atomic_store_n(&mg->max_bandwidth, mg->params.max_bandwidth, __ATOMIC_RELAXED);
-	__atomic_store_n(&mg->xbzrle_cache_bytes, mg->params.xbzrle_cache_size, __ATOMIC_RELAXED);
-	__atomic_store_n(&mg->downtime_limit_ms, mg->params.downtime_limit, __ATOMIC_RELAXED);
-	stats_limit(&mg->out.stats, mg->params.downtime_limit);
-	deadline_change(&mg->out.deadline, mg->params.deadline, mg->params.deadline_policy);
-	__atomic_store_n(&mg->out.patience.limit_s, mg->params.peer_timeout, __ATOMIC_RELAXED);
+	__atomic_store_n(&mg->set.max_bandwidth, mg->set.params.max_bandwidth, __ATOMIC_RELAXED);
+	__atomic_store_n(&mg->set.xbzrle_cache_bytes, mg->set.params.xbzrle_cache_size,
+			 __ATOMIC_RELAXED);
+	__atomic_store_n(&mg->set.downtime_limit_ms, mg->set.params.downtime_limit,
+			 __ATOMIC_RELAXED);
+	stats_limit(&mg->out.stats, mg->set.params.downtime_limit);
+	deadline_change(&mg->out.deadline, mg->set.params.deadline, mg->set.params.deadline_policy);
+	__atomic_store_n(&mg->out.patience.limit_s, mg->set.params.peer_timeout, __ATOMIC_RELAXED);
 	wake_set(mg->out.kick_fd);
 }
 
 /* A guest that came by migration begins to run here. */
 static void announce_arrival(struct migration *mg)
 {
-	const struct migration_params *p = &mg->params;
+	const struct migration_params *p = &mg->set.params;
 	struct announce_args args = {
 	    .initial_ms = p->announce_initial,
 	    .max_ms = p->announce_max,
@@ -69,7 +68,7 @@ static void end_incoming(struct incoming *in)
 	thread_join(&in->thread);
 	incoming_free_channels(in);
 	if (in->exits)
-		machine_request_exit(in->mg->m, 1, CAUSE_HOST_ERROR);
+		machine_request_exit(in->m, 1, CAUSE_HOST_ERROR);
 }
 
 /* Main loop. */
@@ -185,16 +184,9 @@ static void release(struct migration *mg)
 	dirty_rate_free(mg->dirty_rate); /* nothing is being measured */
 	loop_fd_del(mg->wake);
 	notify_unsubscribe(&mg->listener);
-	uri_fini(&mg->out.uri);
-	stats_fini(&mg->out.stats);
-	deadline_fini(&mg->out.deadline);
+	outgoing_fini(&mg->out);
 	close_fd(mg->wake_fd);
-	close_fd(mg->out.cancel_fd);
-	close_fd(mg->out.kick_fd);
-	close_fd(mg->out.fd);
 	close_fd(mg->in.cancel_fd);
-	free(mg->out.error_text);
-	free(mg->out.where);
 	free(mg->in.error_text);
 	free(mg->in.where);
 	free(mg->in.from);
@@ -209,20 +201,32 @@ struct migration *migration_new(struct machine *m, struct err *err)
 
 	mg->m = m;
 	list_init(&mg->announcers);
-	outgoing_init(&mg->out, mg);
-	incoming_init(&mg->in, mg);
 	mg->wake_fd = wake_open();
+	mg->dirty_limits = dirty_limits_new(m);
+	mg->dirty_rate = dirty_rate_new(m);
+	mg->out = (struct outgoing){
+	    .m = m,
+	    .set = &mg->set,
+	    .dirty_limits = mg->dirty_limits,
+	    .wake_fd = mg->wake_fd,
+	    .ram_section_id = m->vmstate.next_id++,
+	};
+	outgoing_init(&mg->out);
+	mg->in = (struct incoming){
+	    .m = m,
+	    .set = &mg->set,
+	    .globalstate = &mg->globalstate,
+	    .wake_fd = mg->wake_fd,
+	};
+	incoming_init(&mg->in);
 	ret = mg->wake_fd < 0 || mg->out.cancel_fd < 0 || mg->out.kick_fd < 0 ||
 		      mg->in.cancel_fd < 0 || mg->out.deadline.stop_fd < 0
 		  ? -errno
 		  : 0;
-	mg->dirty_limits = dirty_limits_new(m);
-	mg->dirty_rate = dirty_rate_new(m);
-	mg->ram_section_id = m->vmstate.next_id++;
 	globalstate_init(&mg->globalstate, m);
 	mg->listener = (struct notify_listener){.fn = notified, .opaque = mg};
 	notify_subscribe(&m->notify, &mg->listener);
-	migration_params_init(&mg->params);
+	migration_params_init(&mg->set.params);
 	refresh_limits(mg);
 	if (ret < 0) {
 		(void)err_set(err, -ret, "cannot make an eventfd: %s", err_text(-ret));
@@ -256,76 +260,6 @@ void migration_free(struct migration *mg)
 
 /* ---- outgoing ---- */
 
-static void set_failed(struct outgoing *o, const struct err *err)
-{
-	o->error = *err;
-	stats_phase(&o->stats, MIG_PHASE_ENDED);
-	status_set(o->mg, &o->status, MIG_FAILED);
-	report_outgoing_end(o);
-}
-
-static int start_thread(struct outgoing *o, struct err *err)
-{
-	return thread_start(&o->thread, "mig-send", THREAD_MIGRATION, outgoing_thread, o, err);
-}
-
-static void end_resolving(struct outgoing *o)
-{
-	loop_fd_del(o->too_late);
-	o->too_late = NULL;
-	o->resolve = NULL;
-}
-
-/* The host's name has been looked up. */
-static void resolved(void *opaque, const struct sockaddr_list *list, const struct err *why)
-{
-	struct outgoing *o = opaque;
-	struct err err = *why;
-
-	end_resolving(o);
-	if (list)
-		o->to = *list;
-	if (!list || start_thread(o, &err) < 0)
-		set_failed(o, &err);
-}
-
-/* ... not in time. */
-static void resolves_too_long(void *opaque, int ready)
-{
-	struct outgoing *o = opaque;
-	struct err err = {0};
-
-	(void)ready;
-	if (!deadline_passed(&o->deadline))
-		return;
-	resolve_abandon(o->resolve);
-	end_resolving(o);
-	(void)stats_say_late(&o->stats, o->deadline.seconds, &err);
-	set_failed(o, &err);
-}
-
-static int begin(struct outgoing *o, const struct migrate_args *args, struct err *err)
-{
-	struct machine *m = o->mg->m;
-	int ret = uri_parse(&o->uri, args->uri, false, err);
-
-	if (ret < 0)
-		return ret;
-	uri_anchor(&o->uri, m->host);
-	if (o->uri.kind == URI_FD && o->fd < 0)
-		return err_set(err, ENOENT, "File descriptor named '%s' has not been found",
-			       o->uri.path);
-	report_outgoing_start(o, args->uri);
-	if (o->uri.kind != URI_TCP || resolve_now(&o->uri, false, &o->to, NULL) == 0)
-		return start_thread(o, err);
-	o->resolve = resolve_start(m->loop, &o->uri, false, resolved, o, err);
-	if (!o->resolve)
-		return -ENOENT;
-	o->too_late =
-	    loop_fd_add(m->loop, o->deadline.timer_fd, LOOP_READABLE, resolves_too_long, o);
-	return 0;
-}
-
 static int may_start(struct migration *mg, const struct migrate_args *args, struct err *err)
 {
 	size_t n;
@@ -350,67 +284,19 @@ static int may_start(struct migration *mg, const struct migrate_args *args, stru
 		    err, ENOTSUP,
 		    "minivmm has no old-style (blk/-b, inc/-i) block migration: copy the "
 		    "disks first, or share them");
-	if (capabilities_check(mg->caps, mg->m, err) < 0)
+	if (capabilities_check(mg->set.caps, mg->m, err) < 0)
 		return -EINVAL;
-	return multifd_check_start(mg->caps, &mg->params, err);
+	return multifd_check_start(mg->set.caps, &mg->set.params, err);
 }
 
 int migration_start(struct migration *mg, const struct migrate_args *args, struct err *err)
 {
-	struct outgoing *o = &mg->out;
 	int ret = may_start(mg, args, err);
 
-	if (ret < 0) {
-		close_fd(args->fd);
-		return ret;
-	}
-	thread_join(&o->thread); /* it has said how it ended, and does nothing more */
-	close_fd(o->fd);
-	uri_fini(&o->uri);
-	wake_clear(o->cancel_fd);
-	wake_clear(o->kick_fd);
-	o->fd = args->fd;
-	o->error = (struct err){0};
-	free(o->error_text);
-	o->error_text = NULL;
-	o->released = o->stored = o->stopped = o->waited = false;
-	memcpy(o->caps, mg->caps, sizeof(o->caps));
-	multifd_config_fill(&o->multifd_config, &mg->params, mg->caps[CAP_ZERO_COPY_SEND],
-			    mg->m->cfg->uuid_set ? mg->m->cfg->uuid : NULL);
-	o->multifd_counted = 0;
-	stats_start(&o->stats,
-		    memory_total_bytes(&mg->m->mem) -
-			(o->caps[CAP_X_IGNORE_SHARED] ? shared_bytes(&mg->m->mem) : 0),
-		    mg->params.downtime_limit);
-	stats_running(&o->stats, machine_running(mg->m));
-	deadline_start(&o->deadline, mg->params.deadline, mg->params.deadline_policy);
-	status_set(mg, &o->status, MIG_SETUP);
-	ret = begin(o, args, &o->error);
-	if (ret < 0) {
-		if (err)
-			*err = o->error;
-		stats_phase(&o->stats, MIG_PHASE_ENDED);
-		status_set(mg, &o->status, MIG_FAILED);
-	}
+	if (ret == 0)
+		return outgoing_start(&mg->out, args->uri, args->fd, err);
+	close_fd(args->fd);
 	return ret;
-}
-
-void outgoing_cancel(struct outgoing *o)
-{
-	enum migration_status s = status_get(&o->status);
-
-	if (!status_busy(s) || s == MIG_CANCELLING)
-		return;
-	if (!o->released)
-		(void)status_move(o->mg, &o->status, s, MIG_CANCELLING);
-	wake_set(o->cancel_fd);
-	if (o->resolve) { /* no thread yet */
-		resolve_abandon(o->resolve);
-		end_resolving(o);
-		stats_phase(&o->stats, MIG_PHASE_ENDED);
-		status_set(o->mg, &o->status, MIG_CANCELLED);
-		report_outgoing_end(o);
-	}
 }
 
 void migration_cancel(struct migration *mg)
@@ -459,7 +345,7 @@ int migration_incoming(struct migration *mg, const char *uri, int fd, bool from_
 		mg->in.armed = true;
 		return 0;
 	}
-	mg->exit_on_error = mg->exit_default;
+	mg->in.exit_on_error = mg->exit_default;
 	ret = incoming_start(&mg->in, uri, fd, &why);
 	/* A program that has stayed for another attempt stays for one more. */
 	if (ret < 0 && again)
@@ -476,7 +362,7 @@ void migration_incoming_refused(struct migration *mg, const struct err *why)
 
 void migration_set_exit_on_error(struct migration *mg, bool on, bool this_one)
 {
-	mg->exit_on_error = on;
+	mg->in.exit_on_error = on;
 	if (!this_one)
 		mg->exit_default = on;
 }
@@ -517,7 +403,7 @@ struct dirty_limits *migration_dirty_limits(struct migration *mg)
 
 const struct migration_params *migration_get_params(struct migration *mg)
 {
-	return &mg->params;
+	return &mg->set.params;
 }
 
 /* A migration that uses the cache now must be able to follow. */
@@ -525,7 +411,7 @@ static int check_cache_size(const struct migration *mg, uint64_t bytes, struct e
 {
 	struct xbzrle_cache *cache;
 
-	if (bytes == mg->params.xbzrle_cache_size || !mg->out.caps[CAP_XBZRLE] ||
+	if (bytes == mg->set.params.xbzrle_cache_size || !mg->out.caps[CAP_XBZRLE] ||
 	    !status_busy(status_get(&mg->out.status)))
 		return 0;
 	cache = xbzrle_cache_new(bytes, err);
@@ -536,23 +422,23 @@ static int check_cache_size(const struct migration *mg, uint64_t bytes, struct e
 int migration_set_params(struct migration *mg, const struct migration_params_set *set,
 			 struct err *err)
 {
-	struct migration_params next = mg->params;
+	struct migration_params next = mg->set.params;
 	int ret = migration_params_apply(&next, set, err);
 
 	if (ret == 0)
-		ret = multifd_check_rules(mg->caps, &next, err);
+		ret = multifd_check_rules(mg->set.caps, &next, err);
 	if (ret == 0)
 		ret = check_cache_size(mg, next.xbzrle_cache_size, err);
 	if (ret < 0)
 		return ret;
-	mg->params = next;
+	mg->set.params = next;
 	refresh_limits(mg);
 	return 0;
 }
 
 bool migration_get_capability(struct migration *mg, enum migration_capability c)
 {
-	return mg->caps[c];
+	return mg->set.caps[c];
 }
 
 int migration_set_capabilities(struct migration *mg, const enum migration_capability *caps,
@@ -561,7 +447,7 @@ int migration_set_capabilities(struct migration *mg, const enum migration_capabi
 	bool next[CAP_COUNT];
 	int ret;
 
-	memcpy(next, mg->caps, sizeof(next));
+	memcpy(next, mg->set.caps, sizeof(next));
 	for (size_t i = 0; i < n; i++)
 		next[caps[i]] = states[i];
 	if (next[CAP_MULTIFD] && status_busy(status_get(&mg->in.status)) && !mg->in.listens)
@@ -570,9 +456,9 @@ int migration_set_capabilities(struct migration *mg, const enum migration_capabi
 		return err_set(err, EBUSY, "There's a migration process in progress");
 	ret = capabilities_check(next, mg->m, err);
 	if (ret == 0)
-		ret = multifd_check_rules(next, &mg->params, err);
+		ret = multifd_check_rules(next, &mg->set.params, err);
 	if (ret == 0)
-		memcpy(mg->caps, next, sizeof(next));
+		memcpy(mg->set.caps, next, sizeof(next));
 	return ret;
 }
 

@@ -57,7 +57,7 @@ int migration_check_cont(const struct migration *mg, struct err *err);
 /* A guest is being saved: -EBUSY, and what 'quit' would give up. */
 int migration_check_quit(struct migration *mg, struct err *err);
 /* The program ends: tell the log which move or save ends with it. */
-void migration_say_given_up(struct migration *mg);
+void migration_report_given_up(struct migration *mg);
 
 void migration_query(struct migration *mg, struct migration_info *info);
 /* Reasons why this machine cannot be migrated now; n strings, borrowed until the next call. */

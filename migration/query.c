@@ -1,6 +1,9 @@
 /* query.c - what query-migrate shows of either end (qmp-surface 3.3) */
+#include "migration/incoming/report.h"
 #include "migration/internal.h"
+#include "migration/migration.h"
 #include "migration/outgoing/forecast.h"
+#include "migration/outgoing/report.h"
 #include "vmm/base/units.h"
 #include "vmm/machine.h"
 
@@ -15,13 +18,13 @@ static void put_error(struct migration_info *info, const struct err *err, const 
 /* What is set and possible; the rest of the figures is measured. */
 static struct forecast_figures figures_of(const struct migration *mg)
 {
-	const struct migration_params *p = &mg->params;
+	const struct migration_params *p = &mg->set.params;
 	const struct outgoing *o = &mg->out;
 
 	return (struct forecast_figures){
 	    .max_bandwidth = p->max_bandwidth,
 	    .throttles = o->caps[CAP_AUTO_CONVERGE] || o->caps[CAP_DIRTY_LIMIT],
-	    .throttle = __atomic_load_n(&o->slowdown.percent, __ATOMIC_RELAXED),
+	    .throttle = __atomic_load_n(&o->auto_converge.percent, __ATOMIC_RELAXED),
 	    .throttle_initial = p->cpu_throttle_initial,
 	    .throttle_increment = p->cpu_throttle_increment,
 	    .throttle_max = p->max_cpu_throttle,
@@ -70,9 +73,9 @@ void migration_query(struct migration *mg, struct migration_info *info)
 		stats_fill(&mg->out.stats, &f, info);
 		put_silence(mg, info);
 		put_deadline(mg, info);
-		info->has_xbzrle = info->has_ram && mg->caps[CAP_XBZRLE];
-		info->has_compression = info->has_ram && mg->caps[CAP_COMPRESS];
-		info->xbzrle.cache_size = mg->params.xbzrle_cache_size;
+		info->has_xbzrle = info->has_ram && mg->set.caps[CAP_XBZRLE];
+		info->has_compression = info->has_ram && mg->set.caps[CAP_COMPRESS];
+		info->xbzrle.cache_size = mg->set.params.xbzrle_cache_size;
 		info->throttle_percent = f.throttle;
 		put_error(info, &mg->out.error, mg->out.error_text);
 		return;
@@ -83,4 +86,25 @@ void migration_query(struct migration *mg, struct migration_info *info)
 	put_error(info, &mg->in.error, mg->in.error_text);
 	info->has_address = mg->in.has_address;
 	info->address = mg->in.address;
+}
+
+/* ---- the end of the program ---- */
+
+void migration_report_given_up(struct migration *mg)
+{
+	struct migration_info info;
+
+	migration_query(mg, &info);
+	if (status_busy(status_get(&mg->out.status)))
+		report_outgoing_given_up(&mg->out, info.percent);
+	if (status_get(&mg->in.status) == MIG_ACTIVE)
+		report_incoming_given_up(&mg->in);
+}
+
+int migration_check_quit(struct migration *mg, struct err *err)
+{
+	struct migration_info info;
+
+	migration_query(mg, &info);
+	return report_check_quit(&mg->out, info.percent, err);
 }

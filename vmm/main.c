@@ -13,6 +13,7 @@
 #include "devices/device-table.h"
 #include "devices/microvm.h"
 #include "migration/migration.h"
+#include "migration/settings/manual.h"
 #include "qmp/server.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/error.h"
@@ -290,7 +291,7 @@ static bool end(struct program *p)
 			jobs_end(p->m);
 		machine_lock(p->m);
 		if (p->mg)
-			migration_say_given_up(p->mg);
+			migration_report_given_up(p->mg);
 		qmp_server_stop(p->qmp);
 		if (all)
 			qmp_server_free(p->qmp);
@@ -333,6 +334,17 @@ static int check_purpose(const struct config *cfg, struct err *err)
 		       "take a guest in, or a monitor (-qmp) or -S to decide later");
 }
 
+/* What the options alone do not know. */
+static void print_text(enum config_text text)
+{
+	if (text == TEXT_CPU_MODELS)
+		x86_list_cpu_models(stdout);
+	else if (text == TEXT_MAN)
+		options_print_man(stdout, &device_table, migration_manual);
+	else if (text == TEXT_COMPLETION)
+		options_print_completion(stdout, &device_table, migration_manual);
+}
+
 int main(int argc, char **argv)
 {
 	struct program p = {.pid_fd = -1, .ready_fd = -1};
@@ -342,8 +354,8 @@ int main(int argc, char **argv)
 	host_init(&p.host);
 	log_use_stderr();
 	ret = options_parse(&p.cfg, &device_table, argc, argv, &err);
-	if (ret == 0 && p.cfg.help_cpu) {
-		x86_list_cpu_models(stdout);
+	if (ret == 0 && p.cfg.text) {
+		print_text(p.cfg.text);
 		ret = 1;
 	}
 	if (ret == 0)

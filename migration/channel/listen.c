@@ -5,8 +5,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "migration/channel/address.h"
 #include "migration/channel/uri.h"
-#include "migration/migration.h"
 #include "vmm/base/error.h"
 #include "vmm/base/listen.h"
 

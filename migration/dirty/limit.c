@@ -133,7 +133,7 @@ static void begin_measuring(struct dirty_limits *l)
 	}
 }
 
-static int start(struct dirty_limits *l, struct err *err)
+static int dirty_limit_start(struct dirty_limits *l, struct err *err)
 {
 	int ret = dirty_count_start(l->m, err);
 
@@ -155,7 +155,7 @@ static int start(struct dirty_limits *l, struct err *err)
 	return 0;
 }
 
-static void stop(struct dirty_limits *l)
+static void dirty_limit_stop(struct dirty_limits *l)
 {
 	pthread_mutex_lock(&l->mutex);
 	l->ending = true;
@@ -182,7 +182,7 @@ void dirty_limits_free(struct dirty_limits *l)
 	if (!l)
 		return;
 	if (l->working)
-		stop(l);
+		dirty_limit_stop(l);
 	pthread_cond_destroy(&l->wake);
 	pthread_mutex_destroy(&l->mutex);
 	free(l->vcpu);
@@ -200,7 +200,7 @@ int dirty_limits_set(struct dirty_limits *l, int64_t vcpu, uint64_t mb_s, struct
 			       "dirty page limit feature requires KVM with accelerator property "
 			       "'dirty-ring-size' set");
 	if (mb_s && !l->working)
-		ret = start(l, err);
+		ret = dirty_limit_start(l, err);
 	if (ret < 0 || !l->vcpu)
 		return ret;
 	pthread_mutex_lock(&l->mutex);
@@ -209,7 +209,7 @@ int dirty_limits_set(struct dirty_limits *l, int64_t vcpu, uint64_t mb_s, struct
 			l->vcpu[i].user_mb_s = mb_s;
 	pthread_mutex_unlock(&l->mutex);
 	if (l->working && !any_limit(l))
-		stop(l);
+		dirty_limit_stop(l);
 	return 0;
 }
 
@@ -238,7 +238,7 @@ static void set_all(struct dirty_limits *l, uint64_t mb_s, uint64_t period_ms)
 
 int dirty_limits_set_all(struct dirty_limits *l, uint64_t mb_s, uint64_t period_ms, struct err *err)
 {
-	int ret = l->working ? 0 : start(l, err);
+	int ret = l->working ? 0 : dirty_limit_start(l, err);
 
 	if (ret == 0)
 		set_all(l, mb_s, period_ms);
@@ -251,5 +251,5 @@ void dirty_limits_cancel_all(struct dirty_limits *l)
 		return;
 	set_all(l, 0, PERIOD_MS);
 	if (!any_limit(l))
-		stop(l);
+		dirty_limit_stop(l);
 }

@@ -14,9 +14,10 @@
 #include "migration/channel/open.h"
 #include "migration/channel/resolve.h"
 #include "migration/incoming/connections.h"
+#include "migration/incoming/incoming.h"
 #include "migration/incoming/loader.h"
-#include "migration/internal.h"
 #include "migration/ram/multifd/multifd.h"
+#include "migration/ram/ram.h"
 #include "vmm/base/log.h"
 #include "vmm/listener.h"
 #include "vmm/machine.h"
@@ -42,7 +43,7 @@ static void main_stream(void *opaque, struct channel *ch)
 
 	if (!in->multifd) {
 		incoming_stop_listening(in);
-		arrivals_clear(in->arrivals);
+		connections_clear(in->connections);
 	}
 	incoming_connected(in, ch);
 }
@@ -63,7 +64,7 @@ static void decided(void *opaque)
 		multifd_recv_poke(in->multifd);
 }
 
-static const struct arrivals_ops arrivals_ops = {
+static const struct connections_ops connections_ops = {
     .main_stream = main_stream,
     .page_channel = page_channel,
     .decided = decided,
@@ -75,27 +76,27 @@ static bool pending(void *opaque)
 	struct incoming *in = opaque;
 	bool yes;
 
-	machine_lock(in->mg->m);
-	yes = arrivals_waiting(in->arrivals) || listen_pending(&in->listening, 0);
-	machine_unlock(in->mg->m);
+	machine_lock(in->m);
+	yes = connections_waiting(in->connections) || listen_pending(&in->listening, 0);
+	machine_unlock(in->m);
 	return yes;
 }
 
 /* With the capabilities and parameters as they are now that the first one has come. */
 static int start_receiving(struct incoming *in, struct err *err)
 {
-	struct migration *mg = in->mg;
-	const struct config *cfg = mg->m->cfg;
+	const struct config *cfg = in->m->cfg;
 	struct multifd_config multifd;
 
-	if (mg->caps[CAP_MULTIFD]) {
-		multifd_config_fill(&multifd, &mg->params, false, cfg->uuid_set ? cfg->uuid : NULL);
+	if (in->set->caps[CAP_MULTIFD]) {
+		multifd_config_fill(&multifd, &in->set->params, false,
+				    cfg->uuid_set ? cfg->uuid : NULL);
 		in->multifd = multifd_recv_new(&multifd, in->cancel_fd, pending, in, err);
 		if (!in->multifd)
 			return -EMFILE;
 	}
-	in->arrivals =
-	    arrivals_new(mg->m->loop, in->multifd != NULL, ARRIVALS_SILENCE_MS, &arrivals_ops, in);
+	in->connections = connections_new(in->m->loop, in->multifd != NULL, CONNECTIONS_SILENCE_MS,
+					  &connections_ops, in);
 	return 0;
 }
 
@@ -106,24 +107,24 @@ static void accepted(void *opaque, int fd)
 	struct err err = {0};
 
 	/* Whoever came has said nothing: what is set may have changed since. */
-	if (in->arrivals && arrivals_idle(in->arrivals))
+	if (in->connections && connections_idle(in->connections))
 		incoming_free_connections(in);
-	if (!in->arrivals && start_receiving(in, &err) < 0) {
+	if (!in->connections && start_receiving(in, &err) < 0) {
 		(void)close(fd);
 		incoming_not_started(in, &err);
 		return;
 	}
-	ch = channel_with_layer(channel_from_socket(fd, -1), in->mg->layer, true, &err);
+	ch = channel_with_layer(channel_from_socket(fd, -1), in->set->layer, true, &err);
 	if (ch)
-		arrivals_add(in->arrivals, ch);
+		connections_add(in->connections, ch);
 	else
 		log_warn("a connection to the incoming migration was refused: %s", err.msg);
 }
 
 void incoming_free_connections(struct incoming *in)
 {
-	arrivals_free(in->arrivals);
-	in->arrivals = NULL;
+	connections_free(in->connections);
+	in->connections = NULL;
 	multifd_recv_free(in->multifd);
 	in->multifd = NULL;
 }
@@ -146,7 +147,7 @@ static int listen_at(struct incoming *in, const struct migration_uri *uri,
 		return ret;
 	}
 	in->has_address = true;
-	in->listener = listener_new(in->mg->m->loop, &in->listening, accepted, in);
+	in->listener = listener_new(in->m->loop, &in->listening, accepted, in);
 	return 0;
 }
 
@@ -170,7 +171,7 @@ int incoming_listen(struct incoming *in, struct migration_uri *uri, struct err *
 
 	if (uri->kind == URI_UNIX || resolve_now(uri, true, &list, NULL) == 0)
 		return listen_at(in, uri, &list, err);
-	in->resolve = resolve_start(in->mg->m->loop, uri, true, resolved, in, err);
+	in->resolve = resolve_start(in->m->loop, uri, true, resolved, in, err);
 	if (!in->resolve)
 		return -EAGAIN;
 	/* Most names are answered at once, and then the reply tells all. */

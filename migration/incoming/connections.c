@@ -1,3 +1,19 @@
+/*
+ * connections.c - which connection is the main stream, and which carry pages
+ *
+ * A connection waits in a list until its first four bytes have come.  They are
+ * peeked at, so that the reader of the connection finds them again:
+ *
+ *     the multifd magic      a channel of pages, when there are any
+ *     anything else          the main stream, when there is none yet; the
+ *                            loader refuses what is no stream
+ *     a second main stream   closed, with a warning
+ *
+ * With a part of the magic the socket stays readable, so the watch pauses and
+ * a timer peeks again.  A connection that is silent for too long is dropped;
+ * when the list is full, the oldest one makes room.  Each decision calls back,
+ * for the load thread may be waiting for channels that have not come.
+ */
 #include "migration/incoming/connections.h"
 
 #include <errno.h>
@@ -5,7 +21,7 @@
 
 #include "migration/channel/channel.h"
 #include "migration/ram/multifd/multifd.h"
-#include "migration/stream/stream.h"
+#include "migration/stream/wire.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/list.h"
@@ -14,157 +30,157 @@
 
 #define AGAIN_MS 10 /* when only a part of the magic has come */
 
-struct arrival {
+struct connection {
 	struct list link;
-	struct arrivals *a;
+	struct connections *cs;
 	struct channel *ch; /* owned */
 	struct loop_fd *watch;
 	struct loop_timer *again;   /* only a part of the magic has come */
 	struct loop_timer *silence; /* time is up */
 };
 
-struct arrivals {
+struct connections {
 	struct loop *loop;
-	const struct arrivals_ops *ops;
+	const struct connections_ops *ops;
 	void *opaque;
 	struct list waiting;
 	unsigned n;
 	bool channels, has_main;
-	bool used; /* somebody has said what they are */
-	bool told; /* ... that one was dropped: once will do */
+	bool used; /* a peer has sent its first bytes */
+	bool told; /* a dropped connection has been reported: once will do */
 	uint64_t silence_ms;
 };
 
-struct arrivals *arrivals_new(struct loop *l, bool channels, uint64_t silence_ms,
-			      const struct arrivals_ops *ops, void *opaque)
+struct connections *connections_new(struct loop *l, bool channels, uint64_t silence_ms,
+				    const struct connections_ops *ops, void *opaque)
 {
-	struct arrivals *a = NEW(struct arrivals);
+	struct connections *cs = NEW(struct connections);
 
-	a->loop = l;
-	a->channels = channels;
-	a->silence_ms = silence_ms;
-	a->ops = ops;
-	a->opaque = opaque;
-	list_init(&a->waiting);
-	return a;
+	cs->loop = l;
+	cs->channels = channels;
+	cs->silence_ms = silence_ms;
+	cs->ops = ops;
+	cs->opaque = opaque;
+	list_init(&cs->waiting);
+	return cs;
 }
 
-static void arrival_free(struct arrival *one)
+static void connection_free(struct connection *c)
 {
-	loop_fd_del(one->watch);
-	loop_timer_free(one->again);
-	loop_timer_free(one->silence);
-	list_del(&one->link);
-	one->a->n--;
-	channel_close(one->ch);
-	free(one);
+	loop_fd_del(c->watch);
+	loop_timer_free(c->again);
+	loop_timer_free(c->silence);
+	list_del(&c->link);
+	c->cs->n--;
+	channel_close(c->ch);
+	free(c);
 }
 
-void arrivals_clear(struct arrivals *a)
+void connections_clear(struct connections *cs)
 {
-	list_for_each_safe (one, &a->waiting, struct arrival, link)
-		arrival_free(one);
+	list_for_each_safe (c, &cs->waiting, struct connection, link)
+		connection_free(c);
 }
 
-void arrivals_free(struct arrivals *a)
+void connections_free(struct connections *cs)
 {
-	if (!a)
+	if (!cs)
 		return;
-	arrivals_clear(a);
-	free(a);
+	connections_clear(cs);
+	free(cs);
 }
 
-/* It begins with these four bytes. */
-static void decide(struct arrival *one, uint32_t magic)
+/* The connection begins with these four bytes. */
+static void conn_decide(struct connection *c, uint32_t magic)
 {
-	struct arrivals *a = one->a;
-	struct channel *ch = one->ch;
+	struct connections *cs = c->cs;
+	struct channel *ch = c->ch;
 
-	one->ch = NULL;
-	arrival_free(one);
-	a->used = true;
-	if (magic == MULTIFD_MAGIC && a->channels) {
-		a->ops->page_channel(a->opaque, ch);
-	} else if (!a->has_main) { /* whatever it is: the loader knows how to refuse it */
-		a->has_main = true;
-		a->ops->main_stream(a->opaque, ch);
+	c->ch = NULL;
+	connection_free(c);
+	cs->used = true;
+	if (magic == MULTIFD_MAGIC && cs->channels) {
+		cs->ops->page_channel(cs->opaque, ch);
+	} else if (!cs->has_main) { /* the loader refuses what is no stream */
+		cs->has_main = true;
+		cs->ops->main_stream(cs->opaque, ch);
 	} else {
 		log_warn("a connection that begins with 0x%08x was refused during the migration",
 			 magic);
 		channel_close(ch);
 	}
-	a->ops->decided(a->opaque);
+	cs->ops->decided(cs->opaque);
 }
 
-static void drop(struct arrival *one, const char *why)
+static void conn_drop(struct connection *c, const char *why)
 {
-	struct arrivals *a = one->a;
+	struct connections *cs = c->cs;
 
-	if (!a->told)
+	if (!cs->told)
 		log_info("a connection to the incoming migration is dropped: the peer %s", why);
-	a->told = true;
-	arrival_free(one);
-	a->ops->decided(a->opaque);
+	cs->told = true;
+	connection_free(c);
+	cs->ops->decided(cs->opaque);
 }
 
-static void look(struct arrival *one)
+static void conn_classify(struct connection *c)
 {
 	uint8_t magic[4];
-	ssize_t n = channel_peek(one->ch, magic, sizeof(magic));
+	ssize_t n = channel_peek(c->ch, magic, sizeof(magic));
 
 	if (n == (ssize_t)sizeof(magic)) {
-		decide(one, get_be32(magic));
-	} else if (n > 0) { /* it stays readable: look again later */
-		loop_fd_events(one->watch, 0);
-		loop_timer_arm_ms(one->again, AGAIN_MS);
+		conn_decide(c, get_be32(magic));
+	} else if (n > 0) { /* the socket stays readable: peek again later */
+		loop_fd_events(c->watch, 0);
+		loop_timer_arm_ms(c->again, AGAIN_MS);
 	} else if (n == 0 || (n != -EAGAIN && n != -EINTR)) {
-		drop(one, "has closed it without a word");
+		conn_drop(c, "has closed it without a word");
 	}
 }
 
-static void readable(void *opaque, int ready)
+static void conn_readable(void *opaque, int ready)
 {
 	(void)ready;
-	look(opaque);
+	conn_classify(opaque);
 }
 
-static void again(void *opaque)
+static void conn_retry(void *opaque)
 {
-	struct arrival *one = opaque;
+	struct connection *c = opaque;
 
-	loop_fd_events(one->watch, LOOP_READABLE);
-	look(one);
+	loop_fd_events(c->watch, LOOP_READABLE);
+	conn_classify(c);
 }
 
-static void silent(void *opaque)
+static void conn_timeout(void *opaque)
 {
-	drop(opaque, "has said nothing for too long");
+	conn_drop(opaque, "has said nothing for too long");
 }
 
-void arrivals_add(struct arrivals *a, struct channel *ch)
+void connections_add(struct connections *cs, struct channel *ch)
 {
-	struct arrival *one = NEW(struct arrival);
+	struct connection *c = NEW(struct connection);
 
-	if (a->n == ARRIVALS_MAX)
-		drop(container_of(a->waiting.next, struct arrival, link),
-		     "says nothing, and others wait for its place");
-	one->a = a;
-	one->ch = ch;
-	one->watch = loop_fd_add(a->loop, channel_fd(ch), LOOP_READABLE, readable, one);
-	one->again = loop_timer_new(a->loop, again, one);
-	one->silence = loop_timer_new(a->loop, silent, one);
-	loop_timer_arm_ms(one->silence, a->silence_ms);
-	list_add_tail(&a->waiting, &one->link);
-	a->n++;
-	look(one); /* what it says may have come with it */
+	if (cs->n == CONNECTIONS_MAX)
+		conn_drop(container_of(cs->waiting.next, struct connection, link),
+			  "says nothing, and others wait for its place");
+	c->cs = cs;
+	c->ch = ch;
+	c->watch = loop_fd_add(cs->loop, channel_fd(ch), LOOP_READABLE, conn_readable, c);
+	c->again = loop_timer_new(cs->loop, conn_retry, c);
+	c->silence = loop_timer_new(cs->loop, conn_timeout, c);
+	loop_timer_arm_ms(c->silence, cs->silence_ms);
+	list_add_tail(&cs->waiting, &c->link);
+	cs->n++;
+	conn_classify(c); /* the first bytes may be there already */
 }
 
-bool arrivals_waiting(const struct arrivals *a)
+bool connections_waiting(const struct connections *cs)
 {
-	return a->n > 0;
+	return cs->n > 0;
 }
 
-bool arrivals_idle(const struct arrivals *a)
+bool connections_idle(const struct connections *cs)
 {
-	return a->n == 0 && !a->used;
+	return cs->n == 0 && !cs->used;
 }

@@ -13,6 +13,8 @@
  * inmigrate, the cause in query-migrate and in what refuses 'cont'.  A new
  * attempt may follow, for the source sends every page and devices are reset.
  */
+#include "migration/incoming/incoming.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
@@ -23,14 +25,15 @@
 #include "migration/channel/open.h"
 #include "migration/incoming/commands.h"
 #include "migration/incoming/loader.h"
-#include "migration/internal.h"
+#include "migration/incoming/report.h"
+#include "migration/peer/process.h"
 #include "migration/peer/saved.h"
 #include "migration/peer/shared-memory.h"
 #include "migration/ram/ram.h"
-#include "migration/report.h"
 #include "migration/stream/go.h"
+#include "migration/stream/reader.h"
 #include "migration/stream/reply.h"
-#include "migration/stream/stream.h"
+#include "migration/stream/wire.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
@@ -42,26 +45,25 @@
 #define LINGER_MS 5000 /* how long the source may take to read our last words and close */
 #define QUIET_MS  1000 /* after EOF: when nothing comes for so long, nothing follows */
 
-void incoming_init(struct incoming *in, struct migration *mg)
+void incoming_init(struct incoming *in)
 {
-	in->mg = mg;
 	in->cancel_fd = wake_open();
 }
 
 /* ---- when everything is loaded ---- */
 
 /* Will the guest run here at once? */
-static bool will_run(const struct migration *mg)
+static bool will_run(const struct incoming *in)
 {
-	const struct globalstate *g = &mg->globalstate;
+	const struct globalstate *g = in->globalstate;
 
-	return mg->m->autostart && (!g->received || g->state == RS_RUNNING);
+	return in->m->autostart && (!g->received || g->state == RS_RUNNING);
 }
 
 /* late-block-activate leaves the disks of a guest that arrives paused alone until 'cont'. */
-static bool wants_disks(const struct migration *mg)
+static bool wants_disks(const struct incoming *in)
 {
-	return will_run(mg) || !mg->caps[CAP_LATE_BLOCK_ACTIVATE];
+	return will_run(in) || !in->set->caps[CAP_LATE_BLOCK_ACTIVATE];
 }
 
 /*
@@ -69,31 +71,31 @@ static bool wants_disks(const struct migration *mg)
  * still fail.  They are taken after GO, so that a source whose connection breaks
  * before it can have them back at once, whatever becomes of this end.
  */
-static int push_state_to_kvm(struct migration *mg, struct err *err)
+static int push_state_to_kvm(struct incoming *in, struct err *err)
 {
-	struct machine *m = mg->m;
+	struct machine *m = in->m;
 	int ret;
 
 	machine_lock(m);
 	ret = m->arch->push(m, err);
-	if (ret == 0 && wants_disks(mg))
+	if (ret == 0 && wants_disks(in))
 		ret = machine_handover(m, HANDOVER_PROBE, err);
 	machine_unlock(m);
 	return ret;
 }
 
 /* The run state that the guest arrives in (migration-stream 7.3).  Machine lock held. */
-static int enter_state(struct migration *mg, struct err *err)
+static int enter_state(struct incoming *in, struct err *err)
 {
-	struct machine *m = mg->m;
-	const struct globalstate *g = &mg->globalstate;
-	int ret = wants_disks(mg) ? machine_handover(m, HANDOVER_TAKE, err) : 0;
+	struct machine *m = in->m;
+	const struct globalstate *g = in->globalstate;
+	int ret = wants_disks(in) ? machine_handover(m, HANDOVER_TAKE, err) : 0;
 
 	if (ret < 0)
 		return ret;
 	m->needs_boot = false;
-	mg->in.arrived = true;
-	if (will_run(mg))
+	in->arrived = true;
+	if (will_run(in))
 		return machine_start(m, err);
 	if (g->received && g->state != RS_RUNNING)
 		return machine_set_state(m, g->state, err);
@@ -103,22 +105,22 @@ static int enter_state(struct migration *mg, struct err *err)
 /* 'asked': what GO has brought is done to the guest before it runs. */
 static int take_over(struct incoming *in, const struct go_requests *asked, struct err *err)
 {
-	struct migration *mg = in->mg;
+	struct machine *m = in->m;
 	int ret;
 
-	machine_lock(mg->m);
-	shared_settle(mg->m, true); /* from GO on, whatever happens */
-	go_requests_ask(asked, mg->m);
-	ret = enter_state(mg, err);
+	machine_lock(m);
+	shared_commit(m, true); /* from GO on, whatever happens */
+	go_requests_ask(asked, m);
+	ret = enter_state(in, err);
 	if (ret < 0) {
 		in->arrived = false;
-		(void)machine_handover(mg->m, HANDOVER_GIVE, NULL);
-		go_requests_drop(asked, mg->m); /* the source takes all of it back */
+		(void)machine_handover(m, HANDOVER_GIVE, NULL);
+		go_requests_drop(asked, m); /* the source takes all of it back */
 	} else {
-		status_set(mg, &in->status, MIG_COMPLETED);
-		report_arrival(in);
+		status_set(m, &in->status, MIG_COMPLETED);
+		report_incoming_done(in);
 	}
-	machine_unlock(mg->m);
+	machine_unlock(m);
 	return ret;
 }
 
@@ -181,7 +183,7 @@ static bool more_comes(const struct loader *l)
 }
 
 /* The description behind EOF is worth nothing to us, but a source may choke on a closed channel. */
-static void drain(struct loader *l)
+static void incoming_drain(struct loader *l)
 {
 	if (more_comes(l))
 		(void)loader_description(l, NULL);
@@ -200,7 +202,7 @@ static int compare_loaded(struct loader *l, struct err *err)
 	return ret;
 }
 
-static int load(struct incoming *in, struct loader *l, struct err *err)
+static int incoming_load(struct incoming *in, struct loader *l, struct err *err)
 {
 	struct go_requests asked = {0};
 	bool checked = in->ch->two_way; /* there the two machines talk about it */
@@ -216,7 +218,7 @@ static int load(struct incoming *in, struct loader *l, struct err *err)
 	if (ret == 0 && !checked)
 		ret = compare_loaded(l, err);
 	if (ret == 0)
-		ret = push_state_to_kvm(in->mg, err);
+		ret = push_state_to_kvm(in, err);
 	if (ret == 0 && l->commands.minivmm) {
 		ret = send_ready(in->ch, err);
 		if (ret == 0)
@@ -228,12 +230,12 @@ static int load(struct incoming *in, struct loader *l, struct err *err)
 /* What the capabilities ask for, as they are now. */
 static int prepare(struct incoming *in, struct loader *l, struct err *err)
 {
-	struct migration *mg = in->mg;
+	struct machine *m = in->m;
 	unsigned threads;
 
-	machine_lock(mg->m);
-	threads = mg->caps[CAP_COMPRESS] ? mg->params.decompress_threads : 0;
-	machine_unlock(mg->m);
+	machine_lock(m);
+	threads = in->set->caps[CAP_COMPRESS] ? in->set->params.decompress_threads : 0;
+	machine_unlock(m);
 	return threads ? ram_load_compressed(l->ram, threads, err) : 0;
 }
 
@@ -266,48 +268,48 @@ static void refuse(struct incoming *in, struct loader *l, const struct err *err)
 }
 
 /* 'differs': when it is not empty, the sentence that *err is the beginning of. */
-static void fail(struct incoming *in, const struct err *err, const struct buf *differs)
+static void incoming_fail(struct incoming *in, const struct err *err, const struct buf *differs)
 {
-	struct migration *mg = in->mg;
+	struct machine *m = in->m;
 
-	machine_lock(mg->m);
+	machine_lock(m);
 	in->error = *err;
 	if (differs->len)
 		in->error_text = xasprintf("%.*s", (int)differs->len, (const char *)differs->data);
-	in->exits = mg->exit_on_error;
+	in->exits = in->exit_on_error;
 	report_incoming_failure(in);
 	in->started = false;
 	in->failed = true;
 	in->dirty = true;
-	mg->globalstate.received = false;
-	shared_settle(mg->m, false);
-	status_set(mg, &in->status, MIG_FAILED);
-	machine_unlock(mg->m);
+	in->globalstate->received = false;
+	shared_commit(m, false);
+	status_set(m, &in->status, MIG_FAILED);
+	machine_unlock(m);
 }
 
 static void *incoming_thread(void *opaque)
 {
 	struct incoming *in = opaque;
-	struct reader *r = reader_new(in->ch, in->mg->m);
+	struct reader *r = reader_new(in->ch, in->m);
 	struct err err = {0};
 	struct loader l;
 	int ret;
 
-	loader_init(&l, in->mg->m, r, NULL);
+	loader_init(&l, in->m, r, NULL);
 	incoming_use_channels(in, &l);
-	l.commands.caps = in->mg->caps;
-	if (in->mg->caps[CAP_X_IGNORE_SHARED])
+	l.commands.caps = in->set->caps;
+	if (in->set->caps[CAP_X_IGNORE_SHARED])
 		channel_accept_fds(in->ch);
 	ret = prepare(in, &l, &err);
 	if (ret == 0)
-		ret = load(in, &l, &err);
+		ret = incoming_load(in, &l, &err);
 	if (ret < 0) {
 		(void)incoming_channels_failure(in, ret, &err);
 		refuse(in, &l, &err);
-		fail(in, &err, &l.commands.differs);
+		incoming_fail(in, &err, &l.commands.differs);
 	} else {
 		if (!l.commands.minivmm)
-			drain(&l);
+			incoming_drain(&l);
 		if (l.commands.return_path)
 			(void)rp_send_shut(in->ch, 0, NULL);
 	}
@@ -316,11 +318,11 @@ static void *incoming_thread(void *opaque)
 		linger(in->ch, LINGER_MS);
 	loader_fini(&l);
 	reader_free(r);
-	yank_del(&in->mg->m->yanks, &in->yank);
+	yank_del(&in->m->yanks, &in->yank);
 	channel_close(in->ch);
 	in->ch = NULL;
 	thread_set_done(&in->thread);
-	wake_set(in->mg->wake_fd);
+	wake_set(in->wake_fd);
 	return NULL;
 }
 
@@ -332,13 +334,13 @@ static int start_loading(struct incoming *in, struct channel *ch, struct err *er
 	int ret;
 
 	in->ch = ch;
-	yank_add(&in->mg->m->yanks, &in->yank, YANK_MIGRATION, "", channel_fd(ch));
+	yank_add(&in->m->yanks, &in->yank, YANK_MIGRATION, "", channel_fd(ch));
 	in->has_address = false;
 	report_incoming_start(in);
-	(void)status_move(in->mg, &in->status, MIG_SETUP, MIG_ACTIVE);
+	(void)status_move(in->m, &in->status, MIG_SETUP, MIG_ACTIVE);
 	ret = thread_start(&in->thread, "mig-load", THREAD_MIGRATION, incoming_thread, in, err);
 	if (ret < 0) {
-		yank_del(&in->mg->m->yanks, &in->yank);
+		yank_del(&in->m->yanks, &in->yank);
 		channel_close(ch);
 		in->ch = NULL;
 	}
@@ -351,9 +353,9 @@ void incoming_not_started(struct incoming *in, const struct err *err)
 	in->started = false;
 	in->failed = true;
 	log_error("load of migration failed: %s", err->msg);
-	status_set(in->mg, &in->status, MIG_FAILED);
-	if (in->mg->exit_on_error)
-		machine_request_exit(in->mg->m, 1, CAUSE_HOST_ERROR);
+	status_set(in->m, &in->status, MIG_FAILED);
+	if (in->exit_on_error)
+		machine_request_exit(in->m, 1, CAUSE_HOST_ERROR);
 }
 
 void incoming_connected(struct incoming *in, struct channel *ch)
@@ -370,7 +372,7 @@ static int open_now(struct incoming *in, const struct migration_uri *uri, int fd
 	struct channel *ch;
 
 	if (uri->kind == URI_FD && fd < 0) {
-		fd = host_claim_number(in->mg->m->host, uri->path, "incoming migration", err);
+		fd = host_claim_number(in->m->host, uri->path, "incoming migration", err);
 		if (fd < 0)
 			return fd;
 	}
@@ -381,9 +383,9 @@ static int open_now(struct incoming *in, const struct migration_uri *uri, int fd
 static int start_parsed(struct incoming *in, struct migration_uri *uri, int fd, struct err *err)
 {
 	in->listens = uri_is_address(uri->kind);
-	if (!in->listens && in->mg->caps[CAP_MULTIFD])
+	if (!in->listens && in->set->caps[CAP_MULTIFD])
 		return err_set(err, EINVAL, "multifd is not supported by current protocol");
-	status_set(in->mg, &in->status, MIG_SETUP);
+	status_set(in->m, &in->status, MIG_SETUP);
 	if (!in->listens)
 		return open_now(in, uri, fd, err);
 	return incoming_listen(in, uri, err);
@@ -396,13 +398,13 @@ int incoming_start(struct incoming *in, const char *uri, int fd, struct err *err
 
 	if (ret < 0)
 		return ret;
-	uri_anchor(&parsed, in->mg->m->host);
+	uri_anchor(&parsed, in->m->host);
 	wake_set(in->cancel_fd); /* an attempt that has failed may linger */
 	thread_join(&in->thread);
 	incoming_free_channels(in);
 	wake_clear(in->cancel_fd);
 	if (in->dirty) {
-		ret = machine_reset(in->mg->m, err);
+		ret = machine_reset(in->m, err);
 		in->dirty = false;
 	}
 	in->error = (struct err){0};

@@ -16,7 +16,8 @@
 
 #include "migration/channel/channel.h"
 #include "migration/ram/ram.h"
-#include "migration/stream/stream.h"
+#include "migration/stream/reader.h"
+#include "migration/stream/wire.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
@@ -62,7 +63,7 @@ static int explain(const struct loader *l, int ret, struct err *err)
 	return ret;
 }
 
-static int say_ended(const struct loader *l, const char *what, struct err *err)
+static int err_ended(const struct loader *l, const char *what, struct err *err)
 {
 	int ret = err_set(err, EIO, "the stream ends at offset 0x%" PRIx64 " in %s",
 			  src_offset(l->in), what);
@@ -77,7 +78,7 @@ static int load_magic(struct loader *l, struct err *err)
 	uint32_t magic, version;
 
 	if (src_be32(l->in, &magic) < 0 || src_be32(l->in, &version) < 0)
-		return say_ended(l, "its header", err);
+		return err_ended(l, "its header", err);
 	if (magic != STREAM_MAGIC)
 		return err_set(err, EINVAL,
 			       "this is not a migration stream (it begins with 0x%08x)", magic);
@@ -94,7 +95,7 @@ static int load_page_bits(struct loader *l, struct err *err)
 	uint32_t bits;
 
 	if (src_be32(l->in, &bits) < 0)
-		return say_ended(l, "configuration/target-page-bits", err);
+		return err_ended(l, "configuration/target-page-bits", err);
 	if (bits != PAGE_BITS)
 		return err_set(err, EINVAL, "the source has pages of 2^%u bytes, here it is 2^%d",
 			       bits, PAGE_BITS);
@@ -112,14 +113,14 @@ static int load_capabilities(struct loader *l, struct err *err)
 	uint32_t n;
 
 	if (src_be32(l->in, &n) < 0)
-		return say_ended(l, "configuration/capabilities", err);
+		return err_ended(l, "configuration/capabilities", err);
 	if (n > MAX_CAPABILITIES)
 		return err_set(err, EINVAL, "the stream lists %u capabilities", n);
 	for (uint32_t i = 0; i < n; i++) {
 		int ret = src_str8(l->in, name), c = ret < 0 ? -1 : capability_parse(name);
 
 		if (ret == -EIO)
-			return say_ended(l, "configuration/capabilities", err);
+			return err_ended(l, "configuration/capabilities", err);
 		if (c < 0 || !is_on(l, c))
 			return err_set(err, EINVAL,
 				       "capability '%s' is on at the source and off here",
@@ -146,7 +147,7 @@ static int load_uuid(struct loader *l, struct err *err)
 	uint8_t uuid[16];
 
 	if (src_get(l->in, uuid, sizeof(uuid)) < 0)
-		return say_ended(l, "configuration/uuid", err);
+		return err_ended(l, "configuration/uuid", err);
 	if (!cfg->uuid_set) {
 		log_warn("UUID received, but this machine has none");
 		return 0;
@@ -182,7 +183,7 @@ static int load_config_subsection(struct loader *l, struct err *err)
 	if (ret == 0)
 		ret = src_str8(l->in, name);
 	if (ret == -EIO || (ret == 0 && src_be32(l->in, &version) < 0))
-		return say_ended(l, "the configuration", err);
+		return err_ended(l, "the configuration", err);
 	for (size_t i = 0; ret == 0 && i < ARRAY_LEN(config_subsections); i++) {
 		if (strcmp(config_subsections[i].name, name) != 0)
 			continue;
@@ -202,11 +203,11 @@ static int load_machine_type(struct loader *l, struct err *err)
 	uint32_t n;
 
 	if (src_be32(l->in, &n) < 0)
-		return say_ended(l, "the configuration", err);
+		return err_ended(l, "the configuration", err);
 	if (n > MAX_NAME_BYTES)
 		return err_set(err, EINVAL, "the machine type's name has %u bytes", n);
 	if (src_get(l->in, name, n) < 0)
-		return say_ended(l, "the machine type", err);
+		return err_ended(l, "the machine type", err);
 	name[n] = 0;
 	for (uint32_t i = 0; i < n; i++)
 		if (name[i] < ' ')
@@ -226,7 +227,7 @@ int loader_header(struct loader *l, struct err *err)
 	if (ret < 0)
 		return ret;
 	if (src_u8(l->in, &tag) < 0)
-		return say_ended(l, "its header", err);
+		return err_ended(l, "its header", err);
 	if (tag != TAG_CONFIGURATION)
 		return err_set(err, EINVAL, "Configuration section missing");
 	ret = load_machine_type(l, err);
@@ -300,7 +301,7 @@ static int load_footer(struct loader *l, const struct seen_section *s, struct er
 	uint8_t tag;
 
 	if (src_u8(l->in, &tag) < 0)
-		return say_ended(l, "a section's footer", err);
+		return err_ended(l, "a section's footer", err);
 	if (tag == TAG_SUBSECTION)
 		return err_set(err, EINVAL,
 			       "section '%s' goes on at stream offset 0x%" PRIx64
@@ -312,7 +313,7 @@ static int load_footer(struct loader *l, const struct seen_section *s, struct er
 			       ": its layout differs from what is known here",
 			       name_of(s), at);
 	if (src_be32(l->in, &id) < 0)
-		return say_ended(l, "a section's footer", err);
+		return err_ended(l, "a section's footer", err);
 	if (id != s->id)
 		return err_set(err, EINVAL,
 			       "section '%s' with id %u has a footer with id %u at stream offset "
@@ -365,7 +366,7 @@ static int load_announced(struct loader *l, uint64_t at, struct err *err)
 			       "the section at stream offset 0x%" PRIx64 " has a NUL in its name",
 			       at);
 	if (ret < 0 || src_be32(l->in, &instance) < 0 || src_be32(l->in, &version) < 0)
-		return say_ended(l, "a section's header", err);
+		return err_ended(l, "a section's header", err);
 	if (strcmp(idstr, RAM_SECTION) != 0 || instance != 0) {
 		entry = vms_find(&l->m->vmstate, idstr, instance);
 		if (!entry)
@@ -393,7 +394,7 @@ static int load_continued(struct loader *l, uint64_t at, struct err *err)
 	uint32_t id;
 
 	if (src_be32(l->in, &id) < 0)
-		return say_ended(l, "a section's header", err);
+		return err_ended(l, "a section's header", err);
 	s = find_seen(l, id);
 	if (!s)
 		return err_set(err, EINVAL,
@@ -411,7 +412,7 @@ int loader_records(struct loader *l, struct err *err)
 		int ret;
 
 		if (src_u8(l->in, &tag) < 0)
-			return say_ended(l, "front of its EOF record", err);
+			return err_ended(l, "front of its EOF record", err);
 		switch (tag) {
 		case TAG_EOF:
 			return 0;

@@ -1,7 +1,7 @@
 #include "migration/outgoing/auto-converge.h"
 
 #include "migration/dirty/limit.h"
-#include "migration/internal.h"
+#include "migration/outgoing/outgoing.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
 #include "vmm/machine.h"
@@ -45,13 +45,13 @@ uint32_t convergence_step(struct convergence *c, const struct convergence_params
 
 /* ---- a migration's ---- */
 
-int slowdown_start(struct outgoing *o, struct err *err)
+int auto_converge_start(struct outgoing *o, struct err *err)
 {
-	struct slowdown *s = &o->slowdown;
-	struct machine *m = o->mg->m;
+	struct auto_converge *s = &o->auto_converge;
+	struct machine *m = o->m;
 	int ret = 0;
 
-	*s = (struct slowdown){
+	*s = (struct auto_converge){
 	    .on = o->caps[CAP_AUTO_CONVERGE] || o->caps[CAP_DIRTY_LIMIT],
 	    .limits = o->caps[CAP_DIRTY_LIMIT],
 	    .since_ns = host_now_ns(),
@@ -64,8 +64,8 @@ int slowdown_start(struct outgoing *o, struct err *err)
 
 static void throttle(struct outgoing *o, uint64_t dirtied, uint64_t sent)
 {
-	const struct migration_params *p = &o->mg->params;
-	struct slowdown *s = &o->slowdown;
+	const struct migration_params *p = &o->set->params;
+	struct auto_converge *s = &o->auto_converge;
 	struct convergence_params cp = {
 	    .trigger = p->throttle_trigger_threshold,
 	    .initial = p->cpu_throttle_initial,
@@ -75,24 +75,24 @@ static void throttle(struct outgoing *o, uint64_t dirtied, uint64_t sent)
 	};
 	uint32_t percent = convergence_step(&s->c, &cp, dirtied, sent);
 
-	for (unsigned i = 0; i < o->mg->m->n_vcpus; i++)
-		throttle_set(o->mg->m, THROTTLE_CONVERGE, i, percent * 10);
+	for (unsigned i = 0; i < o->m->n_vcpus; i++)
+		throttle_set(o->m, THROTTLE_CONVERGE, i, percent * 10);
 	__atomic_store_n(&s->percent, percent, __ATOMIC_RELAXED);
 }
 
 static void limit(struct outgoing *o)
 {
-	const struct migration_params *p = &o->mg->params;
+	const struct migration_params *p = &o->set->params;
 	struct err err = {0};
 
-	if (dirty_limits_set_all(o->mg->dirty_limits, p->vcpu_dirty_limit,
-				 p->x_vcpu_dirty_limit_period, &err) < 0)
+	if (dirty_limits_set_all(o->dirty_limits, p->vcpu_dirty_limit, p->x_vcpu_dirty_limit_period,
+				 &err) < 0)
 		log_warn("the guest is not slowed down: %s", err.msg);
 }
 
-void slowdown_sync(struct outgoing *o, uint64_t dirtied)
+void auto_converge_sync(struct outgoing *o, uint64_t dirtied)
 {
-	struct slowdown *s = &o->slowdown;
+	struct auto_converge *s = &o->auto_converge;
 	int64_t now = host_now_ns();
 	uint64_t total, sent;
 
@@ -102,27 +102,27 @@ void slowdown_sync(struct outgoing *o, uint64_t dirtied)
 	total = stats_pages(&o->stats);
 	sent = total - s->sent;
 	/* The parameters may be changed at any time. */
-	machine_lock(o->mg->m);
-	if (convergence_due(&s->c, o->mg->params.throttle_trigger_threshold, s->dirtied, sent)) {
+	machine_lock(o->m);
+	if (convergence_due(&s->c, o->set->params.throttle_trigger_threshold, s->dirtied, sent)) {
 		if (s->limits)
 			limit(o);
 		else
 			throttle(o, s->dirtied, sent);
 	}
-	machine_unlock(o->mg->m);
+	machine_unlock(o->m);
 	s->since_ns = now;
 	s->sent = total;
 	s->dirtied = 0;
 }
 
-void slowdown_stop(struct outgoing *o)
+void auto_converge_stop(struct outgoing *o)
 {
-	struct slowdown *s = &o->slowdown;
+	struct auto_converge *s = &o->auto_converge;
 
 	if (s->on && s->limits)
-		dirty_limits_cancel_all(o->mg->dirty_limits);
+		dirty_limits_cancel_all(o->dirty_limits);
 	else if (s->on)
-		throttle_end(o->mg->m, THROTTLE_CONVERGE);
+		throttle_end(o->m, THROTTLE_CONVERGE);
 	s->on = false;
 	__atomic_store_n(&s->percent, 0, __ATOMIC_RELAXED);
 }

@@ -40,7 +40,7 @@ uint32_t convergence_step(struct convergence *c, const struct convergence_params
 
 /* ---- a migration's ---- */
 
-struct slowdown {
+struct auto_converge {
 	bool on;     /* the migration may slow the guest down */
 	bool limits; /* by limiting what it dirties */
 	struct convergence c;
@@ -51,10 +51,10 @@ struct slowdown {
 };
 
 /* Set-up: what the capabilities ask for.  Machine lock held. */
-int slowdown_start(struct outgoing *o, struct err *err);
+int auto_converge_start(struct outgoing *o, struct err *err);
 /* Dirty pages were collected, 'dirtied' of them new.  Migration thread, lock not held. */
-void slowdown_sync(struct outgoing *o, uint64_t dirtied);
+void auto_converge_sync(struct outgoing *o, uint64_t dirtied);
 /* However the migration ended: the guest has all its time again.  Machine lock held. */
-void slowdown_stop(struct outgoing *o);
+void auto_converge_stop(struct outgoing *o);
 
 #endif

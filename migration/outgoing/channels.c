@@ -5,7 +5,7 @@
 
 #include "migration/channel/channel.h"
 #include "migration/channel/open.h"
-#include "migration/internal.h"
+#include "migration/outgoing/outgoing.h"
 #include "migration/ram/multifd/multifd.h"
 
 #define WORDS_MS 1000 /* after a channel broke: how long the destination's reason may take */
@@ -29,7 +29,7 @@ int outgoing_open_channels(struct outgoing *o, struct err *err)
 		struct channel *ch = channel_open(&o->uri, &o->to, -1, true, o->ch->cancel_fd, err);
 		int ret;
 
-		ch = channel_with_layer(ch, o->mg->layer, false, err);
+		ch = channel_with_layer(ch, o->set->layer, false, err);
 		if (!ch && err->errnum == ECANCELED)
 			return -ECANCELED;
 		if (!ch)

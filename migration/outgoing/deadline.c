@@ -5,7 +5,6 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include "migration/internal.h"
 #include "migration/settings/params.h"
 #include "vmm/base/units.h"
 #include "vmm/base/wake.h"

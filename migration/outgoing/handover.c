@@ -39,9 +39,11 @@
 #include <errno.h>
 
 #include "migration/channel/channel.h"
-#include "migration/internal.h"
+#include "migration/outgoing/outgoing.h"
+#include "migration/stream/device-state.h"
 #include "migration/stream/go.h"
-#include "migration/stream/stream.h"
+#include "migration/stream/wire.h"
+#include "migration/stream/writer.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/log.h"
 #include "vmm/machine.h"
@@ -76,15 +78,15 @@ int ownership_check(struct outgoing *o)
 {
 	bool asked;
 
-	machine_lock(o->mg->m);
-	asked = requested(o->mg->m);
-	machine_unlock(o->mg->m);
+	machine_lock(o->m);
+	asked = requested(o->m);
+	machine_unlock(o->m);
 	return asked ? -ESTALE : 0;
 }
 
 int ownership_announce(struct outgoing *o)
 {
-	struct machine *m = o->mg->m;
+	struct machine *m = o->m;
 	bool asked;
 
 	machine_lock(m);
@@ -97,7 +99,7 @@ int ownership_announce(struct outgoing *o)
 
 int ownership_release(struct outgoing *o, struct err *err)
 {
-	struct machine *m = o->mg->m;
+	struct machine *m = o->m;
 	enum migration_status s;
 	int ret = 0;
 
@@ -118,14 +120,14 @@ int ownership_release(struct outgoing *o, struct err *err)
 
 void ownership_reclaim(struct outgoing *o)
 {
-	machine_lock(o->mg->m);
+	machine_lock(o->m);
 	o->released = false;
-	machine_unlock(o->mg->m);
+	machine_unlock(o->m);
 }
 
 int guest_keep(struct outgoing *o, struct err *err)
 {
-	struct machine *m = o->mg->m;
+	struct machine *m = o->m;
 	enum runstate to = m->before_stop;
 	struct err why = {0};
 	int ret;
@@ -248,7 +250,7 @@ static int wait_for_shut(struct outgoing *o, int pidfd, struct err *err)
 /* After ownership was released no request is added to those that it carries. */
 static int put_go(struct outgoing *o)
 {
-	struct machine *m = o->mg->m;
+	struct machine *m = o->m;
 	struct buf b = {0};
 	int ret;
 

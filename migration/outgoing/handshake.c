@@ -1,5 +1,5 @@
 /*
- * handshake.c - what two minivmm settle before the first page
+ * handshake.c - what two minivmm agree on before the first page
  *
  * The machines are compared (peer/compare.h), memory that both can have is
  * left out or passed as descriptors (peer/shared-memory.h), and pages that the
@@ -7,7 +7,7 @@
  * known to be minivmm sees nothing of it.
  */
 #include "migration/channel/channel.h"
-#include "migration/internal.h"
+#include "migration/outgoing/outgoing.h"
 #include "migration/peer/compare.h"
 #include "migration/peer/shared-memory.h"
 #include "migration/peer/untouched.h"
@@ -15,7 +15,7 @@
 
 static int compare_machines(struct outgoing *o, struct err *err)
 {
-	int ret = describe_send(o->mg->m, o->w, err);
+	int ret = describe_send(o->m, o->w, err);
 
 	while (ret == 0 && !o->rp.compared) {
 		ret = rp_poll(&o->rp, -1, err);
@@ -31,7 +31,7 @@ int handshake_machines(struct outgoing *o, struct err *err)
 
 	o->shared_given = false;
 	if (ret == 0 && o->caps[CAP_X_IGNORE_SHARED])
-		ret = shared_offer(&o->mg->m->mem, o->w, o->rp.minivmm, &o->shared_given, err);
+		ret = shared_offer(&o->m->mem, o->w, o->rp.minivmm, &o->shared_given, err);
 	return ret;
 }
 
@@ -39,5 +39,5 @@ int handshake_memory(struct outgoing *o, struct err *err)
 {
 	if (!o->rp.minivmm)
 		return 0;
-	return sparse_offer(&o->mg->m->mem, o->w, o->ram.ignore_shared, &o->ram.sparse, err);
+	return sparse_offer(&o->m->mem, o->w, o->ram.ignore_shared, &o->ram.sparse, err);
 }

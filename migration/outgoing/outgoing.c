@@ -12,6 +12,8 @@
  * The thread waits only in poll(), always with deadline.stop_fd beside it: a
  * cancel and a deadline end every wait.
  */
+#include "migration/outgoing/outgoing.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -19,10 +21,11 @@
 
 #include "migration/channel/channel.h"
 #include "migration/channel/open.h"
-#include "migration/internal.h"
 #include "migration/outgoing/handover.h"
-#include "migration/report.h"
-#include "migration/stream/stream.h"
+#include "migration/outgoing/report.h"
+#include "migration/stream/device-state.h"
+#include "migration/stream/wire.h"
+#include "migration/stream/writer.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
@@ -41,9 +44,8 @@
  */
 #define SEND_BUFFER_BYTES MiB
 
-void outgoing_init(struct outgoing *o, struct migration *mg)
+void outgoing_init(struct outgoing *o)
 {
-	o->mg = mg;
 	o->fd = -1;
 	o->cancel_fd = wake_open();
 	o->kick_fd = wake_open();
@@ -143,13 +145,13 @@ static int open_channel(struct outgoing *o, struct err *err)
 	o->fd = -1;
 	o->ch = channel_open(&o->uri, &o->to, fd, true, o->deadline.stop_fd, err);
 	if (uri_is_address(o->uri.kind))
-		o->ch = channel_with_layer(o->ch, o->mg->layer, false, err);
+		o->ch = channel_with_layer(o->ch, o->set->layer, false, err);
 	if (!o->ch)
 		return err->errnum == ECANCELED ? -ECANCELED : -EIO;
 	o->ch->patience = &o->patience;
 	if (o->uri.kind == URI_UNIX)
 		channel_send_buffer(o->ch, SEND_BUFFER_BYTES);
-	yank_add(&o->mg->m->yanks, &o->yank, YANK_MIGRATION, "", channel_fd(o->ch));
+	yank_add(&o->m->yanks, &o->yank, YANK_MIGRATION, "", channel_fd(o->ch));
 	o->w = writer_new(o->ch);
 	o->rp = (struct return_path){.ch = o->ch};
 	return 0;
@@ -162,13 +164,13 @@ static int stage(struct machine *m, struct err *err)
 	return m->needs_boot && !machine_running(m) ? machine_reset(m, err) : 0;
 }
 
-static int set_up_ram(struct outgoing *o, struct err *err)
+static int outgoing_set_up_ram(struct outgoing *o, struct err *err)
 {
-	struct machine *m = o->mg->m;
+	struct machine *m = o->m;
 	uint64_t bytes;
 	int ret;
 
-	ram_save_init(&o->ram, m, o->w, o->mg->ram_section_id);
+	ram_save_init(&o->ram, m, o->w, o->ram_section_id);
 	o->ram.ignore_shared = o->caps[CAP_X_IGNORE_SHARED];
 	o->ram.stream.runs = o->rp.minivmm;
 	if (o->rp.minivmm) /* which says that it has them all before the guest is given up */
@@ -178,14 +180,14 @@ static int set_up_ram(struct outgoing *o, struct err *err)
 	machine_lock(m);
 	ret = stage(m, err);
 	if (ret == 0)
-		ret = ram_save_encoders(&o->ram, o->caps, &o->mg->params,
-					&o->mg->xbzrle_cache_bytes, err);
+		ret = ram_save_encoders(&o->ram, o->caps, &o->set->params,
+					&o->set->xbzrle_cache_bytes, err);
 	if (o->multifd)
 		ram_save_use(&o->ram, o->multifd);
 	if (ret == 0)
 		ret = ram_save_start(&o->ram, err);
 	if (ret == 0)
-		ret = slowdown_start(o, err);
+		ret = auto_converge_start(o, err);
 	machine_unlock(m);
 	if (ret == 0)
 		ret = handshake_memory(o, err);
@@ -198,11 +200,11 @@ static int set_up_ram(struct outgoing *o, struct err *err)
 	return outgoing_sync(o, err);
 }
 
-static int set_up(struct outgoing *o, struct err *err)
+static int outgoing_set_up(struct outgoing *o, struct err *err)
 {
-	struct migration *mg = o->mg;
+	struct machine *m = o->m;
 	bool active;
-	int ret = stream_put_header(o->w, mg->m, o->caps);
+	int ret = stream_put_header(o->w, m, o->caps);
 
 	if (ret == 0)
 		ret = writer_flush(o->w);
@@ -215,19 +217,19 @@ static int set_up(struct outgoing *o, struct err *err)
 	}
 	ret = handshake_machines(o, err);
 	if (ret == 0)
-		ret = set_up_ram(o, err);
+		ret = outgoing_set_up_ram(o, err);
 	if (ret < 0)
 		return ret;
-	machine_lock(mg->m);
-	if (!machine_running(mg->m))
+	machine_lock(m);
+	if (!machine_running(m))
 		stats_stopped(&o->stats, host_now_ns());
-	active = status_move(mg, &o->status, MIG_SETUP, MIG_ACTIVE);
-	machine_unlock(mg->m);
+	active = status_move(m, &o->status, MIG_SETUP, MIG_ACTIVE);
+	machine_unlock(m);
 	stats_active(&o->stats);
 	return active ? 0 : err_set(err, ECANCELED, "the migration was cancelled");
 }
 
-static int run(struct outgoing *o, struct err *err)
+static int outgoing_run(struct outgoing *o, struct err *err)
 {
 	int ret = outgoing_check_channels(o, err);
 
@@ -236,9 +238,9 @@ static int run(struct outgoing *o, struct err *err)
 	if (ret < 0)
 		return ret;
 	stats_phase(&o->stats, MIG_PHASE_SETUP);
-	ret = set_up(o, err);
+	ret = outgoing_set_up(o, err);
 	while (ret == 0) {
-		ret = outgoing_passes(o, err);
+		ret = precopy_iterate(o, err);
 		if (ret == 0)
 			ret = switchover(o, err);
 		if (ret != -EAGAIN)
@@ -261,7 +263,7 @@ static int run(struct outgoing *o, struct err *err)
  */
 static void await_disks(struct outgoing *o)
 {
-	struct machine *m = o->mg->m;
+	struct machine *m = o->m;
 	int64_t until = host_now_ns() + DISKS_NS;
 
 	while (o->stopped && !o->released && host_now_ns() < until &&
@@ -275,7 +277,7 @@ static void await_disks(struct outgoing *o)
 /* The guest is the destination's, or a store has it as well.  Machine lock held. */
 static void guest_leave(struct outgoing *o, bool certain)
 {
-	struct machine *m = o->mg->m;
+	struct machine *m = o->m;
 	struct err err = {0};
 
 	/* It lives on in the very memory that is mapped here. */
@@ -296,39 +298,39 @@ static void guest_leave(struct outgoing *o, bool certain)
 		log_error("the guest was handed to %s: %s", o->where, err.msg);
 }
 
-static void fail(struct outgoing *o, const struct err *err)
+static void outgoing_fail(struct outgoing *o, const struct err *err)
 {
 	o->error = *err;
 	if (err->errnum == EREMOTEIO)
 		o->error_text = rp_refused_text(&o->rp);
-	status_set(o->mg, &o->status, MIG_FAILED);
+	status_set(o->m, &o->status, MIG_FAILED);
 }
 
 /* Decide, once, how it ended.  Machine lock held. */
 static void conclude(struct outgoing *o, int ret, struct err *err)
 {
-	struct migration *mg = o->mg;
+	struct machine *m = o->m;
 	enum migration_status s = status_get(&o->status);
 	bool late = ret == -ECANCELED && s != MIG_CANCELLING && deadline_passed(&o->deadline);
 
 	(void)deadline_end(&o->deadline);
 	if (ret < 0 && late)
-		(void)stats_say_late(&o->stats, o->deadline.seconds, err);
+		(void)stats_err_late(&o->stats, o->deadline.seconds, err);
 	stats_phase(&o->stats, MIG_PHASE_ENDED);
 	if (ret == 0) {
 		guest_leave(o, true);
 		stats_ended(&o->stats);
-		status_set(mg, &o->status, MIG_COMPLETED);
+		status_set(m, &o->status, MIG_COMPLETED);
 	} else if (o->released) {
 		guest_leave(o, false);
-		fail(o, err);
+		outgoing_fail(o, err);
 	} else if (s == MIG_CANCELLING || (ret == -ECANCELED && !late)) {
 		if (s != MIG_CANCELLING)
-			status_set(mg, &o->status, MIG_CANCELLING);
+			status_set(m, &o->status, MIG_CANCELLING);
 		(void)guest_keep(o, err); /* it says in the log what it cannot do */
-		status_set(mg, &o->status, MIG_CANCELLED);
+		status_set(m, &o->status, MIG_CANCELLED);
 	} else {
-		fail(o, err);
+		outgoing_fail(o, err);
 		(void)guest_keep(o, &o->error); /* *err says so too */
 	}
 }
@@ -338,16 +340,16 @@ static void release_memory(struct outgoing *o)
 {
 	struct err err = {0};
 
-	if (o->caps[CAP_RELEASE_RAM] && memory_release(&o->mg->m->mem, &err) < 0)
+	if (o->caps[CAP_RELEASE_RAM] && memory_release(&o->m->mem, &err) < 0)
 		log_warn("%s", err.msg);
 }
 
 void *outgoing_thread(void *opaque)
 {
 	struct outgoing *o = opaque;
-	struct machine *m = o->mg->m;
+	struct machine *m = o->m;
 	struct err err = {0};
-	int ret = run(o, &err);
+	int ret = outgoing_run(o, &err);
 
 	/* Before anything is announced: a file that failed is gone, a peer that waits is told. */
 	outgoing_close_channels(o);
@@ -355,7 +357,7 @@ void *outgoing_thread(void *opaque)
 	channel_close(o->ch);
 	o->ch = NULL;
 	machine_lock(m);
-	slowdown_stop(o);
+	auto_converge_stop(o);
 	ram_save_stop(&o->ram);
 	if (ret < 0)
 		await_disks(o);
@@ -370,6 +372,6 @@ void *outgoing_thread(void *opaque)
 	device_state_free(&o->devices);
 	rp_fini(&o->rp);
 	thread_set_done(&o->thread);
-	wake_set(o->mg->wake_fd);
+	wake_set(o->wake_fd);
 	return NULL;
 }

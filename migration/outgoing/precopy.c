@@ -15,8 +15,10 @@
 #include <poll.h>
 
 #include "migration/channel/channel.h"
-#include "migration/internal.h"
-#include "migration/stream/stream.h"
+#include "migration/outgoing/outgoing.h"
+#include "migration/stream/device-state.h"
+#include "migration/stream/wire.h"
+#include "migration/stream/writer.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/units.h"
 #include "vmm/base/wake.h"
@@ -65,15 +67,15 @@ int outgoing_sync(struct outgoing *o, struct err *err)
 	if (ret < 0)
 		return ret;
 	stats_pass(&o->stats, added, ram_save_left_pages(&o->ram) * PAGE_BYTES, whole);
-	slowdown_sync(o, added);
-	publish_pass(o->mg, o->ram.stream.passes);
+	auto_converge_sync(o, added);
+	publish_pass(o->m, o->ram.stream.passes);
 	return 0;
 }
 
 /* Bytes that may go out in one window; 0: any number. */
 static uint64_t window_limit(const struct outgoing *o)
 {
-	uint64_t limit = __atomic_load_n(&o->mg->max_bandwidth, __ATOMIC_RELAXED);
+	uint64_t limit = __atomic_load_n(&o->set->max_bandwidth, __ATOMIC_RELAXED);
 
 	return limit ? MAX(limit / WINDOWS, 1) : 0;
 }
@@ -129,7 +131,7 @@ static uint64_t pages_at_once(const struct outgoing *o)
 	return limit ? MAX(MIN(limit / 8, RAM_RUN_PAGES), 1) : RAM_RUN_PAGES;
 }
 
-static int slice(struct outgoing *o, struct err *err)
+static int precopy_slice(struct outgoing *o, struct err *err)
 {
 	struct ram_counters before = o->ram.stream.count;
 	uint64_t bytes = o->w->bytes, wire = outgoing_bytes(o), left = ram_save_left_pages(&o->ram);
@@ -160,22 +162,23 @@ static int slice(struct outgoing *o, struct err *err)
  */
 static uint64_t usual_rate(struct outgoing *o)
 {
-	return stats_page_rate(&o->stats, __atomic_load_n(&o->mg->max_bandwidth, __ATOMIC_RELAXED));
+	return stats_page_rate(&o->stats,
+			       __atomic_load_n(&o->set->max_bandwidth, __ATOMIC_RELAXED));
 }
 
 /* The same where a page may be of any kind: no faster than it would go as it is. */
 static uint64_t cautious_rate(struct outgoing *o)
 {
-	uint64_t limit = __atomic_load_n(&o->mg->max_bandwidth, __ATOMIC_RELAXED);
+	uint64_t limit = __atomic_load_n(&o->set->max_bandwidth, __ATOMIC_RELAXED);
 	uint64_t wire = stats_bandwidth(&o->stats);
 
 	return MIN(usual_rate(o), (limit ? MIN(wire, limit) : wire) / PAGE_BYTES);
 }
 
 /* What is left could be sent within the downtime limit. */
-static bool fits(const struct outgoing *o, uint64_t rate)
+static bool precopy_fits(const struct outgoing *o, uint64_t rate)
 {
-	uint64_t ms = __atomic_load_n(&o->mg->downtime_limit_ms, __ATOMIC_RELAXED);
+	uint64_t ms = __atomic_load_n(&o->set->downtime_limit_ms, __ATOMIC_RELAXED);
 
 	return (double)ram_save_left_pages(&o->ram) <= (double)rate * (double)ms / 1000;
 }
@@ -184,9 +187,9 @@ static bool guest_runs(struct outgoing *o)
 {
 	bool runs;
 
-	machine_lock(o->mg->m);
-	runs = machine_running(o->mg->m);
-	machine_unlock(o->mg->m);
+	machine_lock(o->m);
+	runs = machine_running(o->m);
+	machine_unlock(o->m);
 	return runs;
 }
 
@@ -210,7 +213,7 @@ static bool can_shrink(struct outgoing *o, uint64_t rate, uint64_t *before)
  * encoder has shrunk lie in the socket, tens of thousands of pages: the guest
  * would have to wait for them, and nobody here would know how long they take.
  */
-static int drain(struct outgoing *o, struct err *err)
+static int precopy_drain(struct outgoing *o, struct err *err)
 {
 	struct page_sum waited = {0};
 	int64_t since = host_now_ns();
@@ -240,7 +243,7 @@ static int drain(struct outgoing *o, struct err *err)
 static bool pass_ends(struct outgoing *o, bool early)
 {
 	return ram_save_left_pages(&o->ram) == 0 || deadline_forces(&o->deadline) ||
-	       (early && fits(o, cautious_rate(o)));
+	       (early && precopy_fits(o, cautious_rate(o)));
 }
 
 /* The guest may be stopped now; else *early: the next pass may end before all is sent. */
@@ -249,7 +252,7 @@ static bool good_enough(struct outgoing *o, bool whole, uint64_t *before, bool *
 	uint64_t rate = whole ? usual_rate(o) : cautious_rate(o);
 	bool forced = deadline_forces(&o->deadline);
 
-	if (!forced && !fits(o, rate)) {
+	if (!forced && !precopy_fits(o, rate)) {
 		*before = 0;
 		*early = whole;
 		return false;
@@ -262,7 +265,7 @@ static bool good_enough(struct outgoing *o, bool whole, uint64_t *before, bool *
 	return true;
 }
 
-int outgoing_passes(struct outgoing *o, struct err *err)
+int precopy_iterate(struct outgoing *o, struct err *err)
 {
 	uint64_t before = 0;
 	bool early = true;
@@ -275,14 +278,14 @@ int outgoing_passes(struct outgoing *o, struct err *err)
 		if (ret == 0 && pass_ends(o, early)) {
 			bool whole = ram_save_left_pages(&o->ram) == 0;
 
-			ret = drain(o, err);
+			ret = precopy_drain(o, err);
 			if (ret == 0)
 				ret = outgoing_sync(o, err);
 			if (ret < 0 || good_enough(o, whole, &before, &early))
 				break;
 		}
 		if (ret == 0)
-			ret = slice(o, err);
+			ret = precopy_slice(o, err);
 	}
 	return ret;
 }

@@ -367,7 +367,7 @@ static const char *const moments[] = {
     [MIG_PHASE_ENDED] = "at the end",
 };
 
-int stats_say_late(struct migration_stats *st, uint32_t seconds, struct err *err)
+int stats_err_late(struct migration_stats *st, uint32_t seconds, struct err *err)
 {
 	struct forecast_figures f = {0};
 

@@ -90,7 +90,7 @@ uint64_t stats_page_rate(struct migration_stats *st, uint64_t limit);
 uint64_t stats_dirty_rate(struct migration_stats *st);
 
 /* The deadline has passed: in a sentence with the figures; -ETIMEDOUT. */
-int stats_say_late(struct migration_stats *st, uint32_t seconds, struct err *err);
+int stats_err_late(struct migration_stats *st, uint32_t seconds, struct err *err);
 
 /*
  * What query-migrate shows in this status.  'f' says what is set and possible;

@@ -37,10 +37,12 @@
 #include <poll.h>
 
 #include "migration/channel/channel.h"
-#include "migration/internal.h"
 #include "migration/outgoing/handover.h"
+#include "migration/outgoing/outgoing.h"
 #include "migration/peer/saved.h"
-#include "migration/stream/stream.h"
+#include "migration/stream/device-state.h"
+#include "migration/stream/wire.h"
+#include "migration/stream/writer.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/wake.h"
 #include "vmm/flush.h"
@@ -58,14 +60,14 @@ static int back_out(struct outgoing *o, struct err *err)
 {
 	int ret = guest_keep(o, err);
 
-	(void)status_move(o->mg, &o->status, MIG_DEVICE, MIG_ACTIVE);
+	(void)status_move(o->m, &o->status, MIG_DEVICE, MIG_ACTIVE);
 	return ret < 0 ? ret : -EAGAIN;
 }
 
 /* Machine lock held; gives it up while vCPUs stop. */
 static int stop_guest(struct outgoing *o, struct err *err)
 {
-	struct machine *m = o->mg->m;
+	struct machine *m = o->m;
 	int64_t now = host_now_ns();
 
 	if (status_get(&o->status) != MIG_ACTIVE)
@@ -91,14 +93,14 @@ static int stop_guest(struct outgoing *o, struct err *err)
 /* pre-switchover until migrate-continue.  Machine lock held; given up while it waits. */
 static int wait_for_continue(struct outgoing *o, struct err *err)
 {
-	struct machine *m = o->mg->m;
+	struct machine *m = o->m;
 	struct pollfd p[2] = {
 	    {.fd = o->deadline.stop_fd, .events = POLLIN},
 	    {.fd = o->kick_fd,          .events = POLLIN},
 	};
 
 	o->go_on = false;
-	if (!status_move(o->mg, &o->status, MIG_ACTIVE, MIG_PRE_SWITCHOVER))
+	if (!status_move(o->m, &o->status, MIG_ACTIVE, MIG_PRE_SWITCHOVER))
 		return err_cancelled(err);
 	stats_phase(&o->stats, MIG_PHASE_PAUSE);
 	while (!o->go_on && status_get(&o->status) == MIG_PRE_SWITCHOVER &&
@@ -109,15 +111,15 @@ static int wait_for_continue(struct outgoing *o, struct err *err)
 		machine_lock(m);
 	}
 	if (deadline_passed(&o->deadline) ||
-	    !status_move(o->mg, &o->status, MIG_PRE_SWITCHOVER, MIG_DEVICE))
+	    !status_move(o->m, &o->status, MIG_PRE_SWITCHOVER, MIG_DEVICE))
 		return err_cancelled(err);
 	stats_phase(&o->stats, MIG_PHASE_SWITCHOVER);
 	return 0;
 }
 
-static int stop(struct outgoing *o, struct err *err)
+static int switchover_stop(struct outgoing *o, struct err *err)
 {
-	struct machine *m = o->mg->m;
+	struct machine *m = o->m;
 	int ret;
 
 	machine_lock(m);
@@ -133,9 +135,9 @@ static int stop(struct outgoing *o, struct err *err)
 /* ---- collect ---- */
 
 /* From here on requests wait; those that have come are carried out before.  Machine lock held. */
-static int freeze(struct outgoing *o, struct err *err)
+static int switchover_freeze(struct outgoing *o, struct err *err)
 {
-	struct machine *m = o->mg->m;
+	struct machine *m = o->m;
 
 	m->requests.frozen = false;
 	machine_retry_requests(m);
@@ -150,13 +152,13 @@ static int freeze(struct outgoing *o, struct err *err)
 	return 0;
 }
 
-static int collect(struct outgoing *o, struct err *err)
+static int switchover_collect(struct outgoing *o, struct err *err)
 {
-	struct machine *m = o->mg->m;
+	struct machine *m = o->m;
 	int ret;
 
 	machine_lock(m);
-	ret = freeze(o, err);
+	ret = switchover_freeze(o, err);
 	machine_unlock(m);
 	if (ret == 0)
 		ret = outgoing_sync(o, err);
@@ -201,7 +203,7 @@ static int put_eof(struct writer *w)
 
 static int put_description(struct outgoing *o)
 {
-	return o->mg->m->cfg->suppress_vmdesc ? 0 : device_state_describe(&o->devices, o->w);
+	return o->m->cfg->suppress_vmdesc ? 0 : device_state_describe(&o->devices, o->w);
 }
 
 /* The peer waits for GO behind EOF, or stores the bytes: all at once. */
@@ -293,18 +295,18 @@ int switchover(struct outgoing *o, struct err *err)
 	int ret = rp_wait_pong(o, err);
 
 	if (ret == 0)
-		ret = stop(o, err);
+		ret = switchover_stop(o, err);
 	if (ret < 0)
 		return ret;
 	for (unsigned round = 0; round < ROUNDS; round++) {
-		ret = collect(o, err);
+		ret = switchover_collect(o, err);
 		if (ret == 0)
 			ret = send_rest(o, err);
 		if (ret != -ESTALE)
 			return ret == 0 ? handover(o, err) : ret;
 	}
-	machine_lock(o->mg->m);
+	machine_lock(o->m);
 	ret = back_out(o, err);
-	machine_unlock(o->mg->m);
+	machine_unlock(o->m);
 	return ret;
 }

@@ -8,7 +8,9 @@
 #include <errno.h>
 
 #include "migration/peer/compare.h"
-#include "migration/stream/stream.h"
+#include "migration/stream/device-state.h"
+#include "migration/stream/wire.h"
+#include "migration/stream/writer.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"

@@ -7,7 +7,9 @@
 #include <unistd.h>
 
 #include "migration/channel/channel.h"
-#include "migration/stream/stream.h"
+#include "migration/stream/device-state.h"
+#include "migration/stream/wire.h"
+#include "migration/stream/writer.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/units.h"
@@ -135,8 +137,8 @@ int shared_take(struct machine *m, struct channel *ch, const uint8_t *payload, u
 	return replace(m, b, bytes, fd, err);
 }
 
-void shared_settle(struct machine *m, bool ours)
+void shared_commit(struct machine *m, bool ours)
 {
 	for (size_t i = 0; i < m->mem.n_blocks; i++)
-		memory_settle_backing(m->mem.blocks[i], ours);
+		memory_commit_backing(m->mem.blocks[i], ours);
 }

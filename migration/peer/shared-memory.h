@@ -35,6 +35,6 @@ int shared_take(struct machine *m, struct channel *ch, const uint8_t *payload, u
  * Destination: the guest runs here and the memory is ours; or it does not,
  * and the source's memory must not be touched any more.  Machine lock held.
  */
-void shared_settle(struct machine *m, bool ours);
+void shared_commit(struct machine *m, bool ours);
 
 #endif

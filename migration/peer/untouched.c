@@ -7,7 +7,9 @@
 
 #include "migration/peer/process.h"
 #include "migration/ram/ram.h"
-#include "migration/stream/stream.h"
+#include "migration/stream/device-state.h"
+#include "migration/stream/wire.h"
+#include "migration/stream/writer.h"
 #include "vmm/base/buf.h"
 #include "vmm/machine.h"
 

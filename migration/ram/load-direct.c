@@ -23,7 +23,7 @@
 _Static_assert((DIRECT_PAGES + 1) * (WORD_BYTES + PAGE_BYTES) <= SRC_UNREAD,
 	       "all can be taken back");
 
-static void take_back(struct src *in, uint8_t (*words)[WORD_BYTES], uint8_t *pages, size_t n)
+static void unread_pages(struct src *in, uint8_t (*words)[WORD_BYTES], uint8_t *pages, size_t n)
 {
 	uint8_t *back = in->unread(in, n);
 
@@ -66,7 +66,7 @@ int direct_read(struct src *in, uint8_t *to, size_t pages, uint64_t word, size_t
 		word += PAGE_BYTES;
 		got -= WORD_BYTES + PAGE_BYTES;
 	}
-	take_back(in, words + *done, to + *done * PAGE_BYTES, got);
+	unread_pages(in, words + *done, to + *done * PAGE_BYTES, got);
 	return 0;
 }
 

@@ -303,7 +303,7 @@ static int await_page(struct ram_load *l, const struct load_block *lb, uint64_t 
 {
 	struct page p = {.block = lb->block, .off = off};
 
-	return l->unpack && lb->block ? decompress_settle(l->unpack, run ? NULL : &p, err) : 0;
+	return l->unpack && lb->block ? decompress_sync(l->unpack, run ? NULL : &p, err) : 0;
 }
 
 static int load_page_record(struct ram_load *l, struct load_block *lb, struct src *in,
@@ -365,7 +365,7 @@ static int load_record(struct ram_load *l, struct src *in, uint64_t word, uint64
 /* What threads are still doing belongs to this body. */
 static int end_body(struct ram_load *l, struct err *err)
 {
-	int ret = l->unpack ? decompress_settle(l->unpack, NULL, err) : 0;
+	int ret = l->unpack ? decompress_sync(l->unpack, NULL, err) : 0;
 
 	return ret == 0 && l->multifd ? multifd_recv_sync(l->multifd, l, err) : ret;
 }

@@ -43,6 +43,7 @@ struct migration_capability_info {
 	bool offered;        /* false: refused by name when switched on */
 	bool unstable;       /* schema feature */
 	bool must_match;     /* the stream names it, and both ends must agree */
+	const char *help;    /* what it does, for the manual; NULL: not offered */
 	const char *instead; /* what to use when it is not offered; may be NULL */
 };
 extern const struct migration_capability_info migration_capabilities[CAP_COUNT];

@@ -33,65 +33,90 @@ static const char no_tls[] = "use a tunnel, such as ssh, with unix: or exec:";
 /* clang-format off */
 const struct migration_param_info migration_param_table[] = {
     {"announce-initial", PARAM_SIZE, AT(announce_initial), RANGE(0, 100000), INITIAL(50),
-     .phrase = "a value between 0 and 100000", .offered = true},
+     .phrase = "a value between 0 and 100000", .offered = true,
+     .help = "ms until the guest is announced to the network a second time"},
     {"announce-max", PARAM_SIZE, AT(announce_max), RANGE(0, 100000), INITIAL(550),
-     .phrase = "a value between 0 and 100000", .offered = true},
+     .phrase = "a value between 0 and 100000", .offered = true,
+     .help = "ms between two announcements at most"},
     {"announce-rounds", PARAM_SIZE, AT(announce_rounds), RANGE(0, 1000), INITIAL(5),
-     .phrase = "a value between 0 and 1000", .offered = true},
+     .phrase = "a value between 0 and 1000", .offered = true,
+     .help = "announcements"},
     {"announce-step", PARAM_SIZE, AT(announce_step), RANGE(1, 10000), INITIAL(100),
-     .phrase = "a value between 1 and 10000", .offered = true},
+     .phrase = "a value between 1 and 10000", .offered = true,
+     .help = "ms by which the time between two announcements grows"},
     {"compress-level", PARAM_U8, AT(compress_level), RANGE(0, 9), INITIAL(1),
-     .phrase = "a value between 0 and 9", .offered = true},
+     .phrase = "a value between 0 and 9", .offered = true,
+     .help = "of compress: 0 none, 1 fast, 9 small"},
     {"compress-threads", PARAM_U8, AT(compress_threads), RANGE(1, 255), INITIAL(8),
-     .phrase = "a value between 1 and 255", .offered = true},
+     .phrase = "a value between 1 and 255", .offered = true,
+     .help = "threads that compress (source)"},
     {"compress-wait-thread", PARAM_BOOL, AT(compress_wait_thread), RANGE(0, 1), INITIAL(1),
-     .offered = true},
+     .offered = true,
+     .help = "wait for a thread when all are busy, instead of sending the page as it is"},
     {"decompress-threads", PARAM_U8, AT(decompress_threads), RANGE(1, 255), INITIAL(2),
-     .phrase = "a value between 1 and 255", .offered = true},
+     .phrase = "a value between 1 and 255", .offered = true,
+     .help = "threads that decompress (destination)"},
     {"throttle-trigger-threshold", PARAM_U8, AT(throttle_trigger_threshold), RANGE(1, 100),
-     INITIAL(50), .phrase = "an integer in the range of 1 to 100", .offered = true},
+     INITIAL(50), .phrase = "an integer in the range of 1 to 100", .offered = true,
+     .help = "percent of what a pass sends; auto-converge acts when more was written meanwhile"},
     {"cpu-throttle-initial", PARAM_U8, AT(cpu_throttle_initial), PERCENT, INITIAL(20),
-     .offered = true},
+     .offered = true,
+     .help = "percent of the vCPUs' time that auto-converge takes at first"},
     {"cpu-throttle-increment", PARAM_U8, AT(cpu_throttle_increment), PERCENT, INITIAL(10),
-     .offered = true},
+     .offered = true,
+     .help = "percent that it takes more each time"},
     {"cpu-throttle-tailslow", PARAM_BOOL, AT(cpu_throttle_tailslow), RANGE(0, 1), INITIAL(0),
-     .offered = true},
+     .offered = true,
+     .help = "take smaller steps towards the end"},
     {"tls-creds", PARAM_STR_OR_NULL, AT(tls_creds), ABSENT(no_tls)},
     {"tls-hostname", PARAM_STR_OR_NULL, AT(tls_hostname), ABSENT(no_tls)},
     {"tls-authz", PARAM_STR_OR_NULL, AT(tls_authz), ABSENT(no_tls)},
     {"max-bandwidth", PARAM_SIZE, AT(max_bandwidth), RANGE(0, UINT64_MAX), INITIAL(128 * MiB),
-     .offered = true},
+     .offered = true,
+     .help = "bytes a second; 0: no limit"},
     {"downtime-limit", PARAM_U64, AT(downtime_limit), RANGE(0, 2000000), INITIAL(300),
-     .phrase = "an integer in the range of 0 to (2000 * 1000) ms", .offered = true},
+     .phrase = "an integer in the range of 0 to (2000 * 1000) ms", .offered = true,
+     .help = "ms for which the guest may stand still at most"},
     {"x-checkpoint-delay", PARAM_U32, AT(x_checkpoint_delay), RANGE(0, UINT32_MAX), INITIAL(20000),
      .unstable = true, ABSENT(NULL)},
     {"block-incremental", PARAM_BOOL, AT(block_incremental), RANGE(0, 1), INITIAL(0),
      ABSENT("copy the disks first, or share them")},
     {"multifd-channels", PARAM_U8, AT(multifd_channels), RANGE(1, 255), INITIAL(2),
-     .phrase = "a value between 1 and 255", .offered = true},
+     .phrase = "a value between 1 and 255", .offered = true,
+     .help = "connections of multifd, besides the main one (both ends)"},
     {"xbzrle-cache-size", PARAM_SIZE, AT(xbzrle_cache_size), RANGE(PAGE_BYTES, UINT64_MAX),
      INITIAL(64 * MiB), .phrase = "a power of two no less than the target page size",
-     .offered = true},
+     .offered = true,
+     .help = "bytes of the cache of xbzrle"},
     {"max-postcopy-bandwidth", PARAM_SIZE, AT(max_postcopy_bandwidth), RANGE(0, UINT64_MAX),
      INITIAL(0), ABSENT(slow)},
     {"max-cpu-throttle", PARAM_U8, AT(max_cpu_throttle), RANGE(1, 99), INITIAL(99),
-     .phrase = "an integer in the range of cpu_throttle_initial to 99", .offered = true},
+     .phrase = "an integer in the range of cpu_throttle_initial to 99", .offered = true,
+     .help = "percent that auto-converge takes at most"},
     {"multifd-compression", PARAM_ENUM, AT(multifd_compression), RANGE(0, MULTIFD_ZSTD),
-     INITIAL(MULTIFD_NONE), .values = compressions, .offered = true},
+     INITIAL(MULTIFD_NONE), .values = compressions, .offered = true,
+     .help = "how multifd represents pages (both ends)"},
     {"multifd-zlib-level", PARAM_U8, AT(multifd_zlib_level), RANGE(0, 9), INITIAL(1),
-     .phrase = "a value between 0 and 9", .offered = true},
+     .phrase = "a value between 0 and 9", .offered = true,
+     .help = "0 none, 1 fast, 9 small"},
     {"multifd-zstd-level", PARAM_U8, AT(multifd_zstd_level), RANGE(0, 20), INITIAL(1),
-     .phrase = "a value between 0 and 20", .offered = true},
+     .phrase = "a value between 0 and 20", .offered = true,
+     .help = "0 the default of zstd, 1 fast, 20 small"},
     {"x-vcpu-dirty-limit-period", PARAM_U64, AT(x_vcpu_dirty_limit_period), RANGE(1, 1000),
-     INITIAL(1000), .phrase = "a value between 1 and 1000", .unstable = true, .offered = true},
+     INITIAL(1000), .phrase = "a value between 1 and 1000", .unstable = true, .offered = true,
+     .help = "ms over which dirty-limit measures"},
     {"vcpu-dirty-limit", PARAM_U64, AT(vcpu_dirty_limit), RANGE(1, UINT64_MAX / MiB), INITIAL(1),
-     .phrase = "at least 1, in MB/s", .offered = true},
+     .phrase = "at least 1, in MB/s", .offered = true,
+     .help = "MB/s that dirty-limit lets each vCPU write"},
     {"x-minivmm-deadline", PARAM_U32, AT(deadline), RANGE(0, YEAR_S), INITIAL(0),
-     .phrase = "a value between 0 and 31536000, in seconds", .unstable = true, .offered = true},
+     .phrase = "a value between 0 and 31536000, in seconds", .unstable = true, .offered = true,
+     .help = "seconds after which the migration is given up or forced; 0: none"},
     {"x-minivmm-deadline-policy", PARAM_ENUM, AT(deadline_policy), RANGE(0, DEADLINE_POSTCOPY),
-     INITIAL(DEADLINE_CANCEL), .values = policies, .unstable = true, .offered = true},
+     INITIAL(DEADLINE_CANCEL), .values = policies, .unstable = true, .offered = true,
+     .help = "what happens then: give it up, or stop the guest and complete"},
     {"x-minivmm-peer-timeout", PARAM_U32, AT(peer_timeout), RANGE(0, YEAR_S), INITIAL(0),
-     .phrase = "a value between 0 and 31536000, in seconds", .unstable = true, .offered = true},
+     .phrase = "a value between 0 and 31536000, in seconds", .unstable = true, .offered = true,
+     .help = "seconds in which the destination reads nothing, after which the migration fails; 0: for ever"},
     {.name = NULL},
 };
 /* clang-format on */
@@ -176,7 +201,7 @@ int migration_params_find(const char *name)
 
 /* ---- checks ---- */
 
-static int say_range(const struct migration_param_info *r, struct err *err)
+static int err_range(const struct migration_param_info *r, struct err *err)
 {
 	char name[64];
 
@@ -189,7 +214,8 @@ static int say_range(const struct migration_param_info *r, struct err *err)
 }
 
 /* Ranges that depend on other values, or that are no ranges. */
-static bool fits(const struct migration_param_info *r, uint64_t v, const struct migration_params *p)
+static bool param_fits(const struct migration_param_info *r, uint64_t v,
+		       const struct migration_params *p)
 {
 	if (v < r->min || v > r->max)
 		return false;
@@ -200,7 +226,7 @@ static bool fits(const struct migration_param_info *r, uint64_t v, const struct 
 	return true;
 }
 
-static int say_absent(const struct migration_param_info *r, struct err *err)
+static int err_not_offered(const struct migration_param_info *r, struct err *err)
 {
 	return err_set(err, ENOTSUP,
 		       "Parameter '%s' is not supported by this version of minivmm, beyond its "
@@ -215,17 +241,17 @@ static int check_row(const struct migration_param_info *r, const struct migratio
 	uint64_t v;
 
 	if (r->kind == PARAM_STR_OR_NULL)
-		return !r->offered && *(const char *)at ? say_absent(r, err) : 0;
+		return !r->offered && *(const char *)at ? err_not_offered(r, err) : 0;
 	v = get_number(at, r->kind);
-	if (!fits(r, v, p))
-		return say_range(r, err);
+	if (!param_fits(r, v, p))
+		return err_range(r, err);
 	if (r->offset == offsetof(struct migration_params, deadline_policy) &&
 	    v == DEADLINE_POSTCOPY)
 		return err_set(err, ENOTSUP,
 			       "Parameter 'x-minivmm-deadline-policy' does not offer 'postcopy': "
 			       "there is no postcopy in this version of minivmm; 'force' stops the "
 			       "guest and completes, 'cancel' gives the migration up");
-	return !r->offered && v != r->initial ? say_absent(r, err) : 0;
+	return !r->offered && v != r->initial ? err_not_offered(r, err) : 0;
 }
 
 static void copy_row(int row, struct migration_params *to, const struct migration_params *from)

@@ -61,6 +61,7 @@ struct migration_param_info {
 	bool offered;
 	bool unstable;
 	const char *instead;
+	const char *help; /* what it is, for the manual; NULL: not offered */
 };
 
 /* Ends with a NULL name. */

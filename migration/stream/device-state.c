@@ -1,9 +1,21 @@
-/* sections-save.c - the records around RAM that a source writes (migration-stream 1) */
+/*
+ * device-state.c - the records around RAM that a source writes (migration-stream 1)
+ *
+ * In front of RAM: magic, version, and the configuration section with the
+ * machine type and the capabilities that both ends must agree on.  Behind
+ * RAM: a FULL record for each registered table, in the registry's order.  They are
+ * collected into memory while the machine stands still, so that a state that
+ * cannot be saved fails before anything is sent.  One pass over the tables
+ * writes both the sections and the JSON text that describes their layout,
+ * which follows EOF.
+ */
+#include "migration/stream/device-state.h"
+
 #include <errno.h>
 #include <string.h>
 
 #include "migration/settings/capabilities.h"
-#include "migration/stream/stream.h"
+#include "migration/stream/writer.h"
 #include "vmm/base/units.h"
 #include "vmm/machine.h"
 #include "vmm/options/config.h"

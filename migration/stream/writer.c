@@ -1,18 +1,26 @@
-/* buffer.c - between records and channels: gathering writes, buffered reads */
-#include <assert.h>
-#include <errno.h>
+/*
+ * writer.c - gathers what a stream consists of into few writes
+ *
+ * Small pieces are copied into one buffer, large ones (guest pages, device
+ * state) are only pointed to.  Both become entries of one iovec, in the order
+ * of the stream; neighbours in memory share an entry.  A flush writes the
+ * iovec whole.  It happens when the buffer or the iovec is full and wherever
+ * the caller wants the peer to see all that has been put.
+ *
+ * A run of pages that is long enough goes past the iovec: it is flushed, and
+ * the pages are spliced into the socket without being copied.
+ */
+#include "migration/stream/writer.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #include "migration/channel/channel.h"
-#include "migration/stream/stream.h"
 #include "vmm/base/alloc.h"
+#include "vmm/base/iov.h"
 #include "vmm/base/units.h"
-#include "vmm/machine.h"
 
 #define SPLICE_MIN_BYTES (64 * KiB) /* below, copying costs less than the calls */
-/* Small enough to stay in a core's cache between the two copies of what goes through it. */
-#define READER_BYTES SRC_UNREAD
 
 struct writer *writer_new(struct channel *ch)
 {
@@ -98,116 +106,4 @@ int writer_pages(struct writer *w, const void *p, size_t n)
 		ret = channel_splice(w->ch, p, n, &done, &w->err);
 	w->bytes += done;
 	return ret < 0 || done == n ? ret : writer_ref(w, (const uint8_t *)p + done, n - done);
-}
-
-/* ---- reader ---- */
-
-/* Move what is left to the front, so that n bytes fit behind 'at'. */
-static void make_room(struct reader *r, size_t n)
-{
-	struct src *s = &r->src;
-
-	if (s->at < s->len && r->cap - s->at >= n)
-		return;
-	memmove(r->buf, r->buf + s->at, s->len - s->at);
-	s->base += s->at;
-	s->len -= s->at;
-	s->at = 0;
-}
-
-/* Around what may wait for the peer. */
-static void let_go(const struct reader *r)
-{
-	if (r->locked)
-		machine_unlock(r->m);
-}
-
-static void hold_again(const struct reader *r)
-{
-	if (r->locked)
-		machine_lock(r->m);
-}
-
-static ssize_t read_unlocked(struct reader *r)
-{
-	struct src *s = &r->src;
-	ssize_t got;
-
-	let_go(r);
-	got = channel_read(r->ch, r->buf + s->len, r->cap - s->len, &r->err);
-	hold_again(r);
-	return got;
-}
-
-static int reader_fill(struct src *s, size_t n)
-{
-	struct reader *r = container_of(s, struct reader, src);
-
-	if (r->failed)
-		return r->failed;
-	if (n > r->cap)
-		return -EINVAL;
-	make_room(r, n);
-	while (s->len - s->at < n) {
-		ssize_t got = read_unlocked(r);
-
-		if (got < 0) {
-			r->failed = (int)got;
-			return r->failed;
-		}
-		if (got == 0)
-			break;
-		s->len += (size_t)got;
-	}
-	return 0;
-}
-
-static int reader_scatter(struct src *s, struct iovec *iov, int n_iov, size_t need, size_t *got)
-{
-	struct reader *r = container_of(s, struct reader, src);
-
-	if (r->failed)
-		return r->failed;
-	assert(s->at == s->len);
-	let_go(r);
-	r->failed = channel_readv(r->ch, iov, n_iov, need, got, &r->err);
-	hold_again(r);
-	s->base += s->at + (r->failed ? 0 : *got);
-	s->at = s->len = 0;
-	return r->failed;
-}
-
-static uint8_t *reader_unread(struct src *s, size_t n)
-{
-	struct reader *r = container_of(s, struct reader, src);
-
-	assert(s->at == s->len && n <= r->cap);
-	s->base += s->at;
-	s->base -= n;
-	s->at = 0;
-	s->len = n;
-	return r->buf;
-}
-
-struct reader *reader_new(struct channel *ch, struct machine *m)
-{
-	struct reader *r = NEW(struct reader);
-
-	r->ch = ch;
-	r->m = m;
-	r->cap = READER_BYTES;
-	r->buf = xcalloc(1, r->cap);
-	r->src.data = r->buf;
-	r->src.fill = reader_fill;
-	r->src.scatter = channel_scatters(ch) ? reader_scatter : NULL;
-	r->src.unread = reader_unread;
-	return r;
-}
-
-void reader_free(struct reader *r)
-{
-	if (!r)
-		return;
-	free(r->buf);
-	free(r);
 }

@@ -66,7 +66,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	ch.n_fds = ch.fds[0] >= 0;
 	if (len)
 		take(m, &ch, data + 1, len - 1);
-	shared_settle(m, len % 2);
+	shared_commit(m, len % 2);
 	if (ch.n_fds)
 		(void)close(ch.fds[0]);
 	memory_fini(&m->mem);

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "migration/globalstate.h"
+#include "migration/stream/globalstate.h"
 #include "migration/incoming/loader.h"
 #include "migration/ram/ram.h"
 #include "tests/fuzz/piecewise.h"

@@ -17,6 +17,13 @@ LIMITS = {"max_bandwidth": 2 * MIB, "downtime_limit": 20}
 ENDLESS = {"max_bandwidth": 2 * MIB, "downtime_limit": 0}
 
 
+def slowed(source):
+    """By how many per cent the guest is, of a move that is under way."""
+    info = source.migration()
+    assert info["status"] == "active", info
+    return info.get("cpu-throttle-percentage", 0)
+
+
 def start_move(t, source, **limits):
     source.cmd("migrate-set-parameters", **limits)
     way = Way(t, "unix")
@@ -112,14 +119,14 @@ def test_throttle_has_a_cap(t):
                throttle_trigger_threshold=1, **ENDLESS)
     seen = []
     while 25 not in seen:
-        seen.append(source.migration().get("cpu-throttle-percentage", 0))
+        seen.append(slowed(source))
     for _ in range(6):
         source.qmp.event("MIGRATION_PASS")
     assert source.migration()["cpu-throttle-percentage"] == 25
     assert "throttle" in threads(source)
     # a parameter that changes counts at once
     source.cmd("migrate-set-parameters", max_cpu_throttle=99)
-    while source.migration()["cpu-throttle-percentage"] <= 25:
+    while slowed(source) <= 25:
         pass
     source.cmd("migrate_cancel")
     source.wait_migration("cancelled")
@@ -132,7 +139,7 @@ def test_throttle_ends_with_the_destination(t):
     source = machine(t, **FAST, extra=NAMED)
     source.capabilities("auto-converge")
     dest = start_move(t, source, max_cpu_throttle=40, throttle_trigger_threshold=1, **ENDLESS)
-    while not source.migration().get("cpu-throttle-percentage"):
+    while not slowed(source):
         pass
     dest.kill()
     source.wait_migration("failed")

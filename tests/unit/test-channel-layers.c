@@ -107,7 +107,7 @@ static void carry(bool multifd)
 	struct rig *a = rig_new(RS_PRELAUNCH), *b = rig_new(RS_INMIGRATE);
 	char uri[128];
 
-	a->mg->layer = b->mg->layer = &layer.layer;
+	a->mg->set.layer = b->mg->set.layer = &layer.layer;
 	rig_capability(a, CAP_MULTIFD, multifd);
 	rig_capability(b, CAP_MULTIFD, multifd);
 	(void)snprintf(uri, sizeof(uri), "unix:%s/sock", rig_dir());
@@ -155,7 +155,7 @@ START_TEST(a_move_that_is_cancelled)
 	char uri[128];
 	int fd = silent_listener(uri, sizeof(uri));
 
-	a->mg->layer = &layer.layer;
+	a->mg->set.layer = &layer.layer;
 	rig_fill(a, 7);
 	rig_run_guest(a);
 	ck_assert_int_eq(rig_migrate(a, uri, NULL), 0);
@@ -175,7 +175,7 @@ START_TEST(a_move_whose_peer_hangs_up)
 	char uri[128];
 	int fd = silent_listener(uri, sizeof(uri));
 
-	a->mg->layer = &layer.layer;
+	a->mg->set.layer = &layer.layer;
 	rig_fill(a, 7);
 	rig_run_guest(a);
 	ck_assert_int_eq(rig_migrate(a, uri, NULL), 0);

@@ -10,6 +10,7 @@
 #include "tests/unit/options-run.h"
 #include "vmm/base/units.h"
 #include "vmm/options/internal.h"
+#include "vmm/options/options.h"
 
 /* ---- the row ---- */
 
@@ -115,7 +116,7 @@ START_TEST(manual_page_has_it)
 	size_t n = 0;
 	FILE *f = open_memstream(&text, &n);
 
-	opt_print_man(f, &table);
+	options_print_man(f, &table, (const struct manual_part[]){{.title = NULL}});
 	ck_assert_int_eq(fclose(f), 0);
 	ck_assert_msg(strstr(text, "test\\-lamp") != NULL, "%s", text);
 	ck_assert(strstr(text, "number from 1 to 100: how bright it is (default 40)") != NULL);

@@ -6,7 +6,7 @@
 
 #include "migration/channel/channel.h"
 #include "migration/incoming/loader.h"
-#include "migration/stream/stream.h"
+#include "migration/stream/wire.h"
 #include "tests/unit/check-main.h"
 #include "tests/unit/migration-rig.h"
 

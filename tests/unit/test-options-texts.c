@@ -1,9 +1,13 @@
 /* The help, the manual page and the documentation say what the table says. */
 #include <stdio.h>
 
+#include "migration/settings/capabilities.h"
+#include "migration/settings/manual.h"
+#include "migration/settings/params.h"
 #include "tests/unit/options-run.h"
 #include "vmm/base/units.h"
 #include "vmm/options/internal.h"
+#include "vmm/options/options.h"
 
 static char *text_of(void (*print)(FILE *))
 {
@@ -49,7 +53,7 @@ static char *man_of(const struct device_table *devices)
 	size_t n = 0;
 	FILE *f = open_memstream(&text, &n);
 
-	opt_print_man(f, devices);
+	options_print_man(f, devices, migration_manual);
 	ck_assert_int_eq(fclose(f), 0);
 	return text;
 }
@@ -158,7 +162,6 @@ static const char *const text_requests[] = {
     "-help",
     "-h",
     "--version",
-    "-man",
     "-machine help",
     "-M microvm,help",
     "-accel help",
@@ -178,18 +181,48 @@ START_TEST(text_only)
 	struct config cfg;
 
 	ck_assert_int_eq(run_options(&cfg, text_requests[_i], NULL), 1);
-	ck_assert(!cfg.help_cpu);
+	ck_assert_int_eq(cfg.text, TEXT_NONE);
 	config_fini(&cfg);
 }
 END_TEST
 
-START_TEST(cpu_help)
+/* What main.c prints. */
+static const struct {
+	const char *line;
+	enum config_text text;
+} asked[] = {
+    {"-append x -cpu help -zz", TEXT_CPU_MODELS},
+    {"-man -zz",                TEXT_MAN       },
+    {"-completion -zz",         TEXT_COMPLETION},
+};
+
+START_TEST(text_for_main)
 {
 	struct config cfg;
 
-	ck_assert_int_eq(run_options(&cfg, "-append x -cpu help -zz", NULL), 0);
-	ck_assert(cfg.help_cpu);
+	ck_assert_int_eq(run_options(&cfg, asked[_i].line, NULL), 0);
+	ck_assert_int_eq(cfg.text, asked[_i].text);
 	config_fini(&cfg);
+}
+END_TEST
+
+/* Whatever is offered says what it is, and is in the manual. */
+START_TEST(migration_rows)
+{
+	CLEANUP(cleanup_free) char *man = man_of(&device_table);
+
+	for (int c = 0; c < CAP_COUNT; c++) {
+		const struct migration_capability_info *info = &migration_capabilities[c];
+
+		ck_assert_msg(info->offered == (info->help != NULL), "%s", info->name);
+		ck_assert_msg(!info->help || strchr(info->help, '-') || strstr(man, info->help),
+			      "%s", info->name);
+	}
+	for (const struct migration_param_info *r = migration_param_table; r->name; r++) {
+		ck_assert_msg(r->offered == (r->help != NULL), "%s", r->name);
+		ck_assert_msg(!r->help || strchr(r->help, '-') || strstr(man, r->help), "%s",
+			      r->name);
+	}
 }
 END_TEST
 
@@ -204,7 +237,8 @@ static Suite *suite(void)
 	tcase_add_test(tc, device_rows);
 	tcase_add_test(tc, page);
 	tcase_add_loop_test(tc, text_only, 0, (int)ARRAY_LEN(text_requests));
-	tcase_add_test(tc, cpu_help);
+	tcase_add_loop_test(tc, text_for_main, 0, (int)ARRAY_LEN(asked));
+	tcase_add_test(tc, migration_rows);
 	suite_add_tcase(s, tc);
 	return s;
 }

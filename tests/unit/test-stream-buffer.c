@@ -7,7 +7,8 @@
 #include <unistd.h>
 
 #include "migration/channel/channel.h"
-#include "migration/stream/stream.h"
+#include "migration/stream/reader.h"
+#include "migration/stream/writer.h"
 #include "tests/unit/check-main.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/units.h"

@@ -236,7 +236,7 @@ int memory_replace_backing(struct ram_block *b, int fd, struct err *err)
 	return 0;
 }
 
-void memory_settle_backing(struct ram_block *b, bool keep)
+void memory_commit_backing(struct ram_block *b, bool keep)
 {
 	int drop = keep ? b->aside_fd : b->fd;
 

@@ -87,11 +87,11 @@ struct ram_block *memory_add_block(struct memory *mem, const char *name, uint64_
  * Put the file behind fd (taken, also on failure) in place of what backs the
  * block: another process's memory, shared from now on.  Nobody may be using
  * the block.  A refusal leaves the block as it is.  What backed it before is
- * kept until memory_settle_backing() says that the new one is kept, or not:
+ * kept until memory_commit_backing() says that the new one is kept, or not:
  * then the old one is back, with what it held.
  */
 int memory_replace_backing(struct ram_block *b, int fd, struct err *err);
-void memory_settle_backing(struct ram_block *b, bool keep); /* one not replaced is fine */
+void memory_commit_backing(struct ram_block *b, bool keep); /* one not replaced is fine */
 struct ram_block *memory_find_block(const struct memory *mem, const char *name);
 /* Show block bytes [off, off + bytes) at gpa: one KVM memslot.  No overlap with another slot. */
 int memory_map_block(struct memory *mem, struct ram_block *b, uint64_t off, uint64_t gpa,

@@ -1,5 +1,5 @@
 /*
- * options-blockdev.c - -blockdev: nodes by name
+ * blockdev.c - -blockdev: nodes by name
  *
  * A "file" node is a host file; a "raw" node is what a disk sees of one.  The
  * raw node describes its file inline (file.filename=) or names a node that

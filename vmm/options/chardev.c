@@ -1,5 +1,5 @@
 /*
- * options-chardev.c - -chardev, and what each use of a chardev refers to
+ * chardev.c - -chardev, and what each use of a chardev refers to
  *
  * Uses (-mon, -serial chardev:ID) may stand before the chardev they name, so
  * they are collected and looked up at the end of the command line.  A chardev

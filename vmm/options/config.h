@@ -111,6 +111,9 @@ enum cfg_auto { CFG_AUTO, CFG_ON, CFG_OFF };
 
 enum cfg_action_panic { PANIC_PAUSE, PANIC_SHUTDOWN, PANIC_EXIT_FAILURE, PANIC_NONE };
 
+/* A text that was asked for and that higher floors have a part in. */
+enum config_text { TEXT_NONE, TEXT_CPU_MODELS, TEXT_MAN, TEXT_COMPLETION };
+
 struct config {
 	/* identity */
 	char *name;    /* -name guest= */
@@ -155,7 +158,7 @@ struct config {
 	bool daemonize;
 	char *pidfile, *logfile;
 	bool log_timestamp;
-	bool help_cpu; /* -cpu help: main.c prints what arch/ knows and exits */
+	enum config_text text; /* main.c prints it and exits */
 	/* -incoming exit-on-error=, -global migration.exit-on-error=: a failed load ends us */
 	enum cfg_auto exit_on_error;
 	/* -global migration.NAME=VALUE, all others, in order; consumed by migration/ */

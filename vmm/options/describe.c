@@ -1,4 +1,4 @@
-/* options-describe.c - the tables of the command line for other readers than the parser */
+/* describe.c - the tables of the command line for other readers than the parser */
 #include "vmm/options/internal.h"
 #include "vmm/options/options.h"
 

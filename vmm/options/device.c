@@ -1,5 +1,5 @@
 /*
- * options-device.c - -device and -global
+ * device.c - -device and -global
  *
  * Which models there are, which properties they have, and what to use in the
  * place of those that are not offered is in the table that options_parse() was

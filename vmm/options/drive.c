@@ -1,8 +1,8 @@
 /*
- * options-drive.c - -drive, and a bare word as a disk image
+ * drive.c - -drive, and a bare word as a disk image
  *
  * A drive is a node with an automatic name and an id.  if=virtio, which is
- * the default here, also makes the disk the guest sees (options-device.c).
+ * the default here, also makes the disk the guest sees (device.c).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -126,13 +126,13 @@ static int set_index(struct opt_parse *p, void *base, const char *val, struct er
 
 static const struct opt_prop drive_props[] = {
     PROP_CALL("file", "PATH", set_file, "the image"),
-    PROP("file.filename", OPT_STRING, AT(filename), "PATH", "the same"),
+    PROP("file.filename", OPT_STRING, AT(filename), "PATH", "the same as file="),
     PROP("file.locking", OPT_ENUM, AT(locking), "auto|on|off",
 	 "lock the image, so that no second program writes to it (default auto: where the file "
 	 "system can)"),
     PROP("file.driver", OPT_ENUM, OPT_NOWHERE, "file", "how the image is reached"),
     PROP_CALL("format", "raw", set_format, "the image's format (default raw; it is never guessed)"),
-    PROP_CALL("driver", "raw", set_format, "the same"),
+    PROP_CALL("driver", "raw", set_format, "the same as format="),
     PROP_CALL("if", "virtio|none", set_interface,
 	      "virtio makes the disk too (default); none leaves that to -device"),
     PROP("id", OPT_ID, AT(drive_id), NULL,
@@ -142,7 +142,7 @@ static const struct opt_prop drive_props[] = {
     PROP_ONLY("media", OPT_ENUM, OPT_NOWHERE, "disk|cdrom", "disk",
 	      "the board has no CD-ROM; use media=disk,readonly=on", "kind of medium"),
     PROP("readonly", OPT_BOOL, AT(readonly), ON_OFF, "no writing (default off)"),
-    PROP("read-only", OPT_BOOL, AT(readonly), ON_OFF, "the same"),
+    PROP("read-only", OPT_BOOL, AT(readonly), ON_OFF, "the same as readonly="),
     PROP("auto-read-only", OPT_BOOL, OPT_NOWHERE, ON_OFF, "no effect: read-only decides"),
     PROP_CALL("cache", "writeback|none|writethrough|directsync|unsafe", set_cache,
 	      "host page cache and write cache (default writeback)"),

@@ -1,5 +1,5 @@
 /*
- * options-help.c - the help and the manual page, both from the tables
+ * help.c - the help, and the words that describe a property, from the tables
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -55,7 +55,7 @@ static void wrap(FILE *out, const char *text, size_t indent, size_t column)
 	(void)fputc('\n', out);
 }
 
-static bool is_shown(const struct opt_prop *pr)
+bool opt_is_shown(const struct opt_prop *pr)
 {
 	return pr->help != NULL;
 }
@@ -83,8 +83,7 @@ static const char *type_name(enum opt_kind kind)
 	}
 }
 
-/* "number from 4 to 1024: descriptors of the queue (default 256)"; returns owned. */
-static char *describe(const struct opt_prop *pr)
+char *opt_describe(const struct opt_prop *pr)
 {
 	CLEANUP(cleanup_free) char *range = NULL;
 	CLEANUP(cleanup_free) char *otherwise = NULL;
@@ -97,8 +96,7 @@ static char *describe(const struct opt_prop *pr)
 			 pr->needed ? ", needed" : "", pr->help, otherwise ? otherwise : "");
 }
 
-/* What a key takes: the values that are offered, or a placeholder. */
-static const char *sketch(const struct opt_prop *pr)
+const char *opt_sketch(const struct opt_prop *pr)
 {
 	if (pr->only)
 		return pr->only;
@@ -127,10 +125,10 @@ void opt_print_list(FILE *out, const struct opt_list *list)
 		CLEANUP(cleanup_free) char *text = NULL;
 		int n;
 
-		if (!is_shown(pr))
+		if (!opt_is_shown(pr))
 			continue;
-		text = describe(pr);
-		n = fprintf(out, "  %s=%s ", pr->key, sketch(pr));
+		text = opt_describe(pr);
+		n = fprintf(out, "  %s=%s ", pr->key, opt_sketch(pr));
 		if (n >= 34) {
 			(void)fputc('\n', out);
 			n = 0;
@@ -184,150 +182,4 @@ void opt_print_help(FILE *out)
 			help_row(out, r);
 	}
 	(void)fputs("\nThe keys of each list are in minivmm(1).\n", out);
-}
-
-/* ---- minivmm(1) ---- */
-
-/* Text for roff: no hyphenation of dashes, no request from a leading dot or quote. */
-static void roff(FILE *out, const char *text)
-{
-	for (; *text; text++) {
-		if (*text == '-')
-			(void)fputs("\\-", out);
-		else if (*text == '\\')
-			(void)fputs("\\e", out);
-		else
-			(void)fputc(*text, out);
-	}
-}
-
-static void roff_line(FILE *out, const char *text)
-{
-	if (*text == '.' || *text == '\'')
-		(void)fputs("\\&", out);
-	roff(out, text);
-	(void)fputc('\n', out);
-}
-
-static void man_list(FILE *out, const struct opt_list *list)
-{
-	(void)fputs(".RS\n.PP\n.B ", out);
-	roff_line(out, list->title);
-	for (const struct opt_prop *pr = list->props; pr->key; pr++) {
-		CLEANUP(cleanup_free) char *text = NULL;
-
-		if (!is_shown(pr))
-			continue;
-		text = describe(pr);
-		(void)fputs(".TP\n.RI \"", out);
-		roff(out, pr->key);
-		(void)fputs("=\" \"", out);
-		roff(out, sketch(pr));
-		(void)fputs("\"\n", out);
-		roff_line(out, text);
-	}
-	(void)fputs(".RE\n", out);
-}
-
-static void man_row(FILE *out, const struct opt_row *r)
-{
-	(void)fputs(".TP\n.BR \"\\-", out);
-	roff(out, r->name);
-	(void)fputc('"', out);
-	if (r->arg) {
-		(void)fputs(" \" ", out);
-		roff(out, r->arg);
-		(void)fputc('"', out);
-	}
-	(void)fputc('\n', out);
-	roff_line(out, r->help);
-	for (size_t i = 0; r->lists && r->lists[i]; i++)
-		man_list(out, r->lists[i]);
-}
-
-static void man_refused(FILE *out)
-{
-	(void)fputs(".SH OPTIONS OF QEMU THAT ARE REFUSED\n"
-		    "Each of these is refused with a message that says what to use.\n",
-		    out);
-	for (const struct opt_row *r = option_table; r->name; r++) {
-		if (r->kind != OPT_ROW_REFUSED)
-			continue;
-		(void)fputs(".TP\n.B \\-", out);
-		roff_line(out, r->name);
-		roff_line(out, r->help);
-	}
-}
-
-/* The models and their properties. */
-static void man_devices(FILE *out, const struct device_table *devices)
-{
-	(void)fputs(".SH DEVICES\nThe models of \\-device and their properties.\n", out);
-	for (const struct device_row *const *r = devices->rows; *r; r++) {
-		const struct opt_list list = opt_device_list(*r);
-
-		(void)fputs(".PP\n", out);
-		roff_line(out, (*r)->help);
-		man_list(out, &list);
-	}
-}
-
-void opt_print_man(FILE *out, const struct device_table *devices)
-{
-	(void)fputs(
-	    ".TH MINIVMM 1 \"\" \"minivmm " MINIVMM_VERSION "\" \"User Commands\"\n"
-	    ".SH NAME\n"
-	    "minivmm \\- run and move virtual machines on KVM\n"
-	    ".SH SYNOPSIS\n"
-	    ".B minivmm\n"
-	    "\\-kernel\n"
-	    ".I FILE\n"
-	    "[\\-initrd\n"
-	    ".IR FILE ]\n"
-	    "[\\-append\n"
-	    ".IR TEXT ]\n"
-	    "[\\-m\n"
-	    ".IR SIZE ]\n"
-	    "[\\-smp\n"
-	    ".IR N ]\n"
-	    ".RI [ option ]...\n"
-	    ".RI [ disk\\ image ]\n"
-	    ".SH DESCRIPTION\n"
-	    ".B minivmm\n"
-	    "boots a Linux kernel on the microvm board and moves the running guest: to\n"
-	    "another process or host, or into a file.  It takes the command line of QEMU\n"
-	    "for that board.  An option, a key or a value that is not supported is\n"
-	    "refused by name.\n"
-	    ".PP\n"
-	    "Options take one dash or two; the argument is the next word.  In a list\n"
-	    ".IR key = value , key = value\n"
-	    "a comma within a value is written twice, and where it says so the first key\n"
-	    "may be left out.  \\-blockdev, \\-device, \\-netdev and \\-object also take a\n"
-	    "JSON object.  Sizes take the suffixes k, M, G, T, P and E, powers of 1024.\n"
-	    "A scalar that is given twice has the later value; lists grow.\n"
-	    "A word that is not an option is a raw disk image for a virtio disk.\n"
-	    ".SH OPTIONS\n",
-	    out);
-	for (const struct opt_row *r = option_table; r->name; r++) {
-		if (r->kind == OPT_ROW_HEADING) {
-			(void)fputs(".SS ", out);
-			roff_line(out, r->name);
-		} else if (r->kind != OPT_ROW_REFUSED) {
-			man_row(out, r);
-		}
-	}
-	man_devices(out, devices);
-	man_refused(out);
-	(void)fputs(".SH EXIT STATUS\n"
-		    "0 after a clean end (quit, power-off of the guest, SIGINT, SIGTERM);\n"
-		    "1 when the start failed or was interrupted, when an incoming migration\n"
-		    "failed, or after a panic of the guest with \\-action panic=exit\\-failure.\n"
-		    ".SH SIGNALS\n"
-		    "SIGINT and SIGTERM end minivmm.  SIGHUP does so when the terminal has hung\n"
-		    "up or there is no log; otherwise it opens the files of \\-D, of logfile= and\n"
-		    "of file chardevs anew.  SIGXFSZ is ignored: a file that would be too large\n"
-		    "is an error.\n"
-		    ".SH SEE ALSO\n"
-		    ".BR qemu\\-img (1)\n",
-		    out);
 }

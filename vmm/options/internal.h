@@ -1,14 +1,14 @@
 /*
- * options-int.h - what the files of the command line share
+ * internal.h - what the files of the command line share
  *
- * Theory of operation.  option_table (options-table.c) has a row for each
+ * Theory of operation.  option_table (table.c) has a row for each
  * option.  A row says how its argument is stored, or names a handler.  An
  * argument that is a list "key=value,..." is split into keyvals
- * (options-list.c, or options-json.c for {...}), and a table of typed
+ * (list.c, or json.c for {...}), and a table of typed
  * properties says what each key means and where its value goes
- * (options-props.c).  The same tables print the help and the manual page
- * (options-help.c).  What only the whole command line can tell, dangling
- * references and defaults, is settled at the end (options-check.c).
+ * (props.c).  The same tables print the help and the manual page
+ * (help.c, manual.c).  What only the whole command line can tell, dangling
+ * references and defaults, is settled at the end (options.c).
  */
 #ifndef MINIVMM_OPTIONS_INT_H
 #define MINIVMM_OPTIONS_INT_H
@@ -182,7 +182,12 @@ extern const struct opt_row option_table[]; /* ends with a NULL name */
 
 void opt_print_version(FILE *out);
 void opt_print_help(FILE *out);
-void opt_print_man(FILE *out, const struct device_table *devices);
+/* Is the property offered?  One that is refused has no help. */
+bool opt_is_shown(const struct opt_prop *pr);
+/* "number from 4 to 1024: descriptors of the queue (default 256)"; returns owned. */
+char *opt_describe(const struct opt_prop *pr);
+/* What a key takes: the values that are offered, "on|off", or a placeholder, "SIZE". */
+const char *opt_sketch(const struct opt_prop *pr);
 /* The keys of a list with type, meaning and default. */
 void opt_print_list(FILE *out, const struct opt_list *list);
 /* A kind of what an option makes. */
@@ -202,22 +207,22 @@ bool opt_wants_help(const char *val);
 
 /* ---- handlers and lists, by file ---- */
 
-/* options-machine.c */
+/* machine.c */
 extern const struct opt_list opt_machine_list, opt_accel_list;
 int opt_machine(struct opt_parse *p, struct err *err);
 int opt_accel(struct opt_parse *p, struct err *err);
 int opt_enable_kvm(struct opt_parse *p, struct err *err);
 int opt_cpu(struct opt_parse *p, struct err *err);
 int opt_check_accel(struct opt_parse *p, struct err *err);
-/* options-smp.c */
+/* smp.c */
 extern const struct opt_list opt_smp_list, opt_m_list;
 int opt_smp(struct opt_parse *p, struct err *err);
 int opt_m(struct opt_parse *p, struct err *err);
-/* options-object.c */
+/* object.c */
 extern const struct opt_list opt_memory_ram_list, opt_memory_memfd_list, opt_memory_file_list;
 int opt_object(struct opt_parse *p, struct err *err);
 int opt_check_memory(struct opt_parse *p, struct err *err);
-/* options-drive.c, options-blockdev.c */
+/* drive.c, blockdev.c */
 extern const struct opt_list opt_drive_list, opt_blockdev_file_list, opt_blockdev_raw_list;
 int opt_drive(struct opt_parse *p, struct err *err);
 int opt_blockdev(struct opt_parse *p, struct err *err);
@@ -229,17 +234,17 @@ int opt_check_node_name(const struct config *cfg, const char *name, struct err *
 /* Make room for a node in the config and take *bd over. */
 void opt_add_blockdev(struct config *cfg, const struct cfg_blockdev *bd);
 void opt_blockdev_fini(struct cfg_blockdev *bd);
-/* options-device.c */
+/* device.c */
 int opt_device(struct opt_parse *p, struct err *err);
 int opt_global(struct opt_parse *p, struct err *err);
 /* Disks of -drive if=virtio, and what -global says about devices. */
 void opt_finish_devices(struct opt_parse *p);
-/* options-net.c */
+/* net.c */
 extern const struct opt_list opt_tap_list, opt_stream_list;
 int opt_netdev(struct opt_parse *p, struct err *err);
 int opt_nic(struct opt_parse *p, struct err *err);
 void opt_check_peers(const struct opt_parse *p);
-/* options-chardev.c */
+/* chardev.c */
 extern const struct opt_list opt_null_list, opt_stdio_list, opt_file_list, opt_socket_list;
 int opt_chardev(struct opt_parse *p, struct err *err);
 /* Add a chardev of this type from the pairs; takes nothing.  Refuses a second stdio, a used id. */
@@ -247,7 +252,7 @@ int opt_add_chardev(struct opt_parse *p, const char *type, const char *id, const
 		    struct err *err);
 void opt_add_ref(struct opt_parse *p, int kind, const char *chardev);
 int opt_check_chardevs(struct opt_parse *p, struct err *err);
-/* options-serial.c */
+/* serial.c */
 extern const struct opt_list opt_mon_list;
 int opt_serial(struct opt_parse *p, struct err *err);
 int opt_mon(struct opt_parse *p, struct err *err);
@@ -255,7 +260,7 @@ int opt_qmp(struct opt_parse *p, struct err *err);
 int opt_qmp_pretty(struct opt_parse *p, struct err *err);
 int opt_monitor(struct opt_parse *p, struct err *err);
 int opt_finish_serial(struct opt_parse *p, struct err *err);
-/* options-run.c */
+/* run.c */
 extern const struct opt_list opt_name_list, opt_action_list, opt_msg_list, opt_rtc_list;
 extern const struct opt_list opt_boot_list, opt_overcommit_list, opt_sandbox_list;
 int opt_uuid(struct opt_parse *p, struct err *err);
@@ -266,5 +271,6 @@ int opt_nographic(struct opt_parse *p, struct err *err);
 int opt_help(struct opt_parse *p, struct err *err);
 int opt_version(struct opt_parse *p, struct err *err);
 int opt_man(struct opt_parse *p, struct err *err);
+int opt_completion(struct opt_parse *p, struct err *err);
 
 #endif

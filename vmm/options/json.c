@@ -1,5 +1,5 @@
 /*
- * options-json.c - the {...} form of an option's argument, flattened
+ * json.c - the {...} form of an option's argument, flattened
  *
  * {"driver": "raw", "file": {"filename": "x"}} is driver=raw,file.filename=x.
  * true and false become on and off, numbers keep their spelling, members of

@@ -1,5 +1,5 @@
 /*
- * options-list.c - "key=value,key=value" lists and the scalars in them
+ * list.c - "key=value,key=value" lists and the scalars in them
  *
  * A comma in a value is written twice.  A key ends at '=' or ','; a value
  * ends at a single ','.  The first element of many lists may leave its key

@@ -1,5 +1,5 @@
 /*
- * options-machine.c - -machine, -accel, -cpu
+ * machine.c - -machine, -accel, -cpu
  *
  * The board has one variant today.  What other variants would need is in the
  * table too, and refused by name.
@@ -214,7 +214,7 @@ int opt_cpu(struct opt_parse *p, struct err *err)
 	size_t n = strcspn(p->val, ",");
 
 	if (!strcmp(p->val, "help") || !strcmp(p->val, "?")) {
-		p->cfg->help_cpu = true;
+		p->cfg->text = TEXT_CPU_MODELS;
 		p->done = true;
 		return 0;
 	}

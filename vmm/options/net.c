@@ -1,4 +1,4 @@
-/* options-net.c - -netdev: where a network card's frames go; -nic none */
+/* net.c - -netdev: where a network card's frames go; -nic none */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -67,7 +67,8 @@ static const struct opt_prop tap_props[] = {
 	 "offer checksum and segmentation offloads to the guest (default on)"),
     PROP_ONLY("vhost", OPT_BOOL, OPT_NOWHERE, ON_OFF, "off", WHY_VHOST,
 	      "serve queues in the host's kernel"),
-    PROP_ONLY("vhostforce", OPT_BOOL, OPT_NOWHERE, ON_OFF, "off", WHY_VHOST, "the same"),
+    PROP_ONLY("vhostforce", OPT_BOOL, OPT_NOWHERE, ON_OFF, "off", WHY_VHOST,
+	      "serve queues in the host's kernel, always"),
     PROP_CALL("queues", "1", set_queues, "pairs of queues"),
     PROP_REFUSED("fds", WHY_ONE_QUEUE "; use fd="),
     PROP_REFUSED("vhostfd", WHY_VHOST),

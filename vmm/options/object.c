@@ -1,4 +1,4 @@
-/* options-object.c - -object: what guest RAM is made of */
+/* object.c - -object: what guest RAM is made of */
 #include <errno.h>
 #include <stdlib.h>
 

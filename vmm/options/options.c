@@ -178,7 +178,7 @@ int options_parse(struct config *cfg, const struct device_table *devices, int ar
 	}
 	if (ret < 0)
 		return ret;
-	if (cfg->help_cpu)
+	if (cfg->text)
 		return 0;
 	return p.done ? 1 : finish(&p, err);
 }

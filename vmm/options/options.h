@@ -3,6 +3,8 @@
 #ifndef MINIVMM_OPTIONS_H
 #define MINIVMM_OPTIONS_H
 
+#include <stdio.h>
+
 struct config;
 struct device_table;
 struct err;
@@ -10,10 +12,10 @@ struct err;
 /*
  * Parse argv into *cfg (zeroed by this call, config_fini() frees it, whatever
  * the result); 'devices', borrowed for as long as the config lives, are the
- * models that -device makes.  0: go on.  0 with cfg->help_cpu set: nothing behind -cpu help
- * was looked at; the caller prints the names of CPU models, which arch/ knows,
- * and exits.  1: the option asked only for a text (-version, -help, -machine
- * help, -man), which has been printed on stdout; exit with 0.  -errno:
+ * models that -device makes.  0: go on.  0 with cfg->text set: nothing behind
+ * that option was looked at; the caller prints the text, in which higher floors
+ * have a part, and exits.  1: the option asked only for a text (-version,
+ * -help, -machine help), which has been printed on stdout; exit with 0.  -errno:
  * refused, *err says "-opt value: text", sometimes with a hint on a second
  * line.
  */
@@ -36,5 +38,25 @@ struct option_key {
  * (-netdev tap, stream) comes once for each.
  */
 void options_each_key(void (*fn)(void *opaque, const struct option_key *key), void *opaque);
+
+/* ---- the manual page and the completion ---- */
+
+/* Names that a higher floor adds to both: migration's capabilities and parameters. */
+struct manual_part {
+	const char *title;  /* "CAPABILITIES OF MIGRATION"; NULL ends a list of parts */
+	const char *text;   /* what the chapter opens with, in roff; ends with a newline */
+	const char *driver; /* -global DRIVER.NAME=VALUE sets one */
+	/* Call fn for each; 'values' as "on|off" or "N". */
+	void (*each)(void (*fn)(void *opaque, const char *name, const char *values,
+				const char *help),
+		     void *opaque);
+};
+
+/* minivmm(1) as roff source. */
+void options_print_man(FILE *out, const struct device_table *devices,
+		       const struct manual_part *parts);
+/* A script for bash that completes options, keys and values. */
+void options_print_completion(FILE *out, const struct device_table *devices,
+			      const struct manual_part *parts);
 
 #endif

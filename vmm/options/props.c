@@ -1,5 +1,5 @@
 /*
- * options-props.c - from the pairs of a list to the fields of a struct, by table
+ * props.c - from the pairs of a list to the fields of a struct, by table
  */
 #include <errno.h>
 #include <inttypes.h>

@@ -1,4 +1,4 @@
-/* options-run.c - identity, running and ending, and what has no meaning on this board */
+/* run.c - identity, running and ending, and what has no meaning on this board */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -244,10 +244,22 @@ int opt_version(struct opt_parse *p, struct err *err)
 	return 0;
 }
 
+/* main.c prints these: some of what they say is known on higher floors only. */
+static int ask_for(struct opt_parse *p, enum config_text text)
+{
+	p->cfg->text = text;
+	p->done = true;
+	return 0;
+}
+
 int opt_man(struct opt_parse *p, struct err *err)
 {
 	(void)err;
-	opt_print_man(stdout, p->devices);
-	p->done = true;
-	return 0;
+	return ask_for(p, TEXT_MAN);
+}
+
+int opt_completion(struct opt_parse *p, struct err *err)
+{
+	(void)err;
+	return ask_for(p, TEXT_COMPLETION);
 }

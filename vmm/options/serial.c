@@ -1,5 +1,5 @@
 /*
- * options-serial.c - -serial, -qmp, -mon, -monitor: the short form of a chardev
+ * serial.c - -serial, -qmp, -mon, -monitor: the short form of a chardev
  *
  *     null  stdio  file:PATH  unix:PATH[,opts]  tcp:HOST:PORT[,opts]  chardev:ID
  */

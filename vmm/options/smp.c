@@ -1,5 +1,5 @@
 /*
- * options-smp.c - -smp and -m
+ * smp.c - -smp and -m
  *
  * Of a topology that is given in part, the rest is worked out: cores before
  * sockets before threads, each one being what is missing for the product to

@@ -1,5 +1,5 @@
 /*
- * options-table.c - every option, in the order of the help
+ * table.c - every option, in the order of the help
  */
 #include "vmm/options/internal.h"
 
@@ -93,7 +93,7 @@ const struct opt_row option_table[] = {
 	       LISTS(&opt_tap_list, &opt_stream_list),
 	       "Where a network card's frames go.  Takes JSON."),
     CALL("nic", "none", opt_nic, "No network card; there is none by default."),
-    CALL("net", "none", opt_nic, "The same."),
+    CALL("net", "none", opt_nic, "The same as -nic none."),
 
     HEADING("Characters and monitors"),
     CALL_LISTS("chardev", "null|stdio|file|socket,id=ID[,prop=value...]", opt_chardev,
@@ -107,11 +107,11 @@ const struct opt_row option_table[] = {
     CALL("qmp", "null|stdio|unix:PATH|tcp:HOST:PORT|chardev:ID", opt_qmp,
 	 "A QMP monitor, on a chardev that is called compat_monitor0, 1 and so on.  Written "
 	 "like -serial."),
-    CALL("qmp-pretty", "...", opt_qmp_pretty, "The same with indented output."),
+    CALL("qmp-pretty", "...", opt_qmp_pretty, "The same as -qmp, with indented output."),
     CALL_LISTS("mon", "[chardev=]ID,mode=control[,pretty=on|off]", opt_mon, LISTS(&opt_mon_list),
 	       "A QMP monitor on a chardev."),
     CALL("monitor", "none", opt_monitor, "No human monitor; there never is one."),
-    CALL("nographic", NULL, opt_nographic, "As without it: the UART is on stdio."),
+    CALL("nographic", NULL, opt_nographic, "Without effect: the UART is on stdio anyway."),
     CALL("nodefaults", NULL, opt_nodefaults, "No UART on stdio unless -serial says so."),
     CALL("display", "none", opt_none_only, "No display; there never is one."),
     CALL("vga", "none", opt_none_only, "No graphics card; there never is one."),
@@ -119,10 +119,10 @@ const struct opt_row option_table[] = {
     CALL("parallel", "none", opt_none_only, "No parallel port; there never is one."),
 
     HEADING("Running"),
-    CALL("incoming", "[exit-on-error=on|off,]URI|defer", opt_incoming,
-	 "Do not start the guest: wait for one that migrates here.  tcp:HOST:PORT, unix:PATH, "
-	 "fd:N, exec:COMMAND, file:PATH, or defer until migrate-incoming.  A load that fails ends "
-	 "minivmm with status 1, unless exit-on-error=off or defer says that it stays."),
+    CALL("incoming", "tcp:HOST:PORT|unix:PATH|fd:N|exec:COMMAND|file:PATH|defer", opt_incoming,
+	 "Do not start the guest: wait for one that migrates here, with defer until "
+	 "migrate-incoming.  A load that fails ends minivmm with status 1, unless "
+	 "it is written behind exit-on-error=off, or defer."),
     FLAG("S", paused, "Do not start the guest until QMP says cont."),
     FLAG("no-reboot", no_reboot, "End instead of rebooting: -action reboot=shutdown."),
     FLAG("no-shutdown", no_shutdown,
@@ -139,17 +139,21 @@ const struct opt_row option_table[] = {
 	   "Write the tables of the devices' state there, as JSON that QEMU's "
 	   "scripts/vmstate-static-checker.py reads, and end."),
     LIST("msg", "timestamp=on|off", LISTS(&opt_msg_list), "The form of messages."),
-    LIST("rtc", "[base=]utc[,clock=host]", LISTS(&opt_rtc_list), "The clock; as it is."),
+    LIST("rtc", "[base=]utc[,clock=host]", LISTS(&opt_rtc_list),
+	 "The guest's clock: only these values, which are the default, are supported."),
     LIST("overcommit", "mem-lock=off|cpu-pm=off", LISTS(&opt_overcommit_list),
-	 "Use of the host; as it is."),
-    LIST("sandbox", "off", LISTS(&opt_sandbox_list), "No filter of system calls."),
+	 "Use of the host: only these values, which are the default, are supported."),
+    LIST("sandbox", "off", LISTS(&opt_sandbox_list),
+	 "System calls are not filtered; only off is supported."),
     NOTHING("no-user-config", "Accepted without effect: there are no configuration files."),
 
     HEADING("Texts"),
     CALL("help", NULL, opt_help, "This text."),
-    CALL("h", NULL, opt_help, "The same."),
+    CALL("h", NULL, opt_help, "The same as -help."),
     CALL("version", NULL, opt_version, "The version."),
     CALL("man", NULL, opt_man, "The manual page, as roff source."),
+    CALL("completion", NULL, opt_completion,
+	 "The completion of bash for this command line; source <(minivmm -completion)."),
 
     REFUSED("add-fd", "give descriptors as fd=N of -netdev or -chardev"),
     REFUSED("acpitable", "the ACPI tables are those of the board"),

@@ -279,7 +279,7 @@ int decompress_page(struct page_pool *pool, const struct page *p, const uint8_t 
 	return 0;
 }
 
-int decompress_settle(struct page_pool *pool, const struct page *p, struct err *err)
+int decompress_sync(struct page_pool *pool, const struct page *p, struct err *err)
 {
 	int ret = 1;
 

@@ -36,6 +36,6 @@ struct page_pool *decompress_new(unsigned threads, struct err *err);
 int decompress_page(struct page_pool *pool, const struct page *p, const uint8_t *packed, size_t n,
 		    struct err *err);
 /* Wait until nothing is under way any more that writes that page (NULL: any page). */
-int decompress_settle(struct page_pool *pool, const struct page *p, struct err *err);
+int decompress_sync(struct page_pool *pool, const struct page *p, struct err *err);
 
 #endif

@@ -105,7 +105,7 @@ static int read_payload(struct recv_channel *c, int n_iov, size_t bytes, struct 
 	return 0;
 }
 
-static int say_beyond(const struct multifd_packet *p, uint32_t i, struct err *err)
+static int err_beyond(const struct multifd_packet *p, uint32_t i, struct err *err)
 {
 	return err_set(err, EINVAL, "page offset 0x%" PRIx64 " is beyond RAM block '%s'", p->off[i],
 		       p->block);
@@ -123,7 +123,7 @@ static int scatter_pages(struct recv_channel *c, struct load_block *lb, struct e
 		int ret = ram_load_place(c->ram, lb, c->packet.off[i], &to);
 
 		if (ret < 0)
-			return say_beyond(&c->packet, i, err);
+			return err_beyond(&c->packet, i, err);
 		fresh |= ret > 0;
 		if (!to)
 			to = c->scrap;
@@ -176,7 +176,7 @@ static int take_pages(struct recv_channel *c, struct err *err)
 				       p->block);
 	for (uint32_t i = p->n_pages; ret == 0 && i < p->n_pages + p->n_zero; i++) {
 		if (ram_load_zero(c->ram, lb, p->off[i]) < 0)
-			return say_beyond(p, i, err);
+			return err_beyond(p, i, err);
 	}
 	return ret;
 }

@@ -64,7 +64,7 @@ int multifd_recv_failure(struct multifd_recv *r, struct err *err)
 	return ret;
 }
 
-static int say_cancelled(struct err *err)
+static int err_recv_cancelled(struct err *err)
 {
 	return err_set(err, ECANCELED, "the migration was cancelled");
 }
@@ -154,7 +154,7 @@ void multifd_recv_poke(struct multifd_recv *r)
 static int may_add(const struct multifd_recv *r, struct err *err)
 {
 	if (r->stop)
-		return say_cancelled(err);
+		return err_recv_cancelled(err);
 	if (r->plain)
 		return err_set(err, EINVAL, "a multifd channel comes after the first pages");
 	if (r->n_channels >= r->cfg.channels)
@@ -213,7 +213,7 @@ static int wait_change(struct multifd_recv *r, int timeout_ms, struct err *err)
 	if (p[1].revents) {
 		int ret = multifd_recv_failure(r, err);
 
-		return ret < 0 ? ret : say_cancelled(err);
+		return ret < 0 ? ret : err_recv_cancelled(err);
 	}
 	if (p[2].revents) {
 		r->main_closed = true;
@@ -223,7 +223,7 @@ static int wait_change(struct multifd_recv *r, int timeout_ms, struct err *err)
 	return n > 0;
 }
 
-static int say_missing(unsigned n, const struct multifd_recv *r, struct err *err)
+static int err_missing(unsigned n, const struct multifd_recv *r, struct err *err)
 {
 	return err_set(
 	    err, EINVAL,
@@ -263,7 +263,7 @@ static int await_channels(struct multifd_recv *r, struct err *err)
 			until = host_now_ns() + left;
 		}
 		if (left <= 0)
-			return say_missing(known, r, err);
+			return err_missing(known, r, err);
 		ret = wait_change(r, (int)MAX(left / NS_PER_MS, 1), err);
 		if (ret < 0)
 			return ret;

@@ -337,7 +337,7 @@ int multifd_send_alarm(const struct multifd_send *s)
 	return s->watch_fd;
 }
 
-static int set_up(struct send_channel *c, struct err *err)
+static int send_set_up(struct send_channel *c, struct err *err)
 {
 	struct multifd_send *s = c->s;
 	uint8_t init[MULTIFD_INIT_BYTES];
@@ -369,7 +369,7 @@ int multifd_send_add(struct multifd_send *s, struct channel *ch, struct err *err
 	c->ch = ch;
 	ch->cancel_fd = s->watch_fd;
 	channel_send_buffer(ch, MULTIFD_PAGES * PAGE_BYTES);
-	ret = set_up(c, err);
+	ret = send_set_up(c, err);
 	(void)snprintf(name, sizeof(name), "mig-send/%u", c->id);
 	if (ret == 0)
 		ret = thread_start(&c->thread, name, THREAD_MIGRATION, send_thread, c, err);

@@ -1,4 +1,4 @@
-#include "migration/globalstate.h"
+#include "migration/stream/globalstate.h"
 
 #include <errno.h>
 #include <string.h>

@@ -1,7 +1,6 @@
 /* status.c - MigrationStatus and its events */
-#include <stdint.h>
+#include "migration/settings/status.h"
 
-#include "migration/internal.h"
 #include "vmm/machine.h"
 
 static const char *const names[MIG_STATUS_COUNT] = {
@@ -26,24 +25,24 @@ const char *migration_status_name(enum migration_status s)
 	return names[s];
 }
 
-static void publish(struct migration *mg, enum migration_status s)
+static void publish(struct machine *m, enum migration_status s)
 {
 	struct notification n = {.kind = NOTIFY_MIGRATION, .text = names[s]};
 
-	notify_publish(&mg->m->notify, &n);
+	notify_publish(&m->notify, &n);
 }
 
-void publish_pass(struct migration *mg, uint64_t pass)
+void publish_pass(struct machine *m, uint64_t pass)
 {
 	struct notification n = {.kind = NOTIFY_MIGRATION_PASS, .number = (int64_t)pass};
 
-	machine_lock(mg->m);
-	notify_publish(&mg->m->notify, &n);
-	machine_unlock(mg->m);
+	machine_lock(m);
+	notify_publish(&m->notify, &n);
+	machine_unlock(m);
 }
 
 /* NOLINTNEXTLINE(readability-non-const-parameter): it is written, atomically */
-bool status_move(struct migration *mg, int *status, enum migration_status from,
+bool status_move(struct machine *m, int *status, enum migration_status from,
 		 enum migration_status to)
 {
 	int expected = (int)from;
@@ -51,15 +50,15 @@ bool status_move(struct migration *mg, int *status, enum migration_status from,
 	if (!__atomic_compare_exchange_n(status, &expected, (int)to, false, __ATOMIC_SEQ_CST,
 					 __ATOMIC_SEQ_CST))
 		return false;
-	publish(mg, to);
+	publish(m, to);
 	return true;
 }
 
-/* NOLINTNEXTLINE(readability-non-const-parameter): as above */
-void status_set(struct migration *mg, int *status, enum migration_status to)
+/* NOLINTNEXTLINE(readability-non-const-parameter): it is written, atomically */
+void status_set(struct machine *m, int *status, enum migration_status to)
 {
 	__atomic_store_n(status, (int)to, __ATOMIC_SEQ_CST);
-	publish(mg, to);
+	publish(m, to);
 }
 
 enum migration_status status_get(const int *status)

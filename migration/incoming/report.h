@@ -1,0 +1,20 @@
+/*
+ * report.h - what the log says of guests that come
+ *
+ * Machine lock held.  The lines go to stderr, and into the file of -D too.
+ */
+#ifndef MINIVMM_MIGRATION_INREPORT_H
+#define MINIVMM_MIGRATION_INREPORT_H
+
+struct incoming;
+
+/* A source has connected (in->ch is set). */
+void report_incoming_start(struct incoming *in);
+/* The guest is here, in the machine's run state. */
+void report_incoming_done(const struct incoming *in);
+/* The guest is not here; in->error says why. */
+void report_incoming_failure(const struct incoming *in);
+/* The program ends while the guest is being loaded. */
+void report_incoming_given_up(const struct incoming *in);
+
+#endif

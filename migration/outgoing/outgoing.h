@@ -1,0 +1,148 @@
+/*
+ * outgoing.h - a guest on its way out: its state, and what the files of this room share
+ *
+ * Lock: everything is under the machine lock unless its banner says
+ * otherwise.  The status changes as settings/status.h says.
+ */
+#ifndef MINIVMM_MIGRATION_OUTGOING_H
+#define MINIVMM_MIGRATION_OUTGOING_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "migration/channel/patience.h"
+#include "migration/channel/uri.h"
+#include "migration/outgoing/auto-converge.h"
+#include "migration/outgoing/deadline.h"
+#include "migration/outgoing/return-path.h"
+#include "migration/outgoing/stats.h"
+#include "migration/ram/multifd/multifd.h"
+#include "migration/ram/ram.h"
+#include "migration/settings/settings.h"
+#include "migration/settings/status.h"
+#include "migration/stream/device-state.h"
+#include "vmm/base/error.h"
+#include "vmm/base/thread.h"
+#include "vmm/yank.h"
+
+struct channel;
+struct dirty_limits;
+struct loop_fd;
+struct machine;
+struct resolve;
+struct writer;
+
+struct outgoing {
+	/* set at creation and then constant; all borrowed */
+	struct machine *m;
+	struct migration_settings
+	    *set; /* as they are now; params and caps under the machine lock */
+	struct dirty_limits *dirty_limits;
+	int wake_fd; /* eventfd: the thread has ended */
+	uint32_t ram_section_id;
+	/* machine lock */
+	int status; /* enum migration_status, atomic */
+	struct err error;
+	char *error_text; /* owned; the whole sentence where 'error' has no room for it, or NULL */
+	/*
+	 * The destination has been told to run the guest, or cannot be kept
+	 * from it any more: from here on the source does not resume by itself.
+	 */
+	bool released;
+	bool stored;       /* it is a store of bytes: the guest is here as well */
+	bool go_on;        /* migrate-continue has come */
+	bool saves;        /* into a file or a command: nobody takes the guest over */
+	char *where;       /* owned; the address as it was given, for messages */
+	bool shared_given; /* the destination has been passed the memory itself */
+	struct thread thread;
+	struct resolve *resolve;  /* while the host's name is being looked up */
+	struct loop_fd *too_late; /* ... and its deadline */
+	struct sockaddr_list to;
+	struct migration_uri uri;
+	int fd;               /* of fd:, -1 once it belongs to the channel */
+	bool caps[CAP_COUNT]; /* as they were at the start */
+	struct multifd_config multifd_config;
+	struct migration_stats stats;
+	struct patience patience; /* with the destination, on all channels; atomic */
+	/* constant */
+	int cancel_fd; /* eventfd: readable once cancelled */
+	int kick_fd;   /* eventfd: look at parameters and flags again */
+	/* its stop_fd is what every wait looks at: cancelled, or too late */
+	struct deadline deadline;
+	struct yank yank;
+	/* the migration thread's, while it lives */
+	struct channel *ch;
+	struct writer *w;
+	struct ram_save ram;
+	struct multifd_send *multifd; /* NULL: all goes over 'ch' */
+	uint64_t multifd_counted;     /* bytes of it that the statistics have */
+	struct return_path rp;
+	struct device_state devices;
+	struct auto_converge auto_converge;
+	bool stopped;          /* we have stopped the machine: m->before_stop is where to go back */
+	bool waited;           /* for a peer that never answered */
+	uint64_t window_bytes; /* outgoing_bytes() when the bandwidth window began */
+	int64_t window_ns;
+	int64_t slice_ns; /* when the present slice began */
+};
+
+/* ---- outgoing.c: machine lock held ---- */
+
+/* 'o' is zeroed but for what is constant. */
+void outgoing_init(struct outgoing *o);
+void *outgoing_thread(void *opaque);
+
+/* ---- start.c: machine lock held ---- */
+
+/*
+ * Start a migration to that address.  Takes 'fd' (of fd:, else -1).  What
+ * forbids a migration has been checked; the status becomes 'setup', or
+ * 'failed' when this fails.
+ */
+int outgoing_start(struct outgoing *o, const char *uri, int fd, struct err *err);
+/* The thread has been joined. */
+void outgoing_fini(struct outgoing *o);
+/* Cancels, without waiting. */
+void outgoing_cancel(struct outgoing *o);
+
+/* ---- precopy.c, switchover.c: migration thread, lock not held ---- */
+
+/*
+ * Stop the guest, send what is left, and
+ * hand the guest over.  0: the destination has it.  -EAGAIN: something else
+ * wants to be done to the guest first; it runs again.
+ */
+int switchover(struct outgoing *o, struct err *err);
+/* Until what is left fits the downtime limit, and a pass more would not make it much less. */
+int precopy_iterate(struct outgoing *o, struct err *err);
+/* Until a moment, or until somebody kicks; -ECANCELED. */
+int outgoing_sleep(struct outgoing *o, int64_t until_ns, struct err *err);
+/* What the destination has said up to now, without waiting: a refusal is an error. */
+int outgoing_listen(struct outgoing *o, struct err *err);
+/* Another pass, with its event and figures. */
+int outgoing_sync(struct outgoing *o, struct err *err);
+/* Account for the bytes and pages since 'bytes' and 'before'. */
+void outgoing_count(struct outgoing *o, uint64_t bytes, const struct ram_counters *before);
+
+/* ---- handshake.c: migration thread, lock not held ---- */
+
+/* The other end is known: do the machines fit, and what memory do both have? */
+int handshake_machines(struct outgoing *o, struct err *err);
+/* RAM is set up and no page has been sent: which of them need not come. */
+int handshake_memory(struct outgoing *o, struct err *err);
+
+/* ---- channels.c: migration thread ---- */
+
+/* May pages go over several connections to that address? */
+int outgoing_check_channels(const struct outgoing *o, struct err *err);
+/* Open them when the capability is on; behind the header, in front of RAM. */
+int outgoing_open_channels(struct outgoing *o, struct err *err);
+void outgoing_close_channels(struct outgoing *o);
+/* Something has failed with 'ret' and *err: if a channel was the cause, that instead. */
+int outgoing_channels_failure(struct outgoing *o, int ret, struct err *err);
+/* Bytes on all connections up to now. */
+uint64_t outgoing_bytes(const struct outgoing *o);
+/* Bring the channels' figures into the statistics. */
+void outgoing_count_channels(struct outgoing *o);
+
+#endif

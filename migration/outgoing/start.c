@@ -1,0 +1,163 @@
+/*
+ * start.c - from an address to a migration thread, and its cancel
+ *
+ * The name of a tcp: host is looked up first, in the main loop, while the
+ * status is 'setup' and there is no thread; the deadline and migrate_cancel
+ * end the look-up as they end every later wait.  With the address the thread
+ * starts, which opens the channel.
+ *
+ * All functions: main thread, machine lock held.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "migration/channel/resolve.h"
+#include "migration/outgoing/outgoing.h"
+#include "migration/outgoing/report.h"
+#include "migration/peer/shared-memory.h"
+#include "vmm/base/wake.h"
+#include "vmm/loop.h"
+#include "vmm/machine.h"
+#include "vmm/options/config.h"
+
+static void close_fd(int fd)
+{
+	if (fd >= 0)
+		(void)close(fd);
+}
+
+static void set_failed(struct outgoing *o, const struct err *err)
+{
+	o->error = *err;
+	stats_phase(&o->stats, MIG_PHASE_ENDED);
+	status_set(o->m, &o->status, MIG_FAILED);
+	report_outgoing_end(o);
+}
+
+static int start_thread(struct outgoing *o, struct err *err)
+{
+	return thread_start(&o->thread, "mig-send", THREAD_MIGRATION, outgoing_thread, o, err);
+}
+
+static void end_resolving(struct outgoing *o)
+{
+	loop_fd_del(o->too_late);
+	o->too_late = NULL;
+	o->resolve = NULL;
+}
+
+/* The host's name has been looked up. */
+static void resolved(void *opaque, const struct sockaddr_list *list, const struct err *why)
+{
+	struct outgoing *o = opaque;
+	struct err err = *why;
+
+	end_resolving(o);
+	if (list)
+		o->to = *list;
+	if (!list || start_thread(o, &err) < 0)
+		set_failed(o, &err);
+}
+
+/* The host's name has not been looked up in time. */
+static void resolve_late(void *opaque, int ready)
+{
+	struct outgoing *o = opaque;
+	struct err err = {0};
+
+	(void)ready;
+	if (!deadline_passed(&o->deadline))
+		return;
+	resolve_abandon(o->resolve);
+	end_resolving(o);
+	(void)stats_err_late(&o->stats, o->deadline.seconds, &err);
+	set_failed(o, &err);
+}
+
+static int outgoing_begin(struct outgoing *o, const char *uri, struct err *err)
+{
+	struct machine *m = o->m;
+	int ret = uri_parse(&o->uri, uri, false, err);
+
+	if (ret < 0)
+		return ret;
+	uri_anchor(&o->uri, m->host);
+	if (o->uri.kind == URI_FD && o->fd < 0)
+		return err_set(err, ENOENT, "File descriptor named '%s' has not been found",
+			       o->uri.path);
+	report_outgoing_start(o, uri);
+	if (o->uri.kind != URI_TCP || resolve_now(&o->uri, false, &o->to, NULL) == 0)
+		return start_thread(o, err);
+	o->resolve = resolve_start(m->loop, &o->uri, false, resolved, o, err);
+	if (!o->resolve)
+		return -ENOENT;
+	o->too_late = loop_fd_add(m->loop, o->deadline.timer_fd, LOOP_READABLE, resolve_late, o);
+	return 0;
+}
+
+int outgoing_start(struct outgoing *o, const char *uri, int fd, struct err *err)
+{
+	int ret;
+
+	thread_join(&o->thread); /* it has said how it ended, and does nothing more */
+	close_fd(o->fd);
+	uri_fini(&o->uri);
+	wake_clear(o->cancel_fd);
+	wake_clear(o->kick_fd);
+	o->fd = fd;
+	o->error = (struct err){0};
+	free(o->error_text);
+	o->error_text = NULL;
+	o->released = o->stored = o->stopped = o->waited = false;
+	memcpy(o->caps, o->set->caps, sizeof(o->caps));
+	multifd_config_fill(&o->multifd_config, &o->set->params, o->set->caps[CAP_ZERO_COPY_SEND],
+			    o->m->cfg->uuid_set ? o->m->cfg->uuid : NULL);
+	o->multifd_counted = 0;
+	stats_start(&o->stats,
+		    memory_total_bytes(&o->m->mem) -
+			(o->caps[CAP_X_IGNORE_SHARED] ? shared_bytes(&o->m->mem) : 0),
+		    o->set->params.downtime_limit);
+	stats_running(&o->stats, machine_running(o->m));
+	deadline_start(&o->deadline, o->set->params.deadline, o->set->params.deadline_policy);
+	status_set(o->m, &o->status, MIG_SETUP);
+	ret = outgoing_begin(o, uri, &o->error);
+	if (ret < 0) {
+		if (err)
+			*err = o->error;
+		stats_phase(&o->stats, MIG_PHASE_ENDED);
+		status_set(o->m, &o->status, MIG_FAILED);
+	}
+	return ret;
+}
+
+void outgoing_cancel(struct outgoing *o)
+{
+	enum migration_status s = status_get(&o->status);
+
+	if (!status_busy(s) || s == MIG_CANCELLING)
+		return;
+	if (!o->released)
+		(void)status_move(o->m, &o->status, s, MIG_CANCELLING);
+	wake_set(o->cancel_fd);
+	if (o->resolve) { /* no thread yet */
+		resolve_abandon(o->resolve);
+		end_resolving(o);
+		stats_phase(&o->stats, MIG_PHASE_ENDED);
+		status_set(o->m, &o->status, MIG_CANCELLED);
+		report_outgoing_end(o);
+	}
+}
+
+void outgoing_fini(struct outgoing *o)
+{
+	uri_fini(&o->uri);
+	stats_fini(&o->stats);
+	deadline_fini(&o->deadline);
+	close_fd(o->cancel_fd);
+	close_fd(o->kick_fd);
+	close_fd(o->fd);
+	free(o->error_text);
+	free(o->where);
+}
