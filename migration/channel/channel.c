@@ -125,6 +125,8 @@ int channel_say_failed(const struct channel *c, int ret, const char *verb, struc
 			       "the destination has read nothing for %u s "
 			       "(x-minivmm-peer-timeout): is it stopped or cut off?",
 			       __atomic_load_n(&c->patience->limit_s, __ATOMIC_RELAXED));
+	while (c->below)
+		c = c->below;
 	return err_set(err, -ret, "Unable to %s %s: %s", verb, c->ops->kind, err_text(-ret));
 }
 

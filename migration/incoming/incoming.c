@@ -22,6 +22,7 @@
 #include <string.h>
 
 #include "migration/channel/channel.h"
+#include "migration/channel/checksum.h"
 #include "migration/channel/open.h"
 #include "migration/incoming/commands.h"
 #include "migration/incoming/loader.h"
@@ -189,13 +190,26 @@ static void incoming_drain(struct loader *l)
 		(void)loader_description(l, NULL);
 }
 
-/* What came through a pipe could not be compared before it was loaded. */
-static int compare_loaded(struct loader *l, struct err *err)
+/* The line behind the description, where one is announced: it comes, or the end does. */
+static int verify_checksum(const struct incoming *in, struct loader *l, struct err *err)
 {
-	struct buf text = {0};
-	int ret = 0;
+	if (channel_checksum_expected(in->ch) && src_skip(l->in, CHECKSUM_LINE_BYTES) < 0 &&
+	    l->reader->failed)
+		return err_set(err, -l->reader->failed, "%s", l->reader->err.msg);
+	return channel_checksum_verify(in->ch, in->where, err);
+}
 
-	if (more_comes(l) && loader_description(l, &text))
+/* What follows EOF in a saved stream.  'compared': the description has been, at the file's end. */
+static int check_saved(const struct incoming *in, struct loader *l, bool compared, struct err *err)
+{
+	bool summed = channel_checksum_expected(in->ch);
+	struct buf text = {0};
+	int ret;
+
+	if (summed || (!compared && more_comes(l)))
+		(void)loader_description(l, &text);
+	ret = verify_checksum(in, l, err);
+	if (ret == 0 && !compared)
 		ret = saved_compare(l->m, l->commands.caps, text.data, text.len,
 				    &l->commands.differs, err);
 	buf_free(&text);
@@ -205,18 +219,19 @@ static int compare_loaded(struct loader *l, struct err *err)
 static int incoming_load(struct incoming *in, struct loader *l, struct err *err)
 {
 	struct go_requests asked = {0};
-	bool checked = in->ch->two_way; /* there the two machines talk about it */
+	bool saved = !in->ch->two_way; /* else the two machines talk about it */
+	bool compared = false;
 	int ret = 0;
 
-	if (!checked)
-		ret = saved_compare_file(l->m, l->commands.caps, in->ch, &checked,
+	if (saved)
+		ret = saved_compare_file(l->m, l->commands.caps, in->ch, &compared,
 					 &l->commands.differs, err);
 	if (ret == 0)
 		ret = loader_header(l, err);
 	if (ret == 0)
 		ret = loader_records(l, err);
-	if (ret == 0 && !checked)
-		ret = compare_loaded(l, err);
+	if (ret == 0 && saved)
+		ret = check_saved(in, l, compared, err);
 	if (ret == 0)
 		ret = push_state_to_kvm(in, err);
 	if (ret == 0 && l->commands.minivmm) {
@@ -305,6 +320,8 @@ static void *incoming_thread(void *opaque)
 		ret = incoming_load(in, &l, &err);
 	if (ret < 0) {
 		(void)incoming_channels_failure(in, ret, &err);
+		if (channel_checksum_explain(in->ch, in->where, ret, &err) == -EBADMSG)
+			buf_clear(&l.commands.differs);
 		refuse(in, &l, &err);
 		incoming_fail(in, &err, &l.commands.differs);
 	} else {
@@ -377,6 +394,8 @@ static int open_now(struct incoming *in, const struct migration_uri *uri, int fd
 			return fd;
 	}
 	ch = channel_open(uri, NULL, fd, false, in->cancel_fd, err);
+	if (ch && !ch->two_way)
+		ch = channel_checksum_read(ch);
 	return ch ? start_loading(in, ch, err) : -EIO;
 }
 

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "migration/channel/channel.h"
+#include "migration/channel/checksum.h"
 #include "migration/ram/ram.h"
 #include "migration/stream/reader.h"
 #include "migration/stream/wire.h"
@@ -382,6 +383,8 @@ static int load_announced(struct loader *l, uint64_t at, struct err *err)
 	if (other && other->entry != entry)
 		return err_set(err, EINVAL, "sections '%s' and '%s' have the same id %u",
 			       name_of(other), idstr, id);
+	if (!entry && l->reader)
+		channel_checksum_expect(l->reader->ch, id == RAM_ID_CHECKSUM);
 	s = note_seen(l, entry, id);
 	s->version = version;
 	return load_section(l, s, at, err);

@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "migration/channel/channel.h"
+#include "migration/channel/checksum.h"
 #include "migration/channel/open.h"
 #include "migration/outgoing/handover.h"
 #include "migration/outgoing/report.h"
@@ -148,6 +149,9 @@ static int open_channel(struct outgoing *o, struct err *err)
 		o->ch = channel_with_layer(o->ch, o->set->layer, false, err);
 	if (!o->ch)
 		return err->errnum == ECANCELED ? -ECANCELED : -EIO;
+	o->checksum = o->checksum && !o->ch->two_way;
+	if (o->checksum)
+		o->ch = channel_checksum_write(o->ch);
 	o->ch->patience = &o->patience;
 	if (o->uri.kind == URI_UNIX)
 		channel_send_buffer(o->ch, SEND_BUFFER_BYTES);
@@ -170,7 +174,7 @@ static int outgoing_set_up_ram(struct outgoing *o, struct err *err)
 	uint64_t bytes;
 	int ret;
 
-	ram_save_init(&o->ram, m, o->w, o->ram_section_id);
+	ram_save_init(&o->ram, m, o->w, o->checksum ? RAM_ID_CHECKSUM : o->ram_section_id);
 	o->ram.ignore_shared = o->caps[CAP_X_IGNORE_SHARED];
 	o->ram.stream.runs = o->rp.minivmm;
 	if (o->rp.minivmm) /* which says that it has them all before the guest is given up */

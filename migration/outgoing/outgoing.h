@@ -61,6 +61,7 @@ struct outgoing {
 	struct migration_uri uri;
 	int fd;               /* of fd:, -1 once it belongs to the channel */
 	bool caps[CAP_COUNT]; /* as they were at the start */
+	bool checksum;        /* ... and x-minivmm-checksum; then: does the stream carry one? */
 	struct multifd_config multifd_config;
 	struct migration_stats stats;
 	struct patience patience; /* with the destination, on all channels; atomic */

@@ -112,6 +112,7 @@ int outgoing_start(struct outgoing *o, const char *uri, int fd, struct err *err)
 	o->error_text = NULL;
 	o->released = o->stored = o->stopped = o->waited = false;
 	memcpy(o->caps, o->set->caps, sizeof(o->caps));
+	o->checksum = o->set->params.checksum;
 	multifd_config_fill(&o->multifd_config, &o->set->params, o->set->caps[CAP_ZERO_COPY_SEND],
 			    o->m->cfg->uuid_set ? o->m->cfg->uuid : NULL);
 	o->multifd_counted = 0;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "migration/channel/channel.h"
+#include "migration/channel/checksum.h"
 #include "migration/peer/compare.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/buf.h"
@@ -19,7 +20,7 @@ static const char head[] = ", \"x-minivmm\": {\"machine\": \"", tail[] = "\"}}";
 #define HEAD_BYTES (sizeof(head) - 1)
 #define TAIL_BYTES (sizeof(tail) - 1)
 /* In hex, and what stands around it. */
-#define MAX_BYTES (2 * (size_t)UINT16_MAX + HEAD_BYTES + TAIL_BYTES)
+#define MAX_BYTES (2 * (size_t)UINT16_MAX + HEAD_BYTES + TAIL_BYTES + CHECKSUM_LINE_BYTES)
 
 void saved_describe(struct machine *m, struct buf *json)
 {
@@ -93,11 +94,12 @@ int saved_compare_file(struct machine *m, const bool *caps, const struct channel
 	struct stat st;
 	size_t n;
 
-	*checked = ch->fd >= 0 && fstat(ch->fd, &st) == 0 && S_ISREG(st.st_mode);
+	*checked = fstat(channel_fd(ch), &st) == 0 && S_ISREG(st.st_mode);
 	if (!*checked)
 		return 0;
 	n = MIN((size_t)st.st_size, MAX_BYTES);
-	if (pread(ch->fd, text, n, st.st_size - (off_t)n) != (ssize_t)n)
+	if (pread(channel_fd(ch), text, n, st.st_size - (off_t)n) != (ssize_t)n)
 		return 0; /* whoever loads it will say so */
+	n -= checksum_line_at_end(text, n);
 	return saved_compare(m, caps, text, n, differs, err);
 }

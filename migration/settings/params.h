@@ -38,6 +38,7 @@ struct migration_params {
 	uint8_t deadline_policy;
 	uint32_t
 	    peer_timeout; /* ours: seconds in which the destination reads nothing, 0: for ever */
+	bool checksum;    /* ours: of a saved guest, at its end */
 };
 
 enum param_kind {

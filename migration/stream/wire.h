@@ -56,6 +56,12 @@ enum stream_command {
 /* PING with this one ends a pass; its PONG says that the pass has been loaded. */
 #define COOKIE_PASS 0x4d564d04U
 
+/*
+ * Section ids have no meaning, so this one may have: with it as RAM's, a saved
+ * stream ends with a checksum (channel/checksum.h).
+ */
+#define RAM_ID_CHECKSUM 0x4d564d63U
+
 #define RP_MAX_PAYLOAD 512
 
 enum rp_type {

@@ -96,6 +96,7 @@ PARAMETERS = {
                                                      "guest/test_deadline:test_force"]),
     "x-minivmm-peer-timeout": (0, [31536001], "a value between 0 and 31536000, in seconds",
                                ["guest/test_sockets:test_peer_never_reads"]),
+    "x-minivmm-checksum": (False, [], "", ["guest/test_checksum:test_damaged"]),
 }
 
 # Members of what query-migrate returns, with those of the structs in it.
