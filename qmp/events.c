@@ -248,6 +248,31 @@ static void fill_rtc(const struct notification *n, struct qmp_pool *pool, void *
 	d->path = "/machine/rtc";
 }
 
+/* ---- JOB_STATUS_CHANGE ---- */
+
+struct job_data {
+	const char *id;
+	int status;
+};
+
+static const struct qmp_member job_members[] = {
+    QMP_REQ(struct job_data, id, "id"),
+    QMP_REQ_T(struct job_data, status, "status", &qmp_job_status_type),
+    {0},
+};
+static const struct qmp_type job_type =
+    QMP_OBJECT_TYPE(struct job_data, "q_obj_JOB_STATUS_CHANGE-arg", job_members);
+
+static void fill_job(const struct notification *n, struct qmp_pool *pool, void *data)
+{
+	struct job_data *d = data;
+	int i = qmp_value_find(&qmp_job_status_type, n->text2 ? n->text2 : "");
+
+	(void)pool;
+	d->id = n->text ? n->text : "";
+	d->status = i < 0 ? 0 : i;
+}
+
 /* ---- all ---- */
 
 static const struct qmp_event events[] = {
@@ -266,6 +291,7 @@ static const struct qmp_event events[] = {
      fill_netdev,											 false},
     {"BLOCK_IO_ERROR",             NOTIFY_BLOCK_IO_ERROR,             &io_error_type,     fill_io_error,  false},
     {"RTC_CHANGE",                 NOTIFY_RTC_CHANGE,                 &rtc_type,          fill_rtc,       true },
+    {"JOB_STATUS_CHANGE",          NOTIFY_JOB_STATUS,                 &job_type,          fill_job,       false},
 };
 
 const struct qmp_event *qmp_event_at(size_t i)

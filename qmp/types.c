@@ -1,6 +1,7 @@
 #include "qmp/types.h"
 
 #include "migration/migration.h"
+#include "vmm/job.h"
 #include "vmm/runstate.h"
 
 static const char *const socket_types[] = {"inet", "unix", "fd", NULL};
@@ -69,4 +70,18 @@ const struct qmp_type qmp_run_state_type = {
     .name = "RunState",
     .size = sizeof(int),
     .value_at = run_state_at,
+};
+
+static const char *job_status_at(const struct qmp_type *t, size_t i, bool *unstable)
+{
+	(void)t;
+	*unstable = false;
+	return i < JOB_STATUSES ? job_status_name((enum job_status)i) : NULL;
+}
+
+const struct qmp_type qmp_job_status_type = {
+    .kind = QMP_KIND_ENUM,
+    .name = "JobStatus",
+    .size = sizeof(int),
+    .value_at = job_status_at,
 };

@@ -20,5 +20,6 @@ struct qmp_socket_address {
 extern const struct qmp_type qmp_socket_address_type;
 extern const struct qmp_type qmp_migration_status_type; /* enum migration_status */
 extern const struct qmp_type qmp_run_state_type;        /* enum runstate */
+extern const struct qmp_type qmp_job_status_type;       /* enum job_status */
 
 #endif

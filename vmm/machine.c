@@ -104,6 +104,7 @@ int machine_init(struct machine *m, const struct config *cfg, struct err *err)
 	pthread_cond_init(&m->cond, &attr);
 	(void)pthread_condattr_destroy(&attr);
 	list_init(&m->devices);
+	list_init(&m->jobs);
 	list_init(&m->blockers);
 	notify_init(&m->notify);
 	yanks_init(&m->yanks);

@@ -126,6 +126,7 @@ struct machine {
 	/* under lock */
 	pthread_cond_t cond;  /* a vCPU parked or may run; a request arrived */
 	struct list devices;  /* struct device, in order of creation */
+	struct list jobs;     /* struct job, in order of creation */
 	struct list blockers; /* struct blocker: why this machine cannot be moved */
 	struct notify notify;
 	struct vclock vclock;

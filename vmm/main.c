@@ -24,6 +24,7 @@
 #include "vmm/base/thread.h"
 #include "vmm/base/units.h"
 #include "vmm/host.h"
+#include "vmm/job.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
@@ -304,6 +305,8 @@ static bool end(struct program *p)
 
 	if (p->m) {
 		all = machine_quit(p->m);
+		if (all)
+			jobs_end(p->m);
 		machine_lock(p->m);
 		if (p->mg)
 			migration_report_given_up(p->mg);

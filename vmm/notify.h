@@ -27,6 +27,7 @@ enum notify_kind {
 	NOTIFY_NETDEV_STREAM_DISCONNECTED, /* text: netdev id */
 	NOTIFY_BLOCK_IO_ERROR, /* text: device id; text2: "read"/"write"; number: errno */
 	NOTIFY_RTC_CHANGE,     /* number: offset in seconds */
+	NOTIFY_JOB_STATUS,     /* text: the job's id; text2: its status */
 };
 
 /* ShutdownCause; names in shutdown_cause_name() */

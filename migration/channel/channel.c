@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include "migration/channel/patience.h"
-#include "migration/channel/uri.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
 
@@ -14,22 +13,71 @@
 #define PIECE_MS   500       /* of a wait whose limit may change */
 #define NS_PER_S   INT64_C(1000000000)
 
+int channel_fd(const struct channel *c)
+{
+	while (c->below)
+		c = c->below;
+	return c->fd;
+}
+
+size_t channel_pending(const struct channel *c)
+{
+	size_t n = 0;
+
+	for (; c && n == 0; c = c->below)
+		n = c->ops && c->ops->pending ? c->ops->pending(c) : 0;
+	return n;
+}
+
+bool channel_hung_up(const struct channel *c)
+{
+	while (!c->ops->hung_up && c->below)
+		c = c->below;
+	return c->ops->hung_up && c->ops->hung_up(c);
+}
+
+ssize_t channel_peek(struct channel *c, void *buf, size_t n)
+{
+	return c->ops->peek ? c->ops->peek(c, buf, n) : -EOPNOTSUPP;
+}
+
+void channel_put_above(struct channel *c, const struct channel_ops *ops, struct channel *below)
+{
+	c->ops = ops;
+	c->below = below;
+	c->fd = -1;
+	c->cancel_fd = below->cancel_fd;
+	c->two_way = below->two_way;
+	c->steady = below->steady;
+}
+
+ssize_t channel_try_read(struct channel *c, void *buf, size_t n)
+{
+	return c->ops->read(c, buf, n);
+}
+
+ssize_t channel_try_writev(struct channel *c, struct iovec *iov, int n_iov)
+{
+	return c->ops->writev(c, iov, n_iov);
+}
+
 static int wait_once(const struct channel *c, short events, int timeout_ms)
 {
+	bool ready = c->steady || (events & POLLIN && channel_pending(c) > 0);
 	struct pollfd p[2] = {
-	    {.fd = c->steady ? -1 : c->fd, .events = events},
-	    {.fd = c->cancel_fd,           .events = POLLIN},
+	    {.fd = ready ? -1 : channel_fd(c), .events = events},
+	    {.fd = c->cancel_fd,               .events = POLLIN},
 	};
 	int n;
 
 	do
-		n = poll(p, 2, c->steady ? 0 : timeout_ms);
+		n = poll(p, 2, ready ? 0 : timeout_ms);
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
 	if (p[1].revents)
 		return -ECANCELED;
-	return c->steady || p[0].revents;
+	return ready || p[0].revents;
 }
 
 /* The limit may be set while we wait. */
@@ -110,6 +158,14 @@ static int heed_cancel(struct channel *c)
 	return channel_cancelled(c) ? -ECANCELED : 0;
 }
 
+/* The first part of the vector will do where the channel knows no vectors. */
+static ssize_t try_readv(struct channel *c, struct iovec *iov, int n_iov)
+{
+	if (c->ops->readv)
+		return c->ops->readv(c, iov, n_iov);
+	return c->ops->read(c, iov->iov_base, iov->iov_len);
+}
+
 int channel_readv(struct channel *c, struct iovec *iov, int n_iov, size_t need, size_t *got,
 		  struct err *err)
 {
@@ -120,7 +176,7 @@ int channel_readv(struct channel *c, struct iovec *iov, int n_iov, size_t need, 
 		int used;
 
 		if (n == 0)
-			n = c->ops->readv(c, iov, n_iov);
+			n = try_readv(c, iov, n_iov);
 
 		if (n == -EAGAIN || n == -EINTR) {
 			n = channel_wait(c, POLLIN, -1);
@@ -199,25 +255,4 @@ void channel_close(struct channel *c)
 {
 	if (c)
 		c->ops->close(c);
-}
-
-struct channel *channel_open(const struct migration_uri *uri, const struct sockaddr_list *to,
-			     int fd, bool writing, int cancel_fd, struct err *err)
-{
-	switch (uri->kind) {
-	case URI_TCP:
-		return channel_connect_tcp(to, uri->text, uri->keep_alive, cancel_fd, err);
-	case URI_UNIX:
-		return channel_connect_unix(uri->path, cancel_fd, err);
-	case URI_FD:
-		return channel_from_fd(fd, cancel_fd, err);
-	case URI_EXEC:
-		return channel_exec(uri->path, uri->folder, writing, cancel_fd, err);
-	case URI_FILE:
-		if (writing)
-			return channel_file_write(uri->path, uri->offset, cancel_fd, err);
-		return channel_file_read(uri->path, uri->offset, cancel_fd, err);
-	}
-	(void)err_set(err, EINVAL, "unknown kind of address");
-	return NULL;
 }

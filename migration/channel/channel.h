@@ -7,6 +7,12 @@
  * for all: poll() on the channel and on an eventfd that becomes readable when
  * the migration is cancelled.
  *
+ * Channels stack: one that transforms the bytes of another (encryption) owns
+ * it as 'below' and makes its own attempts with channel_try_read() and
+ * channel_try_writev() on it.  Only the lowest one has a descriptor, and waiting
+ * is for that one; bytes that a layer has read and transformed already, which
+ * poll() does not show, are told by 'pending', and end a wait to read at once.
+ *
  * A channel belongs to one thread at a time.
  */
 #ifndef MINIVMM_MIGRATION_CHANNEL_H
@@ -21,7 +27,6 @@
 struct channel;
 struct err;
 struct migration_address;
-struct migration_uri;
 struct patience;
 struct sockaddr_list;
 struct splicer;
@@ -30,14 +35,25 @@ struct splicer;
 
 struct channel_ops {
 	const char *kind; /* what messages call it: "socket", "command", "file" */
-	/* One attempt: bytes moved, 0 at the end (read only), -EAGAIN, or another -errno. */
+	/*
+	 * One attempt: bytes moved, 0 at the end (read only), -EAGAIN, or another -errno.  A write
+	 * that got -EAGAIN is tried again with the same bytes, so a layer may have passed on a
+	 * part.
+	 */
 	ssize_t (*read)(struct channel *c, void *buf, size_t n);
 	ssize_t (*readv)(struct channel *c, struct iovec *iov,
 			 int n_iov); /* sockets only, else NULL */
 	ssize_t (*writev)(struct channel *c, struct iovec *iov, int n_iov);
+	/* One attempt to read that leaves the bytes where they are; may be short.  NULL: cannot. */
+	ssize_t (*peek)(struct channel *c, void *buf, size_t n);
+	/* Bytes that read() gives without the descriptor; layers only, NULL: none. */
+	size_t (*pending)(const struct channel *c);
+	/* Has the peer closed its end?  Does not read.  NULL: as 'below', else not known. */
+	bool (*hung_up)(const struct channel *c);
 	/* All is written: make it last (exit status, fsync and rename).  NULL: nothing to do. */
 	int (*finish)(struct channel *c, struct err *err);
-	/* Tell the peer that nothing follows; reading goes on.  Two-way channels only. */
+	/* Tell the peer that nothing follows; reading goes on.  Two-way channels only.  A layer
+	 * does this, finish and close for the channel below it too. */
 	void (*end_writing)(struct channel *c);
 	/* Give up what was not finished, and free. */
 	void (*close)(struct channel *c);
@@ -46,8 +62,8 @@ struct channel_ops {
 struct channel {
 	/* set at creation and then constant */
 	const struct channel_ops *ops;
-	struct channel *below;     /* the one that the bytes go through next; NULL: none */
-	int fd;                    /* owned; polled, unless 'steady' */
+	struct channel *below;     /* owned; whose bytes this one transforms; NULL: the lowest */
+	int fd;                    /* owned; polled, unless 'steady'; -1: that of the lowest is */
 	int cancel_fd;             /* borrowed eventfd; -1: cannot be cancelled */
 	bool two_way;              /* the peer can answer on it */
 	bool steady;               /* a regular file: never has to be waited for */
@@ -74,16 +90,37 @@ static inline struct iovec iov_of(const void *p, size_t n)
 int channel_wait(const struct channel *c, short events, int timeout_ms);
 bool channel_cancelled(const struct channel *c);
 
+/* The lowest channel's descriptor: to wait for, to shut down, to ask who the peer is.  Borrowed. */
+int channel_fd(const struct channel *c);
+/* Bytes that can be read though poll() on the descriptor does not say so. */
+size_t channel_pending(const struct channel *c);
+/* Has the peer closed its end, or gone?  Nothing is read; bytes may still have to be. */
+bool channel_hung_up(const struct channel *c);
+/*
+ * Up to n of the next bytes, which stay there.  One attempt, without waiting:
+ * how many (fewer: the rest has not come), 0 at the end of the stream, -EAGAIN,
+ * -EOPNOTSUPP where the channel cannot, or another -errno.
+ */
+ssize_t channel_peek(struct channel *c, void *buf, size_t n);
+
+/* ---- for a channel that transforms another one's bytes ---- */
+
+/* 'c' (zeroed) becomes a layer on 'below', which it owns from now on. */
+void channel_put_above(struct channel *c, const struct channel_ops *ops, struct channel *below);
+/* One attempt each, as in struct channel_ops; no cancel is looked for. */
+ssize_t channel_try_read(struct channel *c, void *buf, size_t n);
+ssize_t channel_try_writev(struct channel *c, struct iovec *iov, int n_iov);
+
 /* 'ret', a cancel or what the kernel said, as "Unable to VERB socket: ..."; returns it. */
 int channel_say_failed(const struct channel *c, int ret, const char *verb, struct err *err);
 
 /* At least one byte, waiting for it; 0 at the end of the stream; -errno with *err set. */
 ssize_t channel_read(struct channel *c, void *buf, size_t n, struct err *err);
-/* Can it read into a vector?  Sockets can. */
+/* Can it read into a vector at once?  Sockets can. */
 bool channel_scatters(const struct channel *c);
 /*
  * 'need' bytes or more, as far as the vector (changed) has room; *got: how many,
- * fewer than 'need' only at the end of the stream.  Sockets only.
+ * fewer than 'need' only at the end of the stream.
  */
 int channel_readv(struct channel *c, struct iovec *iov, int n_iov, size_t need, size_t *got,
 		  struct err *err);
@@ -143,9 +180,5 @@ struct channel *channel_connect_unix(const char *path, int cancel_fd, struct err
 /* 'what' is "host:port" as the user wrote it, for messages. */
 struct channel *channel_connect_tcp(const struct sockaddr_list *to, const char *what,
 				    bool keep_alive, int cancel_fd, struct err *err);
-
-/* Open what an outgoing (incoming: exec, fd and file) URI names; 'to' is for tcp:, fd for fd:. */
-struct channel *channel_open(const struct migration_uri *uri, const struct sockaddr_list *to,
-			     int fd, bool writing, int cancel_fd, struct err *err);
 
 #endif

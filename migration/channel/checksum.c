@@ -29,7 +29,6 @@
 
 struct checksum_channel {
 	struct channel ch;
-	struct channel *below; /* owned */
 	struct xxh64 hash;
 	/* writing */
 	uint8_t *piece; /* owned: copied and hashed; written up to 'at' of 'len' */
@@ -74,7 +73,7 @@ static ssize_t sum_writev(struct channel *c, struct iovec *iov, int n_iov)
 	if (s->at == s->len)
 		gather(s, iov, n_iov);
 	piece = iov_of(s->piece + s->at, s->len - s->at);
-	sent = s->below->ops->writev(s->below, &piece, 1);
+	sent = channel_try_writev(c->below, &piece, 1);
 	if (sent > 0)
 		s->at += (size_t)sent;
 	return sent;
@@ -87,9 +86,9 @@ static int sum_finish(struct channel *c, struct err *err)
 	int ret;
 
 	line_of(&s->hash, line);
-	s->below->patience = c->patience;
-	ret = channel_write(s->below, line, CHECKSUM_LINE_BYTES, err);
-	return ret == 0 ? channel_finish(s->below, err) : ret;
+	s->ch.below->patience = c->patience;
+	ret = channel_write(s->ch.below, line, CHECKSUM_LINE_BYTES, err);
+	return ret == 0 ? channel_finish(s->ch.below, err) : ret;
 }
 
 /* ---- reading ---- */
@@ -111,7 +110,7 @@ static void take(struct checksum_channel *s, const uint8_t *p, size_t n)
 static ssize_t sum_read(struct channel *c, void *buf, size_t n)
 {
 	struct checksum_channel *s = sum_of(c);
-	ssize_t got = s->below->ops->read(s->below, buf, n);
+	ssize_t got = channel_try_read(c->below, buf, n);
 
 	if (got > 0 && s->hashing)
 		take(s, buf, (size_t)got);
@@ -124,7 +123,7 @@ static void sum_close(struct channel *c)
 {
 	struct checksum_channel *s = sum_of(c);
 
-	channel_close(s->below);
+	channel_close(s->ch.below);
 	free(s->piece);
 	free(s);
 }
@@ -146,12 +145,7 @@ static struct checksum_channel *sum_new(struct channel *below, const struct chan
 {
 	struct checksum_channel *s = NEW(struct checksum_channel);
 
-	s->ch.ops = ops;
-	s->ch.below = below;
-	s->ch.fd = below->fd;
-	s->ch.cancel_fd = below->cancel_fd;
-	s->ch.steady = below->steady;
-	s->below = below;
+	channel_put_above(&s->ch, ops, below);
 	xxh64_init(&s->hash);
 	return s;
 }
@@ -258,7 +252,7 @@ int channel_checksum_explain(struct channel *c, const char *where, int ret, stru
 	int damaged;
 
 	if (!s || !c->steady || !s->hashing || ret == -EBADMSG || ret == -ECANCELED ||
-	    !(s->expected || file_has_line(c->fd)))
+	    !(s->expected || file_has_line(channel_fd(c))))
 		return ret;
 	scrap = xcalloc(1, PIECE_BYTES);
 	do

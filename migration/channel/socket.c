@@ -92,6 +92,20 @@ static ssize_t socket_writev(struct channel *c, struct iovec *iov, int n_iov)
 	return sent < 0 ? -errno : sent;
 }
 
+static ssize_t socket_peek(struct channel *c, void *buf, size_t n)
+{
+	ssize_t got = recv(c->fd, buf, n, MSG_PEEK | MSG_DONTWAIT);
+
+	return got < 0 ? -errno : got;
+}
+
+static bool socket_hung_up(const struct channel *c)
+{
+	struct pollfd p = {.fd = c->fd, .events = POLLRDHUP};
+
+	return poll(&p, 1, 0) > 0 && p.revents & (POLLRDHUP | POLLHUP | POLLERR);
+}
+
 static void socket_end_writing(struct channel *c)
 {
 	(void)shutdown(c->fd, SHUT_WR);
@@ -112,6 +126,8 @@ static const struct channel_ops socket_ops = {
     .read = socket_read,
     .readv = socket_readv,
     .writev = socket_writev,
+    .peek = socket_peek,
+    .hung_up = socket_hung_up,
     .end_writing = socket_end_writing,
     .close = socket_close,
 };

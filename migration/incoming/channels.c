@@ -11,12 +11,14 @@
 
 #include "migration/channel/channel.h"
 #include "migration/channel/listen.h"
+#include "migration/channel/open.h"
 #include "migration/channel/resolve.h"
 #include "migration/incoming/connections.h"
 #include "migration/incoming/incoming.h"
 #include "migration/incoming/loader.h"
 #include "migration/ram/multifd/multifd.h"
 #include "migration/ram/ram.h"
+#include "vmm/base/log.h"
 #include "vmm/listener.h"
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
@@ -35,7 +37,7 @@ void incoming_stop_listening(struct incoming *in)
 	listen_close(&in->listening);
 }
 
-static void main_stream(void *opaque, int fd)
+static void main_stream(void *opaque, struct channel *ch)
 {
 	struct incoming *in = opaque;
 
@@ -43,14 +45,15 @@ static void main_stream(void *opaque, int fd)
 		incoming_stop_listening(in);
 		connections_clear(in->connections);
 	}
-	incoming_connected(in, fd);
+	incoming_connected(in, ch);
 }
 
-static void page_channel(void *opaque, int fd)
+static void page_channel(void *opaque, struct channel *ch)
 {
 	struct incoming *in = opaque;
 
-	multifd_recv_add(in->multifd, channel_from_socket(fd, in->cancel_fd));
+	ch->cancel_fd = in->cancel_fd;
+	multifd_recv_add(in->multifd, ch);
 }
 
 static void decided(void *opaque)
@@ -100,6 +103,7 @@ static int start_receiving(struct incoming *in, struct err *err)
 static void accepted(void *opaque, int fd)
 {
 	struct incoming *in = opaque;
+	struct channel *ch;
 	struct err err = {0};
 
 	/* No connection was classified: the settings may have changed since. */
@@ -110,7 +114,11 @@ static void accepted(void *opaque, int fd)
 		incoming_not_started(in, &err);
 		return;
 	}
-	connections_add(in->connections, fd);
+	ch = channel_with_layer(channel_from_socket(fd, -1), in->set->layer, true, &err);
+	if (ch)
+		connections_add(in->connections, ch);
+	else
+		log_warn("a connection to the incoming migration was refused: %s", err.msg);
 }
 
 void incoming_free_connections(struct incoming *in)
@@ -184,7 +192,7 @@ void incoming_use_channels(struct incoming *in, struct loader *l)
 	if (!in->multifd)
 		return;
 	in->ch->cancel_fd = multifd_recv_alarm(in->multifd);
-	multifd_recv_main(in->multifd, in->ch->fd);
+	multifd_recv_main(in->multifd, channel_fd(in->ch));
 	ram_load_use(l->ram, in->multifd);
 }
 

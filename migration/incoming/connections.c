@@ -18,9 +18,8 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
+#include "migration/channel/channel.h"
 #include "migration/ram/multifd/multifd.h"
 #include "migration/stream/wire.h"
 #include "vmm/base/alloc.h"
@@ -34,7 +33,7 @@
 struct connection {
 	struct list link;
 	struct connections *cs;
-	int fd; /* owned */
+	struct channel *ch; /* owned */
 	struct loop_fd *watch;
 	struct loop_timer *again;   /* only a part of the magic has come */
 	struct loop_timer *silence; /* time is up */
@@ -73,8 +72,7 @@ static void connection_free(struct connection *c)
 	loop_timer_free(c->silence);
 	list_del(&c->link);
 	c->cs->n--;
-	if (c->fd >= 0)
-		(void)close(c->fd);
+	channel_close(c->ch);
 	free(c);
 }
 
@@ -96,20 +94,20 @@ void connections_free(struct connections *cs)
 static void conn_decide(struct connection *c, uint32_t magic)
 {
 	struct connections *cs = c->cs;
-	int fd = c->fd;
+	struct channel *ch = c->ch;
 
-	c->fd = -1;
+	c->ch = NULL;
 	connection_free(c);
 	cs->used = true;
 	if (magic == MULTIFD_MAGIC && cs->channels) {
-		cs->ops->page_channel(cs->opaque, fd);
+		cs->ops->page_channel(cs->opaque, ch);
 	} else if (!cs->has_main) { /* the loader refuses what is no stream */
 		cs->has_main = true;
-		cs->ops->main_stream(cs->opaque, fd);
+		cs->ops->main_stream(cs->opaque, ch);
 	} else {
 		log_warn("a connection that begins with 0x%08x was refused during the migration",
 			 magic);
-		(void)close(fd);
+		channel_close(ch);
 	}
 	cs->ops->decided(cs->opaque);
 }
@@ -128,14 +126,14 @@ static void conn_drop(struct connection *c, const char *why)
 static void conn_classify(struct connection *c)
 {
 	uint8_t magic[4];
-	ssize_t n = recv(c->fd, magic, sizeof(magic), MSG_PEEK | MSG_DONTWAIT);
+	ssize_t n = channel_peek(c->ch, magic, sizeof(magic));
 
 	if (n == (ssize_t)sizeof(magic)) {
 		conn_decide(c, get_be32(magic));
 	} else if (n > 0) { /* the socket stays readable: peek again later */
 		loop_fd_events(c->watch, 0);
 		loop_timer_arm_ms(c->again, AGAIN_MS);
-	} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
+	} else if (n == 0 || (n != -EAGAIN && n != -EINTR)) {
 		conn_drop(c, "has closed it without a word");
 	}
 }
@@ -159,7 +157,7 @@ static void conn_timeout(void *opaque)
 	conn_drop(opaque, "has said nothing for too long");
 }
 
-void connections_add(struct connections *cs, int fd)
+void connections_add(struct connections *cs, struct channel *ch)
 {
 	struct connection *c = NEW(struct connection);
 
@@ -167,8 +165,8 @@ void connections_add(struct connections *cs, int fd)
 		conn_drop(container_of(cs->waiting.next, struct connection, link),
 			  "says nothing, and others wait for its place");
 	c->cs = cs;
-	c->fd = fd;
-	c->watch = loop_fd_add(cs->loop, fd, LOOP_READABLE, conn_readable, c);
+	c->ch = ch;
+	c->watch = loop_fd_add(cs->loop, channel_fd(ch), LOOP_READABLE, conn_readable, c);
 	c->again = loop_timer_new(cs->loop, conn_retry, c);
 	c->silence = loop_timer_new(cs->loop, conn_timeout, c);
 	loop_timer_arm_ms(c->silence, cs->silence_ms);

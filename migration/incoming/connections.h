@@ -13,13 +13,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct channel;
 struct connections;
 struct loop;
 
-/* The callee takes the descriptor. */
+/* The callee takes the channel, which no descriptor cancels yet. */
 struct connections_ops {
-	void (*main_stream)(void *opaque, int fd);
-	void (*page_channel)(void *opaque, int fd);
+	void (*main_stream)(void *opaque, struct channel *ch);
+	void (*page_channel)(void *opaque, struct channel *ch);
 	/* One connection less waits. */
 	void (*decided)(void *opaque);
 };
@@ -34,8 +35,8 @@ struct connections *connections_new(struct loop *l, bool channels, uint64_t sile
 				    const struct connections_ops *ops, void *opaque);
 /* Closes connections that are not classified yet; NULL is fine. */
 void connections_free(struct connections *cs);
-/* A peer has connected; takes 'fd'.  May call back, but for 'decided' never with 'cs' in use. */
-void connections_add(struct connections *cs, int fd);
+/* A peer has connected; takes 'ch'.  May call back, but for 'decided' never with 'cs' in use. */
+void connections_add(struct connections *cs, struct channel *ch);
 /* Drop all connections that are not classified. */
 void connections_clear(struct connections *cs);
 /* Is a connection not classified yet? */

@@ -23,6 +23,7 @@
 
 #include "migration/channel/channel.h"
 #include "migration/channel/checksum.h"
+#include "migration/channel/open.h"
 #include "migration/incoming/commands.h"
 #include "migration/incoming/loader.h"
 #include "migration/incoming/report.h"
@@ -350,7 +351,7 @@ static int start_loading(struct incoming *in, struct channel *ch, struct err *er
 	int ret;
 
 	in->ch = ch;
-	yank_add(&in->m->yanks, &in->yank, YANK_MIGRATION, "", ch->fd);
+	yank_add(&in->m->yanks, &in->yank, YANK_MIGRATION, "", channel_fd(ch));
 	in->has_address = false;
 	report_incoming_start(in);
 	(void)status_move(in->m, &in->status, MIG_SETUP, MIG_ACTIVE);
@@ -374,11 +375,12 @@ void incoming_not_started(struct incoming *in, const struct err *err)
 		machine_request_exit(in->m, 1, CAUSE_HOST_ERROR);
 }
 
-void incoming_connected(struct incoming *in, int fd)
+void incoming_connected(struct incoming *in, struct channel *ch)
 {
 	struct err err = {0};
 
-	if (start_loading(in, channel_from_socket(fd, in->cancel_fd), &err) < 0)
+	ch->cancel_fd = in->cancel_fd;
+	if (start_loading(in, ch, &err) < 0)
 		incoming_not_started(in, &err);
 }
 

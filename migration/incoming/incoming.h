@@ -69,8 +69,8 @@ struct incoming {
 /* 'in' is zeroed but for what is constant. */
 void incoming_init(struct incoming *in);
 int incoming_start(struct incoming *in, const char *uri, int fd, struct err *err);
-/* The main stream's connection is there.  Main loop, machine lock held; takes 'fd'. */
-void incoming_connected(struct incoming *in, int fd);
+/* The main stream's connection is there.  Main loop, machine lock held; takes 'ch'. */
+void incoming_connected(struct incoming *in, struct channel *ch);
 /* Waiting has ended without a source. */
 void incoming_not_started(struct incoming *in, const struct err *err);
 /* End listening and loading; the lock is not held. */

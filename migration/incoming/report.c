@@ -39,7 +39,7 @@ static char *peer_of(int fd)
 
 void report_incoming_start(struct incoming *in)
 {
-	char *peer = peer_of(in->ch->fd);
+	char *peer = peer_of(channel_fd(in->ch));
 
 	in->begun_ns = host_now_ns();
 	free(in->from);

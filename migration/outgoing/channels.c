@@ -11,6 +11,7 @@
 #include <errno.h>
 
 #include "migration/channel/channel.h"
+#include "migration/channel/open.h"
 #include "migration/outgoing/outgoing.h"
 #include "migration/ram/multifd/multifd.h"
 
@@ -35,6 +36,7 @@ int outgoing_open_channels(struct outgoing *o, struct err *err)
 		struct channel *ch = channel_open(&o->uri, &o->to, -1, true, o->ch->cancel_fd, err);
 		int ret;
 
+		ch = channel_with_layer(ch, o->set->layer, false, err);
 		if (!ch && err->errnum == ECANCELED)
 			return -ECANCELED;
 		if (!ch)

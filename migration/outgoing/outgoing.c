@@ -73,7 +73,7 @@ static void outgoing_attach(struct outgoing *o, struct channel *ch)
 {
 	o->ch = ch;
 	ch->patience = &o->patience;
-	yank_add(&o->m->yanks, &o->yank, YANK_MIGRATION, "", ch->fd);
+	yank_add(&o->m->yanks, &o->yank, YANK_MIGRATION, "", channel_fd(ch));
 	o->w = writer_new(ch);
 	o->rp = (struct return_path){.ch = ch};
 	stats_phase(&o->stats, MIG_PHASE_SETUP);

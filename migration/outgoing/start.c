@@ -15,6 +15,7 @@
 
 #include "migration/channel/channel.h"
 #include "migration/channel/checksum.h"
+#include "migration/channel/open.h"
 #include "migration/channel/resolve.h"
 #include "migration/outgoing/modes.h"
 #include "migration/outgoing/outgoing.h"
@@ -49,6 +50,8 @@ static int open_channel(struct outgoing *o, struct channel **ch, struct err *err
 		return ret;
 	o->fd = -1;
 	*ch = channel_open(&o->uri, &o->to, fd, true, o->deadline.stop_fd, err);
+	if (uri_is_address(o->uri.kind))
+		*ch = channel_with_layer(*ch, o->set->layer, false, err);
 	if (!*ch)
 		return err->errnum == ECANCELED ? -ECANCELED : -EIO;
 	o->checksum = o->checksum && !(*ch)->two_way;

@@ -70,7 +70,7 @@ static bool find_description(const uint8_t *text, size_t n, struct buf *out)
 	    (end - at) % 2)
 		return false;
 	for (; at < end; at += 2)
-		buf_u8(out, (uint8_t)(hex_digit(text[at]) << 4 | hex_digit(text[at + 1])));
+		buf_u8(out, (uint8_t)(hex_digit(text[at]) * 16 + hex_digit(text[at + 1])));
 	return true;
 }
 
@@ -103,11 +103,11 @@ int saved_compare_file(struct machine *m, const bool *caps, const struct channel
 	struct stat st;
 	size_t n;
 
-	*checked = ch->fd >= 0 && fstat(ch->fd, &st) == 0 && S_ISREG(st.st_mode);
+	*checked = fstat(channel_fd(ch), &st) == 0 && S_ISREG(st.st_mode);
 	if (!*checked)
 		return 0;
 	n = MIN((size_t)st.st_size, MAX_BYTES);
-	if (pread(ch->fd, text, n, st.st_size - (off_t)n) != (ssize_t)n)
+	if (pread(channel_fd(ch), text, n, st.st_size - (off_t)n) != (ssize_t)n)
 		return 0; /* the load says so */
 	n -= checksum_line_at_end(text, n);
 	return saved_compare(m, caps, text, n, differs, err);

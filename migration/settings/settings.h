@@ -18,6 +18,7 @@ struct migration_settings {
 	bool caps[CAP_COUNT];
 	/* atomic */
 	uint64_t max_bandwidth, downtime_limit_ms, xbzrle_cache_bytes;
+	const struct channel_layer *layer; /* borrowed; on each socket to a peer; NULL: none */
 };
 
 #endif

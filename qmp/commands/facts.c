@@ -223,7 +223,7 @@ static int query_current_machine(struct qmp_call *call, const void *arg, void *r
 	return 0;
 }
 
-/* ---- query-iothreads, query-jobs: the lists are empty, and so say clients that ask ---- */
+/* ---- query-iothreads: the list is empty, and so say clients that ask ---- */
 
 struct iothread {
 	const char *id;
@@ -239,25 +239,7 @@ static const struct qmp_type iothread_type =
     QMP_OBJECT_TYPE(struct iothread, "IOThreadInfo", iothread_members);
 static const struct qmp_type iothread_list = QMP_ARRAY_TYPE(&iothread_type);
 
-struct job {
-	const char *id, *type, *status;
-	int64_t current, total;
-	const char *error;
-};
-
-static const struct qmp_member job_members[] = {
-    QMP_REQ(struct job, id, "id"),
-    QMP_REQ(struct job, type, "type"),
-    QMP_REQ(struct job, status, "status"),
-    QMP_REQ(struct job, current, "current-progress"),
-    QMP_REQ(struct job, total, "total-progress"),
-    QMP_SET(struct job, error, "error"),
-    {0},
-};
-static const struct qmp_type job_type = QMP_OBJECT_TYPE(struct job, "JobInfo", job_members);
-static const struct qmp_type job_list = QMP_ARRAY_TYPE(&job_type);
-
-/* Nobody can make an I/O thread by -object or start a job. */
+/* Nobody can make an I/O thread by -object. */
 static int query_none(struct qmp_call *call, const void *arg, void *ret, struct err *err)
 {
 	(void)call;
@@ -276,6 +258,5 @@ const struct qmp_command qmp_facts_commands[] = {
     {"query-machines",                NULL, &machine_list, query_machines, 0},
     {"query-current-machine",       NULL, &current_type, query_current_machine, 0},
     {"query-iothreads",        NULL, &iothread_list, query_none, 0},
-    {"query-jobs",                NULL, &job_list, query_none, 0},
     {0},
 };

@@ -6,6 +6,7 @@
 
 #include "tests/unit/check-main.h"
 #include "tests/unit/qmp-rig.h"
+#include "vmm/job.h"
 
 #define GREETING                                                                                   \
 	"{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 0, \"minor\": 2, \"major\": 7}, "          \
@@ -664,6 +665,60 @@ START_TEST(test_unknown_chardev)
 }
 END_TEST
 
+START_TEST(test_no_job)
+{
+	static const char *const verbs[] = {"cancel",   "pause",    "resume",
+					    "complete", "finalize", "dismiss"};
+	struct rig *r = rig_new();
+	struct peer *p = rig_peer(r, 0);
+	char text[128];
+
+	ck_assert_str_eq(peer_ask(p, "{\"execute\":\"query-jobs\"}"), "{\"return\": []}\r\n");
+	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+		(void)snprintf(text, sizeof(text),
+			       "{\"execute\":\"job-%s\",\"arguments\":{\"id\":\"j0\"}}", verbs[i]);
+		ck_assert_str_eq(peer_ask(p, text), GENERIC("Job not found"));
+	}
+	rig_free(r);
+}
+END_TEST
+
+static int idle_run(struct job *j, struct err *err)
+{
+	(void)j;
+	(void)err;
+	return 0;
+}
+
+/* One that was made and has not begun, which needs no thread. */
+START_TEST(test_a_job)
+{
+	static const struct job_ops ops = {.type = JOB_SNAPSHOT_SAVE, .run = idle_run};
+	const struct job_config c = {.id = "j0", .ops = &ops, .manual_dismiss = true};
+	struct rig *r = rig_new();
+	struct peer *p = rig_peer(r, 0);
+
+	ck_assert_ptr_nonnull(job_new(&r->m, &c, NULL));
+	rig_turn(r);
+	ck_assert_ptr_nonnull(strstr(peer_got(p), "\"event\": \"JOB_STATUS_CHANGE\", \"data\": "
+						  "{\"id\": \"j0\", \"status\": \"created\"}"));
+	ck_assert_str_eq(peer_ask(p, "{\"execute\":\"query-jobs\"}"),
+			 "{\"return\": [{\"id\": \"j0\", \"type\": \"snapshot-save\", \"status\": "
+			 "\"created\", \"current-progress\": 0, \"total-progress\": 0}]}\r\n");
+	ck_assert_str_eq(
+	    peer_ask(p, "{\"execute\":\"job-dismiss\",\"arguments\":{\"id\":\"j0\"}}"),
+	    GENERIC("Job 'j0' in state 'created' cannot accept command verb 'dismiss'"));
+	(void)peer_ask(p, "{\"execute\":\"job-cancel\",\"arguments\":{\"id\":\"j0\"}}");
+	ck_assert_ptr_nonnull(strstr(peer_got(p), "\"status\": \"concluded\""));
+	ck_assert_ptr_nonnull(strstr(peer_ask(p, "{\"execute\":\"query-jobs\"}"),
+				     "\"error\": \"Operation canceled\""));
+	(void)peer_ask(p, "{\"execute\":\"job-dismiss\",\"arguments\":{\"id\":\"j0\"}}");
+	ck_assert_ptr_nonnull(strstr(peer_got(p), "\"status\": \"null\""));
+	ck_assert_str_eq(peer_ask(p, "{\"execute\":\"query-jobs\"}"), "{\"return\": []}\r\n");
+	rig_free(r);
+}
+END_TEST
+
 CHECK_MAIN("qmp-session", test_greeting_alone, test_negotiation, test_requests,
 	   test_many_in_one_read, test_pretty, test_oob_requests, test_oob_overtakes,
 	   test_oob_queue_is_full, test_leaves_at_once, test_ends_with_requests,
@@ -671,4 +726,4 @@ CHECK_MAIN("qmp-session", test_greeting_alone, test_negotiation, test_requests,
 	   test_rtc_change_is_limited, test_no_reboot_reset_is_shutdown, test_run_state_refusals,
 	   test_descriptors, test_too_many_descriptors, test_slow_reader_stops_itself,
 	   test_deaf_peer_is_given_up, test_partial_writes, test_half_a_request_is_forgotten,
-	   test_free_with_posted_turn, test_unknown_chardev)
+	   test_free_with_posted_turn, test_unknown_chardev, test_no_job, test_a_job)

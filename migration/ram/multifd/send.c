@@ -485,9 +485,7 @@ int multifd_send_failure(struct multifd_send *s, struct err *err)
 int multifd_send_check(struct multifd_send *s, struct err *err)
 {
 	for (unsigned i = 0; i < s->n_channels; i++) {
-		struct pollfd p = {.fd = s->channels[i].ch->fd, .events = POLLRDHUP};
-
-		if (poll(&p, 1, 0) > 0 && p.revents & (POLLRDHUP | POLLHUP)) {
+		if (channel_hung_up(s->channels[i].ch)) {
 			struct err closed = {0};
 
 			(void)err_set(&closed, ECONNRESET, "the destination closed the connection");
