@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "migration/stream/globalstate.h"
 #include "migration/incoming/loader.h"
 #include "migration/ram/ram.h"
+#include "migration/stream/globalstate.h"
 #include "tests/fuzz/piecewise.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/error.h"

@@ -13,7 +13,7 @@ from case import only_minivmm
 
 TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 PROMPT = "tour$ "
-BEAT = re.compile(r"^T (\d+) up=.* err=(\d+)\r?$", re.M)
+BEAT = re.compile(r"^T (\d+) up=.*? err=(\d+)\r*$", re.M)      # a terminal adds a CR of its own
 GUARD = float(os.environ.get("GUARD", "240"))
 
 
@@ -120,7 +120,7 @@ def test_readme(t):
         tour.take(step)
     assert "completed:" in three.shown and "failed:" not in three.shown, three.shown
     beats = two.beats()
-    assert one.beats() and beats == sorted(set(beats)), (one.beats(), beats)
+    assert one.beats() and beats and beats == sorted(set(beats)), (one.shown[-1500:], two.shown[-1500:])
     assert one.beats()[-1] <= beats[0] <= one.beats()[-1] + 2, (one.beats(), beats)
     for terminal in (one, two):
         assert all(err == "0" for _, err in BEAT.findall(terminal.shown)), terminal.shown
