@@ -35,6 +35,7 @@ from case import BUILD, Skip, Test  # noqa: E402  pylint: disable=wrong-import-p
 
 FOLDERS = ["guest", "interop", "fault"]
 HANG = 240      # seconds after which a whole test has hung
+AGAIN = 6       # more failures than these are not the host's
 SKIPPED = 77
 
 
@@ -121,6 +122,7 @@ def arguments():
     parser.add_argument("--skip", action="append", metavar="PATTERN", help="the same, to leave out")
     parser.add_argument("--sample", action="store_true", help="of each table the first row only")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--once", action="store_true", help="a test that failed is not run again alone")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--results", default=None, help="file for the totals")
     parser.add_argument("--one", help=argparse.SUPPRESS)
@@ -169,6 +171,21 @@ def run_all(tests, options):
     return done
 
 
+def run_again(done, options):
+    """
+    Tests that failed beside others have the machine for themselves once more: what a loaded host does to
+    a guest is no fault of the program's. It is said of each, and many at a time are a fault.
+    """
+    failed = [d for d in done if d["result"] == "FAIL"]
+    if options.once or options.jobs == 1 or len(failed) > AGAIN:
+        return
+    for d in failed:
+        d["result"], text, seconds = run_apart(d["name"], options.kind, set())
+        print(f"AGAIN {d['name']}: it failed beside other tests, and alone it "
+              f"{'passed' if d['result'] == 'PASS' else 'failed again'}", flush=True)
+        report(d["name"], d["result"], text, seconds)
+
+
 def main():
     options = arguments()
     tests = list(wanted(discover(options.folders), options))
@@ -180,6 +197,7 @@ def main():
         return 0
 
     done = run_all(tests, options)
+    run_again(done, options)
     totals = {word: sum(d["result"] == key for d in done)
               for key, word in (("PASS", "passed"), ("FAIL", "failed"), ("SKIP", "skipped"))}
     results = options.results or os.path.join(BUILD, "tests", "guests.json")
