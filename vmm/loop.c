@@ -109,7 +109,7 @@ static void run_posts(struct loop *l)
 
 static bool on_thread(struct loop *l)
 {
-	return pthread_equal(l->thread, pthread_self());
+	return pthread_equal(__atomic_load_n(&l->thread, __ATOMIC_RELAXED), pthread_self());
 }
 
 static uint64_t clock_ms(void)
