@@ -21,7 +21,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 #define RAM_BYTES (64 * KiB)
 
-struct device {
+struct thing {
 	uint32_t n;
 	uint8_t list[16];
 	bool extra;
@@ -29,11 +29,11 @@ struct device {
 
 static bool extra_needed(void *dev)
 {
-	return ((struct device *)dev)->extra;
+	return ((struct thing *)dev)->extra;
 }
 
 static const struct vms_field extra_fields[] = {
-    VMS_BOOL(struct device, extra, "extra"),
+    VMS_BOOL(struct thing, extra, "extra"),
     VMS_LAST,
 };
 
@@ -48,9 +48,9 @@ static const struct vms_desc extra = {
 static const struct vms_desc *const subs[] = {&extra, NULL};
 
 static const struct vms_field fields[] = {
-    VMS_U32(struct device, n, "n"),
-    VMS_ARRAY(uint8_t, struct device, list, "list", .counted = true,
-	      .count_at = offsetof(struct device, n)),
+    VMS_U32(struct thing, n, "n"),
+    VMS_ARRAY(uint8_t, struct thing, list, "list", .counted = true,
+	      .count_at = offsetof(struct thing, n)),
     VMS_LAST,
 };
 
@@ -66,7 +66,7 @@ static const struct vms_desc vmstate = {
 struct world {
 	struct config cfg;
 	struct machine m;
-	struct device dev;
+	struct thing dev;
 	struct globalstate globalstate;
 };
 

@@ -164,7 +164,7 @@ END_TEST
 
 START_TEST(test_every_truncation_is_refused)
 {
-	struct thing t = sample(), u;
+	struct thing t = sample(), u = {0};
 	struct buf out = {0};
 	struct err err;
 

@@ -179,6 +179,7 @@ static int adopt_file(struct config *cfg, struct cfg_blockdev *bd, const char *n
 		bd->discard |= f->discard;
 		bd->locking = f->locking;
 		bd->aio_threads |= f->aio_threads;
+		free(f->where);
 		free(f->driver);
 		free(f->drive_id);
 		cfg->n_blockdevs--;
