@@ -12,6 +12,7 @@
 
 #include "arch/x86/boot.h"
 #include "arch/x86/cpu-state.h"
+#include "vmm/base/alloc.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
@@ -33,7 +34,7 @@ struct elf_file {
 	const uint8_t *data;
 	size_t bytes;
 	bool is64;
-	uint64_t phoff;
+	uint64_t entry, phoff;
 	size_t phnum, phentsize;
 };
 
@@ -60,12 +61,14 @@ static int open_elf(struct elf_file *f, const char *path, struct err *err)
 	if (f->is64) {
 		memcpy(&h64, f->data, sizeof(h64));
 		machine = h64.e_machine;
+		f->entry = h64.e_entry;
 		f->phoff = h64.e_phoff;
 		f->phnum = h64.e_phnum;
 		f->phentsize = h64.e_phentsize;
 	} else {
 		memcpy(&h32, f->data, sizeof(h32));
 		machine = h32.e_machine;
+		f->entry = h32.e_entry;
 		f->phoff = h32.e_phoff;
 		f->phnum = h32.e_phnum;
 		f->phentsize = h32.e_phentsize;
@@ -162,6 +165,22 @@ static bool in_segment(const struct elf_kernel *k, uint64_t gpa)
 	return false;
 }
 
+/* There is no PVH note. */
+static int use_multiboot(const struct elf_file *f, struct elf_kernel *k, const char *path,
+			 struct err *err)
+{
+	uint32_t flags;
+
+	if (!multiboot_probe(f->data, f->bytes, &flags))
+		return err_set(err, EINVAL,
+			       "kernel file '%s' is an ELF file without a PVH entry note or a "
+			       "Multiboot header",
+			       path);
+	k->multiboot = true;
+	k->entry = f->entry;
+	return multiboot_check(flags, f->is64, path, err);
+}
+
 int elf_kernel_parse(const uint8_t *file, size_t bytes, const char *path, struct elf_kernel *out,
 		     struct err *err)
 {
@@ -189,16 +208,15 @@ int elf_kernel_parse(const uint8_t *file, size_t bytes, const char *path, struct
 		else
 			scan_notes(&f, &p, &k.entry, &found);
 	}
+	if (ret == 0 && !found)
+		ret = use_multiboot(&f, &k, path, err);
 	if (ret < 0)
 		return ret;
-	if (!found)
-		return err_set(err, EINVAL,
-			       "kernel file '%s' is an ELF file without a PVH entry note", path);
 	if (!in_segment(&k, k.entry))
 		return err_set(err, EINVAL,
-			       "kernel file '%s' has its PVH entry at 0x%" PRIx64
+			       "kernel file '%s' has its %s entry at 0x%" PRIx64
 			       ", outside of what it loads",
-			       path, k.entry);
+			       path, k.multiboot ? "Multiboot" : "PVH", k.entry);
 	*out = k;
 	return 0;
 }
@@ -305,7 +323,9 @@ static int clear_tail(struct machine *m, const struct elf_segment *s, bool first
 int elf_kernel_stage(struct machine *m, const struct boot_image *b, bool first,
 		     struct cpu_state *bsp, struct err *err)
 {
-	const char *cmdline = m->cfg->append ? m->cfg->append : "";
+	CLEANUP(cleanup_free)
+	char *cmdline = b->elf.multiboot ? multiboot_cmdline(m->cfg)
+					 : xstrdup(m->cfg->append ? m->cfg->append : "");
 	int ret = 0;
 
 	for (size_t i = 0; i < b->elf.n_segments && ret == 0; i++) {
@@ -320,7 +340,8 @@ int elf_kernel_stage(struct machine *m, const struct boot_image *b, bool first,
 		ret = boot_write(m, b->elf.cmdline_gpa, cmdline, strlen(cmdline) + 1,
 				 "command line", err);
 	if (ret == 0)
-		ret = stage_start_info(m, b, err);
+		ret = b->elf.multiboot ? multiboot_stage_info(m, b, bsp, err)
+				       : stage_start_info(m, b, err);
 	if (ret == 0)
 		ret = boot_flat_segments(m, bsp, false, err);
 	if (ret < 0)

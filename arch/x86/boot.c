@@ -102,6 +102,14 @@ static uint64_t low_bytes(const struct machine *m)
 	return MIN(m->cfg->ram_bytes, BOARD_LOWMEM_LIMIT);
 }
 
+/* Of what an ELF file is given, with the terminating NUL. */
+static size_t cmdline_bytes(const struct machine *m, const struct boot_image *b)
+{
+	size_t n = m->cfg->append ? strlen(m->cfg->append) + 1 : 1;
+
+	return b->elf.multiboot ? n + strlen(m->cfg->kernel) + 1 : n;
+}
+
 static int load_kernel(struct machine *m, struct boot_image *b, uint64_t *end, uint64_t *limit,
 		       struct err *err)
 {
@@ -115,8 +123,7 @@ static int load_kernel(struct machine *m, struct boot_image *b, uint64_t *end, u
 		b->kind = BOOT_PVH;
 		ret = elf_kernel_parse(b->kernel, b->kernel_bytes, path, &b->elf, err);
 		if (ret == 0)
-			ret = elf_kernel_place(
-			    &b->elf, m->cfg->append ? strlen(m->cfg->append) + 1 : 1, path, err);
+			ret = elf_kernel_place(&b->elf, cmdline_bytes(m, b), path, err);
 		*end = b->elf.end_gpa;
 		if (ret == 0 && *end > *limit)
 			ret = err_set(err, EINVAL,
@@ -167,7 +174,7 @@ int boot_place_initrd(size_t bytes, const char *path, uint64_t kernel_end, uint6
 static int check_cmdline(const struct machine *m, const struct boot_image *b, struct err *err)
 {
 	size_t max = BOOT_CMDLINE_MAX - 1;
-	size_t len = m->cfg->append ? strlen(m->cfg->append) : 0;
+	size_t len = cmdline_bytes(m, b) - 1;
 
 	if (b->kind == BOOT_BZIMAGE && b->bz.cmdline_max > 0)
 		max = MIN(max, (size_t)b->bz.cmdline_max);

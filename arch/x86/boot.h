@@ -1,5 +1,5 @@
 /*
- * boot.h - what the guest starts from: a Linux kernel, a PVH ELF file, or firmware
+ * boot.h - what the guest starts from: a Linux kernel, an ELF file, or firmware
  *
  * Files are read once, parsed by pure functions and kept; staging copies them
  * into guest memory and sets the boot processor's registers, at every reset.
@@ -7,7 +7,7 @@
  * Where things stand in guest memory, all below 1 MiB but kernel and initrd:
  *
  *     0x00500  GDT                       0x20000  command line
- *     0x06000  PVH start info            0x30000  setup_data: the device tree
+ *     0x06000  what an ELF file is told          0x30000  setup_data: the device tree
  *     0x07000  zero page                 0xd0000  RSDP and ACPI tables
  *     0x09000  page tables (6 pages)
  */
@@ -20,6 +20,7 @@
 
 #include "vmm/base/buf.h"
 
+struct config;
 struct cpu_state;
 struct err;
 struct machine;
@@ -66,8 +67,9 @@ struct elf_segment {
 	uint64_t off, file_bytes, gpa, mem_bytes;
 };
 
-/* An ELF file with a PVH entry note. */
+/* An ELF file with a PVH entry note, or with a Multiboot header. */
 struct elf_kernel {
+	bool multiboot;
 	struct elf_segment segments[ELF_SEGMENTS_MAX];
 	size_t n_segments;
 	uint64_t entry;   /* 32-bit protected mode */
@@ -104,6 +106,12 @@ int elf_kernel_parse(const uint8_t *file, size_t bytes, const char *path, struct
  */
 int elf_kernel_place(struct elf_kernel *k, size_t cmdline_bytes, const char *path, struct err *err);
 bool elf_kernel_probe(const uint8_t *file, size_t bytes);
+/* Is there a Multiboot header?  Its flags. */
+bool multiboot_probe(const uint8_t *file, size_t bytes, uint32_t *flags);
+/* Can what they ask for be had?  -ENOTSUP. */
+int multiboot_check(uint32_t flags, bool is64, const char *path, struct err *err);
+/* The file's name and -append; owned. */
+char *multiboot_cmdline(const struct config *cfg);
 
 /* Where to load it in 'low_bytes' of memory below 3 GiB. */
 int bzimage_place(const struct bzimage *bz, size_t file_bytes, const char *path, uint64_t low_bytes,
@@ -128,6 +136,9 @@ int bzimage_stage(struct machine *m, const struct boot_image *b, struct cpu_stat
 		  struct err *err);
 int elf_kernel_stage(struct machine *m, const struct boot_image *b, bool first,
 		     struct cpu_state *bsp, struct err *err);
+/* Multiboot's counterpart to the PVH start info. */
+int multiboot_stage_info(struct machine *m, const struct boot_image *b, struct cpu_state *bsp,
+			 struct err *err);
 /* Flat segments and a GDT that holds them; 64-bit code or 32-bit code. */
 int boot_flat_segments(struct machine *m, struct cpu_state *bsp, bool long_mode, struct err *err);
 /* memory_write with a sentence. */

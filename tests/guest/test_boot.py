@@ -45,6 +45,31 @@ def test_reboot(t, how):
     assert vm.status() == "running"
 
 
+# Says what its command line is on the serial port, if EAX is as Multiboot says, and ends with 3.
+MULTIBOOT = bytes.fromhex("3d02b0ad2b 7513 8b7310 ac 84c0 7407 66baf803 ee ebf4 b003 e6f4 f4ebfd")
+
+
+def multiboot_file(path):
+    """A 32-bit ELF file with a Multiboot header and no note."""
+    base, magic = 0x200000, 0x1BADB002
+    text = struct.pack("<III", magic, 3, 2**32 - magic - 3) + MULTIBOOT
+    header = struct.pack("<4sBBB9xHHIIIIIHHHHHH", b"\x7fELF", 1, 1, 1, 2, 3, 1, base + 12, 52, 0, 0,
+                         52, 32, 1, 0, 0, 0)
+    segment = struct.pack("<IIIIIIII", 1, 84, base, base, len(text), len(text), 7, 4)
+    with open(path, "wb") as f:
+        f.write(header + segment + text)
+    return path
+
+
+@only_minivmm("QEMU's qboot runs no option ROM")
+def test_multiboot(t):
+    path = multiboot_file(t.path("kernel"))
+    vm = t.vmm(path, "say=abc", extra=["-device", "isa-debug-exit,iobase=0xf4,iosize=4"], paused=True)
+    vm.cmd("cont")
+    vm.serial.expect(f"{path} say=abc")
+    assert vm.wait() == 7
+
+
 def test_reset_register_and_cmos(t):
     """The devices guest reboots once; a byte of CMOS survives."""
     vm = t.vmm("devices", "reboot only=cmos")

@@ -135,6 +135,80 @@ START_TEST(test_32_bit)
 }
 END_TEST
 
+/* The image with a Multiboot header in the place of its note. */
+static void make_multiboot(uint8_t *img, uint32_t flags)
+{
+	make_image32(img);
+	memset(img + NOTE_OFF, 0, 20);
+	put_le32(img + offsetof(Elf32_Ehdr, e_entry), ENTRY + 8);
+	put_le32(img + TEXT_OFF + 4, 0x1badb002);
+	put_le32(img + TEXT_OFF + 8, flags);
+	put_le32(img + TEXT_OFF + 12, -(0x1badb002 + flags));
+}
+
+START_TEST(test_multiboot)
+{
+	struct boot_rig *r = rig_new(8 * MiB);
+	static uint8_t img[IMAGE];
+	const uint8_t *info, *module;
+	char line[128];
+
+	make_multiboot(img, 3);
+	rig_write(r->path, img, sizeof(img));
+	rig_write(r->initrd_path, "module", 6);
+	r->cfg.initrd = r->initrd_path;
+	set(&r->cfg.append, "count=7");
+	ck_assert_str_eq(rig_load(r), "");
+	rig_stage(r, false);
+
+	info = rig_at(r, BOOT_PVH_INFO, 512);
+	ck_assert_uint_eq(get_le32(info), 0x24d);
+	ck_assert_uint_eq(get_le32(info + 4), 639);
+	ck_assert_uint_eq(get_le32(info + 8), 7 * 1024);
+	(void)snprintf(line, sizeof(line), "%s count=7", r->path);
+	ck_assert_str_eq((const char *)rig_at(r, get_le32(info + 16), sizeof(line)), line);
+	ck_assert_uint_eq(get_le32(info + 20), 1);
+	module = rig_at(r, get_le32(info + 24), 16);
+	ck_assert_mem_eq(rig_at(r, get_le32(module), 6), "module", 6);
+	ck_assert_uint_eq(get_le32(module + 4) - get_le32(module), 6);
+	ck_assert_uint_eq(get_le32(info + 44), 4 * 24);
+	ck_assert_uint_eq(get_le32(rig_at(r, get_le32(info + 48), 96) + 72), 20);
+	ck_assert_uint_eq(get_le64(rig_at(r, get_le32(info + 48), 96) + 72 + 12), 7 * MiB);
+	ck_assert_str_eq((const char *)rig_at(r, get_le32(info + 64), 8), "minivmm");
+
+	ck_assert_uint_eq(r->bsp.rip, ENTRY + 8);
+	ck_assert_uint_eq(r->bsp.regs[GPR_RAX], 0x2badb002);
+	ck_assert_uint_eq(r->bsp.regs[GPR_RBX], BOOT_PVH_INFO);
+	ck_assert_uint_eq(r->bsp.cr0, 0x11);
+	rig_free(r);
+}
+END_TEST
+
+START_TEST(test_multiboot_refused)
+{
+	static uint8_t img[IMAGE];
+
+	make_multiboot(img, 0x10003);
+	ck_has(parse(img, IMAGE), "flags 0x10003");
+	make_multiboot(img, 1U << 3);
+	ck_has(parse(img, IMAGE), "flags 0x8");
+	make_multiboot(img, 1U << 2);
+	ck_has(parse(img, IMAGE), "video mode");
+	make_multiboot(img, 3);
+	img[TEXT_OFF + 12]++;
+	ck_has(parse(img, IMAGE), "without a PVH entry note or a Multiboot header");
+	make_multiboot(img, 3);
+	put_le32(img + offsetof(Elf32_Ehdr, e_entry), 0x1234);
+	ck_has(parse(img, IMAGE), "has its Multiboot entry at 0x1234");
+	make_image(img);
+	img[NOTE_OFF + 20 + 12] = 'x';
+	put_le32(img + TEXT_OFF, 0x1badb002);
+	put_le32(img + TEXT_OFF + 4, 0);
+	put_le32(img + TEXT_OFF + 8, -0x1badb002U);
+	ck_has(parse(img, IMAGE), "objcopy -O elf32-i386");
+}
+END_TEST
+
 #define PHDR(i, m) (sizeof(Elf64_Ehdr) + (i) * sizeof(Elf64_Phdr) + offsetof(Elf64_Phdr, m))
 
 START_TEST(test_broken)
@@ -145,7 +219,8 @@ START_TEST(test_broken)
 	ck_assert_str_eq(parse(img, IMAGE), "");
 	put_le32(img + NOTE_OFF + 20 + 8, 17);
 	ck_assert_str_eq(parse(img, IMAGE),
-			 "kernel file 'k' is an ELF file without a PVH entry note");
+			 "kernel file 'k' is an ELF file without a PVH entry note or a "
+			 "Multiboot header");
 	make_image(img);
 	img[NOTE_OFF + 20 + 12] = 'x';
 	ck_has(parse(img, IMAGE), "without a PVH entry note");
@@ -259,5 +334,5 @@ START_TEST(test_too_large_for_memory)
 }
 END_TEST
 
-CHECK_MAIN("boot-pvh", test_staged, test_32_bit, test_broken, test_low, test_every_cut,
-	   test_too_large_for_memory)
+CHECK_MAIN("boot-pvh", test_staged, test_32_bit, test_multiboot, test_multiboot_refused,
+	   test_broken, test_low, test_every_cut, test_too_large_for_memory)

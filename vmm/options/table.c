@@ -70,7 +70,8 @@ const struct opt_row option_table[] = {
     CALL("uuid", "UUID", opt_uuid, "The guest's UUID, 8-4-4-4-12 hexadecimal digits."),
 
     HEADING("Boot"),
-    STRING("kernel", "FILE", kernel, "A bzImage, or an ELF kernel with a PVH entry."),
+    STRING("kernel", "FILE", kernel,
+	   "A bzImage, or an ELF kernel with a PVH entry or a Multiboot header."),
     STRING("initrd", "FILE", initrd, "The initial RAM disk; needs -kernel."),
     STRING("append", "TEXT", append, "The kernel's command line; needs -kernel."),
     STRING("bios", "FILE", bios, "The firmware image at the end of the first 4 GiB."),
