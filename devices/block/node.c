@@ -103,6 +103,7 @@ struct block_node *block_node_new(const struct cfg_blockdev *cfg, struct err *er
 	n->fd = fd;
 	n->bytes = ALIGN_UP(bytes, SECTOR_BYTES);
 	n->readonly = cfg->readonly;
+	n->force_share = cfg->force_share;
 	n->direct = cfg->direct;
 	n->writeback = cfg->writeback;
 	n->no_flush = cfg->no_flush;
@@ -201,9 +202,13 @@ int block_node_flush(struct block_node *n)
 
 static int lock_node(struct block_node *n, bool probe, struct err *err)
 {
+	struct block_perms perms = block_disk_perms(n->readonly, n->share_rw);
 	struct err why = {0};
-	int ret = block_lock(n->fd, n->filename, block_disk_perms(n->readonly, n->share_rw), probe,
-			     err ? &why : NULL);
+	int ret;
+
+	if (n->force_share)
+		perms.unshared = 0;
+	ret = block_lock(n->fd, n->filename, perms, probe, err ? &why : NULL);
 
 	if (ret == -ENOTSUP && n->locking == BLOCK_LOCKING_AUTO) {
 		log_warn("'%s' is on a file system without locks: nothing keeps other programs "

@@ -62,6 +62,7 @@ struct block_node {
 	/* main thread */
 	void *user;       /* the struct device it is attached to, NULL: none */
 	unsigned locking; /* enum block_locking; off where auto found nothing to lock with */
+	bool force_share; /* what other programs do to the file is their affair; readonly */
 	bool share_rw;    /* other programs may write to the file at the same time */
 	bool locked;      /* the file is ours, as far as locking goes */
 };

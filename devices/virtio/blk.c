@@ -19,6 +19,7 @@
 #include "vmm/base/bytes.h"
 #include "vmm/base/error.h"
 #include "vmm/base/iov.h"
+#include "vmm/base/log.h"
 #include "vmm/flush.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
@@ -333,15 +334,17 @@ static const struct vms_desc body = {.name = "virtio-blk-device",
 static int section_loaded(void *dev, uint32_t version, struct err *err)
 {
 	struct virtio_blk *b = dev;
-	/* 0: the driver never looked.  From QEMU it may also be what the guest wrote there. */
+	/* 0: the driver never looked. */
 	uint64_t seen = get_le64(b->v.config);
 
 	(void)version;
+	(void)err;
+	/* QEMU keeps there what the guest has written, which must not make it unmovable. */
 	if (seen > virtio_blk_capacity(b))
-		return err_set(err, EINVAL,
-			       "virtio-blk: the guest's disk has %" PRIu64
-			       " sectors, '%s' here only %" PRIu64,
-			       seen, b->node->filename, virtio_blk_capacity(b));
+		log_warn("virtio-blk: the disk had %" PRIu64
+			 " sectors at the source (unless its guest has overwritten the number), "
+			 "'%s' has only %" PRIu64 ": requests behind its end fail",
+			 seen, b->node->filename, virtio_blk_capacity(b));
 	if (!virtio_has(&b->v, BLK_F_CONFIG_WCE))
 		negotiated(&b->v);
 	else if (seen)

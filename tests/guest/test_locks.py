@@ -10,6 +10,7 @@ PAIRS = {"minivmm": ("minivmm", "minivmm"), "qemu_first": ("qemu", "minivmm"),
          "qemu_second": ("minivmm", "qemu")}
 WRITER, READER, SHARED = ("", ""), (",readonly=on", ""), ("", ",share-rw=on")
 UNLOCKED = (",file.locking=off", "")
+ONLOOKER = (",read-only=on,force-share=on", "")
 COUNTER = {"guest": "counter", "append": "pages=50 rate=1000"}
 
 
@@ -65,7 +66,8 @@ def test_second_user_is_refused(t, kinds, uses):
 
 @table(**{f"{name}_{what}": {"kinds": kinds, "uses": uses} for name, kinds in PAIRS.items()
           for what, uses in (("readers", (READER, READER)), ("shared", (SHARED, SHARED)),
-                             ("unlocked", (WRITER, UNLOCKED)), ("not_locked", (UNLOCKED, WRITER)))})
+                             ("unlocked", (WRITER, UNLOCKED)), ("not_locked", (UNLOCKED, WRITER)),
+                             ("onlooker", (WRITER, ONLOOKER)), ("looked_at", (ONLOOKER, WRITER)))})
 def test_second_user_is_welcome(t, kinds, uses):
     """Two readers, two that share, and one that does not lock, in either order."""
     t.need(*kinds)

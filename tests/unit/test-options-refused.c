@@ -13,8 +13,11 @@
 #define ID_HINT                                                                                    \
 	"Parameter 'id' expects an identifier\n"                                                   \
 	"Identifiers consist of letters, digits, '-', '.', '_', starting with a letter."
-#define KVM_OWN   "the interrupt controllers and the timer are KVM's own; use "
-#define RAM       "-object memory-backend-ram,"
+#define KVM_OWN "the interrupt controllers and the timer are KVM's own; use "
+#define RAM     "-object memory-backend-ram,"
+#define FORCED                                                                                     \
+	"force-share=on can only be used with read-only images: say read-only=on, or share-rw=on " \
+	"at the disk where several machines are to write"
 #define FILE_NODE "-blockdev file,filename=d,node-name=a"
 
 /* The option at fault and the text; the option is checked to stand in front. */
@@ -226,6 +229,8 @@ static const struct {
     ONE(FILE_NODE ",aio=zz", "Parameter 'aio' does not accept value 'zz'"),
     ONE(FILE_NODE ",cache.zz=on", "Parameter 'cache.zz' is unexpected"),
     ONE(FILE_NODE ",cache.direct=zz", "Parameter 'cache.direct' expects 'on' or 'off'"),
+    ONE(FILE_NODE ",force-share=on", FORCED),
+    ONE("-drive file=d,force-share=on", FORCED),
     ONE("-blockdev driver=raw,node-name=a", "Parameter 'file' is missing"),
     ONE("-blockdev driver=raw,node-name=a,file.driver=file",
 	"Parameter 'file.filename' is missing"),

@@ -66,8 +66,8 @@ int opt_set_discard(struct opt_parse *p, void *base, const char *val, struct err
 	    PROP(pre "read-only", OPT_BOOL, AT(readonly), ON_OFF, "no writing (default off)"),     \
 	    PROP(pre "auto-read-only", OPT_BOOL, OPT_NOWHERE, ON_OFF,                              \
 		 "no effect: read-only decides"),                                                  \
-	    PROP_ONLY(pre "force-share", OPT_BOOL, OPT_NOWHERE, ON_OFF, "off",                     \
-		      "an image belongs to one machine", "share the image with other programs"),   \
+	    PROP(pre "force-share", OPT_BOOL, AT(force_share), ON_OFF,                             \
+		 "read an image that other programs write to; with read-only=on (default off)"),   \
 	    PROP_ONLY(pre "detect-zeroes", OPT_ENUM, OPT_NOWHERE, "off|on|unmap", "off",           \
 		      "blocks are written as they come; use detect-zeroes=off",                    \
 		      "look for zeroes in writes")
@@ -131,6 +131,16 @@ void opt_add_blockdev(struct config *cfg, const struct cfg_blockdev *bd)
 	*OPT_ADD(cfg->blockdevs, cfg->n_blockdevs) = *bd;
 }
 
+int opt_check_force_share(const struct cfg_blockdev *bd, struct err *err)
+{
+	if (bd->force_share && !bd->readonly)
+		return err_set(err, EINVAL,
+			       "force-share=on can only be used with read-only images: say "
+			       "read-only=on, or share-rw=on at the disk where several machines "
+			       "are to write");
+	return 0;
+}
+
 int opt_check_node_name(const struct config *cfg, const char *name, struct err *err)
 {
 	for (size_t i = 0; i < cfg->n_blockdevs; i++) {
@@ -174,6 +184,7 @@ static int adopt_file(struct config *cfg, struct cfg_blockdev *bd, const char *n
 		bd->filename = f->filename;
 		bd->file_node = f->node_name;
 		bd->readonly |= f->readonly;
+		bd->force_share = f->force_share;
 		bd->direct |= f->direct;
 		bd->no_flush |= f->no_flush;
 		bd->discard |= f->discard;
@@ -250,6 +261,9 @@ static int fill_blockdev(struct opt_parse *p, struct cfg_blockdev *bd, const str
 	ret = driver_list(driver, &list, err);
 	if (ret == 0)
 		ret = opt_apply(p, list, bd, kv, err);
+	if (ret < 0)
+		return ret;
+	ret = opt_check_force_share(bd, err);
 	if (ret < 0)
 		return ret;
 	if (!name)

@@ -53,6 +53,7 @@ struct cfg_blockdev {
 	char *driver;   /* "raw" or "file" (a raw node names the file below it) */
 	char *filename; /* host path, may be /dev/fdset/N */
 	bool readonly;
+	bool force_share; /* other programs may write to the image; readonly only */
 	bool direct;      /* O_DIRECT (cache.direct=on, cache=none) */
 	bool no_flush;    /* cache=unsafe: flushes are not passed on */
 	bool writeback;   /* the guest sees a write cache (default) */

@@ -143,6 +143,8 @@ static const struct opt_prop drive_props[] = {
 	      "the board has no CD-ROM; use media=disk,readonly=on", "kind of medium"),
     PROP("readonly", OPT_BOOL, AT(readonly), ON_OFF, "no writing (default off)"),
     PROP("read-only", OPT_BOOL, AT(readonly), ON_OFF, "the same as readonly="),
+    PROP("force-share", OPT_BOOL, AT(force_share), ON_OFF,
+	 "read an image that other programs write to; with readonly=on (default off)"),
     PROP("auto-read-only", OPT_BOOL, OPT_NOWHERE, ON_OFF, "no effect: read-only decides"),
     PROP_CALL("cache", "writeback|none|writethrough|directsync|unsafe", set_cache,
 	      "host page cache and write cache (default writeback)"),
@@ -204,7 +206,9 @@ static int check_drive(struct opt_parse *p, struct drive *d, struct err *err)
 
 	if (!bd->filename || !*bd->filename)
 		return err_set(err, EINVAL, "Must specify either driver or file");
-	ret = take_index(p, d, err);
+	ret = opt_check_force_share(bd, err);
+	if (ret == 0)
+		ret = take_index(p, d, err);
 	if (ret < 0)
 		return ret;
 	if (!bd->drive_id)
