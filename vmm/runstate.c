@@ -23,7 +23,8 @@ static const char *const names[RS_COUNT] = {
     [RS_COLO] = "colo",
 };
 
-#define RESTARTABLE (TO(RUNNING) | TO(FINISH_MIGRATE) | TO(PRELAUNCH))
+/* The last: it was to be reset, and that failed. */
+#define RESTARTABLE (TO(RUNNING) | TO(FINISH_MIGRATE) | TO(PRELAUNCH) | TO(INTERNAL_ERROR))
 
 /* Where one may go from each state. */
 static const unsigned moves[RS_COUNT] = {
@@ -37,7 +38,7 @@ static const unsigned moves[RS_COUNT] = {
     [RS_PAUSED] = RESTARTABLE | TO(POSTMIGRATE) | TO(COLO) | TO(SHUTDOWN) | TO(INTERNAL_ERROR) |
 		  TO(GUEST_PANICKED),
     [RS_POSTMIGRATE] = RESTARTABLE,
-    [RS_PRELAUNCH] = TO(RUNNING) | TO(FINISH_MIGRATE) | TO(INMIGRATE),
+    [RS_PRELAUNCH] = RESTARTABLE | TO(INMIGRATE),
     /* the second line: back to where a switchover that failed had come from */
     [RS_FINISH_MIGRATE] = TO(RUNNING) | TO(PAUSED) | TO(POSTMIGRATE) | TO(PRELAUNCH) | TO(COLO) |
 			  TO(DEBUG) | TO(INTERNAL_ERROR) | TO(IO_ERROR) | TO(SHUTDOWN) |
@@ -47,7 +48,7 @@ static const unsigned moves[RS_COUNT] = {
 		   TO(SUSPENDED) | TO(DEBUG) | TO(WATCHDOG) | TO(GUEST_PANICKED) | TO(IO_ERROR) |
 		   TO(INTERNAL_ERROR) | TO(COLO),
     [RS_SAVE_VM] = TO(RUNNING),
-    [RS_SHUTDOWN] = TO(PAUSED) | TO(FINISH_MIGRATE) | TO(PRELAUNCH) | TO(COLO),
+    [RS_SHUTDOWN] = TO(PAUSED) | TO(FINISH_MIGRATE) | TO(PRELAUNCH) | TO(INTERNAL_ERROR) | TO(COLO),
     [RS_SUSPENDED] = RESTARTABLE | TO(COLO),
     [RS_WATCHDOG] = RESTARTABLE | TO(COLO),
     [RS_GUEST_PANICKED] = RESTARTABLE,

@@ -41,6 +41,7 @@
 #include "vmm/base/wake.h"
 #include "vmm/host.h"
 #include "vmm/machine.h"
+#include "vmm/memory/room.h"
 #include "vmm/vclock.h"
 
 #define LINGER_MS 5000 /* how long the source may take to read our last words and close */
@@ -232,6 +233,8 @@ static int incoming_load(struct incoming *in, struct loader *l, struct err *err)
 		ret = loader_records(l, err);
 	if (ret == 0 && saved)
 		ret = check_saved(in, l, compared, err);
+	if (ret == 0)
+		ret = room_check_files(&l->m->mem, err); /* is what came still there? */
 	if (ret == 0)
 		ret = push_state_to_kvm(in, err);
 	if (ret == 0 && l->commands.minivmm) {

@@ -23,6 +23,7 @@
 #include "vmm/base/log.h"
 #include "vmm/base/wake.h"
 #include "vmm/machine.h"
+#include "vmm/memory/room.h"
 #include "vmm/vclock.h"
 
 #define NS_PER_MS ((int64_t)1000000)
@@ -89,6 +90,9 @@ static int outgoing_run(struct outgoing *o, struct err *err)
 		ret = outgoing_channels_failure(o, ret, err);
 	if (ret < 0 && ret != -ECANCELED)
 		prefer_peers_words(o, err);
+	/* Whatever failed, "Bad address" perhaps: this is why. */
+	if (ret < 0 && ret != -ECANCELED && !o->released)
+		(void)room_check_files(&o->m->mem, err);
 	return ret;
 }
 

@@ -17,6 +17,7 @@
 #include "vmm/base/units.h"
 #include "vmm/machine.h"
 #include "vmm/memory/populated.h"
+#include "vmm/memory/room.h"
 
 void ram_save_init(struct ram_save *s, struct machine *m, struct writer *w, uint32_t section_id)
 {
@@ -134,7 +135,21 @@ int ram_save_begin(struct ram_save *s, struct err *err)
 		ram_populated(s->m->mem.blocks[i], s->touched[i]);
 		mark_dirty(s, i);
 	}
+	/* Behind the look: pages of a file that was cut look untouched. */
+	if (room_check_files(&s->m->mem, err) < 0)
+		return -ENODATA;
 	return writer_explain(s->stream.w, put_start(s), err);
+}
+
+/*
+ * A file that was cut holds nothing that could still be read, and memory that is
+ * not sent at all is only there.  Pages that have gone before were whole.
+ */
+static int check_files(const struct ram_save *s, struct err *err)
+{
+	if (!s->ignore_shared && ram_save_left_pages(s) == 0)
+		return 0;
+	return room_check_files(&s->m->mem, err);
 }
 
 /*
@@ -159,7 +174,7 @@ int ram_save_sync(struct ram_save *s, uint64_t *added, struct err *err)
 		bitmap_reset(s->reported[i], pages);
 	}
 	s->stream.passes++;
-	return 0;
+	return check_files(s, err);
 }
 
 static int send_run(struct ram_save *s, const struct page_run *run)

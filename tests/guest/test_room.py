@@ -5,6 +5,7 @@ import subprocess
 from case import only_minivmm, table
 from encoders import ENCODERS, set_up
 from moves import Way, arrived, destination, goes_on, listen, machine
+from qmp import QmpError
 from vmm import PROGRAMS, guest_path
 
 PIECES = {"guest": "counter", "append": "pages=1000"}   # 4 MiB
@@ -85,6 +86,74 @@ def test_file_is_cut_short(t):
     assert vm.status() == "internal-error", vm.status()
     text = vm.stderr()
     assert "RAM 'microvm.ram'" in text and t.path("ram") in text and "short" in text, text
+
+
+CUTS = {"all": 0, "half": 12 << 20, "a_page": (24 << 20) - 4096}
+
+
+@table(**{f"{scheme}_{name}": {"scheme": scheme, "size": size, "ignored": False}
+          for scheme in ("file", "unix") for name, size in CUTS.items()},
+       ignored={"scheme": "unix", "size": 0, "ignored": True})
+@only_minivmm("QEMU says that it has saved the guest")
+def test_file_of_a_paused_guest_is_cut_short(t, scheme, size, ignored):
+    """What was in it is lost: no save and no move may pass zeroes off as the guest."""
+    source = machine(t, **PIECES, ram=t.path("ram"))
+    goes_on(source)
+    source.cmd("stop")
+    way = Way(t, scheme)
+    capabilities = ["x-ignore-shared"] if ignored else []
+    source.capabilities(*capabilities)
+    dest = destination(t, source, way.incoming(), capabilities, ram=t.path("ram2"))
+    os.truncate(t.path("ram"), size)
+    way.start(source, dest)
+    source.wait_migration("failed", "completed")
+    words = source.migration().get("error-desc", "completed")
+    assert t.path("ram") in words and f"has {size} bytes instead of {24 << 20}" in words, words
+    assert source.status() == "paused", source.status()
+    assert scheme != "file" or not os.path.exists(way.path)
+
+
+@only_minivmm("QEMU's destination runs the guest")
+def test_file_of_an_arriving_guest_is_cut_short(t):
+    """The destination says so while the source can still go on."""
+    source = machine(t, **PIECES)
+    goes_on(source)
+    source.cmd("stop")          # a page more would be one that cannot be written
+    source.capabilities("events", "pause-before-switchover")
+    way = Way(t, "unix")
+    dest = destination(t, source, way.incoming(), ["pause-before-switchover"], ram=t.path("ram"))
+    way.start(source, dest)
+    source.wait_migration("pre-switchover")
+    os.truncate(t.path("ram"), 0)
+    source.cmd("migrate-continue", state="pre-switchover")
+    source.wait_migration("failed", "completed")
+    words = source.migration().get("error-desc", "completed")
+    assert t.path("ram") in words and "short" in words, words
+    source.cmd("cont")
+    goes_on(source)
+
+
+@table(prelaunch={"moves": False, "started": False}, paused={"moves": False, "started": True},
+       postmigrate={"moves": True, "started": True})
+@only_minivmm("QEMU dies of SIGBUS")
+def test_reset_without_memory(t, moves, started):
+    """A guest that cannot be reset says why, and says it again when it is to run."""
+    vm = machine(t, **PIECES, started=started, ram=t.path("ram"), paused=not started)
+    if started:
+        vm.cmd("stop")
+    if moves:
+        vm.cmd("migrate", uri=f"file:{t.path('state')}")
+        vm.wait_migration("completed")
+    os.truncate(t.path("ram"), 0)
+    vm.cmd("system_reset")
+    text = vm.stderr()
+    assert t.path("ram") in text and "transition" not in text, text
+    assert vm.status() == "internal-error", vm.status()
+    try:
+        vm.cmd("cont")
+        raise AssertionError("it runs")
+    except QmpError as e:
+        assert "Resetting" in e.desc, e
 
 
 # unix: runs of pages; exec: single ones

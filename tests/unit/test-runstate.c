@@ -4,9 +4,9 @@
 #include "tests/unit/check-main.h"
 #include "vmm/runstate.h"
 
-/* from: to, to, ... */
+/* from: to, to, ...; QEMU's moves, and to internal-error when a reset fails */
 static const char *const table[] = {
-    "prelaunch: running finish-migrate inmigrate",
+    "prelaunch: running finish-migrate inmigrate internal-error",
     "inmigrate: running paused prelaunch postmigrate finish-migrate shutdown suspended watchdog "
     "guest-panicked io-error internal-error colo",
     "running: paused finish-migrate restore-vm save-vm shutdown suspended debug watchdog "
@@ -15,15 +15,15 @@ static const char *const table[] = {
     /* with what ended it in the moment in which it was paused */
     "paused: running finish-migrate postmigrate prelaunch colo shutdown internal-error "
     "guest-panicked",
-    "postmigrate: running finish-migrate prelaunch",
+    "postmigrate: running finish-migrate prelaunch internal-error",
     "save-vm: running",
     "restore-vm: running prelaunch",
-    "shutdown: paused finish-migrate prelaunch colo",
-    "suspended: running finish-migrate prelaunch colo",
-    "watchdog: running finish-migrate prelaunch colo",
-    "guest-panicked: running finish-migrate prelaunch",
-    "io-error: running finish-migrate prelaunch",
-    "debug: running suspended finish-migrate prelaunch",
+    "shutdown: paused finish-migrate prelaunch colo internal-error",
+    "suspended: running finish-migrate prelaunch colo internal-error",
+    "watchdog: running finish-migrate prelaunch colo internal-error",
+    "guest-panicked: running finish-migrate prelaunch internal-error",
+    "io-error: running finish-migrate prelaunch internal-error",
+    "debug: running suspended finish-migrate prelaunch internal-error",
     "internal-error: paused finish-migrate prelaunch",
     "colo: running prelaunch shutdown",
     /* with the ways back to where a failed switchover came from */

@@ -39,6 +39,31 @@ static struct size size_text(uint64_t bytes)
 	return t;
 }
 
+/* Less than the block has: somebody has truncated the file. */
+static bool is_cut(const struct ram_block *b, struct stat *st)
+{
+	return b->fd >= 0 && fstat(b->fd, st) == 0 && S_ISREG(st->st_mode) &&
+	       (uint64_t)st->st_size < b->bytes;
+}
+
+static int say_cut(const struct ram_block *b, const struct stat *st, int errnum, struct err *err)
+{
+	return err_set(err, errnum,
+		       "somebody has cut %s, the file of guest RAM '%s', short: it has %" PRIi64
+		       " bytes instead of %" PRIu64,
+		       ram_file_of(b->fd).s, b->name, (int64_t)st->st_size, b->bytes);
+}
+
+int room_check_files(const struct memory *mem, struct err *err)
+{
+	struct stat st;
+
+	for (size_t i = 0; i < mem->n_blocks; i++)
+		if (is_cut(mem->blocks[i], &st))
+			return say_cut(mem->blocks[i], &st, ENODATA, err);
+	return 0;
+}
+
 int room_say_none(const struct ram_block *b, struct err *err)
 {
 	struct ram_file file = ram_file_of(b->fd);
@@ -55,12 +80,8 @@ int room_say_none(const struct ram_block *b, struct err *err)
 	if (b->fd < 0 || fstatfs(b->fd, &fs) < 0 || fstat(b->fd, &st) < 0)
 		return err_set(err, ENOSPC, "the host has no memory left for guest RAM '%s'",
 			       b->name);
-	if ((uint64_t)st.st_size < b->bytes)
-		return err_set(
-		    err, ENOSPC,
-		    "somebody has cut %s, the file of guest RAM '%s', short: it has %" PRIi64
-		    " bytes instead of %" PRIu64,
-		    file.s, b->name, (int64_t)st.st_size, b->bytes);
+	if (is_cut(b, &st))
+		return say_cut(b, &st, ENOSPC, err);
 	there = MIN((uint64_t)st.st_blocks * 512, b->bytes);
 	left = (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize;
 	return err_set(

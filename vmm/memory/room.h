@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 struct err;
+struct memory;
 struct ram_block;
 
 /* May a page of the block turn out not to be had?  fd, share, page_bytes, no_reserve are set. */
@@ -28,6 +29,13 @@ int room_populate(const struct ram_block *b, uint64_t off, uint64_t len, struct 
  * done where pages are not the file's, or where the file system cannot.
  */
 int room_reserve(const struct ram_block *b, struct err *err);
+/*
+ * Have the files behind the blocks still their size?  -ENODATA: somebody has cut
+ * one short, and what the guest had in it is lost; *err names block, file and
+ * sizes.  Nothing else would tell: the pages that are gone look like pages that
+ * were never there, and touching one is a SIGBUS.  Any thread, cheap.
+ */
+int room_check_files(const struct memory *mem, struct err *err);
 /* Fill in *err, with the sentence that room_populate() has; returns -ENOSPC. */
 int room_say_none(const struct ram_block *b, struct err *err);
 
