@@ -418,6 +418,17 @@ int machine_stop(struct machine *m, enum runstate s)
 	return machine_stop_cancellable(m, s, -1);
 }
 
+int machine_stay_stopped(struct machine *m, struct err *err)
+{
+	int ret = machine_check_kept(m, err);
+
+	if (ret < 0 || m->before_stop != RS_RUNNING)
+		return ret;
+	m->before_stop = RS_PAUSED;
+	m->requests.stopped_late = m->requests.frozen;
+	return 0;
+}
+
 int machine_handover(struct machine *m, enum handover what, struct err *err)
 {
 	list_for_each (d, &m->devices, struct device, link) {

@@ -249,6 +249,12 @@ int machine_check_memory(const struct machine *m, struct err *err);
  */
 int machine_stop(struct machine *m, enum runstate s);
 int machine_stop_cancellable(struct machine *m, enum runstate s, int cancel_fd);
+/*
+ * The guest stands still for a switchover and is to stay so: where it goes, or
+ * here should it come back.  -EBUSY, with the place, once that cannot be told any
+ * more.  Run state finish-migrate.
+ */
+int machine_stay_stopped(struct machine *m, struct err *err);
 /* Run a stopped guest: RESUME event.  Refuses (in words) states from which it cannot run. */
 int machine_start(struct machine *m, struct err *err);
 /*

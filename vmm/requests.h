@@ -31,6 +31,7 @@ struct requests {
 	enum runstate stop_state;
 	bool busy;   /* the work loop is carrying them out */
 	bool frozen; /* the guest's state has been collected for a move: what changes it waits */
+	bool stopped_late; /* ... except a 'stop': what was collected says that the guest runs */
 };
 
 bool machine_requested(const struct machine *m, enum request r);

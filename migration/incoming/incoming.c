@@ -113,6 +113,8 @@ static int take_over(struct incoming *in, const struct go_requests *asked, struc
 	machine_lock(m);
 	shared_commit(m, true); /* from GO on, whatever happens */
 	go_requests_ask(asked, m);
+	if (asked->stop) /* which the run state that came before does not know */
+		globalstate_replace(in->globalstate, RS_PAUSED);
 	ret = enter_state(in, err);
 	if (ret < 0) {
 		in->arrived = false;

@@ -71,7 +71,8 @@ static int err_unconfirmed(const char *why, struct err *err)
 /* Is what was collected out of date?  Machine lock held. */
 static bool requested(const struct machine *m)
 {
-	return machine_holds_vcpus(m) || machine_requested(m, REQUEST_POWERDOWN);
+	return machine_holds_vcpus(m) || machine_requested(m, REQUEST_POWERDOWN) ||
+	       m->requests.stopped_late;
 }
 
 int ownership_check(struct outgoing *o)
@@ -135,7 +136,7 @@ int guest_keep(struct outgoing *o, struct err *err)
 	if (!o->stopped)
 		return 0;
 	o->stopped = false;
-	m->requests.frozen = false;
+	m->requests.frozen = m->requests.stopped_late = false;
 	machine_set_kept(m);
 	ret = machine_handover(m, HANDOVER_TAKE, &why);
 	if (ret < 0) {
@@ -167,7 +168,7 @@ void guest_leave(struct outgoing *o, bool certain)
 	/* The guest lives on in the very memory that is mapped here. */
 	m->memory_given = m->memory_given || (certain && o->shared_given);
 	m->memory_released = m->memory_released || (certain && o->caps[CAP_RELEASE_RAM]);
-	m->requests.frozen = false;
+	m->requests.frozen = m->requests.stopped_late = false;
 	if (o->stored) {
 		machine_set_kept(m);
 	} else {

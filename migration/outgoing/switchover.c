@@ -30,6 +30,9 @@
  *     from then on
  *         reset and power button are refused, with the place of the guest.
  *         Should the guest come back, what GO carried is carried out here.
+ *
+ *     A 'stop' goes the same ways: it changes the run state that is sent, has it
+ *     collected again or goes with GO, and is refused from then on.
  *         For a store of bytes this begins with the device sections and ends
  *         with the migration: the guest is here as well.
  */
@@ -149,6 +152,7 @@ static int switchover_freeze(struct outgoing *o, struct err *err)
 	if (machine_holds_vcpus(m))
 		return back_out(o, err);
 	m->requests.frozen = true;
+	m->requests.stopped_late = false;
 	return 0;
 }
 

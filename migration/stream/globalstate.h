@@ -20,5 +20,11 @@ struct globalstate {
 
 /* Registers the table; 'g' must live as long as the machine's registry is used. */
 void globalstate_init(struct globalstate *g, struct machine *m);
+/* As if the stream had brought 's'. */
+static inline void globalstate_replace(struct globalstate *g, enum runstate s)
+{
+	g->received = true;
+	g->state = s;
+}
 
 #endif

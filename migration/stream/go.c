@@ -15,15 +15,18 @@
 
 #define POWERDOWN 1U
 #define RESET     2U
+#define STOP      4U
 
 void go_requests_put(const struct machine *m, struct buf *out)
 {
 	bool powerdown = machine_requested(m, REQUEST_POWERDOWN);
 	bool reset = machine_requested(m, REQUEST_RESET);
+	bool stop = m->requests.stopped_late;
 
-	if (!powerdown && !reset)
+	if (!powerdown && !reset && !stop)
 		return;
-	buf_u8(out, (uint8_t)((powerdown ? POWERDOWN : 0) | (reset ? RESET : 0)));
+	buf_u8(out,
+	       (uint8_t)((powerdown ? POWERDOWN : 0) | (reset ? RESET : 0) | (stop ? STOP : 0)));
 	buf_u8(out, reset ? (uint8_t)m->requests.reset_cause : 0);
 }
 
@@ -39,11 +42,12 @@ int go_requests_get(struct go_requests *r, struct src *in, uint16_t n, struct er
 	if (src_u8(in, &kinds) < 0 || src_u8(in, &cause) < 0)
 		return err_set(err, ECONNRESET,
 			       "the source closed the connection before it gave the guest away");
-	if (kinds & ~(POWERDOWN | RESET) || cause > CAUSE_SNAPSHOT_LOAD)
+	if (kinds & ~(POWERDOWN | RESET | STOP) || cause > CAUSE_SNAPSHOT_LOAD)
 		return err_set(err, EINVAL, "GO brings requests 0x%x of cause %u: unknown here",
 			       kinds, cause);
 	r->powerdown = kinds & POWERDOWN;
 	r->reset = kinds & RESET;
+	r->stop = kinds & STOP;
 	r->cause = (enum shutdown_cause)cause;
 	return 0;
 }

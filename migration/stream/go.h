@@ -2,7 +2,7 @@
  * go.h - GO's payload: what was asked for after the guest's state had been sent
  *
  *     (nothing)   no request
- *     u8 kinds    1 power button, 2 reset
+ *     u8 kinds    1 power button, 2 reset, 4 stop: the guest arrives paused
  *     u8 cause    of the reset (ShutdownCause, QEMU's order), else 0
  */
 #ifndef MINIVMM_MIGRATION_GO_H
@@ -17,7 +17,7 @@ struct err;
 struct machine;
 
 struct go_requests {
-	bool powerdown, reset;
+	bool powerdown, reset, stop;
 	enum shutdown_cause cause;
 };
 

@@ -78,6 +78,30 @@ def test_late_block_activate(t):
     assert dest.report()[0]["disk_errors"] == 0
 
 
+@only_minivmm("QEMU forgets it, and runs the guest at the end")
+@table(moves={"moves": True}, stays={"moves": False})
+def test_stop_during_the_switchover(t, moves):
+    """The guest stands still already: it stays so, wherever it is in the end."""
+    source = machine(t)
+    source.capabilities("events", "pause-before-switchover")
+    way = Way(t, "unix")
+    dest = destination(t, source, way.incoming(), ["pause-before-switchover"])
+    way.start(source, dest)
+    source.wait_migration("pre-switchover")
+    source.cmd("stop")
+    assert source.status() == "finish-migrate", source.status()
+    if moves:
+        source.cmd("migrate-continue", state="pre-switchover")
+        here = arrived(source, dest)
+    else:
+        source.cmd("migrate_cancel")
+        source.wait_migration("cancelled")
+        here = source
+    assert here.status() == "paused", here.status()
+    here.cmd("cont")
+    goes_on(here)
+
+
 @table(**{name: {"name": name} for name in ("migrate_set_downtime", "migrate_set_speed",
                                             "migrate-set-cache-size", "query-migrate-cache-size")})
 def test_removed_commands(t, name):

@@ -357,6 +357,116 @@ START_TEST(test_reset_before_go)
 }
 END_TEST
 
+/* What QMP's 'stop' does while the guest stands still. */
+static int ask_stop(struct source *s, struct err *err)
+{
+	int ret;
+
+	machine_lock(&s->r->m);
+	ck_assert_int_eq(s->r->m.state, RS_FINISH_MIGRATE);
+	ret = machine_stay_stopped(&s->r->m, err);
+	machine_unlock(&s->r->m);
+	return ret;
+}
+
+/* The guest is here, and stands as it was asked to. */
+static void source_paused(struct source *s)
+{
+	rig_await(s->r, MIG_FAILED);
+	rig_await_state(s->r, RS_PAUSED);
+	ck_assert_ptr_null(strstr(s->r->events, "RESUME"));
+	ck_assert(!s->r->dev.given);
+	(void)close(s->fd);
+	rig_free(s->r);
+}
+
+static void expect_go_with_stop(int fd)
+{
+	static const uint8_t go[] = {0x08, 0x4d, 0x02, 0, 2, 4, 0};
+	uint8_t got[sizeof(go)];
+
+	recv_all(fd, got, sizeof(got));
+	ck_assert_mem_eq(got, go, sizeof(go));
+}
+
+/* Sections up to the PING: which run state do they bring? */
+static bool sections_say(int fd, const char *state)
+{
+	static const uint8_t ping[] = {0x08, 0, 2, 0, 4, 0x4d, 0x56, 0x4d, 0x03};
+	struct buf b = {0};
+	bool found;
+
+	while (b.len < sizeof(ping) ||
+	       memcmp(b.data + b.len - sizeof(ping), ping, sizeof(ping)) != 0)
+		recv_some(fd, &b);
+	found = memmem(b.data, b.len, state, strlen(state) + 1);
+	buf_free(&b);
+	return found;
+}
+
+/* QEMU cannot be told: the state is collected again, and says "paused". */
+START_TEST(test_stop_before_eof)
+{
+	struct source s = source_begin_before_eof(QEMU);
+
+	ck_assert_int_eq(ask_stop(&s, NULL), 0);
+	send_word(s.fd, RP_PONG, COOKIE_LOADED);
+	ck_assert(sections_say(s.fd, "paused"));
+	send_word(s.fd, RP_PONG, COOKIE_LOADED);
+	recv_eof(s.fd);
+	send_word(s.fd, RP_SHUT, 0);
+	source_completed(&s);
+}
+END_TEST
+
+/* The move fails: the guest is not continued. */
+START_TEST(test_stop_and_no_move)
+{
+	struct source s = source_begin_before_eof(QEMU);
+
+	ck_assert_int_eq(ask_stop(&s, NULL), 0);
+	(void)shutdown(s.fd, SHUT_RDWR);
+	source_paused(&s);
+}
+END_TEST
+
+/* GO carries it; who does not know it refuses, and the guest is here, paused. */
+START_TEST(test_stop_before_go)
+{
+	for (uint32_t refused = 0; refused < 2; refused++) {
+		struct source s = source_begin(MINIVMM);
+		struct peer self;
+
+		peer_self(&self);
+		ck_assert_int_eq(ask_stop(&s, NULL), 0);
+		send_ready(s.fd, &self);
+		expect_go_with_stop(s.fd);
+		send_word(s.fd, RP_SHUT, refused);
+		if (refused)
+			source_paused(&s);
+		else
+			source_completed(&s);
+	}
+}
+END_TEST
+
+/* The destination has the guest, or may have it: it can be stopped there only. */
+START_TEST(test_stop_after_go)
+{
+	struct source s = source_begin(MINIVMM);
+	struct err err = {0};
+	struct peer self;
+
+	peer_self(&self);
+	send_ready(s.fd, &self);
+	expect_go(s.fd);
+	ck_assert_int_eq(ask_stop(&s, &err), -EBUSY);
+	ck_assert_msg(strstr(err.msg, "being handed to fd:x") != NULL, "%s", err.msg);
+	send_word(s.fd, RP_SHUT, 1);
+	source_resumed(&s, "could not load the guest");
+}
+END_TEST
+
 START_TEST(test_qemu_and_a_late_cancel)
 {
 	struct source s = source_begin(QEMU);
@@ -749,6 +859,22 @@ START_TEST(test_destination_resets)
 }
 END_TEST
 
+/* A 'stop' that came too late for the run state that was sent. */
+START_TEST(test_destination_stays_stopped)
+{
+	struct destination d = destination_begin(COOKIE_SOURCE);
+
+	expect_ready(d.fd);
+	send_all(d.fd, "\x08\x4d\x02\0\2\4\0", 7);
+	ck_assert_uint_eq(expect_word(d.fd, RP_SHUT), 0);
+	rig_await(d.r, MIG_COMPLETED);
+	ck_assert_int_eq(rig_state(d.r), RS_PAUSED);
+	ck_assert_ptr_null(strstr(d.r->events, "RESUME"));
+	(void)close(d.fd);
+	rig_free(d.r);
+}
+END_TEST
+
 static void go_is_refused(const char *go)
 {
 	struct destination d = destination_begin(COOKIE_SOURCE);
@@ -763,7 +889,7 @@ static void go_is_refused(const char *go)
 
 START_TEST(test_go_with_an_unknown_request)
 {
-	go_is_refused("\x08\x4d\x02\0\2\4\0");
+	go_is_refused("\x08\x4d\x02\0\2\x08\0");
 }
 END_TEST
 
@@ -815,11 +941,13 @@ END_TEST
 CHECK_MAIN("migration-handover", test_qemu_says_it_runs, test_qemu_says_it_failed, test_qemu_closes,
 	   test_qemu_closes_before_eof, test_eof_cannot_be_sent, test_cancel_before_eof,
 	   test_reset_before_eof, test_resets_before_eof, test_reset_before_go,
-	   test_destination_resets, test_go_with_an_unknown_request, test_go_with_an_unknown_cause,
-	   test_qemu_and_a_late_cancel, test_minivmm_takes_it, test_minivmm_closes_before_ready,
-	   test_minivmm_refuses, test_minivmm_differs, test_minivmm_differs_endlessly,
-	   test_minivmm_refuses_after_go, test_connection_breaks_after_go, test_cancel_after_go,
-	   test_cancel_before_ready, test_destination_killed_before_go,
-	   test_destination_killed_after_go, test_broken_messages, test_sink,
-	   test_destination_waits_for_go, test_destination_runs_after_go, test_destination_confirms,
-	   test_something_else_than_go, test_destination_of_qemu)
+	   test_stop_before_eof, test_stop_and_no_move, test_stop_before_go, test_stop_after_go,
+	   test_destination_resets, test_destination_stays_stopped, test_go_with_an_unknown_request,
+	   test_go_with_an_unknown_cause, test_qemu_and_a_late_cancel, test_minivmm_takes_it,
+	   test_minivmm_closes_before_ready, test_minivmm_refuses, test_minivmm_differs,
+	   test_minivmm_differs_endlessly, test_minivmm_refuses_after_go,
+	   test_connection_breaks_after_go, test_cancel_after_go, test_cancel_before_ready,
+	   test_destination_killed_before_go, test_destination_killed_after_go,
+	   test_broken_messages, test_sink, test_destination_waits_for_go,
+	   test_destination_runs_after_go, test_destination_confirms, test_something_else_than_go,
+	   test_destination_of_qemu)
