@@ -11,7 +11,6 @@
 
 #define HEED_BYTES (8 * MiB) /* read without a look at cancel_fd */
 #define PIECE_MS   500       /* of a wait whose limit may change */
-#define NS_PER_S   INT64_C(1000000000)
 
 int channel_fd(const struct channel *c)
 {
@@ -80,23 +79,15 @@ static int wait_once(const struct channel *c, short events, int timeout_ms)
 	return ready || p[0].revents;
 }
 
-/* The limit may be set while we wait. */
-static bool out_of_patience(const struct patience *p)
-{
-	uint32_t limit = __atomic_load_n(&p->limit_s, __ATOMIC_RELAXED);
-
-	return limit && patience_silence_ns(p) >= (int64_t)limit * NS_PER_S;
-}
-
-static int wait_for_reader(const struct channel *c, struct patience *p)
+static int wait_for_peer(const struct channel *c, struct patience *p)
 {
 	int ret;
 
 	patience_wait(p);
 	do {
 		ret = wait_once(c, POLLOUT, PIECE_MS);
-		if (ret == 0 && out_of_patience(p))
-			ret = -ETIMEDOUT;
+		if (ret == 0 && patience_ended(p))
+			ret = -ETIME;
 	} while (ret == 0);
 	patience_go_on(p);
 	return ret;
@@ -105,7 +96,7 @@ static int wait_for_reader(const struct channel *c, struct patience *p)
 int channel_wait(const struct channel *c, short events, int timeout_ms)
 {
 	if (c->patience && events == POLLOUT && timeout_ms < 0 && !c->steady)
-		return wait_for_reader(c, c->patience);
+		return wait_for_peer(c, c->patience);
 	return wait_once(c, events, timeout_ms);
 }
 
@@ -120,7 +111,7 @@ int channel_say_failed(const struct channel *c, int ret, const char *verb, struc
 {
 	if (ret == -ECANCELED)
 		return err_set(err, ECANCELED, "the migration was cancelled");
-	if (ret == -ETIMEDOUT && c->patience && c->patience->limit_s)
+	if (ret == -ETIME && c->patience)
 		return err_set(err, ETIMEDOUT,
 			       "the destination has read nothing for %u s "
 			       "(x-minivmm-peer-timeout): is it stopped or cut off?",

@@ -86,7 +86,7 @@ static inline struct iovec iov_of(const void *p, size_t n)
 }
 
 /* Wait until the channel is ready for what poll's 'events' ask: 1, 0 after timeout_ms (-1: never),
- * -ECANCELED or another -errno. */
+ * -ECANCELED, -ETIME (the patience with the peer has ended) or another -errno. */
 int channel_wait(const struct channel *c, short events, int timeout_ms);
 bool channel_cancelled(const struct channel *c);
 
@@ -170,15 +170,18 @@ struct channel *channel_from_fd(int fd, int cancel_fd, struct err *err);
 /* Child process: /bin/sh -c command, in 'folder' (NULL: our own). */
 struct channel *channel_exec(const char *command, const char *folder, bool writing, int cancel_fd,
 			     struct err *err);
-/* A file to be complete or absent: nothing is seen under 'path' before finish. */
+/* A file to be complete or absent: nothing is seen under 'path' before finish.  'patience' is with
+ * a named pipe's reader. */
 struct channel *channel_file_write(const char *path, unsigned long long offset, int cancel_fd,
-				   struct err *err);
+				   struct patience *patience, struct err *err);
 struct channel *channel_file_read(const char *path, unsigned long long offset, int cancel_fd,
 				  struct err *err);
-/* Connect; interruptible. */
-struct channel *channel_connect_unix(const char *path, int cancel_fd, struct err *err);
+/* Connect; interruptible.  'patience' is with the peer; NULL: without end. */
+struct channel *channel_connect_unix(const char *path, int cancel_fd, struct patience *patience,
+				     struct err *err);
 /* 'what' is "host:port" as the user wrote it, for messages. */
 struct channel *channel_connect_tcp(const struct sockaddr_list *to, const char *what,
-				    bool keep_alive, int cancel_fd, struct err *err);
+				    bool keep_alive, int cancel_fd, struct patience *patience,
+				    struct err *err);
 
 #endif

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "migration/channel/channel.h"
+#include "migration/channel/pipe.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/nonblock.h"
@@ -28,7 +29,7 @@ static int fd_finish(struct channel *c, struct err *err)
 {
 	if (c->steady && fsync(c->fd) < 0 && errno != EINVAL)
 		return err_set(err, errno, "Unable to write to file: fsync: %s", err_text(errno));
-	return 0;
+	return fd_is_pipe(c->fd) ? pipe_wait_read(c, err) : 0;
 }
 
 static void fd_close(struct channel *c)

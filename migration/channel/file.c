@@ -13,7 +13,8 @@
  *
  * A named pipe waits for its other end.  Opened to write it cannot be watched
  * for a reader, so it is tried again from time to time until the migration is
- * cancelled; opened to read it is watched for the first byte.
+ * cancelled; opened to read it is watched for the first byte.  It holds 64 KiB:
+ * finish() waits until they have been read.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -27,6 +28,8 @@
 #include <unistd.h>
 
 #include "migration/channel/channel.h"
+#include "migration/channel/patience.h"
+#include "migration/channel/pipe.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
@@ -146,7 +149,7 @@ static int file_finish(struct channel *c, struct err *err)
 		return err_set(err, errno, "Unable to write to file '%s': fsync: %s", f->path,
 			       err_text(errno));
 	if (f->direct)
-		return 0;
+		return fd_is_pipe(c->fd) ? pipe_wait_read(c, err) : 0;
 	if (!f->temp) {
 		ret = name_it(f, err);
 		if (ret < 0)
@@ -275,30 +278,51 @@ static bool is_pipe(const char *path)
 	return stat(path, &st) == 0 && S_ISFIFO(st.st_mode);
 }
 
-static int say_not_opened(const char *path, int ret, struct err *err)
+static int say_not_opened(const char *path, int ret, const struct patience *patience,
+			  struct err *err)
 {
 	if (ret == -ECANCELED)
 		return err_set(err, ECANCELED, "the migration was cancelled");
+	if (ret == -ETIME)
+		return err_set(err, ETIMEDOUT,
+			       "Could not open '%s': nobody has opened the pipe to read for %u s "
+			       "(x-minivmm-peer-timeout)",
+			       path, __atomic_load_n(&patience->limit_s, __ATOMIC_RELAXED));
 	return err_set(err, -ret, "Could not open '%s': %s", path, err_text(-ret));
 }
 
-/* A descriptor, -ECANCELED or another -errno. */
-static int open_direct(const char *path, int cancel_fd)
+/* Until the pipe has a reader.  A descriptor, or -errno as channel_wait() has it. */
+static int open_pipe(const char *path, int cancel_fd, struct patience *patience)
 {
 	struct pollfd p = {.fd = cancel_fd, .events = POLLIN};
 	int fd;
 
+	patience_wait(patience);
 	while ((fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC)) < 0) {
-		if (errno != ENXIO || !is_pipe(path))
-			return -errno;
-		if (poll(&p, 1, AGAIN_MS) > 0)
-			return -ECANCELED;
+		fd = -errno;
+		if (fd == -ENXIO && poll(&p, 1, AGAIN_MS) > 0)
+			fd = -ECANCELED;
+		else if (fd == -ENXIO && patience_ended(patience))
+			fd = -ETIME;
+		if (fd != -ENXIO)
+			break;
 	}
+	patience_go_on(patience);
 	return fd;
 }
 
+static int open_direct(const char *path, int cancel_fd, struct patience *patience)
+{
+	int fd;
+
+	if (is_pipe(path))
+		return open_pipe(path, cancel_fd, patience);
+	fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
 struct channel *channel_file_write(const char *path, unsigned long long offset, int cancel_fd,
-				   struct err *err)
+				   struct patience *patience, struct err *err)
 {
 	struct file_channel *f = file_new(real_path(path), cancel_fd);
 	struct stat st;
@@ -307,9 +331,9 @@ struct channel *channel_file_write(const char *path, unsigned long long offset, 
 
 	f->at = (off_t)offset;
 	f->direct = exists && !S_ISREG(st.st_mode);
-	fd = f->direct ? open_direct(f->path, cancel_fd) : open_temp(f);
+	fd = f->direct ? open_direct(f->path, cancel_fd, patience) : open_temp(f);
 	if (fd < 0) {
-		(void)say_not_opened(path, fd, err);
+		(void)say_not_opened(path, fd, patience, err);
 		goto fail;
 	}
 	f->ch.fd = fd;

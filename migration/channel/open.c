@@ -14,16 +14,18 @@ struct target {
 	int fd;                         /* fd: */
 	bool writing;
 	int cancel_fd;
+	struct patience *patience; /* with the peer; NULL: without end */
 };
 
 static struct channel *open_tcp(const struct target *t, struct err *err)
 {
-	return channel_connect_tcp(t->to, t->uri->text, t->uri->keep_alive, t->cancel_fd, err);
+	return channel_connect_tcp(t->to, t->uri->text, t->uri->keep_alive, t->cancel_fd,
+				   t->patience, err);
 }
 
 static struct channel *open_unix(const struct target *t, struct err *err)
 {
-	return channel_connect_unix(t->uri->path, t->cancel_fd, err);
+	return channel_connect_unix(t->uri->path, t->cancel_fd, t->patience, err);
 }
 
 static struct channel *open_fd(const struct target *t, struct err *err)
@@ -39,7 +41,8 @@ static struct channel *open_exec(const struct target *t, struct err *err)
 static struct channel *open_file(const struct target *t, struct err *err)
 {
 	if (t->writing)
-		return channel_file_write(t->uri->path, t->uri->offset, t->cancel_fd, err);
+		return channel_file_write(t->uri->path, t->uri->offset, t->cancel_fd, t->patience,
+					  err);
 	return channel_file_read(t->uri->path, t->uri->offset, t->cancel_fd, err);
 }
 
@@ -49,10 +52,15 @@ static struct channel *(*const kinds[])(const struct target *t, struct err *err)
 };
 
 struct channel *channel_open(const struct migration_uri *uri, const struct sockaddr_list *to,
-			     int fd, bool writing, int cancel_fd, struct err *err)
+			     int fd, bool writing, int cancel_fd, struct patience *patience,
+			     struct err *err)
 {
-	const struct target t = {
-	    .uri = uri, .to = to, .fd = fd, .writing = writing, .cancel_fd = cancel_fd};
+	const struct target t = {.uri = uri,
+				 .to = to,
+				 .fd = fd,
+				 .writing = writing,
+				 .cancel_fd = cancel_fd,
+				 .patience = patience};
 
 	if ((size_t)uri->kind < ARRAY_LEN(kinds))
 		return kinds[uri->kind](&t, err);

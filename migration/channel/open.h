@@ -7,6 +7,7 @@
 struct channel;
 struct err;
 struct migration_uri;
+struct patience;
 struct sockaddr_list;
 
 /*
@@ -22,10 +23,12 @@ struct channel_layer {
 
 /*
  * Open what an outgoing (incoming: exec, fd and file) URI names; 'to' is for
- * tcp:, fd for fd:.  Returns owned, or NULL with *err set; fd is taken either way.
+ * tcp:, fd for fd:.  'patience' (NULL: without end) is with a peer that does not accept.
+ * Returns owned, or NULL with *err set; fd is taken either way.
  */
 struct channel *channel_open(const struct migration_uri *uri, const struct sockaddr_list *to,
-			     int fd, bool writing, int cancel_fd, struct err *err);
+			     int fd, bool writing, int cancel_fd, struct patience *patience,
+			     struct err *err);
 /* With the layer (NULL: none) on it; a 'c' that is NULL stays so. */
 struct channel *channel_with_layer(struct channel *c, const struct channel_layer *l, bool incoming,
 				   struct err *err);

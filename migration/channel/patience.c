@@ -3,6 +3,8 @@
 #include "vmm/base/units.h"
 #include "vmm/vclock.h"
 
+#define NS_PER_S INT64_C(1000000000)
+
 void patience_wait(struct patience *p)
 {
 	if (__atomic_fetch_add(&p->waiting, 1, __ATOMIC_RELAXED) == 0)
@@ -20,4 +22,11 @@ int64_t patience_silence_ns(const struct patience *p)
 	int64_t silence = host_now_ns() - __atomic_load_n(&p->moved_ns, __ATOMIC_RELAXED);
 
 	return __atomic_load_n(&p->waiting, __ATOMIC_RELAXED) ? MAX(silence, 0) : 0;
+}
+
+bool patience_ended(const struct patience *p)
+{
+	uint32_t limit = __atomic_load_n(&p->limit_s, __ATOMIC_RELAXED);
+
+	return limit && patience_silence_ns(p) >= (int64_t)limit * NS_PER_S;
 }

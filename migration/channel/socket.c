@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "migration/channel/channel.h"
+#include "migration/channel/patience.h"
 #include "migration/channel/splice.h"
 #include "migration/channel/uri.h"
 #include "vmm/base/alloc.h"
@@ -212,18 +213,20 @@ void channel_send_buffer(const struct channel *c, size_t bytes)
  * A unix listener whose backlog is full cannot be waited for with poll():
  * connect() does, for as long as sending may take.
  */
-static int wait_for_backlog(int fd, const struct sockaddr *addr, socklen_t len, int cancel_fd)
+static int wait_for_backlog(const struct channel *waiter, const struct sockaddr *addr,
+			    socklen_t len)
 {
-	struct channel waiter = {.fd = -1, .cancel_fd = cancel_fd};
 	struct timeval piece = {.tv_usec = BACKLOG_PIECE_US};
-	int ret = -EAGAIN, flags = fcntl(fd, F_GETFL);
+	int fd = waiter->fd, ret = -EAGAIN, flags = fcntl(fd, F_GETFL);
 
 	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &piece, sizeof(piece));
 	(void)fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
 	for (int i = 0; i < BACKLOG_PIECES && ret == -EAGAIN; i++) {
 		ret = connect(fd, addr, len) < 0 ? -errno : 0;
-		if (ret == -EAGAIN && channel_cancelled(&waiter))
+		if (ret == -EAGAIN && channel_cancelled(waiter))
 			ret = -ECANCELED;
+		if (ret == -EAGAIN && waiter->patience && patience_ended(waiter->patience))
+			ret = -ETIME;
 	}
 	piece.tv_usec = 0;
 	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &piece, sizeof(piece));
@@ -232,10 +235,11 @@ static int wait_for_backlog(int fd, const struct sockaddr *addr, socklen_t len, 
 }
 
 /* Returns the connected descriptor or -errno. */
-static int connect_to(const struct sockaddr *addr, socklen_t len, int cancel_fd)
+static int connect_to(const struct sockaddr *addr, socklen_t len, int cancel_fd,
+		      struct patience *patience)
 {
 	int fd = socket(addr->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct channel waiter = {.fd = fd, .cancel_fd = cancel_fd};
+	struct channel waiter = {.fd = fd, .cancel_fd = cancel_fd, .patience = patience};
 	int e = 0, ret;
 	socklen_t e_len = sizeof(e);
 
@@ -247,7 +251,7 @@ static int connect_to(const struct sockaddr *addr, socklen_t len, int cancel_fd)
 		if (ret >= 0 && getsockopt(fd, SOL_SOCKET, SO_ERROR, &e, &e_len) == 0)
 			ret = -e;
 	} else if (ret == -EAGAIN) {
-		ret = wait_for_backlog(fd, addr, len, cancel_fd);
+		ret = wait_for_backlog(&waiter, addr, len);
 	}
 	if (ret < 0) {
 		(void)close(fd);
@@ -256,16 +260,23 @@ static int connect_to(const struct sockaddr *addr, socklen_t len, int cancel_fd)
 	return fd;
 }
 
-static void *say_not_connected(int ret, const char *what, struct err *err)
+static void *say_not_connected(int ret, const char *what, const struct patience *patience,
+			       struct err *err)
 {
 	if (ret == -ECANCELED)
 		(void)err_set(err, ECANCELED, "the migration was cancelled");
+	else if (ret == -ETIME)
+		(void)err_set(err, ETIMEDOUT,
+			      "Failed to connect to '%s': no answer for %u s "
+			      "(x-minivmm-peer-timeout)",
+			      what, __atomic_load_n(&patience->limit_s, __ATOMIC_RELAXED));
 	else
 		(void)err_set(err, -ret, "Failed to connect to '%s': %s", what, err_text(-ret));
 	return NULL;
 }
 
-struct channel *channel_connect_unix(const char *path, int cancel_fd, struct err *err)
+struct channel *channel_connect_unix(const char *path, int cancel_fd, struct patience *patience,
+				     struct err *err)
 {
 	struct sockaddr_un un = {.sun_family = AF_UNIX};
 	int fd;
@@ -275,21 +286,23 @@ struct channel *channel_connect_unix(const char *path, int cancel_fd, struct err
 		return NULL;
 	}
 	memcpy(un.sun_path, path, strlen(path) + 1);
-	fd = connect_to((const struct sockaddr *)&un, sizeof(un), cancel_fd);
+	fd = connect_to((const struct sockaddr *)&un, sizeof(un), cancel_fd, patience);
 	if (fd < 0)
-		return say_not_connected(fd, path, err);
+		return say_not_connected(fd, path, patience, err);
 	return channel_from_socket(fd, cancel_fd);
 }
 
 struct channel *channel_connect_tcp(const struct sockaddr_list *to, const char *what,
-				    bool keep_alive, int cancel_fd, struct err *err)
+				    bool keep_alive, int cancel_fd, struct patience *patience,
+				    struct err *err)
 {
 	int fd = -EADDRNOTAVAIL, on = 1;
 
 	for (int i = 0; i < to->n && fd < 0 && fd != -ECANCELED; i++)
-		fd = connect_to((const struct sockaddr *)&to->addr[i], to->len[i], cancel_fd);
+		fd = connect_to((const struct sockaddr *)&to->addr[i], to->len[i], cancel_fd,
+				patience);
 	if (fd < 0)
-		return say_not_connected(fd, what, err);
+		return say_not_connected(fd, what, patience, err);
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	if (keep_alive)
 		(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));

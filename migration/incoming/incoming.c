@@ -398,7 +398,7 @@ static int open_now(struct incoming *in, const struct migration_uri *uri, int fd
 		if (fd < 0)
 			return fd;
 	}
-	ch = channel_open(uri, NULL, fd, false, in->cancel_fd, err);
+	ch = channel_open(uri, NULL, fd, false, in->cancel_fd, NULL, err);
 	if (ch && !ch->two_way)
 		ch = channel_checksum_read(ch);
 	return ch ? start_loading(in, ch, err) : -EIO;

@@ -33,7 +33,8 @@ int outgoing_open_channels(struct outgoing *o, struct err *err)
 		return -EMFILE;
 	o->ch->cancel_fd = multifd_send_alarm(o->multifd);
 	for (unsigned i = 0; i < o->multifd_config.channels; i++) {
-		struct channel *ch = channel_open(&o->uri, &o->to, -1, true, o->ch->cancel_fd, err);
+		struct channel *ch =
+		    channel_open(&o->uri, &o->to, -1, true, o->ch->cancel_fd, &o->patience, err);
 		int ret;
 
 		ch = channel_with_layer(ch, o->set->layer, false, err);

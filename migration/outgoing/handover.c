@@ -40,6 +40,7 @@
 
 #include "migration/channel/channel.h"
 #include "migration/outgoing/outgoing.h"
+#include "migration/outgoing/rp-wait.h"
 #include "migration/stream/device-state.h"
 #include "migration/stream/go.h"
 #include "migration/stream/wire.h"
@@ -185,67 +186,19 @@ void guest_leave(struct outgoing *o, bool certain)
 
 /* ---- the return path ---- */
 
-static bool rp_answered(const struct return_path *rp)
+static bool rp_ready_or_not(const struct outgoing *o)
 {
-	return rp->ponged;
+	return o->rp.ready || rp_decided(o);
 }
 
-static bool rp_decided(const struct return_path *rp)
+static bool rp_answered_or_decided(const struct outgoing *o)
 {
-	return rp->shut || rp->cause[0];
-}
-
-static bool rp_ready_or_not(const struct return_path *rp)
-{
-	return rp->ready || rp_decided(rp);
-}
-
-static bool rp_loaded_or_not(const struct return_path *rp)
-{
-	return rp->loaded || rp_decided(rp);
-}
-
-static bool rp_answered_or_decided(const struct return_path *rp)
-{
-	return rp->ponged || rp_decided(rp);
-}
-
-/* Until done(), the end of the connection, or a time (ms; -1: any). */
-static int rp_wait(struct outgoing *o, bool (*done)(const struct return_path *rp), int timeout_ms,
-		   struct err *err)
-{
-	int64_t until = host_now_ns() + (int64_t)timeout_ms * 1000000;
-
-	while (!done(&o->rp) && !o->rp.ended) {
-		int64_t left = timeout_ms < 0 ? -1 : (until - host_now_ns()) / 1000000;
-		int ret;
-
-		if (timeout_ms >= 0 && left <= 0)
-			break;
-		ret = rp_poll(&o->rp, (int)left, err);
-		if (ret < 0)
-			return ret;
-	}
-	return 0;
+	return o->rp.ponged || rp_decided(o);
 }
 
 static bool rp_has_refused(const struct outgoing *o)
 {
 	return o->rp.cause[0] || (o->rp.shut && o->rp.shut_status);
-}
-
-int rp_wait_answer(struct outgoing *o, int timeout_ms, struct err *err)
-{
-	return rp_wait(o, rp_answered, timeout_ms, err);
-}
-
-int rp_wait_loaded(struct outgoing *o, struct err *err)
-{
-	int ret = rp_wait(o, rp_loaded_or_not, -1, err);
-
-	if (ret == 0)
-		ret = outgoing_listen(o, err);
-	return ret;
 }
 
 /* ---- one function for each kind of peer ---- */

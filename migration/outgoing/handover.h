@@ -35,10 +35,6 @@ int guest_keep(struct outgoing *o, struct err *err);
  */
 void guest_leave(struct outgoing *o, bool certain);
 
-/* Wait for the return path: a first PONG for so long; PONG for the last section. */
-int rp_wait_answer(struct outgoing *o, int timeout_ms, struct err *err);
-int rp_wait_loaded(struct outgoing *o, struct err *err);
-
 /* Always -ECANCELED. */
 int err_cancelled(struct err *err);
 

@@ -8,6 +8,7 @@
  */
 #include "migration/channel/channel.h"
 #include "migration/outgoing/outgoing.h"
+#include "migration/outgoing/rp-wait.h"
 #include "migration/peer/compare.h"
 #include "migration/peer/shared-memory.h"
 #include "migration/peer/untouched.h"
@@ -17,12 +18,7 @@ static int compare_machines(struct outgoing *o, struct err *err)
 {
 	int ret = describe_send(o->m, o->w, err);
 
-	while (ret == 0 && !o->rp.compared) {
-		ret = rp_poll(&o->rp, -1, err);
-		if (ret >= 0)
-			ret = outgoing_listen(o, err);
-	}
-	return ret;
+	return ret == 0 ? rp_wait_compared(o, err) : ret;
 }
 
 int handshake_machines(struct outgoing *o, struct err *err)

@@ -17,6 +17,7 @@
 #include "migration/outgoing/handover.h"
 #include "migration/outgoing/modes.h"
 #include "migration/outgoing/outgoing.h"
+#include "migration/outgoing/rp-wait.h"
 #include "migration/stream/device-state.h"
 #include "migration/stream/wire.h"
 #include "migration/stream/writer.h"
@@ -31,7 +32,6 @@
 #define WINDOWS   10U               /* in a second */
 #define SHORT_MS  2U                /* a pause that need not become shorter */
 #define RETRY_NS  (10 * NS_PER_MS)  /* after a request kept the guest from being stopped */
-#define LOOK_MS   50                /* between two looks at a deadline that forces */
 
 /* Bytes that may go out in one window; 0: any number. */
 static uint64_t window_limit(const struct outgoing *o)
@@ -188,13 +188,9 @@ static int precopy_drain(struct outgoing *o, struct err *err)
 	ret = stream_put_command(o->w, CMD_PING, cookie, sizeof(cookie));
 	if (ret < 0)
 		return writer_explain(o->w, ret, err);
-	while (!o->rp.passed && !deadline_forces(&o->deadline)) {
-		ret = rp_poll(&o->rp, LOOK_MS, err);
-		if (ret >= 0)
-			ret = outgoing_listen(o, err);
-		if (ret < 0)
-			return ret;
-	}
+	ret = rp_wait_passed(o, err);
+	if (ret < 0)
+		return ret;
 	waited.ns = host_now_ns() - since;
 	stats_rate(&o->stats, &waited);
 	return 0;

@@ -15,14 +15,14 @@
 
 #include "migration/channel/channel.h"
 #include "migration/outgoing/outgoing.h"
+#include "migration/outgoing/rp-wait.h"
 #include "migration/stream/device-state.h"
 #include "migration/stream/writer.h"
 #include "vmm/base/bytes.h"
 #include "vmm/machine.h"
 #include "vmm/vclock.h"
 
-#define NS_PER_MS ((int64_t)1000000)
-#define PEER_MS   1000 /* how long the first PONG may take */
+#define PEER_MS 1000 /* how long the first PONG may take */
 
 /*
  * Open the return path and see what is there.  A peer that does not answer is
@@ -30,7 +30,6 @@
  */
 static int rp_handshake(struct outgoing *o, struct err *err)
 {
-	int64_t until = host_now_ns() + PEER_MS * NS_PER_MS;
 	uint8_t cookie[4];
 	int ret;
 
@@ -43,15 +42,9 @@ static int rp_handshake(struct outgoing *o, struct err *err)
 	ret = outgoing_open_channels(o, err);
 	if (ret < 0)
 		return ret;
-	while (!o->rp.ponged && !o->rp.ended) {
-		int64_t left = until - host_now_ns();
-
-		if (left <= 0)
-			break;
-		ret = rp_poll(&o->rp, (int)(left / NS_PER_MS) + 1, err);
-		if (ret < 0)
-			return ret;
-	}
+	ret = rp_wait_answer(o, PEER_MS, err);
+	if (ret < 0)
+		return ret;
 	return outgoing_listen(o, err);
 }
 

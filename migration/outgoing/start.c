@@ -49,7 +49,7 @@ static int open_channel(struct outgoing *o, struct channel **ch, struct err *err
 	if (ret < 0)
 		return ret;
 	o->fd = -1;
-	*ch = channel_open(&o->uri, &o->to, fd, true, o->deadline.stop_fd, err);
+	*ch = channel_open(&o->uri, &o->to, fd, true, o->deadline.stop_fd, &o->patience, err);
 	if (uri_is_address(o->uri.kind))
 		*ch = channel_with_layer(*ch, o->set->layer, false, err);
 	if (!*ch)

@@ -42,6 +42,7 @@
 #include "migration/channel/channel.h"
 #include "migration/outgoing/handover.h"
 #include "migration/outgoing/outgoing.h"
+#include "migration/outgoing/rp-wait.h"
 #include "migration/peer/saved.h"
 #include "migration/stream/device-state.h"
 #include "migration/stream/wire.h"

@@ -67,7 +67,7 @@ enum migration_phase {
 	MIG_PHASE_DEVICES,
 	MIG_PHASE_HAND_OVER, /* all is sent: the destination loads it and takes the guest */
 	MIG_PHASE_ENDED,
-	MIG_PHASE_SILENT, /* shown in the place of one above: the destination reads nothing */
+	MIG_PHASE_SILENT, /* shown in the place of one above: the destination does nothing */
 };
 
 /* The names of these are in qmp/commands/query-migrate.c. */

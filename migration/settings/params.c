@@ -116,7 +116,7 @@ const struct migration_param_info migration_param_table[] = {
      .help = "what happens then: give it up, or stop the guest and complete"},
     {"x-minivmm-peer-timeout", PARAM_U32, AT(peer_timeout), RANGE(0, YEAR_S), INITIAL(0),
      .phrase = "a value between 0 and 31536000, in seconds", .unstable = true, .offered = true,
-     .help = "seconds in which the destination reads nothing, after which the migration fails; 0: for ever"},
+     .help = "seconds in which the destination does nothing, after which the migration fails; 0: for ever"},
     {"x-minivmm-checksum", PARAM_BOOL, AT(checksum), RANGE(0, 1), INITIAL(0), .unstable = true,
      .offered = true, .help = "put a checksum at the end of a saved guest"},
     {.name = NULL},

@@ -37,7 +37,7 @@ struct migration_params {
 	uint32_t deadline;
 	uint8_t deadline_policy;
 	uint32_t
-	    peer_timeout; /* ours: seconds in which the destination reads nothing, 0: for ever */
+	    peer_timeout; /* ours: seconds in which the destination does nothing, 0: for ever */
 	bool checksum;    /* ours: of a saved guest, at its end */
 };
 

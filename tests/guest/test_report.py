@@ -1,12 +1,13 @@
 """What a program says of the guests that leave it and come, and how it ends when that goes wrong."""
 import os
 import re
+import select
 import signal
 import subprocess
 
 from case import only_minivmm, table
 from moves import Way, arrived, destination, goes_on, machine, wait_bytes
-from qmp import Closed, QmpError
+from qmp import GUARD, Closed, QmpError
 
 ONLY = "the words, and x-minivmm-force, are minivmm's own"
 SLOW = {"max_bandwidth": 1 << 20, "downtime_limit": 0}
@@ -215,6 +216,40 @@ def test_pipe_waits_for_its_reader(t):
     arrived(source, dest)
     dest.wait_running()
     goes_on(dest)
+
+
+@only_minivmm("QEMU does not look")
+@table(**{f"{kind}_{what}": {"kind": kind, "reads": what == "read"}
+          for kind in ("file", "fd") for what in ("read", "unread")})
+def test_pipe_that_is_not_read_to_the_end(t, kind, reads):
+    """The last that a pipe holds is saved when somebody has read it; never, when its reader leaves."""
+    source = machine(t)
+    goes_on(source)
+    path = t.path("pipe")
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if kind == "fd":
+        writer = os.open(path, os.O_WRONLY)
+        source.qmp.cmd("getfd", fds=[writer], fdname="p")
+        os.close(writer)
+    source.cmd("migrate", uri="fd:p" if kind == "fd" else f"file:{path}")
+    tail = b""
+    while b'{"page_size"' not in tail:      # it begins what comes last, which is longer than a page
+        select.select([reader], [], [], GUARD)
+        tail = tail[-20:] + os.read(reader, 4096)
+    while source.migration()["x-minivmm"]["phase"] not in ("hand-over", "ended"):
+        pass
+    assert source.migration()["status"] in ("active", "device"), source.migration()
+    if reads:
+        os.set_blocking(reader, True)
+        while os.read(reader, 65536):
+            pass
+        assert source.wait_migration("completed", "failed") == "completed", source.migration()
+    os.close(reader)
+    if not reads:
+        assert source.wait_migration("completed", "failed") == "failed"
+        assert "Broken pipe" in source.migration()["error-desc"], source.migration()
+        goes_on(source)
 
 
 @only_minivmm("QEMU 7.2 has no file: scheme")

@@ -9,6 +9,7 @@ import time
 
 from case import only_minivmm, table
 from moves import Way, destination, goes_on, listen, machine
+from proxy import BACKWARD, Harm
 from qmp import GUARD, Qmp
 from vmm import PROGRAMS
 
@@ -207,3 +208,55 @@ def test_peer_never_reads(t, capabilities):
     words = source.migration()["error-desc"]
     assert "the destination has read nothing for 1 s (x-minivmm-peer-timeout)" in words, words
     goes_on(source)
+
+
+def silent(source):
+    """Waits for the phase that says so; there is no end to it, and then x-minivmm-peer-timeout is one."""
+    deadline = time.monotonic() + GUARD
+    while source.migration()["x-minivmm"]["phase"] != "peer-silent":
+        assert time.monotonic() < deadline, source.migration()
+    assert source.migration()["x-minivmm"]["converges"] is False
+    source.cmd("migrate-set-parameters", x_minivmm_peer_timeout=1)
+    source.wait_migration("failed")
+    goes_on(source)
+    return source.migration()["error-desc"]
+
+
+@only_minivmm("x-minivmm is ours")
+@table(tcp={"kind": "tcp"}, pipe={"kind": "pipe"})
+def test_nobody_accepts(t, kind):
+    """A listener whose backlog is full, a pipe that nobody reads: the connection is never there."""
+    source = machine(t)
+    goes_on(source)
+    callers = []
+    if kind == "pipe":
+        os.mkfifo(t.path("pipe"))
+        uri = f"file:{t.path('pipe')}"
+    else:
+        listener = socket.create_server(("127.0.0.1", 0), backlog=1)
+        uri = "tcp:127.0.0.1:%d" % listener.getsockname()[1]
+        for _ in range(8):
+            callers.append(socket.socket())
+            callers[-1].setblocking(False)
+            callers[-1].connect_ex(listener.getsockname())
+    source.cmd("migrate", uri=uri)
+    words = silent(source)
+    assert "for 1 s (x-minivmm-peer-timeout)" in words, words
+    for caller in callers:
+        caller.close()
+
+
+@only_minivmm("x-minivmm is ours")
+@table(compared={"said": 20, "after": None}, passed={"said": 28, "after": None},
+       ready={"said": 0, "after": b"\x00\x39"})
+def test_peer_never_answers(t, said, after):
+    """It reads, and says no more: while machines are compared, behind a pass, when it has all."""
+    source = machine(t, "counter", "pages=2000")
+    goes_on(source)
+    source.cmd("migrate-set-parameters", downtime_limit=2000)
+    destination(t, source, f"unix:{t.path('in')}")
+    relay = t.proxy(t.path("in"), Harm("stall", said, BACKWARD, after=after))
+    source.cmd("migrate", uri=f"unix:{relay.path}")
+    words = silent(source)
+    assert "the destination has said nothing for 1 s (x-minivmm-peer-timeout)" in words, words
+    relay.release()
