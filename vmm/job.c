@@ -339,7 +339,7 @@ static int job_set_paused(struct job *j, bool on, struct err *err)
 
 static int job_complete(struct job *j, struct err *err)
 {
-	if (j->paused || j->cancelled || !j->ops->completes)
+	if (j->cancelled || !j->ops->completes)
 		return err_set(err, EINVAL, "The active block job '%s' cannot be completed", j->id);
 	j->completing = true;
 	pthread_cond_broadcast(&j->changed);

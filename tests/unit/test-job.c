@@ -285,10 +285,9 @@ START_TEST(ready_standby_complete)
 	await("created running ready");
 	applied(j, JOB_PAUSE);
 	await("created running ready standby");
-	refused(j, JOB_COMPLETE, "The active block job 'j0' cannot be completed");
+	applied(j, JOB_COMPLETE); /* kept until it goes on, as QEMU 7.2 does */
+	ck_assert_str_eq(told, "created running ready standby");
 	applied(j, JOB_RESUME);
-	await("created running ready standby ready");
-	applied(j, JOB_COMPLETE);
 	await("created running ready standby ready waiting pending concluded");
 	tear_down();
 }
