@@ -13,6 +13,7 @@
 #include "vmm/base/units.h"
 #include "vmm/host.h"
 #include "vmm/machine.h"
+#include "vmm/memory/room.h"
 #include "vmm/options/config.h"
 
 /* ---- query-memory-size-summary ---- */
@@ -202,6 +203,8 @@ static int pmemsave(struct qmp_call *call, const void *arg, void *ret, struct er
 		machine_unlock(call->m); /* the file, or a page, may take its time */
 		r = save_file(path, &call->m->mem, a, err);
 		machine_lock(call->m);
+		if (r == -EFAULT)
+			(void)room_check_files(&call->m->mem, err); /* why */
 	}
 	return r;
 }

@@ -113,6 +113,16 @@ def test_file_of_a_paused_guest_is_cut_short(t, scheme, size, ignored):
     assert scheme != "file" or not os.path.exists(way.path)
 
 
+@only_minivmm("QEMU dies of SIGBUS")
+def test_memory_that_is_cut_short_is_not_dumped(t):
+    vm = machine(t, **PIECES, ram=t.path("ram"))
+    vm.cmd("stop")
+    os.truncate(t.path("ram"), 1 << 20)
+    words = vm.qmp.fails("pmemsave", val=0, size=2 << 20, filename=t.path("dump"))
+    assert t.path("ram") in words and f"has {1 << 20} bytes instead of {24 << 20}" in words, words
+    assert not os.path.exists(t.path("dump")) and vm.status() == "paused"
+
+
 @only_minivmm("QEMU's destination runs the guest")
 def test_file_of_an_arriving_guest_is_cut_short(t):
     """The destination says so while the source can still go on."""
