@@ -35,12 +35,16 @@ def locks(vm, path):
     """The bytes of the image that the process holds locks on."""
     held, inode = set(), os.stat(path).st_ino
     for fd in os.listdir(f"/proc/{vm.pid}/fdinfo"):
-        with open(f"/proc/{vm.pid}/fdinfo/{fd}", encoding="ascii") as info:
-            for line in info:
-                if line.startswith("lock:") and line.split()[6].endswith(f":{inode}"):
-                    assert line.split()[4] == "READ", line
-                    first, last = (int(x) for x in line.split()[7:9])
-                    held |= set(range(first, last + 1))
+        try:
+            with open(f"/proc/{vm.pid}/fdinfo/{fd}", encoding="ascii") as info:
+                lines = list(info)
+        except FileNotFoundError:       # closed since the folder was read
+            continue
+        for line in lines:
+            if line.startswith("lock:") and line.split()[6].endswith(f":{inode}"):
+                assert line.split()[4] == "READ", line
+                first, last = (int(x) for x in line.split()[7:9])
+                held |= set(range(first, last + 1))
     return held
 
 
