@@ -1,3 +1,10 @@
+/*
+ * ged.c - the generic event device: registers, state table, power button
+ *
+ * The guest's ACPI code reads the event selector on GSI 9 and learns what is
+ * pending.  S5 and the reset register are requests to the machine.  Memory hot
+ * plug has a selector in the stream, which this board never uses.
+ */
 #include "devices/ged.h"
 
 #include <stdlib.h>

@@ -1,3 +1,9 @@
+/*
+ * pvpanic.c - the port on which a guest reports its panic
+ *
+ * A read returns the events that are understood (bit 0, panicked); a write of
+ * that bit requests the machine's panic action.
+ */
 #include "devices/pvpanic.h"
 
 #include <errno.h>

@@ -1,3 +1,9 @@
+/*
+ * rtc-time.c - the calendar bytes of an MC146818 to seconds and back, next alarm
+ *
+ * The next alarm is found by stepping through one day: by hours until the hour
+ * matches, then by minutes, then by seconds, at most 24 + 60 + 60 steps.
+ */
 #include "devices/rtc-time.h"
 
 #include <stdbool.h>

@@ -1,3 +1,14 @@
+/*
+ * dispatch.c - from a request to its reply
+ *
+ *     request --parse_request--> name, arguments, id --find--> row of the table
+ *             --qmp_parse_arguments--> C struct --run--> C struct --qmp_write--> reply
+ *
+ * All memory of a command's arguments and return is in one pool that lives
+ * until the reply is written.  Any step may fail with a class and a sentence;
+ * the reply is the error then, with the request's id if it has one (qmp-surface
+ * 1.3).
+ */
 #include "qmp/dispatch.h"
 
 #include <errno.h>

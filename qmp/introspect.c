@@ -1,5 +1,5 @@
 /*
- * The schema that clients walk.
+ * introspect.c - the schema that clients walk
  *
  * It is a flat list: all commands and events, and behind them every type that
  * can be reached from one.  A type goes by a number instead of its name, so

@@ -1,3 +1,12 @@
+/*
+ * json-lex.c - a state machine that takes one byte at a time
+ *
+ * A token's text is collected in 'text' until the token is complete.  A number
+ * or a word ends at the first byte that is not part of it; that byte is not
+ * taken and begins the next token.  Numbers follow the table 'number'.  A token
+ * above JSON_MAX_BYTES is read to its end without being kept, and reported as
+ * too big.
+ */
 #include "qmp/json-lex.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
 /*
- * Tokens to values.
+ * json-read.c - tokens to values
  *
  * A value is built while its tokens come, on a stack of open containers; no
  * token is kept.  Beside the stack two counters follow the curly and the

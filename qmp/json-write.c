@@ -1,3 +1,9 @@
+/*
+ * json-write.c - JSON text appended to a buffer, value by value, as pure ASCII
+ *
+ * The writer keeps no tree: separators follow from whether a value is the first
+ * in its container and whether it stands behind a key.
+ */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

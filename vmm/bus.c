@@ -1,3 +1,8 @@
+/*
+ * bus.c - regions sorted by base, found by binary search
+ *
+ * An access must lie in one region as a whole; any other reads all ones.
+ */
 #include "vmm/bus.h"
 
 #include <errno.h>

@@ -1,3 +1,13 @@
+/*
+ * flush.c - one wait for the flushes of all disks
+ *
+ * struct flush counts two things: 'disks', the flushes that have not ended (the
+ * last one makes 'done_fd' readable), and 'users', the references to the
+ * struct.  machine_flush() holds one of each while it asks the devices, so that
+ * a disk which answers at once does not end the wait.  A caller that is
+ * cancelled drops its reference only: the disks end their flushes later, and
+ * the last one frees the struct.
+ */
 #include "vmm/flush.h"
 
 #include <errno.h>

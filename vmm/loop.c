@@ -1,3 +1,18 @@
+/*
+ * loop.c - event loops on libuv that other threads may talk to
+ *
+ * libuv's watchers may be used on the loop's thread only.  Two queues under
+ * 'mutex' and one uv_async carry the requests of other threads there:
+ *
+ *     posts     functions to call (loop_post, loop_call)
+ *     changes   watchers whose wanted state was changed by another thread
+ *
+ * The wanted state of a watcher (events, expiry) stands beside libuv's under
+ * 'mutex'.  The loop's thread applies a change at once; another thread links
+ * the watcher into 'changes' and wakes the loop.  libuv may already be on its
+ * way to the callback with the old state, so fd_ready() and timer_fired()
+ * compare with the wanted state again and drop what is no longer wanted.
+ */
 #include "vmm/loop.h"
 
 #include <assert.h>

@@ -1,3 +1,21 @@
+/*
+ * machine.c - the machine's life: creation, pause and resume, run state, end
+ *
+ * A pause has three steps, each of which may have to wait; busy_fd() says for
+ * what:
+ *
+ *     paused     vCPUs are kicked and park themselves
+ *     draining   no vCPU runs: devices are told to pause and finish their requests
+ *     quiet      nothing is under way: the clocks are held
+ *
+ * The waits give the machine lock up, so another thread may pause, stop or
+ * resume meanwhile: 'pause_depth' counts the pauses, and each caller looks at
+ * the run state again.  A pause that is cancelled resumes whatever it had
+ * reached.
+ *
+ * The end takes the same steps, but waits for disks at most END_MS; what they
+ * have not finished by then is left behind and the program ends with _exit().
+ */
 #include "vmm/machine.h"
 
 #include <errno.h>

@@ -1,3 +1,15 @@
+/*
+ * throttle.c - the thread that ends the slices of throttled vCPUs
+ *
+ * A vCPU that is throttled by p of a thousand runs for a slice and then sleeps
+ * for slice * p / (1000 - p), so that the sleep is p of the whole.  The
+ * throttle thread knows when each slice ends; it sets 'throttle_due' and kicks
+ * the vCPU, which sleeps on its own thread in throttle_sleep(), with the
+ * machine lock given up.  A pause, the end of the program and a throttle of 0
+ * end a sleep early.
+ *
+ * The thread exists from the first throttle_begin() to the last throttle_end().
+ */
 #include "vmm/throttle.h"
 
 #include <errno.h>

@@ -1,3 +1,16 @@
+/*
+ * vcpu.c - a vCPU's thread: KVM_RUN, its exits, parking
+ *
+ *     running --paused, held, requests that hold vCPUs--> parked --resume--> running
+ *
+ * The thread holds the machine lock except inside KVM_RUN and while it waits on
+ * 'cond'.  A kick sets immediate_exit first and sends the signal then: KVM_RUN
+ * returns at once, whether the thread is inside it or about to enter.
+ *
+ * A port or MMIO read is only finished by the next KVM_RUN, so a thread parks
+ * after KVM_RUN calls with immediate_exit set, which finish the instruction
+ * without running the next (complete_io).  The registers may then be saved.
+ */
 #include "vmm/vcpu.h"
 
 #include <errno.h>

@@ -1,3 +1,10 @@
+/*
+ * irqchip.c - IOAPIC, 8259 pair and TPR helper: KVM's structs to the stream's and back
+ *
+ * The chips run in the kernel.  fetch reads their registers into the structs
+ * over which the state tables stand; push writes them back, after a reset or a
+ * load.  The 8254 is in pit.c, for its times need translation.
+ */
 #include "arch/x86/irqchip.h"
 
 #include <errno.h>

@@ -1,3 +1,10 @@
+/*
+ * address.c - the addresses of a socket chardev: resolve, listen, connect
+ *
+ * At the start a look-up or a connect may block for minutes; it runs on a
+ * thread of its own so that a signal can end the program (host_run).
+ * Reconnecting later uses address_connect_start(), which does not block.
+ */
 #include "devices/chardev/address.h"
 
 #include <errno.h>

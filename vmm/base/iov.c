@@ -1,3 +1,4 @@
+/* iov.c - one walk over a scattered range serves reading, writing and zeroing */
 #include "vmm/base/iov.h"
 
 #include <string.h>

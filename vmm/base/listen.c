@@ -1,3 +1,14 @@
+/*
+ * listen.c - binding and listening: stale unix sockets, both IP families, port ranges
+ *
+ * A unix socket whose program has died stays in the file system and makes
+ * bind() fail.  It is replaced only if no program serves it (is_served) and it
+ * is a socket; the path is removed at the end only while it is still the inode
+ * that was bound.
+ *
+ * For IP the first address that can be bound decides the port, which the other
+ * addresses then use.  [::] takes IPv4 too unless the list has 0.0.0.0 itself.
+ */
 #include "vmm/base/listen.h"
 
 #include <errno.h>

@@ -1,3 +1,12 @@
+/*
+ * log.c - lines to stderr and to the log file, without blocking
+ *
+ * Each sink counts the lines that it could not take.  The next line that finds
+ * room is preceded by one that states the number.  A line that was taken in
+ * part ('cut') is ended before the next one begins, so that a reader's lines
+ * stay lines.  The file is reopened on SIGHUP; both sinks are under one mutex,
+ * the last in the order of locks.
+ */
 #include "vmm/base/log.h"
 
 #include <errno.h>

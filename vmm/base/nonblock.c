@@ -1,3 +1,12 @@
+/*
+ * nonblock.c - four ways to use a shared descriptor without O_NONBLOCK
+ *
+ *     NONBLOCK_OWN      pipe, terminal: opened again through /proc/self/fd
+ *     NONBLOCK_SOCKET   MSG_DONTWAIT
+ *     NONBLOCK_STEADY   regular file, device: never waits
+ *     NONBLOCK_POLL     the rest: poll() before each call; at most PIPE_BUF bytes,
+ *                       which a pipe that polls writable takes at once
+ */
 #include "vmm/base/nonblock.h"
 
 #include <errno.h>

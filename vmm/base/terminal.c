@@ -1,3 +1,11 @@
+/*
+ * terminal.c - raw mode, and the signal handlers that restore the terminal
+ *
+ * A deadly signal restores the terminal and is raised again with its default
+ * effect (SA_RESETHAND).  SIGTSTP restores, stops the process with SIGSTOP, and
+ * SIGCONT makes the terminal raw again if the process is in the foreground: a
+ * process in the background would be stopped by tcsetattr().
+ */
 #include "vmm/base/terminal.h"
 
 #include <errno.h>

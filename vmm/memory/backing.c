@@ -1,3 +1,11 @@
+/*
+ * backing.c - opening, sizing and undoing the memfd or file behind a RAM block
+ *
+ * A file in use has data that this program did not write, so only an empty file
+ * is given a size, and only what this program created or sized is undone.  A
+ * memfd is sealed at its size: another process that receives it cannot shrink
+ * it under a reader, which would be a SIGBUS.
+ */
 #include "vmm/memory/backing.h"
 
 #include <errno.h>

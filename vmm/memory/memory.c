@@ -1,3 +1,18 @@
+/*
+ * memory.c - RAM blocks and their mapping, memslots, access by guest-physical address
+ *
+ * A block is mapped in the middle of reserved address space:
+ *
+ *     guard (PROT_NONE) | block, aligned to a huge page | guard (PROT_NONE)
+ *
+ * so that an access beyond either end faults instead of reaching other memory.
+ * Slots are few and searched in order.  A backing that was replaced for a load
+ * (memory_replace_backing) is kept aside until the load is known to have
+ * succeeded or failed (memory_commit_backing).
+ *
+ * Writes here populate the pages of a block that may run out of them first, and
+ * mark the pages dirty after the bytes are written, never before.
+ */
 #include "vmm/memory/memory.h"
 
 #include <assert.h>

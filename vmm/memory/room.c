@@ -1,3 +1,11 @@
+/*
+ * room.c - pages are allocated before they are written, where the host may have none
+ *
+ * MADV_POPULATE_WRITE allocates pages and fails with an error where a plain
+ * write would raise SIGBUS.  A whole shared file is reserved with fallocate(),
+ * which tmpfs undoes when the space does not suffice.  Kernels before 5.14 lack
+ * the madvise: there the handler of SIGBUS (fault.c) is what names the block.
+ */
 #include "vmm/memory/room.h"
 
 #include <errno.h>
