@@ -75,7 +75,7 @@ struct arch_ops {
 	int (*stage_boot)(struct machine *m, struct err *err);
 	/*
 	 * The machine has just stopped (vCPUs parked): capture the clocks.
-	 * The machine is about to run: restore them.  Order: users.md row 20.
+	 * The machine is about to run: restore them.  Order: arch/x86/clock.c.
 	 */
 	void (*stopped)(struct machine *m);
 	void (*starting)(struct machine *m);

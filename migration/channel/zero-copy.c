@@ -1,7 +1,7 @@
 #include "migration/channel/zero-copy.h"
 
 #include <errno.h>
-#include <time.h> /* before errqueue.h, which needs it */
+#include <time.h> /* before <linux/errqueue.h>, which needs it */
 
 #include <linux/errqueue.h>
 #include <netinet/in.h>

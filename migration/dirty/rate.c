@@ -1,5 +1,5 @@
 /*
- * dirty-rate.c - three ways to measure
+ * rate.c - three ways to measure
  *
  * page-sampling compares checksums of randomly chosen pages before and after:
  * it costs the guest nothing and counts a page once however often it is

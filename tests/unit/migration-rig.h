@@ -3,7 +3,7 @@
  *
  * A machine of the rig has two RAM blocks, one device with a state table and
  * no vCPU.  Its main loop runs in a thread of its own, as the program's main
- * thread would; the test calls migration on that thread with rig_start() and
+ * thread would; the test calls migration on that thread with rig_migrate() and
  * the like, and waits for statuses, never for a time.
  */
 #ifndef MINIVMM_TESTS_MIGRATION_RIG_H

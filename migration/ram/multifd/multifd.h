@@ -57,7 +57,7 @@ struct multifd_config {
 void multifd_config_fill(struct multifd_config *cfg, const struct migration_params *p,
 			 bool zero_copy, const uint8_t uuid[16]);
 
-/* ---- packets (multifd.c); pure ---- */
+/* ---- packets (packet.c); pure ---- */
 
 void multifd_put_init(uint8_t out[MULTIFD_INIT_BYTES], const uint8_t uuid[16], unsigned id);
 /* Check the first packet of a channel; *id is below cfg->channels. */

@@ -1,5 +1,5 @@
 /*
- * multifd-send.c - the sending side of multifd
+ * send.c - the sending side of multifd
  *
  * The migration thread fills a batch and queues it; whichever channel thread
  * is free takes it.  There is a fixed number of batches: when all are on their
