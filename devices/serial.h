@@ -3,8 +3,8 @@
  *
  * Bytes go out as the guest writes them; the line's speed only sets the
  * character timeout of the receive FIFO.  Output that the chardev does not
- * take waits in the transmitter (LSR.TEMT clear) until it does; while nobody
- * is connected it is dropped.  The modem lines are always up; break and
+ * take waits in the transmitter (LSR.TEMT clear) until it does; without a
+ * connection it is dropped.  The modem lines are always up; break and
  * parity mean nothing here.
  */
 #ifndef MINIVMM_DEVICES_SERIAL_H

@@ -13,8 +13,8 @@
  * to be written, nothing more is read: a peer that only talks and never
  * listens stops itself.
  *
- * Replies and events are queued by whoever has them, in the order in which
- * they are to be read, and written here one by one, never two in a write: some
+ * Replies and events are queued by the thread that makes them, in the order in
+ * which they are to be read, and written here one by one, never two in a write: some
  * clients expect the greeting alone in the first chunk they read.
  *
  * Events come at any time and from any thread.  They cannot be held back as

@@ -22,7 +22,7 @@
 #include "vmm/machine.h"
 
 struct flush {
-	int done_fd;           /* constant; readable once no disk is waited for */
+	int done_fd;           /* constant; readable once every disk has ended its flush */
 	pthread_mutex_t mutex; /* a leaf (vmm/machine.h) */
 	/* under mutex */
 	unsigned disks; /* waited for, and one while machine_flush() has not asked all */

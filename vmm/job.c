@@ -13,7 +13,8 @@
  * is done under the machine lock, so no state between is seen.
  *
  * A thread cannot join itself: a job that dismisses itself stays in the list
- * as 'null', found by nobody, until the next one is made or the machine ends.
+ * as 'null', where no look-up finds it, until the next one is made or the
+ * machine ends.
  */
 #include "vmm/job.h"
 

@@ -420,7 +420,7 @@ void loop_fd_del(struct loop_fd *w)
 
 /* ---- timers ---- */
 
-/* Has its time come, and has nobody wished otherwise meanwhile? */
+/* Has the timer expired without having been armed anew or cancelled meanwhile? */
 static bool timer_due(struct loop_timer *t)
 {
 	bool due;

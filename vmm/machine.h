@@ -1,8 +1,8 @@
 /*
  * machine.h - the virtual machine: memory, vCPUs, devices; start, pause, reset, shutdown
  *
- * The rule: nobody touches guest memory while holding the machine lock, and
- * nobody who resolves a page fault takes it.  A missing page, like a disk that
+ * The rule: no thread touches guest memory while it holds the machine lock, and
+ * no thread that resolves page faults takes it.  A missing page, like a disk that
  * does not answer, may then stop a vCPU, the I/O thread, the work loop or a
  * loader, but never the main loop and the monitors.  machine_lock() knows the
  * threads that may not take it by their role.
@@ -153,7 +153,7 @@ struct machine {
 	bool exit_forced;          /* -no-shutdown does not apply */
 	bool ending;               /* the loop has been told to stop */
 	struct dirty *dirty;       /* while tracking; owned by dirty.c */
-	struct throttle *throttle; /* while somebody throttles; owned by throttle.c */
+	struct throttle *throttle; /* while a user throttles; owned by throttle.c */
 	/* the one GED, told of the power button; NULL without */
 	void (*powerdown)(void *opaque);
 	void *powerdown_opaque;

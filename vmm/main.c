@@ -124,7 +124,7 @@ static int write_pidfile(struct program *p, struct err *err)
 
 /* ---- signals ---- */
 
-/* SIGHUP, while the terminal lives: whoever rotates logs asks for new ones. */
+/* SIGHUP, while the terminal lives: a program that rotates logs asks for new files. */
 static bool reopen_logs(struct program *p)
 {
 	struct err err = {0};
@@ -196,7 +196,7 @@ static int build(struct program *p, struct err *err)
 	return ret;
 }
 
-/* Nobody can ask a program without a manager what went wrong; with "defer" there is one. */
+/* "defer" implies a manager that can query the error; without one the program ends with it. */
 static int await_guest(struct program *p, struct err *err)
 {
 	const char *uri = p->cfg.incoming;

@@ -25,7 +25,7 @@
  */
 int irqchip_create(struct machine *m, struct irqchip *c, struct err *err)
 {
-	struct kvm_pit_config pit = {0}; /* no speaker: port 0x61 is nobody's */
+	struct kvm_pit_config pit = {0}; /* no speaker: no device answers port 0x61 */
 
 	if (ioctl(m->vm_fd, KVM_CREATE_IRQCHIP) < 0)
 		return err_set(err, errno, "KVM cannot make its interrupt controllers: %s",

@@ -87,7 +87,7 @@ static int say_held(int fd, const char *path, const char *shared, int p, off_t b
 {
 	struct lock_holder who;
 
-	if (!err) /* nobody wants to know */
+	if (!err) /* the caller asks for no message */
 		return -EBUSY;
 	lock_holder_find(&who, fd, byte);
 	return err_set(err, EBUSY,

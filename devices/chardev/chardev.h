@@ -32,8 +32,8 @@ struct chardev_client {
 	/* A descriptor came with SCM_RIGHTS, before the bytes it rode on; taken by the callee. */
 	void (*receive_fd)(void *opaque, int fd);
 	/*
-	 * Input is bytes of a line, whoever sent them: what a peer sent before it
-	 * left is delivered later all the same.  False: it is dropped with the peer,
+	 * Input is bytes of a line that outlives a peer: what a peer sent before it
+	 * left is delivered later.  False: it is dropped with the peer,
 	 * as far as can_read() does not take it at once.
 	 */
 	bool line;
@@ -49,7 +49,7 @@ struct chardev_ops {
 	void (*close)(struct chardev *c);        /* frees its state */
 	void (*start)(struct chardev *c);        /* the program is up; NULL: nothing to do */
 	void (*reopen)(struct chardev *c);       /* a file was renamed; NULL: not a file */
-	/* Drop the peer: closed() follows now or later.  NULL: there is nobody to drop. */
+	/* Drop the peer: closed() follows now or later.  NULL: there is no peer to drop. */
 	void (*disconnect)(struct chardev *c);
 };
 

@@ -372,7 +372,7 @@ static void accepted(void *opaque, int fd)
 	connected(c);
 }
 
-/* wait=on: the program starts when somebody is there. */
+/* wait=on: the program starts when a peer has connected. */
 static int wait_for_peer(struct chardev *c, struct err *err)
 {
 	const struct sock *s = c->state;

@@ -65,7 +65,7 @@ static int wait_for_script(pid_t pid, const char *path, const struct host *host,
 	return ret;
 }
 
-/* 'host': a signal that ends the program ends the script too; NULL: the script is waited for. */
+/* 'host': a signal that ends the program ends the script too; NULL: the call waits for it. */
 static int run_script(const char *path, const char *ifname, const struct host *host,
 		      struct err *err)
 {

@@ -255,7 +255,7 @@ static void fill(struct virtio_wire *w, const struct virtio_device *v)
 	w->has_started = w->started = (v->status & VIRTIO_STATUS_DRIVER_OK) != 0;
 }
 
-/* The machine is paused: nobody else touches the device. */
+/* The machine is paused: no other thread touches the device. */
 static int save(void *dev, void *field, struct buf *out, struct err *err)
 {
 	struct virtio_device *v = dev;

@@ -7,8 +7,8 @@
  * DRIVER_OK, or a paused machine goes on -> virtio_start() -> the queues are
  * served on the I/O loop -> reset or pause -> the device is asked to stop, and
  * is idle some time later.  Start and stop are posts to the I/O loop, which
- * runs them in their order; nobody waits for a start, and who waits for a stop
- * gives the machine lock up, for the I/O loop may wait for guest memory or a
+ * runs them in their order; no thread waits for a start, and a thread that waits for a
+ * stop gives the machine lock up, for the I/O loop may wait for guest memory or a
  * disk.  Unless the device is idle the fields marked so belong to the I/O
  * loop.
  */

@@ -37,7 +37,7 @@ struct file_channel {
 	char *path;  /* owned; what it will be called */
 	char *temp;  /* owned; its name until then, NULL: it has none yet */
 	bool direct; /* PATH itself is open */
-	bool silent; /* a pipe that nothing has come from: maybe nobody has opened it yet */
+	bool silent; /* a pipe without data so far: it may have no writer yet */
 };
 
 #define LINKS_MAX 40 /* as in the kernel */

@@ -132,7 +132,7 @@ static int load_capabilities(struct loader *l, struct err *err)
 	return 0;
 }
 
-/* ... and the other way round. */
+/* A capability that is on here has to be in the list of the stream. */
 static int check_capabilities(const struct loader *l, struct err *err)
 {
 	for (int c = 0; c < CAP_COUNT; c++)

@@ -239,7 +239,7 @@ static const struct qmp_type iothread_type =
     QMP_OBJECT_TYPE(struct iothread, "IOThreadInfo", iothread_members);
 static const struct qmp_type iothread_list = QMP_ARRAY_TYPE(&iothread_type);
 
-/* Nobody can make an I/O thread by -object. */
+/* There is no -object iothread. */
 static int query_none(struct qmp_call *call, const void *arg, void *ret, struct err *err)
 {
 	(void)call;

@@ -49,7 +49,7 @@ class Watched:
         self.vm, self.log, self.killed = vm, [], False
 
     def ask(self, name, **arguments):
-        """The error's text, None when it was accepted, "dead" when nobody is there."""
+        """The error's text, None when it was accepted, "dead" when the program has ended."""
         try:
             self.vm.cmd(name, **arguments)
             return None
@@ -260,7 +260,7 @@ class Round:
             if source[0] == "completed" and self.ran:
                 self.owner = None       # it died with the destination, which had it
             elif source[0] == "completed":
-                raise Wrong("the source gave its guest to nobody")
+                raise Wrong("the source gave its guest away without a destination")
             elif self.in_doubt:
                 self.revive()
         elif not self.source.killed:

@@ -94,7 +94,7 @@ static int rig_handover(struct device *d, enum handover what, struct err *err)
 	struct rig_device *r = container_of(d, struct rig_device, dev);
 
 	if (what != HANDOVER_GIVE && r->refuse_take)
-		return err_set(err, EBUSY, "somebody else holds the disk");
+		return err_set(err, EBUSY, "another program holds the disk");
 	if (what != HANDOVER_PROBE)
 		r->given = what == HANDOVER_GIVE;
 	return 0;

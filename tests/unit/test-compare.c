@@ -122,7 +122,7 @@ static void no_steal_time(struct described *d)
 	lists_msrs(d, (uint32_t[]){0xc0000081, 0x10, 1, 0x4b564d02, 0x34});
 }
 
-/* Nobody tells a guest of it. */
+/* No guest is told of it. */
 static void no_smi_count(struct described *d)
 {
 	lists_msrs(d, (uint32_t[]){0xc0000081, 0x10, 0x4b564d03, 0x4b564d02, 1});
@@ -325,7 +325,7 @@ static const struct {
      "section 'serial': version 4 at the source, 2 to 3 are understood at the destination",                           false },
     {nothing,		  much_newer_section,
      "section 'serial': version 3 at the source, 5 to 7 are understood at the destination",                           false },
-    {another_section,          nothing,             "section 'pvclock': nobody takes it at the destination",          false },
+    {another_section,          nothing,             "section 'pvclock': the destination does not have it",            false },
     {nothing,		  another_section,     FITS,							     false },
     {nothing,		  several,
      "vCPUs: 2 at the source, 1 at the destination; serial at 0x3f8: missing at the destination; "
@@ -384,7 +384,7 @@ START_TEST(test_cut)
 }
 END_TEST
 
-/* However much somebody makes up, the list stays bounded, and printable. */
+/* Whatever a peer makes up, the list stays bounded, and printable. */
 START_TEST(test_flood)
 {
 	struct described *d = described_new();

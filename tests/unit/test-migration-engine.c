@@ -368,7 +368,7 @@ START_TEST(test_destination_cannot_take_disk)
 	ck_assert_int_eq(rig_migrate(s, uri, NULL), 0);
 	rig_await(s, MIG_FAILED);
 	ck_assert_str_eq(rig_query(s).error_desc,
-			 "the destination refused: rig-device: somebody else holds the disk");
+			 "the destination refused: rig-device: another program holds the disk");
 	rig_await_state(s, RS_RUNNING);
 	rig_free(s);
 	rig_free(d);

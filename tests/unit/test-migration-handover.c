@@ -301,7 +301,7 @@ START_TEST(test_reset_before_eof)
 }
 END_TEST
 
-/* Whoever goes on resetting does not keep the guest stopped for ever: it is continued. */
+/* Endless resets do not keep the guest stopped for ever: it is continued. */
 START_TEST(test_resets_before_eof)
 {
 	struct source s = source_begin_before_eof(QEMU);
@@ -419,7 +419,7 @@ START_TEST(test_minivmm_differs)
 }
 END_TEST
 
-/* Somebody who never stops is stopped. */
+/* A peer that never stops sending is cut off. */
 START_TEST(test_minivmm_differs_endlessly)
 {
 	struct source s = source_begin(MINIVMM);
@@ -582,7 +582,7 @@ static void *drain_socket(void *opaque)
 	return NULL;
 }
 
-/* Somebody who only stores the bytes; with return-path that is not enough. */
+/* A peer that only stores the bytes; with return-path that is not enough. */
 START_TEST(test_sink)
 {
 	struct source plain = source_begin(SINK), strict = {.r = rig_new(RS_PRELAUNCH)};

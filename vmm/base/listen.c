@@ -29,7 +29,7 @@
 /* ---- unix ---- */
 
 /*
- * Does somebody serve the socket at this address?  A connection would tell, but a
+ * Does a program serve the socket at this address?  A connection would tell, but a
  * listener may be there for one only.  The kernel says the same to a socket of
  * another type, which never gets in: EPROTOTYPE where one is bound, ECONNREFUSED
  * where none is.  1, 0, or -errno.
@@ -63,7 +63,7 @@ static int say_served(const char *path, struct err *err)
 		       path);
 }
 
-/* Something is at the path: make room for a new socket if that is one which nobody serves. */
+/* Something is at the path: make room for a new socket if it is one without a listener. */
 static int replace_stale(const struct sockaddr_un *un, const char *path, struct err *err)
 {
 	struct stat st;

@@ -132,7 +132,7 @@ static bool put(struct sink *s, const char *text, size_t n)
 	return done == n;
 }
 
-/* Say what was lost before this; false: still nobody takes anything. */
+/* Say how many lines were lost before this one; false: the sink still takes nothing. */
 static bool tell_lost(struct sink *s)
 {
 	char text[80];
@@ -140,7 +140,7 @@ static bool tell_lost(struct sink *s)
 
 	if (!s->lost)
 		return true;
-	n = snprintf(text, sizeof(text), "%sminivmm: %lu message%s lost: nobody read them\n",
+	n = snprintf(text, sizeof(text), "%sminivmm: %lu message%s lost: they were not read\n",
 		     s->cut ? "\n" : "", s->lost, s->lost == 1 ? " was" : "s were");
 	if (!put(s, text, (size_t)n))
 		return false;

@@ -51,8 +51,8 @@ void thread_join(struct thread *t);
 bool thread_join_ms(struct thread *t, unsigned ms);
 
 /*
- * Waiting for a condition until a moment of CLOCK_MONOTONIC, which nobody
- * sets; only a condition that was made here may be waited for like that.
+ * Waiting for a condition until a moment of CLOCK_MONOTONIC, which no change of
+ * the host's date moves; only a condition that was made here may be waited for like that.
  */
 void thread_cond_init(pthread_cond_t *cond);
 /* May return early, as pthread_cond_wait() may.  Mutex held. */
@@ -61,7 +61,7 @@ void thread_cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *mutex, int64_
 /* The caller's role. */
 enum thread_role thread_role(void);
 
-/* The thread's last act but one: whoever joins it will not wait. */
+/* The thread is about to return: joining it will not wait. */
 static inline void thread_set_done(struct thread *t)
 {
 	__atomic_store_n(&t->done, true, __ATOMIC_SEQ_CST);

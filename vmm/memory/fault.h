@@ -2,7 +2,7 @@
  * fault.h - a page of guest memory that cannot be had ends in words
  *
  * Where the program itself touches guest memory for which its file has no room
- * (or which somebody has cut short, or whose hardware failed), the kernel sends
+ * (or which was cut short, or whose hardware failed), the kernel sends
  * SIGBUS.  The handler says which block and which file that was, and ends the
  * program with status 1; a SIGBUS from elsewhere does what it always did.
  * vCPUs do not come here: KVM_RUN returns.

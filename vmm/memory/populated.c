@@ -12,7 +12,7 @@
  *    any       another                 everything
  *
  * A private page is in the page tables or in the file, nowhere else.  A
- * shared one exists in the file, whoever maps it, and may be missing in our
+ * shared one exists in the file, whichever process maps it, and may be missing in our
  * page tables although another process has written it: they prove nothing.
  * On ext4 and xfs, what is dirty in the page cache and has no place on the disk
  * yet is data, too.  Other file systems are not asked, for some have been wrong

@@ -3,7 +3,7 @@
  *
  * The pages of a file on tmpfs, of a sparse file on a disk, and huge pages that
  * were not reserved come into being as they are touched, and where there is no
- * room for one more the touch is a SIGBUS.  So whoever fills such memory asks
+ * room for one more the touch is a SIGBUS.  So code that fills such memory asks
  * for the pages first.  Anonymous memory and memfds have no such limit.
  */
 #ifndef MINIVMM_MEMORY_ROOM_H
