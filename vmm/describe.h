@@ -4,9 +4,9 @@
  *     be16 format (DESC_FORMAT)
  *     records: be16 kind, be16 length, body
  *
- * Every record stands for itself.  Who does not know a kind skips it; who
- * finds more in a body than it knows leaves the rest: both may be newer than
- * the reader.  What a record says never changes its meaning; a change of that
+ * Each record is independent of the others.  A reader skips a kind that it does
+ * not know, and the rest of a body that is longer than it knows: the writer may
+ * be newer than the reader.  What a record says never changes its meaning; a change of that
  * sort, or a record that may be absent, is another format.
  *
  * What differs is told as sentences in one text, separated by "; ", each with

@@ -1,5 +1,5 @@
 /*
- * job.c - the states of a job, and who moves it from one to the next
+ * job.c - the states of a job, and which thread changes them
  *
  *   created --> running --> waiting --> pending --> concluded --> null
  *                 |  ^         |           |            ^

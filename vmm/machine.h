@@ -117,7 +117,7 @@ struct machine {
 	struct vcpu **vcpus;
 	unsigned n_vcpus;
 	struct vms_registry vmstate;
-	int parked_fd; /* eventfd: a vCPU has parked; who waits clears it */
+	int parked_fd; /* eventfd: a vCPU has parked; the waiting thread clears it */
 	int quit_fd;   /* eventfd: readable once the program ends */
 
 	struct yanks yanks; /* a lock of its own */

@@ -143,7 +143,7 @@ void throttle_end(struct machine *m, enum throttle_user user)
 		return;
 	for (unsigned i = 0; i < m->n_vcpus; i++)
 		throttle_set(m, user, i, 0);
-	pthread_cond_broadcast(&m->cond); /* who sleeps for this user need not sleep on */
+	pthread_cond_broadcast(&m->cond); /* ends the sleep of a vCPU that this user throttled */
 	t->user[user] = false;
 	if (any_user(t))
 		return;

@@ -20,7 +20,7 @@ struct err;
 struct loop;
 struct machine;
 
-/* What a front end wants to hear.  Any member may be NULL. */
+/* The callbacks of a front end.  Any member may be NULL. */
 struct chardev_client {
 	void (*opened)(void *opaque);     /* a peer is there (at once for files, null and stdio) */
 	void (*closed)(void *opaque);     /* it left; output is dropped until the next opened */

@@ -166,7 +166,7 @@ void virtio_serve_all(struct virtio_device *v, unsigned q, bool (*one)(struct vi
 		virtio_interrupt(v, q);
 }
 
-/* Tell who waits, if that was the last thing.  I/O loop. */
+/* Wake the waiting thread if the device is idle now.  I/O loop. */
 static void check_idle(struct virtio_device *v)
 {
 	if (v->in_flight || v->serving)

@@ -186,11 +186,11 @@ void virtio_again(struct virtio_device *v, unsigned q);
 /* Complete a chain, telling the driver that the first 'written' bytes of what it lets the device
  * write have changed.  A broken device completes nothing. */
 void virtio_push(struct virtio_device *v, unsigned q, const struct virtq_elem *e, uint64_t written);
-/* Interrupt the guest if it wants to hear of the completions in queue q. */
+/* Interrupt the guest if its driver asked for it on completions in queue q. */
 void virtio_interrupt(struct virtio_device *v, unsigned q);
 /* Mark the device as needing a reset; 'why' goes to the log. */
 void virtio_fail(struct virtio_device *v, const char *why);
-/* A request lives on after serve() returns / is done: the device is not idle meanwhile. */
+/* A request outlives serve(); until it is done the device is not idle. */
 void virtio_request_begin(struct virtio_device *v);
 void virtio_request_end(struct virtio_device *v);
 

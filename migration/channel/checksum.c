@@ -7,7 +7,7 @@
  * caller, who comes again with the same bytes, is told how many have gone.
  *
  * Reading, the last bytes that came are held back from the hash, for they may
- * be the line.  Where the stream ends is known to who reads it.
+ * be the line.  Only the reader of the stream knows where it ends.
  */
 #include "migration/channel/checksum.h"
 

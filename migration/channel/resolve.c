@@ -3,8 +3,8 @@
  *
  * getaddrinfo() cannot be interrupted and may take minutes, so the thread is
  * detached and never joined; it shares the struct with the loop.  The thread
- * posts the answer; a look-up that was abandoned is freed by the last of the two,
- * and the loop is not touched after that.
+ * posts the answer.  A look-up that was abandoned is freed by the last of the
+ * two, and the thread does not touch the loop after that.
  */
 #include "migration/channel/resolve.h"
 

@@ -221,7 +221,7 @@ int commands_load(struct command_state *cs, struct src *in, struct err *err)
 			       at, c->name);
 	ret = c->load(cs, payload, n, err);
 	if (ret < 0 && cs->differs.len)
-		return ret; /* not a word too many */
+		return ret; /* the message is complete: the differences */
 	return ret < 0 ? err_prefix(err, ret, "command %s at stream offset 0x%" PRIx64, c->name, at)
 		       : 0;
 }

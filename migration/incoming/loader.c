@@ -351,7 +351,7 @@ static int check_version(const struct vms_entry *entry, const char *idstr, uint3
 	return 0;
 }
 
-/* START, FULL: who is it for? */
+/* START, FULL: which device is it for? */
 static int load_announced(struct loader *l, uint64_t at, struct err *err)
 {
 	struct vms_entry *entry = NULL;

@@ -1,5 +1,5 @@
 /*
- * deadline.c - one timerfd, one epoll of it and the cancel, and who was first
+ * deadline.c - one timerfd, one epoll of it and the cancel, and which of them was first
  *
  * A deadline that has passed must stay so, for a wait may have ended because of
  * it: parameters that change later leave it alone, and when the timer expires

@@ -1,5 +1,5 @@
 /*
- * handover.c - the guest changes hands
+ * handover.c - ownership of the guest passes to the destination
  *
  * At most one end may run the guest, and unless the hosts have lost each
  * other at the very moment, one does:
@@ -164,7 +164,7 @@ void guest_leave(struct outgoing *o, bool certain)
 	struct machine *m = o->m;
 	struct err err = {0};
 
-	/* The guest lives on in the very memory that is mapped here. */
+	/* The guest goes on in the memory that is mapped here. */
 	m->memory_given = m->memory_given || (certain && o->shared_given);
 	m->memory_released = m->memory_released || (certain && o->caps[CAP_RELEASE_RAM]);
 	m->requests.frozen = false;

@@ -1,4 +1,4 @@
-/* handover.h - who owns the guest at the end of a move; migration thread */
+/* handover.h - which end owns the guest at the end of a migration; migration thread */
 #ifndef MINIVMM_MIGRATION_HANDOVER_H
 #define MINIVMM_MIGRATION_HANDOVER_H
 

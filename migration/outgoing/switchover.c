@@ -271,7 +271,7 @@ static int send_rest(struct outgoing *o, struct err *err)
 	return ret == 0 ? send_devices(o, err) : ret;
 }
 
-/* Who is at the other end must be known before the guest stops. */
+/* The kind of the peer has to be known before the guest stops. */
 static int rp_wait_pong(struct outgoing *o, struct err *err)
 {
 	int ret;

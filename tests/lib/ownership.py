@@ -269,7 +269,7 @@ class Round:
             raise Wrong("two guests run")
 
     def revive(self):
-        """It never came to the destination: a human, who knows that, continues it here."""
+        """It never came to the destination: a user, who knows that, continues it here."""
         if self.dest.look() and self.dest.look()[1] != "inmigrate":
             raise Wrong("neither side has the guest")
         text = self.source.ask("cont")
@@ -280,7 +280,7 @@ class Round:
             raise Wrong(f"forced cont of a guest in doubt: {text}")
 
     def check_other(self):
-        """Who does not have the guest cannot be made to run or reset it."""
+        """An end that does not own the guest refuses to run or reset it."""
         if self.owner is self.dest and self.source.look():
             for command in ("cont", "system_reset"):
                 text = self.source.ask(command)

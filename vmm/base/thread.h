@@ -3,8 +3,8 @@
  *
  * A thread takes no signals but its own faults, for they are the main thread's
  * business and a SIGPIPE shall be an error code; a vCPU's thread takes the one
- * that kicks it out of KVM_RUN.  The role says what a thread may be used for: who waits for
- * guest memory, and which system calls a filter leaves it.
+ * that kicks it out of KVM_RUN.  The role says what a thread may be used for:
+ * whether it may wait for guest memory, and which system calls a filter leaves it.
  */
 #ifndef MINIVMM_BASE_THREAD_H
 #define MINIVMM_BASE_THREAD_H
@@ -47,7 +47,7 @@ int thread_start(struct thread *t, const char *name, enum thread_role role,
 		 void *(*fn)(void *opaque), void *opaque, struct err *err);
 /* Wait for its end; one that does not live is fine. */
 void thread_join(struct thread *t);
-/* The same, but not longer than this; false: it lives on. */
+/* The same, but not longer than this; false: the thread still runs. */
 bool thread_join_ms(struct thread *t, unsigned ms);
 
 /*

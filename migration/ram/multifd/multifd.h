@@ -132,7 +132,7 @@ void multifd_send_free(struct multifd_send *s);
 int multifd_send_alarm(const struct multifd_send *s);
 /* The destination is minivmm: see channel_use_splice().  Before the first page. */
 void multifd_send_splice(struct multifd_send *s);
-/* Channel 0, then 1, ...: says who it is and starts its thread.  Takes 'ch' either way. */
+/* Channel 0, then 1, ...: sends its first packet and starts its thread.  Takes 'ch' either way. */
 int multifd_send_add(struct multifd_send *s, struct channel *ch, struct err *err);
 
 extern const struct page_sink sink_multifd;
