@@ -1,16 +1,17 @@
 /*
  * load.c - the receiving side of RAM: records to the placer (migration-stream 3)
  *
- * A body of a RAM section is a row of records: a word with an offset and flags,
- * the block's name unless it is the last one again, and what the flag asks for.
- * Each record asks the placer where its page goes (begin), fills it from the
- * stream, and commits; a zero page has a call of its own.  Pages that follow each
- * other in the stream are read together, straight into guest memory, with the
- * words between them checked afterwards (load-direct.c).
+ * The body of a RAM section is a sequence of records: a word with an offset and
+ * flags, the block's name unless it is that of the record before, and the data
+ * that the flags announce.  For each record the placer returns where the page goes,
+ * the data is read there, and the page is committed; zero pages have a call of
+ * their own.  Pages that follow each other in the stream are read together,
+ * straight into guest memory, and the words between them are checked afterwards
+ * (load-direct.c).
  *
  * Compressed pages are unpacked by threads.  A record for a page that is still
  * being unpacked waits for it, and the end of a body waits for all of them, so
- * that an older copy never comes out on top of a newer one.
+ * that an older copy never overwrites a newer one.
  */
 #include "migration/ram/load.h"
 
