@@ -113,7 +113,7 @@ static void job_move(struct job *j, enum job_status to)
 	pthread_cond_broadcast(&j->changed);
 }
 
-/* Joins the thread, which holds no lock any more. */
+/* Joins the thread, which no longer holds a lock. */
 static void job_free(struct job *j)
 {
 	thread_join(&j->thread);

@@ -68,7 +68,7 @@ bool loop_thread_join_ms(struct loop *l, unsigned ms);
 struct loop_fd *loop_fd_add(struct loop *l, int fd, int events, void (*fn)(void *opaque, int ready),
 			    void *opaque);
 void loop_fd_events(struct loop_fd *w, int events); /* 0 pauses it */
-/* fn is not called any more; NULL is fine; the fd may be closed at once. */
+/* fn is no longer called; NULL is fine; the fd may be closed at once. */
 void loop_fd_del(struct loop_fd *w);
 
 /* One-shot timers on CLOCK_MONOTONIC, millisecond grain, rounded up. */

@@ -521,7 +521,7 @@ int machine_start(struct machine *m, struct err *err)
 	if (ret == 0 && m->needs_boot)
 		ret = machine_reset(m, err);
 	if (ret == 0)
-		ret = machine_handover(m, HANDOVER_TAKE, err);
+		ret = machine_handover(m, HANDOVER_ACQUIRE, err);
 	if (ret < 0)
 		return ret;
 	if (machine_set_state(m, RS_RUNNING, err) < 0)

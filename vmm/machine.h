@@ -219,8 +219,8 @@ int machine_pause_cancellable(struct machine *m, int cancel_fd);
 void machine_resume(struct machine *m);
 
 /*
- * Give what other processes may not use at the same time (disk images) out of
- * our hands, take it, or ask whether it could be taken; the machine is paused.
+ * Release what other processes may not use at the same time (disk images),
+ * acquire it, or ask whether it could be acquired; the machine is paused.
  * The first device that refuses is named; those asked before it have done what
  * they were asked for.
  */
@@ -252,7 +252,7 @@ int machine_stop_cancellable(struct machine *m, enum runstate s, int cancel_fd);
 /* Run a stopped guest: RESUME event.  Refuses (in words) states from which it cannot run. */
 int machine_start(struct machine *m, struct err *err);
 /*
- * The same for a guest that was handed over: a human knows that it does not
+ * The same for a guest that was handed over: the user knows that it does not
  * run there.  One that has to be reset before it can run is here from then on too.
  */
 int machine_start_forced(struct machine *m, struct err *err);

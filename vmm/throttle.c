@@ -91,7 +91,7 @@ static void *throttle_main(void *opaque)
 	return NULL;
 }
 
-static void destroy(struct throttle *t)
+static void throttle_destroy(struct throttle *t)
 {
 	pthread_cond_destroy(&t->wake);
 	pthread_mutex_destroy(&t->mutex);
@@ -101,7 +101,7 @@ static void destroy(struct throttle *t)
 	free(t);
 }
 
-static struct throttle *create(struct machine *m, struct err *err)
+static struct throttle *throttle_create(struct machine *m, struct err *err)
 {
 	struct throttle *t = NEW(struct throttle);
 
@@ -113,14 +113,14 @@ static struct throttle *create(struct machine *m, struct err *err)
 	thread_cond_init(&t->wake);
 	if (thread_start(&t->thread, "throttle", THREAD_HELPER, throttle_main, t, err) == 0)
 		return t;
-	destroy(t);
+	throttle_destroy(t);
 	return NULL;
 }
 
 int throttle_begin(struct machine *m, enum throttle_user user, struct err *err)
 {
 	if (!m->throttle)
-		m->throttle = create(m, err);
+		m->throttle = throttle_create(m, err);
 	if (!m->throttle)
 		return -EAGAIN;
 	m->throttle->user[user] = true;
@@ -152,7 +152,7 @@ void throttle_end(struct machine *m, enum throttle_user user)
 	pthread_cond_signal(&t->wake);
 	pthread_mutex_unlock(&t->mutex);
 	thread_join(&t->thread);
-	destroy(t);
+	throttle_destroy(t);
 	m->throttle = NULL;
 }
 

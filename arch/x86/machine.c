@@ -335,7 +335,7 @@ static bool enable_cap(struct machine *m, uint32_t number, uint64_t arg)
 	return machine_kvm_cap(m, number) > 0 && ioctl(m->vm_fd, KVM_ENABLE_CAP, &cap) == 0;
 }
 
-/* What must be settled before the first vCPU exists. */
+/* What KVM requires before the first vCPU exists. */
 static int setup_vm(struct x86 *x, struct err *err)
 {
 	struct machine *m = x->m;

@@ -291,13 +291,13 @@ struct chardev *chardevs_find(const struct chardevs *cs, const char *id)
 }
 
 /* The main thread meets a monitor's chardev, which is the control thread's. */
-static void lock(struct chardev *c)
+static void chardev_lock(struct chardev *c)
 {
 	if (c->loop != c->m->loop)
 		pthread_mutex_lock(&c->m->control_lock);
 }
 
-static void unlock(struct chardev *c)
+static void chardev_unlock(struct chardev *c)
 {
 	if (c->loop != c->m->loop)
 		pthread_mutex_unlock(&c->m->control_lock);
@@ -306,9 +306,9 @@ static void unlock(struct chardev *c)
 void chardevs_start(struct chardevs *cs)
 {
 	for (size_t i = 0; i < cs->n; i++) {
-		lock(cs->v[i]);
+		chardev_lock(cs->v[i]);
 		chardev_start(cs->v[i]);
-		unlock(cs->v[i]);
+		chardev_unlock(cs->v[i]);
 	}
 }
 
@@ -325,12 +325,12 @@ void chardevs_reopen_logs(struct chardevs *cs)
 	for (size_t i = 0; i < cs->n; i++) {
 		struct chardev *c = cs->v[i];
 
-		lock(c);
+		chardev_lock(c);
 		if (c->log_fd >= 0)
 			reopen_log(c);
 		if (c->ops->reopen)
 			c->ops->reopen(c);
-		unlock(c);
+		chardev_unlock(c);
 	}
 }
 

@@ -1,7 +1,7 @@
 /*
- * chardev.h - byte streams to the outside: what a UART or a monitor talks through
+ * chardev.h - byte streams to the outside: the connection of a UART or a monitor
  *
- * One that a monitor talks through is the control thread's, under the control
+ * A chardev of a monitor is the control thread's, under the control
  * lock; others are the main loop's, under the machine lock.  Nothing here
  * blocks: output that the host does not take at once is refused, and the front
  * end is told when to go on.

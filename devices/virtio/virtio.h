@@ -64,7 +64,7 @@ struct virtio_ops {
 	void (*get_config)(struct virtio_device *v, uint8_t *config);
 	/* The driver has written config[]; machine lock, irq_lock held.  May be NULL. */
 	void (*set_config)(struct virtio_device *v, const uint8_t *config);
-	/* Machine lock, queues not served: the driver has settled v->features.  May be NULL. */
+	/* Machine lock, queues not served: the driver has accepted v->features.  May be NULL. */
 	void (*negotiated)(struct virtio_device *v);
 	/* I/O loop: chains may be available in queue q. */
 	void (*serve)(struct virtio_device *v, unsigned q);

@@ -158,7 +158,7 @@ static int heed_cancel(struct channel *c)
 	return channel_cancelled(c) ? -ECANCELED : 0;
 }
 
-/* The first part of the vector will do where the channel knows no vectors. */
+/* A channel without vectors writes the first part of the vector. */
 static ssize_t try_readv(struct channel *c, struct iovec *iov, int n_iov)
 {
 	if (c->ops->readv)

@@ -3,7 +3,7 @@
  *
  * The load thread reads records straight into guest memory and devices.  When
  * EOF has come, everything is pushed into KVM and the disks are taken; only
- * then can nothing go wrong any more.  A source that is minivmm is told READY
+ * then can nothing fail.  A source that is minivmm is told READY
  * and must say GO before the guest runs here; any other expects it to run now
  * (switchover.c draws the whole hand-over).
  *
@@ -90,7 +90,7 @@ static int enter_state(struct incoming *in, struct err *err)
 {
 	struct machine *m = in->m;
 	const struct globalstate *g = in->globalstate;
-	int ret = wants_disks(in) ? machine_handover(m, HANDOVER_TAKE, err) : 0;
+	int ret = wants_disks(in) ? machine_handover(m, HANDOVER_ACQUIRE, err) : 0;
 
 	if (ret < 0)
 		return ret;
@@ -115,7 +115,7 @@ static int take_over(struct incoming *in, const struct go_requests *asked, struc
 	ret = enter_state(in, err);
 	if (ret < 0) {
 		in->arrived = false;
-		(void)machine_handover(m, HANDOVER_GIVE, NULL);
+		(void)machine_handover(m, HANDOVER_RELEASE, NULL);
 		go_requests_drop(asked, m); /* the source takes all of it back */
 	} else {
 		status_set(m, &in->status, MIG_COMPLETED);
@@ -219,7 +219,7 @@ static int check_saved(const struct incoming *in, struct loader *l, bool compare
 static int incoming_load(struct incoming *in, struct loader *l, struct err *err)
 {
 	struct go_requests asked = {0};
-	bool saved = !in->ch->two_way; /* else the two machines talk about it */
+	bool saved = !in->ch->two_way; /* two-way channels compare the machines before RAM */
 	bool compared = false;
 	int ret = 0;
 
@@ -258,7 +258,7 @@ static int prepare(struct incoming *in, struct loader *l, struct err *err)
  * The header was refused: the commands that open the return path come right
  * behind it.
  */
-static void look_for_return_path(struct loader *l)
+static void read_return_path(struct loader *l)
 {
 	for (int i = 0; i < 2 && l->reader->ch->two_way && more_comes(l); i++) {
 		const uint8_t *tag = src_peek(l->in, 1);
@@ -273,7 +273,7 @@ static void look_for_return_path(struct loader *l)
 static void refuse(struct incoming *in, struct loader *l, const struct err *err)
 {
 	if (!l->commands.return_path)
-		look_for_return_path(l);
+		read_return_path(l);
 	if (!l->commands.return_path)
 		return;
 	if (l->commands.minivmm)

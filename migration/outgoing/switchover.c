@@ -173,7 +173,7 @@ static int switchover_collect(struct outgoing *o, struct err *err)
 	if (ret == 0 && (!o->ch->two_way || !o->rp.ponged)) /* it is stored */
 		saved_describe(m, &o->devices.json);
 	if (ret == 0)
-		ret = machine_handover(m, HANDOVER_GIVE, err);
+		ret = machine_handover(m, HANDOVER_RELEASE, err);
 	machine_unlock(m);
 	return ret;
 }

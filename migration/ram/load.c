@@ -52,7 +52,7 @@ void ram_load_take_runs(struct ram_load *l)
 /* ---- pages ---- */
 
 /* What a placer returned, in words. */
-static int placed(const struct load_block *lb, uint64_t off, int ret, struct err *err)
+static int err_not_placed(const struct load_block *lb, uint64_t off, int ret, struct err *err)
 {
 	if (ret == 0)
 		return 0;
@@ -135,12 +135,12 @@ static int load_zero(const struct ram_load *l, struct load_block *lb, struct src
 	if (src_u8(in, &fill) < 0)
 		return ram_load_say_ended(in, "a zero page", err);
 	if (!fill)
-		return placed(lb, off, l->placer->zero(lb, off), err);
+		return err_not_placed(lb, off, l->placer->zero(lb, off), err);
 	ret = begin_page(l, lb, off, &to, err);
 	if (ret < 0 || !to)
 		return ret;
 	memset(to, fill, PAGE_BYTES);
-	return placed(lb, off, l->placer->commit(lb, off, 1), err);
+	return err_not_placed(lb, off, l->placer->commit(lb, off, 1), err);
 }
 
 /*
@@ -170,7 +170,7 @@ static int load_page_here(uint8_t *to, struct src *in)
 	return 0;
 }
 
-/* Pages in a row, read together with the words that ought to stand before them. */
+/* Pages in a row, read together with the words that are expected before them. */
 static int load_pages_ahead(const struct ram_load *l, struct load_block *lb, struct src *in,
 			    uint64_t off, uint8_t *to, size_t ahead, size_t *done)
 {
@@ -202,7 +202,7 @@ static int load_page(struct ram_load *l, struct load_block *lb, struct src *in, 
 	l->row_block = lb;
 	l->row_next = off + done * PAGE_BYTES;
 	l->row_pages += done;
-	return placed(lb, off, l->placer->commit(lb, off, done), err);
+	return err_not_placed(lb, off, l->placer->commit(lb, off, done), err);
 }
 
 /* Many consecutive pages. */
@@ -232,7 +232,7 @@ static int load_run(const struct ram_load *l, struct load_block *lb, struct src 
 	ret = direct_get(in, to, bytes);
 	if (ret < 0)
 		return say_not_read(lb, ret, in, "a run of pages", err);
-	return placed(lb, off, l->placer->commit(lb, off, pages), err);
+	return err_not_placed(lb, off, l->placer->commit(lb, off, pages), err);
 }
 
 static int load_xbzrle(const struct ram_load *l, struct load_block *lb, struct src *in,
@@ -260,7 +260,7 @@ static int load_xbzrle(const struct ram_load *l, struct load_block *lb, struct s
 			       "the XBZRLE page at offset 0x%" PRIx64
 			       " of RAM block '%s' is no delta",
 			       off, lb->name);
-	return placed(lb, off, l->placer->commit(lb, off, 1), err);
+	return err_not_placed(lb, off, l->placer->commit(lb, off, 1), err);
 }
 
 /* Inflated by another thread into guest memory: never with a placer that commits. */

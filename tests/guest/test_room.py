@@ -78,7 +78,7 @@ def test_guest_runs_out(t):
 
 @only_minivmm("QEMU dies of SIGBUS")
 def test_file_is_cut_short(t):
-    """Somebody truncates the file below a running guest: it is stopped, and the log says why."""
+    """The file below a running guest is truncated: it is stopped, and the log says why."""
     vm = machine(t, **PIECES, ram=t.path("ram"))
     os.truncate(t.path("ram"), 0)
     vm.qmp.event("STOP")

@@ -98,8 +98,8 @@ class House:
         self.t, self.count, self.told = t, 0, None
         self.vm = None
 
-    def settle_in(self):
-        """A new guest."""
+    def start_guest(self):
+        """Start a new guest, not running, in the place of the one before."""
         if self.vm:
             self.t.forget(self.vm)
         self.vm = machine(self.t, OPTIONS["guest"], OPTIONS["append"], started=False,
@@ -108,7 +108,7 @@ class House:
 
     def record(self):
         """Where the messages of an undisturbed move are: offsets for plans."""
-        self.settle_in()
+        self.start_guest()
         path = self.t.path("recorded")
         dest = destination(self.t, self.vm, f"unix:{path}")
         proxy = self.t.proxy(path, keep=True)
@@ -124,7 +124,7 @@ class House:
     def round(self, plan):
         self.count += 1
         if not self.vm:
-            self.settle_in()
+            self.start_guest()
         path = self.t.path(f"way{self.count}")
         source = Watched(self.vm)
         dest = Watched(destination(self.t, self.vm, f"unix:{path}"))

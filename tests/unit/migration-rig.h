@@ -40,9 +40,9 @@ struct rig_device {
 	struct device dev;
 	uint32_t counter;
 	uint8_t bytes[16];
-	bool extra; /* carried in a subsection when set */
-	bool given; /* its "disk" has been given away */
-	bool refuse_load, refuse_take;
+	bool extra;    /* carried in a subsection when set */
+	bool released; /* its "disk" was handed over */
+	bool refuse_load, refuse_acquire;
 	unsigned arrived;
 };
 
@@ -93,10 +93,10 @@ static int rig_handover(struct device *d, enum handover what, struct err *err)
 {
 	struct rig_device *r = container_of(d, struct rig_device, dev);
 
-	if (what != HANDOVER_GIVE && r->refuse_take)
+	if (what != HANDOVER_RELEASE && r->refuse_acquire)
 		return err_set(err, EBUSY, "another program holds the disk");
 	if (what != HANDOVER_PROBE)
-		r->given = what == HANDOVER_GIVE;
+		r->released = what == HANDOVER_RELEASE;
 	return 0;
 }
 

@@ -20,7 +20,7 @@ static void check_moved(struct rig *s, struct rig *d)
 	rig_check_same(s, d);
 	ck_assert_int_eq(rig_state(s), RS_POSTMIGRATE);
 	ck_assert_int_eq(rig_state(d), RS_RUNNING);
-	ck_assert(s->dev.given && !d->dev.given);
+	ck_assert(s->dev.released && !d->dev.released);
 }
 
 START_TEST(test_unix)
@@ -173,7 +173,7 @@ START_TEST(test_exec_that_fails)
 		rig_await(s, MIG_FAILED);
 		ck_assert_str_eq(rig_query(s).error_desc, cases[i].error);
 		rig_await_state(s, RS_RUNNING);
-		ck_assert(!s->dev.given);
+		ck_assert(!s->dev.released);
 		rig_free(s);
 	}
 }
@@ -244,7 +244,7 @@ START_TEST(test_cancel_connecting)
 	struct rig *s = rig_new(RS_PRELAUNCH);
 
 	rig_run_guest(s);
-	/* TEST-NET-1: nobody answers; where the host refuses at once it fails instead */
+	/* TEST-NET-1: no host answers; where the host refuses at once it fails instead */
 	ck_assert_int_eq(rig_migrate(s, "tcp:192.0.2.1:4444", NULL), 0);
 	rig_cancel(s);
 	machine_lock(&s->m);
@@ -344,7 +344,7 @@ START_TEST(test_destination_refuses)
 	ck_assert_ptr_nonnull(strstr(rig_query(s).error_desc, info.error_desc));
 	rig_await_state(s, RS_RUNNING);
 	ck_assert_int_eq(rig_state(d), RS_INMIGRATE);
-	ck_assert(!s->dev.given);
+	ck_assert(!s->dev.released);
 	ck_assert_str_eq(s->events, "setup PASS active PASS STOP PASS failed RESUME");
 	/* Both may try again. */
 	d->dev.refuse_load = false;
@@ -363,7 +363,7 @@ START_TEST(test_destination_cannot_take_disk)
 	struct rig *s = rig_new(RS_PRELAUNCH), *d = rig_new(RS_INMIGRATE);
 
 	rig_run_guest(s);
-	d->dev.refuse_take = true;
+	d->dev.refuse_acquire = true;
 	ck_assert_int_eq(rig_incoming(d, at_unix(), NULL), 0);
 	ck_assert_int_eq(rig_migrate(s, uri, NULL), 0);
 	rig_await(s, MIG_FAILED);

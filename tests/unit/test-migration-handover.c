@@ -173,7 +173,7 @@ static void source_completed(struct source *s)
 {
 	rig_await(s->r, MIG_COMPLETED);
 	ck_assert_int_eq(rig_state(s->r), RS_POSTMIGRATE);
-	ck_assert(s->r->dev.given);
+	ck_assert(s->r->dev.released);
 	source_stays(s, "lives there");
 	(void)close(s->fd);
 	rig_free(s->r);
@@ -189,12 +189,12 @@ static void source_resumed(struct source *s, const char *why)
 	ck_assert_msg(strstr(info.error_desc, why) != NULL, "'%s' is not in: %s", why,
 		      info.error_desc);
 	rig_await_state(s->r, RS_RUNNING);
-	ck_assert(!s->r->dev.given);
+	ck_assert(!s->r->dev.released);
 	(void)close(s->fd);
 	rig_free(s->r);
 }
 
-/* The guest stands here and waits for a human. */
+/* The guest stands here and waits for the user. */
 static void source_in_doubt(struct source *s)
 {
 	struct migration_info info;

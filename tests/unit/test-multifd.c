@@ -433,7 +433,7 @@ START_TEST(test_sender_without_receiver)
 }
 END_TEST
 
-/* Nobody reads: cancelling ends the wait. */
+/* Without a reader: cancelling ends the wait. */
 START_TEST(test_cancelled_sender)
 {
 	struct multifd_config cfg = config(2, MULTIFD_NONE);

@@ -21,7 +21,7 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 /* Lines above 'level' are dropped; LOG_INFO at start. */
 void log_set_level(enum log_level level);
 void log_set_timestamp(bool on);
-/* Descriptor 2 is what it shall be from now on: at start, and when it has been replaced. */
+/* Use descriptor 2 as it is now: at start, and when it has been replaced. */
 void log_use_stderr(void);
 /*
  * Send all later lines to this file (appended, made if absent; a named pipe

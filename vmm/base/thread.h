@@ -2,7 +2,7 @@
  * thread.h - the one way to start a thread: its name, its signals, its role
  *
  * A thread takes no signals but its own faults, for they are the main thread's
- * business and a SIGPIPE shall be an error code; a vCPU's thread takes the one
+ * business and a SIGPIPE has to be an error code; a vCPU's thread takes the one
  * that kicks it out of KVM_RUN.  The role says what a thread may be used for:
  * whether it may wait for guest memory, and which system calls a filter leaves it.
  */
@@ -33,7 +33,7 @@ enum thread_role {
 struct thread {
 	pthread_t id;
 	bool live; /* to be joined; the owner's */
-	bool done; /* atomic: the thread ends now, and takes no lock any more */
+	bool done; /* atomic: the thread ends now, and no longer takes a lock */
 };
 
 /* Whether threads are named, for debuggers and ps.  Before the first one is made; off unless

@@ -178,7 +178,7 @@ static int read_tables(const struct page_tables *only, const struct ram_block *b
 	if (only)
 		return only->find(b, map);
 	for (const struct page_tables *t = page_tables; ret < 0 && t->name; t++)
-		ret = t->find(b, map); /* what one that failed has found is there all the same */
+		ret = t->find(b, map); /* what a method that failed has found stays in the map */
 	return ret;
 }
 

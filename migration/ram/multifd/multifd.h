@@ -165,7 +165,7 @@ struct multifd_recv *multifd_recv_new(const struct multifd_config *cfg, int canc
 void multifd_recv_poke(struct multifd_recv *r);
 /*
  * Load thread, before the first EOS: the main connection (borrowed).  When the
- * source has closed it, channels on which nothing comes are waited for no more.
+ * source has closed it, the wait for channels on which nothing comes ends.
  */
 void multifd_recv_main(struct multifd_recv *r, int fd);
 void multifd_recv_free(struct multifd_recv *r); /* stops first; NULL is fine */

@@ -289,8 +289,8 @@ static int all_synced(const struct multifd_recv *r, struct err *err)
 }
 
 /*
- * A source that has given up closes everything.  A channel that stands still
- * all the same, behind some relay, would be waited for for ever.
+ * A source that has given up closes all its connections.  Behind a relay one of
+ * them may stay open, and the wait for it would not end.
  */
 static int wait_for_channels(struct multifd_recv *r, struct err *err)
 {

@@ -59,7 +59,7 @@ struct multifd_send {
 	/* set at creation and then constant */
 	struct multifd_config cfg;
 	const struct multifd_method *method;
-	int alarm_fd; /* eventfd: a channel has failed, or all shall end */
+	int alarm_fd; /* eventfd: a channel has failed, or all are to end */
 	int watch_fd; /* epoll: alarm_fd or the migration's cancel_fd */
 	/*
 	 * Protects what follows, and each channel's 'synced'.  Nothing is
