@@ -1,10 +1,12 @@
 /*
  * loop.h - event loops (libuv)
  *
- * The program has one main loop (QMP, chardevs, timers, signals, machine
- * control) and one loop per I/O thread.  A loop made with a lock holds that
- * lock around every callback it makes: the main loop has the machine lock,
- * an I/O thread has none.
+ * A loop made with a lock holds that lock around every callback it makes:
+ *
+ *     main      machine lock   chardevs, timers, signals, QMP commands
+ *     work      machine lock   requests and commands that may wait
+ *     control   control lock   monitors: QMP input and output
+ *     io        none           virtqueues, disks, network back ends
  *
  * From another thread one may call loop_post, loop_call and loop_stop, and -
  * with the loop's lock held - loop_fd_events, loop_timer_arm_ms and

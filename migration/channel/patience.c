@@ -1,3 +1,4 @@
+/* patience.c - 'waiting' counts the channels that wait, 'moved_ns' is the last begin or end of one */
 #include "migration/channel/patience.h"
 
 #include "vmm/base/units.h"

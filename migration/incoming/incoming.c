@@ -1,11 +1,11 @@
 /*
  * incoming.c - waiting for a stream, loading it, taking the guest over
  *
- * The load thread reads records straight into guest memory and devices.  When
- * EOF has come, everything is pushed into KVM and the disks are taken; only
- * then can nothing fail.  A source that is minivmm is told READY
- * and must say GO before the guest runs here; any other expects it to run now
- * (switchover.c draws the whole hand-over).
+ * The load thread reads records straight into guest memory and devices.  After
+ * EOF everything is pushed into KVM, and the disks are probed: what can still
+ * fail has then been tried.  A source that is minivmm is told READY, and its GO
+ * lets this end acquire the disks and run the guest; any other source expects the
+ * guest to run now (outgoing/handover.c draws the whole hand-over).
  *
  * The source of a stream that fails is told the cause when it is minivmm, and
  * that it failed in any case.  Then the program ends with status 1, or stays
@@ -69,8 +69,8 @@ static bool wants_disks(const struct incoming *in)
 }
 
 /*
- * Put what was loaded into KVM and see whether the disks can be had: what can
- * still fail.  They are taken after GO, so that a source whose connection breaks
+ * Put what was loaded into KVM and probe the disks: what can still fail.
+ * The disks are acquired after GO, so that a source whose connection breaks
  * before it can have them back at once, whatever becomes of this end.
  */
 static int push_state_to_kvm(struct incoming *in, struct err *err)

@@ -1,8 +1,8 @@
 /*
  * thread.h - the one way to start a thread: its name, its signals, its role
  *
- * A thread takes no signals but its own faults, for they are the main thread's
- * business and a SIGPIPE has to be an error code; a vCPU's thread takes the one
+ * A thread takes no signals but its own faults: the others are handled by the main
+ * thread, and a write to a broken pipe is an error code; a vCPU's thread takes the one
  * that kicks it out of KVM_RUN.  The role says what a thread may be used for:
  * whether it may wait for guest memory, and which system calls a filter leaves it.
  */

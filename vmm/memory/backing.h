@@ -1,7 +1,7 @@
 /*
  * backing.h - the descriptor behind a RAM block: memfd, file, or none
  *
- * A file that is made or enlarged for a block which then cannot be had is
+ * A file that is created or enlarged for a block that then cannot be created is
  * removed, or made empty again (backing_undo).
  */
 #ifndef MINIVMM_MEMORY_BACKING_H

@@ -1,10 +1,10 @@
 /*
- * fault.h - a page of guest memory that cannot be had ends in words
+ * fault.h - a SIGBUS in guest memory ends the program with a message
  *
  * Where the program itself touches guest memory for which its file has no room
  * (or which was cut short, or whose hardware failed), the kernel sends
  * SIGBUS.  The handler says which block and which file that was, and ends the
- * program with status 1; a SIGBUS from elsewhere does what it always did.
+ * program with status 1; a SIGBUS from elsewhere has the effect that it had before.
  * vCPUs do not come here: KVM_RUN returns.
  */
 #ifndef MINIVMM_MEMORY_FAULT_H
