@@ -286,7 +286,7 @@ int host_lookup(struct host *h, struct sockaddr_list *list, const char *host, co
 	*l = (struct lookup){.host = host, .port = port, .family = family, .flags = flags};
 	ret = host_run(h, look_up, l, what_for, err);
 	if (ret < 0)
-		return ret; /* its thread still has it */
+		return ret; /* the abandoned thread still uses it */
 	ret = l->ret;
 	*list = l->list;
 	if (ret < 0 && err)

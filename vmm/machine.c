@@ -497,7 +497,7 @@ int machine_check_memory(const struct machine *m, struct err *err)
 	return 0;
 }
 
-/* It has ended by itself; also one that was saved or moved after that. */
+/* The guest has ended by itself, also when it was saved or moved after that. */
 static bool needs_reset(const struct machine *m)
 {
 	enum runstate s = m->state == RS_POSTMIGRATE ? m->before_stop : m->state;
@@ -513,7 +513,7 @@ int machine_start(struct machine *m, struct err *err)
 		return 0;
 	if (m->state == RS_FINISH_MIGRATE)
 		return err_set(err, EBUSY, "Migration is not finalized yet");
-	ret = machine_check_memory(m, err); /* no force helps against this */
+	ret = machine_check_memory(m, err); /* forcing does not override this */
 	if (ret == 0)
 		ret = machine_check_kept(m, err);
 	if (ret == 0 && needs_reset(m))
@@ -549,7 +549,7 @@ int machine_reset(struct machine *m, struct err *err)
 {
 	int ret;
 
-	while (m->resetting) /* another thread is at it */
+	while (m->resetting) /* another thread resets it */
 		pthread_cond_wait(&m->cond, &m->lock);
 	ret = machine_check_memory(m, err);
 	if (ret < 0)

@@ -86,7 +86,7 @@ struct arch_ops {
 	/*
 	 * What the guest sees of its processors, as records (describe.h) appended to 'out'; and
 	 * one such record of another machine, from DESC_ARCH on, held against what this one has:
-	 * what would not fit is told in 'diff'.  A kind that is not known is none of our business.
+	 * what would not fit is told in 'diff'.  A kind that is not known is skipped.
 	 * -EIO: the record is broken.  Machine lock held; NULL: nothing to tell.
 	 */
 	void (*describe)(struct machine *m, struct buf *out);

@@ -230,7 +230,7 @@ static int program_run(struct program *p, struct err *err)
 	return ret;
 }
 
-/* At start; rather some more than a message about the one that was missing. */
+/* At start: checks for enough free descriptors, so that the message can say how many. */
 static int fds_needed(const struct config *cfg)
 {
 	size_t devices = cfg->n_devices + cfg->n_blockdevs + cfg->n_netdevs + cfg->n_chardevs;

@@ -121,7 +121,7 @@ int address_connect(struct host *h, const struct sockaddr_list *as, const struct
 	*a = (struct attempt){.cfg = cfg, .peers = *as};
 	ret = host_run(h, run_attempt, a, what, err);
 	if (ret < 0)
-		return ret; /* its thread still has it */
+		return ret; /* the abandoned thread still uses it */
 	ret = a->ret;
 	if (ret < 0 && err)
 		*err = a->err;

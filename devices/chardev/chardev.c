@@ -139,7 +139,7 @@ static int open_log(struct chardev *c, const struct cfg_chardev *cfg, struct err
 	return 0;
 }
 
-/* A monitor's is served whatever the main loop does. */
+/* A monitor's chardev is on the control loop: it is served while the main loop is busy. */
 static struct loop *loop_of(const struct machine *m, const char *id)
 {
 	for (size_t i = 0; i < m->cfg->n_monitors; i++)
@@ -290,7 +290,7 @@ struct chardev *chardevs_find(const struct chardevs *cs, const char *id)
 	return NULL;
 }
 
-/* The main thread meets a monitor's chardev, which is the control thread's. */
+/* The main thread uses a monitor's chardev, the control thread's, under the control lock. */
 static void chardev_lock(struct chardev *c)
 {
 	if (c->loop != c->m->loop)

@@ -289,7 +289,7 @@ static void send_raw(void *opaque)
 	size_t hdr = be->vnet_hdr ? be->hdr_bytes : 0;
 	struct iovec v = {.iov_base = r->bytes + NIC_HDR_BYTES - hdr, .iov_len = hdr + r->n};
 
-	/* A full back end loses it, as a network does. */
+	/* A full back end drops the frame, as a network does. */
 	(void)net_backend_send(be, &v, 1);
 	free(r);
 }

@@ -382,7 +382,7 @@ void virtq_unpop(struct virtq *q, unsigned n)
 
 void virtq_quiet(struct virtq *q)
 {
-	/* With event indices a stale avail_event is silence enough. */
+	/* With event indices a stale avail_event suppresses notifications already. */
 	if (!q->event_idx)
 		used_put16(q, 0, USED_NO_NOTIFY);
 }

@@ -311,7 +311,7 @@ static void serve_from_now(struct virtio_device *v)
 
 		if (k->fd >= 0 && v->queues[i].mem)
 			k->watch = loop_fd_add(m->io, k->fd, LOOP_READABLE, kick_ready, k);
-		/* Kicks from before are lost or stale: look for ourselves. */
+		/* Kicks from before are lost or stale: look at the rings. */
 		serve_kick(k);
 	}
 }

@@ -1,4 +1,4 @@
-/* patience.c - 'waiting' counts the channels that wait, 'moved_ns' is the last begin or end of one */
+/* patience.c - 'waiting' counts waiting channels; 'moved_ns': when a wait last began or ended */
 #include "migration/channel/patience.h"
 
 #include "vmm/base/units.h"

@@ -44,7 +44,7 @@
 #include "vmm/machine.h"
 #include "vmm/vclock.h"
 
-#define LINGER_MS 5000 /* how long the source may take to read our last words and close */
+#define LINGER_MS 5000 /* how long the source may take to read our last message and close */
 #define QUIET_MS  1000 /* after EOF: when nothing comes for so long, nothing follows */
 
 void incoming_init(struct incoming *in)
@@ -159,7 +159,7 @@ static int await_go(struct loader *l, struct go_requests *asked, struct err *err
 	return go_requests_get(asked, l->in, n, err);
 }
 
-/* Read and drop until the source closes, so that it can read our last words first. */
+/* Read and drop until the source closes, so that it can read our last message first. */
 static void linger(struct channel *ch, int timeout_ms)
 {
 	int64_t until = host_now_ns() + (int64_t)timeout_ms * 1000000;
@@ -184,7 +184,7 @@ static bool more_comes(const struct loader *l)
 	return in->at < in->len || channel_wait(l->reader->ch, POLLIN, QUIET_MS) > 0;
 }
 
-/* The description behind EOF is worth nothing to us, but a source may choke on a closed channel. */
+/* The description behind EOF is not needed, but a source may fail on a channel closed early. */
 static void incoming_drain(struct loader *l)
 {
 	if (more_comes(l))
@@ -270,7 +270,7 @@ static void read_return_path(struct loader *l)
 	}
 }
 
-/* Tell the source why; what cannot be told is lost. */
+/* Tell the source why, as far as the channel still works. */
 static void refuse(struct incoming *in, struct loader *l, const struct err *err)
 {
 	if (!l->commands.return_path)

@@ -194,7 +194,7 @@ static int listen_first(const struct sockaddr_storage *ss, socklen_t len, uint16
 	return fd;
 }
 
-/* The other addresses are a courtesy. */
+/* A failure on one of the other addresses is ignored. */
 static void listen_others(struct listen_set *set, const struct sockaddr_list *list, int from)
 {
 	struct sockaddr_storage real = {0};

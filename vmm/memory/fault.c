@@ -98,7 +98,7 @@ static void on_sigbus(int signum, siginfo_t *info, void *context)
 		leftovers_remove();
 		_exit(1);
 	}
-	/* Not ours: it comes again, or is sent again, and does what it would have done. */
+	/* Not ours: it faults again, or is raised again, with the default effect. */
 	(void)signal(signum, SIG_DFL);
 	if (info->si_code <= 0)
 		(void)raise(signum);

@@ -87,7 +87,7 @@ int room_populate(const struct ram_block *b, uint64_t off, uint64_t len, struct 
 	do
 		ret = madvise(b->hva + first, end - first, MADV_POPULATE_WRITE);
 	while (ret < 0 && (errno == EINTR || errno == EAGAIN));
-	/* EINVAL: a kernel before 5.14.  A SIGBUS will have words, if there is one. */
+	/* EINVAL: a kernel before 5.14.  A SIGBUS, if there is one, is reported by fault.c. */
 	if (ret == 0 || errno == EINVAL)
 		return 0;
 	return room_say_none(b, err);
