@@ -5,7 +5,7 @@
  * dirty ring keeps for each vCPU are brought up to date; a vCPU whose
  * measurement is long enough (some cycles of running and sleeping have to be in
  * it, or the figure is chance) gets a new share of its time taken away, such
- * that its rate would meet the limit if the rate were proportional to the time
+ * that its rate would equal the limit if the rate were proportional to the time
  * that it runs.  A vCPU is given back at most twice the time that it has, for
  * a rate measured while it hardly ran says little.  Near the limit nothing is
  * changed, so that the share does not swing.

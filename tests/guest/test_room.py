@@ -95,7 +95,7 @@ WAYS = {"unix": ("unix", "plain"), "exec": ("exec", "plain"), "file": ("file", "
 @table(**{name: {"scheme": scheme, "encoder": encoder} for name, (scheme, encoder) in WAYS.items()})
 @only_minivmm("QEMU dies of SIGBUS")
 def test_load(t, scheme, encoder):
-    """The destination refuses by name and lives; a source that can hear it says the same and runs on."""
+    """The destination refuses by name and lives; a source with a return path says the same and runs on."""
     path = os.path.join(t.tmpfs(SMALL), "ram")
     mode = ENCODERS[encoder]
     source = machine(t, **PIECES)
