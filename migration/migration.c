@@ -72,7 +72,7 @@ static void end_incoming(struct incoming *in)
 }
 
 /* Main loop. */
-static void migration_woken(void *opaque, int ready)
+static void woken(void *opaque, int ready)
 {
 	struct migration *mg = opaque;
 
@@ -88,7 +88,7 @@ static void migration_woken(void *opaque, int ready)
 	}
 }
 
-static void migration_notified(void *opaque, const struct notification *n)
+static void notified(void *opaque, const struct notification *n)
 {
 	struct migration *mg = opaque;
 
@@ -177,7 +177,7 @@ static void close_fd(int fd)
 }
 
 /* All that needs no thread to end.  Machine lock held. */
-static void migration_release(struct migration *mg)
+static void release(struct migration *mg)
 {
 	announce_fini(mg);
 	dirty_limits_free(mg->dirty_limits);
@@ -224,18 +224,18 @@ struct migration *migration_new(struct machine *m, struct err *err)
 		  ? -errno
 		  : 0;
 	globalstate_init(&mg->globalstate, m);
-	mg->listener = (struct notify_listener){.fn = migration_notified, .opaque = mg};
+	mg->listener = (struct notify_listener){.fn = notified, .opaque = mg};
 	notify_subscribe(&m->notify, &mg->listener);
 	migration_params_init(&mg->set.params);
 	refresh_limits(mg);
 	if (ret < 0) {
 		(void)err_set(err, -ret, "cannot make an eventfd: %s", err_text(-ret));
 	} else {
-		mg->wake = loop_fd_add(m->loop, mg->wake_fd, LOOP_READABLE, migration_woken, mg);
+		mg->wake = loop_fd_add(m->loop, mg->wake_fd, LOOP_READABLE, woken, mg);
 		if (apply_globals(mg, err) == 0)
 			return mg;
 	}
-	migration_release(mg);
+	release(mg);
 	return NULL;
 }
 
@@ -254,7 +254,7 @@ void migration_free(struct migration *mg)
 	dirty_rate_free(mg->dirty_rate);
 	mg->dirty_rate = NULL;
 	machine_lock(m);
-	migration_release(mg);
+	release(mg);
 	machine_unlock(m);
 }
 

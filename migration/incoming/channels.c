@@ -1,5 +1,5 @@
 /*
- * channels.c - the destination's listeners and connections, and their end
+ * channels.c - the destination's connections: where it listens, who connects, when they end
  *
  *     (look-up of the host's name) -> listening -> the first that sends something
  *

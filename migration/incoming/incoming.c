@@ -220,7 +220,7 @@ static int check_saved(const struct incoming *in, struct loader *l, bool compare
 static int incoming_load(struct incoming *in, struct loader *l, struct err *err)
 {
 	struct go_requests asked = {0};
-	bool saved = !in->ch->two_way; /* two-way channels compare the machines before RAM */
+	bool saved = !in->ch->two_way; /* else the two machines talk about it */
 	bool compared = false;
 	int ret = 0;
 
@@ -270,7 +270,7 @@ static void read_return_path(struct loader *l)
 	}
 }
 
-/* Tell the source why, as far as the channel still works. */
+/* Tell the source why; what cannot be told is lost. */
 static void refuse(struct incoming *in, struct loader *l, const struct err *err)
 {
 	if (!l->commands.return_path)

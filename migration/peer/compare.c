@@ -341,7 +341,8 @@ static void compare_rest(struct comparison *c)
 				    placed_text(d->name, d->id, slot_of(d), d->base).s);
 	}
 	if (c->lacking[0] && !c->diff->len)
-		desc_differ(c->diff, "section '%s': the destination does not have it", c->lacking);
+		desc_differ(c->diff, "section '%s': nobody takes it at the destination",
+			    c->lacking);
 }
 
 int machine_compare(struct machine *m, const bool *caps, const uint8_t *p, size_t n,

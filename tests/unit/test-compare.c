@@ -325,7 +325,7 @@ static const struct {
      "section 'serial': version 4 at the source, 2 to 3 are understood at the destination",                           false },
     {nothing,		  much_newer_section,
      "section 'serial': version 3 at the source, 5 to 7 are understood at the destination",                           false },
-    {another_section,          nothing,             "section 'pvclock': the destination does not have it",            false },
+    {another_section,          nothing,             "section 'pvclock': nobody takes it at the destination",          false },
     {nothing,		  another_section,     FITS,							     false },
     {nothing,		  several,
      "vCPUs: 2 at the source, 1 at the destination; serial at 0x3f8: missing at the destination; "

@@ -419,7 +419,7 @@ START_TEST(test_minivmm_differs)
 }
 END_TEST
 
-/* A peer that never stops sending is cut off. */
+/* Somebody who never stops is stopped. */
 START_TEST(test_minivmm_differs_endlessly)
 {
 	struct source s = source_begin(MINIVMM);

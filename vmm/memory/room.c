@@ -64,10 +64,11 @@ int room_say_none(const struct ram_block *b, struct err *err)
 		return err_set(err, ENOSPC, "the host has no memory left for guest RAM '%s'",
 			       b->name);
 	if ((uint64_t)st.st_size < b->bytes)
-		return err_set(err, ENOSPC,
-			       "%s, the file of guest RAM '%s', was cut short: it has %" PRIi64
-			       " bytes instead of %" PRIu64,
-			       file.s, b->name, (int64_t)st.st_size, b->bytes);
+		return err_set(
+		    err, ENOSPC,
+		    "somebody has cut %s, the file of guest RAM '%s', short: it has %" PRIi64
+		    " bytes instead of %" PRIu64,
+		    file.s, b->name, (int64_t)st.st_size, b->bytes);
 	there = MIN((uint64_t)st.st_blocks * 512, b->bytes);
 	left = (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize;
 	return err_set(
