@@ -40,8 +40,8 @@ struct rig_device {
 	struct device dev;
 	uint32_t counter;
 	uint8_t bytes[16];
-	bool extra;    /* carried in a subsection when set */
-	bool released; /* its "disk" was handed over */
+	bool extra; /* carried in a subsection when set */
+	bool given; /* its "disk" was handed over */
 	bool refuse_load, refuse_acquire;
 	unsigned arrived;
 };
@@ -96,7 +96,7 @@ static int rig_handover(struct device *d, enum handover what, struct err *err)
 	if (what != HANDOVER_RELEASE && r->refuse_acquire)
 		return err_set(err, EBUSY, "another program holds the disk");
 	if (what != HANDOVER_PROBE)
-		r->released = what == HANDOVER_RELEASE;
+		r->given = what == HANDOVER_RELEASE;
 	return 0;
 }
 

@@ -20,7 +20,7 @@ static void check_moved(struct rig *s, struct rig *d)
 	rig_check_same(s, d);
 	ck_assert_int_eq(rig_state(s), RS_POSTMIGRATE);
 	ck_assert_int_eq(rig_state(d), RS_RUNNING);
-	ck_assert(s->dev.released && !d->dev.released);
+	ck_assert(s->dev.given && !d->dev.given);
 }
 
 START_TEST(test_unix)
@@ -173,7 +173,7 @@ START_TEST(test_exec_that_fails)
 		rig_await(s, MIG_FAILED);
 		ck_assert_str_eq(rig_query(s).error_desc, cases[i].error);
 		rig_await_state(s, RS_RUNNING);
-		ck_assert(!s->dev.released);
+		ck_assert(!s->dev.given);
 		rig_free(s);
 	}
 }
@@ -344,7 +344,7 @@ START_TEST(test_destination_refuses)
 	ck_assert_ptr_nonnull(strstr(rig_query(s).error_desc, info.error_desc));
 	rig_await_state(s, RS_RUNNING);
 	ck_assert_int_eq(rig_state(d), RS_INMIGRATE);
-	ck_assert(!s->dev.released);
+	ck_assert(!s->dev.given);
 	ck_assert_str_eq(s->events, "setup PASS active PASS STOP PASS failed RESUME");
 	/* Both may try again. */
 	d->dev.refuse_load = false;

@@ -173,7 +173,7 @@ static void source_completed(struct source *s)
 {
 	rig_await(s->r, MIG_COMPLETED);
 	ck_assert_int_eq(rig_state(s->r), RS_POSTMIGRATE);
-	ck_assert(s->r->dev.released);
+	ck_assert(s->r->dev.given);
 	source_stays(s, "lives there");
 	(void)close(s->fd);
 	rig_free(s->r);
@@ -189,7 +189,7 @@ static void source_resumed(struct source *s, const char *why)
 	ck_assert_msg(strstr(info.error_desc, why) != NULL, "'%s' is not in: %s", why,
 		      info.error_desc);
 	rig_await_state(s->r, RS_RUNNING);
-	ck_assert(!s->r->dev.released);
+	ck_assert(!s->r->dev.given);
 	(void)close(s->fd);
 	rig_free(s->r);
 }
