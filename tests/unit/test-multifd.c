@@ -580,7 +580,7 @@ START_TEST(test_other_senders)
 }
 END_TEST
 
-/* Runs mark their pages without atomics: they must not be used beside a channel that does the same. */
+/* Runs mark their pages without atomics: no channel may do so at the same time. */
 START_TEST(test_runs_beside_channels)
 {
 	struct victim v;
