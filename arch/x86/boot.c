@@ -1,14 +1,3 @@
-/*
- * boot.c - reading the files that a guest starts from, and staging them at a reset
- *
- *     boot_load    once: read the files, parse, check that they fit, place them
- *     boot_stage   at each reset: copy into guest memory, set the registers
- *
- * What can fail for the user's files fails in boot_load, before the guest
- * exists.  The kernel is placed first, the initrd at the end of what the kernel
- * leaves; the rest has fixed places below 1 MiB (boot.h).  The formats are in
- * boot-linux.c, boot-pvh.c and boot-firmware.c.
- */
 #include "arch/x86/boot.h"
 
 #include <errno.h>

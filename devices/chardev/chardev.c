@@ -1,12 +1,3 @@
-/*
- * chardev.c - between a front end (UART, monitor) and a back end (file, socket ...)
- *
- * Input flows at the front end's pace: the back end asks chardev_room() before
- * it reads, and the front end calls chardev_accept_input() when it has room
- * again.  Output flows at the back end's: a write that is not taken in full is
- * repeated by the front end when chardev_tell_writable() calls it.  What was
- * taken also goes into the log file.
- */
 #include "devices/chardev/chardev.h"
 
 #include <errno.h>
@@ -139,7 +130,7 @@ static int open_log(struct chardev *c, const struct cfg_chardev *cfg, struct err
 	return 0;
 }
 
-/* A monitor's chardev is on the control loop: it is served while the main loop is busy. */
+/* A monitor's is served whatever the main loop does. */
 static struct loop *loop_of(const struct machine *m, const char *id)
 {
 	for (size_t i = 0; i < m->cfg->n_monitors; i++)
@@ -290,14 +281,14 @@ struct chardev *chardevs_find(const struct chardevs *cs, const char *id)
 	return NULL;
 }
 
-/* The main thread uses a monitor's chardev, the control thread's, under the control lock. */
-static void chardev_lock(struct chardev *c)
+/* The main thread meets a monitor's chardev, which is the control thread's. */
+static void lock(struct chardev *c)
 {
 	if (c->loop != c->m->loop)
 		pthread_mutex_lock(&c->m->control_lock);
 }
 
-static void chardev_unlock(struct chardev *c)
+static void unlock(struct chardev *c)
 {
 	if (c->loop != c->m->loop)
 		pthread_mutex_unlock(&c->m->control_lock);
@@ -306,9 +297,9 @@ static void chardev_unlock(struct chardev *c)
 void chardevs_start(struct chardevs *cs)
 {
 	for (size_t i = 0; i < cs->n; i++) {
-		chardev_lock(cs->v[i]);
+		lock(cs->v[i]);
 		chardev_start(cs->v[i]);
-		chardev_unlock(cs->v[i]);
+		unlock(cs->v[i]);
 	}
 }
 
@@ -325,12 +316,12 @@ void chardevs_reopen_logs(struct chardevs *cs)
 	for (size_t i = 0; i < cs->n; i++) {
 		struct chardev *c = cs->v[i];
 
-		chardev_lock(c);
+		lock(c);
 		if (c->log_fd >= 0)
 			reopen_log(c);
 		if (c->ops->reopen)
 			c->ops->reopen(c);
-		chardev_unlock(c);
+		unlock(c);
 	}
 }
 

@@ -54,7 +54,7 @@ static int open_return_path(struct command_state *cs, const uint8_t *payload, ui
 	return 0;
 }
 
-static int send_pong(struct command_state *cs, uint32_t cookie, struct err *err)
+static int answer(struct command_state *cs, uint32_t cookie, struct err *err)
 {
 	uint8_t payload[4];
 
@@ -62,8 +62,7 @@ static int send_pong(struct command_state *cs, uint32_t cookie, struct err *err)
 	return rp_send(cs->ch, RP_PONG, payload, sizeof(payload), err);
 }
 
-static int command_ping(struct command_state *cs, const uint8_t *payload, uint16_t n,
-			struct err *err)
+static int ping(struct command_state *cs, const uint8_t *payload, uint16_t n, struct err *err)
 {
 	uint32_t cookie = get_be32(payload);
 
@@ -71,7 +70,7 @@ static int command_ping(struct command_state *cs, const uint8_t *payload, uint16
 	if (!cs->return_path)
 		return err_set(err, EINVAL, "the source sends PING without a return path");
 	if (cookie == COOKIE_SOURCE) {
-		int ret = send_pong(cs, COOKIE_DESTINATION, err);
+		int ret = answer(cs, COOKIE_DESTINATION, err);
 
 		if (ret < 0)
 			return ret;
@@ -79,7 +78,7 @@ static int command_ping(struct command_state *cs, const uint8_t *payload, uint16
 		if (cs->ram)
 			ram_load_take_runs(cs->ram);
 	}
-	return send_pong(cs, cookie, err);
+	return answer(cs, cookie, err);
 }
 
 /* Without payload it is about dirty bitmaps only, and harmless. */
@@ -104,8 +103,7 @@ static int not_now(struct command_state *cs, const uint8_t *payload, uint16_t n,
 	return err_set(err, EINVAL, "it makes no sense at this point");
 }
 
-static int command_ignore(struct command_state *cs, const uint8_t *payload, uint16_t n,
-			  struct err *err)
+static int ignore(struct command_state *cs, const uint8_t *payload, uint16_t n, struct err *err)
 {
 	(void)cs;
 	(void)payload;
@@ -115,7 +113,7 @@ static int command_ignore(struct command_state *cs, const uint8_t *payload, uint
 }
 
 /* All that differs, in pieces: together they are one text. */
-static int send_differences(struct command_state *cs, const struct buf *diff, struct err *err)
+static int tell(struct command_state *cs, const struct buf *diff, struct err *err)
 {
 	struct buf *text = &cs->differs;
 
@@ -131,8 +129,8 @@ static int send_differences(struct command_state *cs, const struct buf *diff, st
 	return err_set(err, EINVAL, "%.*s", (int)text->len, (const char *)text->data);
 }
 
-static int command_description(struct command_state *cs, const uint8_t *payload, uint16_t n,
-			       struct err *err)
+static int description(struct command_state *cs, const uint8_t *payload, uint16_t n,
+		       struct err *err)
 {
 	struct buf diff = {0};
 	int ret = 0;
@@ -143,13 +141,12 @@ static int command_description(struct command_state *cs, const uint8_t *payload,
 	ret = machine_compare(cs->m, cs->caps, payload, n, &diff, err);
 	machine_unlock(cs->m);
 	if (ret == 0 && diff.len)
-		ret = send_differences(cs, &diff, err);
+		ret = tell(cs, &diff, err);
 	buf_free(&diff);
 	return ret;
 }
 
-static int command_backing(struct command_state *cs, const uint8_t *payload, uint16_t n,
-			   struct err *err)
+static int backing(struct command_state *cs, const uint8_t *payload, uint16_t n, struct err *err)
 {
 	if (!cs->minivmm || !cs->m || !cs->caps || !cs->caps[CAP_X_IGNORE_SHARED])
 		return err_set(err, EINVAL,
@@ -158,8 +155,7 @@ static int command_backing(struct command_state *cs, const uint8_t *payload, uin
 	return shared_take(cs->m, cs->ch, payload, n, err);
 }
 
-static int command_sparse(struct command_state *cs, const uint8_t *payload, uint16_t n,
-			  struct err *err)
+static int sparse(struct command_state *cs, const uint8_t *payload, uint16_t n, struct err *err)
 {
 	if (!cs->minivmm || !cs->m || !cs->ram)
 		return not_now(cs, payload, n, err);
@@ -167,24 +163,24 @@ static int command_sparse(struct command_state *cs, const uint8_t *payload, uint
 }
 
 static const struct command_info commands[] = {
-    {"OPEN_RETURN_PATH",     CMD_OPEN_RETURN_PATH,     0,          open_return_path   },
-    {"PING",		 CMD_PING,                 4,          command_ping       },
-    {"POSTCOPY_ADVISE",      CMD_POSTCOPY_ADVISE,      ANY_LENGTH, postcopy_advise    },
-    {"POSTCOPY_LISTEN",      CMD_POSTCOPY_LISTEN,      0,          not_now            },
-    {"POSTCOPY_RUN",         CMD_POSTCOPY_RUN,         0,          not_now            },
-    {"POSTCOPY_RAM_DISCARD", CMD_POSTCOPY_RAM_DISCARD, ANY_LENGTH, not_now            },
-    {"PACKAGED",             CMD_PACKAGED,             4,          not_now            },
-    {"ENABLE_COLO",          CMD_ENABLE_COLO,          ANY_LENGTH, not_now            },
-    {"POSTCOPY_RESUME",      CMD_POSTCOPY_RESUME,      0,          not_now            },
-    {"RECV_BITMAP",          CMD_RECV_BITMAP,          ANY_LENGTH, not_now            },
-    {"SWITCHOVER_START",     CMD_SWITCHOVER_START,     0,          command_ignore     },
-    {"DESCRIPTION",          CMD_DESCRIPTION,          ANY_LENGTH, command_description},
-    {"BACKING",              CMD_BACKING,              ANY_LENGTH, command_backing    },
-    {"SPARSE",	       CMD_SPARSE,               ANY_LENGTH, command_sparse     },
-    {"GO",		   CMD_GO,		   0,          not_now            },
+    {"OPEN_RETURN_PATH",     CMD_OPEN_RETURN_PATH,     0,          open_return_path},
+    {"PING",		 CMD_PING,                 4,          ping            },
+    {"POSTCOPY_ADVISE",      CMD_POSTCOPY_ADVISE,      ANY_LENGTH, postcopy_advise },
+    {"POSTCOPY_LISTEN",      CMD_POSTCOPY_LISTEN,      0,          not_now         },
+    {"POSTCOPY_RUN",         CMD_POSTCOPY_RUN,         0,          not_now         },
+    {"POSTCOPY_RAM_DISCARD", CMD_POSTCOPY_RAM_DISCARD, ANY_LENGTH, not_now         },
+    {"PACKAGED",             CMD_PACKAGED,             4,          not_now         },
+    {"ENABLE_COLO",          CMD_ENABLE_COLO,          ANY_LENGTH, not_now         },
+    {"POSTCOPY_RESUME",      CMD_POSTCOPY_RESUME,      0,          not_now         },
+    {"RECV_BITMAP",          CMD_RECV_BITMAP,          ANY_LENGTH, not_now         },
+    {"SWITCHOVER_START",     CMD_SWITCHOVER_START,     0,          ignore          },
+    {"DESCRIPTION",          CMD_DESCRIPTION,          ANY_LENGTH, description     },
+    {"BACKING",              CMD_BACKING,              ANY_LENGTH, backing         },
+    {"SPARSE",	       CMD_SPARSE,               ANY_LENGTH, sparse          },
+    {"GO",		   CMD_GO,		   0,          not_now         },
 };
 
-static const struct command_info *find_info(uint16_t command)
+static const struct command_info *find(uint16_t command)
 {
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
 		if (commands[i].command == command)
@@ -194,7 +190,7 @@ static const struct command_info *find_info(uint16_t command)
 
 const char *command_name(uint16_t command)
 {
-	const struct command_info *c = find_info(command);
+	const struct command_info *c = find(command);
 
 	return c ? c->name : "unknown";
 }
@@ -210,7 +206,7 @@ int commands_load(struct command_state *cs, struct src *in, struct err *err)
 	if (src_be16(in, &command) < 0 || src_be16(in, &n) < 0)
 		return err_set(err, EIO, "the stream ends at offset 0x%" PRIx64 " in a command",
 			       at);
-	c = find_info(command);
+	c = find(command);
 	if (!c)
 		return err_set(err, EINVAL, "unknown command %u at stream offset 0x%" PRIx64,
 			       command, at);
@@ -225,7 +221,7 @@ int commands_load(struct command_state *cs, struct src *in, struct err *err)
 			       at, c->name);
 	ret = c->load(cs, payload, n, err);
 	if (ret < 0 && cs->differs.len)
-		return ret; /* the message is complete: the differences */
+		return ret; /* not a word too many */
 	return ret < 0 ? err_prefix(err, ret, "command %s at stream offset 0x%" PRIx64, c->name, at)
 		       : 0;
 }
