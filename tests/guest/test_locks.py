@@ -99,6 +99,8 @@ def test_same_file_twice(t):
 
 @table(writer={"use": WRITER, "command": ("info",), "works": True},
        writer_resize={"use": WRITER, "command": ("resize", "-f", "raw"), "works": False},
+       writer_dd={"use": WRITER, "command": ("dd", "count=1"), "works": True},
+       writer_convert={"use": WRITER, "command": ("convert", "-f", "raw", "-O", "raw"), "works": False},
        reader={"use": READER, "command": ("info",), "works": True},
        reader_resize={"use": READER, "command": ("resize", "-f", "raw"), "works": False},
        shared_resize={"use": SHARED, "command": ("resize", "-f", "raw"), "works": False})
@@ -107,7 +109,9 @@ def test_qemu_img(t, use, command, works):
     t.need("qemu-img")
     path = t.disk()
     user(t, "minivmm", path, use)
-    argv = ["qemu-img", *command, path] + (["2M"] if command[0] == "resize" else [])
+    copy = t.path("copy")
+    behind = {"resize": ["2M"], "convert": [copy], "dd": [f"of={copy}"]}.get(command[0], [])
+    argv = ["qemu-img", *command, f"if={path}" if command[0] == "dd" else path, *behind]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert (done.returncode == 0) == works, (argv, done)
     assert works or "lock" in done.stderr, done.stderr
