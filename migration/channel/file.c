@@ -284,10 +284,11 @@ static int say_not_opened(const char *path, int ret, const struct patience *pati
 	if (ret == -ECANCELED)
 		return err_set(err, ECANCELED, "the migration was cancelled");
 	if (ret == -ETIME)
-		return err_set(err, ETIMEDOUT,
-			       "Could not open '%s': nobody has opened the pipe to read for %u s "
-			       "(x-minivmm-peer-timeout)",
-			       path, __atomic_load_n(&patience->limit_s, __ATOMIC_RELAXED));
+		return err_set(
+		    err, ETIMEDOUT,
+		    "Could not open '%s': no program has opened the pipe to read for %u s "
+		    "(x-minivmm-peer-timeout)",
+		    path, __atomic_load_n(&patience->limit_s, __ATOMIC_RELAXED));
 	return err_set(err, -ret, "Could not open '%s': %s", path, err_text(-ret));
 }
 

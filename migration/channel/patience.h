@@ -1,8 +1,8 @@
 /*
  * patience.h - how long a peer does nothing, on all channels to it together
  *
- * Whoever waits for the peer says so, and when it goes on: a connection that is not
- * accepted yet, a write, the source that has to have an answer.  The peer is silent
+ * Each wait for the peer is told, and when it goes on: that of a connection that is not
+ * accepted yet, of a write, of the source for an answer.  The peer is silent
  * for as long as one of them waits and none of those that wait goes on.
  */
 #ifndef MINIVMM_MIGRATION_CHANNEL_PATIENCE_H

@@ -18,7 +18,7 @@ bool fd_is_pipe(int fd)
 	return fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode);
 }
 
-/* Bytes that nobody has read. */
+/* Bytes that the reader has not taken. */
 static int held(const struct channel *c)
 {
 	int n = 0;

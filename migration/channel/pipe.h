@@ -9,9 +9,9 @@ struct err;
 
 bool fd_is_pipe(int fd);
 /*
- * Until somebody has read what the channel's pipe holds, so that a save is not
- * called done while its end may still be lost.  -EPIPE: nobody will, with *err
- * set; the same for a cancel and the end of the channel's patience.
+ * Wait until the reader has taken what the channel's pipe holds, so that a save is not
+ * called done while its end may still be lost.  -EPIPE with *err set: there is no
+ * reader any more; the same for a cancel and the end of the channel's patience.
  */
 int pipe_wait_read(struct channel *c, struct err *err);
 

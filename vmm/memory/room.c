@@ -47,7 +47,7 @@ static struct size size_text(uint64_t bytes)
 	return t;
 }
 
-/* Less than the block has: somebody has truncated the file. */
+/* Less than the block has: another program has truncated the file. */
 static bool is_cut(const struct ram_block *b, struct stat *st)
 {
 	return b->fd >= 0 && fstat(b->fd, st) == 0 && S_ISREG(st->st_mode) &&
@@ -57,7 +57,7 @@ static bool is_cut(const struct ram_block *b, struct stat *st)
 static int say_cut(const struct ram_block *b, const struct stat *st, int errnum, struct err *err)
 {
 	return err_set(err, errnum,
-		       "somebody has cut %s, the file of guest RAM '%s', short: it has %" PRIi64
+		       "%s, the file of guest RAM '%s', has been cut short: it has %" PRIi64
 		       " bytes instead of %" PRIu64,
 		       ram_file_of(b->fd).s, b->name, (int64_t)st->st_size, b->bytes);
 }

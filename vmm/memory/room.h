@@ -30,8 +30,8 @@ int room_populate(const struct ram_block *b, uint64_t off, uint64_t len, struct 
  */
 int room_reserve(const struct ram_block *b, struct err *err);
 /*
- * Have the files behind the blocks still their size?  -ENODATA: somebody has cut
- * one short, and what the guest had in it is lost; *err names block, file and
+ * Have the files behind the blocks still their size?  -ENODATA: another program has
+ * truncated one, and what the guest had in it is lost; *err names block, file and
  * sizes.  Nothing else would tell: the pages that are gone look like pages that
  * were never there, and touching one is a SIGBUS.  Any thread, cheap.
  */
