@@ -1,6 +1,6 @@
 """QEMU cannot be told what was asked for meanwhile: up to EOF everything fails back to the source."""
 from case import only_minivmm, table
-from moves import destination, machine, wait_end_or_failure
+from moves import arrived, destination, machine, wait_end_or_failure
 from ownership import Watched, until
 from proxy import BACKWARD, Harm
 
@@ -42,6 +42,18 @@ def test_asked_before_eof(t, command, event, says):
     assert (source.serial.seen + dest.serial.seen).count(says) == 1 + (says == "boot\n")
     assert "handed to unix:" in source.qmp.fails(command)
     assert source.status() == "postmigrate"
+
+
+@only_minivmm("both kinds are in it")
+def test_stopped_before_eof(t):
+    """The state is sent again, and says that the guest is paused."""
+    source, dest, proxy = begin(t)
+    source.cmd("stop")
+    proxy.release()
+    arrived(source, dest)
+    assert dest.status() == "paused", dest.status()
+    dest.cmd("cont")
+    alive(dest)
 
 
 @only_minivmm("both kinds are in it")
