@@ -403,9 +403,12 @@ static int open_now(struct incoming *in, const struct migration_uri *uri, int fd
 
 static int start_parsed(struct incoming *in, struct migration_uri *uri, int fd, struct err *err)
 {
+	int ret;
+
 	in->listens = uri_is_address(uri->kind);
-	if (!in->listens && in->set->caps[CAP_MULTIFD])
-		return err_set(err, EINVAL, "multifd is not supported by current protocol");
+	ret = settings_check_channel(in->set->caps, !in->listens, err);
+	if (ret < 0)
+		return ret;
 	status_set(in->m, &in->status, MIG_SETUP);
 	if (!in->listens)
 		return open_now(in, uri, fd, err);

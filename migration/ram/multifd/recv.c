@@ -32,18 +32,6 @@
 
 /* ---- failures ---- */
 
-void multifd_recv_fail_locked(struct multifd_recv *r, const struct err *err)
-{
-	if (!r->failed) {
-		r->failed = true;
-		r->err = *err;
-	}
-	if (r->released > 0)
-		wake_set(r->alarm_fd);
-	wake_set(r->wake_fd);
-	pthread_cond_broadcast(&r->go);
-}
-
 static int failure_locked(const struct multifd_recv *r, struct err *err)
 {
 	if (!r->failed)
