@@ -1,5 +1,5 @@
 /*
- * sections.c - the loop over a stream's records
+ * loader.c - the loop over a stream's records
  *
  * A section is found by name and instance when it is announced (START, FULL),
  * by the id of that announcement later (PART, END): ids have no meaning of
