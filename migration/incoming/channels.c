@@ -227,9 +227,8 @@ int incoming_channels_failure(struct incoming *in, struct channel *ch, int ret, 
 	return failed ? failed : ret;
 }
 
-void incoming_stop_channels(struct incoming *in, struct channel *ch)
+void incoming_stop_channels(struct incoming *in)
 {
-	ch->cancel_fd = in->cancel_fd;
 	if (in->multifd)
 		multifd_recv_stop(in->multifd);
 }

@@ -19,6 +19,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -306,6 +307,7 @@ static int incoming_run(struct incoming *in, struct loader *l, struct err *err)
 		refuse(l, err);
 		return ret;
 	}
+	ch->cancel_fd = in->cancel_fd; /* no channel's end ends this */
 	if (!l->commands.minivmm)
 		incoming_drain(l);
 	if (l->commands.return_path)
@@ -356,16 +358,23 @@ void *incoming_thread(void *opaque)
 	answers = l.commands.return_path;
 	differs = l.commands.differs;
 	l.commands.differs = (struct buf){0};
-	incoming_stop_channels(in, a->ch); /* not before the source can know why */
+	/*
+	 * A source that is done closes.  One that is QEMU 7.2 may have an empty packet to write
+	 * on a channel yet, and fails when that has been closed.
+	 */
+	if (ret == 0 && a->ch->two_way)
+		linger(a->ch, LINGER_MS);
+	incoming_stop_channels(in); /* not before the source can know why */
 	loader_fini(&l);
 	reader_free(r);
 	yank_del(&in->m->yanks, &a->yank);
 	if (ret < 0)
 		incoming_fail(a, &err, &differs);
 	buf_free(&differs);
-	if (answers)
+	if (ret < 0 && answers)
 		linger(a->ch, LINGER_MS);
 	channel_close(a->ch);
+	(void)malloc_trim(0); /* this thread's arena has held the stream's buffers */
 	thread_set_done(&a->thread);
 	wake_set(in->wake_fd);
 	return NULL;

@@ -110,7 +110,6 @@ void incoming_free_channels(struct incoming *in);
 void incoming_use_channels(struct incoming *in, struct loader *l);
 /* As outgoing_channels_failure(); 'ch': the main connection. */
 int incoming_channels_failure(struct incoming *in, struct channel *ch, int ret, struct err *err);
-/* The main connection stays. */
-void incoming_stop_channels(struct incoming *in, struct channel *ch);
+void incoming_stop_channels(struct incoming *in);
 
 #endif
