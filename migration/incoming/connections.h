@@ -1,5 +1,5 @@
 /*
- * connections.h - who has connected to an incoming migration
+ * connections.h - the connections to an incoming migration
  *
  * A migration has connections of several kinds (the main stream, channels of
  * pages), which come in any order, for a network keeps none between them.  Each
