@@ -8,8 +8,8 @@
  * The kinds of connections are the rows of connection_kinds[]; connections.h tells
  * which one a connection is.  The first that is taken fixes what the move uses, with
  * the capabilities and parameters as they are then.  Listening goes on until
- * the migration has ended, for a channel may come late, and whoever comes too
- * much is told so.
+ * the migration has ended: a channel may come late, and a connection too many is
+ * refused with a sentence.
  */
 #include <errno.h>
 #include <unistd.h>

@@ -120,7 +120,7 @@ static int take_over(struct incoming *in, const struct go_requests *asked, struc
 		report_incoming_done(in);
 	}
 	machine_unlock(m);
-	wake_set(in->wake_fd); /* nobody else is to connect */
+	wake_set(in->wake_fd); /* listening ends */
 	return ret;
 }
 

@@ -6,7 +6,7 @@
  *
  * Every attempt has a thread.  It wakes the main loop when the guest is here or
  * cannot come, which ends listening, and when it has ended, which joins it;
- * in between it lingers until the source has read its last words.  The
+ * in between it lingers until the source has read the last message.  The
  * main loop never waits for it: the next attempt may begin meanwhile.
  */
 #include <errno.h>
