@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-#include "migration/channel/channel.h"
 #include "migration/incoming/incoming.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/log.h"
@@ -37,9 +36,9 @@ static char *peer_of(int fd)
 	return xasprintf(sa.ss_family == AF_INET6 ? "tcp:[%s]:%s" : "tcp:%s:%s", host, port);
 }
 
-void report_incoming_start(struct incoming *in)
+void report_incoming_start(struct incoming *in, int fd)
 {
-	char *peer = peer_of(channel_fd(in->ch));
+	char *peer = peer_of(fd);
 
 	in->begun_ns = host_now_ns();
 	free(in->from);
