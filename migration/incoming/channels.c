@@ -16,6 +16,7 @@
 #include "migration/incoming/connections.h"
 #include "migration/incoming/incoming.h"
 #include "migration/incoming/loader.h"
+#include "migration/incoming/report.h"
 #include "migration/ram/multifd/multifd.h"
 #include "migration/ram/ram.h"
 #include "vmm/base/log.h"
@@ -148,6 +149,7 @@ static int listen_at(struct incoming *in, const struct migration_uri *uri,
 	}
 	in->has_address = true;
 	in->listener = listener_new(in->m->loop, &in->listening, accepted, in);
+	report_incoming_awaited(in);
 	return 0;
 }
 
