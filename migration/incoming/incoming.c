@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -338,6 +339,7 @@ static void *incoming_thread(void *opaque)
 	yank_del(&in->m->yanks, &in->yank);
 	channel_close(in->ch);
 	in->ch = NULL;
+	(void)malloc_trim(0); /* this thread's arena has held the stream's buffers */
 	thread_set_done(&in->thread);
 	wake_set(in->wake_fd);
 	return NULL;

@@ -14,6 +14,7 @@
 #include "migration/outgoing/outgoing.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <poll.h>
 
 #include "migration/channel/channel.h"
@@ -185,6 +186,7 @@ void outgoing_thread(struct outgoing *o, struct channel *ch, int ret, struct err
 	o->w = NULL;
 	device_state_free(&o->devices);
 	rp_fini(&o->rp);
+	(void)malloc_trim(0); /* this thread's arena has held the bitmaps and buffers */
 	thread_set_done(&o->thread);
 	wake_set(o->wake_fd);
 }

@@ -82,9 +82,10 @@ struct outgoing {
 	struct return_path rp;
 	struct device_state devices;
 	struct auto_converge auto_converge;
-	bool stopped;          /* we have stopped the machine: m->before_stop is where to go back */
-	bool waited;           /* for a peer that never answered */
-	uint64_t window_bytes; /* outgoing_bytes() when the bandwidth window began */
+	bool stopped; /* we have stopped the machine: m->before_stop is where to go back */
+	bool waited;  /* for a peer that never answered */
+	uint64_t undrained_pages; /* sent since the destination answered last */
+	uint64_t window_bytes;    /* outgoing_bytes() when the bandwidth window began */
 	int64_t window_ns;
 	int64_t slice_ns; /* when the present slice began */
 };

@@ -25,13 +25,14 @@
 #include "vmm/machine.h"
 #include "vmm/vclock.h"
 
-#define NS_PER_MS ((int64_t)1000000)
-#define SLICE_NS  (50 * NS_PER_MS)
-#define WINDOW_NS (100 * NS_PER_MS) /* of the bandwidth limit */
-#define WINDOWS   10U               /* in a second */
-#define SHORT_MS  2U                /* a pause that need not become shorter */
-#define RETRY_NS  (10 * NS_PER_MS)  /* after a request kept the guest from being stopped */
-#define LOOK_MS   50                /* between two looks at a deadline that forces */
+#define NS_PER_MS   ((int64_t)1000000)
+#define SLICE_NS    (50 * NS_PER_MS)
+#define WINDOW_NS   (100 * NS_PER_MS) /* of the bandwidth limit */
+#define WINDOWS     10U               /* in a second */
+#define SHORT_MS    2U                /* a pause that need not become shorter */
+#define RETRY_NS    (10 * NS_PER_MS)  /* after a request kept the guest from being stopped */
+#define LOOK_MS     50                /* between two looks at a deadline that forces */
+#define DRAIN_PAGES 1024U
 
 /* Bytes that may go out in one window; 0: any number. */
 static uint64_t window_limit(const struct outgoing *o)
@@ -112,6 +113,7 @@ static int precopy_slice(struct outgoing *o, struct err *err)
 	    .bytes = outgoing_bytes(o) - wire,
 	    .ns = host_now_ns() - o->slice_ns,
 	};
+	o->undrained_pages += sent.pages;
 	stats_rate(&o->stats, &sent);
 	return ret;
 }
@@ -173,6 +175,7 @@ static bool can_shrink(struct outgoing *o, uint64_t rate, uint64_t *before)
  * Until the destination has loaded what has been sent.  Megabytes of what an
  * encoder has shrunk lie in the socket, tens of thousands of pages: the guest
  * would have to wait for them, and the source would not know how long they take.
+ * What is loaded in less time than the question takes is not worth it.
  */
 static int precopy_drain(struct outgoing *o, struct err *err)
 {
@@ -181,8 +184,9 @@ static int precopy_drain(struct outgoing *o, struct err *err)
 	uint8_t cookie[4];
 	int ret;
 
-	if (!o->ch->two_way || !o->rp.ponged)
+	if (!o->ch->two_way || !o->rp.ponged || o->undrained_pages <= DRAIN_PAGES)
 		return 0;
+	o->undrained_pages = 0;
 	put_be32(cookie, COOKIE_PASS);
 	o->rp.passed = false;
 	ret = stream_put_command(o->w, CMD_PING, cookie, sizeof(cookie));
