@@ -1,6 +1,7 @@
 """The README's tour: its commands, as they are printed there, typed into three terminals."""
 import json
 import os
+import pathlib
 import pty
 import re
 import signal
@@ -114,14 +115,18 @@ class Tour:
 
     def __init__(self, test):
         self.terminals = {name: Terminal(name) for name in ("1", "2", "3")}
+        self.paths = set()      # of the sockets and the file that the commands make
         test._others.append(self)       # pylint: disable=protected-access
 
     def close(self):
         for terminal in self.terminals.values():
             terminal.close()
+        for path in self.paths:
+            pathlib.Path(path).unlink(missing_ok=True)
 
     def take(self, step):
         begin = time.monotonic()
+        self.paths.update(re.findall(r"(?:unix|file):(/tmp/\w+)", " ".join(step["commands"])))
         for name in self.terminals if step["terminal"] == "all" else [step["terminal"]]:
             self.terminals[name].run(step["commands"], step["until"])
         print(f"{time.monotonic() - begin:.1f} s in terminal {step['terminal']}: {step['commands']}", flush=True)
