@@ -1,5 +1,5 @@
 /*
- * connections.h - who has connected to an incoming migration
+ * connections.h - the connections to an incoming migration
  *
  * Connections may come in any order, for a network keeps none between them.
  * The first bytes tell: "QEVM" is the main stream, the multifd magic a channel of

@@ -1,11 +1,11 @@
 /*
  * incoming.c - waiting for a stream, loading it, taking the guest over
  *
- * The load thread reads records straight into guest memory and devices.  When
- * EOF has come, everything is pushed into KVM and the disks are taken; only
- * then can nothing go wrong any more.  A source that is minivmm is told READY
- * and must say GO before the guest runs here; any other expects it to run now
- * (switchover.c draws the whole hand-over).
+ * The load thread reads records straight into guest memory and devices.  After
+ * EOF everything is pushed into KVM, and the disks are probed: what can still
+ * fail has then been tried.  A source that is minivmm is told READY, and its GO
+ * lets this end acquire the disks and run the guest; any other source expects the
+ * guest to run now (outgoing/handover.c draws the whole hand-over).
  *
  * The source of a stream that fails is told the cause when it is minivmm, and
  * that it failed in any case.  Then the program ends with status 1, or stays
@@ -44,7 +44,7 @@
 #include "vmm/machine.h"
 #include "vmm/vclock.h"
 
-#define LINGER_MS 5000 /* how long the source may take to read our last words and close */
+#define LINGER_MS 5000 /* how long the source may take to read our last message and close */
 #define QUIET_MS  1000 /* after EOF: when nothing comes for so long, nothing follows */
 
 void incoming_init(struct incoming *in)
@@ -69,8 +69,8 @@ static bool wants_disks(const struct incoming *in)
 }
 
 /*
- * Put what was loaded into KVM and see whether the disks can be had: what can
- * still fail.  They are taken after GO, so that a source whose connection breaks
+ * Put what was loaded into KVM and probe the disks: what can still fail.
+ * The disks are acquired after GO, so that a source whose connection breaks
  * before it can have them back at once, whatever becomes of this end.
  */
 static int push_state_to_kvm(struct incoming *in, struct err *err)
@@ -91,7 +91,7 @@ static int enter_state(struct incoming *in, struct err *err)
 {
 	struct machine *m = in->m;
 	const struct globalstate *g = in->globalstate;
-	int ret = wants_disks(in) ? machine_handover(m, HANDOVER_TAKE, err) : 0;
+	int ret = wants_disks(in) ? machine_handover(m, HANDOVER_ACQUIRE, err) : 0;
 
 	if (ret < 0)
 		return ret;
@@ -116,7 +116,7 @@ static int take_over(struct incoming *in, const struct go_requests *asked, struc
 	ret = enter_state(in, err);
 	if (ret < 0) {
 		in->arrived = false;
-		(void)machine_handover(m, HANDOVER_GIVE, NULL);
+		(void)machine_handover(m, HANDOVER_RELEASE, NULL);
 		go_requests_drop(asked, m); /* the source takes all of it back */
 	} else {
 		status_set(m, &in->status, MIG_COMPLETED);
@@ -159,7 +159,7 @@ static int await_go(struct loader *l, struct go_requests *asked, struct err *err
 	return go_requests_get(asked, l->in, n, err);
 }
 
-/* Read and drop until the source closes, so that it can read our last words first. */
+/* Read and drop until the source closes, so that it can read our last message first. */
 static void linger(struct channel *ch, int timeout_ms)
 {
 	int64_t until = host_now_ns() + (int64_t)timeout_ms * 1000000;
@@ -184,7 +184,7 @@ static bool more_comes(const struct loader *l)
 	return in->at < in->len || channel_wait(l->reader->ch, POLLIN, QUIET_MS) > 0;
 }
 
-/* The description behind EOF is worth nothing to us, but a source may choke on a closed channel. */
+/* The description behind EOF is not needed, but a source may fail on a channel closed early. */
 static void incoming_drain(struct loader *l)
 {
 	if (more_comes(l))
@@ -259,7 +259,7 @@ static int prepare(struct incoming *in, struct loader *l, struct err *err)
  * The header was refused: the commands that open the return path come right
  * behind it.
  */
-static void look_for_return_path(struct loader *l)
+static void read_return_path(struct loader *l)
 {
 	for (int i = 0; i < 2 && l->reader->ch->two_way && more_comes(l); i++) {
 		const uint8_t *tag = src_peek(l->in, 1);
@@ -274,7 +274,7 @@ static void look_for_return_path(struct loader *l)
 static void refuse(struct incoming *in, struct loader *l, const struct err *err)
 {
 	if (!l->commands.return_path)
-		look_for_return_path(l);
+		read_return_path(l);
 	if (!l->commands.return_path)
 		return;
 	if (l->commands.minivmm)

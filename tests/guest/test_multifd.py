@@ -113,7 +113,7 @@ def test_mismatch(t, here, there, words):
 
 @only_minivmm("QEMU 7.2 says it on one side only")
 def test_off_at_the_destination(t):
-    """The source's channels find nobody; neither end runs a guest without its pages."""
+    """The source's channels find no receiver; neither end runs a guest without its pages."""
     source = machine(t)
     source.capabilities("multifd")
     dest = destination(t, source, f"unix:{t.path('in')}")
@@ -194,7 +194,7 @@ def busy_pair(t, method="none", channels=2):
     later={"after": 400000},
 )
 def test_channel_cut(t, after):
-    """One channel of two is cut: both ends fail with a cause, nobody loses the guest."""
+    """One channel of two is cut: both ends fail with a cause, and the guest runs on."""
     source, way, dest = busy_pair(t)
     harm = Harm("cut", after, link=1)
     source.cmd("migrate", uri=f"unix:{t.proxy(way.path, harm).path}")

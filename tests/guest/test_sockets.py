@@ -51,7 +51,7 @@ def test_live_socket_is_not_taken_over(t):
 
 @only_minivmm("QEMU 7.2 takes the socket over")
 def test_waiting_destination_is_not_disturbed(t):
-    """Whether somebody listens is found out without becoming the one connection it waits for."""
+    """Whether there is a listener is found out without becoming the one connection it waits for."""
     source = machine(t)
     dest = destination(t, source, f"unix:{t.path('way')}")
     said = refused(t, "-incoming", f"unix:{t.path('way')}")
@@ -71,7 +71,7 @@ def test_stale_socket_is_replaced(t):
     assert Qmp.connect(path).cmd("query-status")["status"]
     os.unlink(path)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
-        other.bind(path)        # somebody else's now
+        other.bind(path)        # another program's now
         vm.cmd("quit")
         assert vm.wait() == 0
         assert os.path.exists(path)
@@ -167,7 +167,7 @@ def test_deaf_serial_client(t):
     second.close()
 
 
-@only_minivmm("QEMU takes the first connection, whoever that is")
+@only_minivmm("QEMU takes the first connection, whatever it is")
 @table(one={"capabilities": ()}, multifd={"capabilities": ("multifd",)})
 def test_silent_connections(t, capabilities):
     """300 that say nothing, and one that leaves without a word, do not keep the source out."""

@@ -51,7 +51,7 @@ class Watched:
         self.vm, self.log, self.killed = vm, [], False
 
     def ask(self, name, **arguments):
-        """The error's text, None when it was accepted, "dead" when nobody is there."""
+        """The error's text, None when it was accepted, "dead" when the program has ended."""
         try:
             self.vm.cmd(name, **arguments)
             return None
@@ -98,8 +98,8 @@ class House:
         self.t, self.count, self.told = t, 0, None
         self.vm = None
 
-    def settle_in(self):
-        """A new guest."""
+    def start_guest(self):
+        """Start a new guest, not running, in the place of the one before."""
         if self.vm:
             self.t.forget(self.vm)
         self.vm = machine(self.t, OPTIONS["guest"], OPTIONS["append"], started=False,
@@ -108,7 +108,7 @@ class House:
 
     def record(self):
         """Where the messages of an undisturbed move are: offsets for plans."""
-        self.settle_in()
+        self.start_guest()
         path = self.t.path("recorded")
         dest = destination(self.t, self.vm, f"unix:{path}")
         proxy = self.t.proxy(path, keep=True)
@@ -124,7 +124,7 @@ class House:
     def round(self, plan):
         self.count += 1
         if not self.vm:
-            self.settle_in()
+            self.start_guest()
         path = self.t.path(f"way{self.count}")
         source = Watched(self.vm)
         dest = Watched(destination(self.t, self.vm, f"unix:{path}"))
@@ -266,7 +266,7 @@ class Round:
             if source[0] == "completed" and self.ran:
                 self.owner = None       # it died with the destination, which had it
             elif source[0] == "completed":
-                raise Wrong("the source gave its guest to nobody")
+                raise Wrong("the source gave its guest away without a destination")
             elif self.in_doubt:
                 self.revive()
         elif not self.source.killed:
@@ -275,7 +275,7 @@ class Round:
             raise Wrong("two guests run")
 
     def revive(self):
-        """It never came to the destination: a human, who knows that, continues it here."""
+        """It never came to the destination: a user, who knows that, continues it here."""
         if self.dest.look() and self.dest.look()[1] != "inmigrate":
             raise Wrong("neither side has the guest")
         text = self.source.ask("cont")
@@ -286,7 +286,7 @@ class Round:
             raise Wrong(f"forced cont of a guest in doubt: {text}")
 
     def check_other(self):
-        """Who does not have the guest cannot be made to run or reset it."""
+        """An end that does not own the guest refuses to run or reset it."""
         if self.owner is self.dest and self.source.look():
             for command in ("cont", "system_reset"):
                 text = self.source.ask(command)

@@ -179,6 +179,7 @@ class Link:
         for s in self.sockets:
             s.close()
         self.over.set()
+        news.ring()
 
 
 class Proxy:

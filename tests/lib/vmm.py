@@ -216,7 +216,7 @@ class Vmm:
         return incoming
 
     def _qmp_options(self, argv, monitors):
-        """A listening socket for each monitor, already connected to, so that nobody waits for it."""
+        """A listening socket for each monitor, already connected to, so that the program does not wait for it."""
         clients = []
         self._listeners = []
         for i in range(monitors):

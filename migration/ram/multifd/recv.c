@@ -5,11 +5,10 @@
  * memory.  At a SYNC it tells the load thread, and waits until that has had
  * SYNC from every channel at the EOS of its own record.
  *
- * Who connects is known before the first EOS is read, for a source sends SYNC
- * on every channel before it ends its first record.  So that is where a source
- * that has too few channels, too many, or none, is found out.  Until then a
- * channel's failure only waits to be found there: the return path, over which
- * the source is told, is opened in front of it.
+ * A source sends SYNC on every channel before it ends its first record, so all
+ * channels have connected when the first EOS has been read.  There a source with
+ * too few channels, too many, or none, is refused, and a channel's earlier
+ * failure is reported: by then the return path, which tells the source, is open.
  */
 #include "migration/ram/multifd/recv.h"
 
@@ -239,7 +238,7 @@ static int await_channels(struct multifd_recv *r, struct err *err)
 	unsigned seen = 0;
 
 	for (;;) {
-		/* Before the count: who is pending no more has been counted. */
+		/* Read before the count: a channel that is no longer pending has been counted. */
 		bool more = r->pending && r->pending(r->opaque);
 		int64_t left;
 		unsigned n, known;
@@ -290,8 +289,8 @@ static int all_synced(const struct multifd_recv *r, struct err *err)
 }
 
 /*
- * A source that has given up closes everything.  A channel that stands still
- * all the same, behind some relay, would be waited for for ever.
+ * A source that has given up closes all its connections.  Behind a relay one of
+ * them may stay open, and the wait for it would not end.
  */
 static int wait_for_channels(struct multifd_recv *r, struct err *err)
 {

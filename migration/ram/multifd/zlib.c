@@ -1,4 +1,4 @@
-/* multifd-zlib.c - packets of pages as one zlib stream per channel (migration-stream 4.4) */
+/* zlib.c - packets of pages as one zlib stream per channel (migration-stream 4.4) */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/uio.h>

@@ -1,4 +1,4 @@
-/* multifd-zstd.c - packets of pages as one zstd frame per channel (migration-stream 4.4) */
+/* zstd.c - packets of pages as one zstd frame per channel (migration-stream 4.4) */
 #include <errno.h>
 #include <sys/uio.h>
 #include <zstd.h>
