@@ -21,6 +21,7 @@
 #include "migration/incoming/connections.h"
 #include "migration/incoming/incoming.h"
 #include "migration/incoming/loader.h"
+#include "migration/incoming/report.h"
 #include "migration/ram/multifd/multifd.h"
 #include "migration/ram/ram.h"
 #include "migration/stream/reader.h"
@@ -166,6 +167,7 @@ static int listen_at(struct incoming *in, const struct migration_uri *uri,
 	    connections_new(in->m->loop, connection_kinds, ARRAY_LEN(connection_kinds),
 			    CONNECTIONS_SILENCE_MS, decided, in);
 	in->listener = listener_new(in->m->loop, &in->listening, accepted, in);
+	report_incoming_awaited(in);
 	return 0;
 }
 

@@ -1,6 +1,7 @@
 /*
- * report.c - what the log says of guests that come: a line when a source has
- * connected, one when the guest is here or is not, with the duration and reason
+ * report.c - what the log says of guests that come: a line when one is
+ * awaited, one when a source has connected, and one when the guest is here or
+ * is not, with the duration and reason
  */
 #include "migration/incoming/report.h"
 
@@ -34,6 +35,11 @@ static char *peer_of(int fd)
 			NI_NUMERICHOST | NI_NUMERICSERV))
 		return NULL;
 	return xasprintf(sa.ss_family == AF_INET6 ? "tcp:[%s]:%s" : "tcp:%s:%s", host, port);
+}
+
+void report_incoming_awaited(const struct incoming *in)
+{
+	log_notice("a guest is awaited at " WHERE, in->where);
 }
 
 void report_incoming_start(struct incoming *in, int fd)

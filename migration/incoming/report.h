@@ -8,6 +8,8 @@
 
 struct incoming;
 
+/* It listens at in->where. */
+void report_incoming_awaited(const struct incoming *in);
 /* A source has connected; its descriptor (borrowed). */
 void report_incoming_start(struct incoming *in, int fd);
 /* The guest is here, in the machine's run state. */
