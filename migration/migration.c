@@ -17,8 +17,7 @@
 #include "migration/dirty/limit.h"
 #include "migration/dirty/rate.h"
 #include "migration/internal.h"
-#include "migration/ram/encode/xbzrle-codec.h"
-#include "migration/settings/multifd-rules.h"
+#include "migration/settings/globals.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
@@ -29,19 +28,15 @@
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
 
+#define IN_PROGRESS "There's a migration process in progress"
+
 /* ---- making and ending ---- */
 
-static void refresh_limits(struct migration *mg)
+/* The parameters have changed: what runs follows. */
+static void follow_params(struct migration *mg)
 {
-	__atomic_store_n(&mg->set.max_bandwidth, mg->set.params.max_bandwidth, __ATOMIC_RELAXED);
-	__atomic_store_n(&mg->set.xbzrle_cache_bytes, mg->set.params.xbzrle_cache_size,
-			 __ATOMIC_RELAXED);
-	__atomic_store_n(&mg->set.downtime_limit_ms, mg->set.params.downtime_limit,
-			 __ATOMIC_RELAXED);
-	stats_limit(&mg->out.stats, mg->set.params.downtime_limit);
-	deadline_change(&mg->out.deadline, mg->set.params.deadline, mg->set.params.deadline_policy);
-	__atomic_store_n(&mg->out.patience.limit_s, mg->set.params.peer_timeout, __ATOMIC_RELAXED);
-	wake_set(mg->out.kick_fd);
+	settings_publish(&mg->set);
+	outgoing_follow(&mg->out);
 }
 
 /* A guest that came by migration begins to run here. */
@@ -61,16 +56,6 @@ static void announce_arrival(struct migration *mg)
 	(void)migration_announce(mg, &args, NULL);
 }
 
-static void end_incoming(struct incoming *in)
-{
-	if (!in->thread.live) /* joined before; another attempt may be listening */
-		return;
-	thread_join(&in->thread);
-	incoming_free_channels(in);
-	if (in->exits)
-		machine_request_exit(in->m, 1, CAUSE_HOST_ERROR);
-}
-
 /* Main loop. */
 static void woken(void *opaque, int ready)
 {
@@ -80,8 +65,7 @@ static void woken(void *opaque, int ready)
 	wake_clear(mg->wake_fd);
 	if (thread_is_done(&mg->out.thread))
 		thread_join(&mg->out.thread);
-	if (thread_is_done(&mg->in.thread))
-		end_incoming(&mg->in);
+	incoming_woken(&mg->in);
 	if (mg->in.ran) {
 		mg->in.ran = false;
 		announce_arrival(mg);
@@ -99,75 +83,6 @@ static void notified(void *opaque, const struct notification *n)
 		mg->in.ran = true;
 		wake_set(mg->wake_fd);
 	}
-}
-
-/* Properties that only change the stream for machine types older than this one. */
-static const struct {
-	const char *name;
-	const char *only; /* the one value that is possible */
-} fixed_globals[] = {
-    {"send-configuration",               "on" },
-    {"send-section-footer",              "on" },
-    {"store-global-state",               "on" },
-    {"decompress-error-check",           "on" },
-    {"x-preempt-pre-7-2",                "off"},
-    {"multifd-flush-after-each-section", "on" },
-    {"send-switchover-start",            "off"},
-};
-
-static int apply_fixed_global(const struct keyval *kv, struct err *err)
-{
-	for (size_t i = 0; i < ARRAY_LEN(fixed_globals); i++) {
-		if (strcmp(fixed_globals[i].name, kv->key) != 0)
-			continue;
-		if (strcmp(fixed_globals[i].only, kv->val) == 0)
-			return 0;
-		return err_set(err, ENOTSUP, "-global migration.%s: only '%s' is supported",
-			       kv->key, fixed_globals[i].only);
-	}
-	return err_set(err, EINVAL, "-global migration.%s: there is no such property", kv->key);
-}
-
-static int apply_capability_global(struct migration *mg, int c, const char *val, struct err *err)
-{
-	enum migration_capability cap = (enum migration_capability)c;
-	bool on = !strcmp(val, "on") || !strcmp(val, "yes") || !strcmp(val, "true");
-
-	if (!on && strcmp(val, "off") != 0 && strcmp(val, "no") != 0 && strcmp(val, "false") != 0)
-		return err_set(err, EINVAL, "Parameter '%s' expects 'on' or 'off'",
-			       migration_capabilities[c].name);
-	return migration_set_capabilities(mg, &cap, &on, 1, err);
-}
-
-static int apply_global(struct migration *mg, const struct keyval *kv, struct err *err)
-{
-	const char *bare = strncmp(kv->key, "x-", 2) == 0 ? kv->key + 2 : kv->key;
-	struct migration_params_set set = {0};
-	int c = capability_parse(kv->key), row = migration_params_find(kv->key), ret;
-
-	if (c < 0)
-		c = capability_parse(bare);
-	if (row < 0)
-		row = migration_params_find(bare);
-	if (c >= 0)
-		return apply_capability_global(mg, c, kv->val, err);
-	if (row < 0)
-		return apply_fixed_global(kv, err);
-	ret = migration_params_parse(&set, row, kv->val, err);
-	return ret < 0 ? ret : migration_set_params(mg, &set, err);
-}
-
-static int apply_globals(struct migration *mg, struct err *err)
-{
-	const struct keyvals *kv = &mg->m->cfg->migration_globals;
-
-	for (size_t i = 0; i < kv->n; i++) {
-		int ret = apply_global(mg, &kv->v[i], err);
-
-		if (ret < 0)
-			return ret;
-	}
-	return 0;
 }
 
 static void close_fd(int fd)
@@ -226,17 +141,19 @@ struct migration *migration_new(struct machine *m, struct err *err)
 	globalstate_init(&mg->globalstate, m);
 	mg->listener = (struct notify_listener){.fn = notified, .opaque = mg};
 	notify_subscribe(&m->notify, &mg->listener);
-	migration_params_init(&mg->set.params);
-	refresh_limits(mg);
+	settings_init(&mg->set, m->ring != NULL);
 	if (ret < 0) {
 		(void)err_set(err, -ret, "cannot make an eventfd: %s", err_text(-ret));
 	} else {
 		mg->wake = loop_fd_add(m->loop, mg->wake_fd, LOOP_READABLE, woken, mg);
-		if (apply_globals(mg, err) == 0)
-			return mg;
+		ret = globals_apply(&mg->set, &m->cfg->migration_globals, err);
 	}
-	release(mg);
-	return NULL;
+	if (ret < 0) {
+		release(mg);
+		return NULL;
+	}
+	follow_params(mg);
+	return mg;
 }
 
 void migration_free(struct migration *mg)
@@ -268,7 +185,7 @@ static int may_start(struct migration *mg, const struct migrate_args *args, stru
 	if (args->resume)
 		return err_set(err, EINVAL, "Cannot resume if there is no paused migration");
 	if (migration_busy(mg))
-		return err_set(err, EBUSY, "There's a migration process in progress");
+		return err_set(err, EBUSY, IN_PROGRESS);
 	if (mg->m->state == RS_INMIGRATE)
 		return err_set(err, EINVAL, "Guest is waiting for an incoming migration");
 	if (machine_check_memory(mg->m, err) < 0)
@@ -284,9 +201,7 @@ static int may_start(struct migration *mg, const struct migrate_args *args, stru
 		    err, ENOTSUP,
 		    "minivmm has no old-style (blk/-b, inc/-i) block migration: copy the "
 		    "disks first, or share them");
-	if (capabilities_check(mg->set.caps, mg->m, err) < 0)
-		return -EINVAL;
-	return multifd_check_start(mg->set.caps, &mg->set.params, err);
+	return settings_check_start(&mg->set, err);
 }
 
 int migration_start(struct migration *mg, const struct migrate_args *args, struct err *err)
@@ -406,33 +321,18 @@ const struct migration_params *migration_get_params(struct migration *mg)
 	return &mg->set.params;
 }
 
-/* A migration that uses the cache now must be able to follow. */
-static int check_cache_size(const struct migration *mg, uint64_t bytes, struct err *err)
-{
-	struct xbzrle_cache *cache;
-
-	if (bytes == mg->set.params.xbzrle_cache_size || !mg->out.caps[CAP_XBZRLE] ||
-	    !status_busy(status_get(&mg->out.status)))
-		return 0;
-	cache = xbzrle_cache_new(bytes, err);
-	xbzrle_cache_free(cache);
-	return cache ? 0 : -ENOMEM;
-}
-
 int migration_set_params(struct migration *mg, const struct migration_params_set *set,
 			 struct err *err)
 {
-	struct migration_params next = mg->set.params;
-	int ret = migration_params_apply(&next, set, err);
+	struct migration_params next;
+	int ret = settings_next_params(&mg->set, set, &next, err);
 
 	if (ret == 0)
-		ret = multifd_check_rules(mg->set.caps, &next, err);
-	if (ret == 0)
-		ret = check_cache_size(mg, next.xbzrle_cache_size, err);
+		ret = outgoing_check_params(&mg->out, &next, err);
 	if (ret < 0)
 		return ret;
 	mg->set.params = next;
-	refresh_limits(mg);
+	follow_params(mg);
 	return 0;
 }
 
@@ -441,22 +341,19 @@ bool migration_get_capability(struct migration *mg, enum migration_capability c)
 	return mg->set.caps[c];
 }
 
+/* In QEMU's order: a migration that goes out, the rules; one that comes in is ours to refuse. */
 int migration_set_capabilities(struct migration *mg, const enum migration_capability *caps,
 			       const bool *states, size_t n, struct err *err)
 {
+	bool comes_alone = status_busy(status_get(&mg->in.status)) && !mg->in.listens;
 	bool next[CAP_COUNT];
 	int ret;
 
-	memcpy(next, mg->set.caps, sizeof(next));
-	for (size_t i = 0; i < n; i++)
-		next[caps[i]] = states[i];
-	if (next[CAP_MULTIFD] && status_busy(status_get(&mg->in.status)) && !mg->in.listens)
-		return err_set(err, EINVAL, "multifd is not supported by current protocol");
-	if (migration_busy(mg))
-		return err_set(err, EBUSY, "There's a migration process in progress");
-	ret = capabilities_check(next, mg->m, err);
-	if (ret == 0)
-		ret = multifd_check_rules(next, &mg->set.params, err);
+	if (status_busy(status_get(&mg->out.status)))
+		return err_set(err, EBUSY, IN_PROGRESS);
+	ret = settings_next_capabilities(&mg->set, caps, states, n, comes_alone, next, err);
+	if (ret == 0 && migration_busy(mg))
+		ret = err_set(err, EBUSY, IN_PROGRESS);
 	if (ret == 0)
 		memcpy(mg->set.caps, next, sizeof(next));
 	return ret;

@@ -9,7 +9,8 @@
 #include "vmm/base/bytes.h"
 
 #define SENTENCE_BYTES 1024
-#define CUT            "; and more"
+#define NEXT           "\n    "
+#define CUT            NEXT "and more"
 
 size_t desc_begin(struct buf *out, enum desc_kind kind)
 {
@@ -46,8 +47,8 @@ void desc_differ(struct buf *diff, const char *fmt, ...)
 	for (char *c = s; *c; c++)
 		if (*c < ' ' || *c > '~')
 			*c = '?';
-	if (diff->len + strlen(s) + 2 <= DESC_DIFF_BYTES)
-		buf_printf(diff, "%s%s", diff->len ? "; " : "", s);
+	if (diff->len + strlen(NEXT) + strlen(s) <= DESC_DIFF_BYTES)
+		buf_printf(diff, "%s%s", diff->len ? NEXT : "", s);
 	else if (!is_cut(diff))
 		buf_printf(diff, "%s", CUT);
 }

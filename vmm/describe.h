@@ -9,8 +9,8 @@
  * be newer than the reader.  The meaning of a record never changes; such a change,
  * or a record that may be absent, is another format.
  *
- * What differs is told as sentences in one text, separated by "; ", each with
- * both values and in words that are true at either end.
+ * What differs is told as sentences in one text, a line each, from the second on
+ * indented; each has both values, in words that are true at either end.
  */
 #ifndef MINIVMM_DESCRIBE_H
 #define MINIVMM_DESCRIBE_H

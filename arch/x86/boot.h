@@ -123,7 +123,7 @@ int boot_place_initrd(size_t bytes, const char *path, uint64_t kernel_end, uint6
 /* Put the firmware, or what stands in for it, at the reset vector. */
 int boot_stage_firmware(struct machine *m, const struct boot_image *b, struct err *err);
 
-/* Read and check what the config names; fills *b.  See x86_load_boot_files(). */
+/* boot-kinds.c: read and check what the config names; fills *b.  See x86_load_boot_files(). */
 int boot_load(struct machine *m, struct boot_image *b, struct err *err);
 void boot_free(struct boot_image *b);
 /* Copy into guest memory and set the registers of the boot processor, which are at their reset

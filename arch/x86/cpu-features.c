@@ -1,7 +1,10 @@
 /* cpu-features.c - the names of CPUID's feature bits, as -cpu takes them */
+#include "arch/x86/cpuid.h"
+
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
-#include "arch/x86/cpuid.h"
 #include "vmm/base/units.h"
 
 #define NAMES(id) static const char *const id[32]
@@ -102,6 +105,21 @@ static const struct feature_info infos[FEAT_COUNT] = {
 const struct feature_info *feature_info(enum feature_word w)
 {
 	return &infos[w];
+}
+
+struct feature_text feature_text(enum feature_word w, unsigned bit)
+{
+	static const char *const regs[] = {"EAX", "EBX", "ECX", "EDX"};
+	const struct feature_info *info = &infos[w];
+	const char *name = info->names[bit];
+	struct feature_text t;
+	char subleaf[8] = "";
+
+	if (info->subleaf)
+		(void)snprintf(subleaf, sizeof(subleaf), ".%02XH", info->subleaf & 0xff);
+	(void)snprintf(t.s, sizeof(t.s), "CPUID.%02" PRIX32 "H%s:%s%s%s [bit %u]", info->leaf,
+		       subleaf, regs[info->reg], name ? "." : "", name ? name : "", bit);
+	return t;
 }
 
 static bool same_name(const char *a, const char *b)

@@ -6,7 +6,6 @@
  */
 #include <cpuid.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -281,22 +280,15 @@ struct missing {
 static unsigned filter_word(struct cpu_model *m, enum feature_word w, uint32_t have,
 			    const struct missing *tell)
 {
-	static const char *const regs[] = {"EAX", "EBX", "ECX", "EDX"};
-	const struct feature_info *info = feature_info(w);
 	uint32_t lost = m->features[w] & ~have;
 	unsigned n = 0;
 
 	for (unsigned b = 0; b < 32; b++) {
-		char what[80];
-
 		if (!(lost >> b & 1))
 			continue;
 		n++;
-		(void)snprintf(what, sizeof(what), "CPUID.%02" PRIX32 "H:%s%s%s [bit %u]",
-			       info->leaf, regs[info->reg], info->names[b] ? "." : "",
-			       info->names[b] ? info->names[b] : "", b);
 		if (tell->fn && (m->check || m->enforce))
-			tell->fn(tell->opaque, what);
+			tell->fn(tell->opaque, feature_text(w, b).s);
 	}
 	m->features[w] &= have;
 	return n;

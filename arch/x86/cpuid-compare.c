@@ -14,7 +14,8 @@
 #include "vmm/base/units.h"
 #include "vmm/describe.h"
 
-#define LEAF_XSAVE 0xd
+#define LEAF_XSAVE  0xd
+#define NOT_OFFERED ": on at the source, not offered at the destination"
 
 static uint32_t reg_of(const struct kvm_cpuid_entry2 *e, enum cpuid_reg reg)
 {
@@ -23,37 +24,18 @@ static uint32_t reg_of(const struct kvm_cpuid_entry2 *e, enum cpuid_reg reg)
 	return regs[reg];
 }
 
-/* "avx2, bmi2, bit 27"; what has no name is told by its number. */
-static void list_bits(uint32_t bits, const char *const *names, char *out, size_t size)
-{
-	size_t n = 0;
-
-	out[0] = 0;
-	for (unsigned b = 0; b < 32 && n < size; b++) {
-		if (!(bits >> b & 1))
-			continue;
-		n += (size_t)snprintf(out + n, size - n, "%s", n ? ", " : "");
-		if (n >= size)
-			break;
-		n += (size_t)(names[b] ? snprintf(out + n, size - n, "%s", names[b])
-				       : snprintf(out + n, size - n, "bit %u", b));
-	}
-}
-
 /* Bits that only say how many vCPUs are in a package. */
 static uint32_t follows_topology(enum feature_word w)
 {
 	return w == FEAT_1_EDX ? F1_EDX_HTT : w == FEAT_8000_0001_ECX ? F81_ECX_CMP_LEGACY : 0;
 }
 
+/* A line a bit: people look for a flag in the output of -cpu help, or in /proc/cpuinfo. */
 static void compare_features(const struct kvm_cpuid2 *own, const struct kvm_cpuid_entry2 *theirs,
 			     struct buf *diff)
 {
-	static const char *const regs[] = {"EAX", "EBX", "ECX", "EDX"};
-
 	for (unsigned w = 0; w < FEAT_COUNT; w++) {
 		const struct feature_info *info = feature_info((enum feature_word)w);
-		char list[768], subleaf[32] = "";
 		uint32_t missing;
 
 		if (info->leaf != theirs->function ||
@@ -62,15 +44,10 @@ static void compare_features(const struct kvm_cpuid2 *own, const struct kvm_cpui
 		missing = reg_of(theirs, info->reg) &
 			  ~cpuid_reg(own, info->leaf, info->subleaf, info->reg) &
 			  ~follows_topology((enum feature_word)w);
-		if (!missing)
-			continue;
-		if (info->subleaf)
-			(void)snprintf(subleaf, sizeof(subleaf), " subleaf %u", info->subleaf);
-		list_bits(missing, info->names, list, sizeof(list));
-		desc_differ(diff,
-			    "CPUID leaf 0x%x%s %s: %s: on at the source, not offered at the "
-			    "destination",
-			    info->leaf, subleaf, regs[info->reg], list);
+		for (unsigned b = 0; b < 32; b++)
+			if (missing >> b & 1)
+				desc_differ(diff, "%s" NOT_OFFERED,
+					    feature_text((enum feature_word)w, b).s);
 	}
 }
 
@@ -123,32 +100,38 @@ static const char *const components[32] = {"x87",    "sse",       "avx",      "b
 					   "pasid",  "cet-u",     "cet-s",    "hdc",       "uintr",
 					   "lbr",    "hwp",       "xtilecfg", "xtiledata", "apx"};
 
+struct component_text {
+	char s[16];
+};
+
+static struct component_text component_text(unsigned bit)
+{
+	struct component_text t;
+
+	if (components[bit])
+		(void)snprintf(t.s, sizeof(t.s), "%s", components[bit]);
+	else
+		(void)snprintf(t.s, sizeof(t.s), "%u", bit);
+	return t;
+}
+
 static void compare_xsave(const struct kvm_cpuid2 *own, const struct kvm_cpuid_entry2 *theirs,
 			  struct buf *diff)
 {
-	const struct kvm_cpuid_entry2 *ours;
-	char list[768], name[32];
+	uint32_t missing = theirs->eax & ~cpuid_reg(own, LEAF_XSAVE, 0, CPUID_EAX);
+	const struct kvm_cpuid_entry2 *ours = cpuid_find(own, LEAF_XSAVE, theirs->index);
 
-	if (theirs->index == 0) {
-		uint32_t missing = theirs->eax & ~cpuid_reg(own, LEAF_XSAVE, 0, CPUID_EAX);
-
-		list_bits(missing, components, list, sizeof(list));
-		if (missing)
-			desc_differ(diff,
-				    "XSAVE components: %s: on at the source, not offered at the "
-				    "destination",
-				    list);
-	}
-	ours = cpuid_find(own, LEAF_XSAVE, theirs->index);
+	for (unsigned b = 0; theirs->index == 0 && b < 32; b++)
+		if (missing >> b & 1)
+			desc_differ(diff, "XSAVE component %s" NOT_OFFERED, component_text(b).s);
 	if (theirs->index < 2 || theirs->index >= 32 || !ours)
 		return; /* one that is missing has been named already */
-	if (theirs->eax == ours->eax && theirs->ebx == ours->ebx)
-		return;
-	list_bits(1U << theirs->index, components, name, sizeof(name));
-	desc_differ(diff,
-		    "XSAVE component %s: %u bytes at offset %u at the source, %u bytes at offset "
-		    "%u at the destination",
-		    name, theirs->eax, theirs->ebx, ours->eax, ours->ebx);
+	if (theirs->eax != ours->eax || theirs->ebx != ours->ebx)
+		desc_differ(diff,
+			    "XSAVE component %s: %u bytes at offset %u at the source, %u bytes at "
+			    "offset %u at the destination",
+			    component_text(theirs->index).s, theirs->eax, theirs->ebx, ours->eax,
+			    ours->ebx);
 }
 
 void cpuid_compare(const struct kvm_cpuid2 *own, const struct kvm_cpuid_entry2 *theirs,

@@ -47,6 +47,12 @@ struct feature_info {
 
 /* cpu-features.c */
 const struct feature_info *feature_info(enum feature_word w);
+/* "CPUID.07H:EBX.avx2 [bit 5]", "CPUID.07H.01H:EAX.avx-vnni [bit 4]", as QEMU and the SDM say it.
+ */
+struct feature_text {
+	char s[80];
+};
+struct feature_text feature_text(enum feature_word w, unsigned bit);
 /* Find a feature by any of its names ('-' and '_' are the same); false if there is none. */
 bool feature_find(const char *name, enum feature_word *word, unsigned *bit);
 
@@ -144,7 +150,7 @@ const struct kvm_cpuid_entry2 *cpuid_find(const struct kvm_cpuid2 *table, uint32
 					  uint32_t subleaf);
 /*
  * cpuid-compare.c: an entry of another machine's table against our own: what
- * it gives its guest and ours does not is told in 'diff' (describe.h).
+ * it gives its guest and ours does not is told in 'diff' (describe.h), a sentence a bit.
  */
 void cpuid_compare(const struct kvm_cpuid2 *own, const struct kvm_cpuid_entry2 *theirs,
 		   struct buf *diff);

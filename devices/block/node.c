@@ -26,8 +26,6 @@
 #include "vmm/base/units.h"
 #include "vmm/options/config.h"
 
-#define SECTOR_BYTES 512
-
 /* ---- opening ---- */
 
 static int open_file(const struct cfg_blockdev *cfg, struct err *err)
@@ -80,10 +78,10 @@ static void check_direct(struct block_node *n)
 
 	if (!n->direct || posix_memalign(&sector, PAGE_BYTES, PAGE_BYTES))
 		return;
-	if (pread(n->fd, sector, SECTOR_BYTES, 0) < 0 && errno == EINVAL &&
+	if (pread(n->fd, sector, BLOCK_SECTOR_BYTES, 0) < 0 && errno == EINVAL &&
 	    fcntl(n->fd, F_SETFL, fcntl(n->fd, F_GETFL) & ~O_DIRECT) == 0) {
 		log_warn("'%s' has sectors of more than %d bytes: the host's page cache is used",
-			 n->filename, SECTOR_BYTES);
+			 n->filename, BLOCK_SECTOR_BYTES);
 		n->direct = false;
 	}
 	free(sector);
@@ -109,7 +107,7 @@ struct block_node *block_node_new(const struct cfg_blockdev *cfg, struct err *er
 	n->filename = xstrdup(cfg->filename);
 	n->format = xstrdup("raw");
 	n->fd = fd;
-	n->bytes = ALIGN_UP(bytes, SECTOR_BYTES);
+	n->bytes = ALIGN_UP(bytes, BLOCK_SECTOR_BYTES);
 	n->readonly = cfg->readonly;
 	n->force_share = cfg->force_share;
 	n->direct = cfg->direct;
@@ -163,47 +161,12 @@ void block_node_detach(struct block_node *n)
 	n->io = NULL;
 }
 
-bool block_req_aligned(const struct block_node *n, const struct block_req *req)
-{
-	for (int i = 0; n->direct && i < req->n_iov; i++)
-		if (((uintptr_t)req->iov[i].iov_base | req->iov[i].iov_len) % SECTOR_BYTES)
-			return false;
-	return true;
-}
-
 void block_submit(struct block_node *n, struct block_req *req)
 {
 	assert(n->io && req->bytes <= n->bytes && req->off <= n->bytes - req->bytes);
 	req->node = n;
 	req->next = NULL;
 	n->driver->submit(n, req);
-}
-
-#define COUNT(counter, by) ((void)__atomic_fetch_add(&(counter), (by), __ATOMIC_RELAXED))
-
-void block_req_done(struct block_req *req, int ret)
-{
-	struct block_stats *s = &req->node->stats;
-
-	if (ret < 0) {
-		COUNT(s->failed, 1);
-	} else if (req->op == BLOCK_READ) {
-		COUNT(s->rd_ops, 1);
-		COUNT(s->rd_bytes, req->bytes);
-	} else if (req->op == BLOCK_WRITE) {
-		COUNT(s->wr_ops, 1);
-		COUNT(s->wr_bytes, req->bytes);
-	} else if (req->op == BLOCK_FLUSH) {
-		COUNT(s->flush_ops, 1);
-	}
-	req->done(req, ret);
-}
-
-int block_node_flush(struct block_node *n)
-{
-	if (n->readonly || n->no_flush)
-		return 0;
-	return fdatasync(n->fd) < 0 ? -errno : 0;
 }
 
 /* ---- locking ---- */

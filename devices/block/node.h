@@ -17,6 +17,8 @@ struct block_node;
 struct err;
 struct loop;
 
+#define BLOCK_SECTOR_BYTES 512
+
 enum block_op { BLOCK_READ, BLOCK_WRITE, BLOCK_FLUSH, BLOCK_DISCARD, BLOCK_WRITE_ZEROES };
 
 struct block_req {

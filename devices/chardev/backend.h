@@ -1,4 +1,4 @@
-/* backend.h - what the chardev back ends share; only they and chardev.c include it */
+/* backend.h - what the chardev back ends share; only they, chardev.c and chardevs.c include it */
 #ifndef MINIVMM_DEVICES_CHARDEV_BACKEND_H
 #define MINIVMM_DEVICES_CHARDEV_BACKEND_H
 

@@ -67,7 +67,7 @@ struct chardev {
 	void *state; /* the back end's */
 };
 
-/* Open what cfg says.  Returns owned, or NULL. */
+/* Open what cfg says (chardevs.c).  Returns owned, or NULL. */
 struct chardev *chardev_new(struct machine *m, const struct cfg_chardev *cfg, struct err *err);
 void chardev_free(struct chardev *c); /* NULL is fine */
 /* The last step of the program's start: a terminal becomes raw. */
@@ -81,7 +81,7 @@ ssize_t chardev_write(struct chardev *c, const uint8_t *p, size_t n);
 /* can_read() has grown. */
 void chardev_accept_input(struct chardev *c);
 
-/* All chardevs of a machine, by id (made by main.c from the config). */
+/* chardevs.c: all of a machine, by id (made by main.c from the config). */
 struct chardevs {
 	struct chardev **v;
 	size_t n;

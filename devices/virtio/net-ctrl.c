@@ -1,17 +1,19 @@
 /*
- * net-ctrl.c - virtio-net's control queue and the receive filter that it programs
+ * net-ctrl.c - virtio-net's control queue; the receive filter and the offloads that it programs
  * (virtio 1.2, 5.1.6.5)
  *
  * A command is class, command and data in the readable part of a chain and one
  * byte of answer in the writable part.  The data is copied out of guest memory
  * before it is looked at.
  */
+#include <linux/if_tun.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "devices/virtio/nic.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/iov.h"
+#include "vmm/base/units.h"
 
 enum { CLASS_RX, CLASS_MAC, CLASS_VLAN, CLASS_ANNOUNCE, CLASS_MQ, CLASS_OFFLOADS };
 enum { RX_PROMISC, RX_ALLMULTI, RX_ALLUNI, RX_NOMULTI, RX_NOUNI, RX_NOBCAST };
@@ -22,6 +24,29 @@ enum { ACK_OK, ACK_ERR };
 #define MAC_BYTES      6
 #define MAX_DATA       (8 + 1000 * MAC_BYTES) /* the largest command worth reading */
 #define ETHERTYPE_VLAN 0x8100
+
+/* ---- offloads ---- */
+
+void nic_push_offloads(struct nic *nic)
+{
+	static const struct {
+		uint64_t feature;
+		unsigned tun;
+	} map[] = {
+	    {NET_F_GUEST_CSUM, TUN_F_CSUM   },
+            {NET_F_GUEST_TSO4, TUN_F_TSO4   },
+	    {NET_F_GUEST_TSO6, TUN_F_TSO6   },
+            {NET_F_GUEST_ECN,  TUN_F_TSO_ECN},
+	    {NET_F_GUEST_UFO,  TUN_F_UFO    },
+	};
+	unsigned tun = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(map); i++)
+		if (nic->guest_offloads & map[i].feature)
+			tun |= map[i].tun;
+	if (nic->be->vnet_hdr && nic->be->ops->set_offload)
+		(void)nic->be->ops->set_offload(nic->be, tun);
+}
 
 /* ---- the filter ---- */
 

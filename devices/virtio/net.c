@@ -9,7 +9,6 @@
  * more.
  */
 #include <errno.h>
-#include <linux/if_tun.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -184,28 +183,7 @@ static void nic_writable(void *opaque)
 
 const struct net_client nic_client = {.receive = nic_receive, .writable = nic_writable};
 
-/* ---- offloads, start, reset ---- */
-
-void nic_push_offloads(struct nic *nic)
-{
-	static const struct {
-		uint64_t feature;
-		unsigned tun;
-	} map[] = {
-	    {NET_F_GUEST_CSUM, TUN_F_CSUM   },
-            {NET_F_GUEST_TSO4, TUN_F_TSO4   },
-	    {NET_F_GUEST_TSO6, TUN_F_TSO6   },
-            {NET_F_GUEST_ECN,  TUN_F_TSO_ECN},
-	    {NET_F_GUEST_UFO,  TUN_F_UFO    },
-	};
-	unsigned tun = 0;
-
-	for (size_t i = 0; i < ARRAY_LEN(map); i++)
-		if (nic->guest_offloads & map[i].feature)
-			tun |= map[i].tun;
-	if (nic->be->vnet_hdr && nic->be->ops->set_offload)
-		(void)nic->be->ops->set_offload(nic->be, tun);
-}
+/* ---- start, reset ---- */
 
 static void nic_start(struct virtio_device *v)
 {

@@ -11,21 +11,16 @@
 #include "devices/virtio/virtio.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <linux/kvm.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "vmm/base/alloc.h"
-#include "vmm/base/error.h"
 #include "vmm/base/log.h"
 #include "vmm/base/wake.h"
-#include "vmm/board.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
-#include "vmm/options/config.h"
 
 #define QUEUE_NOTIFY 0x50 /* offset of the register that the eventfds stand for */
 #define MAX_WARNINGS 10   /* a guest may break its rings for ever; the log is finite */
@@ -488,70 +483,4 @@ void virtio_device_destroy(struct device *d)
 struct virtio_device *virtio_from_device(struct device *d)
 {
 	return d->ops->reset == virtio_device_reset ? to_virtio(d) : NULL;
-}
-
-static void init_queues(struct virtio_device *v, const uint16_t *sizes)
-{
-	for (unsigned i = 0; i < VIRTIO_MAX_QUEUES; i++)
-		v->kicks[i] = (struct virtio_kick){.v = v, .q = i, .fd = -1};
-	for (unsigned i = 0; i < VIRTIO_MAX_QUEUES && sizes[i]; i++) {
-		v->queues[i].num_default = sizes[i];
-		virtq_reset(&v->queues[i]);
-		v->n_queues++;
-	}
-}
-
-int virtio_init(struct virtio_device *v, struct machine *m, const struct virtio_ops *ops,
-		const struct cfg_device *cfg, unsigned slot, const uint16_t *queue_sizes,
-		struct err *err)
-{
-	char idstr[64];
-	int ret;
-
-	v->dev = (struct device){.ops = &ops->device, .m = m};
-	v->ops = ops;
-	v->slot = slot;
-	v->gsi = BOARD_VIRTIO_GSI + slot;
-	v->base = BOARD_VIRTIO_BASE + slot * BOARD_VIRTIO_BYTES;
-	v->paused = true;
-	v->idle = true;
-	v->elem = virtq_elem_new();
-	pthread_mutex_init(&v->irq_lock, NULL);
-	v->idle_fd = wake_open();
-	init_queues(v, queue_sizes);
-	if (v->idle_fd < 0)
-		return err_set(err, errno, "%s: cannot make an eventfd: %s", ops->name,
-			       err_text(errno));
-	wake_set(v->idle_fd);
-	ret = virtio_mmio_add(v, m, err);
-	if (ret < 0)
-		return ret;
-	(void)snprintf(idstr, sizeof(idstr), "virtio-mmio@%016" PRIx64 "/%s", v->base, ops->name);
-	vms_register(&m->vmstate, VMS_RANK_VIRTIO, idstr, 0, -1, ops->section, v);
-	if (cfg->id)
-		v->dev.id = xstrdup(cfg->id);
-	machine_add_device(m, &v->dev);
-	return 0;
-}
-
-struct board_device *virtio_board_add(struct virtio_device *v)
-{
-	struct board_device *b = board_add(&v->dev.m->board, BOARD_VIRTIO_MMIO, v->ops->name);
-	char sizes[VIRTIO_MAX_QUEUES * 8] = "";
-	int n = 0;
-
-	if (!b)
-		return NULL;
-	b->slot = (int)v->slot;
-	b->base = v->base;
-	b->bytes = BOARD_VIRTIO_BYTES;
-	b->gsi = v->gsi;
-	(void)snprintf(b->id, sizeof(b->id), "%s", v->dev.id ? v->dev.id : "");
-	for (unsigned i = 0; i < v->n_queues; i++)
-		n += snprintf(sizes + n, sizeof(sizes) - (size_t)n, "%s%u", i ? " " : "",
-			      v->queues[i].num_default);
-	board_prop(b, "features", "0x%" PRIx64, v->host_features);
-	board_prop(b, "queue-sizes", "%s", sizes);
-	board_prop(b, "config-bytes", "%" PRIu32, v->config_bytes);
-	return b;
 }

@@ -142,6 +142,12 @@ bool channel_passes_fds(const struct channel *c)
 	       addr.ss_family == AF_UNIX;
 }
 
+void channel_use_splice(struct channel *c)
+{
+	if (!c->splicer && channel_passes_fds(c))
+		c->splicer = splicer_new(c->fd);
+}
+
 int channel_write_fd(struct channel *c, const void *p, size_t n, int fd, struct err *err)
 {
 	union {

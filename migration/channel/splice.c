@@ -34,18 +34,19 @@ void splicer_free(struct splicer *s)
 	free(s);
 }
 
-void channel_use_splice(struct channel *c)
+struct splicer *splicer_new(int fd)
 {
-	int flags = fcntl(c->fd, F_GETFL), pipe_ends[2];
+	int flags = fcntl(fd, F_GETFL), pipe_ends[2];
+	struct splicer *s;
 
 	/* On a socket that blocks, older kernels would wait inside splice(). */
-	if (c->splicer || flags < 0 || !(flags & O_NONBLOCK) || !channel_passes_fds(c) ||
-	    pipe2(pipe_ends, O_CLOEXEC | O_NONBLOCK) < 0)
-		return;
+	if (flags < 0 || !(flags & O_NONBLOCK) || pipe2(pipe_ends, O_CLOEXEC | O_NONBLOCK) < 0)
+		return NULL;
 	(void)fcntl(pipe_ends[1], F_SETPIPE_SZ, PIPE_BYTES);
-	c->splicer = NEW(struct splicer);
-	c->splicer->out = pipe_ends[0];
-	c->splicer->in = pipe_ends[1];
+	s = NEW(struct splicer);
+	s->out = pipe_ends[0];
+	s->in = pipe_ends[1];
+	return s;
 }
 
 bool channel_splices(const struct channel *c)

@@ -4,6 +4,8 @@
 
 struct splicer;
 
+/* For that socket, if it does not block.  Returns owned, or NULL. */
+struct splicer *splicer_new(int fd);
 void splicer_free(struct splicer *s); /* NULL is fine */
 
 #endif

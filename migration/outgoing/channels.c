@@ -19,9 +19,7 @@
 
 int outgoing_check_channels(const struct outgoing *o, struct err *err)
 {
-	if (o->caps[CAP_MULTIFD] && !uri_is_address(o->uri.kind))
-		return err_set(err, EINVAL, "multifd is not supported by current protocol");
-	return 0;
+	return settings_check_channel(o->caps, !uri_is_address(o->uri.kind), err);
 }
 
 int outgoing_open_channels(struct outgoing *o, struct err *err)

@@ -113,6 +113,11 @@ int outgoing_start(struct outgoing *o, const char *uri, int fd, struct err *err)
 void outgoing_fini(struct outgoing *o);
 /* Cancels, without waiting. */
 void outgoing_cancel(struct outgoing *o);
+/* Can a migration that runs follow these parameters? */
+int outgoing_check_params(const struct outgoing *o, const struct migration_params *next,
+			  struct err *err);
+/* o->set->params have changed: limits and deadline count at once. */
+void outgoing_follow(struct outgoing *o);
 
 /* ---- setup.c: migration thread, lock not held ---- */
 

@@ -67,6 +67,14 @@ static void clean(char *s, size_t n)
 			s[i] = '?';
 }
 
+/* A list: it may have lines, but none that could be taken for one of ours, at the margin. */
+static void clean_lines(char *s, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (s[i] != '\n' || (i + 1 < n && s[i + 1] != ' '))
+			clean(&s[i], 1);
+}
+
 static int on_error(struct return_path *rp, const uint8_t *p, size_t n, struct err *err)
 {
 	(void)err;
@@ -82,7 +90,7 @@ static int on_differs(struct return_path *rp, const uint8_t *p, size_t n, struct
 		return err_set(err, EPROTO,
 			       "the destination does not say properly how the machines differ");
 	buf_put(&rp->differs, p, n);
-	clean((char *)rp->differs.data + rp->differs.len - n, n);
+	clean_lines((char *)rp->differs.data, rp->differs.len);
 	return 0;
 }
 

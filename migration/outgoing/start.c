@@ -1,5 +1,5 @@
 /*
- * start.c - from an address to a migration thread, and its cancel
+ * start.c - from an address to a migration thread; its cancel, and parameters that change meanwhile
  *
  * The name of a tcp: host is looked up first, in the main loop, while the
  * status is 'setup' and there is no thread; the deadline and migrate_cancel
@@ -21,6 +21,7 @@
 #include "migration/outgoing/outgoing.h"
 #include "migration/outgoing/report.h"
 #include "migration/peer/shared-memory.h"
+#include "migration/ram/encode/xbzrle-codec.h"
 #include "vmm/base/units.h"
 #include "vmm/base/wake.h"
 #include "vmm/loop.h"
@@ -197,6 +198,30 @@ void outgoing_cancel(struct outgoing *o)
 		status_set(o->m, &o->status, MIG_CANCELLED);
 		report_outgoing_end(o);
 	}
+}
+
+/* Of all that can change only a cache may not be there. */
+int outgoing_check_params(const struct outgoing *o, const struct migration_params *next,
+			  struct err *err)
+{
+	struct xbzrle_cache *cache;
+
+	if (next->xbzrle_cache_size == o->set->params.xbzrle_cache_size || !o->caps[CAP_XBZRLE] ||
+	    !status_busy(status_get(&o->status)))
+		return 0;
+	cache = xbzrle_cache_new(next->xbzrle_cache_size, err);
+	xbzrle_cache_free(cache);
+	return cache ? 0 : -ENOMEM;
+}
+
+void outgoing_follow(struct outgoing *o)
+{
+	const struct migration_params *p = &o->set->params;
+
+	stats_limit(&o->stats, p->downtime_limit);
+	deadline_change(&o->deadline, p->deadline, p->deadline_policy);
+	__atomic_store_n(&o->patience.limit_s, p->peer_timeout, __ATOMIC_RELAXED);
+	wake_set(o->kick_fd);
 }
 
 void outgoing_fini(struct outgoing *o)

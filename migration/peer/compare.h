@@ -21,7 +21,6 @@
 #include <stdint.h>
 
 struct buf;
-struct config;
 struct err;
 struct machine;
 struct writer;
@@ -39,19 +38,5 @@ int machine_compare(struct machine *m, const bool *caps, const uint8_t *p, size_
 
 /* Source: the description and the PING that follows it.  Migration thread, lock not held. */
 int describe_send(struct machine *m, struct writer *w, struct err *err);
-
-/* ---- between describe.c and compare.c ---- */
-
-/* Options that a guest sees and no device stands for. */
-struct described_option {
-	const char *name;
-	bool (*get)(const struct config *cfg);
-};
-extern const struct described_option described_options[];
-extern const size_t n_described_options;
-
-struct board_device;
-/* Is it named by itself?  What every board has, and what an option stands for, is not. */
-bool device_is_described(const struct board_device *d);
 
 #endif

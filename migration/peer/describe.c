@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #include "migration/peer/compare.h"
+#include "migration/peer/comparison.h"
 #include "migration/stream/device-state.h"
 #include "migration/stream/wire.h"
 #include "migration/stream/writer.h"

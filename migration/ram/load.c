@@ -49,6 +49,11 @@ void ram_load_take_runs(struct ram_load *l)
 	l->take_runs = true;
 }
 
+void ram_load_use(struct ram_load *l, struct multifd_recv *multifd)
+{
+	l->multifd = multifd;
+}
+
 /* ---- pages ---- */
 
 /* What a placer returned, in words. */
@@ -398,31 +403,4 @@ int ram_load_body(struct ram_load *l, struct src *in, struct err *err)
 		if (ret < 0)
 			return ret;
 	}
-}
-
-/* ---- for multifd channels ---- */
-
-void ram_load_use(struct ram_load *l, struct multifd_recv *multifd)
-{
-	l->multifd = multifd;
-}
-
-int ram_load_place(const struct ram_load *l, struct load_block *lb, uint64_t off, uint8_t **to)
-{
-	bool fresh = false;
-
-	if (off >= lb->bytes)
-		return -EINVAL;
-	*to = l->placer->begin(lb, off, 1, &fresh);
-	return fresh;
-}
-
-int ram_load_commit(const struct ram_load *l, struct load_block *lb, uint64_t off)
-{
-	return l->placer->commit(lb, off, 1);
-}
-
-int ram_load_zero(const struct ram_load *l, struct load_block *lb, uint64_t off)
-{
-	return off < lb->bytes ? l->placer->zero(lb, off) : -EINVAL;
 }

@@ -17,12 +17,13 @@
 #include "vmm/base/bytes.h"
 #include "vmm/base/units.h"
 
-void ram_stream_init(struct ram_stream *rs, struct writer *w, uint32_t section_id)
+void ram_stream_init(struct ram_stream *rs, struct writer *w, uint32_t section_id,
+		     const struct page_encoder *const *encoders)
 {
 	*rs = (struct ram_stream){
 	    .w = w,
 	    .section_id = section_id,
-	    .encoders = precopy_encoders,
+	    .encoders = encoders,
 	    .sink = &sink_stream,
 	};
 }

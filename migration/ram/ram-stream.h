@@ -81,7 +81,8 @@ struct ram_stream {
 };
 
 /* Plain pages into the stream, with the encoders of plain precopy. */
-void ram_stream_init(struct ram_stream *rs, struct writer *w, uint32_t section_id);
+void ram_stream_init(struct ram_stream *rs, struct writer *w, uint32_t section_id,
+		     const struct page_encoder *const *encoders);
 /* Ends the encoders. */
 void ram_stream_fini(struct ram_stream *rs);
 

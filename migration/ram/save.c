@@ -24,7 +24,7 @@
 void ram_save_init(struct ram_save *s, struct machine *m, struct writer *w, uint32_t section_id)
 {
 	*s = (struct ram_save){.m = m, .tracker = &tracker_dirty, .run_limit = RAM_RUN_PAGES};
-	ram_stream_init(&s->stream, w, section_id);
+	ram_stream_init(&s->stream, w, section_id, precopy_encoders);
 	page_queue_init(&s->queue, &s->pages);
 }
 

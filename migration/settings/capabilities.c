@@ -1,10 +1,6 @@
 #include "migration/settings/capabilities.h"
 
-#include <errno.h>
 #include <string.h>
-
-#include "vmm/base/error.h"
-#include "vmm/machine.h"
 
 #define OFFERED(c, n, h)  [c] = {.name = (n), .offered = true, .help = (h)}
 #define ABSENT(c, n, i)   [c] = {.name = (n), .instead = (i)}
@@ -54,34 +50,4 @@ int capability_parse(const char *name)
 		if (!strcmp(migration_capabilities[c].name, name))
 			return c;
 	return -1;
-}
-
-static int check_dirty_limit(const bool set[CAP_COUNT], const struct machine *m, struct err *err)
-{
-	if (!set[CAP_DIRTY_LIMIT])
-		return 0;
-	if (!m->ring)
-		return err_set(err, ENOTSUP,
-			       "Capability 'dirty-limit' needs the dirty ring: start with -accel "
-			       "kvm,dirty-ring-size=N");
-	if (set[CAP_AUTO_CONVERGE])
-		return err_set(err, EINVAL,
-			       "Capabilities 'dirty-limit' and 'auto-converge' exclude each other: "
-			       "one of them slows the guest down");
-	return 0;
-}
-
-int capabilities_check(const bool set[CAP_COUNT], const struct machine *m, struct err *err)
-{
-	for (int c = 0; c < CAP_COUNT; c++) {
-		const struct migration_capability_info *info = &migration_capabilities[c];
-
-		if (set[c] && !info->offered)
-			return err_set(err, ENOTSUP,
-				       "Capability '%s' is not supported by this version of "
-				       "minivmm%s%s",
-				       info->name, info->instead ? ": " : "",
-				       info->instead ? info->instead : "");
-	}
-	return check_dirty_limit(set, m, err);
 }

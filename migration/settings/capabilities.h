@@ -1,15 +1,10 @@
 /*
- * capabilities.h - MigrationCapability: names, what is offered here, which ones exclude each other
- * (qmp-surface 3.1)
+ * capabilities.h - MigrationCapability: names, and what is offered here (qmp-surface 3.1)
  */
 #ifndef MINIVMM_MIGRATION_CAPABILITIES_H
 #define MINIVMM_MIGRATION_CAPABILITIES_H
 
 #include <stdbool.h>
-#include <stddef.h>
-
-struct err;
-struct machine;
 
 /* In the interface's order. */
 enum migration_capability {
@@ -50,7 +45,5 @@ extern const struct migration_capability_info migration_capabilities[CAP_COUNT];
 
 /* The capability of that name, or -1. */
 int capability_parse(const char *name);
-/* May the resulting set be, on this machine? */
-int capabilities_check(const bool set[CAP_COUNT], const struct machine *m, struct err *err);
 
 #endif

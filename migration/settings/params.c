@@ -215,16 +215,13 @@ static int err_range(const struct migration_param_info *r, struct err *err)
 		       r->phrase ? r->phrase : "another value");
 }
 
-/* Ranges that depend on other values, or that are no ranges. */
-static bool param_fits(const struct migration_param_info *r, uint64_t v,
-		       const struct migration_params *p)
+/* What a value may be by itself; which go together is in rules.c. */
+static bool param_fits(const struct migration_param_info *r, uint64_t v)
 {
 	if (v < r->min || v > r->max)
 		return false;
 	if (r->offset == offsetof(struct migration_params, xbzrle_cache_size))
 		return (v & (v - 1)) == 0;
-	if (r->offset == offsetof(struct migration_params, max_cpu_throttle))
-		return v >= p->cpu_throttle_initial;
 	return true;
 }
 
@@ -245,7 +242,7 @@ static int check_row(const struct migration_param_info *r, const struct migratio
 	if (r->kind == PARAM_STR_OR_NULL)
 		return !r->offered && *(const char *)at ? err_not_offered(r, err) : 0;
 	v = get_number(at, r->kind);
-	if (!param_fits(r, v, p))
+	if (!param_fits(r, v))
 		return err_range(r, err);
 	if (r->offset == offsetof(struct migration_params, deadline_policy) &&
 	    v == DEADLINE_POSTCOPY)

@@ -13,12 +13,34 @@
 #include "migration/settings/capabilities.h"
 #include "migration/settings/params.h"
 
+struct err;
+
 struct migration_settings {
 	struct migration_params params;
 	bool caps[CAP_COUNT];
+	bool dirty_ring; /* the machine has one; set at creation and then constant */
 	/* atomic */
 	uint64_t max_bandwidth, downtime_limit_ms, xbzrle_cache_bytes;
 	const struct channel_layer *layer; /* borrowed; on each socket to a peer; NULL: none */
 };
+
+/* 's' is zeroed: all defaults. */
+void settings_init(struct migration_settings *s, bool dirty_ring);
+/* The parameters have changed: make the atomic copies again. */
+void settings_publish(struct migration_settings *s);
+/* What the parameters would be with 'set': checked by themselves and by the rules. */
+int settings_next_params(const struct migration_settings *s, const struct migration_params_set *set,
+			 struct migration_params *next, struct err *err);
+/*
+ * What the capabilities would be with the n given ones set so; checked by the rules.
+ * 'one_connection': an incoming migration has begun that cannot open more.
+ */
+int settings_next_capabilities(const struct migration_settings *s,
+			       const enum migration_capability *caps, const bool *states, size_t n,
+			       bool one_connection, bool next[CAP_COUNT], struct err *err);
+/* May a migration start with all this? */
+int settings_check_start(const struct migration_settings *s, struct err *err);
+/* May it use that kind of channel?  'caps': CAP_COUNT of them.  Any thread. */
+int settings_check_channel(const bool *caps, bool one_connection, struct err *err);
 
 #endif

@@ -31,16 +31,16 @@ def test_resets_up_to_the_stop(t, capabilities):
         while not source.events("STOP") and source.look()[0] in ("setup", "active"):
             accepted += source.ask("system_reset") is None
         if capabilities:
-            until("pre-switchover", lambda w=source: w.look()[0] in ("pre-switchover", "completed"))
+            until("pre-switchover", lambda w=source: w.look()[0] in ("pre-switchover", "completed"), source.vm)
             source.ask("migrate-continue", state="pre-switchover")
-        until("the end", lambda w=source: w.look()[0] in ("completed", "failed"))
+        until("the end", lambda w=source: w.look()[0] in ("completed", "failed"), source.vm)
         story = f"move {n}, {accepted} resets: {source.look()} {[e['event'] for e in source.log]}"
         assert source.look() == ("completed", "postmigrate"), story
         assert wait_end_or_failure(dest.vm) == "completed"
         dest.vm.wait_running()
         # one that was asked for last may be carried out there
         until(story, lambda s=source, d=dest, a=accepted: d.vm.status() and
-              len(s.events("RESET")) + len(d.events("RESET")) >= a)
+              len(s.events("RESET")) + len(d.events("RESET")) >= a, source.vm, dest.vm)
         dest.vm.serial.write("e")
         dest.vm.serial.expect("alive")
         assert len(source.events("RESET")) + len(dest.events("RESET")) == accepted, story
@@ -159,7 +159,7 @@ def test_saved_after_its_end(t):
     vm = house.vm
     vm.serial.write("q")
     vm.qmp.event("SHUTDOWN")
-    until("the guest to be shut down", lambda: vm.status() == "shutdown")
+    until("the guest to be shut down", lambda: vm.status() == "shutdown", vm)
     vm.cmd("migrate", uri=f"file:{t.path('saved')}")
     vm.wait_migration("completed")
     assert vm.qmp.fails("cont") == "Resetting the Virtual Machine is required"

@@ -121,6 +121,7 @@ def test_off_at_the_destination(t):
     source.wait_migration("failed")
     assert "multifd channel" in source.migration()["error-desc"], source.migration()
     assert wait_end_or_failure(dest) != "completed"
+    assert "refused: it is a multifd channel, and with the capabilities" in dest.stderr(), dest.stderr()
     goes_on(source)
 
 
@@ -143,6 +144,22 @@ def test_switched_on_while_listening(t):
     dest.capabilities("multifd")
     source.cmd("migrate", uri=f"unix:{t.path('in')}")
     arrived(source, dest)
+    dest.wait_running()
+    goes_on(dest)
+
+
+@only_minivmm("QEMU takes the first connection, whoever that is")
+def test_switched_on_while_a_stranger_waits(t):
+    """A connection that says nothing does not fix what is expected."""
+    source = machine(t)
+    source.capabilities("multifd")
+    dest = destination(t, source, f"unix:{t.path('in')}")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stranger:
+        stranger.connect(t.path("in"))
+        assert dest.status() == "inmigrate"     # it has been accepted
+        dest.capabilities("multifd")
+        source.cmd("migrate", uri=f"unix:{t.path('in')}")
+        arrived(source, dest)
     dest.wait_running()
     goes_on(dest)
 

@@ -165,10 +165,12 @@ def test_lines_of_a_move(t, scheme):
         assert re.fullmatch(rf"minivmm: the guest moves to {to}", found[0]), found
         assert re.fullmatch(rf"minivmm: the guest has moved to {to}: \d+\.\d+ s, paused for \d+ ms",
                             found[1]), found
+    at = {"tcp": [r"tcp:127\.0\.0\.1:0"], "unix": [to], "fd": []}[scheme]       # where it listens
+    wanted = [f"minivmm: a guest is awaited at {place}" for place in at] + [
+        f"minivmm: a guest arrives from {from_}",
+        rf"minivmm: the guest has arrived from {from_}: \d+\.\d+ s; run state: running"]
     found = lines(dest, " guest ")
-    assert len(found) == 2 and re.fullmatch(f"minivmm: a guest arrives from {from_}", found[0]), found
-    assert re.fullmatch(rf"minivmm: the guest has arrived from {from_}: \d+\.\d+ s; run state: running",
-                        found[1]), found
+    assert len(found) == len(wanted) and all(map(re.fullmatch, wanted, found)), found
 
 
 @only_minivmm(ONLY)

@@ -131,6 +131,18 @@ def test_conflicts_of_parameters(t):
     assert vm.cmd("query-migrate-parameters")["multifd-compression"] == "none"
 
 
+def test_throttle_of_two_parameters(t):
+    """Whichever of the two is set last, they are looked at together."""
+    vm = t.vmm("idle")
+    words = "Parameter 'max_cpu_throttle' expects an integer in the range of cpu_throttle_initial to 99"
+    assert vm.qmp.fails("migrate-set-parameters", max_cpu_throttle=19) == words
+    vm.cmd("migrate-set-parameters", max_cpu_throttle=40)
+    assert vm.qmp.fails("migrate-set-parameters", cpu_throttle_initial=50) == words
+    vm.cmd("migrate-set-parameters", cpu_throttle_initial=50, max_cpu_throttle=60)
+    shown = vm.cmd("query-migrate-parameters")
+    assert (shown["cpu-throttle-initial"], shown["max-cpu-throttle"]) == (50, 60), shown
+
+
 @only_minivmm(OURS)
 def test_parameters(t):
     """Defaults; what is out of range, of another type, or not offered is refused whole, in words."""

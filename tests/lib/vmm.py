@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 
+import news
 from qmp import GUARD, Closed, Hang, Qmp
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -66,6 +67,7 @@ class Serial:
                 self.seen += part.decode("ascii", "replace").replace("\r", "")
                 self.closed = not part
                 self.changed.notify_all()
+            news.ring()
             if not part:
                 return
 

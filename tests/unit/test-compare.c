@@ -239,6 +239,18 @@ static void several(struct described *d)
 	no_serial(d);
 }
 
+/* The model is the cause of most of what else is missing. */
+static void another_cpu(struct described *d)
+{
+	fewer_cpus(d);
+	no_rtc(d);
+	no_steal_time(d);
+	described_leaf(d, 7, 0)->ebx = 0;
+	other_vendor(d);
+	other_model(d);
+}
+
+#define NEXT   "\n    "
 #define THERE  "not offered at the destination"
 #define FITS   ""
 #define IGNORE true
@@ -254,15 +266,18 @@ static const struct {
      "vCPU topology: 2 cores of 1 threads a socket at the source, 1 of 1 at the destination",			 false },
     {nothing,		  no_rtc,              "machine option 'rtc': on at the source, off at the destination", false },
     {no_pic_pit_acpi,          nothing,
-     "machine option 'acpi': off at the source, on at the destination; machine option 'pic': off "
-     "at the source, on at the destination; machine option 'pit': off at the source, on at the "
+     "machine option 'acpi': off at the source, on at the destination\n    machine option 'pic': "
+     "off "
+     "at the source, on at the destination\n    machine option 'pit': off at the source, on at the "
      "destination",												   false },
     {nothing,		  other_model,         "CPU model: 'qemu64' at the source, 'kvm64' at the destination",  false },
     {nothing,		  fewer_features,
-     "CPUID leaf 0x1 ECX: bit 11, cx16: on at the source, " THERE
-     "; CPUID leaf 0x7 EBX: avx2, bmi2: on at the source, " THERE
-     "; CPUID leaf 0x7 subleaf 1 EAX: avx-vnni: on at the source, " THERE
-     "; CPUID leaf 0x40000001 EAX: kvm-steal-time: on at the source, " THERE,
+     "CPUID.01H:ECX [bit 11]: on at the source, " THERE NEXT
+     "CPUID.01H:ECX.cx16 [bit 13]: on at the source, " THERE NEXT
+     "CPUID.07H:EBX.avx2 [bit 5]: on at the source, " THERE NEXT
+     "CPUID.07H:EBX.bmi2 [bit 8]: on at the source, " THERE NEXT
+     "CPUID.07H.01H:EAX.avx-vnni [bit 4]: on at the source, " THERE NEXT
+     "CPUID.40000001H:EAX.kvm-steal-time [bit 5]: on at the source, " THERE,
      false														  },
     {nothing,		  more_features,       FITS,							     false },
     {nothing,		  no_topology_bits,    FITS,							     false },
@@ -270,9 +285,10 @@ static const struct {
      "CPU vendor: GenuineIntel at the source, AuthenticAMD at the destination",                                       false },
     {nothing,		  narrow,              "physical address bits: 46 at the source, 39 at the destination", false },
     {nothing,		  small_pmu,
-     "PMU version: 2 at the source, 1 at the destination; PMU counters: 8 at the source, 4 at the "
+     "PMU version: 2 at the source, 1 at the destination\n    PMU counters: 8 at the source, 4 at "
+     "the "
      "destination",												   false },
-    {nothing,		  no_avx_area,         "XSAVE components: avx: on at the source, " THERE,                false },
+    {nothing,		  no_avx_area,         "XSAVE component avx: on at the source, " THERE,                  false },
     {nothing,		  other_avx_area,
      "XSAVE component avx: 256 bytes at offset 576 at the source, 256 bytes at offset 960 at the "
      "destination",												   false },
@@ -291,20 +307,22 @@ static const struct {
     {nothing,		  unknown_property,    FITS,							     false },
     {nothing,		  other_id,            FITS,							     false },
     {nothing,		  other_order,
-     "slot 7: virtio-blk 'root' at the source, virtio-net at the destination; slot 6: virtio-net "
+     "slot 7: virtio-blk 'root' at the source, virtio-net at the destination\n    slot 6: "
+     "virtio-net "
      "at "
      "the source, virtio-blk 'root' at the destination",							      false },
     {nothing,		  no_serial,           "serial at 0x3f8: missing at the destination",                    false },
     {no_serial,		nothing,             "serial at 0x3f8: missing at the source",                         false },
     {nothing,		  serial_elsewhere,
-     "serial at 0x3f8: missing at the destination; serial at 0x2f8: missing at the source",                           false },
+     "serial at 0x3f8: missing at the destination\n    serial at 0x2f8: missing at the source",		       false },
     {nothing,		  other_interrupt,
      "serial at 0x3f8: at 0x3f8, interrupt 4 at the source, at 0x3f8, interrupt 3 at the "
      "destination",												   false },
     {nothing,		  one_more,            "isa-debug-exit at 0x501: missing at the source",                 false },
     {one_more,		 nothing,             "isa-debug-exit at 0x501: missing at the destination",            false },
     {nothing,		  other_block,
-     "RAM block 'microvm.ram': 2 MiB at the source, missing at the destination; RAM block 'ram0': "
+     "RAM block 'microvm.ram': 2 MiB at the source, missing at the destination\n    RAM block "
+     "'ram0': "
      "missing at the source, 2 MiB at the destination",							       false },
     {nothing,		  larger_firmware,
      "RAM block 'pc.bios': 64 KiB at the source, 131073 bytes at the destination",                                    false },
@@ -327,10 +345,19 @@ static const struct {
      "section 'serial': version 3 at the source, 5 to 7 are understood at the destination",                           false },
     {another_section,          nothing,             "section 'pvclock': nobody takes it at the destination",          false },
     {nothing,		  another_section,     FITS,							     false },
+    {nothing,		  another_cpu,
+     "CPU model: 'qemu64' at the source, 'kvm64' at the destination" NEXT
+     "CPU vendor: GenuineIntel at the source, AuthenticAMD at the destination" NEXT
+     "CPUID.07H:EBX.avx2 [bit 5]: on at the source, " THERE NEXT
+     "CPUID.07H:EBX.bmi2 [bit 8]: on at the source, " THERE NEXT
+     "MSR 0x4b564d03 (KVM_STEAL_TIME): KVM has it at the source and lacks it at the "
+     "destination" NEXT "machine option 'rtc': on at the source, off at the destination" NEXT
+     "vCPUs: 2 at the source, 1 at the destination",								  false },
     {nothing,		  several,
-     "vCPUs: 2 at the source, 1 at the destination; serial at 0x3f8: missing at the destination; "
-     "virtio-blk 'root' in slot 7: capacity: 2048 at the source, 4096 at the destination; "
-     "physical address bits: 46 at the source, 39 at the destination",						false },
+     "physical address bits: 46 at the source, 39 at the destination" NEXT
+     "vCPUs: 2 at the source, 1 at the destination" NEXT
+     "serial at 0x3f8: missing at the destination" NEXT
+     "virtio-blk 'root' in slot 7: capacity: 2048 at the source, 4096 at the destination",			    false },
 };
 
 START_TEST(test_cases)
@@ -402,11 +429,45 @@ START_TEST(test_flood)
 	}
 	said = verdict(d, NULL, &b);
 	ck_assert_uint_le(strlen(said), DESC_DIFF_BYTES + 16);
-	ck_assert_str_eq(said + strlen(said) - strlen("; and more"), "; and more");
-	for (const char *c = said; *c; c++)
-		ck_assert(*c >= ' ' && *c <= '~');
+	ck_assert_str_eq(said + strlen(said) - strlen(NEXT "and more"), NEXT "and more");
+	for (const char *c = said; *c; c++) /* no line begins at the margin */
+		ck_assert((*c >= ' ' && *c <= '~') || (*c == '\n' && c[1] == ' '));
 	free(said);
 	buf_free(&b);
+	described_free(d);
+}
+END_TEST
+
+/* Whatever the order in which a source tells: the model first, then the processor, then the board.
+ */
+START_TEST(test_order_of_records)
+{
+	struct described *d = described_new();
+	struct buf b = {0}, back = {0};
+	size_t starts[64], n = 0;
+	char *said, *turned;
+
+	another_cpu(d);
+	machine_describe(&d->m, &b);
+	described_free(d);
+	for (size_t at = 2; at < b.len; at += 4 + (size_t)(b.data[at + 2] << 8 | b.data[at + 3]))
+		starts[n++] = at;
+	buf_be16(&back, DESC_FORMAT);
+	while (n-- > 0)
+		buf_put(&back, b.data + starts[n],
+			4 + (size_t)(b.data[starts[n] + 2] << 8 | b.data[starts[n] + 3]));
+	ck_assert_uint_eq(back.len, b.len);
+	d = described_new();
+	said = verdict(d, NULL, &b);
+	turned = verdict(d, NULL, &back);
+	ck_assert_int_eq(strncmp(said, "CPU model", 9), 0);
+	ck_assert_int_eq(strncmp(turned, "CPU model", 9), 0);
+	ck_assert_uint_eq(strlen(turned), strlen(said));
+	ck_assert_ptr_nonnull(strstr(strstr(turned, "CPU vendor"), "machine option"));
+	free(said);
+	free(turned);
+	buf_free(&b);
+	buf_free(&back);
 	described_free(d);
 }
 END_TEST
@@ -428,4 +489,4 @@ START_TEST(test_other_formats)
 }
 END_TEST
 
-CHECK_MAIN("compare", test_cases, test_cut, test_flood, test_other_formats)
+CHECK_MAIN("compare", test_cases, test_order_of_records, test_cut, test_flood, test_other_formats)

@@ -106,7 +106,7 @@ static void refused_global(void *opaque)
 	struct err err = {0};
 
 	ck_assert_ptr_null(migration_new(opaque, &err));
-	ck_assert_str_eq(err.msg, "-global migration.nosuch: there is no such property");
+	ck_assert_str_eq(err.msg, "-global migration.nosuch=on: there is no such property");
 }
 
 /* As main.c calls it: with the machine locked. */

@@ -529,6 +529,19 @@ START_TEST(test_minivmm_differs)
 }
 END_TEST
 
+/* A line that would begin at the margin could be taken for one of this program's own. */
+START_TEST(test_minivmm_differs_in_lines)
+{
+	static const char *const pieces[] = {"the machines differ: a", "\n", "    b\n", "c\n    d"};
+	struct source s = source_begin(MINIVMM);
+
+	for (size_t i = 0; i < ARRAY_LEN(pieces); i++)
+		send_message(s.fd, RP_DIFFERS, pieces[i], (uint16_t)strlen(pieces[i]));
+	send_message(s.fd, RP_ERROR, "xx", 2);
+	source_resumed(&s, "the destination refused: the machines differ: a\n    b?c\n    d");
+}
+END_TEST
+
 /* Somebody who never stops is stopped. */
 START_TEST(test_minivmm_differs_endlessly)
 {
@@ -945,9 +958,9 @@ CHECK_MAIN("migration-handover", test_qemu_says_it_runs, test_qemu_says_it_faile
 	   test_destination_resets, test_destination_stays_stopped, test_go_with_an_unknown_request,
 	   test_go_with_an_unknown_cause, test_qemu_and_a_late_cancel, test_minivmm_takes_it,
 	   test_minivmm_closes_before_ready, test_minivmm_refuses, test_minivmm_differs,
-	   test_minivmm_differs_endlessly, test_minivmm_refuses_after_go,
-	   test_connection_breaks_after_go, test_cancel_after_go, test_cancel_before_ready,
-	   test_destination_killed_before_go, test_destination_killed_after_go,
-	   test_broken_messages, test_sink, test_destination_waits_for_go,
-	   test_destination_runs_after_go, test_destination_confirms, test_something_else_than_go,
-	   test_destination_of_qemu)
+	   test_minivmm_differs_in_lines, test_minivmm_differs_endlessly,
+	   test_minivmm_refuses_after_go, test_connection_breaks_after_go, test_cancel_after_go,
+	   test_cancel_before_ready, test_destination_killed_before_go,
+	   test_destination_killed_after_go, test_broken_messages, test_sink,
+	   test_destination_waits_for_go, test_destination_runs_after_go, test_destination_confirms,
+	   test_something_else_than_go, test_destination_of_qemu)

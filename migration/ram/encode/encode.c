@@ -27,5 +27,3 @@ static int plain_encode(struct ram_stream *rs, const struct page *p)
 }
 
 const struct page_encoder encode_plain = {.name = "plain", .encode = plain_encode};
-
-const struct page_encoder *const precopy_encoders[] = {&encode_zero, &encode_plain, NULL};

@@ -7,6 +7,8 @@
 #include "migration/settings/params.h"
 #include "vmm/base/units.h"
 
+const struct page_encoder *const precopy_encoders[] = {&encode_zero, &encode_plain, NULL};
+
 static const struct page_encoder *const with_xbzrle[] = {
     &encode_zero_noted,
     &encode_xbzrle,

@@ -53,7 +53,7 @@ struct multifd_config {
 	uint8_t uuid[16]; /* the machine's; zeros: it has none */
 };
 
-/* The level that belongs to the chosen method is taken from the parameters. */
+/* methods.c: the level that belongs to the chosen method is taken from the parameters. */
 void multifd_config_fill(struct multifd_config *cfg, const struct migration_params *p,
 			 bool zero_copy, const uint8_t uuid[16]);
 
@@ -82,7 +82,7 @@ void multifd_put_header(uint8_t out[MULTIFD_HEADER_BYTES], const struct multifd_
 int multifd_get_header(const uint8_t in[MULTIFD_HEADER_BYTES], enum multifd_compression method,
 		       struct multifd_packet *p, struct err *err);
 
-/* ---- methods of compression: one row each ---- */
+/* ---- methods of compression: one row each, their table in methods.c ---- */
 
 /*
  * One continuous stream per channel: a packet's payload continues the one

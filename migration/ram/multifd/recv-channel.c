@@ -22,6 +22,18 @@
 #include "vmm/base/error.h"
 #include "vmm/base/wake.h"
 
+void multifd_recv_fail_locked(struct multifd_recv *r, const struct err *err)
+{
+	if (!r->failed) {
+		r->failed = true;
+		r->err = *err;
+	}
+	if (r->released > 0)
+		wake_set(r->alarm_fd);
+	wake_set(r->wake_fd);
+	pthread_cond_broadcast(&r->go);
+}
+
 static void channel_failed(struct recv_channel *c, struct err *err)
 {
 	struct multifd_recv *r = c->r;

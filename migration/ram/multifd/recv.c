@@ -27,22 +27,11 @@
 
 #define NONE_MS   500   /* how long after the list of blocks a first channel may come */
 #define LATE_MS   5000  /* ... and each one after it */
+#define MORE_MS   500   /* ... and one too many, to be found out, while others are silent */
 #define STILL_MS  10000 /* without a packet, behind a main connection that has been closed */
 #define NS_PER_MS 1000000
 
 /* ---- failures ---- */
-
-void multifd_recv_fail_locked(struct multifd_recv *r, const struct err *err)
-{
-	if (!r->failed) {
-		r->failed = true;
-		r->err = *err;
-	}
-	if (r->released > 0)
-		wake_set(r->alarm_fd);
-	wake_set(r->wake_fd);
-	pthread_cond_broadcast(&r->go);
-}
 
 static int failure_locked(const struct multifd_recv *r, struct err *err)
 {
@@ -236,6 +225,7 @@ static int await_channels(struct multifd_recv *r, struct err *err)
 {
 	int64_t until = host_now_ns() + (int64_t)NONE_MS * NS_PER_MS;
 	unsigned seen = 0;
+	bool all = false;
 
 	for (;;) {
 		/* Read before the count: a channel that is no longer pending has been counted. */
@@ -256,9 +246,10 @@ static int await_channels(struct multifd_recv *r, struct err *err)
 		/* A connection that is still silent is none of the source's. */
 		if (known == r->cfg.channels && (!more || left <= 0))
 			return 0;
-		if (n > seen) {
+		if (n > seen || (known == r->cfg.channels && !all)) {
 			seen = n;
-			left = (int64_t)LATE_MS * NS_PER_MS;
+			all = known == r->cfg.channels;
+			left = (int64_t)(all ? MORE_MS : LATE_MS) * NS_PER_MS;
 			until = host_now_ns() + left;
 		}
 		if (left <= 0)

@@ -1,0 +1,68 @@
+/* commands-any.c - commands of every source: the return path, and who is there */
+#include <errno.h>
+
+#include "migration/channel/channel.h"
+#include "migration/incoming/command-rows.h"
+#include "migration/incoming/commands.h"
+#include "migration/ram/ram.h"
+#include "migration/stream/reply.h"
+#include "migration/stream/wire.h"
+#include "vmm/base/bytes.h"
+#include "vmm/base/error.h"
+
+static int open_return_path(struct command_state *cs, const uint8_t *payload, uint16_t n,
+			    struct err *err)
+{
+	(void)payload;
+	(void)n;
+	if (cs->ch && !cs->ch->two_way)
+		return err_set(err, EINVAL,
+			       "the source opens a return path, but this channel (%s) has no way "
+			       "back",
+			       cs->ch->ops->kind);
+	cs->return_path = true;
+	return 0;
+}
+
+static int answer(struct command_state *cs, uint32_t cookie, struct err *err)
+{
+	uint8_t payload[4];
+
+	put_be32(payload, cookie);
+	return rp_send(cs->ch, RP_PONG, payload, sizeof(payload), err);
+}
+
+static int ping(struct command_state *cs, const uint8_t *payload, uint16_t n, struct err *err)
+{
+	uint32_t cookie = get_be32(payload);
+
+	(void)n;
+	if (!cs->return_path)
+		return err_set(err, EINVAL, "the source sends PING without a return path");
+	if (cookie == COOKIE_SOURCE) {
+		int ret = answer(cs, COOKIE_DESTINATION, err);
+
+		if (ret < 0)
+			return ret;
+		cs->minivmm = true;
+		if (cs->ram)
+			ram_load_take_runs(cs->ram);
+	}
+	return answer(cs, cookie, err);
+}
+
+static int ignore(struct command_state *cs, const uint8_t *payload, uint16_t n, struct err *err)
+{
+	(void)cs;
+	(void)payload;
+	(void)n;
+	(void)err;
+	return 0;
+}
+
+const struct command_row commands_any[] = {
+    {"OPEN_RETURN_PATH", CMD_OPEN_RETURN_PATH, 0, open_return_path},
+    {"PING",		 CMD_PING, 4, ping},
+    {"SWITCHOVER_START",                  CMD_SWITCHOVER_START, 0, ignore},
+    {.name = NULL},
+};

@@ -1,0 +1,95 @@
+#include "migration/settings/globals.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "migration/settings/rules.h"
+#include "migration/settings/settings.h"
+#include "vmm/base/error.h"
+#include "vmm/base/units.h"
+#include "vmm/options/config.h"
+
+/* Properties that only change the stream for machine types older than this one. */
+static const struct {
+	const char *name;
+	const char *only; /* the one value that is possible */
+} fixed_globals[] = {
+    {"send-configuration",               "on" },
+    {"send-section-footer",              "on" },
+    {"store-global-state",               "on" },
+    {"decompress-error-check",           "on" },
+    {"x-preempt-pre-7-2",                "off"},
+    {"multifd-flush-after-each-section", "on" },
+    {"send-switchover-start",            "off"},
+};
+
+static int take_fixed(const struct keyval *kv, struct err *err)
+{
+	for (size_t i = 0; i < ARRAY_LEN(fixed_globals); i++) {
+		if (strcmp(fixed_globals[i].name, kv->key) != 0)
+			continue;
+		if (strcmp(fixed_globals[i].only, kv->val) == 0)
+			return 0;
+		return err_set(err, ENOTSUP, "only '%s' is supported", fixed_globals[i].only);
+	}
+	return err_set(err, EINVAL, "there is no such property");
+}
+
+static int take_capability(bool caps[CAP_COUNT], int c, const char *val, struct err *err)
+{
+	bool on = !strcmp(val, "on") || !strcmp(val, "yes") || !strcmp(val, "true");
+
+	if (!on && strcmp(val, "off") != 0 && strcmp(val, "no") != 0 && strcmp(val, "false") != 0)
+		return err_set(err, EINVAL, "Parameter '%s' expects 'on' or 'off'",
+			       migration_capabilities[c].name);
+	caps[c] = on;
+	return 0;
+}
+
+static int take_param(struct migration_params *p, int row, const char *val, struct err *err)
+{
+	struct migration_params_set set = {0};
+	int ret = migration_params_parse(&set, row, val, err);
+
+	return ret < 0 ? ret : migration_params_apply(p, &set, err);
+}
+
+/* A name may be written with QEMU's "x-" in front. */
+static int take(bool caps[CAP_COUNT], struct migration_params *p, const struct keyval *kv,
+		struct err *err)
+{
+	const char *bare = strncmp(kv->key, "x-", 2) == 0 ? kv->key + 2 : kv->key;
+	int c = capability_parse(kv->key), row = migration_params_find(kv->key);
+
+	if (c < 0)
+		c = capability_parse(bare);
+	if (row < 0)
+		row = migration_params_find(bare);
+	if (c >= 0)
+		return take_capability(caps, c, kv->val, err);
+	return row < 0 ? take_fixed(kv, err) : take_param(p, row, kv->val, err);
+}
+
+int globals_apply(struct migration_settings *s, const struct keyvals *globals, struct err *err)
+{
+	struct migration_params params = s->params;
+	bool caps[CAP_COUNT];
+	const struct rules_subject all = {
+	    .caps = caps, .params = &params, .dirty_ring = s->dirty_ring};
+	int ret;
+
+	memcpy(caps, s->caps, sizeof(caps));
+	for (size_t i = 0; i < globals->n; i++) {
+		const struct keyval *kv = &globals->v[i];
+
+		ret = take(caps, &params, kv, err);
+		if (ret < 0)
+			return err_prefix(err, ret, "-global migration.%s=%s", kv->key, kv->val);
+	}
+	ret = rules_check(RULES_SET, &all, err);
+	if (ret < 0)
+		return err_prefix(err, ret, "-global migration");
+	s->params = params;
+	memcpy(s->caps, caps, sizeof(caps));
+	return 0;
+}

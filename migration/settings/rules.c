@@ -1,0 +1,103 @@
+/*
+ * rules.c - which capabilities and parameters go together: a row a rule
+ *
+ * The first broken rule is reported.  The order is QEMU's (qmp-surface 3.1), so that a
+ * client reads the same sentence from both; the rules that QEMU does not have come
+ * last.  What one parameter may hold by itself is in params.c.
+ */
+#include "migration/settings/rules.h"
+
+#include <errno.h>
+
+#include "migration/settings/capabilities.h"
+#include "migration/settings/params.h"
+#include "vmm/base/error.h"
+#include "vmm/base/units.h"
+
+static bool zero_copy_not_plain(const struct rules_subject *s)
+{
+	return s->caps[CAP_ZERO_COPY_SEND] &&
+	       (!s->caps[CAP_MULTIFD] || s->caps[CAP_COMPRESS] || s->caps[CAP_XBZRLE] ||
+		s->params->multifd_compression != MULTIFD_NONE || s->params->tls_creds[0]);
+}
+
+static bool multifd_on_one_connection(const struct rules_subject *s)
+{
+	return s->caps[CAP_MULTIFD] && s->one_connection;
+}
+
+static bool multifd_and_compress(const struct rules_subject *s)
+{
+	return s->caps[CAP_MULTIFD] && s->caps[CAP_COMPRESS];
+}
+
+static bool throttle_above_its_maximum(const struct rules_subject *s)
+{
+	return s->params->cpu_throttle_initial > s->params->max_cpu_throttle;
+}
+
+static bool dirty_limit_without_ring(const struct rules_subject *s)
+{
+	return s->caps[CAP_DIRTY_LIMIT] && !s->dirty_ring;
+}
+
+static bool two_throttles(const struct rules_subject *s)
+{
+	return s->caps[CAP_DIRTY_LIMIT] && s->caps[CAP_AUTO_CONVERGE];
+}
+
+static bool multifd_and_xbzrle(const struct rules_subject *s)
+{
+	return s->caps[CAP_MULTIFD] && s->caps[CAP_XBZRLE];
+}
+
+#define AT(moment) (1U << (moment))
+#define SET        (AT(RULES_SET) | AT(RULES_START))
+#define START      AT(RULES_START)
+#define CHANNEL    (AT(RULES_SET) | AT(RULES_CHANNEL))
+
+static const struct rule {
+	unsigned moments; /* AT(...) */
+	int errnum;
+	bool (*broken)(const struct rules_subject *s);
+	const char *words;
+} rules[] = {
+    {SET,     EINVAL,  zero_copy_not_plain,
+     "Zero copy only available for non-compressed non-TLS multifd migration"                     },
+    {CHANNEL, EINVAL,  multifd_on_one_connection,  "multifd is not supported by current protocol"},
+    {SET,     EINVAL,  multifd_and_compress,       "Multifd is not compatible with compress"     },
+    {SET,     EINVAL,  throttle_above_its_maximum,
+     "Parameter 'max_cpu_throttle' expects an integer in the range of cpu_throttle_initial to 99"},
+    {SET,     ENOTSUP, dirty_limit_without_ring,
+     "Capability 'dirty-limit' needs the dirty ring: start with -accel kvm,dirty-ring-size=N"    },
+    {SET,     EINVAL,  two_throttles,
+     "Capabilities 'dirty-limit' and 'auto-converge' exclude each other: one of them slows the "
+     "guest down"										},
+    {START,   EINVAL,  multifd_and_xbzrle,
+     "Multifd sends whole pages, so xbzrle has nothing to do: switch one of them off"            },
+};
+
+static int check_offered(const bool *caps, struct err *err)
+{
+	for (int c = 0; c < CAP_COUNT; c++) {
+		const struct migration_capability_info *info = &migration_capabilities[c];
+
+		if (caps[c] && !info->offered)
+			return err_set(err, ENOTSUP,
+				       "Capability '%s' is not supported by this version of "
+				       "minivmm%s%s",
+				       info->name, info->instead ? ": " : "",
+				       info->instead ? info->instead : "");
+	}
+	return 0;
+}
+
+int rules_check(enum rules_moment moment, const struct rules_subject *s, struct err *err)
+{
+	int ret = check_offered(s->caps, err);
+
+	for (size_t i = 0; ret == 0 && i < ARRAY_LEN(rules); i++)
+		if ((rules[i].moments & AT(moment)) && rules[i].broken(s))
+			ret = err_set(err, rules[i].errnum, "%s", rules[i].words);
+	return ret;
+}
