@@ -1,5 +1,5 @@
 /*
- * incoming.c - waiting for a stream, loading it, taking the guest over
+ * incoming.c - loading a stream, taking the guest over
  *
  * The load thread reads records straight into guest memory and devices.  When
  * EOF has come, everything is pushed into KVM and the disks are taken; only
@@ -16,7 +16,6 @@
 #include "migration/incoming/incoming.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <malloc.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -24,7 +23,6 @@
 
 #include "migration/channel/channel.h"
 #include "migration/channel/checksum.h"
-#include "migration/channel/open.h"
 #include "migration/incoming/commands.h"
 #include "migration/incoming/loader.h"
 #include "migration/incoming/report.h"
@@ -40,7 +38,6 @@
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
 #include "vmm/base/wake.h"
-#include "vmm/host.h"
 #include "vmm/machine.h"
 #include "vmm/vclock.h"
 
@@ -345,10 +342,9 @@ static void *incoming_thread(void *opaque)
 	return NULL;
 }
 
-/* ---- listening ---- */
+/* ---- main thread ---- */
 
-/* The channel is there.  Machine lock held, main thread. */
-static int start_loading(struct incoming *in, struct channel *ch, struct err *err)
+int incoming_start_load(struct incoming *in, struct channel *ch, struct err *err)
 {
 	int ret;
 
@@ -382,75 +378,6 @@ void incoming_connected(struct incoming *in, struct channel *ch)
 	struct err err = {0};
 
 	ch->cancel_fd = in->cancel_fd;
-	if (start_loading(in, ch, &err) < 0)
+	if (incoming_start_load(in, ch, &err) < 0)
 		incoming_not_started(in, &err);
-}
-
-static int open_now(struct incoming *in, const struct migration_uri *uri, int fd, struct err *err)
-{
-	struct channel *ch;
-
-	if (uri->kind == URI_FD && fd < 0) {
-		fd = host_claim_number(in->m->host, uri->path, "incoming migration", err);
-		if (fd < 0)
-			return fd;
-	}
-	ch = channel_open(uri, NULL, fd, false, in->cancel_fd, err);
-	if (ch && !ch->two_way)
-		ch = channel_checksum_read(ch);
-	return ch ? start_loading(in, ch, err) : -EIO;
-}
-
-static int start_parsed(struct incoming *in, struct migration_uri *uri, int fd, struct err *err)
-{
-	int ret;
-
-	in->listens = uri_is_address(uri->kind);
-	ret = settings_check_channel(in->set->caps, !in->listens, err);
-	if (ret < 0)
-		return ret;
-	status_set(in->m, &in->status, MIG_SETUP);
-	if (!in->listens)
-		return open_now(in, uri, fd, err);
-	return incoming_listen(in, uri, err);
-}
-
-int incoming_start(struct incoming *in, const char *uri, int fd, struct err *err)
-{
-	struct migration_uri parsed;
-	int ret = uri_parse(&parsed, uri, true, err);
-
-	if (ret < 0)
-		return ret;
-	uri_anchor(&parsed, in->m->host);
-	wake_set(in->cancel_fd); /* an attempt that has failed may linger */
-	thread_join(&in->thread);
-	incoming_free_channels(in);
-	wake_clear(in->cancel_fd);
-	if (in->dirty) {
-		ret = machine_reset(in->m, err);
-		in->dirty = false;
-	}
-	in->error = (struct err){0};
-	free(in->error_text);
-	in->error_text = NULL;
-	free(in->where);
-	in->where = xstrdup(uri);
-	in->failed = in->exits = false;
-	in->started = true;
-	if (ret == 0)
-		ret = start_parsed(in, &parsed, fd, err);
-	if (ret < 0) {
-		in->started = false;
-		__atomic_store_n(&in->status, (int)MIG_NONE, __ATOMIC_SEQ_CST);
-	}
-	uri_fini(&parsed);
-	return ret;
-}
-
-void incoming_fini(struct incoming *in)
-{
-	wake_set(in->cancel_fd);
-	thread_join(&in->thread);
-	incoming_free_channels(in);
 }

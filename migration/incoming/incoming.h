@@ -68,15 +68,20 @@ struct incoming {
 
 /* 'in' is zeroed but for what is constant. */
 void incoming_init(struct incoming *in);
-int incoming_start(struct incoming *in, const char *uri, int fd, struct err *err);
+/* The channel is there (taken): start the load thread.  Main thread, machine lock held. */
+int incoming_start_load(struct incoming *in, struct channel *ch, struct err *err);
 /* The main stream's connection is there.  Main loop, machine lock held; takes 'ch'. */
 void incoming_connected(struct incoming *in, struct channel *ch);
 /* Waiting has ended without a source. */
 void incoming_not_started(struct incoming *in, const struct err *err);
+
+/* ---- start.c ---- */
+
+int incoming_start(struct incoming *in, const char *uri, int fd, struct err *err);
 /* End listening and loading; the lock is not held. */
 void incoming_fini(struct incoming *in);
 
-/* ---- channels.c ---- */
+/* ---- listen.c ---- */
 
 /* Main loop: wait for connections to a tcp: or unix: address; takes *uri over as far as needed. */
 int incoming_listen(struct incoming *in, struct migration_uri *uri, struct err *err);
@@ -85,7 +90,9 @@ void incoming_stop_listening(struct incoming *in);
 void incoming_free_connections(struct incoming *in);
 /* Main thread, when the load thread has ended: also ends listening for theirs. */
 void incoming_free_channels(struct incoming *in);
-/* Load thread. */
+
+/* ---- channels.c: load thread ---- */
+
 void incoming_use_channels(struct incoming *in, struct loader *l);
 /* As outgoing_channels_failure(). */
 int incoming_channels_failure(struct incoming *in, int ret, struct err *err);
