@@ -28,7 +28,7 @@ GROUPS := $(if $(filter-out clean uninstall,$(GOALS)),build) $(if $(filter check
 ifneq ($(if $(NO_SETUP),,$(strip $(GROUPS))),)
 SETUP := $(shell scripts/setup $(sort $(GROUPS)) >&2 || echo failed)
 ifneq ($(SETUP),)
-$(error what minivmm is built with is missing, see above)
+$(error what minivmm is built with is missing: the lines before this one name it)
 endif
 endif
 

@@ -41,8 +41,8 @@ static const struct device_ops debug_exit_ops = {
     .destroy = debug_exit_destroy,
 };
 
-static int create(struct machine *m, const struct cfg_device *cfg, unsigned slot,
-		  struct backends *be, struct err *err)
+static int debug_exit_create(struct machine *m, const struct cfg_device *cfg, unsigned slot,
+			     struct backends *be, struct err *err)
 {
 	uint64_t base = device_number(cfg, "iobase"), bytes = device_number(cfg, "iosize");
 	struct board_device *b;
@@ -82,5 +82,5 @@ const struct device_row debug_exit_row = {
     .kind = DEVICE_PORT,
     .help = "a port that ends minivmm: [iobase=PORT][,iosize=N]",
     .props = props,
-    .create = create,
+    .create = debug_exit_create,
 };

@@ -79,7 +79,7 @@ static int refuse_pci(const char *name, struct err *err)
 	return err_set(err, ENOTSUP, OPT_QUOTE ": microvm has no PCI bus", name);
 }
 
-static int refuse(const char *name, struct err *err)
+static int device_refuse(const char *name, struct err *err)
 {
 	for (size_t i = 0; i < ARRAY_LEN(elsewhere); i++)
 		if (!strcmp(elsewhere[i].name, name))
@@ -90,7 +90,8 @@ static int refuse(const char *name, struct err *err)
 	return refuse_pci(name, err);
 }
 
-const struct device_table device_table = {.rows = rows, .disk = &virtio_blk_row, .refuse = refuse};
+const struct device_table device_table = {
+    .rows = rows, .disk = &virtio_blk_row, .refuse = device_refuse};
 
 int device_create(struct machine *m, const struct cfg_device *cfg, unsigned slot,
 		  struct backends *be, struct err *err)

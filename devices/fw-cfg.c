@@ -62,8 +62,8 @@ static uint8_t read_byte(struct fw_cfg *fw)
 
 /*
  * Guest memory is touched without the machine lock: a page may have to be
- * fetched first.  The vCPU that asked waits here meanwhile; what another one
- * does to the registers is its own affair.
+ * fetched first.  The vCPU that asked waits here; another one may
+ * change the registers meanwhile, which only harms the guest.
  */
 static int read_guest(struct machine *m, uint64_t gpa, void *to, uint64_t len)
 {

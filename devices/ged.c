@@ -1,3 +1,10 @@
+/*
+ * ged.c - the generic event device: registers, state table, power button
+ *
+ * The guest's ACPI code reads the event selector on GSI 9 and learns what is
+ * pending.  S5 and the reset register are requests to the machine.  Memory hot
+ * plug has a selector in the stream, which this board never uses.
+ */
 #include "devices/ged.h"
 
 #include <stdlib.h>
@@ -144,7 +151,7 @@ static const struct device_ops ged_ops = {
     .destroy = ged_destroy,
 };
 
-static void powerdown(void *opaque)
+static void ged_powerdown(void *opaque)
 {
 	ged_press_power_button(opaque);
 }
@@ -162,7 +169,7 @@ int ged_create(struct machine *m, struct err *err)
 		return ret;
 	}
 	g->dev.ops = &ged_ops;
-	m->powerdown = powerdown;
+	m->powerdown = ged_powerdown;
 	m->powerdown_opaque = g;
 	vms_register(&m->vmstate, VMS_RANK_GED, "acpi-ged", 0, -1, &ged_vmstate, g);
 	b = board_add(&m->board, BOARD_GED, "acpi-ged");

@@ -1,3 +1,9 @@
+/*
+ * pvpanic.c - the port on which a guest reports its panic
+ *
+ * A read returns the events that are understood (bit 0, panicked); a write of
+ * that bit requests the machine's panic action.
+ */
 #include "devices/pvpanic.h"
 
 #include <errno.h>
@@ -45,8 +51,8 @@ static void pvpanic_destroy(struct device *d)
 static const struct device_ops pvpanic_ops = {.name = "pvpanic", .destroy = pvpanic_destroy};
 static const struct bus_ops pvpanic_port = {pvpanic_read, pvpanic_write};
 
-static int create(struct machine *m, const struct cfg_device *cfg, unsigned slot,
-		  struct backends *be, struct err *err)
+static int pvpanic_create(struct machine *m, const struct cfg_device *cfg, unsigned slot,
+			  struct backends *be, struct err *err)
 {
 	uint64_t port = device_number(cfg, "ioport");
 	struct board_device *b;
@@ -83,5 +89,5 @@ const struct device_row pvpanic_row = {
     .kind = DEVICE_PORT,
     .help = "a port through which the guest says that it panicked: [ioport=PORT]",
     .props = props,
-    .create = create,
+    .create = pvpanic_create,
 };

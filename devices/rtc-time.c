@@ -1,3 +1,9 @@
+/*
+ * rtc-time.c - the calendar bytes of an MC146818 to seconds and back, next alarm
+ *
+ * The next alarm is found by stepping through one day: by hours until the hour
+ * matches, then by minutes, then by seconds, at most 24 + 60 + 60 steps.
+ */
 #include "devices/rtc-time.h"
 
 #include <stdbool.h>
@@ -69,7 +75,7 @@ int64_t rtc_time_fetch(const uint8_t *cmos)
 }
 
 /* Does an alarm byte fit the value that the clock has in that place? */
-static bool fits(const uint8_t *cmos, enum rtc_reg alarm, int now)
+static bool alarm_byte_matches(const uint8_t *cmos, enum rtc_reg alarm, int now)
 {
 	if (cmos[alarm] >= ALARM_ANY)
 		return true;
@@ -84,11 +90,11 @@ int64_t rtc_alarm_in(const uint8_t *cmos, int64_t seconds)
 	int64_t t = day + 1;
 
 	while (t <= day + DAY_SECONDS) {
-		if (!fits(cmos, RTC_HOURS_ALARM, (int)(t / 3600 % 24)))
+		if (!alarm_byte_matches(cmos, RTC_HOURS_ALARM, (int)(t / 3600 % 24)))
 			t += 3600 - t % 3600;
-		else if (!fits(cmos, RTC_MINUTES_ALARM, (int)(t / 60 % 60)))
+		else if (!alarm_byte_matches(cmos, RTC_MINUTES_ALARM, (int)(t / 60 % 60)))
 			t += 60 - t % 60;
-		else if (!fits(cmos, RTC_SECONDS_ALARM, (int)(t % 60)))
+		else if (!alarm_byte_matches(cmos, RTC_SECONDS_ALARM, (int)(t % 60)))
 			t++;
 		else
 			return t - day;

@@ -2,7 +2,7 @@
  * rtc.c - MC146818
  *
  * The clock bytes are not counted up: they are computed from the host's clock
- * whenever somebody looks.  Three things need a timer.  The periodic
+ * whenever they are read.  Three things need a timer.  The periodic
  * interrupt has tick_timer.  The flags UF (a second has ended) and AF (the
  * alarm matched) share flag_timer, which is armed only for the next moment at
  * which a flag that is now clear would be set: the next second while UF is

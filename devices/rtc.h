@@ -57,7 +57,7 @@ void rtc_write(struct rtc *r, unsigned port, uint8_t val);
 void rtc_init(struct rtc *r, struct machine *m, int64_t (*clock_ns)(void));
 void rtc_set_memory(struct rtc *r, uint64_t ram_bytes);
 void rtc_reset(struct rtc *r);
-/* Timers may change the state from now on, or not any more. */
+/* Switch timers on or off; switched off they do not change the state. */
 void rtc_run(struct rtc *r, bool running);
 /* What a timer does when it fires: bring flags and interrupt up to the clock. */
 void rtc_poll(struct rtc *r);

@@ -98,7 +98,7 @@ static uint32_t trigger_level(const struct uart *u)
 
 /* ---- interrupts and the character timeout ---- */
 
-static uint8_t pending(const struct uart *u)
+static uint8_t pending_causes(const struct uart *u)
 {
 	if (u->ier & IER_RLSI && u->lsr & LSR_ANY_INT)
 		return IIR_RLSI;
@@ -124,7 +124,7 @@ static void set_irq(struct uart *u, bool level)
 
 static void update_irq(struct uart *u)
 {
-	uint8_t id = pending(u);
+	uint8_t id = pending_causes(u);
 
 	u->iir = id | (u->iir & (uint8_t)~IIR_ID);
 	set_irq(u, id != IIR_NONE);
@@ -268,7 +268,7 @@ static bool send_tsr(struct uart *u)
 	return true;
 }
 
-static void transmit(struct uart *u)
+static void uart_transmit(struct uart *u)
 {
 	while (u->tsr_retry || !(u->lsr & LSR_THRE)) {
 		if (!u->tsr_retry)
@@ -285,7 +285,7 @@ static void transmit(struct uart *u)
 void uart_retry(struct uart *u)
 {
 	if (u->running && u->tsr_retry)
-		transmit(u);
+		uart_transmit(u);
 }
 
 static void write_data(struct uart *u, uint8_t val)
@@ -300,7 +300,7 @@ static void write_data(struct uart *u, uint8_t val)
 	u->lsr &= (uint8_t) ~(LSR_THRE | LSR_TEMT);
 	update_irq(u);
 	if (!u->tsr_retry)
-		transmit(u);
+		uart_transmit(u);
 }
 
 /* ---- the other registers ---- */

@@ -3,8 +3,8 @@
  *
  * Bytes go out as the guest writes them; the line's speed only sets the
  * character timeout of the receive FIFO.  Output that the chardev does not
- * take waits in the transmitter (LSR.TEMT clear) until it does; while nobody
- * is connected it is dropped.  The modem lines are always up; break and
+ * take waits in the transmitter (LSR.TEMT clear) until it does; without a
+ * connection it is dropped.  The modem lines are always up; break and
  * parity mean nothing here.
  */
 #ifndef MINIVMM_DEVICES_SERIAL_H
@@ -69,7 +69,7 @@ size_t uart_can_receive(const struct uart *u);
 void uart_receive(struct uart *u, const uint8_t *p, size_t n);
 /* Try again to send what waits. */
 void uart_retry(struct uart *u);
-/* Timers and input work from now on, or not any more. */
+/* Switch timers and input on or off. */
 void uart_run(struct uart *u, bool running);
 /* What the timer does: the character timeout may have passed. */
 void uart_poll(struct uart *u);

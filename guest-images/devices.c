@@ -8,7 +8,7 @@
 #include "check.h"
 #include "lib.h"
 
-#define REBOOT_INDEX 0x6eu /* of CMOS, used by nobody */
+#define REBOOT_INDEX 0x6eu /* of CMOS, otherwise unused */
 #define REBOOT_MARK  0xa5u
 
 static const struct {

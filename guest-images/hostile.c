@@ -2,7 +2,7 @@
  * hostile.c - breaks the rules of its virtio devices, then waits to be moved
  *
  * Command line: deed=driver-ok (DRIVER_OK without FEATURES_OK), deed=jump (an available index that
- * jumps, and nobody is told), deed=ff (the rings of a served queue overwritten with 0xff), or
+ * jumps without a notification), deed=ff (the rings of a served queue overwritten with 0xff), or
  * deed=random with seed=N: registers and rings at random, with config=0 not the configuration
  * space.  Commands: r report, q power off.
  */

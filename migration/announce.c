@@ -66,7 +66,7 @@ static void make_rarp(uint8_t frame[RARP_BYTES], const uint8_t mac[6])
 	memcpy(arp + 18, mac, 6); /* the one asked about: itself */
 }
 
-static bool wants(const struct announcer *a, const char *id)
+static bool announces_card(const struct announcer *a, const char *id)
 {
 	for (size_t i = 0; i < a->n_interfaces; i++)
 		if (!strcmp(a->interfaces[i], id))
@@ -79,7 +79,7 @@ static void announce_nic(void *opaque, struct nic *nic)
 	const struct announcer *a = opaque;
 	uint8_t frame[RARP_BYTES], mac[6];
 
-	if (!wants(a, nic_id(nic)))
+	if (!announces_card(a, nic_id(nic)))
 		return;
 	nic_mac(nic, mac);
 	make_rarp(frame, mac);
@@ -107,7 +107,7 @@ static bool same_id(const char *a, const char *b)
 	return a && b ? !strcmp(a, b) : a == b;
 }
 
-static void replace(struct migration *mg, const char *id)
+static void announce_replace(struct migration *mg, const char *id)
 {
 	list_for_each_safe (a, &mg->announcers, struct announcer, link)
 		if (same_id(a->id, id))
@@ -115,7 +115,7 @@ static void replace(struct migration *mg, const char *id)
 }
 
 /* The parameters' ranges (qmp-surface 3.2) hold here too. */
-static int check(const struct announce_args *args, struct err *err)
+static int announce_check(const struct announce_args *args, struct err *err)
 {
 	if (args->initial_ms > 100000 || args->max_ms > 100000)
 		return err_set(err, EINVAL, "Parameter '%s' expects a value between 0 and 100000",
@@ -131,11 +131,11 @@ static int check(const struct announce_args *args, struct err *err)
 int migration_announce(struct migration *mg, const struct announce_args *args, struct err *err)
 {
 	struct announcer *a;
-	int ret = check(args, err);
+	int ret = announce_check(args, err);
 
 	if (ret < 0)
 		return ret;
-	replace(mg, args->id);
+	announce_replace(mg, args->id);
 	if (!args->rounds)
 		return 0;
 	a = NEW(struct announcer);

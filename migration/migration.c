@@ -56,16 +56,6 @@ static void announce_arrival(struct migration *mg)
 	(void)migration_announce(mg, &args, NULL);
 }
 
-static void end_incoming(struct incoming *in)
-{
-	if (!in->thread.live) /* joined before; another attempt may be listening */
-		return;
-	thread_join(&in->thread);
-	incoming_free_channels(in);
-	if (in->exits)
-		machine_request_exit(in->m, 1, CAUSE_HOST_ERROR);
-}
-
 /* Main loop. */
 static void woken(void *opaque, int ready)
 {
@@ -75,8 +65,7 @@ static void woken(void *opaque, int ready)
 	wake_clear(mg->wake_fd);
 	if (thread_is_done(&mg->out.thread))
 		thread_join(&mg->out.thread);
-	if (thread_is_done(&mg->in.thread))
-		end_incoming(&mg->in);
+	incoming_woken(&mg->in);
 	if (mg->in.ran) {
 		mg->in.ran = false;
 		announce_arrival(mg);

@@ -44,7 +44,7 @@ int migration_continue(struct migration *mg, enum migration_status expected, str
  * follow "defer". */
 int migration_incoming(struct migration *mg, const char *uri, int fd, bool from_qmp,
 		       struct err *err);
-/* It was refused at once, and the program is to stay for migrate-incoming all the same. */
+/* It was refused at once, and the program stays for another migrate-incoming. */
 void migration_incoming_refused(struct migration *mg, const struct err *why);
 /*
  * Should an incoming migration that fails end the program (status 1)?  If not

@@ -53,7 +53,7 @@ static void put_deadline(const struct migration *mg, struct migration_info *info
 	info->has_eta = true;
 }
 
-/* Figures of what has been are worth nothing while the destination stands still. */
+/* Rates that were measured before do not hold while the destination stands still. */
 static void put_silence(const struct migration *mg, struct migration_info *info)
 {
 	if (!status_busy(info->status) ||

@@ -57,12 +57,12 @@ struct qmp_connection {
 	bool negotiated, oob;
 };
 
-static void lock(struct qmp_connection *c)
+static void connection_lock(struct qmp_connection *c)
 {
 	pthread_mutex_lock(&c->ctx->m->control_lock);
 }
 
-static void unlock(struct qmp_connection *c)
+static void connection_unlock(struct qmp_connection *c)
 {
 	pthread_mutex_unlock(&c->ctx->m->control_lock);
 }
@@ -78,7 +78,7 @@ struct qmp_connection *qmp_connection_new(struct qmp_session *s, const struct qm
 	return c;
 }
 
-static void drop(struct qmp_connection *c, struct qmp_request *rq)
+static void request_drop(struct qmp_connection *c, struct qmp_request *rq)
 {
 	list_del(&rq->link);
 	c->n_queued--;
@@ -92,7 +92,7 @@ static void drop_all(struct qmp_connection *c, bool but_first)
 {
 	while (c->n_queued > (but_first ? 1 : 0))
 		/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it was taken out of the list */
-		drop(c, container_of(c->queue.prev, struct qmp_request, link));
+		request_drop(c, container_of(c->queue.prev, struct qmp_request, link));
 }
 
 static void connection_free(struct qmp_connection *c)
@@ -145,9 +145,9 @@ static void post_first(struct qmp_connection *c)
 }
 
 /* The first request has been carried out.  Control lock held; may free. */
-static void finish(struct qmp_connection *c, const struct buf *reply)
+static void request_finish(struct qmp_connection *c, const struct buf *reply)
 {
-	drop(c, container_of(c->queue.next, struct qmp_request, link));
+	request_drop(c, container_of(c->queue.next, struct qmp_request, link));
 	c->busy = false;
 	post_first(c);
 	if (!c->closed)
@@ -167,8 +167,8 @@ static void run_first(struct qmp_connection *c)
 		qmp_reply_malformed(&rq->err, qmp_session_pretty(c->session), &reply);
 	else
 		qmp_dispatch(ctx, c->session, c, rq->value, &rq->fd, &reply);
-	lock(c);
-	finish(c, &reply);
+	connection_lock(c);
+	request_finish(c, &reply);
 	pthread_mutex_unlock(&ctx->m->control_lock);
 	buf_free(&reply);
 }
@@ -194,9 +194,9 @@ static void run_posted(void *opaque)
 		connection_free(c);
 		return;
 	}
-	lock(c);
+	connection_lock(c);
 	value = container_of(c->queue.next, struct qmp_request, link)->value;
-	unlock(c);
+	connection_unlock(c);
 	cmd = qmp_request_command(value);
 	if (cmd && (cmd->flags & QMP_WAITS))
 		loop_post(c->ctx->m->work, run_waiting, c);

@@ -21,12 +21,12 @@ struct qmp_session;
 /* 'ctx' is borrowed until the session has gone.  Returns owned. */
 struct qmp_connection *qmp_connection_new(struct qmp_session *s, const struct qmp_context *ctx);
 /*
- * The client has left: no reply is written any more.  What it has asked is
- * carried out all the same, but for what waits in a queue that only 'oob'
- * allows.  Frees, now or when the last request is done.  NULL is fine.
+ * The client has left: no reply is written.  Its requests are
+ * carried out, but for those that wait in a queue that only 'oob' allows.
+ * Frees, now or when the last request is done.  NULL is fine.
  */
 void qmp_connection_close(struct qmp_connection *c);
-/* The session is freed, and so is all that its requests work on: nothing is carried out any more.
+/* The session is freed, and all that its requests work on: no request is carried out from then on.
  * The main thread; the work loop has ended. */
 void qmp_connections_end(struct qmp_session *s);
 

@@ -1,3 +1,14 @@
+/*
+ * dispatch.c - from a request to its reply
+ *
+ *     request --parse_request--> name, arguments, id --find--> row of the table
+ *             --qmp_parse_arguments--> C struct --run--> C struct --qmp_write--> reply
+ *
+ * All memory of a command's arguments and return is in one pool that lives
+ * until the reply is written.  Any step may fail with a class and a sentence;
+ * the reply is the error then, with the request's id if it has one (qmp-surface
+ * 1.3).
+ */
 #include "qmp/dispatch.h"
 
 #include <errno.h>
@@ -86,8 +97,8 @@ static int parse_request(const struct json_object *v, bool oob, struct qmp_reque
 	return 0;
 }
 
-static const struct qmp_command *find(const struct qmp_connection *conn,
-				      const struct qmp_request *rq, struct failure *f)
+static const struct qmp_command *find_command(const struct qmp_connection *conn,
+					      const struct qmp_request *rq, struct failure *f)
 {
 	bool negotiates = !strcmp(rq->name, "qmp_capabilities");
 	const struct qmp_command *c;
@@ -152,7 +163,7 @@ static void write_return(struct json_writer *w, const struct qmp_request *rq,
 static int dispatch_run(struct qmp_call *call, const struct qmp_request *rq, struct json_writer *w,
 			struct failure *f)
 {
-	const struct qmp_command *c = find(call->connection, rq, f);
+	const struct qmp_command *c = find_command(call->connection, rq, f);
 	struct qmp_pool pool;
 	void *arg, *out;
 	int ret;

@@ -1,3 +1,10 @@
+/*
+ * events.c - notifications of the machine as QMP events
+ *
+ * One row per event: the kind of notification, the type of its data, and the
+ * function that fills the data in.  qmp_event_write() is the only writer, and
+ * the introspection reads the same rows.
+ */
 #include "qmp/events.h"
 
 #include <errno.h>

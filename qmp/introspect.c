@@ -1,5 +1,5 @@
 /*
- * The schema that clients walk.
+ * introspect.c - the schema that clients walk
  *
  * It is a flat list: all commands and events, and behind them every type that
  * can be reached from one.  A type goes by a number instead of its name, so
@@ -323,7 +323,7 @@ static void describe_str_or_null(struct walk *w, struct info *info)
 	info->members = (struct qmp_array){members, 2};
 }
 
-static struct info *add(struct walk *w, const char *name)
+static struct info *info_add(struct walk *w, const char *name)
 {
 	struct info *info = &w->infos[w->n_infos++];
 
@@ -333,7 +333,7 @@ static struct info *add(struct walk *w, const char *name)
 
 static void add_type(struct walk *w, const struct qmp_type *t)
 {
-	struct info *info = add(w, mention(w, t));
+	struct info *info = info_add(w, mention(w, t));
 
 	switch (t->kind) {
 	case QMP_KIND_ENUM:
@@ -366,7 +366,7 @@ static void add_builtins(struct walk *w)
         };
 
 	for (size_t i = 0; i < ARRAY_LEN(builtins); i++) {
-		struct info *info = add(w, builtins[i].name);
+		struct info *info = info_add(w, builtins[i].name);
 
 		info->meta = META_BUILTIN;
 		info->json_type = qmp_value_find(&json_type, builtins[i].json);
@@ -379,7 +379,7 @@ static void add_roots(struct walk *w)
 	const struct qmp_event *ev;
 
 	for (size_t i = 0; (c = qmp_command_at(i)); i++) {
-		struct info *info = add(w, c->name);
+		struct info *info = info_add(w, c->name);
 
 		info->meta = META_COMMAND;
 		info->features = features(w, c->flags & QMP_UNSTABLE);
@@ -388,7 +388,7 @@ static void add_roots(struct walk *w)
 		info->ret_type = mention(w, c->ret);
 	}
 	for (size_t i = 0; (ev = qmp_event_at(i)); i++) {
-		struct info *info = add(w, ev->name);
+		struct info *info = info_add(w, ev->name);
 
 		info->meta = META_EVENT;
 		info->arg_type = mention(w, ev->data);
@@ -414,7 +414,7 @@ void qmp_introspect(struct qmp_pool *pool, struct qmp_array *out)
 	w->pool = pool;
 	w->infos = qmp_alloc(pool, count_roots() + MAX_TYPES + 8, sizeof(struct info));
 	add_roots(w);
-	empty = add(w, "0");
+	empty = info_add(w, "0");
 	empty->meta = META_OBJECT;
 	for (size_t i = 0; i < w->n_types; i++)
 		add_type(w, w->types[i]);

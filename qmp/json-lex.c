@@ -1,3 +1,12 @@
+/*
+ * json-lex.c - a state machine that takes one byte at a time
+ *
+ * A token's text is collected in 'text' until the token is complete.  A number
+ * or a word ends at the first byte that is not part of it; that byte is not
+ * taken and begins the next token.  Numbers follow the table 'number'.  A token
+ * above JSON_MAX_BYTES is read to its end without being kept, and reported as
+ * too big.
+ */
 #include "qmp/json-lex.h"
 
 #include <string.h>
@@ -68,7 +77,7 @@ static enum json_token structural(uint8_t c)
 	}
 }
 
-static void keep(struct json_lexer *lx, uint8_t c)
+static void lexer_keep(struct json_lexer *lx, uint8_t c)
 {
 	if (lx->text.len >= JSON_MAX_BYTES) {
 		lx->too_big = true;
@@ -78,50 +87,50 @@ static void keep(struct json_lexer *lx, uint8_t c)
 		buf_u8(&lx->text, c);
 }
 
-static enum json_token done(struct json_lexer *lx, enum json_token tok)
+static enum json_token lexer_done(struct json_lexer *lx, enum json_token tok)
 {
 	lx->state = AT_DONE;
 	return lx->too_big ? TOK_TOO_BIG : tok;
 }
 
-static enum json_token stray(struct json_lexer *lx)
+static enum json_token lexer_stray(struct json_lexer *lx)
 {
 	lx->state = AT_RECOVERY;
 	return lx->too_big ? TOK_TOO_BIG : TOK_STRAY;
 }
 
 /* The byte belongs to the token, which is not complete yet. */
-static enum json_token more(struct json_lexer *lx, uint8_t state)
+static enum json_token lexer_more(struct json_lexer *lx, uint8_t state)
 {
 	lx->state = state;
 	return TOK_NONE;
 }
 
-static enum json_token start(struct json_lexer *lx, uint8_t c)
+static enum json_token lexer_start(struct json_lexer *lx, uint8_t c)
 {
 	enum json_token tok = structural(c);
 
 	if (c == ' ' || c == '\t' || c == '\r' || c == '\n')
-		return more(lx, AT_START);
-	keep(lx, c);
+		return lexer_more(lx, AT_START);
+	lexer_keep(lx, c);
 	if (tok != TOK_NONE)
-		return done(lx, tok);
+		return lexer_done(lx, tok);
 	if (c == '"' || c == '\'') {
 		lx->quote = c;
-		return more(lx, AT_STRING);
+		return lexer_more(lx, AT_STRING);
 	}
 	if (c == '-')
-		return more(lx, AT_MINUS);
+		return lexer_more(lx, AT_MINUS);
 	if (is_digit(c))
-		return more(lx, c == '0' ? AT_ZERO : AT_DIGITS);
+		return lexer_more(lx, c == '0' ? AT_ZERO : AT_DIGITS);
 	if (is_word(c))
-		return more(lx, AT_KEYWORD);
-	return stray(lx);
+		return lexer_more(lx, AT_KEYWORD);
+	return lexer_stray(lx);
 }
 
 /* Brackets and separators are good places to go on, and so are line ends; FE and FF are never text.
  */
-static enum json_token recover(struct json_lexer *lx, uint8_t c, bool *taken)
+static enum json_token lexer_recover(struct json_lexer *lx, uint8_t c, bool *taken)
 {
 	if (structural(c) != TOK_NONE) {
 		*taken = false;
@@ -134,14 +143,14 @@ static enum json_token recover(struct json_lexer *lx, uint8_t c, bool *taken)
 
 static enum json_token in_string(struct json_lexer *lx, uint8_t c)
 {
-	keep(lx, c);
+	lexer_keep(lx, c);
 	if (c < 0x20 || c >= 0xfe)
-		return stray(lx);
+		return lexer_stray(lx);
 	if (lx->state == AT_ESCAPE)
-		return more(lx, AT_STRING);
+		return lexer_more(lx, AT_STRING);
 	if (c == '\\')
-		return more(lx, AT_ESCAPE);
-	return c == lx->quote ? done(lx, TOK_STRING) : TOK_NONE;
+		return lexer_more(lx, AT_ESCAPE);
+	return c == lx->quote ? lexer_done(lx, TOK_STRING) : TOK_NONE;
 }
 
 /* The states of a number, and what a byte does to each. */
@@ -187,10 +196,10 @@ static enum json_token in_number(struct json_lexer *lx, uint8_t c, bool *taken)
 
 	if (!next && complete != TOK_NONE && !(lx->state == AT_ZERO && is_digit(c))) {
 		*taken = false;
-		return done(lx, complete);
+		return lexer_done(lx, complete);
 	}
-	keep(lx, c);
-	return next ? more(lx, next) : stray(lx);
+	lexer_keep(lx, c);
+	return next ? lexer_more(lx, next) : lexer_stray(lx);
 }
 
 enum json_token json_lexer_byte(struct json_lexer *lx, uint8_t c, bool *taken)
@@ -203,18 +212,18 @@ enum json_token json_lexer_byte(struct json_lexer *lx, uint8_t c, bool *taken)
 	switch (lx->state) {
 	case AT_DONE:
 	case AT_START:
-		return start(lx, c);
+		return lexer_start(lx, c);
 	case AT_RECOVERY:
-		return recover(lx, c, taken);
+		return lexer_recover(lx, c, taken);
 	case AT_STRING:
 	case AT_ESCAPE:
 		return in_string(lx, c);
 	case AT_KEYWORD:
 		if (!is_word(c)) {
 			*taken = false;
-			return done(lx, TOK_KEYWORD);
+			return lexer_done(lx, TOK_KEYWORD);
 		}
-		keep(lx, c);
+		lexer_keep(lx, c);
 		return TOK_NONE;
 	default:
 		return in_number(lx, c, taken);

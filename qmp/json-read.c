@@ -1,5 +1,5 @@
 /*
- * Tokens to values.
+ * json-read.c - tokens to values
  *
  * A value is built while its tokens come, on a stack of open containers; no
  * token is kept.  Beside the stack two counters follow the curly and the
@@ -71,7 +71,7 @@ static void drop_levels(struct json_reader *r)
 }
 
 /* Ready for the next message; one long string does not stay in memory for the reader's life. */
-static void begin(struct json_reader *r)
+static void reader_begin(struct json_reader *r)
 {
 	if (r->lexer.text.cap > TEXT_KEPT_BYTES)
 		buf_free(&r->lexer.text);
@@ -85,7 +85,7 @@ static void begin(struct json_reader *r)
 
 void json_reader_reset(struct json_reader *r)
 {
-	begin(r);
+	reader_begin(r);
 	json_lexer_reset(&r->lexer);
 }
 
@@ -104,7 +104,7 @@ static int expecting(struct err *err, const char *what)
 }
 
 /* Takes v. */
-static void attach(struct json_reader *r, struct json_object *v)
+static void reader_attach(struct json_reader *r, struct json_object *v)
 {
 	struct level *l;
 
@@ -136,7 +136,7 @@ static void open_level(struct json_reader *r, bool object)
 
 static void close_level(struct json_reader *r)
 {
-	attach(r, r->levels[--r->depth].container);
+	reader_attach(r, r->levels[--r->depth].container);
 }
 
 static const char *token_text(struct json_reader *r)
@@ -181,17 +181,17 @@ static int read_value(struct json_reader *r, enum json_token tok, struct err *er
 		return 0;
 	case TOK_INTEGER:
 	case TOK_FLOAT:
-		attach(r, json_new_number(token_text(r), tok == TOK_INTEGER));
+		reader_attach(r, json_new_number(token_text(r), tok == TOK_INTEGER));
 		return 0;
 	case TOK_KEYWORD:
 		ret = read_keyword(r, &v, err);
 		if (ret == 0)
-			attach(r, v);
+			reader_attach(r, v);
 		return ret;
 	case TOK_STRING:
 		ret = read_string(r, &s, err);
 		if (ret == 0)
-			attach(r, json_new_str((const char *)s.data, s.len - 1));
+			reader_attach(r, json_new_str((const char *)s.data, s.len - 1));
 		buf_free(&s);
 		return ret;
 	default:
@@ -312,13 +312,14 @@ static enum json_event stray(struct json_reader *r, struct err *err)
 	char shown[96];
 
 	json_quote_foreign(r->lexer.text.data, r->lexer.text.len, shown);
-	begin(r);
+	reader_begin(r);
 	(void)err_set(err, EINVAL, "JSON parse error, stray '%s'", shown);
 	return JSON_ERROR;
 }
 
 /* The message's last token has been seen. */
-static enum json_event finish(struct json_reader *r, struct json_object **value, struct err *err)
+static enum json_event reader_finish(struct json_reader *r, struct json_object **value,
+				     struct err *err)
 {
 	enum json_event ev = JSON_MORE;
 
@@ -331,7 +332,7 @@ static enum json_event finish(struct json_reader *r, struct json_object **value,
 			*err = r->error;
 		ev = JSON_ERROR;
 	}
-	begin(r);
+	reader_begin(r);
 	return ev;
 }
 
@@ -354,10 +355,10 @@ static enum json_event take_token(struct json_reader *r, enum json_token tok,
 	if (!message_ended(r))
 		return ev;
 	if (ev == JSON_ERROR) {
-		begin(r);
+		reader_begin(r);
 		return ev;
 	}
-	return finish(r, value, err);
+	return reader_finish(r, value, err);
 }
 
 enum json_event json_reader_feed(struct json_reader *r, const uint8_t *p, size_t n, size_t *used,

@@ -1,3 +1,10 @@
+/*
+ * json-text.c - UTF-8 and the escapes of JSON strings
+ *
+ * utf8_get() accepts shortest forms only, without surrogates.  An escape above
+ * the basic plane is a surrogate pair.  The escape of U+0000 becomes the bytes
+ * C0 80, so that strings stay NUL-terminated (json.h).
+ */
 #include "qmp/json-text.h"
 
 #include <errno.h>

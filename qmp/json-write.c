@@ -1,3 +1,9 @@
+/*
+ * json-write.c - JSON text appended to a buffer, value by value, as pure ASCII
+ *
+ * The writer keeps no tree: separators follow from whether a value is the first
+ * in its container and whether it stands behind a key.
+ */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,16 +18,16 @@ struct json_writer json_writer(struct buf *out, bool pretty)
 	return (struct json_writer){.out = out, .pretty = pretty, .first = true};
 }
 
-static void put(struct json_writer *w, const char *s)
+static void writer_put(struct json_writer *w, const char *s)
 {
 	buf_put(w->out, s, strlen(s));
 }
 
 static void new_line(struct json_writer *w)
 {
-	put(w, "\n");
+	writer_put(w, "\n");
 	for (unsigned i = 0; i < w->depth; i++)
-		put(w, "    ");
+		writer_put(w, "    ");
 }
 
 /* What stands between the value before and this one. */
@@ -32,7 +38,7 @@ static void separate(struct json_writer *w)
 		return;
 	}
 	if (!w->first)
-		put(w, w->pretty ? "," : ", ");
+		writer_put(w, w->pretty ? "," : ", ");
 	if (w->pretty && w->depth)
 		new_line(w);
 	w->first = false;
@@ -98,7 +104,7 @@ void jw_key(struct json_writer *w, const char *key)
 {
 	separate(w);
 	put_string(w, key);
-	put(w, ": ");
+	writer_put(w, ": ");
 	w->after_key = true;
 }
 
@@ -131,23 +137,23 @@ void jw_double(struct json_writer *w, double v)
 	if (strtod(text, NULL) != v)
 		(void)snprintf(text, sizeof(text), "%.17g", v);
 	separate(w);
-	put(w, text);
+	writer_put(w, text);
 }
 
 void jw_bool(struct json_writer *w, bool v)
 {
 	separate(w);
-	put(w, v ? "true" : "false");
+	writer_put(w, v ? "true" : "false");
 }
 
 void jw_null(struct json_writer *w)
 {
 	separate(w);
-	put(w, "null");
+	writer_put(w, "null");
 }
 
 void jw_raw(struct json_writer *w, const char *text)
 {
 	separate(w);
-	put(w, text);
+	writer_put(w, text);
 }

@@ -1,4 +1,4 @@
-/* Values.  This is the only file that includes json-c. */
+/* json.c - values; this is the only file that includes json-c */
 #include "qmp/json.h"
 
 #include <assert.h>

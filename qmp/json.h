@@ -1,8 +1,8 @@
 /*
  * json.h - JSON as QMP speaks it (qmp-surface 1.1, 1.3): values, a reader, a writer
  *
- * Values are json-c's objects, and qmp/json.c alone knows that: everybody else
- * passes the pointers around.  A NULL pointer is JSON's null.  Strings are
+ * Values are json-c's objects, and only qmp/json.c knows that: other files
+ * pass the pointers around.  A NULL pointer is JSON's null.  Strings are
  * UTF-8 without NUL: U+0000 is held as the two bytes C0 80.
  *
  * The reader takes a stream of bytes, not lines, and finds its footing again

@@ -1,3 +1,11 @@
+/*
+ * schema.c - one table per type: parse arguments, write replies
+ *
+ * Both walks follow the table and a pointer to the C object side by side.
+ * 'path' names the value at hand in messages, as in capabilities[0].state.
+ * What is parsed lives in the caller's pool; strings are borrowed from the
+ * request unless their type has a fixed size.
+ */
 #include "qmp/schema.h"
 
 #include <errno.h>

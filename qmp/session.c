@@ -10,11 +10,11 @@
  * Bytes that the chardev delivers wait in 'in' and are fed to the JSON reader;
  * each complete value goes to the client's connection (connection.c), which
  * has it run.  While it has as many requests as it may, or much output waits
- * to be written, nothing more is read: a peer that only talks and never
- * listens stops itself.
+ * to be written, nothing more is read: a peer that sends and never
+ * reads stops itself.
  *
- * Replies and events are queued by whoever has them, in the order in which
- * they are to be read, and written here one by one, never two in a write: some
+ * Replies and events are queued by the thread that makes them, in the order in
+ * which they are to be read, and written here one by one, never two in a write: some
  * clients expect the greeting alone in the first chunk they read.
  *
  * Events come at any time and from any thread.  They cannot be held back as
@@ -290,7 +290,7 @@ static void on_fd(void *opaque, int fd)
 	s->came_fd = fd;
 }
 
-static void give_up(struct qmp_session *s)
+static void session_disconnect(struct qmp_session *s)
 {
 	log_warn("monitor '%s': its client has left %zu bytes unread; closing the connection",
 		 s->chardev->id, s->out_bytes);
@@ -305,7 +305,7 @@ static void on_writable(void *opaque)
 	struct qmp_session *s = opaque;
 
 	if (s->given_up && s->out_bytes)
-		give_up(s);
+		session_disconnect(s);
 	pump(s);
 	if (on_can_read(s))
 		chardev_accept_input(s->chardev);

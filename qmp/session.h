@@ -35,7 +35,7 @@ struct qmp_context {
 /* Become the front end of 'chardev' (borrowed).  Returns owned, or NULL.  Lock not held. */
 struct qmp_session *qmp_session_new(const struct qmp_context *ctx, struct chardev *chardev,
 				    bool pretty, struct err *err);
-/* Write what the peer takes without waiting, and hear no more of it.  As below; twice is fine. */
+/* Write what the peer takes without waiting, and stop reading from it.  Twice is fine. */
 void qmp_session_stop(struct qmp_session *s);
 /* NULL is fine.  Lock not held, control thread and work loop have ended. */
 void qmp_session_free(struct qmp_session *s);

@@ -1,8 +1,8 @@
 /*
  * blocker.h - reasons why the machine cannot be moved to another process
  *
- * Who makes something that cannot move adds a reason, and takes it away when
- * that is gone.  Machine lock held.
+ * A component that cannot be migrated adds a blocker, and removes it when it is
+ * destroyed.  Machine lock held.
  */
 #ifndef MINIVMM_BLOCKER_H
 #define MINIVMM_BLOCKER_H

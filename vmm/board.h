@@ -2,9 +2,8 @@
  * board.h - the machine description: what was built, where, on which interrupt
  *
  * Written by the code that builds devices, read by those that describe the
- * machine to somebody else: ACPI tables, the flattened device tree, the other
- * end of a move.
- * Constant once the machine is built.
+ * machine: ACPI tables, the flattened device tree, the description for the other
+ * end of a migration.  Constant once the machine is built.
  */
 #ifndef MINIVMM_BOARD_H
 #define MINIVMM_BOARD_H

@@ -1,3 +1,8 @@
+/*
+ * bus.c - regions sorted by base, found by binary search
+ *
+ * An access must lie in one region as a whole; any other reads all ones.
+ */
 #include "vmm/bus.h"
 
 #include <errno.h>
@@ -27,7 +32,7 @@ int bus_add(struct bus *b, uint64_t base, uint64_t bytes, const struct bus_ops *
 }
 
 /* The region that holds all of [addr, addr + len), or NULL. */
-static const struct bus_region *find(const struct bus *b, uint64_t addr, unsigned len)
+static const struct bus_region *bus_find(const struct bus *b, uint64_t addr, unsigned len)
 {
 	size_t lo = 0, hi = b->n;
 
@@ -47,14 +52,14 @@ static const struct bus_region *find(const struct bus *b, uint64_t addr, unsigne
 
 uint64_t bus_read(const struct bus *b, uint64_t addr, unsigned len)
 {
-	const struct bus_region *r = find(b, addr, len);
+	const struct bus_region *r = bus_find(b, addr, len);
 
 	return r ? r->ops->read(r->dev, addr - r->base, len) : UINT64_MAX;
 }
 
 void bus_write(const struct bus *b, uint64_t addr, unsigned len, uint64_t val)
 {
-	const struct bus_region *r = find(b, addr, len);
+	const struct bus_region *r = bus_find(b, addr, len);
 
 	if (r)
 		r->ops->write(r->dev, addr - r->base, len, val);

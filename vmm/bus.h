@@ -34,7 +34,7 @@ struct bus {
 /* -EEXIST when it overlaps another region, -ENOSPC when the table is full. */
 int bus_add(struct bus *b, uint64_t base, uint64_t bytes, const struct bus_ops *ops, void *dev,
 	    struct err *err);
-/* Nobody there: reads are all ones, writes are dropped. */
+/* Without a region at the address reads are all ones and writes are dropped. */
 uint64_t bus_read(const struct bus *b, uint64_t addr, unsigned len);
 void bus_write(const struct bus *b, uint64_t addr, unsigned len, uint64_t val);
 

@@ -1,13 +1,13 @@
 /*
- * describe.h - the description of a machine that one end of a move gives the other
+ * describe.h - the description of a machine that the source sends to the destination
  *
  *     be16 format (DESC_FORMAT)
  *     records: be16 kind, be16 length, body
  *
- * Every record stands for itself.  Who does not know a kind skips it; who
- * finds more in a body than it knows leaves the rest: both may be newer than
- * the reader.  What a record says never changes its meaning; a change of that
- * sort, or a record that may be absent, is another format.
+ * Each record is independent of the others.  A reader skips a kind that it does
+ * not know, and the rest of a body that is longer than it knows: the writer may
+ * be newer than the reader.  The meaning of a record never changes; such a change,
+ * or a record that may be absent, is another format.
  *
  * What differs is told as sentences in one text, a line each, from the second on
  * indented; each has both values, in words that are true at either end.

@@ -18,11 +18,11 @@ struct err;
 struct flush;
 struct machine;
 
-/* What machine_handover() asks of a device that uses what other processes may not use as well. */
+/* What machine_handover() asks of a device whose back end one process at a time may use. */
 enum handover {
-	HANDOVER_TAKE,  /* use it (again) */
-	HANDOVER_GIVE,  /* stop using it; the device is paused, and flushed */
-	HANDOVER_PROBE, /* nothing changes: could it be taken now? */
+	HANDOVER_ACQUIRE, /* use it (again) */
+	HANDOVER_RELEASE, /* stop using it; the device is paused, and flushed */
+	HANDOVER_PROBE,   /* nothing changes: could it be acquired now? */
 };
 
 struct device_ops {

@@ -12,7 +12,7 @@ static int set_logging(struct machine *m, uint32_t flags)
 {
 	for (size_t i = 0; i < m->mem.n_slots; i++) {
 		const struct mem_slot *s = &m->mem.slots[i];
-		/* A ring may also be wanted by those who count. */
+		/* With a ring the dirty limit counts the pages of every block. */
 		bool skip = s->block->unlogged && !m->ring;
 		int ret = skip ? 0 : memory_set_slot_flags(&m->mem, s, flags);
 

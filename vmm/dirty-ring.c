@@ -271,7 +271,7 @@ static void all_dirty(struct machine *m)
 	struct dirty_ring *d = m->ring;
 
 	d->overrun = false;
-	if (!d->map[0]) /* nobody wants to know */
+	if (!d->map[0]) /* no tracking */
 		return;
 	if (!d->warned)
 		log_warn("KVM has overrun a dirty ring: all memory counts as written "

@@ -24,7 +24,7 @@
 
 struct dirty {
 	const struct dirty_provider *provider;
-	bool taken;                  /* somebody takes the pages: the bitmaps are there */
+	bool taken;                  /* there is a taker of the pages, so the bitmaps exist */
 	void (*yield)(void *opaque); /* ... and leaves them to the next one; NULL: does not */
 	void *opaque;
 	unsigned counted; /* users that only count */
@@ -89,7 +89,7 @@ static void provider_stop(struct machine *m)
 	m->dirty = NULL;
 }
 
-/* What was reported before belongs to nobody. */
+/* Pages that were reported before there was a taker are dropped. */
 static int drop_reported(struct machine *m, struct err *err)
 {
 	struct dirty *d = m->dirty;
@@ -151,7 +151,7 @@ int dirty_start(struct machine *m, struct err *err)
 	bool unlogged[MEMORY_MAX_BLOCKS] = {false};
 	int ret;
 
-	/* Whoever yields stops, and takes with it what the blocks say. */
+	/* A taker that yields stops tracking, which resets the flags of the blocks. */
 	for (size_t i = 0; i < m->mem.n_blocks; i++)
 		unlogged[i] = m->mem.blocks[i]->unlogged;
 	ret = take_over(m, err);

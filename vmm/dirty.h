@@ -35,7 +35,7 @@ int dirty_start_yielding(struct machine *m, void (*yield)(void *opaque), void *o
 			 struct err *err);
 /* One that has not started is fine.  All blocks are logged again (ram_block.unlogged). */
 void dirty_stop(struct machine *m);
-/* Does somebody take the pages?  Machine lock held. */
+/* Is there a taker of the dirty pages?  Machine lock held. */
 bool dirty_taken(const struct machine *m);
 
 /*

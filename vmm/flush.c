@@ -1,3 +1,13 @@
+/*
+ * flush.c - one wait for the flushes of all disks
+ *
+ * struct flush counts two things: 'disks', the flushes that have not ended (the
+ * last one makes 'done_fd' readable), and 'users', the references to the
+ * struct.  machine_flush() holds one of each while it asks the devices, so that
+ * a disk which answers at once does not end the wait.  A caller that is
+ * cancelled drops its reference only: the disks end their flushes later, and
+ * the last one frees the struct.
+ */
 #include "vmm/flush.h"
 
 #include <errno.h>
@@ -12,7 +22,7 @@
 #include "vmm/machine.h"
 
 struct flush {
-	int done_fd;           /* constant; readable once no disk is waited for */
+	int done_fd;           /* constant; readable once every disk has ended its flush */
 	pthread_mutex_t mutex; /* a leaf (vmm/machine.h) */
 	/* under mutex */
 	unsigned disks; /* waited for, and one while machine_flush() has not asked all */

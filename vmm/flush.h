@@ -2,8 +2,8 @@
  * flush.h - everything written by the guest onto stable storage, without waiting where it matters
  *
  * A flush is a request to each disk's I/O thread and one wait for all of them
- * in which the machine lock is given up.  Who is cancelled leaves the requests
- * behind: they end by themselves, and free what they were noted in.
+ * in which the machine lock is given up.  A caller that is cancelled leaves the
+ * requests behind: they end later and free the struct.
  */
 #ifndef MINIVMM_FLUSH_H
 #define MINIVMM_FLUSH_H
@@ -21,7 +21,7 @@ int machine_flush(struct machine *m, int cancel_fd, struct err *err);
 
 /* ---- for devices: struct device_ops.flush ---- */
 
-/* One more disk is waited for.  Machine lock held. */
+/* The wait includes one more disk.  Machine lock held. */
 void flush_begin(struct flush *f);
 /* It is done: 0 or -errno; 'name' is what a message calls the disk.  Any thread. */
 void flush_end(struct flush *f, int ret, const char *name);

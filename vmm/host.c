@@ -1,3 +1,12 @@
+/*
+ * host.c - inherited descriptors, working directory, signals before the main loop
+ *
+ * A start-up step that may block (a name look-up, a connect) cannot be
+ * interrupted, so host_run() calls it on a thread of its own and waits for its
+ * end and for a signal together.  A signal leaves that thread and its argument
+ * behind: the program is about to end, and 'abandoned' says that it must not
+ * wait for them.
+ */
 #include "vmm/host.h"
 
 #include <assert.h>
@@ -277,7 +286,7 @@ int host_lookup(struct host *h, struct sockaddr_list *list, const char *host, co
 	*l = (struct lookup){.host = host, .port = port, .family = family, .flags = flags};
 	ret = host_run(h, look_up, l, what_for, err);
 	if (ret < 0)
-		return ret; /* its thread still has it */
+		return ret; /* the abandoned thread still uses it */
 	ret = l->ret;
 	*list = l->list;
 	if (ret < 0 && err)

@@ -27,7 +27,7 @@ struct sockaddr_list;
 
 struct inherited_fd {
 	int fd;
-	char *user; /* owned; who has taken it, NULL: nobody */
+	char *user; /* owned; the option or command that took it, NULL: none */
 };
 
 struct host {

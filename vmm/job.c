@@ -1,5 +1,5 @@
 /*
- * job.c - the states of a job, and who moves it from one to the next
+ * job.c - the states of a job, and which thread changes them
  *
  *   created --> running --> waiting --> pending --> concluded --> null
  *                 |  ^         |           |            ^
@@ -13,7 +13,8 @@
  * is done under the machine lock, so no state between is seen.
  *
  * A thread cannot join itself: a job that dismisses itself stays in the list
- * as 'null', found by nobody, until the next one is made or the machine ends.
+ * as 'null', where no look-up finds it, until the next one is made or the
+ * machine ends.
  */
 #include "vmm/job.h"
 
@@ -112,7 +113,7 @@ static void job_move(struct job *j, enum job_status to)
 	pthread_cond_broadcast(&j->changed);
 }
 
-/* Joins the thread, which holds no lock any more. */
+/* Joins the thread, which no longer holds a lock. */
 static void job_free(struct job *j)
 {
 	thread_join(&j->thread);

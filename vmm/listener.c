@@ -13,7 +13,7 @@ struct listener {
 	struct loop_fd *watch[SOCKADDR_LIST_MAX];
 };
 
-static void ready(void *opaque, int events)
+static void listener_ready(void *opaque, int events)
 {
 	struct listener *ls = opaque;
 	int fd = listen_accept(ls->set);
@@ -32,7 +32,7 @@ struct listener *listener_new(struct loop *l, const struct listen_set *set,
 	ls->accepted = accepted;
 	ls->opaque = opaque;
 	for (int i = 0; i < set->n; i++)
-		ls->watch[i] = loop_fd_add(l, set->fd[i], LOOP_READABLE, ready, ls);
+		ls->watch[i] = loop_fd_add(l, set->fd[i], LOOP_READABLE, listener_ready, ls);
 	return ls;
 }
 

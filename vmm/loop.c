@@ -1,3 +1,18 @@
+/*
+ * loop.c - event loops on libuv that other threads may talk to
+ *
+ * libuv's watchers may be used on the loop's thread only.  Two queues under
+ * 'mutex' and one uv_async carry the requests of other threads there:
+ *
+ *     posts     functions to call (loop_post, loop_call)
+ *     changes   watchers whose wanted state was changed by another thread
+ *
+ * The wanted state of a watcher (events, expiry) stands beside libuv's under
+ * 'mutex'.  The loop's thread applies a change at once; another thread links
+ * the watcher into 'changes' and wakes the loop.  libuv may already be on its
+ * way to the callback with the old state, so fd_ready() and timer_fired()
+ * compare with the wanted state again and drop what is no longer wanted.
+ */
 #include "vmm/loop.h"
 
 #include <assert.h>
@@ -62,13 +77,13 @@ struct loop_timer {
 	void *opaque;
 };
 
-static void enter(struct loop *l)
+static void callback_lock(struct loop *l)
 {
 	if (l->lock)
 		pthread_mutex_lock(l->lock);
 }
 
-static void leave(struct loop *l)
+static void callback_unlock(struct loop *l)
 {
 	if (l->lock)
 		pthread_mutex_unlock(l->lock);
@@ -100,9 +115,9 @@ static bool is_stopping(struct loop *l)
 static void run_posts(struct loop *l)
 {
 	for (struct post *p = next_post(l); p; p = next_post(l)) {
-		enter(l);
+		callback_lock(l);
 		p->fn(p->opaque);
-		leave(l);
+		callback_unlock(l);
 		free(p);
 	}
 }
@@ -118,7 +133,7 @@ static uint64_t clock_ms(void)
 }
 
 /* A change has been noted in the watcher: apply it, here or on the loop's thread.  Mutex held. */
-static void changed(struct loop *l, struct change *c)
+static void apply_or_queue(struct loop *l, struct change *c)
 {
 	bool here = on_thread(l);
 
@@ -143,7 +158,7 @@ static void apply_changes(struct loop *l)
 	pthread_mutex_unlock(&l->mutex);
 }
 
-static void woken(uv_async_t *a)
+static void loop_woken(uv_async_t *a)
 {
 	struct loop *l = container_of(a, struct loop, wake);
 
@@ -163,7 +178,7 @@ struct loop *loop_new(pthread_mutex_t *lock, struct err *err)
 		(void)err_set(err, -ret, "cannot make an event loop: %s", uv_strerror(ret));
 		return NULL;
 	}
-	ret = uv_async_init(&l->uv, &l->wake, woken);
+	ret = uv_async_init(&l->uv, &l->wake, loop_woken);
 	if (ret < 0) {
 		(void)uv_loop_close(&l->uv);
 		free(l);
@@ -269,7 +284,7 @@ void loop_call(struct loop *l, loop_fn *fn, void *opaque)
 {
 	struct call c = {.fn = fn, .opaque = opaque};
 
-	/* A loop that does not run yet, or no more, has no thread to disturb. */
+	/* A loop that does not run has no thread that could use its objects meanwhile. */
 	if (!__atomic_load_n(&l->running, __ATOMIC_ACQUIRE) || on_thread(l)) {
 		fn(opaque);
 		return;
@@ -338,14 +353,14 @@ static void fd_ready(uv_poll_t *p, int status, int events)
 		ready |= LOOP_HANGUP;
 	if (status < 0) /* an error shows as readable: the read will tell */
 		ready = LOOP_READABLE | LOOP_HANGUP;
-	enter(w->loop);
+	callback_lock(w->loop);
 	pthread_mutex_lock(&w->loop->mutex);
 	if (status >= 0 || !w->events)
 		ready &= w->events;
 	pthread_mutex_unlock(&w->loop->mutex);
 	if (w->fn && ready)
 		w->fn(w->opaque, ready);
-	leave(w->loop);
+	callback_unlock(w->loop);
 }
 
 static void fd_apply(struct change *c)
@@ -385,7 +400,7 @@ void loop_fd_events(struct loop_fd *w, int events)
 {
 	pthread_mutex_lock(&w->loop->mutex);
 	w->events = events;
-	changed(w->loop, &w->change);
+	apply_or_queue(w->loop, &w->change);
 	pthread_mutex_unlock(&w->loop->mutex);
 }
 
@@ -405,7 +420,7 @@ void loop_fd_del(struct loop_fd *w)
 
 /* ---- timers ---- */
 
-/* Has its time come, and has nobody wished otherwise meanwhile? */
+/* Has the timer expired without having been armed anew or cancelled meanwhile? */
 static bool timer_due(struct loop_timer *t)
 {
 	bool due;
@@ -422,10 +437,10 @@ static void timer_fired(uv_timer_t *u)
 {
 	struct loop_timer *t = container_of(u, struct loop_timer, timer);
 
-	enter(t->loop);
+	callback_lock(t->loop);
 	if (timer_due(t) && t->fn)
 		t->fn(t->opaque);
-	leave(t->loop);
+	callback_unlock(t->loop);
 }
 
 static void timer_apply(struct change *c)
@@ -447,7 +462,7 @@ static void timer_want(struct loop_timer *t, bool armed, uint64_t expiry_ms)
 	pthread_mutex_lock(&t->loop->mutex);
 	t->armed = armed;
 	t->expiry_ms = expiry_ms;
-	changed(t->loop, &t->change);
+	apply_or_queue(t->loop, &t->change);
 	pthread_mutex_unlock(&t->loop->mutex);
 }
 

@@ -1,10 +1,12 @@
 /*
  * loop.h - event loops (libuv)
  *
- * The program has one main loop (QMP, chardevs, timers, signals, machine
- * control) and one loop per I/O thread.  A loop made with a lock holds that
- * lock around every callback it makes: the main loop has the machine lock,
- * an I/O thread has none.
+ * A loop made with a lock holds that lock around every callback it makes:
+ *
+ *     main      machine lock   chardevs, timers, signals, QMP commands
+ *     work      machine lock   requests and commands that may wait
+ *     control   control lock   monitors: QMP input and output
+ *     io        none           virtqueues, disks, network back ends
  *
  * From another thread one may call loop_post, loop_call and loop_stop, and -
  * with the loop's lock held - loop_fd_events, loop_timer_arm_ms and
@@ -68,7 +70,7 @@ bool loop_thread_join_ms(struct loop *l, unsigned ms);
 struct loop_fd *loop_fd_add(struct loop *l, int fd, int events, void (*fn)(void *opaque, int ready),
 			    void *opaque);
 void loop_fd_events(struct loop_fd *w, int events); /* 0 pauses it */
-/* fn is not called any more; NULL is fine; the fd may be closed at once. */
+/* fn is no longer called; NULL is fine; the fd may be closed at once. */
 void loop_fd_del(struct loop_fd *w);
 
 /* One-shot timers on CLOCK_MONOTONIC, millisecond grain, rounded up. */

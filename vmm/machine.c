@@ -1,3 +1,21 @@
+/*
+ * machine.c - the machine's life: creation, pause and resume, run state, end
+ *
+ * A pause has three steps, each of which may have to wait; busy_fd() says for
+ * what:
+ *
+ *     paused     vCPUs are kicked and park themselves
+ *     draining   no vCPU runs: devices are told to pause and finish their requests
+ *     quiet      nothing is under way: the clocks are held
+ *
+ * The waits give the machine lock up, so another thread may pause, stop or
+ * resume meanwhile: 'pause_depth' counts the pauses, and each caller looks at
+ * the run state again.  A pause that is cancelled resumes whatever it had
+ * reached.
+ *
+ * The end takes the same steps, but waits for disks at most END_MS; what they
+ * have not finished by then is left behind and the program ends with _exit().
+ */
 #include "vmm/machine.h"
 
 #include <errno.h>
@@ -479,7 +497,7 @@ int machine_check_memory(const struct machine *m, struct err *err)
 	return 0;
 }
 
-/* It has ended by itself; also one that was saved or moved after that. */
+/* The guest has ended by itself, also when it was saved or moved after that. */
 static bool needs_reset(const struct machine *m)
 {
 	enum runstate s = m->state == RS_POSTMIGRATE ? m->before_stop : m->state;
@@ -495,7 +513,7 @@ int machine_start(struct machine *m, struct err *err)
 		return 0;
 	if (m->state == RS_FINISH_MIGRATE)
 		return err_set(err, EBUSY, "Migration is not finalized yet");
-	ret = machine_check_memory(m, err); /* no force helps against this */
+	ret = machine_check_memory(m, err); /* forcing does not override this */
 	if (ret == 0)
 		ret = machine_check_kept(m, err);
 	if (ret == 0 && needs_reset(m))
@@ -503,7 +521,7 @@ int machine_start(struct machine *m, struct err *err)
 	if (ret == 0 && m->needs_boot)
 		ret = machine_reset(m, err);
 	if (ret == 0)
-		ret = machine_handover(m, HANDOVER_TAKE, err);
+		ret = machine_handover(m, HANDOVER_ACQUIRE, err);
 	if (ret < 0)
 		return ret;
 	if (machine_set_state(m, RS_RUNNING, err) < 0)
@@ -531,7 +549,7 @@ int machine_reset(struct machine *m, struct err *err)
 {
 	int ret;
 
-	while (m->resetting) /* another thread is at it */
+	while (m->resetting) /* another thread resets it */
 		pthread_cond_wait(&m->cond, &m->lock);
 	ret = machine_check_memory(m, err);
 	if (ret < 0)

@@ -1,8 +1,8 @@
 /*
  * machine.h - the virtual machine: memory, vCPUs, devices; start, pause, reset, shutdown
  *
- * The rule: nobody touches guest memory while holding the machine lock, and
- * nobody who resolves a page fault takes it.  A missing page, like a disk that
+ * The rule: no thread touches guest memory while it holds the machine lock, and
+ * no thread that resolves page faults takes it.  A missing page, like a disk that
  * does not answer, may then stop a vCPU, the I/O thread, the work loop or a
  * loader, but never the main loop and the monitors.  machine_lock() knows the
  * threads that may not take it by their role.
@@ -75,7 +75,7 @@ struct arch_ops {
 	int (*stage_boot)(struct machine *m, struct err *err);
 	/*
 	 * The machine has just stopped (vCPUs parked): capture the clocks.
-	 * The machine is about to run: restore them.  Order: users.md row 20.
+	 * The machine is about to run: restore them.  Order: arch/x86/clock.c.
 	 */
 	void (*stopped)(struct machine *m);
 	void (*starting)(struct machine *m);
@@ -86,7 +86,7 @@ struct arch_ops {
 	/*
 	 * What the guest sees of its processors, as records (describe.h) appended to 'out'; and
 	 * one such record of another machine, from DESC_ARCH on, held against what this one has:
-	 * what would not fit is told in 'diff'.  A kind that is not known is none of our business.
+	 * what would not fit is told in 'diff'.  A kind that is not known is skipped.
 	 * -EIO: the record is broken.  Machine lock held; NULL: nothing to tell.
 	 */
 	void (*describe)(struct machine *m, struct buf *out);
@@ -117,7 +117,7 @@ struct machine {
 	struct vcpu **vcpus;
 	unsigned n_vcpus;
 	struct vms_registry vmstate;
-	int parked_fd; /* eventfd: a vCPU has parked; who waits clears it */
+	int parked_fd; /* eventfd: a vCPU has parked; the waiting thread clears it */
 	int quit_fd;   /* eventfd: readable once the program ends */
 
 	struct yanks yanks; /* a lock of its own */
@@ -153,7 +153,7 @@ struct machine {
 	bool exit_forced;          /* -no-shutdown does not apply */
 	bool ending;               /* the loop has been told to stop */
 	struct dirty *dirty;       /* while tracking; owned by dirty.c */
-	struct throttle *throttle; /* while somebody throttles; owned by throttle.c */
+	struct throttle *throttle; /* while a user throttles; owned by throttle.c */
 	/* the one GED, told of the power button; NULL without */
 	void (*powerdown)(void *opaque);
 	void *powerdown_opaque;
@@ -219,8 +219,8 @@ int machine_pause_cancellable(struct machine *m, int cancel_fd);
 void machine_resume(struct machine *m);
 
 /*
- * Give what other processes may not use at the same time (disk images) out of
- * our hands, take it, or ask whether it could be taken; the machine is paused.
+ * Release what other processes may not use at the same time (disk images),
+ * acquire it, or ask whether it could be acquired; the machine is paused.
  * The first device that refuses is named; those asked before it have done what
  * they were asked for.
  */
@@ -252,7 +252,7 @@ int machine_stop_cancellable(struct machine *m, enum runstate s, int cancel_fd);
 /* Run a stopped guest: RESUME event.  Refuses (in words) states from which it cannot run. */
 int machine_start(struct machine *m, struct err *err);
 /*
- * The same for a guest that was handed over: a human knows that it does not
+ * The same for a guest that was handed over: the user knows that it does not
  * run there.  One that has to be reset before it can run is here from then on too.
  */
 int machine_start_forced(struct machine *m, struct err *err);

@@ -124,7 +124,7 @@ static int write_pidfile(struct program *p, struct err *err)
 
 /* ---- signals ---- */
 
-/* SIGHUP, while the terminal lives: whoever rotates logs asks for new ones. */
+/* SIGHUP, while the terminal lives: a program that rotates logs asks for new files. */
 static bool reopen_logs(struct program *p)
 {
 	struct err err = {0};
@@ -170,7 +170,7 @@ static int dump_dtb(const struct program *p, struct err *err)
 	return ret;
 }
 
-static int build(struct program *p, struct err *err)
+static int program_build(struct program *p, struct err *err)
 {
 	struct machine *m = p->m;
 	/* Memory first: behind the interrupt controllers the first slot takes milliseconds. */
@@ -196,7 +196,7 @@ static int build(struct program *p, struct err *err)
 	return ret;
 }
 
-/* Nobody can ask a program without a manager what went wrong; with "defer" there is one. */
+/* "defer" implies a manager that can query the error; without one the program ends with it. */
 static int await_guest(struct program *p, struct err *err)
 {
 	const char *uri = p->cfg.incoming;
@@ -213,7 +213,7 @@ static int await_guest(struct program *p, struct err *err)
 	return ret < 0 ? err_prefix(err, ret, "-incoming %s", uri) : 0;
 }
 
-static int go(struct program *p, struct err *err)
+static int program_run(struct program *p, struct err *err)
 {
 	struct machine *m = p->m;
 	int ret;
@@ -230,7 +230,7 @@ static int go(struct program *p, struct err *err)
 	return ret;
 }
 
-/* At start; rather some more than a message about the one that was missing. */
+/* At start: checks for enough free descriptors, so that the message can say how many. */
 static int fds_needed(const struct config *cfg)
 {
 	size_t devices = cfg->n_devices + cfg->n_blockdevs + cfg->n_netdevs + cfg->n_chardevs;
@@ -251,7 +251,7 @@ static int check_purpose(const struct config *cfg, struct err *err)
 }
 
 /* 0: run the loop; 1: all is done; -errno. */
-static int start(struct program *p, struct err *err)
+static int program_start(struct program *p, struct err *err)
 {
 	int ret = host_check_room(fds_needed(&p->cfg), err);
 
@@ -264,7 +264,7 @@ static int start(struct program *p, struct err *err)
 		return -EIO;
 	p->m->host = &p->host;
 	machine_lock(p->m);
-	ret = build(p, err);
+	ret = program_build(p, err);
 	if (ret >= 0 && p->cfg.dumpdtb) {
 		ret = dump_dtb(p, err);
 		machine_unlock(p->m);
@@ -292,14 +292,14 @@ static int start(struct program *p, struct err *err)
 	if (ret >= 0) {
 		p->signals =
 		    loop_fd_add(p->m->loop, p->host.signal_fd, LOOP_READABLE, on_signal, p);
-		ret = go(p, err);
+		ret = program_run(p, err);
 	}
 	machine_unlock(p->m);
 	return ret;
 }
 
 /* False: something is left that cannot be waited for: a name server, a disk. */
-static bool end(struct program *p)
+static bool program_end(struct program *p)
 {
 	bool all = true;
 
@@ -383,7 +383,7 @@ int main(int argc, char **argv)
 	if (ret == 0 && p.cfg.daemonize)
 		ret = daemonize(&p, &err);
 	if (ret == 0)
-		ret = start(&p, &err);
+		ret = program_start(&p, &err);
 	if (ret < 0)
 		log_error("%s", err.msg);
 	if (ret == 0) {
@@ -392,7 +392,7 @@ int main(int argc, char **argv)
 		loop_run(p.m->loop);
 	}
 	status = ret < 0 ? 1 : p.m ? p.m->exit_status : 0;
-	if (!end(&p)) {
+	if (!program_end(&p)) {
 		(void)fflush(NULL);
 		_exit(status);
 	}

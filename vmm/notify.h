@@ -1,5 +1,5 @@
 /*
- * notify.h - typed notifications from a lower floor to whoever listens above
+ * notify.h - typed notifications from a lower floor to listeners above
  *
  * Published under the machine lock, on any thread, after the state they
  * announce is visible.  Listeners must not block and must not change the

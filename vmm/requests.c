@@ -219,7 +219,7 @@ void machine_request_delivered(struct machine *m, enum request r)
 
 /* ---- asking ---- */
 
-static void ask(struct machine *m, enum request r)
+static void request_post(struct machine *m, enum request r)
 {
 	m->requests.asked[r]++;
 	loop_post(m->work, do_requests, m);
@@ -228,13 +228,13 @@ static void ask(struct machine *m, enum request r)
 void machine_request_reset(struct machine *m, enum shutdown_cause cause)
 {
 	m->requests.reset_cause = cause;
-	ask(m, REQUEST_RESET);
+	request_post(m, REQUEST_RESET);
 }
 
 void machine_request_shutdown(struct machine *m, enum shutdown_cause cause)
 {
 	m->requests.shutdown_cause = cause;
-	ask(m, REQUEST_SHUTDOWN);
+	request_post(m, REQUEST_SHUTDOWN);
 	if (ends_program(m))
 		loop_post(m->loop, do_exit, m);
 }
@@ -248,16 +248,16 @@ void machine_request_exit(struct machine *m, int status, enum shutdown_cause cau
 
 void machine_request_powerdown(struct machine *m)
 {
-	ask(m, REQUEST_POWERDOWN);
+	request_post(m, REQUEST_POWERDOWN);
 }
 
 void machine_request_panic(struct machine *m)
 {
-	ask(m, REQUEST_PANIC);
+	request_post(m, REQUEST_PANIC);
 }
 
 void machine_request_stop(struct machine *m, enum runstate s)
 {
 	m->requests.stop_state = s;
-	ask(m, REQUEST_STOP);
+	request_post(m, REQUEST_STOP);
 }

@@ -1,3 +1,9 @@
+/*
+ * runstate.c - the names of the run states, and which state may follow which
+ *
+ * The table of legal moves follows QEMU's, so that a client sees the same
+ * sequences of states; a comment marks a line that is this program's own.
+ */
 #include "vmm/runstate.h"
 
 #include <string.h>

@@ -1,3 +1,15 @@
+/*
+ * throttle.c - the thread that ends the slices of throttled vCPUs
+ *
+ * A vCPU that is throttled by p of a thousand runs for a slice and then sleeps
+ * for slice * p / (1000 - p), so that the sleep is p of the whole.  The
+ * throttle thread knows when each slice ends; it sets 'throttle_due' and kicks
+ * the vCPU, which sleeps on its own thread in throttle_sleep(), with the
+ * machine lock given up.  A pause, the end of the program and a throttle of 0
+ * end a sleep early.
+ *
+ * The thread exists from the first throttle_begin() to the last throttle_end().
+ */
 #include "vmm/throttle.h"
 
 #include <errno.h>
@@ -79,7 +91,7 @@ static void *throttle_main(void *opaque)
 	return NULL;
 }
 
-static void destroy(struct throttle *t)
+static void throttle_destroy(struct throttle *t)
 {
 	pthread_cond_destroy(&t->wake);
 	pthread_mutex_destroy(&t->mutex);
@@ -89,7 +101,7 @@ static void destroy(struct throttle *t)
 	free(t);
 }
 
-static struct throttle *create(struct machine *m, struct err *err)
+static struct throttle *throttle_create(struct machine *m, struct err *err)
 {
 	struct throttle *t = NEW(struct throttle);
 
@@ -101,14 +113,14 @@ static struct throttle *create(struct machine *m, struct err *err)
 	thread_cond_init(&t->wake);
 	if (thread_start(&t->thread, "throttle", THREAD_HELPER, throttle_main, t, err) == 0)
 		return t;
-	destroy(t);
+	throttle_destroy(t);
 	return NULL;
 }
 
 int throttle_begin(struct machine *m, enum throttle_user user, struct err *err)
 {
 	if (!m->throttle)
-		m->throttle = create(m, err);
+		m->throttle = throttle_create(m, err);
 	if (!m->throttle)
 		return -EAGAIN;
 	m->throttle->user[user] = true;
@@ -131,7 +143,7 @@ void throttle_end(struct machine *m, enum throttle_user user)
 		return;
 	for (unsigned i = 0; i < m->n_vcpus; i++)
 		throttle_set(m, user, i, 0);
-	pthread_cond_broadcast(&m->cond); /* who sleeps for this user need not sleep on */
+	pthread_cond_broadcast(&m->cond); /* ends the sleep of a vCPU that this user throttled */
 	t->user[user] = false;
 	if (any_user(t))
 		return;
@@ -140,7 +152,7 @@ void throttle_end(struct machine *m, enum throttle_user user)
 	pthread_cond_signal(&t->wake);
 	pthread_mutex_unlock(&t->mutex);
 	thread_join(&t->thread);
-	destroy(t);
+	throttle_destroy(t);
 	m->throttle = NULL;
 }
 

@@ -22,7 +22,7 @@ enum throttle_user { THROTTLE_CONVERGE, THROTTLE_LIMIT, THROTTLE_USERS };
 
 /* The user may throttle from now on; it takes nothing yet. */
 int throttle_begin(struct machine *m, enum throttle_user user, struct err *err);
-/* It takes nothing any more; one that has not begun is fine. */
+/* It no longer throttles; one that has not begun is fine. */
 void throttle_end(struct machine *m, enum throttle_user user);
 
 /* ---- any thread, between the two ---- */

@@ -1,3 +1,10 @@
+/*
+ * vclock.c - the virtual clock is CLOCK_MONOTONIC plus an offset
+ *
+ * The offset changes at a stop (it becomes the clock's value) and at a start
+ * (the host's time is taken off again), never while the machine runs.  A
+ * section "timer" that is loaded sets the clock to the source's value.
+ */
 #include "vmm/vclock.h"
 
 #include <time.h>

@@ -1,3 +1,16 @@
+/*
+ * vcpu.c - a vCPU's thread: KVM_RUN, its exits, parking
+ *
+ *     running --paused, held, requests that hold vCPUs--> parked --resume--> running
+ *
+ * The thread holds the machine lock except inside KVM_RUN and while it waits on
+ * 'cond'.  A kick sets immediate_exit first and sends the signal then: KVM_RUN
+ * returns at once, whether the thread is inside it or about to enter.
+ *
+ * A port or MMIO read is only finished by the next KVM_RUN, so a thread parks
+ * after KVM_RUN calls with immediate_exit set, which finish the instruction
+ * without running the next (complete_io).  The registers may then be saved.
+ */
 #include "vmm/vcpu.h"
 
 #include <errno.h>
@@ -95,7 +108,7 @@ void vcpu_flush(struct vcpu *v)
 
 /* ---- exits; machine lock held ---- */
 
-static void port_io(struct vcpu *v)
+static void port_access(struct vcpu *v)
 {
 	struct kvm_run *run = v->run;
 	uint8_t *data = (uint8_t *)run + run->io.data_offset;
@@ -152,7 +165,7 @@ static void no_page(struct vcpu *v, uint64_t gpa)
 	internal_error(v, "KVM_RUN failed, a page of guest memory cannot be had", EFAULT);
 }
 
-static void mmio(struct vcpu *v)
+static void mmio_access(struct vcpu *v)
 {
 	struct kvm_run *run = v->run;
 	uint64_t val = 0, n = 1;
@@ -178,10 +191,10 @@ static void handle_exit(struct vcpu *v)
 
 	switch (run->exit_reason) {
 	case KVM_EXIT_IO:
-		port_io(v);
+		port_access(v);
 		break;
 	case KVM_EXIT_MMIO:
-		mmio(v);
+		mmio_access(v);
 		break;
 	case KVM_EXIT_INTR:
 	case KVM_EXIT_IRQ_WINDOW_OPEN:
@@ -228,7 +241,7 @@ static bool must_park(const struct vcpu *v)
  * at_once: only finish the instruction that the last exit was about.
  * 0 or -errno.  Lock held before and after.
  */
-static int enter(struct vcpu *v, bool at_once)
+static int vcpu_enter(struct vcpu *v, bool at_once)
 {
 	int ret;
 
@@ -262,14 +275,14 @@ static void complete_io(struct vcpu *v)
 	int ret;
 
 	do {
-		ret = enter(v, true);
+		ret = vcpu_enter(v, true);
 		if (ret == 0)
 			handle_exit(v);
 	} while (ret == 0 &&
 		 (v->run->exit_reason == KVM_EXIT_IO || v->run->exit_reason == KVM_EXIT_MMIO));
 }
 
-static void park(struct vcpu *v)
+static void vcpu_park(struct vcpu *v)
 {
 	complete_io(v);
 	set_parked(v);
@@ -278,9 +291,9 @@ static void park(struct vcpu *v)
 	v->parked = false;
 }
 
-static void run_once(struct vcpu *v)
+static void vcpu_run_once(struct vcpu *v)
 {
-	int ret = enter(v, false);
+	int ret = vcpu_enter(v, false);
 
 	if (ret == 0)
 		handle_exit(v);
@@ -302,9 +315,9 @@ static void *vcpu_main(void *opaque)
 	pthread_cond_broadcast(&m->cond);
 	while (!m->quitting) {
 		if (must_park(v))
-			park(v);
+			vcpu_park(v);
 		else
-			run_once(v);
+			vcpu_run_once(v);
 	}
 	set_parked(v);
 	machine_unlock(m);

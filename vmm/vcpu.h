@@ -3,8 +3,8 @@
  *
  * A vCPU thread runs the guest, hands port and MMIO exits to the buses under
  * the machine lock, and parks when the machine pauses.  Before it parks it
- * re-enters KVM once with immediate_exit, so that a half-done I/O instruction
- * is complete and the registers may be saved.
+ * re-enters KVM with immediate_exit, so that a half-done I/O instruction is
+ * complete and the registers may be saved.
  *
  * While all vCPUs are parked any thread that holds the machine lock may use
  * vcpu->fd.

@@ -1,3 +1,10 @@
+/*
+ * yank.c - the registry of connections that QMP may shut down
+ *
+ * The registry borrows the descriptors: an owner replaces or removes its
+ * descriptor here, under 'mutex', before it closes it, so that shutdown() never
+ * reaches a number that has been used again.
+ */
 #include "vmm/yank.h"
 
 #include <stdio.h>

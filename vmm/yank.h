@@ -1,8 +1,8 @@
 /*
- * yank.h - connections that a human may cut, whatever waits for them
+ * yank.h - connections that a user may shut down, whatever waits for them
  *
  * An instance is a connection by kind and name.  To yank it is to shut its
- * socket down: who reads or writes finds it broken.  The registry has a lock
+ * socket down: its reads and writes fail from then on.  The registry has a lock
  * of its own, a leaf (vmm/machine.h), so that this works out of band.
  */
 #ifndef MINIVMM_YANK_H

@@ -1,3 +1,11 @@
+/*
+ * aml.c - ACPI Machine Language: opcodes, package lengths, resource descriptors
+ *
+ * A term with contents is opcode, package length, contents.  The length counts
+ * itself and takes one byte up to 63, two up to 4095, else three; so the
+ * contents are built into a buffer of their own first (ACPI specification,
+ * 20.2.4).
+ */
 #include "arch/x86/aml.h"
 
 #include <assert.h>

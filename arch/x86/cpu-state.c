@@ -1,3 +1,10 @@
+/*
+ * cpu-state.c - a vCPU's state after power-on, and what is derived from it
+ *
+ * hflags is a summary of other registers that is part of the stream.  The bits
+ * in HF_DERIVED are computed from those registers; the others are kept as they
+ * were loaded.
+ */
 #include "arch/x86/cpu-state.h"
 
 #include <linux/kvm.h>

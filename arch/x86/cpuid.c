@@ -60,8 +60,8 @@ struct builder {
 };
 
 /* An absent entry reads as zeros, so one that is all zero is not written. */
-static void put(struct builder *b, uint32_t leaf, uint32_t eax, uint32_t ebx, uint32_t ecx,
-		uint32_t edx)
+static void leaf_put(struct builder *b, uint32_t leaf, uint32_t eax, uint32_t ebx, uint32_t ecx,
+		     uint32_t edx)
 {
 	if (!(eax | ebx | ecx | edx) || b->table->nent >= TABLE_MAX)
 		return;
@@ -104,7 +104,7 @@ static void put_name(struct builder *b, uint32_t leaf, uint32_t max)
 	uint32_t v[3];
 
 	memcpy(v, b->m->vendor, sizeof(v));
-	put(b, leaf, max, v[0], v[2], v[1]);
+	leaf_put(b, leaf, max, v[0], v[2], v[1]);
 }
 
 static void put_1(struct builder *b)
@@ -116,7 +116,7 @@ static void put_1(struct builder *b)
 		ebx |= (cpus_per_package(b) & 0xff) << 16;
 		edx |= F1_EDX_HTT;
 	}
-	put(b, 1, b->m->signature, ebx, b->m->features[FEAT_1_ECX], edx);
+	leaf_put(b, 1, b->m->signature, ebx, b->m->features[FEAT_1_ECX], edx);
 }
 
 /* Leaves 2 and 4 are Intel's way to tell the caches; AMD's are 8000_0005, 6 and 1d. */
@@ -214,14 +214,14 @@ static void put_basic(struct builder *b)
 	put_1(b);
 	put_2_4(b);
 	if (m->level >= 5)
-		put(b, 5, 0, 0, 3, 0);
+		leaf_put(b, 5, 0, 0, 3, 0);
 	if (m->level >= 6)
-		put(b, 6, m->features[FEAT_6_EAX], 0, 0, 0);
+		leaf_put(b, 6, m->features[FEAT_6_EAX], 0, 0, 0);
 	if (m->level >= 7)
 		put_7(b);
 	if (m->level >= 0xa)
-		put(b, 0xa, m->pmu_regs[CPUID_EAX], m->pmu_regs[CPUID_EBX], m->pmu_regs[CPUID_ECX],
-		    m->pmu_regs[CPUID_EDX]);
+		leaf_put(b, 0xa, m->pmu_regs[CPUID_EAX], m->pmu_regs[CPUID_EBX],
+			 m->pmu_regs[CPUID_ECX], m->pmu_regs[CPUID_EDX]);
 	if (m->level >= 0xb)
 		put_b(b);
 	if (m->level >= 0xd)
@@ -236,10 +236,10 @@ static void put_kvm(struct builder *b, uint32_t tsc_khz)
 
 	if (!b->m->expose_kvm)
 		return;
-	put(b, 0x40000000, known_tsc ? 0x40000010 : 0x40000001, 0x4b4d564b, 0x564b4d56, 0x4d);
-	put(b, 0x40000001, f[FEAT_KVM], 0, 0, f[FEAT_KVM_HINTS]);
+	leaf_put(b, 0x40000000, known_tsc ? 0x40000010 : 0x40000001, 0x4b4d564b, 0x564b4d56, 0x4d);
+	leaf_put(b, 0x40000001, f[FEAT_KVM], 0, 0, f[FEAT_KVM_HINTS]);
 	if (known_tsc)
-		put(b, 0x40000010, tsc_khz, 1000000, 0, 0); /* TSC and APIC bus, kHz */
+		leaf_put(b, 0x40000010, tsc_khz, 1000000, 0, 0); /* TSC and APIC bus, kHz */
 }
 
 static void put_8000_001d_1e(struct builder *b)
@@ -255,11 +255,11 @@ static void put_8000_001d_1e(struct builder *b)
 	put_sub(b, 0x8000001d, 3, 0x163 | package, 0x03c0003f, 0x3fff, 6);
 	put_sub(b, 0x8000001d, 4, 0, 0, 0, 0);
 	if (b->m->xlevel >= 0x8000001e)
-		put(b, 0x8000001e, b->apic_id,
-		    (b->topo->threads - 1) << 8 |
-			((b->apic_id >> b->core_shift) &
-			 ((1U << (b->package_shift - b->core_shift)) - 1)),
-		    b->apic_id >> b->package_shift & 0xff, 0);
+		leaf_put(b, 0x8000001e, b->apic_id,
+			 (b->topo->threads - 1) << 8 |
+			     ((b->apic_id >> b->core_shift) &
+			      ((1U << (b->package_shift - b->core_shift)) - 1)),
+			 b->apic_id >> b->package_shift & 0xff, 0);
 }
 
 static void put_extended(struct builder *b)
@@ -275,19 +275,20 @@ static void put_extended(struct builder *b)
 		edx |= m->features[FEAT_1_EDX] & F81_EDX_ALIASES;
 	if (cpus_per_package(b) > 1 && !vendor_is(b, "GenuineIntel"))
 		ecx |= F81_ECX_CMP_LEGACY;
-	put(b, 0x80000001, m->signature, 0, ecx, edx);
+	leaf_put(b, 0x80000001, m->signature, 0, ecx, edx);
 	memcpy(brand, m->brand, sizeof(brand));
 	for (unsigned i = 0; i < 3; i++)
-		put(b, 0x80000002 + i, brand[i][0], brand[i][1], brand[i][2], brand[i][3]);
-	put(b, 0x80000005, 0x01ff01ff, 0x01ff01ff, 0x40020140, 0x40020140);
-	put(b, 0x80000006, 0, 0x42004200, 0x02008140, 0x00808140);
+		leaf_put(b, 0x80000002 + i, brand[i][0], brand[i][1], brand[i][2], brand[i][3]);
+	leaf_put(b, 0x80000005, 0x01ff01ff, 0x01ff01ff, 0x40020140, 0x40020140);
+	leaf_put(b, 0x80000006, 0, 0x42004200, 0x02008140, 0x00808140);
 	if (m->xlevel >= 0x80000007)
-		put(b, 0x80000007, 0, 0, 0, m->features[FEAT_8000_0007_EDX]);
+		leaf_put(b, 0x80000007, 0, 0, 0, m->features[FEAT_8000_0007_EDX]);
 	if (m->xlevel >= 0x80000008)
-		put(b, 0x80000008, m->phys_bits | virt << 8, m->features[FEAT_8000_0008_EBX],
-		    cpus_per_package(b) > 1 ? b->package_shift << 12 | (cpus_per_package(b) - 1)
-					    : 0,
-		    0);
+		leaf_put(b, 0x80000008, m->phys_bits | virt << 8, m->features[FEAT_8000_0008_EBX],
+			 cpus_per_package(b) > 1
+			     ? b->package_shift << 12 | (cpus_per_package(b) - 1)
+			     : 0,
+			 0);
 	put_8000_001d_1e(b);
 }
 

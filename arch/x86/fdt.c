@@ -33,15 +33,15 @@ struct tree {
 	int ret;
 };
 
-static void keep(struct tree *t, int ret)
+static void tree_check(struct tree *t, int ret)
 {
 	if (ret < 0 && t->ret == 0)
 		t->ret = ret;
 }
 
-static void begin(struct tree *t, const char *name)
+static void node_begin(struct tree *t, const char *name)
 {
-	keep(t, fdt_begin_node(t->fdt, name));
+	tree_check(t, fdt_begin_node(t->fdt, name));
 }
 
 static void begin_at(struct tree *t, const char *name, uint64_t unit)
@@ -49,22 +49,22 @@ static void begin_at(struct tree *t, const char *name, uint64_t unit)
 	char full[64];
 
 	(void)snprintf(full, sizeof(full), "%.40s@%" PRIx64, name, unit);
-	begin(t, full);
+	node_begin(t, full);
 }
 
-static void end(struct tree *t)
+static void node_end(struct tree *t)
 {
-	keep(t, fdt_end_node(t->fdt));
+	tree_check(t, fdt_end_node(t->fdt));
 }
 
 static void u32(struct tree *t, const char *name, uint32_t v)
 {
-	keep(t, fdt_property_u32(t->fdt, name, v));
+	tree_check(t, fdt_property_u32(t->fdt, name, v));
 }
 
 static void text(struct tree *t, const char *name, const char *s)
 {
-	keep(t, fdt_property(t->fdt, name, s, (int)strlen(s) + 1));
+	tree_check(t, fdt_property(t->fdt, name, s, (int)strlen(s) + 1));
 }
 
 static void u64s(struct tree *t, const char *name, const uint64_t *v, size_t n)
@@ -73,14 +73,14 @@ static void u64s(struct tree *t, const char *name, const uint64_t *v, size_t n)
 
 	for (size_t i = 0; i < n && i < ARRAY_LEN(be); i++)
 		be[i] = htobe64(v[i]);
-	keep(t, fdt_property(t->fdt, name, be, (int)(n * sizeof(be[0]))));
+	tree_check(t, fdt_property(t->fdt, name, be, (int)(n * sizeof(be[0]))));
 }
 
 static void add_chosen(struct tree *t, const struct machine *m)
 {
 	const struct x86 *x = m->arch_state;
 
-	begin(t, "chosen");
+	node_begin(t, "chosen");
 	if (m->cfg->append)
 		text(t, "bootargs", m->cfg->append);
 	if (x && x->boot.initrd_bytes > 0) {
@@ -89,7 +89,7 @@ static void add_chosen(struct tree *t, const struct machine *m)
 		u64s(t, "linux,initrd-start", &start, 1);
 		u64s(t, "linux,initrd-end", &stop, 1);
 	}
-	end(t);
+	node_end(t);
 }
 
 static void add_memory(struct tree *t, uint64_t ram_bytes)
@@ -100,12 +100,12 @@ static void add_memory(struct tree *t, uint64_t ram_bytes)
 	begin_at(t, "memory", 0);
 	text(t, "device_type", "memory");
 	u64s(t, "reg", reg, ram_bytes > low ? 4 : 2);
-	end(t);
+	node_end(t);
 }
 
 static void add_cpus(struct tree *t, const struct machine *m)
 {
-	begin(t, "cpus");
+	node_begin(t, "cpus");
 	u32(t, "#address-cells", 1);
 	u32(t, "#size-cells", 0);
 	for (unsigned i = 0; i < m->cfg->cpus; i++) {
@@ -113,9 +113,9 @@ static void add_cpus(struct tree *t, const struct machine *m)
 		text(t, "device_type", "cpu");
 		text(t, "minivmm,model", m->cfg->cpu_model ? m->cfg->cpu_model : "qemu64");
 		u32(t, "reg", i);
-		end(t);
+		node_end(t);
 	}
-	end(t);
+	node_end(t);
 }
 
 static void add_ioapic(struct tree *t)
@@ -123,11 +123,11 @@ static void add_ioapic(struct tree *t)
 	uint64_t reg[2] = {BOARD_IOAPIC_BASE, 0x1000};
 
 	begin_at(t, "interrupt-controller", BOARD_IOAPIC_BASE);
-	keep(t, fdt_property(t->fdt, "interrupt-controller", NULL, 0));
+	tree_check(t, fdt_property(t->fdt, "interrupt-controller", NULL, 0));
 	u32(t, "#interrupt-cells", 2);
 	u32(t, "phandle", PHANDLE_IOAPIC);
 	u64s(t, "reg", reg, 2);
-	end(t);
+	node_end(t);
 }
 
 static const char *compatible(enum board_kind kind)
@@ -167,7 +167,7 @@ static void add_device(struct tree *t, const struct board_device *d)
 	/* a port is no address of the memory bus */
 	u64s(t, is_memory_mapped(d) ? "reg" : "minivmm,ports", reg, 2);
 	if (d->gsi > 0) {
-		keep(t, fdt_property(t->fdt, "interrupts", irq, sizeof(irq)));
+		tree_check(t, fdt_property(t->fdt, "interrupts", irq, sizeof(irq)));
 		u32(t, "interrupt-parent", PHANDLE_IOAPIC);
 	}
 	if (d->slot >= 0)
@@ -180,12 +180,12 @@ static void add_device(struct tree *t, const struct board_device *d)
 		(void)snprintf(name, sizeof(name), "minivmm,%s", d->props[i].name);
 		text(t, name, d->props[i].text);
 	}
-	end(t);
+	node_end(t);
 }
 
 static void add_root(struct tree *t, const struct machine *m)
 {
-	begin(t, "");
+	node_begin(t, "");
 	text(t, "model", "microvm");
 	text(t, "compatible", "minivmm,microvm");
 	u32(t, "#address-cells", 2);
@@ -193,14 +193,14 @@ static void add_root(struct tree *t, const struct machine *m)
 	add_chosen(t, m);
 	add_memory(t, m->cfg->ram_bytes);
 	add_cpus(t, m);
-	begin(t, "board");
+	node_begin(t, "board");
 	u32(t, "#address-cells", 2);
 	u32(t, "#size-cells", 2);
 	add_ioapic(t);
 	for (size_t i = 0; i < m->board.n; i++)
 		add_device(t, &m->board.devices[i]);
-	end(t);
-	end(t);
+	node_end(t);
+	node_end(t);
 }
 
 /* 0 or a libfdt error; FDT_ERR_NOSPACE: it needs more room than that. */
@@ -209,10 +209,10 @@ static int build_in(const struct machine *m, int room, struct buf *out)
 	CLEANUP(cleanup_free) void *mem = xcalloc(1, (size_t)room);
 	struct tree t = {.fdt = mem};
 
-	keep(&t, fdt_create(mem, room));
-	keep(&t, fdt_finish_reservemap(mem));
+	tree_check(&t, fdt_create(mem, room));
+	tree_check(&t, fdt_finish_reservemap(mem));
 	add_root(&t, m);
-	keep(&t, fdt_finish(mem));
+	tree_check(&t, fdt_finish(mem));
 	if (t.ret >= 0)
 		buf_put(out, mem, fdt_totalsize(mem));
 	return t.ret;

@@ -1,3 +1,10 @@
+/*
+ * irqchip.c - IOAPIC, 8259 pair and TPR helper: KVM's structs to the stream's and back
+ *
+ * The chips run in the kernel.  fetch reads their registers into the structs
+ * over which the state tables stand; push writes them back, after a reset or a
+ * load.  The 8254 is in pit.c, for its times need translation.
+ */
 #include "arch/x86/irqchip.h"
 
 #include <errno.h>
@@ -18,7 +25,7 @@
  */
 int irqchip_create(struct machine *m, struct irqchip *c, struct err *err)
 {
-	struct kvm_pit_config pit = {0}; /* no speaker: port 0x61 is nobody's */
+	struct kvm_pit_config pit = {0}; /* no speaker: no device answers port 0x61 */
 
 	if (ioctl(m->vm_fd, KVM_CREATE_IRQCHIP) < 0)
 		return err_set(err, errno, "KVM cannot make its interrupt controllers: %s",

@@ -3,7 +3,7 @@
  * IOAPIC, the two 8259, the 8254; and the (always idle) TPR patching helper
  *
  * Sections ioapic v3, i8259 v1, i8254 v3, kvm-tpr-opt v1 (machine-microvm
- * 3.5).  Machine lock; vCPUs parked for everything that talks to KVM.
+ * 3.5).  Machine lock; vCPUs parked for everything that uses KVM.
  */
 #ifndef MINIVMM_ARCH_X86_IRQCHIP_H
 #define MINIVMM_ARCH_X86_IRQCHIP_H

@@ -1,3 +1,11 @@
+/*
+ * lapic.c - the local APIC: KVM's page of registers to section "apic" and back
+ *
+ * KVM says how much of the timer's count is left; the stream says when the
+ * timer was loaded, on the virtual clock.  One is computed from the other with
+ * the divider (count_shift), wrapping for a periodic timer.  A one-shot timer
+ * that has run out is pushed as never loaded, for KVM would fire it again.
+ */
 #include "arch/x86/lapic.h"
 
 #include <errno.h>

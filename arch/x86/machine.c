@@ -1,3 +1,14 @@
+/*
+ * machine.c - the x86 side of a machine: capabilities, vCPU set-up, reset, state
+ *
+ *     x86_create      required capabilities, CPU model, interrupt controllers
+ *     x86_vcpu_init   per vCPU: TSC rate, machine check banks, CPUID, sections
+ *     fetch, push     all vCPUs and controllers between KVM and the state structs
+ *
+ * KVM fixes some of it at the first vCPU (identity map, TSS, x2APIC ids,
+ * in-kernel irqchip), hence the order.  The guest's files are staged with the
+ * machine lock given up, because writing guest memory may block.
+ */
 #include <errno.h>
 #include <linux/kvm.h>
 #include <stdlib.h>
@@ -324,7 +335,7 @@ static bool enable_cap(struct machine *m, uint32_t number, uint64_t arg)
 	return machine_kvm_cap(m, number) > 0 && ioctl(m->vm_fd, KVM_ENABLE_CAP, &cap) == 0;
 }
 
-/* What must be settled before the first vCPU exists. */
+/* What KVM requires before the first vCPU exists. */
 static int setup_vm(struct x86 *x, struct err *err)
 {
 	struct machine *m = x->m;

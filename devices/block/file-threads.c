@@ -145,7 +145,7 @@ static int write_zeroes(const struct block_node *n, const struct block_req *req)
 	return ret;
 }
 
-static int run(struct block_node *n, const struct block_req *req)
+static int threads_run(struct block_node *n, const struct block_req *req)
 {
 	switch (req->op) {
 	case BLOCK_READ:
@@ -165,7 +165,7 @@ static void job_run(uv_work_t *w)
 {
 	struct job *j = container_of(w, struct job, work);
 
-	j->ret = run(j->req->node, j->req);
+	j->ret = threads_run(j->req->node, j->req);
 }
 
 static void job_done(uv_work_t *w, int status)
@@ -178,7 +178,7 @@ static void job_done(uv_work_t *w, int status)
 	block_req_done(req, ret);
 }
 
-static int attach(struct block_node *n, struct loop *io, struct err *err)
+static int threads_attach(struct block_node *n, struct loop *io, struct err *err)
 {
 	(void)n;
 	(void)io;
@@ -186,12 +186,12 @@ static int attach(struct block_node *n, struct loop *io, struct err *err)
 	return 0;
 }
 
-static void detach(struct block_node *n)
+static void threads_detach(struct block_node *n)
 {
 	(void)n;
 }
 
-static void submit(struct block_node *n, struct block_req *req)
+static void threads_submit(struct block_node *n, struct block_req *req)
 {
 	struct job *j = NEW(struct job);
 
@@ -201,7 +201,7 @@ static void submit(struct block_node *n, struct block_req *req)
 
 const struct block_driver block_file_threads = {
     .name = "file-threads",
-    .attach = attach,
-    .detach = detach,
-    .submit = submit,
+    .attach = threads_attach,
+    .detach = threads_detach,
+    .submit = threads_submit,
 };

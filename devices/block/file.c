@@ -81,7 +81,7 @@ static bool unfinished(const struct block_req *req, int res)
 	return res == -EAGAIN || res == -EINTR || res == -EINVAL || res == -EOPNOTSUPP;
 }
 
-static void complete(struct block_req *req, int res)
+static void uring_complete(struct block_req *req, int res)
 {
 	if (unfinished(req, res))
 		block_file_threads.submit(req->node, req);
@@ -102,7 +102,7 @@ static void completed(void *opaque, int ready)
 
 		io_uring_cqe_seen(&u->ring, cqe);
 		u->in_flight--;
-		complete(req, res);
+		uring_complete(req, res);
 	}
 	prepare_waiting(u);
 }
@@ -112,7 +112,7 @@ static void prepare_closed(uv_handle_t *h)
 	free(h);
 }
 
-static int attach(struct block_node *n, struct loop *io, struct err *err)
+static int uring_attach(struct block_node *n, struct loop *io, struct err *err)
 {
 	struct uring *u = NEW(struct uring);
 	int ret = io_uring_queue_init(RING_ENTRIES, &u->ring, 0);
@@ -141,7 +141,7 @@ static int attach(struct block_node *n, struct loop *io, struct err *err)
 	return 0;
 }
 
-static void detach(struct block_node *n)
+static void uring_detach(struct block_node *n)
 {
 	struct uring *u = n->state;
 
@@ -167,7 +167,7 @@ static bool ring_takes(const struct block_node *n, const struct block_req *req)
 	}
 }
 
-static void submit(struct block_node *n, struct block_req *req)
+static void uring_submit(struct block_node *n, struct block_req *req)
 {
 	struct uring *u = n->state;
 
@@ -182,7 +182,7 @@ static void submit(struct block_node *n, struct block_req *req)
 
 const struct block_driver block_file_uring = {
     .name = "file",
-    .attach = attach,
-    .detach = detach,
-    .submit = submit,
+    .attach = uring_attach,
+    .detach = uring_detach,
+    .submit = uring_submit,
 };

@@ -24,7 +24,7 @@
 #include "vmm/base/alloc.h"
 
 #define SEARCH_NS  250000000 /* of processor time, which a busy host does not make scarcer */
-#define PROBE_BYTE 99        /* a lock here means nothing to anybody */
+#define PROBE_BYTE 99        /* a lock here has no meaning */
 
 struct search {
 	char file[48]; /* "fe:00:1234" */

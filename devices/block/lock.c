@@ -1,3 +1,12 @@
+/*
+ * lock.c - taking and asking for QEMU's image locks
+ *
+ * The order matters: a user first takes its shared locks (hold_bytes), then
+ * asks whether an exclusive one is possible on the bytes that conflict
+ * (check_bytes).  Two users that start together both hold their locks when they
+ * ask, so at least one of them sees the other.  F_OFD_GETLK does not see the
+ * locks of its own open file.
+ */
 #include "devices/block/lock.h"
 
 #include <errno.h>
@@ -78,7 +87,7 @@ static int say_held(int fd, const char *path, const char *shared, int p, off_t b
 {
 	struct lock_holder who;
 
-	if (!err) /* nobody wants to know */
+	if (!err) /* the caller asks for no message */
 		return -EBUSY;
 	lock_holder_find(&who, fd, byte);
 	return err_set(err, EBUSY,

@@ -3,7 +3,7 @@
  *
  * Each user of an image holds shared open-file-description locks on single
  * bytes of it: 100 + p for a permission p that it uses, 200 + p for one that it
- * does not share.  Whether somebody else is in the way is found by asking, not
+ * does not share.  Whether another user is in the way is found by asking, not
  * by locking: an exclusive lock must be possible on 200 + p for what is used
  * and on 100 + p for what is not shared.  So users may start in any order,
  * readers do not exclude each other, and a process that ends leaves nothing
@@ -35,7 +35,7 @@ struct block_perms block_disk_perms(bool readonly, bool share_rw);
 /*
  * Lock the open image, or only see whether that would be possible (probe).
  * The refusal names the file and, where /proc tells, the process in the way.
- * -EBUSY: somebody else uses it; -ENOTSUP: the file system has no such locks;
+ * -EBUSY: another user holds a lock that conflicts; -ENOTSUP: the file system has no such locks;
  * nothing is held then.  Any thread; does not wait.
  */
 int block_lock(int fd, const char *path, struct block_perms p, bool probe, struct err *err);

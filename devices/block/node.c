@@ -1,3 +1,11 @@
+/*
+ * node.c - opening a disk image, choosing its driver, counting and locking
+ *
+ * A node's requests go to io_uring, or to libuv's threads where io_uring is not
+ * available or aio=threads was given; the driver is chosen when the node is
+ * attached.  O_DIRECT is tried with one sector: a medium with larger sectors
+ * than the guest is told of falls back to the page cache.
+ */
 #include "devices/block/node.h"
 
 #include <assert.h>

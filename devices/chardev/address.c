@@ -1,3 +1,10 @@
+/*
+ * address.c - the addresses of a socket chardev: resolve, listen, connect
+ *
+ * At the start a look-up or a connect may block for minutes; it runs on a
+ * thread of its own so that a signal can end the program (host_run).
+ * Reconnecting later uses address_connect_start(), which does not block.
+ */
 #include "devices/chardev/address.h"
 
 #include <errno.h>
@@ -114,7 +121,7 @@ int address_connect(struct host *h, const struct sockaddr_list *as, const struct
 	*a = (struct attempt){.cfg = cfg, .peers = *as};
 	ret = host_run(h, run_attempt, a, what, err);
 	if (ret < 0)
-		return ret; /* its thread still has it */
+		return ret; /* the abandoned thread still uses it */
 	ret = a->ret;
 	if (ret < 0 && err)
 		*err = a->err;

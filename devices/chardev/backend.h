@@ -23,8 +23,8 @@ void chardev_set_filename(struct chardev *c, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
 /*
- * Open a file to write, at its end whoever else writes or shortens it; empty
- * at first unless 'append'.  Does not wait, neither here nor in write(2): a
+ * Open a file to write, always at its end, also when other programs write to it or
+ * shorten it; empty at first unless 'append'.  Does not wait, neither here nor in write(2): a
  * named pipe without a reader keeps what fits.  Returns owned, -1 with errno.
  */
 int chardev_open_file(const char *path, bool append);

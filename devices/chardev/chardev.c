@@ -1,3 +1,12 @@
+/*
+ * chardev.c - between a front end (UART, monitor) and a back end (file, socket ...)
+ *
+ * Input flows at the front end's pace: the back end asks chardev_room() before
+ * it reads, and the front end calls chardev_accept_input() when it has room
+ * again.  Output flows at the back end's: a write that is not taken in full is
+ * repeated by the front end when chardev_tell_writable() calls it.  What was
+ * taken also goes into the log file.
+ */
 #include "devices/chardev/chardev.h"
 
 #include <errno.h>

@@ -1,7 +1,7 @@
 /*
- * chardev.h - byte streams to the outside: what a UART or a monitor talks through
+ * chardev.h - byte streams to the outside: the connection of a UART or a monitor
  *
- * One that a monitor talks through is the control thread's, under the control
+ * A chardev of a monitor is the control thread's, under the control
  * lock; others are the main loop's, under the machine lock.  Nothing here
  * blocks: output that the host does not take at once is refused, and the front
  * end is told when to go on.
@@ -20,7 +20,7 @@ struct err;
 struct loop;
 struct machine;
 
-/* What a front end wants to hear.  Any member may be NULL. */
+/* The callbacks of a front end.  Any member may be NULL. */
 struct chardev_client {
 	void (*opened)(void *opaque);     /* a peer is there (at once for files, null and stdio) */
 	void (*closed)(void *opaque);     /* it left; output is dropped until the next opened */
@@ -32,8 +32,8 @@ struct chardev_client {
 	/* A descriptor came with SCM_RIGHTS, before the bytes it rode on; taken by the callee. */
 	void (*receive_fd)(void *opaque, int fd);
 	/*
-	 * Input is bytes of a line, whoever sent them: what a peer sent before it
-	 * left is delivered later all the same.  False: it is dropped with the peer,
+	 * Input is bytes of a line that outlives a peer: what a peer sent before it
+	 * left is delivered later.  False: it is dropped with the peer,
 	 * as far as can_read() does not take it at once.
 	 */
 	bool line;
@@ -49,7 +49,7 @@ struct chardev_ops {
 	void (*close)(struct chardev *c);        /* frees its state */
 	void (*start)(struct chardev *c);        /* the program is up; NULL: nothing to do */
 	void (*reopen)(struct chardev *c);       /* a file was renamed; NULL: not a file */
-	/* Drop the peer: closed() follows now or later.  NULL: there is nobody to drop. */
+	/* Drop the peer: closed() follows now or later.  NULL: there is no peer to drop. */
 	void (*disconnect)(struct chardev *c);
 };
 

@@ -112,7 +112,7 @@ static void show_name(struct chardev *c)
 		chardev_set_filename(c, "%s", s->name);
 }
 
-static void connected(struct chardev *c)
+static void socket_connected(struct chardev *c)
 {
 	struct sock *s = c->state;
 	int one = 1;
@@ -136,8 +136,8 @@ static void take_fd(struct chardev *c, int fd)
 	s->watch = loop_fd_add(c->loop, fd, 0, peer_ready, c);
 }
 
-/* The connection is over, did not come about, or the front end wants no more of it. */
-static void disconnect(struct chardev *c)
+/* The connection is over, did not come about, or the front end closes it. */
+static void socket_disconnect(struct chardev *c)
 {
 	struct sock *s = c->state;
 
@@ -175,7 +175,7 @@ static void deliver_fds(struct chardev *c, struct msghdr *msg)
 }
 
 /* False when the connection has ended. */
-static bool receive(struct chardev *c)
+static bool socket_receive(struct chardev *c)
 {
 	const struct sock *s = c->state;
 	_Alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(MAX_FDS * sizeof(int))];
@@ -200,7 +200,7 @@ static bool receive(struct chardev *c)
 /* ---- a peer that has left ---- */
 
 /* Nothing can be sent to it either. */
-static bool gone(const struct sock *s)
+static bool peer_is_gone(const struct sock *s)
 {
 	struct pollfd p = {.fd = s->fd};
 
@@ -280,7 +280,7 @@ static bool hung_up(struct chardev *c)
 		say_dropped(c);
 		return false;
 	}
-	if (!gone(s)) {
+	if (!peer_is_gone(s)) {
 		s->half_open = true;
 		return true;
 	}
@@ -302,7 +302,7 @@ static bool connect_done(struct chardev *c)
 
 	if (getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0 || error)
 		return false;
-	connected(c);
+	socket_connected(c);
 	return true;
 }
 
@@ -313,11 +313,11 @@ static void peer_ready(void *opaque, int ready)
 
 	if (s->connecting) {
 		if (!connect_done(c))
-			disconnect(c);
+			socket_disconnect(c);
 		return;
 	}
-	if ((ready & LOOP_READABLE && !receive(c)) || (ready & LOOP_HANGUP && !hung_up(c))) {
-		disconnect(c);
+	if ((ready & LOOP_READABLE && !socket_receive(c)) || (ready & LOOP_HANGUP && !hung_up(c))) {
+		socket_disconnect(c);
 		return;
 	}
 	if (ready & LOOP_WRITABLE && s->want_write) {
@@ -359,7 +359,7 @@ static void accept_input(struct chardev *c)
 
 /* ---- server ---- */
 
-static void accepted(void *opaque, int fd)
+static void socket_accepted(void *opaque, int fd)
 {
 	struct chardev *c = opaque;
 	const struct sock *s = c->state;
@@ -369,10 +369,10 @@ static void accepted(void *opaque, int fd)
 		return;
 	}
 	take_fd(c, fd);
-	connected(c);
+	socket_connected(c);
 }
 
-/* wait=on: the program starts when somebody is there. */
+/* wait=on: the program starts when a peer has connected. */
 static int wait_for_peer(struct chardev *c, struct err *err)
 {
 	const struct sock *s = c->state;
@@ -387,7 +387,7 @@ static int wait_for_peer(struct chardev *c, struct err *err)
 		if (ret < 0)
 			return ret;
 		if (fd >= 0)
-			accepted(c, fd);
+			socket_accepted(c, fd);
 		else if (fd != -EAGAIN)
 			return err_set(err, -fd, "chardev '%s': waiting for a connection: %s",
 				       c->id, err_text(-fd));
@@ -399,7 +399,7 @@ static int start_listening(struct chardev *c, const struct cfg_chardev *cfg, str
 {
 	struct sock *s = c->state;
 
-	s->listener = listener_new(c->loop, &s->listening, accepted, c);
+	s->listener = listener_new(c->loop, &s->listening, socket_accepted, c);
 	return cfg->wait ? wait_for_peer(c, err) : 0;
 }
 
@@ -435,7 +435,7 @@ static int start_connecting(struct chardev *c, const struct cfg_chardev *cfg, st
 	if (fd < 0)
 		return fd;
 	take_fd(c, fd);
-	connected(c);
+	socket_connected(c);
 	return 0;
 }
 
@@ -459,7 +459,7 @@ static int use_fd(struct chardev *c, const struct cfg_chardev *cfg, struct err *
 	}
 	(void)fcntl(cfg->fd, F_SETFL, fcntl(cfg->fd, F_GETFL) | O_NONBLOCK);
 	take_fd(c, cfg->fd);
-	connected(c);
+	socket_connected(c);
 	return 0;
 }
 
@@ -539,5 +539,5 @@ const struct chardev_ops chardev_socket_ops = {
     .write = socket_write,
     .accept_input = accept_input,
     .close = socket_close,
-    .disconnect = disconnect,
+    .disconnect = socket_disconnect,
 };

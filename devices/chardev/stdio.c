@@ -112,7 +112,7 @@ static void stdio_accept_input(struct chardev *c)
 		loop_timer_cancel(s->pump);
 }
 
-static void take(struct chardev *c, const uint8_t *p, size_t n)
+static void stdio_take(struct chardev *c, const uint8_t *p, size_t n)
 {
 	struct stdio *s = c->state;
 
@@ -134,7 +134,7 @@ static void read_some(struct chardev *c)
 	ssize_t n = room ? nonblock_read(&s->from, bytes, room) : -EAGAIN;
 
 	if (n > 0)
-		take(c, bytes, (size_t)n);
+		stdio_take(c, bytes, (size_t)n);
 	else if (n != -EAGAIN && n != -EINTR)
 		s->eof = true;
 }

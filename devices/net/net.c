@@ -1,3 +1,9 @@
+/*
+ * net.c - network back ends by type, and their list
+ *
+ * The back end's own file does the work; an operation on one that is not
+ * attached to a loop does nothing.
+ */
 #include "devices/net/net.h"
 
 #include <assert.h>

@@ -63,8 +63,8 @@ struct stream {
 
 /* ---- addresses ---- */
 
-static int resolve(struct stream *s, const struct cfg_netdev *cfg, struct host *host,
-		   struct err *err)
+static int stream_resolve(struct stream *s, const struct cfg_netdev *cfg, struct host *host,
+			  struct err *err)
 {
 	CLEANUP(cleanup_free) char *what = xasprintf("netdev '%s' looks its host up", cfg->id);
 	int family = ip_family(cfg->ipv4, cfg->ipv6);
@@ -152,7 +152,7 @@ static int stream_open(struct net_backend *b, const struct cfg_netdev *cfg, stru
 	else if (!strcmp(cfg->addr_type, "unix"))
 		ret = unix_address(s, cfg, err);
 	else
-		ret = resolve(s, cfg, b->m->host, err);
+		ret = stream_resolve(s, cfg, b->m->host, err);
 	s->client = !cfg->server && s->fd < 0;
 	if (ret < 0)
 		stream_close(b);
@@ -167,7 +167,7 @@ struct event {
 	char *id, *name;
 };
 
-static void publish(void *opaque)
+static void stream_publish(void *opaque)
 {
 	struct event *e = opaque;
 	struct notification n = {.kind = e->kind, .text = e->id, .text2 = e->name};
@@ -188,7 +188,7 @@ static void post_event(const struct net_backend *b, enum notify_kind kind)
 	e->kind = kind;
 	e->id = xstrdup(b->id);
 	e->name = xstrdup(s->name);
-	loop_post(b->m->loop, publish, e);
+	loop_post(b->m->loop, stream_publish, e);
 }
 
 /* ---- connection: I/O loop ---- */
@@ -205,7 +205,7 @@ static void watch_events(struct stream *s)
 	loop_fd_events(s->watch, events);
 }
 
-static void connected(struct net_backend *b)
+static void stream_connected(struct net_backend *b)
 {
 	struct stream *s = b->state;
 
@@ -221,7 +221,7 @@ static void connected(struct net_backend *b)
 }
 
 /* The connection is gone or could not be made: what next? */
-static void disconnected(struct net_backend *b)
+static void stream_disconnected(struct net_backend *b)
 {
 	struct stream *s = b->state;
 	bool was = s->state == CONNECTED;
@@ -254,7 +254,7 @@ static void accept_peer(void *opaque, int fd)
 		return;
 	}
 	s->fd = fd;
-	connected(b);
+	stream_connected(b);
 }
 
 static void connect_now(struct net_backend *b)
@@ -264,16 +264,16 @@ static void connect_now(struct net_backend *b)
 	s->fd = socket(s->addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (s->fd < 0) {
 		log_warn("netdev %s: cannot make a socket: %s", b->id, err_text(errno));
-		disconnected(b);
+		stream_disconnected(b);
 		return;
 	}
 	if (connect(s->fd, (const struct sockaddr *)&s->addr, s->addr_bytes) == 0) {
-		connected(b);
+		stream_connected(b);
 		return;
 	}
 	if (errno != EINPROGRESS) {
 		log_warn("netdev %s: cannot connect to %s: %s", b->id, s->name, err_text(errno));
-		disconnected(b);
+		stream_disconnected(b);
 		return;
 	}
 	s->state = CONNECTING;
@@ -295,16 +295,16 @@ static void connect_done(struct net_backend *b)
 		e = errno;
 	if (e) {
 		log_warn("netdev %s: cannot connect to %s: %s", b->id, s->name, err_text(e));
-		disconnected(b);
+		stream_disconnected(b);
 		return;
 	}
-	connected(b);
+	stream_connected(b);
 }
 
 /* ---- frames: I/O loop ---- */
 
 /* Hand complete frames in in[] to the client; false: the peer broke the protocol. */
-static bool deliver(struct net_backend *b)
+static bool stream_deliver(struct net_backend *b)
 {
 	struct stream *s = b->state;
 	size_t at = 0;
@@ -327,13 +327,13 @@ static bool deliver(struct net_backend *b)
 	return ok;
 }
 
-/* Is there a whole frame in in[] that deliver() left for later? */
+/* Is there a whole frame in in[] that stream_deliver() left for later? */
 static bool frame_waiting(const struct stream *s)
 {
 	return s->in_bytes >= LENGTH_BYTES && s->in_bytes - LENGTH_BYTES >= get_be32(s->in);
 }
 
-static void receive(struct net_backend *b)
+static void stream_receive(struct net_backend *b)
 {
 	struct stream *s = b->state;
 
@@ -343,7 +343,7 @@ static void receive(struct net_backend *b)
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			return;
 		if (n <= 0) {
-			disconnected(b);
+			stream_disconnected(b);
 			return;
 		}
 		s->in_bytes += (size_t)n;
@@ -358,9 +358,9 @@ static void go_on(void *opaque)
 
 	if (s->state != CONNECTED || s->blocked_in)
 		return;
-	if (!deliver(b)) {
+	if (!stream_deliver(b)) {
 		log_warn("netdev %s: the peer sent a frame of an impossible length", b->id);
-		disconnected(b);
+		stream_disconnected(b);
 		return;
 	}
 	watch_events(s);
@@ -387,7 +387,7 @@ static void flush_out(struct net_backend *b)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n < 0) {
-		disconnected(b);
+		stream_disconnected(b);
 		return;
 	}
 	s->out_at += (size_t)n;
@@ -410,7 +410,7 @@ static void stream_ready(void *opaque, int ready)
 	if (ready & LOOP_WRITABLE && s->out_bytes)
 		flush_out(b);
 	if (ready & LOOP_READABLE && s->state == CONNECTED && !s->blocked_in)
-		receive(b);
+		stream_receive(b);
 }
 
 static ssize_t stream_send(struct net_backend *b, const struct iovec *iov, int n_iov)
@@ -460,7 +460,7 @@ static int stream_attach(struct net_backend *b, struct err *err)
 		s->state = LISTENING;
 		s->listener = listener_new(b->io, &s->listening, accept_peer, b);
 	} else if (s->fd >= 0) {
-		connected(b);
+		stream_connected(b);
 	} else {
 		connect_now(b);
 	}

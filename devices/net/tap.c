@@ -65,7 +65,7 @@ static int wait_for_script(pid_t pid, const char *path, const struct host *host,
 	return ret;
 }
 
-/* 'host': a signal that ends the program ends the script too; NULL: the script is waited for. */
+/* 'host': a signal that ends the program ends the script too; NULL: the call waits for it. */
 static int run_script(const char *path, const char *ifname, const struct host *host,
 		      struct err *err)
 {
@@ -232,7 +232,7 @@ static void watch_events(struct tap *t)
 }
 
 /* Offer the frame in t->frame; false: the client keeps us waiting. */
-static bool deliver(struct net_backend *b, size_t n)
+static bool tap_deliver(struct net_backend *b, size_t n)
 {
 	struct tap *t = b->state;
 	bool full = b->client->receive(b->client_opaque, t->frame, n) == -EAGAIN;
@@ -251,7 +251,7 @@ static void read_frames(struct net_backend *b)
 
 		if (n <= 0)
 			break;
-		(void)deliver(b, (size_t)n);
+		(void)tap_deliver(b, (size_t)n);
 	}
 	watch_events(t);
 }
@@ -296,7 +296,7 @@ static void tap_can_receive(struct net_backend *b)
 	if (!t->blocked_in)
 		return;
 	t->blocked_in = false;
-	if (!t->kept || deliver(b, t->kept))
+	if (!t->kept || tap_deliver(b, t->kept))
 		watch_events(t);
 }
 

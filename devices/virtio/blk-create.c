@@ -136,7 +136,7 @@ struct attach {
 	int ret;
 };
 
-static void attach(void *opaque)
+static void blk_attach(void *opaque)
 {
 	struct attach *a = opaque;
 
@@ -148,7 +148,7 @@ static const char *feature_name(unsigned bit)
 	return props_feature_name(&virtio_blk_row, bit);
 }
 
-static void describe(struct virtio_blk *b)
+static void blk_describe(struct virtio_blk *b)
 {
 	struct board_device *d = virtio_board_add(&b->v);
 
@@ -164,8 +164,8 @@ static void describe(struct virtio_blk *b)
 	board_prop(d, "serial", "%s", b->serial);
 }
 
-static int set_up(struct virtio_blk *b, struct machine *m, const struct cfg_device *cfg,
-		  unsigned slot, struct err *err)
+static int blk_set_up(struct virtio_blk *b, struct machine *m, const struct cfg_device *cfg,
+		      unsigned slot, struct err *err)
 {
 	uint16_t sizes[VIRTIO_MAX_QUEUES] = {b->queue_size};
 	struct attach a = {.node = b->node, .io = m->io, .err = err};
@@ -186,7 +186,7 @@ static int set_up(struct virtio_blk *b, struct machine *m, const struct cfg_devi
 	/* A guest that is to come still runs elsewhere, and so is its disk. */
 	if (!m->cfg->incoming && block_node_lock(b->node, err) < 0)
 		return -EBUSY;
-	loop_call(m->io, attach, &a);
+	loop_call(m->io, blk_attach, &a);
 	if (a.ret < 0) {
 		block_node_unlock(b->node);
 		return a.ret;
@@ -199,18 +199,18 @@ static int set_up(struct virtio_blk *b, struct machine *m, const struct cfg_devi
 		return ret;
 	}
 	b->node->user = b;
-	describe(b);
+	blk_describe(b);
 	return 0;
 }
 
-static int create(struct machine *m, const struct cfg_device *cfg, unsigned slot,
-		  struct backends *be, struct err *err)
+static int blk_create(struct machine *m, const struct cfg_device *cfg, unsigned slot,
+		      struct backends *be, struct err *err)
 {
 	struct virtio_blk *b = NEW(struct virtio_blk);
 	int ret = read_props(b, cfg, be, err);
 
 	if (ret >= 0)
-		ret = set_up(b, m, cfg, slot, err);
+		ret = blk_set_up(b, m, cfg, slot, err);
 	if (ret < 0)
 		free(b);
 	return ret;
@@ -221,5 +221,5 @@ const struct device_row virtio_blk_row = {
     .kind = DEVICE_VIRTIO,
     .help = "a disk: drive=ID[,serial=S][,write-cache=on|off]...",
     .props = props,
-    .create = create,
+    .create = blk_create,
 };

@@ -78,7 +78,7 @@ static void report_error(struct virtio_blk *b, enum block_op op, int errnum)
 }
 
 /* Put the status into the last writable byte and give the chain back. */
-static void finish(struct virtio_blk *b, const struct virtq_elem *e, uint8_t status)
+static void blk_finish(struct virtio_blk *b, const struct virtq_elem *e, uint8_t status)
 {
 	uint64_t bytes = virtq_elem_room(e);
 
@@ -108,7 +108,7 @@ static void req_done(struct block_req *io, int ret)
 	}
 	if (ret < 0)
 		report_error(b, io->op, -ret);
-	finish(b, r->e, (uint8_t)(ret < 0 ? S_IOERR : S_OK));
+	blk_finish(b, r->e, (uint8_t)(ret < 0 ? S_IOERR : S_OK));
 	virtio_interrupt(&b->v, 0);
 	req_free(r);
 	virtio_request_end(&b->v);
@@ -139,7 +139,7 @@ static size_t req_data(const struct virtq_elem *e, enum block_op op, uint64_t by
 	}
 }
 
-static void submit(struct virtio_blk *b, enum block_op op, uint64_t sector, uint64_t bytes)
+static void blk_submit(struct virtio_blk *b, enum block_op op, uint64_t sector, uint64_t bytes)
 {
 	const struct virtq_elem *e = b->v.elem;
 	struct blk_req *r = xcalloc(1, sizeof(*r) + (e->n_out + e->n_in) * sizeof(struct iovec));
@@ -159,7 +159,7 @@ static void submit(struct virtio_blk *b, enum block_op op, uint64_t sector, uint
 }
 
 /* IN and OUT; S_OK: submitted. */
-static int transfer(struct virtio_blk *b, uint32_t type, uint64_t sector)
+static int blk_transfer(struct virtio_blk *b, uint32_t type, uint64_t sector)
 {
 	const struct virtq_elem *e = b->v.elem;
 	uint64_t out = iov_bytes(e->out, e->n_out) - HEADER_BYTES;
@@ -170,7 +170,7 @@ static int transfer(struct virtio_blk *b, uint32_t type, uint64_t sector)
 		return S_IOERR;
 	if (!range_ok(b, sector, bytes))
 		return S_IOERR;
-	submit(b, type == T_IN ? BLOCK_READ : BLOCK_WRITE, sector, bytes);
+	blk_submit(b, type == T_IN ? BLOCK_READ : BLOCK_WRITE, sector, bytes);
 	return S_OK;
 }
 
@@ -194,7 +194,7 @@ static int change_range(struct virtio_blk *b, uint32_t type)
 	if (b->node->readonly || bytes / BLK_SECTOR_BYTES > MAX_RANGE ||
 	    !range_ok(b, sector, bytes))
 		return S_IOERR;
-	submit(b, type == T_DISCARD ? BLOCK_DISCARD : BLOCK_WRITE_ZEROES, sector, bytes);
+	blk_submit(b, type == T_DISCARD ? BLOCK_DISCARD : BLOCK_WRITE_ZEROES, sector, bytes);
 	return S_OK;
 }
 
@@ -205,7 +205,7 @@ static void get_id(struct virtio_blk *b)
 	size_t n = MIN(strlen(b->serial) + 1, MIN(room, BLK_ID_BYTES));
 
 	(void)virtq_elem_write(e, 0, b->serial, n);
-	finish(b, e, S_OK);
+	blk_finish(b, e, S_OK);
 }
 
 static bool serve_one(struct virtio_device *v)
@@ -224,10 +224,10 @@ static bool serve_one(struct virtio_device *v)
 	switch (type) {
 	case T_IN:
 	case T_OUT:
-		status = transfer(b, type, get_le64(header + 8));
+		status = blk_transfer(b, type, get_le64(header + 8));
 		break;
 	case T_FLUSH:
-		submit(b, BLOCK_FLUSH, 0, 0);
+		blk_submit(b, BLOCK_FLUSH, 0, 0);
 		break;
 	case T_GET_ID:
 		get_id(b);
@@ -241,11 +241,11 @@ static bool serve_one(struct virtio_device *v)
 		break;
 	}
 	if (status != S_OK)
-		finish(b, e, (uint8_t)status);
+		blk_finish(b, e, (uint8_t)status);
 	return true;
 }
 
-static void serve(struct virtio_device *v, unsigned q)
+static void blk_serve(struct virtio_device *v, unsigned q)
 {
 	virtio_serve_all(v, q, serve_one);
 }
@@ -291,14 +291,14 @@ static void set_config(struct virtio_device *v, const uint8_t *c)
 		__atomic_store_n(&to_blk(v)->writeback, c[CONFIG_WCE_AT] != 0, __ATOMIC_RELAXED);
 }
 
-static void reset(struct virtio_device *v)
+static void blk_reset(struct virtio_device *v)
 {
 	struct virtio_blk *b = to_blk(v);
 
 	__atomic_store_n(&b->writeback, b->node->writeback, __ATOMIC_RELAXED);
 }
 
-static void negotiated(struct virtio_device *v)
+static void blk_negotiated(struct virtio_device *v)
 {
 	/* A driver that cannot be told of a cache and cannot flush it must not have one. */
 	if (!virtio_has(v, BLK_F_CONFIG_WCE))
@@ -343,7 +343,7 @@ static int section_loaded(void *dev, uint32_t version, struct err *err)
 			       " sectors, '%s' here only %" PRIu64,
 			       seen, b->node->filename, virtio_blk_capacity(b));
 	if (!virtio_has(&b->v, BLK_F_CONFIG_WCE))
-		negotiated(&b->v);
+		blk_negotiated(&b->v);
 	else if (seen)
 		set_config(&b->v, b->v.config);
 	return 0;
@@ -366,7 +366,7 @@ void virtio_blk_detach(void *opaque)
 	block_node_detach(opaque);
 }
 
-static void destroy(struct virtio_device *v)
+static void blk_destroy(struct virtio_device *v)
 {
 	struct virtio_blk *b = to_blk(v);
 
@@ -401,7 +401,7 @@ static void own_flush_on_io(void *opaque)
 	block_submit(o->b->node, &o->io);
 }
 
-static void flush(struct device *d, struct flush *f)
+static void blk_flush(struct device *d, struct flush *f)
 {
 	struct virtio_blk *b = container_of(d, struct virtio_blk, v.dev);
 	struct own_flush *o = NEW(struct own_flush);
@@ -414,14 +414,14 @@ static void flush(struct device *d, struct flush *f)
 }
 
 /* Nothing is reopened: a node keeps its descriptor, and the host's page cache is shared. */
-static int handover(struct device *d, enum handover what, struct err *err)
+static int blk_handover(struct device *d, enum handover what, struct err *err)
 {
 	struct block_node *n = container_of(d, struct virtio_blk, v.dev)->node;
 
 	switch (what) {
-	case HANDOVER_TAKE:
+	case HANDOVER_ACQUIRE:
 		return block_node_lock(n, err);
-	case HANDOVER_GIVE:
+	case HANDOVER_RELEASE:
 		block_node_unlock(n); /* flushed by the machine */
 		return 0;
 	case HANDOVER_PROBE:
@@ -431,15 +431,15 @@ static int handover(struct device *d, enum handover what, struct err *err)
 }
 
 const struct virtio_ops virtio_blk_ops = {
-    .device = VIRTIO_DEVICE_OPS("virtio-blk-device", .flush = flush, .handover = handover),
+    .device = VIRTIO_DEVICE_OPS("virtio-blk-device", .flush = blk_flush, .handover = blk_handover),
     .name = "virtio-blk",
     .device_id = 2,
     .get_config = get_config,
     .set_config = set_config,
-    .negotiated = negotiated,
-    .serve = serve,
-    .reset = reset,
-    .destroy = destroy,
+    .negotiated = blk_negotiated,
+    .serve = blk_serve,
+    .reset = blk_reset,
+    .destroy = blk_destroy,
     .section = &section,
     .body = &body,
 };

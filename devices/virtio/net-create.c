@@ -138,7 +138,7 @@ struct attach {
 	int ret;
 };
 
-static void attach(void *opaque)
+static void nic_attach(void *opaque)
 {
 	struct attach *a = opaque;
 
@@ -150,7 +150,7 @@ static const char *feature_name(unsigned bit)
 	return props_feature_name(&virtio_net_row, bit);
 }
 
-static void describe(struct nic *nic)
+static void nic_describe(struct nic *nic)
 {
 	struct board_device *d = virtio_board_add(&nic->v);
 	const uint8_t *mac = nic->own_mac.b;
@@ -162,13 +162,13 @@ static void describe(struct nic *nic)
 		   mac[4], mac[5]);
 }
 
-static void detach(void *opaque)
+static void nic_detach(void *opaque)
 {
 	net_backend_detach(opaque);
 }
 
-static int set_up(struct nic *nic, struct machine *m, const struct cfg_device *cfg, unsigned slot,
-		  struct err *err)
+static int nic_set_up(struct nic *nic, struct machine *m, const struct cfg_device *cfg,
+		      unsigned slot, struct err *err)
 {
 	static const uint16_t sizes[VIRTIO_MAX_QUEUES] = {
 	    [NIC_RX] = 256, [NIC_TX] = 256, [NIC_CTRL] = 64};
@@ -178,28 +178,28 @@ static int set_up(struct nic *nic, struct machine *m, const struct cfg_device *c
 	nic->v.host_features = offered(nic);
 	nic->v.config_bytes = nic->v.host_features & NET_F_STATUS ? 8 : 6;
 	/* Frames that come before the device is served stay with the back end. */
-	loop_call(m->io, attach, &a);
+	loop_call(m->io, nic_attach, &a);
 	if (a.ret < 0)
 		return a.ret;
 	ret = virtio_init(&nic->v, m, &nic_ops, cfg, slot, sizes, err);
 	if (ret < 0) {
-		loop_call(m->io, detach, nic->be);
+		loop_call(m->io, nic_detach, nic->be);
 		virtio_fini(&nic->v);
 		return ret;
 	}
 	nic_ops.reset(&nic->v);
-	describe(nic);
+	nic_describe(nic);
 	return 0;
 }
 
-static int create(struct machine *m, const struct cfg_device *cfg, unsigned slot,
-		  struct backends *be, struct err *err)
+static int nic_create(struct machine *m, const struct cfg_device *cfg, unsigned slot,
+		      struct backends *be, struct err *err)
 {
 	struct nic *nic = NEW(struct nic);
 	int ret = read_props(nic, m, cfg, be, err);
 
 	if (ret >= 0)
-		ret = set_up(nic, m, cfg, slot, err);
+		ret = nic_set_up(nic, m, cfg, slot, err);
 	if (ret < 0)
 		free(nic);
 	return ret;
@@ -210,5 +210,5 @@ const struct device_row virtio_net_row = {
     .kind = DEVICE_VIRTIO,
     .help = "a network card: netdev=ID[,mac=MAC]...",
     .props = props,
-    .create = create,
+    .create = nic_create,
 };

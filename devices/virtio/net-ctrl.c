@@ -154,7 +154,7 @@ static int mac_table(struct nic *nic, const uint8_t *data, size_t n)
 	return ACK_OK;
 }
 
-/* More addresses than anybody counts: let all frames through. */
+/* More addresses than the table has room for: let all frames through. */
 static uint8_t huge_mac_table(struct nic *nic)
 {
 	nic->filter.n_macs = nic->filter.first_multi = 0;

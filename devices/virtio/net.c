@@ -153,7 +153,7 @@ static bool tx_one(struct virtio_device *v)
 	return true;
 }
 
-static void serve(struct virtio_device *v, unsigned q)
+static void nic_serve(struct virtio_device *v, unsigned q)
 {
 	struct nic *nic = to_nic(v);
 
@@ -178,25 +178,25 @@ static void nic_writable(void *opaque)
 
 	nic->tx_blocked = false;
 	if (nic->v.serving && nic->v.queues[NIC_TX].mem)
-		serve(&nic->v, NIC_TX);
+		nic_serve(&nic->v, NIC_TX);
 }
 
 const struct net_client nic_client = {.receive = nic_receive, .writable = nic_writable};
 
 /* ---- start, reset ---- */
 
-static void start(struct virtio_device *v)
+static void nic_start(struct virtio_device *v)
 {
 	nic_push_offloads(to_nic(v));
 }
 
-static void stop(struct virtio_device *v)
+static void nic_stop(struct virtio_device *v)
 {
 	/* Frames that come now stay with the back end; a blocked one is in the ring. */
 	to_nic(v)->tx_blocked = false;
 }
 
-static void negotiated(struct virtio_device *v)
+static void nic_negotiated(struct virtio_device *v)
 {
 	struct nic *nic = to_nic(v);
 
@@ -205,7 +205,7 @@ static void negotiated(struct virtio_device *v)
 		memset(nic->filter.vlans, 0, sizeof(nic->filter.vlans));
 }
 
-static void reset(struct virtio_device *v)
+static void nic_reset(struct virtio_device *v)
 {
 	struct nic *nic = to_nic(v);
 
@@ -227,7 +227,7 @@ static void get_config(struct virtio_device *v, uint8_t *config)
 
 /* ---- what migration sees ---- */
 
-static void arrived(struct virtio_device *v)
+static void nic_arrived(struct virtio_device *v)
 {
 	nic_announce_guest(to_nic(v));
 }
@@ -267,7 +267,7 @@ static void send_raw(void *opaque)
 	size_t hdr = be->vnet_hdr ? be->hdr_bytes : 0;
 	struct iovec v = {.iov_base = r->bytes + NIC_HDR_BYTES - hdr, .iov_len = hdr + r->n};
 
-	/* A full back end loses it, as a network does. */
+	/* A full back end drops the frame, as a network does. */
 	(void)net_backend_send(be, &v, 1);
 	free(r);
 }
@@ -297,14 +297,14 @@ void nic_announce_guest(struct nic *nic)
 	virtio_config_changed(v);
 }
 
-static void detach(void *opaque)
+static void nic_detach(void *opaque)
 {
 	net_backend_detach(opaque);
 }
 
-static void destroy(struct virtio_device *v)
+static void nic_destroy(struct virtio_device *v)
 {
-	loop_call(v->dev.m->io, detach, to_nic(v)->be);
+	loop_call(v->dev.m->io, nic_detach, to_nic(v)->be);
 }
 
 const struct virtio_ops nic_ops = {
@@ -312,13 +312,13 @@ const struct virtio_ops nic_ops = {
     .name = "virtio-net",
     .device_id = 1,
     .get_config = get_config,
-    .negotiated = negotiated,
-    .serve = serve,
-    .start = start,
-    .stop = stop,
-    .reset = reset,
-    .arrived = arrived,
-    .destroy = destroy,
+    .negotiated = nic_negotiated,
+    .serve = nic_serve,
+    .start = nic_start,
+    .stop = nic_stop,
+    .reset = nic_reset,
+    .arrived = nic_arrived,
+    .destroy = nic_destroy,
     .section = &nic_section,
     .body = &nic_body,
 };

@@ -1,3 +1,9 @@
+/*
+ * props.c - the properties that all virtio devices share: feature bits, MAC address
+ *
+ * A property of a device's table may name the feature bits that it switches;
+ * the bits that the device offers are those of all its properties that are on.
+ */
 #include "devices/virtio/props.h"
 
 #include <ctype.h>

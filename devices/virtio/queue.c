@@ -289,7 +289,7 @@ static int add_piece(struct virtq *q, struct virtq_elem *e, const struct desc *d
 		return broken(q, "a descriptor is empty");
 	if (!(d->flags & VIRTQ_DESC_WRITE) && e->n_in)
 		return broken(q, "a readable descriptor follows a writable one");
-	while (left > 0) { /* more than one turn only where two RAM slots meet */
+	while (left > 0) { /* more than one turn only across the boundary of two RAM slots */
 		uint64_t n = left;
 		void *p = memory_ptr_some(q->mem, gpa, &n);
 
@@ -382,7 +382,7 @@ void virtq_unpop(struct virtq *q, unsigned n)
 
 void virtq_quiet(struct virtq *q)
 {
-	/* With event indices a stale avail_event is silence enough. */
+	/* With event indices a stale avail_event suppresses notifications already. */
 	if (!q->event_idx)
 		used_put16(q, 0, USED_NO_NOTIFY);
 }

@@ -7,7 +7,7 @@
  * the device is reset.
  *
  * No system calls, no locks: the owner (the I/O thread while the device runs,
- * else whoever holds the machine lock) is the only user.
+ * else the thread that holds the machine lock) is the only user.
  */
 #ifndef MINIVMM_DEVICES_VIRTIO_QUEUE_H
 #define MINIVMM_DEVICES_VIRTIO_QUEUE_H

@@ -37,7 +37,7 @@ static bool serve_one(struct virtio_device *v)
 	return true;
 }
 
-static void serve(struct virtio_device *v, unsigned q)
+static void rng_serve(struct virtio_device *v, unsigned q)
 {
 	virtio_serve_all(v, q, serve_one);
 }
@@ -53,7 +53,7 @@ static const struct virtio_ops ops = {
     .device = VIRTIO_DEVICE_OPS("virtio-rng-device"),
     .name = "virtio-rng",
     .device_id = 4,
-    .serve = serve,
+    .serve = rng_serve,
     .section = &section,
 };
 
@@ -62,8 +62,8 @@ static const char *feature_name(unsigned bit)
 	return props_feature_name(&virtio_rng_row, bit);
 }
 
-static int create(struct machine *m, const struct cfg_device *cfg, unsigned slot,
-		  struct backends *be, struct err *err)
+static int rng_create(struct machine *m, const struct cfg_device *cfg, unsigned slot,
+		      struct backends *be, struct err *err)
 {
 	static const uint16_t sizes[VIRTIO_MAX_QUEUES] = {8};
 	struct virtio_device *v = NEW(struct virtio_device);
@@ -99,5 +99,5 @@ const struct device_row virtio_rng_row = {
     .kind = DEVICE_VIRTIO,
     .help = "random bytes from the host",
     .props = props,
-    .create = create,
+    .create = rng_create,
 };

@@ -32,7 +32,7 @@
 #include "vmm/vmstate.h"
 
 #define WIRE_QUEUES 1024 /* room in the subsections */
-#define WIRE_ALIGN  4096 /* a legacy register's value that nothing reads any more */
+#define WIRE_ALIGN  4096 /* a legacy register's value that nothing reads */
 
 struct wire_queue {
 	uint32_t num, align;
@@ -234,7 +234,7 @@ static void fill_queue(struct virtio_wire *w, const struct virtio_device *v, uns
 	memcpy(wr->used, r->used, sizeof(wr->used));
 }
 
-static void fill(struct virtio_wire *w, const struct virtio_device *v)
+static void state_fill(struct virtio_wire *w, const struct virtio_device *v)
 {
 	w->host_features_sel = v->host_features_sel;
 	w->guest_features_sel = v->guest_features_sel;
@@ -255,15 +255,15 @@ static void fill(struct virtio_wire *w, const struct virtio_device *v)
 	w->has_started = w->started = (v->status & VIRTIO_STATUS_DRIVER_OK) != 0;
 }
 
-/* The machine is paused: nobody else touches the device. */
-static int save(void *dev, void *field, struct buf *out, struct err *err)
+/* The machine is paused: no other thread touches the device. */
+static int state_save(void *dev, void *field, struct buf *out, struct err *err)
 {
 	struct virtio_device *v = dev;
 	CLEANUP(cleanup_free) struct virtio_wire *w = NEW(struct virtio_wire);
 	int ret;
 
 	(void)field;
-	fill(w, v);
+	state_fill(w, v);
 	ret = vms_save(&head, w, out, NULL, err);
 	if (ret >= 0)
 		ret = vms_save(&queues, w, out, NULL, err);
@@ -350,7 +350,7 @@ static int apply_queue(const struct virtio_wire *w, struct virtio_device *v, uns
 	return 0;
 }
 
-static int apply(const struct virtio_wire *w, struct virtio_device *v, struct err *err)
+static int state_apply(const struct virtio_wire *w, struct virtio_device *v, struct err *err)
 {
 	v->features = w->features;
 	for (unsigned i = 0; i < v->n_queues; i++) {
@@ -373,7 +373,7 @@ static int apply(const struct virtio_wire *w, struct virtio_device *v, struct er
 	return 0;
 }
 
-static int load(void *dev, void *field, struct src *in, struct err *err)
+static int state_load(void *dev, void *field, struct src *in, struct err *err)
 {
 	struct virtio_device *v = dev;
 	CLEANUP(cleanup_free) struct virtio_wire *w = NEW(struct virtio_wire);
@@ -401,10 +401,11 @@ static int load(void *dev, void *field, struct src *in, struct err *err)
 	if (ret >= 0)
 		ret = check_features(w, v, err);
 	if (ret >= 0)
-		ret = apply(w, v, err);
+		ret = state_apply(w, v, err);
 	if (ret < 0)
 		virtio_reset(v);
 	return ret;
 }
 
-const struct vms_codec virtio_codec = {.json_type = "virtio", .save = save, .load = load};
+const struct vms_codec virtio_codec = {
+    .json_type = "virtio", .save = state_save, .load = state_load};

@@ -161,7 +161,7 @@ void virtio_serve_all(struct virtio_device *v, unsigned q, bool (*one)(struct vi
 		virtio_interrupt(v, q);
 }
 
-/* Tell who waits, if that was the last thing.  I/O loop. */
+/* Wake the waiting thread if the device is idle now.  I/O loop. */
 static void check_idle(struct virtio_device *v)
 {
 	if (v->in_flight || v->serving)
@@ -187,7 +187,7 @@ void virtio_request_end(struct virtio_device *v)
 
 /* ---- kicks ---- */
 
-static void serve(struct virtio_kick *k)
+static void serve_kick(struct virtio_kick *k)
 {
 	struct virtio_device *v = k->v;
 
@@ -200,7 +200,7 @@ static void kick_posted(void *opaque)
 	struct virtio_kick *k = opaque;
 
 	__atomic_store_n(&k->posted, false, __ATOMIC_SEQ_CST);
-	serve(k);
+	serve_kick(k);
 }
 
 static void kick_ready(void *opaque, int ready)
@@ -209,7 +209,7 @@ static void kick_ready(void *opaque, int ready)
 
 	(void)ready;
 	wake_clear(k->fd);
-	serve(k);
+	serve_kick(k);
 }
 
 void virtio_again(struct virtio_device *v, unsigned q)
@@ -306,8 +306,8 @@ static void serve_from_now(struct virtio_device *v)
 
 		if (k->fd >= 0 && v->queues[i].mem)
 			k->watch = loop_fd_add(m->io, k->fd, LOOP_READABLE, kick_ready, k);
-		/* Kicks from before are lost or stale: look for ourselves. */
-		serve(k);
+		/* Kicks from before are lost or stale: look at the rings. */
+		serve_kick(k);
 	}
 }
 

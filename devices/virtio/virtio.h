@@ -7,8 +7,8 @@
  * DRIVER_OK, or a paused machine goes on -> virtio_start() -> the queues are
  * served on the I/O loop -> reset or pause -> the device is asked to stop, and
  * is idle some time later.  Start and stop are posts to the I/O loop, which
- * runs them in their order; nobody waits for a start, and who waits for a stop
- * gives the machine lock up, for the I/O loop may wait for guest memory or a
+ * runs them in their order; no thread waits for a start, and a thread that waits for a
+ * stop gives the machine lock up, for the I/O loop may wait for guest memory or a
  * disk.  Unless the device is idle the fields marked so belong to the I/O
  * loop.
  */
@@ -64,7 +64,7 @@ struct virtio_ops {
 	void (*get_config)(struct virtio_device *v, uint8_t *config);
 	/* The driver has written config[]; machine lock, irq_lock held.  May be NULL. */
 	void (*set_config)(struct virtio_device *v, const uint8_t *config);
-	/* Machine lock, queues not served: the driver has settled v->features.  May be NULL. */
+	/* Machine lock, queues not served: the driver has accepted v->features.  May be NULL. */
 	void (*negotiated)(struct virtio_device *v);
 	/* I/O loop: chains may be available in queue q. */
 	void (*serve)(struct virtio_device *v, unsigned q);
@@ -186,11 +186,11 @@ void virtio_again(struct virtio_device *v, unsigned q);
 /* Complete a chain, telling the driver that the first 'written' bytes of what it lets the device
  * write have changed.  A broken device completes nothing. */
 void virtio_push(struct virtio_device *v, unsigned q, const struct virtq_elem *e, uint64_t written);
-/* Interrupt the guest if it wants to hear of the completions in queue q. */
+/* Interrupt the guest if its driver asked for it on completions in queue q. */
 void virtio_interrupt(struct virtio_device *v, unsigned q);
 /* Mark the device as needing a reset; 'why' goes to the log. */
 void virtio_fail(struct virtio_device *v, const char *why);
-/* A request lives on after serve() returns / is done: the device is not idle meanwhile. */
+/* A request outlives serve(); until it is done the device is not idle. */
 void virtio_request_begin(struct virtio_device *v);
 void virtio_request_end(struct virtio_device *v);
 

@@ -67,7 +67,7 @@
 /* Shared by all processes. */
 struct shared {
 	atomic_ullong mem_pages, disk_blocks, net_blocks, faults;
-	atomic_llong clock_ns; /* the latest CLOCK_MONOTONIC that anybody has seen */
+	atomic_llong clock_ns; /* the latest CLOCK_MONOTONIC that any process has seen */
 	int64_t realtime_ns;   /* CLOCK_REALTIME - CLOCK_MONOTONIC at start */
 	unsigned mem_mib, pause_ms, beat_ms;
 	bool disk, net;

@@ -1,3 +1,13 @@
+/*
+ * channel.c - waiting, cancelling and layers, the same for every kind of channel
+ *
+ * A kind makes one attempt to read or write and returns -EAGAIN when it would have
+ * to wait; the loops here wait with poll() on the lowest channel's descriptor and on
+ * cancel_fd, and try again.  A channel that is always ready (steady: a regular file)
+ * or always has data does not come to such a wait: it is asked for a cancel before
+ * each write, and once every HEED_BYTES of reading.  A write that waits counts the
+ * peer's silence (patience.h), in pieces of PIECE_MS, because the limit may change.
+ */
 #include "migration/channel/channel.h"
 
 #include <errno.h>
@@ -158,7 +168,7 @@ static int heed_cancel(struct channel *c)
 	return channel_cancelled(c) ? -ECANCELED : 0;
 }
 
-/* The first part of the vector will do where the channel knows no vectors. */
+/* A channel without vectors writes the first part of the vector. */
 static ssize_t try_readv(struct channel *c, struct iovec *iov, int n_iov)
 {
 	if (c->ops->readv)

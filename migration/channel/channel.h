@@ -90,7 +90,7 @@ static inline struct iovec iov_of(const void *p, size_t n)
 int channel_wait(const struct channel *c, short events, int timeout_ms);
 bool channel_cancelled(const struct channel *c);
 
-/* The lowest channel's descriptor: to wait for, to shut down, to ask who the peer is.  Borrowed. */
+/* The lowest channel's descriptor: to wait for, to shut down, to tell the peer by.  Borrowed. */
 int channel_fd(const struct channel *c);
 /* Bytes that can be read though poll() on the descriptor does not say so. */
 size_t channel_pending(const struct channel *c);

@@ -7,7 +7,7 @@
  * caller, who comes again with the same bytes, is told how many have gone.
  *
  * Reading, the last bytes that came are held back from the hash, for they may
- * be the line.  Where the stream ends is known to who reads it.
+ * be the line.  Only the reader of the stream knows where it ends.
  */
 #include "migration/channel/checksum.h"
 
@@ -94,7 +94,7 @@ static int sum_finish(struct channel *c, struct err *err)
 /* ---- reading ---- */
 
 /* All but the last bytes are hashed; those are held. */
-static void take(struct checksum_channel *s, const uint8_t *p, size_t n)
+static void checksum_take(struct checksum_channel *s, const uint8_t *p, size_t n)
 {
 	size_t all = s->n_held + n, hold = MIN(all, CHECKSUM_LINE_BYTES), old = all - hold;
 	size_t from_held = MIN(old, s->n_held);
@@ -113,7 +113,7 @@ static ssize_t sum_read(struct channel *c, void *buf, size_t n)
 	ssize_t got = channel_try_read(c->below, buf, n);
 
 	if (got > 0 && s->hashing)
-		take(s, buf, (size_t)got);
+		checksum_take(s, buf, (size_t)got);
 	return got;
 }
 

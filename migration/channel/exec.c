@@ -5,7 +5,7 @@
  * with status 0; the pipe alone does not tell, for a command that ends early
  * leaves a short stream unread in it.  So finish() opens the reading end once
  * more before it closes the writing one: what is left there after the
- * command has ended was not read by anybody.
+ * command has ended was not read.
  *
  * The command has a process group of its own, so that giving up ends all of
  * a pipeline.

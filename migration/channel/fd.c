@@ -1,4 +1,4 @@
-/* fd.c - a descriptor that somebody gave us: socket, pipe or file */
+/* fd.c - a descriptor that was passed in: socket, pipe or file */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -46,7 +46,7 @@ static const struct channel_ops fd_ops = {
 };
 
 /*
- * Whoever gave us the descriptor may share it, so its flags stay as they are
+ * The process that passed the descriptor may share it, so its flags stay as they are
  * where the pipe can be opened once more.
  */
 static void use_own_description(struct channel *c)

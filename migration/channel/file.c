@@ -37,7 +37,7 @@ struct file_channel {
 	char *path;  /* owned; what it will be called */
 	char *temp;  /* owned; its name until then, NULL: it has none yet */
 	bool direct; /* PATH itself is open */
-	bool silent; /* a pipe that nothing has come from: maybe nobody has opened it yet */
+	bool silent; /* a pipe without data so far: it may have no writer yet */
 };
 
 #define LINKS_MAX 40 /* as in the kernel */
@@ -49,7 +49,7 @@ static struct file_channel *file_of(struct channel *c)
 }
 
 /* Bytes, or the end of a writer. */
-static bool says_something(int fd)
+static bool is_readable(int fd)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 
@@ -61,7 +61,7 @@ static ssize_t file_read(struct channel *c, void *buf, size_t n)
 	struct file_channel *f = file_of(c);
 	ssize_t got;
 
-	if (f->silent && !says_something(c->fd))
+	if (f->silent && !is_readable(c->fd))
 		return -EAGAIN;
 	f->silent = false;
 	got = f->direct ? read(c->fd, buf, n) : pread(c->fd, buf, n, f->at);

@@ -1,3 +1,4 @@
+/* listen.c - the listening sockets of an address, and the address that they really have */
 #include "migration/channel/listen.h"
 
 #include <errno.h>

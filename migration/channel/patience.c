@@ -1,3 +1,4 @@
+/* patience.c - 'waiting' counts waiting channels; 'moved_ns': when a wait last began or ended */
 #include "migration/channel/patience.h"
 
 #include "vmm/base/units.h"

@@ -1,10 +1,10 @@
 /*
  * resolve.c - one thread a look-up
  *
- * getaddrinfo() cannot be interrupted and may take minutes, so the thread belongs
- * to nobody: it is detached, and shares the struct with the loop.  The thread
- * posts the answer; a look-up that was abandoned is freed by whoever comes last,
- * and the loop is not touched after that.
+ * getaddrinfo() cannot be interrupted and may take minutes, so the thread is
+ * detached and never joined; it shares the struct with the loop.  The thread
+ * posts the answer.  A look-up that was abandoned is freed by the last of the
+ * two, and the thread does not touch the loop after that.
  */
 #include "migration/channel/resolve.h"
 

@@ -25,7 +25,7 @@ struct resolve *resolve_start(struct loop *l, const struct migration_uri *uri, b
  */
 int resolve_wait(struct resolve *r, unsigned timeout_ms, struct sockaddr_list *list,
 		 struct err *err);
-/* 'done' is not called any more; NULL is fine. */
+/* 'done' is no longer called; NULL is fine. */
 void resolve_abandon(struct resolve *r);
 /* At once, when the host is a number or empty: 0, else -errno. */
 int resolve_now(const struct migration_uri *uri, bool passive, struct sockaddr_list *list,

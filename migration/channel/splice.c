@@ -18,7 +18,7 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/units.h"
 
-#define PIPE_BYTES MiB /* what anybody may have */
+#define PIPE_BYTES MiB /* what an unprivileged process may have */
 
 struct splicer {
 	int out, in; /* the pipe's ends; owned */

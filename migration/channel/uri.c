@@ -1,3 +1,9 @@
+/*
+ * uri.c - migration addresses: a table of schemes, a parser each
+ *
+ * Parsing is pure: it opens and looks up nothing.  Numbers are decimal and bounded,
+ * and a message about an unknown scheme lists all forms (FORMS).
+ */
 #include "migration/channel/uri.h"
 
 #include <errno.h>

@@ -1,7 +1,16 @@
+/*
+ * zero-copy.c - MSG_ZEROCOPY: each sendmsg() has a number, and the error queue tells which are done
+ *
+ * The kernel numbers the calls of a socket.  A notification names a range of them
+ * whose pages it no longer needs, and whether it copied them after all.  'sent' and
+ * 'done' count calls; a flush waits until they are equal.  ENOBUFS means that too
+ * many notifications are outstanding: the writer reaps some, or, when there are none,
+ * sends without the flag.
+ */
 #include "migration/channel/zero-copy.h"
 
 #include <errno.h>
-#include <time.h> /* before errqueue.h, which needs it */
+#include <time.h> /* before <linux/errqueue.h>, which needs it */
 
 #include <linux/errqueue.h>
 #include <netinet/in.h>

@@ -2,7 +2,7 @@
  * zero-copy.h - sending from where the bytes are (MSG_ZEROCOPY)
  *
  * The kernel keeps the pages until it has sent them, and says in the socket's
- * error queue when that was, and whether it has copied them after all (as it
+ * error queue when that was, and whether it has copied them (as it
  * does on loopback).
  */
 #ifndef MINIVMM_MIGRATION_ZERO_COPY_H

@@ -5,7 +5,7 @@
  * dirty ring keeps for each vCPU are brought up to date; a vCPU whose
  * measurement is long enough (some cycles of running and sleeping have to be in
  * it, or the figure is chance) gets a new share of its time taken away, such
- * that its rate would meet the limit if the rate were proportional to the time
+ * that its rate would equal the limit if the rate were proportional to the time
  * that it runs.  A vCPU is given back at most twice the time that it has, for
  * a rate measured while it hardly ran says little.  Near the limit nothing is
  * changed, so that the share does not swing.
@@ -98,7 +98,7 @@ static int64_t least_ns(const struct dirty_limits *l, const struct limited *v)
 }
 
 /* Mutex held. */
-static void look_at(struct dirty_limits *l, unsigned i, int64_t now)
+static void adjust_limit(struct dirty_limits *l, unsigned i, int64_t now)
 {
 	struct limited *v = &l->vcpu[i];
 	uint64_t pages = __atomic_load_n(&l->m->vcpus[i]->dirtied_pages, __ATOMIC_RELAXED);
@@ -116,7 +116,7 @@ static void look_at(struct dirty_limits *l, unsigned i, int64_t now)
 	throttle_set(l->m, THROTTLE_LIMIT, i, v->permille);
 }
 
-static void *control(void *opaque)
+static void *limit_main(void *opaque)
 {
 	struct dirty_limits *l = opaque;
 
@@ -129,7 +129,7 @@ static void *control(void *opaque)
 		dirty_count_update(l->m);
 		pthread_mutex_lock(&l->mutex);
 		for (unsigned i = 0; i < l->m->n_vcpus; i++)
-			look_at(l, i, host_now_ns());
+			adjust_limit(l, i, host_now_ns());
 	}
 	pthread_mutex_unlock(&l->mutex);
 	return NULL;
@@ -158,7 +158,7 @@ static int dirty_limit_start(struct dirty_limits *l, struct err *err)
 	if (ret == 0) {
 		begin_measuring(l);
 		l->ending = false;
-		ret = thread_start(&l->thread, "dirty-limit", THREAD_HELPER, control, l, err);
+		ret = thread_start(&l->thread, "dirty-limit", THREAD_HELPER, limit_main, l, err);
 		if (ret < 0)
 			throttle_end(l->m, THROTTLE_LIMIT);
 	}

@@ -1,5 +1,5 @@
 /*
- * dirty-rate.c - three ways to measure
+ * rate.c - three ways to measure
  *
  * page-sampling compares checksums of randomly chosen pages before and after:
  * it costs the guest nothing and counts a page once however often it is
@@ -74,7 +74,7 @@ struct dirty_rate *dirty_rate_new(struct machine *m)
 	return d;
 }
 
-static void join(struct dirty_rate *d)
+static void rate_join(struct dirty_rate *d)
 {
 	thread_join(&d->thread);
 }
@@ -87,7 +87,7 @@ void dirty_rate_free(struct dirty_rate *d)
 	d->ending = true;
 	pthread_cond_signal(&d->wake);
 	pthread_mutex_unlock(&d->mutex);
-	join(d);
+	rate_join(d);
 	free(d->vcpu_rate);
 	pthread_cond_destroy(&d->wake);
 	pthread_mutex_destroy(&d->mutex);
@@ -155,8 +155,8 @@ static void take_sums(const struct ram_block *b, const struct sample *s, size_t 
 	free(touched);
 }
 
-/* One page out of each of n equal parts of the block: what is written in a row is met evenly. */
-static void choose(const struct ram_block *b, struct sample *s, size_t n, uint64_t *seed)
+/* One page of each of n equal parts of the block, so that writes in order are covered evenly. */
+static void choose_pages(const struct ram_block *b, struct sample *s, size_t n, uint64_t *seed)
 {
 	uint64_t pages = b->bytes / PAGE_BYTES;
 
@@ -205,7 +205,7 @@ static void measure_sampling(struct dirty_rate *d)
 		all[k].samples = xcalloc(all[k].n, sizeof(struct sample));
 		all[k].before = xcalloc(all[k].n, sizeof(uint32_t));
 		all[k].after = xcalloc(all[k].n, sizeof(uint32_t));
-		choose(mem->blocks[k], all[k].samples, all[k].n, &seed);
+		choose_pages(mem->blocks[k], all[k].samples, all[k].n, &seed);
 	}
 	/* Each page is looked at as long after its first look as the others. */
 	start = host_now_ns();
@@ -227,7 +227,7 @@ static void measure_sampling(struct dirty_rate *d)
 /* ---- with the dirty tracker ---- */
 
 /* Pages written since tracking started, or since the last call; protects them again. */
-static uint64_t collect(struct machine *m)
+static uint64_t collect_pages(struct machine *m)
 {
 	uint64_t *maps[MEMORY_MAX_BLOCKS] = {0};
 	uint64_t pages = 0;
@@ -251,7 +251,7 @@ static void count_bitmap(struct dirty_rate *d)
 	int64_t ns = host_now_ns() - d->since_ns;
 
 	if (d->since_ns && !d->yielded)
-		d->rate_mb_s = mb_per_s((double)collect(d->m) * PAGE_BYTES, MAX(ns, 1));
+		d->rate_mb_s = mb_per_s((double)collect_pages(d->m) * PAGE_BYTES, MAX(ns, 1));
 	d->since_ns = 0;
 }
 
@@ -261,7 +261,7 @@ static void measure_bitmap(struct dirty_rate *d)
 
 	pthread_mutex_lock(&d->mutex);
 	if (!d->yielded) {
-		(void)collect(d->m);
+		(void)collect_pages(d->m);
 		d->since_ns = host_now_ns();
 	}
 	pthread_mutex_unlock(&d->mutex);
@@ -299,7 +299,7 @@ static void stop_bitmap(struct dirty_rate *d)
 	d->yielded = false;
 }
 
-static void counts(const struct machine *m, uint64_t *out)
+static void vcpu_counts(const struct machine *m, uint64_t *out)
 {
 	for (unsigned i = 0; i < m->n_vcpus; i++)
 		out[i] = __atomic_load_n(&m->vcpus[i]->dirtied_pages, __ATOMIC_RELAXED);
@@ -313,10 +313,10 @@ static void measure_ring(struct dirty_rate *d)
 	int64_t ns;
 
 	dirty_count_update(d->m);
-	counts(d->m, before);
+	vcpu_counts(d->m, before);
 	if (wait_period(d, &ns)) {
 		dirty_count_update(d->m);
-		counts(d->m, after);
+		vcpu_counts(d->m, after);
 		for (unsigned i = 0; i < d->m->n_vcpus; i++) {
 			pages += after[i] - before[i];
 			d->vcpu_rate[i] = mb_per_s((double)(after[i] - before[i]) * PAGE_BYTES, ns);
@@ -353,7 +353,7 @@ static void stop_tracking(struct dirty_rate *d)
 		modes[d->info.mode].stop(d);
 }
 
-static void *measure(void *opaque)
+static void *rate_main(void *opaque)
 {
 	struct dirty_rate *d = opaque;
 
@@ -397,7 +397,7 @@ int dirty_rate_start(struct dirty_rate *d, const struct dirty_rate_args *a, stru
 		ret = machine_check_memory(d->m, err);
 	if (ret < 0)
 		return ret;
-	join(d); /* the last one has finished */
+	rate_join(d); /* the last one has finished */
 	ret = modes[a->mode].start ? modes[a->mode].start(d, err) : 0;
 	if (ret < 0)
 		return ret;
@@ -413,7 +413,7 @@ int dirty_rate_start(struct dirty_rate *d, const struct dirty_rate_args *a, stru
 	if (a->mode == DIRTY_RATE_PAGE_SAMPLING)
 		d->info.sample_pages =
 		    a->has_sample_pages ? (uint64_t)a->sample_pages : DIRTY_RATE_SAMPLES;
-	ret = thread_start(&d->thread, "dirty-rate", THREAD_HELPER, measure, d, err);
+	ret = thread_start(&d->thread, "dirty-rate", THREAD_HELPER, rate_main, d, err);
 	if (ret < 0) {
 		stop_tracking(d);
 		d->info.status = DIRTY_RATE_UNSTARTED;

@@ -1,21 +1,24 @@
 /*
- * incoming.c - loading a stream, taking the guest over
+ * incoming.c - the load thread: it loads a stream and takes the guest over
  *
- * The load thread reads records straight into guest memory and devices.  When
- * EOF has come, everything is pushed into KVM and the disks are taken; only
- * then can nothing go wrong any more.  A source that is minivmm is told READY
- * and must say GO before the guest runs here; any other expects it to run now
- * (switchover.c draws the whole hand-over).
+ * The load thread reads records straight into guest memory and devices.  After
+ * EOF everything is pushed into KVM, and the disks are probed: what can still
+ * fail has then been tried.  A source that is minivmm is told READY, and its GO
+ * lets this end acquire the disks and run the guest; any other source expects the
+ * guest to run now (outgoing/handover.c draws the whole hand-over).
  *
  * The source of a stream that fails is told the cause when it is minivmm, and
  * that it failed in any case.  Then the program ends with status 1, or stays
  * as it is (exit-on-error=off; the default after -incoming defer): run state
  * inmigrate, the cause in query-migrate and in what refuses 'cont'.  A new
- * attempt may follow, for the source sends every page and devices are reset.
+ * attempt may follow, for the source sends every page, and its thread resets
+ * the devices first.  It need not wait for the end of this thread, which goes on
+ * with its connection only, until the source has read the cause.
  */
 #include "migration/incoming/incoming.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <malloc.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -23,6 +26,7 @@
 
 #include "migration/channel/channel.h"
 #include "migration/channel/checksum.h"
+#include "migration/channel/open.h"
 #include "migration/incoming/commands.h"
 #include "migration/incoming/loader.h"
 #include "migration/incoming/report.h"
@@ -38,16 +42,12 @@
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
 #include "vmm/base/wake.h"
+#include "vmm/host.h"
 #include "vmm/machine.h"
 #include "vmm/vclock.h"
 
-#define LINGER_MS 5000 /* how long the source may take to read our last words and close */
+#define LINGER_MS 5000 /* how long the source may take to read our last message and close */
 #define QUIET_MS  1000 /* after EOF: when nothing comes for so long, nothing follows */
-
-void incoming_init(struct incoming *in)
-{
-	in->cancel_fd = wake_open();
-}
 
 /* ---- when everything is loaded ---- */
 
@@ -66,8 +66,8 @@ static bool wants_disks(const struct incoming *in)
 }
 
 /*
- * Put what was loaded into KVM and see whether the disks can be had: what can
- * still fail.  They are taken after GO, so that a source whose connection breaks
+ * Put what was loaded into KVM and probe the disks: what can still fail.
+ * The disks are acquired after GO, so that a source whose connection breaks
  * before it can have them back at once, whatever becomes of this end.
  */
 static int push_state_to_kvm(struct incoming *in, struct err *err)
@@ -88,7 +88,7 @@ static int enter_state(struct incoming *in, struct err *err)
 {
 	struct machine *m = in->m;
 	const struct globalstate *g = in->globalstate;
-	int ret = wants_disks(in) ? machine_handover(m, HANDOVER_TAKE, err) : 0;
+	int ret = wants_disks(in) ? machine_handover(m, HANDOVER_ACQUIRE, err) : 0;
 
 	if (ret < 0)
 		return ret;
@@ -113,13 +113,14 @@ static int take_over(struct incoming *in, const struct go_requests *asked, struc
 	ret = enter_state(in, err);
 	if (ret < 0) {
 		in->arrived = false;
-		(void)machine_handover(m, HANDOVER_GIVE, NULL);
+		(void)machine_handover(m, HANDOVER_RELEASE, NULL);
 		go_requests_drop(asked, m); /* the source takes all of it back */
 	} else {
 		status_set(m, &in->status, MIG_COMPLETED);
 		report_incoming_done(in);
 	}
 	machine_unlock(m);
+	wake_set(in->wake_fd); /* listening ends */
 	return ret;
 }
 
@@ -156,7 +157,7 @@ static int await_go(struct loader *l, struct go_requests *asked, struct err *err
 	return go_requests_get(asked, l->in, n, err);
 }
 
-/* Read and drop until the source closes, so that it can read our last words first. */
+/* Read and drop until the source closes, so that it can read our last message first. */
 static void linger(struct channel *ch, int timeout_ms)
 {
 	int64_t until = host_now_ns() + (int64_t)timeout_ms * 1000000;
@@ -181,7 +182,7 @@ static bool more_comes(const struct loader *l)
 	return in->at < in->len || channel_wait(l->reader->ch, POLLIN, QUIET_MS) > 0;
 }
 
-/* The description behind EOF is worth nothing to us, but a source may choke on a closed channel. */
+/* The description behind EOF is not needed, but a source may fail on a channel closed early. */
 static void incoming_drain(struct loader *l)
 {
 	if (more_comes(l))
@@ -191,16 +192,16 @@ static void incoming_drain(struct loader *l)
 /* The line behind the description, where one is announced: it comes, or the end does. */
 static int verify_checksum(const struct incoming *in, struct loader *l, struct err *err)
 {
-	if (channel_checksum_expected(in->ch) && src_skip(l->in, CHECKSUM_LINE_BYTES) < 0 &&
+	if (channel_checksum_expected(l->reader->ch) && src_skip(l->in, CHECKSUM_LINE_BYTES) < 0 &&
 	    l->reader->failed)
 		return err_set(err, -l->reader->failed, "%s", l->reader->err.msg);
-	return channel_checksum_verify(in->ch, in->where, err);
+	return channel_checksum_verify(l->reader->ch, in->where, err);
 }
 
 /* What follows EOF in a saved stream.  'compared': the description has been, at the file's end. */
 static int check_saved(const struct incoming *in, struct loader *l, bool compared, struct err *err)
 {
-	bool summed = channel_checksum_expected(in->ch);
+	bool summed = channel_checksum_expected(l->reader->ch);
 	struct buf text = {0};
 	int ret;
 
@@ -216,13 +217,14 @@ static int check_saved(const struct incoming *in, struct loader *l, bool compare
 
 static int incoming_load(struct incoming *in, struct loader *l, struct err *err)
 {
+	struct channel *ch = l->reader->ch;
 	struct go_requests asked = {0};
-	bool saved = !in->ch->two_way; /* else the two machines talk about it */
+	bool saved = !ch->two_way; /* else the two machines talk about it */
 	bool compared = false;
 	int ret = 0;
 
 	if (saved)
-		ret = saved_compare_file(l->m, l->commands.caps, in->ch, &compared,
+		ret = saved_compare_file(l->m, l->commands.caps, ch, &compared,
 					 &l->commands.differs, err);
 	if (ret == 0)
 		ret = loader_header(l, err);
@@ -233,30 +235,34 @@ static int incoming_load(struct incoming *in, struct loader *l, struct err *err)
 	if (ret == 0)
 		ret = push_state_to_kvm(in, err);
 	if (ret == 0 && l->commands.minivmm) {
-		ret = send_ready(in->ch, err);
+		ret = send_ready(ch, err);
 		if (ret == 0)
 			ret = await_go(l, &asked, err);
 	}
 	return ret == 0 ? take_over(in, &asked, err) : ret;
 }
 
-/* What the capabilities ask for, as they are now. */
+/* What an earlier attempt has left, and what the capabilities ask for, as they are now. */
 static int prepare(struct incoming *in, struct loader *l, struct err *err)
 {
 	struct machine *m = in->m;
 	unsigned threads;
+	int ret = 0;
 
 	machine_lock(m);
+	if (in->dirty)
+		ret = machine_reset(m, err);
+	in->dirty = ret < 0;
 	threads = in->set->caps[CAP_COMPRESS] ? in->set->params.decompress_threads : 0;
 	machine_unlock(m);
-	return threads ? ram_load_compressed(l->ram, threads, err) : 0;
+	return ret == 0 && threads ? ram_load_compressed(l->ram, threads, err) : ret;
 }
 
 /*
  * The header was refused: the commands that open the return path come right
  * behind it.
  */
-static void look_for_return_path(struct loader *l)
+static void read_return_path(struct loader *l)
 {
 	for (int i = 0; i < 2 && l->reader->ch->two_way && more_comes(l); i++) {
 		const uint8_t *tag = src_peek(l->in, 1);
@@ -268,28 +274,63 @@ static void look_for_return_path(struct loader *l)
 }
 
 /* Tell the source why; what cannot be told is lost. */
-static void refuse(struct incoming *in, struct loader *l, const struct err *err)
+static void refuse(struct loader *l, const struct err *err)
 {
+	struct channel *ch = l->reader->ch;
+
 	if (!l->commands.return_path)
-		look_for_return_path(l);
+		read_return_path(l);
 	if (!l->commands.return_path)
 		return;
 	if (l->commands.minivmm)
-		(void)rp_send(in->ch, RP_ERROR, err->msg, strlen(err->msg), NULL);
-	(void)rp_send_shut(in->ch, 1, NULL);
-	channel_end_writing(in->ch);
+		(void)rp_send(ch, RP_ERROR, err->msg, strlen(err->msg), NULL);
+	(void)rp_send_shut(ch, 1, NULL);
+	channel_end_writing(ch);
 }
 
-/* 'differs': when it is not empty, the sentence that *err is the beginning of. */
-static void incoming_fail(struct incoming *in, const struct err *err, const struct buf *differs)
+static int incoming_run(struct incoming *in, struct loader *l, struct err *err)
 {
+	struct channel *ch = l->reader->ch;
+	int ret;
+
+	incoming_use_channels(in, l);
+	l->commands.caps = in->set->caps;
+	if (in->set->caps[CAP_X_IGNORE_SHARED])
+		channel_accept_fds(ch);
+	ret = prepare(in, l, err);
+	if (ret == 0)
+		ret = incoming_load(in, l, err);
+	if (ret < 0) {
+		(void)incoming_channels_failure(in, ch, ret, err);
+		if (channel_checksum_explain(ch, in->where, ret, err) == -EBADMSG)
+			buf_clear(&l->commands.differs);
+		refuse(l, err);
+		return ret;
+	}
+	ch->cancel_fd = in->cancel_fd; /* no channel's end ends this */
+	if (!l->commands.minivmm)
+		incoming_drain(l);
+	if (l->commands.return_path)
+		(void)rp_send_shut(ch, 0, NULL);
+	return 0;
+}
+
+/*
+ * From here on another attempt may begin: nothing of this one uses the machine, guest
+ * memory or 'in' any more, but for the descriptors that live as long as it.
+ * 'differs': when it is not empty, the sentence that *err is the beginning of.
+ */
+static void incoming_fail(struct incoming_attempt *a, const struct err *err,
+			  const struct buf *differs)
+{
+	struct incoming *in = a->in;
 	struct machine *m = in->m;
 
 	machine_lock(m);
 	in->error = *err;
 	if (differs->len)
 		in->error_text = xasprintf("%.*s", (int)differs->len, (const char *)differs->data);
-	in->exits = in->exit_on_error;
+	a->exits = in->exit_on_error;
 	report_incoming_failure(in);
 	in->started = false;
 	in->failed = true;
@@ -298,86 +339,43 @@ static void incoming_fail(struct incoming *in, const struct err *err, const stru
 	shared_commit(m, false);
 	status_set(m, &in->status, MIG_FAILED);
 	machine_unlock(m);
+	wake_set(in->wake_fd);
 }
 
-static void *incoming_thread(void *opaque)
+void *incoming_thread(void *opaque)
 {
-	struct incoming *in = opaque;
-	struct reader *r = reader_new(in->ch, in->m);
+	struct incoming_attempt *a = opaque;
+	struct incoming *in = a->in;
+	struct reader *r = reader_new(a->ch, in->m);
+	struct buf differs;
 	struct err err = {0};
 	struct loader l;
+	bool answers;
 	int ret;
 
 	loader_init(&l, in->m, r, NULL);
-	incoming_use_channels(in, &l);
-	l.commands.caps = in->set->caps;
-	if (in->set->caps[CAP_X_IGNORE_SHARED])
-		channel_accept_fds(in->ch);
-	ret = prepare(in, &l, &err);
-	if (ret == 0)
-		ret = incoming_load(in, &l, &err);
-	if (ret < 0) {
-		(void)incoming_channels_failure(in, ret, &err);
-		if (channel_checksum_explain(in->ch, in->where, ret, &err) == -EBADMSG)
-			buf_clear(&l.commands.differs);
-		refuse(in, &l, &err);
-		incoming_fail(in, &err, &l.commands.differs);
-	} else {
-		if (!l.commands.minivmm)
-			incoming_drain(&l);
-		if (l.commands.return_path)
-			(void)rp_send_shut(in->ch, 0, NULL);
-	}
+	ret = incoming_run(in, &l, &err);
+	answers = l.commands.return_path;
+	differs = l.commands.differs;
+	l.commands.differs = (struct buf){0};
+	/*
+	 * A source that is done closes.  One that is QEMU 7.2 may have an empty packet to write
+	 * on a channel yet, and fails when that has been closed.
+	 */
+	if (ret == 0 && a->ch->two_way)
+		linger(a->ch, LINGER_MS);
 	incoming_stop_channels(in); /* not before the source can know why */
-	if (l.commands.return_path)
-		linger(in->ch, LINGER_MS);
 	loader_fini(&l);
 	reader_free(r);
-	yank_del(&in->m->yanks, &in->yank);
-	channel_close(in->ch);
-	in->ch = NULL;
+	yank_del(&in->m->yanks, &a->yank);
+	if (ret < 0)
+		incoming_fail(a, &err, &differs);
+	buf_free(&differs);
+	if (ret < 0 && answers)
+		linger(a->ch, LINGER_MS);
+	channel_close(a->ch);
 	(void)malloc_trim(0); /* this thread's arena has held the stream's buffers */
-	thread_set_done(&in->thread);
+	thread_set_done(&a->thread);
 	wake_set(in->wake_fd);
 	return NULL;
-}
-
-/* ---- main thread ---- */
-
-int incoming_start_load(struct incoming *in, struct channel *ch, struct err *err)
-{
-	int ret;
-
-	in->ch = ch;
-	yank_add(&in->m->yanks, &in->yank, YANK_MIGRATION, "", channel_fd(ch));
-	in->has_address = false;
-	report_incoming_start(in);
-	(void)status_move(in->m, &in->status, MIG_SETUP, MIG_ACTIVE);
-	ret = thread_start(&in->thread, "mig-load", THREAD_MIGRATION, incoming_thread, in, err);
-	if (ret < 0) {
-		yank_del(&in->m->yanks, &in->yank);
-		channel_close(ch);
-		in->ch = NULL;
-	}
-	return ret;
-}
-
-void incoming_not_started(struct incoming *in, const struct err *err)
-{
-	in->error = *err;
-	in->started = false;
-	in->failed = true;
-	log_error("load of migration failed: %s", err->msg);
-	status_set(in->m, &in->status, MIG_FAILED);
-	if (in->exit_on_error)
-		machine_request_exit(in->m, 1, CAUSE_HOST_ERROR);
-}
-
-void incoming_connected(struct incoming *in, struct channel *ch)
-{
-	struct err err = {0};
-
-	ch->cancel_fd = in->cancel_fd;
-	if (incoming_start_load(in, ch, &err) < 0)
-		incoming_not_started(in, &err);
 }

@@ -16,6 +16,7 @@
 #include "migration/settings/status.h"
 #include "migration/stream/globalstate.h"
 #include "vmm/base/error.h"
+#include "vmm/base/list.h"
 #include "vmm/base/listen.h"
 #include "vmm/base/thread.h"
 #include "vmm/yank.h"
@@ -28,12 +29,29 @@ struct machine;
 struct multifd_recv;
 struct resolve;
 
+/*
+ * One stream: a connection and the thread that loads it.  An attempt that has
+ * failed may outlive the begin of the next one, for its source has to read why.
+ */
+struct incoming_attempt {
+	/* set at creation and then constant */
+	struct incoming *in;
+	/* the thread's */
+	struct channel *ch; /* owned */
+	struct yank yank;
+	/* machine lock */
+	struct list link; /* incoming.attempts */
+	struct thread thread;
+	bool exits; /* it has failed, and the program ends as soon as the source has been told */
+};
+
 struct incoming {
 	/* set at creation and then constant; all borrowed */
 	struct machine *m;
 	struct migration_settings *set; /* as they are now */
 	struct globalstate *globalstate;
-	int wake_fd; /* eventfd: the load thread has ended, or a guest has arrived */
+	int wake_fd;   /* eventfd: an attempt has succeeded, failed or ended, or a guest runs */
+	int cancel_fd; /* eventfd: readable when the program ends */
 	/* machine lock */
 	int status; /* enum migration_status, atomic */
 	struct err error;
@@ -46,7 +64,6 @@ struct incoming {
 	bool listens;            /* for connections: tcp:, unix: */
 	bool failed;             /* the last attempt has; cont is refused, another one may follow */
 	bool exit_on_error;      /* should this attempt end the program when it fails? */
-	bool exits;              /* ... and the program ends as soon as the source has been told */
 	char *where;             /* owned; the address as it was given, for messages */
 	char *from;              /* owned; the source's address */
 	int64_t begun_ns;        /* when */
@@ -58,44 +75,41 @@ struct incoming {
 	struct multifd_recv *multifd;    /* NULL: everything comes over one connection */
 	bool has_address;
 	struct migration_address address;
-	struct thread thread;
-	int cancel_fd;      /* constant; eventfd: readable when the program ends */
-	struct channel *ch; /* the load thread's */
-	struct yank yank;
+	struct list attempts;             /* struct incoming_attempt, while their threads live */
+	struct incoming_attempt *attempt; /* whose 'connections' and 'multifd' are; NULL: none's */
 };
 
 /* ---- incoming.c ---- */
 
+/* An attempt's thread; opaque: the attempt. */
+void *incoming_thread(void *opaque);
+
+/* ---- start.c: main loop, machine lock held ---- */
+
 /* 'in' is zeroed but for what is constant. */
 void incoming_init(struct incoming *in);
-/* The channel is there (taken): start the load thread.  Main thread, machine lock held. */
-int incoming_start_load(struct incoming *in, struct channel *ch, struct err *err);
-/* The main stream's connection is there.  Main loop, machine lock held; takes 'ch'. */
+int incoming_start(struct incoming *in, const char *uri, int fd, struct err *err);
+/* The main stream's connection is there; takes 'ch'. */
 void incoming_connected(struct incoming *in, struct channel *ch);
 /* Waiting has ended without a source. */
 void incoming_not_started(struct incoming *in, const struct err *err);
-
-/* ---- start.c ---- */
-
-int incoming_start(struct incoming *in, const char *uri, int fd, struct err *err);
-/* End listening and loading; the lock is not held. */
+/* wake_fd was readable: end what the load threads have done with. */
+void incoming_woken(struct incoming *in);
+/* End listening and loading, and wait for it.  The loop does not run, the lock is not held. */
 void incoming_fini(struct incoming *in);
 
-/* ---- listen.c ---- */
+/* ---- channels.c ---- */
 
 /* Main loop: wait for connections to a tcp: or unix: address; takes *uri over as far as needed. */
 int incoming_listen(struct incoming *in, struct migration_uri *uri, struct err *err);
+/* Also closes the connections that are not classified yet. */
 void incoming_stop_listening(struct incoming *in);
-/* Those that have come, and the channels for pages. */
-void incoming_free_connections(struct incoming *in);
-/* Main thread, when the load thread has ended: also ends listening for theirs. */
+/* The same, and free all; the threads of the channels have ended, or else it waits for them. */
 void incoming_free_channels(struct incoming *in);
-
-/* ---- channels.c: load thread ---- */
-
+/* Load thread. */
 void incoming_use_channels(struct incoming *in, struct loader *l);
-/* As outgoing_channels_failure(). */
-int incoming_channels_failure(struct incoming *in, int ret, struct err *err);
+/* As outgoing_channels_failure(); 'ch': the main connection. */
+int incoming_channels_failure(struct incoming *in, struct channel *ch, int ret, struct err *err);
 void incoming_stop_channels(struct incoming *in);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * sections.c - the loop over a stream's records
+ * loader.c - the loop over a stream's records
  *
  * A section is found by name and instance when it is announced (START, FULL),
  * by the id of that announcement later (PART, END): ids have no meaning of
@@ -132,7 +132,7 @@ static int load_capabilities(struct loader *l, struct err *err)
 	return 0;
 }
 
-/* ... and the other way round. */
+/* A capability that is on here has to be in the list of the stream. */
 static int check_capabilities(const struct loader *l, struct err *err)
 {
 	for (int c = 0; c < CAP_COUNT; c++)
@@ -351,7 +351,7 @@ static int check_version(const struct vms_entry *entry, const char *idstr, uint3
 	return 0;
 }
 
-/* START, FULL: who is it for? */
+/* START, FULL: which device is it for? */
 static int load_announced(struct loader *l, uint64_t at, struct err *err)
 {
 	struct vms_entry *entry = NULL;

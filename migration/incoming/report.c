@@ -1,6 +1,7 @@
 /*
- * report.c - what the log says of guests that come: a line when a source has
- * connected, one when the guest is here or is not, with the duration and reason
+ * report.c - what the log says of guests that come: a line when one is
+ * awaited, one when a source has connected, and one when the guest is here or
+ * is not, with the duration and reason
  */
 #include "migration/incoming/report.h"
 
@@ -8,7 +9,6 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-#include "migration/channel/channel.h"
 #include "migration/incoming/incoming.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/log.h"
@@ -37,9 +37,14 @@ static char *peer_of(int fd)
 	return xasprintf(sa.ss_family == AF_INET6 ? "tcp:[%s]:%s" : "tcp:%s:%s", host, port);
 }
 
-void report_incoming_start(struct incoming *in)
+void report_incoming_awaited(const struct incoming *in)
 {
-	char *peer = peer_of(channel_fd(in->ch));
+	log_notice("a guest is awaited at " WHERE, in->where);
+}
+
+void report_incoming_start(struct incoming *in, int fd)
+{
+	char *peer = peer_of(fd);
 
 	in->begun_ns = host_now_ns();
 	free(in->from);

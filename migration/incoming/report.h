@@ -8,8 +8,10 @@
 
 struct incoming;
 
-/* A source has connected (in->ch is set). */
-void report_incoming_start(struct incoming *in);
+/* It listens at in->where. */
+void report_incoming_awaited(const struct incoming *in);
+/* A source has connected; its descriptor (borrowed). */
+void report_incoming_start(struct incoming *in, int fd);
 /* The guest is here, in the machine's run state. */
 void report_incoming_done(const struct incoming *in);
 /* The guest is not here; in->error says why. */

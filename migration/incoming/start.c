@@ -1,9 +1,13 @@
 /*
- * start.c - from an address to a load thread: an attempt to take a guest in, and its end
+ * start.c - from an address to a load thread, and its end
  *
- * What is there at once (a file, a command, a descriptor) is opened and loaded; for
- * the others listen.c waits.  Main thread, machine lock held unless said
- * otherwise.
+ *     incoming_start -> listening (channels.c) -> the main stream's connection -.
+ *                    -> fd:, exec:, file: --------------------------------------+-> load thread
+ *
+ * Every attempt has a thread.  It wakes the main loop when the guest is here or
+ * cannot come, which ends listening, and when it has ended, which joins it;
+ * in between it lingers until the source has read the last message.  The
+ * main loop never waits for it: the next attempt may begin meanwhile.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -12,10 +16,63 @@
 #include "migration/channel/checksum.h"
 #include "migration/channel/open.h"
 #include "migration/incoming/incoming.h"
+#include "migration/incoming/report.h"
 #include "vmm/base/alloc.h"
+#include "vmm/base/log.h"
 #include "vmm/base/wake.h"
 #include "vmm/host.h"
 #include "vmm/machine.h"
+
+void incoming_init(struct incoming *in)
+{
+	in->cancel_fd = wake_open();
+	list_init(&in->attempts);
+}
+
+/* The channel is there; takes it. */
+static int start_loading(struct incoming *in, struct channel *ch, struct err *err)
+{
+	struct incoming_attempt *a = NEW(struct incoming_attempt);
+	int ret;
+
+	a->in = in;
+	a->ch = ch;
+	ch->cancel_fd = in->cancel_fd;
+	yank_add(&in->m->yanks, &a->yank, YANK_MIGRATION, "", channel_fd(ch));
+	in->has_address = false;
+	report_incoming_start(in, channel_fd(ch));
+	(void)status_move(in->m, &in->status, MIG_SETUP, MIG_ACTIVE);
+	ret = thread_start(&a->thread, "mig-load", THREAD_MIGRATION, incoming_thread, a, err);
+	if (ret < 0) {
+		yank_del(&in->m->yanks, &a->yank);
+		channel_close(ch);
+		free(a);
+		return ret;
+	}
+	list_add_tail(&in->attempts, &a->link);
+	in->attempt = a;
+	return 0;
+}
+
+void incoming_not_started(struct incoming *in, const struct err *err)
+{
+	incoming_stop_listening(in);
+	in->error = *err;
+	in->started = false;
+	in->failed = true;
+	log_error("load of migration failed: %s", err->msg);
+	status_set(in->m, &in->status, MIG_FAILED);
+	if (in->exit_on_error)
+		machine_request_exit(in->m, 1, CAUSE_HOST_ERROR);
+}
+
+void incoming_connected(struct incoming *in, struct channel *ch)
+{
+	struct err err = {0};
+
+	if (start_loading(in, ch, &err) < 0)
+		incoming_not_started(in, &err);
+}
 
 static int open_now(struct incoming *in, const struct migration_uri *uri, int fd, struct err *err)
 {
@@ -29,7 +86,7 @@ static int open_now(struct incoming *in, const struct migration_uri *uri, int fd
 	ch = channel_open(uri, NULL, fd, false, in->cancel_fd, err);
 	if (ch && !ch->two_way)
 		ch = channel_checksum_read(ch);
-	return ch ? incoming_start_load(in, ch, err) : -EIO;
+	return ch ? start_loading(in, ch, err) : -EIO;
 }
 
 static int start_parsed(struct incoming *in, struct migration_uri *uri, int fd, struct err *err)
@@ -46,6 +103,15 @@ static int start_parsed(struct incoming *in, struct migration_uri *uri, int fd, 
 	return incoming_listen(in, uri, err);
 }
 
+/* An attempt that has failed may still linger with its source; nothing of 'in' is its any more. */
+static void leave_attempt(struct incoming *in)
+{
+	incoming_free_channels(in);
+	in->attempt = NULL;
+	list_for_each (a, &in->attempts, struct incoming_attempt, link)
+		a->exits = false;
+}
+
 int incoming_start(struct incoming *in, const char *uri, int fd, struct err *err)
 {
 	struct migration_uri parsed;
@@ -54,23 +120,15 @@ int incoming_start(struct incoming *in, const char *uri, int fd, struct err *err
 	if (ret < 0)
 		return ret;
 	uri_anchor(&parsed, in->m->host);
-	wake_set(in->cancel_fd); /* an attempt that has failed may linger */
-	thread_join(&in->thread);
-	incoming_free_channels(in);
-	wake_clear(in->cancel_fd);
-	if (in->dirty) {
-		ret = machine_reset(in->m, err);
-		in->dirty = false;
-	}
+	leave_attempt(in);
 	in->error = (struct err){0};
 	free(in->error_text);
 	in->error_text = NULL;
 	free(in->where);
 	in->where = xstrdup(uri);
-	in->failed = in->exits = false;
+	in->failed = false;
 	in->started = true;
-	if (ret == 0)
-		ret = start_parsed(in, &parsed, fd, err);
+	ret = start_parsed(in, &parsed, fd, err);
 	if (ret < 0) {
 		in->started = false;
 		__atomic_store_n(&in->status, (int)MIG_NONE, __ATOMIC_SEQ_CST);
@@ -79,9 +137,40 @@ int incoming_start(struct incoming *in, const char *uri, int fd, struct err *err
 	return ret;
 }
 
+/* ---- the end ---- */
+
+/* Its thread has ended. */
+static void end_attempt(struct incoming_attempt *a)
+{
+	struct incoming *in = a->in;
+
+	thread_join(&a->thread);
+	if (a == in->attempt) {
+		in->attempt = NULL;
+		incoming_free_channels(in);
+	}
+	if (a->exits)
+		machine_request_exit(in->m, 1, CAUSE_HOST_ERROR);
+	list_del(&a->link);
+	free(a);
+}
+
+void incoming_woken(struct incoming *in)
+{
+	if (!status_busy(status_get(&in->status)))
+		incoming_stop_listening(in);
+	list_for_each_safe (a, &in->attempts, struct incoming_attempt, link)
+		if (thread_is_done(&a->thread))
+			end_attempt(a);
+}
+
 void incoming_fini(struct incoming *in)
 {
 	wake_set(in->cancel_fd);
-	thread_join(&in->thread);
+	list_for_each_safe (a, &in->attempts, struct incoming_attempt, link) {
+		thread_join(&a->thread);
+		free(a);
+	}
+	list_init(&in->attempts);
 	incoming_free_channels(in);
 }

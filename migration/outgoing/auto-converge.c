@@ -1,5 +1,5 @@
 /*
- * auto-converge.c - when a guest is slowed down, and by how much
+ * auto-converge.c - when the vCPUs are throttled, and by how much
  *
  * Pages that became dirty and pages that were sent are added up over periods of
  * at least PERIOD_NS, for shorter ones show what the bandwidth limit did.  A
@@ -34,7 +34,8 @@ bool convergence_due(struct convergence *c, uint8_t trigger, uint64_t dirtied, u
 }
 
 /* What would have to be taken away in all, so that only the tolerated share became dirty. */
-static uint32_t ideal(const struct convergence *c, uint8_t trigger, uint64_t dirtied, uint64_t sent)
+static uint32_t ideal_throttle(const struct convergence *c, uint8_t trigger, uint64_t dirtied,
+			       uint64_t sent)
 {
 	double left = 100 - c->percent;
 	double tolerated = (double)sent * trigger / 100;
@@ -50,7 +51,7 @@ uint32_t convergence_step(struct convergence *c, const struct convergence_params
 	if (!c->percent)
 		next = p->initial;
 	else if (p->tailslow && dirtied)
-		next = MIN(next, ideal(c, p->trigger, dirtied, sent));
+		next = MIN(next, ideal_throttle(c, p->trigger, dirtied, sent));
 	c->percent = MIN(MAX(next, c->percent), p->max);
 	return c->percent;
 }
@@ -74,7 +75,7 @@ int auto_converge_start(struct outgoing *o, struct err *err)
 	return ret;
 }
 
-static void throttle(struct outgoing *o, uint64_t dirtied, uint64_t sent)
+static void step_throttle(struct outgoing *o, uint64_t dirtied, uint64_t sent)
 {
 	const struct migration_params *p = &o->set->params;
 	struct auto_converge *s = &o->auto_converge;
@@ -92,7 +93,7 @@ static void throttle(struct outgoing *o, uint64_t dirtied, uint64_t sent)
 	__atomic_store_n(&s->percent, percent, __ATOMIC_RELAXED);
 }
 
-static void limit(struct outgoing *o)
+static void step_limit(struct outgoing *o)
 {
 	const struct migration_params *p = &o->set->params;
 	struct err err = {0};
@@ -117,9 +118,9 @@ void auto_converge_sync(struct outgoing *o, uint64_t dirtied)
 	machine_lock(o->m);
 	if (convergence_due(&s->c, o->set->params.throttle_trigger_threshold, s->dirtied, sent)) {
 		if (s->limits)
-			limit(o);
+			step_limit(o);
 		else
-			throttle(o, s->dirtied, sent);
+			step_throttle(o, s->dirtied, sent);
 	}
 	machine_unlock(o->m);
 	s->since_ns = now;

@@ -21,7 +21,7 @@ struct outgoing;
 struct convergence_params {
 	uint8_t trigger;                 /* percent of the pages sent, 1..100 */
 	uint8_t initial, increment, max; /* percent of time taken away */
-	bool tailslow;                   /* near the end take no more than is needed */
+	bool tailslow;                   /* near the end throttle only as much as is needed */
 };
 
 struct convergence {

@@ -64,7 +64,7 @@ int outgoing_channels_failure(struct outgoing *o, int ret, struct err *err)
 	if (!o->multifd)
 		return ret;
 	failed = multifd_send_failure(o->multifd, err);
-	o->ch->cancel_fd = o->deadline.stop_fd; /* the alarm has been heard */
+	o->ch->cancel_fd = o->deadline.stop_fd; /* the alarm has been noticed */
 	if (failed == 0 || failed == -ECANCELED)
 		return failed ? failed : ret;
 	while (!o->rp.cause[0] && !o->rp.shut && !o->rp.ended)

@@ -1,12 +1,13 @@
 /*
- * deadline.c - one timerfd, one epoll of it and the cancel, and who was first
+ * deadline.c - one timerfd, one epoll of it and the cancel, and which of them was first
  *
- * A deadline that has passed must stay so, for a wait may have ended because of
- * it: parameters that change later leave it alone, and when the timer expires
- * between two looks, timerfd_settime() tells by the old value, and the timer is
- * set to a moment long ago.  deadline_end() uses the same trick to decide, once,
- * whether the hand-over or the deadline was first.  The policy 'force' has no
- * timer: the migration thread compares the clock with force_ns.
+ * A deadline that has passed stays passed, for a wait may already have ended
+ * because of it; parameters that change later do not move it.  The timer may
+ * expire just before it is set anew: timerfd_settime() then returns an old value
+ * of zero, and the timer is set to a moment in the past (stay_passed).
+ * deadline_end() disarms the timer in the same way, so that either the hand-over or
+ * the deadline is first, never both.  The policy 'force' has no timer: the
+ * migration thread compares the clock with force_ns.
  */
 #include "migration/outgoing/deadline.h"
 

@@ -1,5 +1,5 @@
 /*
- * deadline.h - a moment by which the guest shall have been handed over
+ * deadline.h - the time by which the guest is to be handed over
  *
  * Parameters x-minivmm-deadline (seconds from 'migrate' on, 0: none) and
  * x-minivmm-deadline-policy.  What happens when it passes:
@@ -12,7 +12,7 @@
  *              the guest instead of sending another pass.
  *
  * From the moment on at which the destination may run the guest there is no
- * deadline any more: deadline_end() decides, once, which of the two was first.
+ * longer a deadline: deadline_end() decides, once, which of the two was first.
  */
 #ifndef MINIVMM_MIGRATION_DEADLINE_H
 #define MINIVMM_MIGRATION_DEADLINE_H
@@ -25,7 +25,7 @@ struct deadline {
 	int timer_fd; /* readable once passed, if the policy is to give up */
 	int stop_fd;  /* epoll: readable once cancelled, or when the timer is */
 	/* machine lock */
-	int64_t started_ns; /* 0: no migration, or the guest is not ours any more */
+	int64_t started_ns; /* 0: no migration, or the guest is no longer ours */
 	bool armed;         /* the timer runs, or has run out */
 	uint32_t seconds;   /* 0: none */
 	uint8_t policy;     /* enum deadline_policy */
@@ -43,16 +43,16 @@ void deadline_fini(struct deadline *d);
 void deadline_start(struct deadline *d, uint32_t seconds, uint8_t policy);
 /* Other parameters; they count from the same beginning.  One that has passed stays so. */
 void deadline_change(struct deadline *d, uint32_t seconds, uint8_t policy);
-/* The migration shall be given up. */
+/* The migration is to be given up. */
 bool deadline_passed(const struct deadline *d);
-/* It does not count any more; false when it has passed before. */
+/* The deadline no longer counts; false when it has passed before. */
 bool deadline_end(struct deadline *d);
 /* Until then, in ms; false: there is none. */
 bool deadline_left(const struct deadline *d, uint64_t *ms);
 
 /* ---- any thread ---- */
 
-/* The guest shall be stopped and handed over, whatever is left. */
+/* The guest is to be stopped and handed over, whatever is left. */
 bool deadline_forces(const struct deadline *d);
 
 #endif

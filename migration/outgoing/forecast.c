@@ -1,14 +1,17 @@
 /*
  * forecast.c - percent, remaining time, and the cheapest step that makes a migration converge
  *
- * A migration converges when a pass leaves clearly less than it sent, or when
- * what it leaves fits the downtime limit.  The remaining time adds up passes,
- * each as long as the one before times what is left of it, and the pause.
+ * A migration converges when a pass leaves less than 95 % of what it sent, or when
+ * what it leaves can be sent within the downtime limit.  Passes of a guest that
+ * dirties memory at a constant rate form a geometric series whose ratio is the
+ * dirty rate over the speed; the remaining time is what is left of this pass plus
+ * the sum of that series.  All rates are bytes of memory, however they are encoded.
  *
- * For one that does not converge each possible step (a higher bandwidth limit, a
- * longer downtime, throttling, another encoder, multifd, a stop) is estimated
- * from the measured rates: would it suffice, and what does it cost the guest in
- * time?  A pause counts threefold.  The cheapest one that suffices is shown.
+ * For a migration that does not converge each possible step (a higher bandwidth
+ * limit, a longer downtime, throttling, another encoder, multifd, a stop) is
+ * weighed with the measured rates: is it possible, does it suffice, and how much
+ * guest time does it cost?  A pause counts three times its length.  The cheapest
+ * step is reported; of two that cost the same, the first row of the table.
  */
 #include "migration/outgoing/forecast.h"
 

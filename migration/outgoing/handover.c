@@ -1,12 +1,12 @@
 /*
- * handover.c - the guest changes hands
+ * handover.c - ownership of the guest passes to the destination
  *
- * At most one end may run the guest, and unless the hosts have lost each
- * other at the very moment, one does:
+ * At most one end may run the guest, and unless the hosts lose each other
+ * between GO and its answer, one does:
  *
  *    destination is minivmm
  *        D -> S  READY   all is loaded and checked; D does not run it yet
- *        S             releases the guest: cannot resume by itself any more
+ *        S             releases the guest: can no longer resume by itself
  *        S -> D  GO      D runs it, whatever happens to the connection; before,
  *                        it carries out the requests that GO brings
  *        D -> S  SHUT 0  S: completed
@@ -14,7 +14,7 @@
  *      It breaks after GO, without SHUT: S asks the host whether D's process
  *      has ended (READY named it; same kernel).  If so S resumes, for a D
  *      that has ended runs nothing.  If not, or if it cannot know, S stays
- *      stopped and says so; a human may continue it (x-minivmm-force).
+ *      stopped and says so; the user may continue it (x-minivmm-force).
  *    destination is QEMU
  *        S -> D  sections, PING;  D -> S  PONG: they are loaded
  *        S             releases the guest
@@ -31,8 +31,8 @@
  * them all, the guest may be continued here too.
  *
  * A cancel that comes when the destination may run the guest already only
- * ends the waiting: the guest stays stopped here.  A deadline does not count
- * any more by then; it does until a one-way channel is finished.
+ * ends the wait: the guest stays stopped here.  A deadline no longer counts by
+ * then; for a one-way channel it counts until the channel is finished.
  */
 #include "migration/outgoing/handover.h"
 
@@ -56,7 +56,7 @@ int err_cancelled(struct err *err)
 	return err_set(err, ECANCELED, "the migration was cancelled");
 }
 
-/* The destination cannot be asked any more: the guest stays stopped here. */
+/* The destination can no longer be asked: the guest stays stopped here. */
 static int err_unconfirmed(const char *why, struct err *err)
 {
 	return err_set(err, ENOTCONN,
@@ -137,7 +137,7 @@ int guest_keep(struct outgoing *o, struct err *err)
 	o->stopped = false;
 	m->requests.frozen = false;
 	machine_set_kept(m);
-	ret = machine_handover(m, HANDOVER_TAKE, &why);
+	ret = machine_handover(m, HANDOVER_ACQUIRE, &why);
 	if (ret < 0) {
 		(void)err_prefix(&why, ret, "the guest stays paused");
 		to = RS_PAUSED;
@@ -164,7 +164,7 @@ void guest_leave(struct outgoing *o, bool certain)
 	struct machine *m = o->m;
 	struct err err = {0};
 
-	/* The guest lives on in the very memory that is mapped here. */
+	/* The guest goes on in the memory that is mapped here. */
 	m->memory_given = m->memory_given || (certain && o->shared_given);
 	m->memory_released = m->memory_released || (certain && o->caps[CAP_RELEASE_RAM]);
 	m->requests.frozen = false;
@@ -330,7 +330,7 @@ static int hand_to_sink(struct outgoing *o, struct err *err)
 		return ret;
 	if (rp_has_refused(o))
 		return rp_refused(&o->rp, err);
-	if (o->rp.minivmm) /* it waits for a GO that cannot be sent any more */
+	if (o->rp.minivmm) /* it waits for a GO that can no longer be sent */
 		return err_set(err, ETIMEDOUT,
 			       "the destination answered too late to be given the guest");
 	if (o->rp.ponged || o->rp.shut) { /* it has EOF, and runs the guest when it gets there */

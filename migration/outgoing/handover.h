@@ -1,4 +1,4 @@
-/* handover.h - who owns the guest at the end of a move; migration thread */
+/* handover.h - which end owns the guest at the end of a migration; migration thread */
 #ifndef MINIVMM_MIGRATION_HANDOVER_H
 #define MINIVMM_MIGRATION_HANDOVER_H
 
@@ -15,7 +15,7 @@ int ownership_check(struct outgoing *o);
 /* The same; if none has, no more are taken: they are refused until the move has ended. */
 int ownership_announce(struct outgoing *o);
 /*
- * Claim that the guest is not ours any more.  -ECANCELED when a cancel or the
+ * Claim the release: the guest is no longer ours.  -ECANCELED when a cancel or the
  * deadline was first; -ESTALE when a request has come that has to be carried
  * out before, and that the peer cannot take.
  */

@@ -23,7 +23,7 @@ struct migration_mode {
 	/* 0: the destination has the guest, or the store all bytes. */
 	int (*run)(struct outgoing *o, struct err *err);
 	/*
-	 * The guest is not ours any more ('certain'), or may not be.  Machine
+	 * The guest is no longer ours ('certain'), or may not be.  Machine
 	 * lock held.
 	 */
 	void (*finish)(struct outgoing *o, bool certain);

@@ -105,7 +105,7 @@ static void await_disks(struct outgoing *o)
 	int64_t until = host_now_ns() + DISKS_NS;
 
 	while (o->stopped && !o->released && host_now_ns() < until &&
-	       machine_handover(m, HANDOVER_TAKE, NULL) == -EBUSY) {
+	       machine_handover(m, HANDOVER_ACQUIRE, NULL) == -EBUSY) {
 		machine_unlock(m);
 		(void)poll(NULL, 0, (int)(RETRY_NS / NS_PER_MS));
 		machine_lock(m);
@@ -149,7 +149,7 @@ static void conclude(struct outgoing *o, int ret, struct err *err)
 	}
 }
 
-/* release-ram: the memory is not used any more.  Freeing it may take long: without the lock. */
+/* release-ram: the memory is no longer used.  Freeing it may take long: without the lock. */
 static void release_memory(struct outgoing *o)
 {
 	struct err err = {0};

@@ -14,7 +14,7 @@
 
 #define NS_PER_S 1e9
 
-static void add(struct page_sum *to, const struct page_sum *s)
+static void page_sum_add(struct page_sum *to, const struct page_sum *s)
 {
 	to->pages += s->pages;
 	to->zero_pages += s->zero_pages;
@@ -24,7 +24,7 @@ static void add(struct page_sum *to, const struct page_sum *s)
 
 void page_rate_sent(struct page_rate *r, const struct page_sum *sent)
 {
-	add(&r->pass, sent);
+	page_sum_add(&r->pass, sent);
 }
 
 static void set_figure(struct page_rate *r, double pages, const struct page_sum *s)
@@ -51,7 +51,7 @@ void page_rate_pass(struct page_rate *r, bool first, bool whole)
 	if (first) {
 		set_figure(r, pages_with_content(&r->pass), &r->pass);
 	} else if (whole) {
-		add(&r->whole, &r->pass);
+		page_sum_add(&r->whole, &r->pass);
 		if (r->whole.ns >= (r->later ? PAGE_RATE_NS : PAGE_RATE_FIRST_NS)) {
 			set_figure(r, (double)r->whole.pages, &r->whole);
 			r->later = true;

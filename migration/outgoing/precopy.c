@@ -204,7 +204,7 @@ static int precopy_drain(struct outgoing *o, struct err *err)
 	return 0;
 }
 
-/* Shall the tracker be asked again? */
+/* Is it time to ask the tracker again? */
 static bool pass_ends(struct outgoing *o, bool early)
 {
 	return ram_save_left_pages(&o->ram) == 0 || deadline_forces(&o->deadline) ||

@@ -1,12 +1,12 @@
 /*
- * stats.c - what has been measured of one outgoing migration
+ * stats.c - what is measured of one outgoing migration
  *
- * The migration thread counts; queries read under the same lock.  Rates come
- * from windows (bytes and pages since the window began, over its time) that a
- * new pass or a full window begins anew; the rate at which pages go comes from
- * page-rate.c, the judgement of all of it from forecast.c.  Percent is the share
- * of the work that is known, and only grows, though a pass finds new dirty pages.
- * Bytes are counted as precopy or downtime bytes by whether the guest runs.
+ * The migration thread counts, queries read, both under 'lock'.  The bandwidth
+ * and the pages a second that a query shows are those of the last full window of
+ * WINDOW_NS.  What the forecast works with spans whole passes instead: the rate
+ * at which pages are sent (page-rate.c), the dirty rate, and whether the bandwidth
+ * limit held the pass back.  Percent comes from forecast.c and never goes down.
+ * Bytes count as precopy or downtime bytes by whether the guest runs.
  */
 #include "migration/outgoing/stats.h"
 
@@ -35,12 +35,12 @@ void stats_fini(struct migration_stats *st)
 	pthread_mutex_destroy(&st->lock);
 }
 
-static void enter(struct migration_stats *st)
+static void stats_lock(struct migration_stats *st)
 {
 	pthread_mutex_lock(&st->lock);
 }
 
-static void leave(struct migration_stats *st)
+static void stats_unlock(struct migration_stats *st)
 {
 	pthread_mutex_unlock(&st->lock);
 }
@@ -59,7 +59,7 @@ static uint64_t bandwidth_now(const struct migration_stats *st)
 }
 
 /* What has been measured. */
-static void measured(const struct migration_stats *st, struct forecast_figures *f)
+static void fill_figures(const struct migration_stats *st, struct forecast_figures *f)
 {
 	f->phase = st->phase;
 	f->passes = st->ram.dirty_sync_count;
@@ -81,13 +81,13 @@ static void move_percent(struct migration_stats *st)
 {
 	struct forecast_figures f = {0};
 
-	measured(st, &f);
+	fill_figures(st, &f);
 	st->percent = MAX(st->percent, forecast_percent(&f));
 }
 
 void stats_start(struct migration_stats *st, uint64_t total_bytes, uint64_t limit_ms)
 {
-	enter(st);
+	stats_lock(st);
 	st->started_ns = host_now_ns();
 	st->active_ns = st->stopped_ns = st->ended_ns = 0;
 	st->ram = (struct migration_ram_stats){
@@ -108,53 +108,53 @@ void stats_start(struct migration_stats *st, uint64_t total_bytes, uint64_t limi
 	st->shrinks = true;
 	st->held = false;
 	st->held_ns = 0;
-	leave(st);
+	stats_unlock(st);
 }
 
 void stats_limit(struct migration_stats *st, uint64_t limit_ms)
 {
-	enter(st);
+	stats_lock(st);
 	st->limit_ms = limit_ms;
-	leave(st);
+	stats_unlock(st);
 }
 
 void stats_active(struct migration_stats *st)
 {
-	enter(st);
+	stats_lock(st);
 	st->active_ns = st->window_ns = st->pass_ns = host_now_ns();
 	st->active_bytes = st->ram.transferred;
 	st->phase = MIG_PHASE_PASS;
-	leave(st);
+	stats_unlock(st);
 }
 
 void stats_phase(struct migration_stats *st, enum migration_phase phase)
 {
-	enter(st);
+	stats_lock(st);
 	st->phase = phase;
 	st->predicted = st->predicted && phase != MIG_PHASE_PASS;
 	move_percent(st);
-	leave(st);
+	stats_unlock(st);
 }
 
 void stats_stopped(struct migration_stats *st, int64_t at_ns)
 {
-	enter(st);
+	stats_lock(st);
 	st->stopped_ns = at_ns;
-	leave(st);
+	stats_unlock(st);
 }
 
 void stats_running(struct migration_stats *st, bool running)
 {
-	enter(st);
+	stats_lock(st);
 	st->running = running;
-	leave(st);
+	stats_unlock(st);
 }
 
 void stats_ended(struct migration_stats *st)
 {
 	int64_t ns;
 
-	enter(st);
+	stats_lock(st);
 	st->ended_ns = host_now_ns();
 	ns = MAX(st->ended_ns - st->active_ns, 1);
 	st->ram.mbps = (double)st->ram.transferred * 8000 / (double)ns;
@@ -162,18 +162,18 @@ void stats_ended(struct migration_stats *st)
 	st->ram.dirty_pages_rate = 0;
 	st->percent = 100;
 	st->phase = MIG_PHASE_ENDED;
-	leave(st);
+	stats_unlock(st);
 }
 
 void stats_durations(struct migration_stats *st, int64_t *total_ns, int64_t *pause_ns)
 {
 	int64_t end;
 
-	enter(st);
+	stats_lock(st);
 	end = st->ended_ns ? st->ended_ns : host_now_ns();
 	*total_ns = end - st->started_ns;
 	*pause_ns = st->stopped_ns ? end - st->stopped_ns : 0;
-	leave(st);
+	stats_unlock(st);
 }
 
 static void count_pages(struct migration_stats *st, uint64_t pages)
@@ -188,7 +188,7 @@ void stats_sent(struct migration_stats *st, uint64_t bytes, uint64_t zero_pages,
 {
 	int64_t now = host_now_ns(), elapsed;
 
-	enter(st);
+	stats_lock(st);
 	st->ram.transferred += bytes;
 	if (st->running)
 		st->ram.precopy_bytes += bytes;
@@ -209,39 +209,39 @@ void stats_sent(struct migration_stats *st, uint64_t bytes, uint64_t zero_pages,
 		st->window_bytes = st->window_pages = 0;
 	}
 	move_percent(st);
-	leave(st);
+	stats_unlock(st);
 }
 
 void stats_rate(struct migration_stats *st, const struct page_sum *sent)
 {
-	enter(st);
+	stats_lock(st);
 	page_rate_sent(&st->rate, sent);
-	leave(st);
+	stats_unlock(st);
 }
 
 void stats_held(struct migration_stats *st, int64_t ns)
 {
-	enter(st);
+	stats_lock(st);
 	st->held_ns += ns;
-	leave(st);
+	stats_unlock(st);
 }
 
 void stats_multifd(struct migration_stats *st, uint64_t bytes, uint64_t copied_rounds)
 {
-	enter(st);
+	stats_lock(st);
 	st->ram.transferred += bytes;
 	st->ram.multifd_bytes += bytes;
 	st->ram.dirty_sync_missed_zero_copy = copied_rounds;
 	st->window_bytes += bytes;
-	leave(st);
+	stats_unlock(st);
 }
 
 void stats_encoders(struct migration_stats *st, const struct ram_counters *c)
 {
-	enter(st);
+	stats_lock(st);
 	count_pages(st, encoder_stats_count(&st->encoders, c));
 	st->ram.skipped = c->skipped;
-	leave(st);
+	stats_unlock(st);
 }
 
 void stats_pass(struct migration_stats *st, uint64_t dirtied_pages, uint64_t remaining_bytes,
@@ -249,7 +249,7 @@ void stats_pass(struct migration_stats *st, uint64_t dirtied_pages, uint64_t rem
 {
 	int64_t now = host_now_ns();
 
-	enter(st);
+	stats_lock(st);
 	/* Between two passes in quick succession there is nothing to measure. */
 	if (st->ram.dirty_sync_count && now - st->pass_ns >= WINDOW_NS / 10) {
 		st->ram.dirty_pages_rate = per_second(dirtied_pages, now - st->pass_ns);
@@ -265,24 +265,24 @@ void stats_pass(struct migration_stats *st, uint64_t dirtied_pages, uint64_t rem
 	st->ram.dirty_sync_count++;
 	st->ram.remaining = remaining_bytes;
 	move_percent(st);
-	leave(st);
+	stats_unlock(st);
 }
 
 void stats_predict(struct migration_stats *st, uint64_t ms)
 {
-	enter(st);
+	stats_lock(st);
 	st->predicted = true;
 	st->predicted_ms = ms;
-	leave(st);
+	stats_unlock(st);
 }
 
 uint64_t stats_page_rate(struct migration_stats *st, uint64_t limit)
 {
 	uint64_t v;
 
-	enter(st);
+	stats_lock(st);
 	v = page_rate_under(&st->rate, limit);
-	leave(st);
+	stats_unlock(st);
 	return v;
 }
 
@@ -290,9 +290,9 @@ uint64_t stats_bandwidth(struct migration_stats *st)
 {
 	uint64_t v;
 
-	enter(st);
+	stats_lock(st);
 	v = bandwidth_now(st);
-	leave(st);
+	stats_unlock(st);
 	return v;
 }
 
@@ -300,9 +300,9 @@ uint64_t stats_dirty_rate(struct migration_stats *st)
 {
 	uint64_t v;
 
-	enter(st);
+	stats_lock(st);
 	v = st->ram.dirty_pages_rate;
-	leave(st);
+	stats_unlock(st);
 	return v;
 }
 
@@ -310,9 +310,9 @@ uint64_t stats_pages(struct migration_stats *st)
 {
 	uint64_t v;
 
-	enter(st);
+	stats_lock(st);
 	v = st->pages;
-	leave(st);
+	stats_unlock(st);
 	return v;
 }
 
@@ -334,8 +334,8 @@ static void fill_times(const struct migration_stats *st, struct migration_info *
 	info->expected_downtime_ms = info->predicted_downtime_ms;
 }
 
-static void foresee(const struct migration_stats *st, const struct forecast_figures *f,
-		    struct migration_info *info)
+static void fill_forecast(const struct migration_stats *st, const struct forecast_figures *f,
+			  struct migration_info *info)
 {
 	info->converges = forecast_converges(f);
 	info->predicted_downtime_ms = st->predicted ? st->predicted_ms : forecast_downtime_ms(f);
@@ -349,12 +349,12 @@ void stats_fill(struct migration_stats *st, struct forecast_figures *f, struct m
 
 	if (s == MIG_NONE)
 		return;
-	enter(st);
+	stats_lock(st);
 	info->has_progress = true;
 	info->percent = s == MIG_COMPLETED ? 100 : MIN(st->percent, 99);
-	measured(st, f);
+	fill_figures(st, f);
 	info->phase = st->phase;
-	foresee(st, f, info);
+	fill_forecast(st, f, info);
 	if (s == MIG_ACTIVE || s == MIG_CANCELLING || s == MIG_PRE_SWITCHOVER || s == MIG_DEVICE) {
 		fill_times(st, info);
 		info->has_expected = info->has_ram = true;
@@ -364,7 +364,7 @@ void stats_fill(struct migration_stats *st, struct forecast_figures *f, struct m
 	}
 	info->ram = st->ram;
 	encoder_stats_fill(&st->encoders, info);
-	leave(st);
+	stats_unlock(st);
 }
 
 static const char *const moments[] = {
@@ -381,9 +381,9 @@ int stats_err_late(struct migration_stats *st, uint32_t seconds, struct err *err
 {
 	struct forecast_figures f = {0};
 
-	enter(st);
-	measured(st, &f);
-	leave(st);
+	stats_lock(st);
+	fill_figures(st, &f);
+	stats_unlock(st);
 	if (f.phase != MIG_PHASE_PASS)
 		return err_set(err, ETIMEDOUT,
 			       "the deadline of %u s (x-minivmm-deadline) has passed %s; the guest "

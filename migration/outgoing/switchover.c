@@ -173,7 +173,7 @@ static int switchover_collect(struct outgoing *o, struct err *err)
 	if (ret == 0 && (!o->ch->two_way || !o->rp.ponged)) /* it is stored */
 		saved_describe(m, &o->devices.json);
 	if (ret == 0)
-		ret = machine_handover(m, HANDOVER_GIVE, err);
+		ret = machine_handover(m, HANDOVER_RELEASE, err);
 	machine_unlock(m);
 	return ret;
 }
@@ -271,7 +271,7 @@ static int send_rest(struct outgoing *o, struct err *err)
 	return ret == 0 ? send_devices(o, err) : ret;
 }
 
-/* Who is at the other end must be known before the guest stops. */
+/* The kind of the peer has to be known before the guest stops. */
 static int rp_wait_pong(struct outgoing *o, struct err *err)
 {
 	int ret;

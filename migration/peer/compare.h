@@ -6,7 +6,7 @@
  * destination holds it against its own machine; either it goes on, and the
  * PONG says so, or it tells all that differs and gives up.  That costs one
  * round trip.  A destination that does not know the command skips it and
- * answers the PING all the same.
+ * answers the PING.
  *
  *     source                                   destination
  *       DESCRIPTION, PING COOKIE_COMPARED  ->

@@ -56,7 +56,7 @@ static int hex_digit(uint8_t c)
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* The description at the very end of the text; false: there is none. */
+/* The description at the end of the text; false: there is none. */
 static bool find_description(const uint8_t *text, size_t n, struct buf *out)
 {
 	size_t end, at;

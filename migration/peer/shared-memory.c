@@ -45,7 +45,7 @@ static bool has_name(const struct ram_block *b)
 	return b->fd >= 0 && fstat(b->fd, &st) == 0 && st.st_nlink > 0;
 }
 
-static int pass(struct writer *w, const struct ram_block *b, struct err *err)
+static int pass_block(struct writer *w, const struct ram_block *b, struct err *err)
 {
 	struct buf p = {0}, c = {0};
 	int ret;
@@ -73,7 +73,7 @@ int shared_offer(const struct memory *mem, struct writer *w, bool to_minivmm, bo
 		if (!b->share)
 			continue;
 		if (may_pass && b->fd >= 0) {
-			ret = pass(w, b, err);
+			ret = pass_block(w, b, err);
 			*given = true;
 		} else if (!has_name(b)) {
 			ret = err_set(
@@ -97,7 +97,8 @@ static bool same_file(int a, int b)
 	       x.st_ino == y.st_ino;
 }
 
-static int replace(struct machine *m, struct ram_block *b, uint64_t bytes, int fd, struct err *err)
+static int replace_block(struct machine *m, struct ram_block *b, uint64_t bytes, int fd,
+			 struct err *err)
 {
 	int ret;
 
@@ -145,7 +146,7 @@ int shared_take(struct machine *m, struct channel *ch, const uint8_t *payload, u
 			       "the memory of RAM block '%s' was announced and did not come: is "
 			       "there a relay on the way?",
 			       name);
-	return replace(m, b, bytes, fd, err);
+	return replace_block(m, b, bytes, fd, err);
 }
 
 void shared_commit(struct machine *m, bool ours)

@@ -33,7 +33,7 @@ int shared_take(struct machine *m, struct channel *ch, const uint8_t *payload, u
 		struct err *err);
 /*
  * Destination: the guest runs here and the memory is ours; or it does not,
- * and the source's memory must not be touched any more.  Machine lock held.
+ * and the source's memory must no longer be touched.  Machine lock held.
  */
 void shared_commit(struct machine *m, bool ours);
 

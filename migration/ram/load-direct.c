@@ -4,7 +4,7 @@
  * In the stream each page stands behind its own 8-byte word, so where a page
  * goes is known only when its word has been read.  But pages mostly come in a
  * row, and pages that nothing has been loaded into yet can take a guess: they
- * are read together with the words that ought to stand before them.  From the
+ * are read together with the words that are expected before them.  From the
  * first word that is another one on, what was read is taken back, to be read
  * again in the usual way, and those pages are zero again.
  */
@@ -52,7 +52,7 @@ int direct_read(struct src *in, uint8_t *to, size_t pages, uint64_t word, size_t
 		iov[n++] = (struct iovec){words[i], WORD_BYTES};
 		iov[n++] = (struct iovec){to + i * PAGE_BYTES, PAGE_BYTES};
 	}
-	/* The word behind the last one, too: it shall not be fetched together with its page. */
+	/* The word behind the last one, too, so that it is not fetched together with its page. */
 	iov[n++] = (struct iovec){words[pages], WORD_BYTES};
 	ret = in->scatter(in, iov, n, need, &got);
 	if (ret < 0)

@@ -1,16 +1,17 @@
 /*
  * load.c - the receiving side of RAM: records to the placer (migration-stream 3)
  *
- * A body of a RAM section is a row of records: a word with an offset and flags,
- * the block's name unless it is the last one again, and what the flag asks for.
- * Each record asks the placer where its page goes (begin), fills it from the
- * stream, and commits; a zero page has a call of its own.  Pages that follow each
- * other in the stream are read together, straight into guest memory, with the
- * words between them checked afterwards (load-direct.c).
+ * The body of a RAM section is a sequence of records: a word with an offset and
+ * flags, the block's name unless it is that of the record before, and the data
+ * that the flags announce.  For each record the placer returns where the page goes,
+ * the data is read there, and the page is committed; zero pages have a call of
+ * their own.  Pages that follow each other in the stream are read together,
+ * straight into guest memory, and the words between them are checked afterwards
+ * (load-direct.c).
  *
  * Compressed pages are unpacked by threads.  A record for a page that is still
  * being unpacked waits for it, and the end of a body waits for all of them, so
- * that an older copy never comes out on top of a newer one.
+ * that an older copy never overwrites a newer one.
  */
 #include "migration/ram/load.h"
 
@@ -56,7 +57,7 @@ void ram_load_use(struct ram_load *l, struct multifd_recv *multifd)
 /* ---- pages ---- */
 
 /* What a placer returned, in words. */
-static int placed(const struct load_block *lb, uint64_t off, int ret, struct err *err)
+static int err_not_placed(const struct load_block *lb, uint64_t off, int ret, struct err *err)
 {
 	if (ret == 0)
 		return 0;
@@ -139,12 +140,12 @@ static int load_zero(const struct ram_load *l, struct load_block *lb, struct src
 	if (src_u8(in, &fill) < 0)
 		return ram_load_say_ended(in, "a zero page", err);
 	if (!fill)
-		return placed(lb, off, l->placer->zero(lb, off), err);
+		return err_not_placed(lb, off, l->placer->zero(lb, off), err);
 	ret = begin_page(l, lb, off, &to, err);
 	if (ret < 0 || !to)
 		return ret;
 	memset(to, fill, PAGE_BYTES);
-	return placed(lb, off, l->placer->commit(lb, off, 1), err);
+	return err_not_placed(lb, off, l->placer->commit(lb, off, 1), err);
 }
 
 /*
@@ -174,7 +175,7 @@ static int load_page_here(uint8_t *to, struct src *in)
 	return 0;
 }
 
-/* Pages in a row, read together with the words that ought to stand before them. */
+/* Pages in a row, read together with the words that are expected before them. */
 static int load_pages_ahead(const struct ram_load *l, struct load_block *lb, struct src *in,
 			    uint64_t off, uint8_t *to, size_t ahead, size_t *done)
 {
@@ -206,7 +207,7 @@ static int load_page(struct ram_load *l, struct load_block *lb, struct src *in, 
 	l->row_block = lb;
 	l->row_next = off + done * PAGE_BYTES;
 	l->row_pages += done;
-	return placed(lb, off, l->placer->commit(lb, off, done), err);
+	return err_not_placed(lb, off, l->placer->commit(lb, off, done), err);
 }
 
 /* Many consecutive pages. */
@@ -236,7 +237,7 @@ static int load_run(const struct ram_load *l, struct load_block *lb, struct src 
 	ret = direct_get(in, to, bytes);
 	if (ret < 0)
 		return say_not_read(lb, ret, in, "a run of pages", err);
-	return placed(lb, off, l->placer->commit(lb, off, pages), err);
+	return err_not_placed(lb, off, l->placer->commit(lb, off, pages), err);
 }
 
 static int load_xbzrle(const struct ram_load *l, struct load_block *lb, struct src *in,
@@ -264,7 +265,7 @@ static int load_xbzrle(const struct ram_load *l, struct load_block *lb, struct s
 			       "the XBZRLE page at offset 0x%" PRIx64
 			       " of RAM block '%s' is no delta",
 			       off, lb->name);
-	return placed(lb, off, l->placer->commit(lb, off, 1), err);
+	return err_not_placed(lb, off, l->placer->commit(lb, off, 1), err);
 }
 
 /* Inflated by another thread into guest memory: never with a placer that commits. */

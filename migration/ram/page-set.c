@@ -47,7 +47,7 @@ static uint64_t add_word(struct page_set *s, size_t block, size_t w, uint64_t bi
 	return (uint64_t)__builtin_popcountll(bits & ~old);
 }
 
-static uint64_t added(struct page_set *s, uint64_t n)
+static uint64_t count_added(struct page_set *s, uint64_t n)
 {
 	(void)__atomic_fetch_add(&s->pages, n, __ATOMIC_SEQ_CST);
 	return n;
@@ -73,7 +73,7 @@ uint64_t page_set_add(struct page_set *s, size_t block, uint64_t first, uint64_t
 				     (unsigned)(next - w * BITS_PER_WORD)));
 		first = next;
 	}
-	return added(s, sum);
+	return count_added(s, sum);
 }
 
 uint64_t page_set_add_map(struct page_set *s, size_t block, const uint64_t *map)
@@ -83,11 +83,11 @@ uint64_t page_set_add_map(struct page_set *s, size_t block, const uint64_t *map)
 
 	for (size_t w = 0; w < words; w++)
 		sum += add_word(s, block, w, map[w]);
-	return added(s, sum);
+	return count_added(s, sum);
 }
 
 /* First bit at or after 'from' and below 'end' that is set ('set') or clear, or 'end'. */
-static uint64_t next(const uint64_t *map, uint64_t from, uint64_t end, bool set)
+static uint64_t next_page(const uint64_t *map, uint64_t from, uint64_t end, bool set)
 {
 	while (from < end) {
 		uint64_t word = __atomic_load_n(&map[from / BITS_PER_WORD], __ATOMIC_RELAXED);
@@ -105,7 +105,7 @@ static uint64_t next(const uint64_t *map, uint64_t from, uint64_t end, bool set)
  * the first on were ours to clear.  Others take at the same time: what they
  * were first to get ends the stretch, and bits behind that gap go back.
  */
-static uint64_t claim(uint64_t *map, uint64_t first, uint64_t end)
+static uint64_t claim_pages(uint64_t *map, uint64_t first, uint64_t end)
 {
 	uint64_t at = first;
 
@@ -132,13 +132,13 @@ bool page_set_take(struct page_set *s, struct page_run *run, uint64_t max)
 {
 	uint64_t *map = s->map[run->block];
 	uint64_t end = MIN(run->first + run->n, page_set_block_pages(s, run->block));
-	uint64_t at = next(map, run->first, end, true), n = 0;
+	uint64_t at = next_page(map, run->first, end, true), n = 0;
 
 	while (at < end) {
-		n = claim(map, at, next(map, at, MIN(at + max, end), false));
+		n = claim_pages(map, at, next_page(map, at, MIN(at + max, end), false));
 		if (n)
 			break;
-		at = next(map, at + 1, end, true);
+		at = next_page(map, at + 1, end, true);
 	}
 	(void)__atomic_fetch_sub(&s->pages, n, __ATOMIC_SEQ_CST);
 	run->first = at;

@@ -40,7 +40,7 @@ uint64_t page_set_add_map(struct page_set *s, size_t block, const uint64_t *map)
 
 /*
  * Take the first stretch of pages within *run that are in the set, at most
- * 'max' of them: they are not in it any more, and *run says which.  False:
+ * 'max' of them: they are removed from it, and *run says which.  False:
  * there is none.  Any thread.
  */
 bool page_set_take(struct page_set *s, struct page_run *run, uint64_t max);

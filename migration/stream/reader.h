@@ -20,7 +20,7 @@ struct reader {
 	uint8_t *buf;       /* owned */
 	size_t cap;
 	/*
-	 * Who loads device state holds the machine lock; waiting for the peer
+	 * The loader of device state holds the machine lock; waiting for the peer
 	 * must not hold up the machine, so it is given up meanwhile.
 	 */
 	struct machine *m;

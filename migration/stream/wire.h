@@ -90,7 +90,7 @@ enum ram_flag {
 	RAM_FLAG_HOOK = 0x080,
 	RAM_FLAG_COMPRESS = 0x100,
 	RAM_FLAG_MULTIFD_FLUSH = 0x200,
-	/* Between two minivmms, else no word: be32 n follows, then n consecutive pages */
+	/* Only between two minivmms: be32 n follows, then n consecutive pages */
 	RAM_FLAG_RUN = RAM_FLAG_FULL | RAM_FLAG_PAGE,
 };
 

@@ -109,7 +109,7 @@ static const struct qmp_member cpu_members[] = {
 static const struct qmp_type cpu_type = QMP_OBJECT_TYPE(struct cpu, "CpuInfoFast", cpu_members);
 static const struct qmp_type cpu_list = QMP_ARRAY_TYPE(&cpu_type);
 
-static struct topology place(const struct config *cfg, unsigned index)
+static struct topology vcpu_topology(const struct config *cfg, unsigned index)
 {
 	unsigned threads = MAX(cfg->threads, 1u), cores = MAX(cfg->cores, 1u);
 	unsigned dies = MAX(cfg->dies, 1u);
@@ -135,7 +135,7 @@ static int query_cpus(struct qmp_call *call, const void *arg, void *ret, struct 
 		    .index = i,
 		    .thread_id = m->vcpus[i]->tid,
 		    .path = qmp_printf(call->pool, "/machine/unattached/device[%u]", i),
-		    .props = place(m->cfg, i),
+		    .props = vcpu_topology(m->cfg, i),
 		};
 	}
 	*(struct qmp_array *)ret = (struct qmp_array){cpus, m->n_vcpus};
@@ -239,7 +239,7 @@ static const struct qmp_type iothread_type =
     QMP_OBJECT_TYPE(struct iothread, "IOThreadInfo", iothread_members);
 static const struct qmp_type iothread_list = QMP_ARRAY_TYPE(&iothread_type);
 
-/* Nobody can make an I/O thread by -object. */
+/* There is no -object iothread. */
 static int query_none(struct qmp_call *call, const void *arg, void *ret, struct err *err)
 {
 	(void)call;

@@ -118,7 +118,7 @@ static const struct qmp_member quit_members[] = {
 static const struct qmp_type quit_type =
     QMP_OBJECT_TYPE(struct quit_args, "q_obj_quit-arg", quit_members);
 
-/* A save takes long and is lost in a moment: it is not given up by accident. */
+/* A save takes long, so it is discarded only when that is forced. */
 static int quit(struct qmp_call *call, const void *arg, void *ret, struct err *err)
 {
 	const struct quit_args *a = arg;

@@ -99,7 +99,7 @@ class Bench:
                 os.unlink(how["ram"][1])
 
     def alternate(self, function):
-        """{kind: [result, ...]}: in turn, and who is first in turn, so that the host's moods meet both."""
+        """{kind: [result, ...]}: in turn, and who is first in turn, so that what else the host does affects both."""
         results = {k: [] for k in KINDS}
         for i in range(self.runs):
             for kind in KINDS[i % len(KINDS):] + KINDS[:i % len(KINDS)]:

@@ -18,7 +18,7 @@ TAKEN = ("sections", "ready")                       # GO carries what is asked f
 def test_resets_up_to_the_stop(t, capabilities):
     """system_reset again and again, until the guest stops for the switchover."""
     house = House(t)
-    house.settle_in()
+    house.start_guest()
     for n in range(MOVES):
         path = t.path(f"in{n}")
         source = Watched(house.vm)
@@ -31,16 +31,16 @@ def test_resets_up_to_the_stop(t, capabilities):
         while not source.events("STOP") and source.look()[0] in ("setup", "active"):
             accepted += source.ask("system_reset") is None
         if capabilities:
-            until("pre-switchover", lambda w=source: w.look()[0] in ("pre-switchover", "completed"))
+            until("pre-switchover", lambda w=source: w.look()[0] in ("pre-switchover", "completed"), source.vm)
             source.ask("migrate-continue", state="pre-switchover")
-        until("the end", lambda w=source: w.look()[0] in ("completed", "failed"))
+        until("the end", lambda w=source: w.look()[0] in ("completed", "failed"), source.vm)
         story = f"move {n}, {accepted} resets: {source.look()} {[e['event'] for e in source.log]}"
         assert source.look() == ("completed", "postmigrate"), story
         assert wait_end_or_failure(dest.vm) == "completed"
         dest.vm.wait_running()
         # one that was asked for last may be carried out there
         until(story, lambda s=source, d=dest, a=accepted: d.vm.status() and
-              len(s.events("RESET")) + len(d.events("RESET")) >= a)
+              len(s.events("RESET")) + len(d.events("RESET")) >= a, source.vm, dest.vm)
         dest.vm.serial.write("e")
         dest.vm.serial.expect("alive")
         assert len(source.events("RESET")) + len(dest.events("RESET")) == accepted, story
@@ -83,7 +83,7 @@ def test_broken_window(t, window, how):
 def test_pre_switchover(t, what):
     """The guest stands and its state has not been taken: it is done at once, and moves with the guest."""
     house = House(t)
-    house.settle_in()
+    house.start_guest()
     source = Watched(house.vm)
     way = Way(t, "unix")
     dest = Watched(destination(t, house.vm, way.incoming()))
@@ -106,7 +106,7 @@ def test_pre_switchover(t, what):
 def test_paused_guest(t):
     """A paused guest that is reset in pre-switchover arrives as one that has not started."""
     house = House(t)
-    house.settle_in()
+    house.start_guest()
     source = house.vm
     source.cmd("stop")
     way = Way(t, "unix")
@@ -135,7 +135,7 @@ def test_asked_by_the_guest(t, what):
 def test_saved_guest_goes_on(t):
     """A file is not a running guest: cont and reset are allowed behind it."""
     house = House(t)
-    house.settle_in()
+    house.start_guest()
     vm = house.vm
     vm.cmd("migrate", uri=f"file:{t.path('saved')}")
     vm.wait_migration("completed")
@@ -155,11 +155,11 @@ def test_saved_guest_goes_on(t):
 def test_saved_after_its_end(t):
     """A guest that has powered itself off does not run again because it was saved."""
     house = House(t)
-    house.settle_in()
+    house.start_guest()
     vm = house.vm
     vm.serial.write("q")
     vm.qmp.event("SHUTDOWN")
-    until("the guest to be shut down", lambda: vm.status() == "shutdown")
+    until("the guest to be shut down", lambda: vm.status() == "shutdown", vm)
     vm.cmd("migrate", uri=f"file:{t.path('saved')}")
     vm.wait_migration("completed")
     assert vm.qmp.fails("cont") == "Resetting the Virtual Machine is required"

@@ -19,7 +19,7 @@
 #include "vmm/base/units.h"
 
 #define RAM        (256 * KiB)
-#define MOST_BYTES (64 * KiB) /* what a socket holds: nobody reads beyond a SYNC yet */
+#define MOST_BYTES (64 * KiB) /* what a socket holds: no thread reads beyond a SYNC yet */
 #define MAX_SYNCS  (MOST_BYTES / MULTIFD_HEADER_BYTES + 2)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);

@@ -94,7 +94,7 @@ static void use(struct machine *m, const struct vms_entry *e)
 	buf_free(&second);
 	guest_resume(m);
 	kick(m, SLOT, 0);
-	guest_settle(m);
+	guest_wait_idle(m);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)

@@ -16,7 +16,7 @@
 
 #define HEADER  9
 #define RAM     (64 * KiB)
-#define SEAM    (32 * KiB) /* two slots meet here */
+#define SEAM    (32 * KiB) /* the boundary of two slots */
 #define MAX_POP 4096
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);

@@ -105,7 +105,7 @@ def test_device(t, mode):
 def test_given(t):
     """The destination has been told to run the guest, and the word is still under way.
 
-    Nobody knows whether it runs: a cancel only ends the waiting. The word arrives: it runs there.
+    The source cannot know whether it runs: a cancel only ends the wait. GO arrives: it runs there.
     """
     source = machine(t)
     dest, relay = held_up(t, source, ENCODERS["plain"], GO)
@@ -121,7 +121,7 @@ def test_given(t):
 
 @table(plain={"mode": ENCODERS["plain"]}, multifd={"mode": ENCODERS["multifd"]})
 def test_connecting(t, mode):
-    """Nobody takes the connection."""
+    """The listener does not accept the connection."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=0)
     waiting = [socket.socket() for _ in range(3)]
     for s in waiting:           # the backlog's only place, and some more
@@ -146,7 +146,7 @@ def silent(t):
 
 @table(**UNIX_MODES)
 def test_setup(t, mode):
-    """There is a connection, and nobody behind it has said a word."""
+    """There is a connection, and the peer has sent nothing."""
     with silent(t):
         source = machine(t)
         source.capabilities(*mode["source"])
@@ -175,7 +175,7 @@ def test_one_way(t, uri):
         t.skip("QEMU 7.2 has no file:")
     source = machine(t, "counter", GUEST)
     encoders.slow(source)
-    os.mkfifo(t.path("fifo"))           # which nobody opens at the other end
+    os.mkfifo(t.path("fifo"))           # without a reader
     source.cmd("migrate", uri=uri.format(path=t.path("saved"), fifo=t.path("fifo")))
     source.wait_migration("active")
     cancel(source)

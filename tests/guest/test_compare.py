@@ -266,7 +266,7 @@ def read_until(sock, data, tail):
 
 
 def description_of(t, source):
-    """What a source says of itself to somebody who answers like minivmm, and then goes away."""
+    """What a source says of itself to a peer that answers like minivmm and then closes."""
     with listen(t) as listener:
         source.cmd("migrate", uri=f"unix:{t.path('hand')}")
         sock, _ = listener.accept()
@@ -328,7 +328,7 @@ def test_other_times(t):
 @only_minivmm("QEMU does not compare")
 @table(silent={"cookies": []}, stranger={"cookies": [COOKIE_SOURCE]})
 def test_plain_protocol(t, cookies):
-    """Somebody else at the other end is not told: not who answers nothing, not who answers as QEMU does."""
+    """A peer that is not minivmm is not sent it: neither a silent one nor one that answers as QEMU does."""
     source = machine(t)
     with listen(t) as listener:
         source.cmd("migrate", uri=f"unix:{t.path('hand')}")

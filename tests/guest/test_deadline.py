@@ -110,7 +110,7 @@ def test_changed_in_flight(t):
 
 @only_minivmm(WHY)
 def test_nobody_listens(t):
-    """The connection does not come about: whoever should take it is busy."""
+    """The connection does not come about: the listener accepts nothing."""
     source = machine(t)
     path = t.path("full")
     busy = socket.socket(socket.AF_UNIX)

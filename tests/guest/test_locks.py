@@ -35,12 +35,16 @@ def locks(vm, path):
     """The bytes of the image that the process holds locks on."""
     held, inode = set(), os.stat(path).st_ino
     for fd in os.listdir(f"/proc/{vm.pid}/fdinfo"):
-        with open(f"/proc/{vm.pid}/fdinfo/{fd}", encoding="ascii") as info:
-            for line in info:
-                if line.startswith("lock:") and line.split()[6].endswith(f":{inode}"):
-                    assert line.split()[4] == "READ", line
-                    first, last = (int(x) for x in line.split()[7:9])
-                    held |= set(range(first, last + 1))
+        try:
+            with open(f"/proc/{vm.pid}/fdinfo/{fd}", encoding="ascii") as info:
+                lines = list(info)
+        except FileNotFoundError:       # closed since the folder was read
+            continue
+        for line in lines:
+            if line.startswith("lock:") and line.split()[6].endswith(f":{inode}"):
+                assert line.split()[4] == "READ", line
+                first, last = (int(x) for x in line.split()[7:9])
+                held |= set(range(first, last + 1))
     return held
 
 
@@ -53,7 +57,7 @@ def who(vm):
                              ("reader", "writer", (READER, WRITER)), ("writer", "shared", (WRITER, SHARED)),
                              ("shared", "writer", (SHARED, WRITER)))})
 def test_second_user_is_refused(t, kinds, uses):
-    """Whoever comes second; minivmm names the file and the process that has it."""
+    """The second user is refused; minivmm names the file and the process that has it."""
     t.need(*kinds)
     path = t.disk()
     first = user(t, kinds[0], path, uses[0])
@@ -95,6 +99,8 @@ def test_same_file_twice(t):
 
 @table(writer={"use": WRITER, "command": ("info",), "works": True},
        writer_resize={"use": WRITER, "command": ("resize", "-f", "raw"), "works": False},
+       writer_dd={"use": WRITER, "command": ("dd", "count=1"), "works": True},
+       writer_convert={"use": WRITER, "command": ("convert", "-f", "raw", "-O", "raw"), "works": False},
        reader={"use": READER, "command": ("info",), "works": True},
        reader_resize={"use": READER, "command": ("resize", "-f", "raw"), "works": False},
        shared_resize={"use": SHARED, "command": ("resize", "-f", "raw"), "works": False})
@@ -103,7 +109,9 @@ def test_qemu_img(t, use, command, works):
     t.need("qemu-img")
     path = t.disk()
     user(t, "minivmm", path, use)
-    argv = ["qemu-img", *command, path] + (["2M"] if command[0] == "resize" else [])
+    copy = t.path("copy")
+    behind = {"resize": ["2M"], "convert": [copy], "dd": [f"of={copy}"]}.get(command[0], [])
+    argv = ["qemu-img", *command, f"if={path}" if command[0] == "dd" else path, *behind]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert (done.returncode == 0) == works, (argv, done)
     assert works or "lock" in done.stderr, done.stderr
@@ -132,7 +140,7 @@ def test_move(t, kinds):
 
 @table(late={"late": True}, at_once={"late": False})
 def test_arrives_paused(t, late):
-    """late-block-activate: the image is nobody's until 'cont'; else it is taken on arrival."""
+    """late-block-activate: the image is not locked until 'cont'; else it is taken on arrival."""
     path = t.disk()
     source = machine(t, **COUNTER, disk=path)
     dest = destination(t, source, None, ["late-block-activate"] if late else [], paused=True)
@@ -152,7 +160,7 @@ def test_arrives_paused(t, late):
 
 
 def test_destination_cannot_have_it(t):
-    """The destination's image is somebody else's: it refuses the guest, which goes on at the source."""
+    """The destination's image is in use: it refuses the guest, which goes on at the source."""
     path, other = t.disk(), t.disk()
     with_it = user(t, "minivmm", other, WRITER)
     source = machine(t, **COUNTER, disk=path)

@@ -86,7 +86,7 @@ def test_look_up_of_listener(t):
 
 @only_minivmm("QEMU has one thread for both")
 def test_look_ups_and_disk(t):
-    """Many look-ups that nobody answers leave a disk with aio=threads its threads."""
+    """Many look-ups without an answer leave a disk with aio=threads its threads."""
     t.need("root", "unshare")
     server, prefix = silent_server(t)
     vm = t.vmm("devices", "only=blk", paused=True, prefix=prefix, extra=(

@@ -113,7 +113,7 @@ def test_mismatch(t, here, there, words):
 
 @only_minivmm("QEMU 7.2 says it on one side only")
 def test_off_at_the_destination(t):
-    """The source's channels find nobody; neither end runs a guest without its pages."""
+    """The source's channels find no receiver; neither end runs a guest without its pages."""
     source = machine(t)
     source.capabilities("multifd")
     dest = destination(t, source, f"unix:{t.path('in')}")
@@ -121,6 +121,7 @@ def test_off_at_the_destination(t):
     source.wait_migration("failed")
     assert "multifd channel" in source.migration()["error-desc"], source.migration()
     assert wait_end_or_failure(dest) != "completed"
+    assert "refused: it is a multifd channel, and with the capabilities" in dest.stderr(), dest.stderr()
     goes_on(source)
 
 
@@ -143,6 +144,22 @@ def test_switched_on_while_listening(t):
     dest.capabilities("multifd")
     source.cmd("migrate", uri=f"unix:{t.path('in')}")
     arrived(source, dest)
+    dest.wait_running()
+    goes_on(dest)
+
+
+@only_minivmm("QEMU takes the first connection, whoever that is")
+def test_switched_on_while_a_stranger_waits(t):
+    """A connection that says nothing does not fix what is expected."""
+    source = machine(t)
+    source.capabilities("multifd")
+    dest = destination(t, source, f"unix:{t.path('in')}")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stranger:
+        stranger.connect(t.path("in"))
+        assert dest.status() == "inmigrate"     # it has been accepted
+        dest.capabilities("multifd")
+        source.cmd("migrate", uri=f"unix:{t.path('in')}")
+        arrived(source, dest)
     dest.wait_running()
     goes_on(dest)
 
@@ -194,7 +211,7 @@ def busy_pair(t, method="none", channels=2):
     later={"after": 400000},
 )
 def test_channel_cut(t, after):
-    """One channel of two is cut: both ends fail with a cause, nobody loses the guest."""
+    """One channel of two is cut: both ends fail with a cause, and the guest runs on."""
     source, way, dest = busy_pair(t)
     harm = Harm("cut", after, link=1)
     source.cmd("migrate", uri=f"unix:{t.proxy(way.path, harm).path}")

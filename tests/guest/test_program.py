@@ -53,7 +53,7 @@ def connect(path, process=None):
             if process and process.poll() is not None:
                 raise Closed(f"it ended with {process.returncode}") from None
             if time.monotonic() > deadline:
-                raise Hang(f"nobody listens on {path}") from None
+                raise Hang(f"there is no listener on {path}") from None
             os.sched_yield()
 
 
@@ -186,7 +186,7 @@ def fill(fd):
 
 @only_minivmm(ONLY)
 def test_log_never_blocks(t):
-    """stderr is a pipe that nobody reads: the program goes on, and says later what was lost."""
+    """stderr is a pipe that is not read: the program goes on, and says later what was lost."""
     ours, theirs = os.pipe()
     fill(theirs)
     process = start(t, argv("-serial", "null", *monitor(t)), stderr=theirs)
@@ -204,7 +204,7 @@ def test_log_never_blocks(t):
     while part := os.read(ours, 65536):
         words += part
     lost = words.decode().splitlines()[0]
-    assert lost.startswith("minivmm: ") and lost.endswith(" messages were lost: nobody read them"), lost
+    assert lost.startswith("minivmm: ") and lost.endswith(" messages were lost: they were not read"), lost
     assert int(lost.split()[1]) >= 6, lost      # two a save, and more
 
 

@@ -82,7 +82,7 @@ def serial_goes_on(vm):
 
 @only_minivmm(WHY)
 def test_shared_memory_is_left_alone(t):
-    """A file with share=on is somebody else's, too: its content stays."""
+    """A file with share=on may be another program's, too: its content stays."""
     source, dest = start(t, {"backend": "file"})
     arrived(source, dest)
     refuses(t, source)

@@ -28,7 +28,7 @@ def garbage(t):
 @only_minivmm(ONLY)
 @table(default={"prefix": ""}, on={"prefix": "exit-on-error=on,"})
 def test_failed_load_ends_the_program(t, prefix):
-    """Without "defer" there is nobody to ask: status 1, and the reason on stderr."""
+    """Without "defer" no manager can ask: status 1, and the reason on stderr."""
     vm = t.vmm(incoming=f"{prefix}exec:cat {garbage(t)}", monitors=0)
     assert vm.wait() == 1
     assert len(lines(vm, "load of migration failed: this is not a migration stream")) == 1, vm.stderr()
@@ -164,10 +164,12 @@ def test_lines_of_a_move(t, scheme):
         assert re.fullmatch(rf"minivmm: the guest moves to {to}", found[0]), found
         assert re.fullmatch(rf"minivmm: the guest has moved to {to}: \d+\.\d+ s, paused for \d+ ms",
                             found[1]), found
+    at = {"tcp": [r"tcp:127\.0\.0\.1:0"], "unix": [to], "fd": []}[scheme]       # where it listens
+    wanted = [f"minivmm: a guest is awaited at {place}" for place in at] + [
+        f"minivmm: a guest arrives from {from_}",
+        rf"minivmm: the guest has arrived from {from_}: \d+\.\d+ s; run state: running"]
     found = lines(dest, " guest ")
-    assert len(found) == 2 and re.fullmatch(f"minivmm: a guest arrives from {from_}", found[0]), found
-    assert re.fullmatch(rf"minivmm: the guest has arrived from {from_}: \d+\.\d+ s; run state: running",
-                        found[1]), found
+    assert len(found) == len(wanted) and all(map(re.fullmatch, wanted, found)), found
 
 
 @only_minivmm(ONLY)
@@ -257,7 +259,7 @@ def test_dangling_link_is_followed(t, to):
 
 @only_minivmm(ONLY)
 def test_shared_pipe_keeps_its_flags(t):
-    """A pipe that is given to migrate is not made non-blocking for whoever shares it."""
+    """A pipe that is given to migrate is not made non-blocking for the programs that share it."""
     source = machine(t)
     ours, theirs = os.pipe()
     source.qmp.cmd("getfd", fds=[theirs], fdname="p")

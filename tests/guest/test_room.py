@@ -78,7 +78,7 @@ def test_guest_runs_out(t):
 
 @only_minivmm("QEMU dies of SIGBUS")
 def test_file_is_cut_short(t):
-    """Somebody truncates the file below a running guest: it is stopped, and the log says why."""
+    """The file below a running guest is truncated: it is stopped, and the log says why."""
     vm = machine(t, **PIECES, ram=t.path("ram"))
     os.truncate(t.path("ram"), 0)
     vm.qmp.event("STOP")
@@ -95,7 +95,7 @@ WAYS = {"unix": ("unix", "plain"), "exec": ("exec", "plain"), "file": ("file", "
 @table(**{name: {"scheme": scheme, "encoder": encoder} for name, (scheme, encoder) in WAYS.items()})
 @only_minivmm("QEMU dies of SIGBUS")
 def test_load(t, scheme, encoder):
-    """The destination refuses by name and lives; a source that can hear it says the same and runs on."""
+    """The destination refuses by name and lives; a source with a return path says the same and runs on."""
     path = os.path.join(t.tmpfs(SMALL), "ram")
     mode = ENCODERS[encoder]
     source = machine(t, **PIECES)

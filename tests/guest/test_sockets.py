@@ -8,7 +8,7 @@ import termios
 import time
 
 from case import only_minivmm, table
-from moves import Way, destination, goes_on, listen, machine
+from moves import Way, arrived, destination, goes_on, listen, machine, wait_bytes, wait_end_or_failure
 from qmp import GUARD, Qmp
 from vmm import PROGRAMS
 
@@ -20,6 +20,15 @@ def client(path):
     sock.connect(path)          # without a time-out it waits for a place in the backlog
     sock.settimeout(GUARD)
     return sock
+
+
+def ended(sock):
+    """Has the other end closed it, with or without reading what we said?"""
+    try:
+        with sock:
+            return sock.recv(1) == b""
+    except ConnectionResetError:
+        return True
 
 
 def refused(t, *options):
@@ -51,7 +60,7 @@ def test_live_socket_is_not_taken_over(t):
 
 @only_minivmm("QEMU 7.2 takes the socket over")
 def test_waiting_destination_is_not_disturbed(t):
-    """Whether somebody listens is found out without becoming the one connection it waits for."""
+    """Whether there is a listener is found out without becoming the one connection it waits for."""
     source = machine(t)
     dest = destination(t, source, f"unix:{t.path('way')}")
     said = refused(t, "-incoming", f"unix:{t.path('way')}")
@@ -71,7 +80,7 @@ def test_stale_socket_is_replaced(t):
     assert Qmp.connect(path).cmd("query-status")["status"]
     os.unlink(path)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
-        other.bind(path)        # somebody else's now
+        other.bind(path)        # another program's now
         vm.cmd("quit")
         assert vm.wait() == 0
         assert os.path.exists(path)
@@ -167,7 +176,7 @@ def test_deaf_serial_client(t):
     second.close()
 
 
-@only_minivmm("QEMU takes the first connection, whoever that is")
+@only_minivmm("QEMU takes the first connection, whatever it is")
 @table(one={"capabilities": ()}, multifd={"capabilities": ("multifd",)})
 def test_silent_connections(t, capabilities):
     """300 that say nothing, and one that leaves without a word, do not keep the source out."""
@@ -183,6 +192,52 @@ def test_silent_connections(t, capabilities):
     goes_on(dest)
     for sock in silent:
         sock.close()
+
+
+@only_minivmm("QEMU's words are others")
+def test_listening_lasts_as_long_as_the_move(t):
+    """Whoever comes too much is refused with a sentence, the guest arrives, and then nobody listens."""
+    source, second = machine(t, "counter", "pages=1800 rate=20000"), machine(t)
+    goes_on(source)
+    source.cmd("migrate-set-parameters", max_bandwidth=2 << 20, downtime_limit=0)
+    path = t.path("way")
+    dest = destination(t, source, f"unix:{path}")
+    source.cmd("migrate", uri=f"unix:{path}")
+    wait_bytes(source, 100000)
+    for words in (b"QEVM", b"GET /"):
+        stranger = client(path)
+        stranger.sendall(words)
+        assert ended(stranger)
+    silent = client(path)
+    second.cmd("migrate", uri=f"unix:{path}")
+    second.wait_migration("failed")
+    goes_on(second)
+    source.cmd("migrate-set-parameters", max_bandwidth=0, downtime_limit=2000)
+    arrived(source, dest)
+    dest.wait_running()
+    goes_on(dest)
+    assert "refused: it is the main stream, and that is here already" in dest.stderr(), dest.stderr()
+    assert "refused: it begins with 0x47455420" in dest.stderr(), dest.stderr()
+    assert ended(silent)
+    assert not os.path.exists(path)     # the socket is closed first
+
+
+@only_minivmm("QEMU 7.2 ends when an incoming migration fails")
+def test_next_attempt_does_not_wait_for_the_last_source(t):
+    """A source that reads the reason slowly keeps its connection, while the next one is awaited."""
+    source = machine(t)
+    dest = destination(t, source, f"unix:{t.path('one')}")
+    slow = client(t.path("one"))
+    slow.sendall(b"QEVM\0\0\0\3\7\0\0\0\7microvm" + b"\x08\0\1\0\0" + b"\xee")
+    assert "unknown record 0xee" in wait_end_or_failure(dest)
+    listen(dest, f"unix:{t.path('two')}")
+    slow.sendall(b"more")       # EPIPE when it has been closed
+    assert slow.recv(100) == struct.pack(">HHI", 1, 4, 1)   # SHUT: refused
+    source.cmd("migrate", uri=f"unix:{t.path('two')}")
+    source.wait_migration("completed")
+    dest.wait_running()
+    goes_on(dest)
+    slow.close()
 
 
 @only_minivmm("x-minivmm is ours")

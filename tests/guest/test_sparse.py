@@ -152,7 +152,7 @@ def test_same_file_is_refused(t):
 @only_minivmm("what the source sends is the point")
 @table(relay={"to": "unix"}, file={"to": "file"})
 def test_who_gets_zero_records(t, to):
-    """A stored stream may be anybody's: it has a record for every page. minivmm gets none for these."""
+    """A stored stream may be loaded by any program: it has a record for every page. minivmm gets none for these."""
     source = machine(t, **GUEST, memory="64M")
     goes_on(source)
     if to == "file":

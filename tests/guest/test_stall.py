@@ -85,7 +85,7 @@ def guest_is_well(vm):
 @table(stop={"command": "stop", "what": "io"}, reset={"command": "system_reset", "what": "io"},
        flush={"command": "stop", "what": "flush"})
 def test_command(t, command, what):
-    """It waits for the disk; nobody else does."""
+    """It waits for the disk; no other command does."""
     vm, oob, disk = start(t)
     if what == "io":
         stalled_write(vm, disk)

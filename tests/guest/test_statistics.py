@@ -255,7 +255,7 @@ def test_what_is_shown_when(t):
 
 @table(tcp={"scheme": "tcp"}, unix={"scheme": "unix"})
 def test_socket_address(t, scheme):
-    """Where a destination listens, until somebody has come."""
+    """Where a destination listens, until the source has connected."""
     source = machine(t)
     way = Way(t, scheme)
     dest = destination(t, source, way.incoming())

@@ -1,7 +1,7 @@
 """Guests that break the rules of their devices move between minivmm and QEMU too.
 
 QEMU loads them; that the guest answers is asked of minivmm only. QEMU 7.2 raises the interrupt of a
-device that is broken while the machine is being loaded, and this guest is not heard of again, whoever
+device that is broken while the machine is being loaded, and this guest does not answer again, whatever
 the source is. QEMU also sends what the guest wrote to a disk's capacity, which minivmm takes for
 another disk: that guest leaves the configuration space alone.
 """

@@ -1,9 +1,15 @@
 """Multifd between minivmm and QEMU 7.2, both ways: the same packets, the same sync rounds."""
+import socket
+import struct
+import threading
+
 import ram
-from case import table
+from case import only_minivmm, table
 from moves import arrived, destination, goes_on, machine, several_passes
+from proxy import FORWARD
 
 METHODS = ("none", "zlib", "zstd")
+NO_PAGES = struct.pack(">IIIII", 0x11223344, 1, 0, 128, 0).ljust(320 + 8 * 128, b"\0")
 DIRECTIONS = {"to_qemu": (None, "qemu"), "from_qemu": ("qemu", None)}
 FULL = {"guest": "smp-counter", "append": "pages=50 rate=1000", "cpus": 2}
 
@@ -83,6 +89,33 @@ def test_there_and_back(t, method):
         vm = dest
         vm.wait_running()
         goes_on(vm)
+
+
+@only_minivmm("the destination is ours")
+def test_late_packet(t):
+    """QEMU may write a packet without pages behind its last SYNC: no channel is closed before it closes."""
+    t.need("qemu", t.kind)
+    source = start(t, "qemu")
+    source.capabilities("multifd")
+    dest = destination(t, source, f"unix:{t.path('first')}", ["multifd"], kind=t.kind)
+    relay = t.proxy(t.path("first"), keep=True)
+    source.cmd("migrate", uri=f"unix:{relay.path}")
+    arrived(source, dest)
+    again = destination(t, source, f"unix:{t.path('again')}", ["multifd"], kind=t.kind)
+    played = []
+    for link in relay.links:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.connect(t.path("again"))
+        played.append(sock)
+        threading.Thread(target=sock.sendall, args=(bytes(link.kept[FORWARD]),), daemon=True).start()
+    assert again.wait_migration("completed", "failed") == "completed", again.migration()
+    for _ in range(20):
+        assert again.migration()["status"] == "completed"
+        for channel in played[1:]:
+            channel.sendall(NO_PAGES)       # EPIPE when it has been closed
+    for sock in played:
+        sock.close()
+    goes_on(again)
 
 
 @table(to_qemu={"kinds": DIRECTIONS["to_qemu"]}, from_qemu={"kinds": DIRECTIONS["from_qemu"]})

@@ -17,7 +17,7 @@ def begin(t):
     harm = Harm("stall", 1, BACKWARD, after=LOADED)
     proxy = t.proxy(t.path("in"), harm)
     source.cmd("migrate", uri=f"unix:{proxy.path}")
-    until("the last section to be loaded", harm.done.is_set)
+    until("the last section to be loaded", harm.done.is_set, source, dest)
     return source, dest, proxy
 
 
@@ -58,7 +58,8 @@ def test_broken_before_eof(t, how):
         source.cmd("migrate_cancel")
     proxy.release()
     watched, ends = Watched(source), "cancelled" if how == "cancel" else "failed"
-    until("the end and the reset", lambda: watched.look() == (ends, "running") and watched.events("RESET"))
+    until("the end and the reset", lambda: watched.look() == (ends, "running") and watched.events("RESET"),
+          source)
     assert len(watched.events("RESET")) == 1
     source.serial.expect("boot")
     alive(source)

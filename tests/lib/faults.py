@@ -97,7 +97,7 @@ class Pair:
         if harm.in_hand_over:           # the source cannot know before the other one has ended
             dest.kill()
         says = source.wait_migration("completed", "failed")
-        assert says == "failed", "the source gave up its guest to nobody"
+        assert says == "failed", "the source gave up its guest without a destination"
         assert harm.done.is_set(), "it failed without the fault"
         told = source.migration().get("error-desc") or source.kind == "qemu"
         assert told, "the source does not say why"
@@ -110,9 +110,9 @@ class Pair:
         """One move whose bytes come in another order: taken or refused, and then one guest is left.
 
         What the format cannot see arrives: pages that changed places, or went twice. So what a
-        destination that has taken it runs is nobody's promise, and the next move gets a new pair.
+        destination that has taken it runs is not promised, and the next move gets a new pair.
         Bytes that never come (a length that is now larger) leave both ends waiting, as behind a
-        connection that stands still, until somebody cancels.
+        connection that stands still, until a user cancels.
         """
         dest, source = self.listen(), self.vm
         proxy = self.t.proxy(self.path, harm)

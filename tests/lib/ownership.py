@@ -8,6 +8,7 @@ accepted has been carried out once, where the guest is; what was refused has not
 import random
 import time
 
+import news
 import stream
 from moves import destination, machine
 from proxy import BACKWARD, FORWARD, Harm
@@ -17,6 +18,7 @@ OPTIONS = {"guest": "requester", "append": "pages=20", "memory": "18M",
            "extra": ["-device", "pvpanic", "-action", "panic=pause", "-no-shutdown"]}
 HOST = {"reset": "system_reset", "button": "system_powerdown"}
 GUEST = {"guest-reset": "x", "triple-fault": "t", "power-off": "q", "panic": "p", "bad-code": "i"}
+LOOK_S = 0.25       # not every state that a monitor tells has an event
 ENDED = ("completed", "failed", "cancelled")
 # what "how" does once the bytes are held; the others only let them pass
 BREAKS = ("cut", "end", "kill-source", "kill-destination", "quit-source", "cancel")
@@ -49,7 +51,7 @@ class Watched:
         self.vm, self.log, self.killed = vm, [], False
 
     def ask(self, name, **arguments):
-        """The error's text, None when it was accepted, "dead" when nobody is there."""
+        """The error's text, None when it was accepted, "dead" when the program has ended."""
         try:
             self.vm.cmd(name, **arguments)
             return None
@@ -80,15 +82,13 @@ class Watched:
         self.vm.kill()
 
 
-def until(what, test):
-    """Waits for what both sides do by themselves."""
+def until(what, test, *machines):
+    """Waits for what these do by themselves; the test is made again whenever one of them has news."""
     deadline = time.monotonic() + GUARD
-    pause = 0.0005
     while not test():
         if time.monotonic() > deadline:
             raise Hang(what() if callable(what) else what)
-        time.sleep(pause)
-        pause = min(pause * 2, 0.02)
+        news.wait([m.qmp for m in machines], LOOK_S)
 
 
 class House:
@@ -98,8 +98,8 @@ class House:
         self.t, self.count, self.told = t, 0, None
         self.vm = None
 
-    def settle_in(self):
-        """A new guest."""
+    def start_guest(self):
+        """Start a new guest, not running, in the place of the one before."""
         if self.vm:
             self.t.forget(self.vm)
         self.vm = machine(self.t, OPTIONS["guest"], OPTIONS["append"], started=False,
@@ -108,13 +108,13 @@ class House:
 
     def record(self):
         """Where the messages of an undisturbed move are: offsets for plans."""
-        self.settle_in()
+        self.start_guest()
         path = self.t.path("recorded")
         dest = destination(self.t, self.vm, f"unix:{path}")
         proxy = self.t.proxy(path, keep=True)
         self.vm.cmd("migrate", uri=f"unix:{proxy.path}")
         assert self.vm.wait_migration("completed", "failed") == "completed", self.vm.migration()
-        until("the end of a recording", lambda: not proxy.links[0].pumps)
+        assert proxy.links[0].over.wait(GUARD), "the recorded connection does not end"
         self.t.forget(self.vm)
         self.vm = dest
         return Places(bytes(proxy.kept[FORWARD]), bytes(proxy.kept[BACKWARD]))
@@ -124,7 +124,7 @@ class House:
     def round(self, plan):
         self.count += 1
         if not self.vm:
-            self.settle_in()
+            self.start_guest()
         path = self.t.path(f"way{self.count}")
         source = Watched(self.vm)
         dest = Watched(destination(self.t, self.vm, f"unix:{path}"))
@@ -181,21 +181,27 @@ class Round:
         self.source.vm.cmd("migrate", uri=f"unix:{proxy.path}")
         begin = time.monotonic()
         for when in sorted({a[2] for a in self.plan.asks if not isinstance(a[2], str)}):
-            left = begin + when / 1000 - time.monotonic()
-            if left > 0:
-                time.sleep(left)
+            self.moment(proxy, begin + when / 1000)
             self.ask(when)
         if harm:
-            until("the bytes to be held", lambda: harm.done.is_set() or self.source_ended())
+            self.until("the bytes to be held", lambda: harm.done.is_set() or self.source_ended())
             if harm.done.is_set():
                 self.held(proxy)
         proxy.release()
-        until(lambda: f"the end at the source {self.source.look()}", self.source_ended)
-        until(lambda: f"the end at the destination {self.dest.look()}", self.dest_ended)
+        self.until(lambda: f"the end at the source {self.source.look()}", self.source_ended)
+        self.until(lambda: f"the end at the destination {self.dest.look()}", self.dest_ended)
+
+    def until(self, what, test):
+        until(what, test, self.source.vm, self.dest.vm)
+
+    @staticmethod
+    def moment(proxy, then):
+        """The moment itself is what is tried; a connection that is over makes it come at once."""
+        while (left := then - time.monotonic()) > 0 and not (proxy.links and proxy.links[0].over.is_set()):
+            news.wait([], left)
 
     def held(self, proxy):
         """The bytes stand still."""
-        until("the link", lambda: proxy.links)      # it is listed a moment after it works
         self.ask("held")
         how, link = self.plan.how, proxy.links[0]
         if how == "cut":
@@ -260,7 +266,7 @@ class Round:
             if source[0] == "completed" and self.ran:
                 self.owner = None       # it died with the destination, which had it
             elif source[0] == "completed":
-                raise Wrong("the source gave its guest to nobody")
+                raise Wrong("the source gave its guest away without a destination")
             elif self.in_doubt:
                 self.revive()
         elif not self.source.killed:
@@ -269,7 +275,7 @@ class Round:
             raise Wrong("two guests run")
 
     def revive(self):
-        """It never came to the destination: a human, who knows that, continues it here."""
+        """It never came to the destination: a user, who knows that, continues it here."""
         if self.dest.look() and self.dest.look()[1] != "inmigrate":
             raise Wrong("neither side has the guest")
         text = self.source.ask("cont")
@@ -280,7 +286,7 @@ class Round:
             raise Wrong(f"forced cont of a guest in doubt: {text}")
 
     def check_other(self):
-        """Who does not have the guest cannot be made to run or reset it."""
+        """An end that does not own the guest refuses to run or reset it."""
         if self.owner is self.dest and self.source.look():
             for command in ("cont", "system_reset"):
                 text = self.source.ask(command)
@@ -312,7 +318,7 @@ class Round:
         def look():
             self.owner.vm.status()          # takes its events in
             return test()
-        until(lambda: f"{what}: {self.owner.look()}", look)
+        self.until(lambda: f"{what}: {self.owner.look()}", look)
 
     def check_resets(self):
         """Each accepted one happened, once, and the guest booted."""
@@ -359,6 +365,8 @@ class Round:
                 allowed |= {"prelaunch"}
             if ends and self.in_doubt:
                 allowed |= {"postmigrate"}
+            if "panic" in ends and self.in_doubt:
+                allowed |= {"running"}      # the forced cont is of a guest that has panicked before
             return self.owner.vm.status() in allowed
         self.wait("the run state that was asked for", fits)
         for what, event, data in (("power-off", "SHUTDOWN", {"reason": "guest-shutdown"}),
@@ -390,15 +398,16 @@ class Round:
             return
         vm = self.owner.vm
         begin = self.marks[(self.source, self.dest).index(self.owner)]
-        asked = 0.0
+        asked = -1          # boots at that time: each forgets what came before it
 
         def answers():
             nonlocal asked
-            if time.monotonic() > asked + 0.3:      # a boot forgets what came before it
-                asked = time.monotonic()
+            boots = vm.serial.seen[begin:].count("boot\n")
+            if boots > asked:
+                asked = boots
                 vm.serial.write("e")
             return "alive\n" in vm.serial.seen[begin:] or vm.status() != "running"
-        until(lambda: f"the guest does not live: {self.owner.look()}", answers)
+        self.until(lambda: f"the guest does not live: {self.owner.look()}", answers)
 
 
 class Places:

@@ -10,6 +10,8 @@ import socket
 import threading
 import time
 
+import news
+
 FORWARD, BACKWARD = "forward", "backward"
 WAYS = (FORWARD, BACKWARD)
 MISSED_S = 1    # bytes that a harm waits for and that do not come: the ones held are passed on
@@ -121,6 +123,7 @@ class Pump(threading.Thread):
     def _harm(self, h, behind):
         self.harm = None
         h.done.set()
+        news.ring()
         if h.takes:
             self._send(Harm.CHANGES[h.what](h, behind[:h.takes]) + behind[h.takes:])
             return True
@@ -148,6 +151,9 @@ class Link:
         self.lock = threading.Lock()
         self.pumps = {Pump(proxy, self, FORWARD, near, far), Pump(proxy, self, BACKWARD, far, near)}
         self.threads = list(self.pumps)
+        self.over = threading.Event()       # nothing passes any more
+
+    def start(self):
         for pump in self.threads:
             pump.start()
 
@@ -172,6 +178,8 @@ class Link:
                 return
         for s in self.sockets:
             s.close()
+        self.over.set()
+        news.ring()
 
 
 class Proxy:
@@ -236,6 +244,7 @@ class Proxy:
                 far.close()
                 continue
             self.links.append(Link(self, len(self.links), near, far))
+            self.links[-1].start()      # what it does is found in the list
 
 
 class EchoNet:

@@ -34,6 +34,7 @@ class Qmp:
     def __init__(self, sock, negotiate=True):
         self.sock = sock
         self.text = b""
+        self.ended = False    # the other side sends no more, or close() was called
         self.events = []      # not yet handed out
         self.last_id = 0
         self.greeting = self._message()
@@ -47,6 +48,7 @@ class Qmp:
         return cls(sock, negotiate)
 
     def close(self):
+        self.ended = True
         self.sock.close()
 
     # ---- messages ----
@@ -70,15 +72,20 @@ class Qmp:
             ready, _, _ = select.select([self.sock], [], [], max(0, deadline - time.monotonic()))
             if not ready:
                 raise Hang(f"no QMP message within {GUARD:.0f} s; unfinished: {self.text[:200]!r}")
-            try:
-                part = self.sock.recv(1 << 20)
-            except ConnectionResetError:
-                part = b""
-            if not part:
+            if not self.receive():
                 raise Closed("the QMP connection was closed")
-            self.text += part
         line, self.text = self.text.split(b"\n", 1)
         return json.loads(line)
+
+    def receive(self):
+        """Takes in what there is, or waits for it; False at the end."""
+        try:
+            part = self.sock.recv(1 << 20)
+        except ConnectionResetError:
+            part = b""
+        self.text += part
+        self.ended = not part
+        return not self.ended
 
     def reply(self):
         """The next message that is not an event."""
@@ -119,6 +126,18 @@ class Qmp:
         raise AssertionError(f"{name} {arguments} should have been refused, returned {got}")
 
     # ---- events ----
+
+    def take_events(self):
+        """Queues the events among what has been received, up to a reply; was there one?"""
+        before = len(self.events)
+        while b"\n" in self.text:
+            line, rest = self.text.split(b"\n", 1)
+            message = json.loads(line)
+            if "event" not in message:
+                break
+            self.events.append(message)
+            self.text = rest
+        return len(self.events) > before
 
     def event(self, name, **data):
         """The next event of that name whose data has these members; earlier ones are dropped."""

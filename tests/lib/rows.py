@@ -1,7 +1,7 @@
 """Every capability, parameter and figure of migration, and the tests that show what it does.
 
 tests/guest/test_rows.py compares this with the schema of the running program and with the tests that
-exist: a row that nobody tests, or that is gone, fails. A test is named FOLDER/FILE:TEST, the file
+exist: a row without a test, or that is gone, fails. A test is named FOLDER/FILE:TEST, the file
 without its ending: unit/test-params:test_values, guest/test_modes:test_move.
 """
 

@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 
+import news
 from qmp import GUARD, Closed, Hang, Qmp
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -66,6 +67,7 @@ class Serial:
                 self.seen += part.decode("ascii", "replace").replace("\r", "")
                 self.closed = not part
                 self.changed.notify_all()
+            news.ring()
             if not part:
                 return
 
@@ -214,7 +216,7 @@ class Vmm:
         return incoming
 
     def _qmp_options(self, argv, monitors):
-        """A listening socket for each monitor, already connected to, so that nobody waits for it."""
+        """A listening socket for each monitor, already connected to, so that the program does not wait for it."""
         clients = []
         self._listeners = []
         for i in range(monitors):

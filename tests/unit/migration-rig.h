@@ -3,7 +3,7 @@
  *
  * A machine of the rig has two RAM blocks, one device with a state table and
  * no vCPU.  Its main loop runs in a thread of its own, as the program's main
- * thread would; the test calls migration on that thread with rig_start() and
+ * thread would; the test calls migration on that thread with rig_migrate() and
  * the like, and waits for statuses, never for a time.
  */
 #ifndef MINIVMM_TESTS_MIGRATION_RIG_H
@@ -41,8 +41,8 @@ struct rig_device {
 	uint32_t counter;
 	uint8_t bytes[16];
 	bool extra; /* carried in a subsection when set */
-	bool given; /* its "disk" has been given away */
-	bool refuse_load, refuse_take;
+	bool given; /* its "disk" was handed over */
+	bool refuse_load, refuse_acquire;
 	unsigned arrived;
 };
 
@@ -93,10 +93,10 @@ static int rig_handover(struct device *d, enum handover what, struct err *err)
 {
 	struct rig_device *r = container_of(d, struct rig_device, dev);
 
-	if (what != HANDOVER_GIVE && r->refuse_take)
-		return err_set(err, EBUSY, "somebody else holds the disk");
+	if (what != HANDOVER_RELEASE && r->refuse_acquire)
+		return err_set(err, EBUSY, "another program holds the disk");
 	if (what != HANDOVER_PROBE)
-		r->given = what == HANDOVER_GIVE;
+		r->given = what == HANDOVER_RELEASE;
 	return 0;
 }
 

@@ -95,7 +95,7 @@ START_TEST(test_refused)
 }
 END_TEST
 
-/* Whoever will not bear a resize refuses one who might resize, and the other way round. */
+/* A user that does not share resizing refuses one that may resize, and vice versa. */
 START_TEST(test_resize)
 {
 	struct block_perms grows = {.used = BLOCK_PERM_READ | BLOCK_PERM_RESIZE};

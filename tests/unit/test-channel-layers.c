@@ -148,7 +148,7 @@ static int silent_listener(char *uri, size_t n)
 	return fd;
 }
 
-/* Nobody reads: the layer's write waits for the descriptor below it, and a cancel ends that. */
+/* Without a reader the layer's write waits for the descriptor below it, and a cancel ends that. */
 START_TEST(a_move_that_is_cancelled)
 {
 	struct rig *a = rig_new(RS_PRELAUNCH);

@@ -257,7 +257,7 @@ START_TEST(output_waits_for_room)
 }
 END_TEST
 
-/* A peer that leaves while nobody reads from it is noticed when it is written to. */
+/* A peer that leaves while the front end does not read is noticed when it is written to. */
 START_TEST(broken_peer)
 {
 	int a;
@@ -483,7 +483,7 @@ START_TEST(client)
 }
 END_TEST
 
-/* Nobody listens at first; later somebody does, and again after the connection is lost. */
+/* Without a listener at first; later with one, and again after the connection is lost. */
 START_TEST(client_reconnects)
 {
 	struct cfg_chardev c = unix_server;

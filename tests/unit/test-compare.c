@@ -122,7 +122,7 @@ static void no_steal_time(struct described *d)
 	lists_msrs(d, (uint32_t[]){0xc0000081, 0x10, 1, 0x4b564d02, 0x34});
 }
 
-/* Nobody tells a guest of it. */
+/* No guest is told of it. */
 static void no_smi_count(struct described *d)
 {
 	lists_msrs(d, (uint32_t[]){0xc0000081, 0x10, 0x4b564d03, 0x4b564d02, 1});
@@ -411,7 +411,7 @@ START_TEST(test_cut)
 }
 END_TEST
 
-/* However much somebody makes up, the list stays bounded, and printable. */
+/* Whatever a peer makes up, the list stays bounded, and printable. */
 START_TEST(test_flood)
 {
 	struct described *d = described_new();

@@ -238,7 +238,7 @@ static void any_garbage(struct box *b)
 	uint64_t ring = ring_gpa(slot, q);
 
 	switch (chance(6)) {
-	case 0: /* the available index jumps, and nobody is told */
+	case 0: /* the available index jumps without a notification */
 		put16(&b->m->mem, ring + 0x4000 + 2, (uint16_t)any_value());
 		break;
 	case 1: /* so does the used index, which is not the guest's to write */

@@ -244,7 +244,7 @@ START_TEST(test_cancel_connecting)
 	struct rig *s = rig_new(RS_PRELAUNCH);
 
 	rig_run_guest(s);
-	/* TEST-NET-1: nobody answers; where the host refuses at once it fails instead */
+	/* TEST-NET-1: no host answers; where the host refuses at once it fails instead */
 	ck_assert_int_eq(rig_migrate(s, "tcp:192.0.2.1:4444", NULL), 0);
 	rig_cancel(s);
 	machine_lock(&s->m);
@@ -363,12 +363,12 @@ START_TEST(test_destination_cannot_take_disk)
 	struct rig *s = rig_new(RS_PRELAUNCH), *d = rig_new(RS_INMIGRATE);
 
 	rig_run_guest(s);
-	d->dev.refuse_take = true;
+	d->dev.refuse_acquire = true;
 	ck_assert_int_eq(rig_incoming(d, at_unix(), NULL), 0);
 	ck_assert_int_eq(rig_migrate(s, uri, NULL), 0);
 	rig_await(s, MIG_FAILED);
 	ck_assert_str_eq(rig_query(s).error_desc,
-			 "the destination refused: rig-device: somebody else holds the disk");
+			 "the destination refused: rig-device: another program holds the disk");
 	rig_await_state(s, RS_RUNNING);
 	rig_free(s);
 	rig_free(d);

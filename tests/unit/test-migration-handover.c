@@ -194,7 +194,7 @@ static void source_resumed(struct source *s, const char *why)
 	rig_free(s->r);
 }
 
-/* The guest stands here and waits for a human. */
+/* The guest stands here and waits for the user. */
 static void source_in_doubt(struct source *s)
 {
 	struct migration_info info;
@@ -301,7 +301,7 @@ START_TEST(test_reset_before_eof)
 }
 END_TEST
 
-/* Whoever goes on resetting does not keep the guest stopped for ever: it is continued. */
+/* Endless resets do not keep the guest stopped for ever: it is continued. */
 START_TEST(test_resets_before_eof)
 {
 	struct source s = source_begin_before_eof(QEMU);
@@ -595,7 +595,7 @@ static void *drain_socket(void *opaque)
 	return NULL;
 }
 
-/* Somebody who only stores the bytes; with return-path that is not enough. */
+/* A peer that only stores the bytes; with return-path that is not enough. */
 START_TEST(test_sink)
 {
 	struct source plain = source_begin(SINK), strict = {.r = rig_new(RS_PRELAUNCH)};

@@ -433,7 +433,7 @@ START_TEST(test_sender_without_receiver)
 }
 END_TEST
 
-/* Nobody reads: cancelling ends the wait. */
+/* Without a reader: cancelling ends the wait. */
 START_TEST(test_cancelled_sender)
 {
 	struct multifd_config cfg = config(2, MULTIFD_NONE);
@@ -580,7 +580,7 @@ START_TEST(test_other_senders)
 }
 END_TEST
 
-/* Runs mark their pages without atomics: they must not meet a channel that does the same. */
+/* Runs mark their pages without atomics: no channel may do so at the same time. */
 START_TEST(test_runs_beside_channels)
 {
 	struct victim v;

@@ -285,7 +285,7 @@ START_TEST(impossible_lengths)
 		while (!f.events[0])
 			wait_for_event(&f);
 		ck_assert_msg(!strncmp(f.events, "n0 down", 7), "%s", f.events);
-		ck_assert_int_eq(send_frame(&f, 100), 0); /* nobody there: dropped */
+		ck_assert_int_eq(send_frame(&f, 100), 0); /* no peer: dropped */
 		ck_assert_int_eq(read(f.fd, p, 1), 0);
 		fix_fini(&f);
 	}
@@ -361,7 +361,7 @@ START_TEST(client_tries_again)
 
 	(void)snprintf(path, sizeof(path), "/tmp/minivmm-test-%ld.sock", (long)getpid());
 	(void)unlink(path);
-	fix_init(&f, &cfg); /* nobody listens: that does not stop us */
+	fix_init(&f, &cfg); /* no listener: that is not an error */
 	ck_assert_int_eq(send_frame(&f, 100), 0);
 	(void)snprintf(un.sun_path, sizeof(un.sun_path), "%s", path);
 	ck_assert_int_eq(bind(fd, (struct sockaddr *)&un, sizeof(un)), 0);

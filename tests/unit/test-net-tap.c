@@ -11,7 +11,7 @@
 #include "tests/unit/check-main.h"
 #include "tests/unit/virtio-backends.h"
 
-#define OUR_TYPE 0x88b5 /* for local experiments: nobody else sends it */
+#define OUR_TYPE 0x88b5 /* for local experiments: no other program sends it */
 
 struct fix {
 	struct machine *m;

@@ -293,7 +293,7 @@ START_TEST(help_words)
 }
 END_TEST
 
-/* Every option is given a value that nobody would: a sentence or success, nothing else. */
+/* Every option is given a hostile value: a sentence or success, nothing else. */
 static void try_hostile(const char *name, char *value)
 {
 	char program[] = "minivmm", option[64];

@@ -317,7 +317,7 @@ START_TEST(test_splice_cancelled)
 
 	memset(from, 1, SPLICED);
 	open_ends(cancel);
-	/* Nobody reads: it would wait for ever. */
+	/* Without a reader it would wait for ever. */
 	ck_assert_int_eq(channel_splice(ends[0], from, SPLICED, &done, &err), -ECANCELED);
 	close_ends();
 	(void)close(cancel);

@@ -1,8 +1,8 @@
 /*
  * Which pages were touched: one body over every kind of memory and every way
  * of reading the page tables.  A page with content that is not named is lost
- * guest memory, so each page is looked at afterwards; pages that nobody went
- * near must not be named, and must not be there because of the question.
+ * guest memory, so each page is looked at afterwards; pages that were not
+ * touched must not be named, and must not be there because of the question.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -29,13 +29,13 @@
 #define HUGE_COUNT 24 /* two mappings of the block, and a private one's copies */
 #define POOL       "/proc/sys/vm/nr_hugepages"
 
-/* Where: pages in the first, third ... huge page; the others nobody goes near. */
+/* Where: pages in the first, third ... huge page; the others are not touched. */
 enum {
 	IN_FILE = 5,       /* in the file before it is mapped */
 	WRITTEN = 1029,    /* by this process */
 	BY_ANOTHER = 2055, /* by another mapping of the file: another process's */
 	ONLY_READ = 3080,
-	AWAY = 600, /* nobody was here, nor in the same huge page */
+	AWAY = 600, /* not touched, nor is the huge page that it is in */
 };
 
 static const struct kind {
@@ -135,7 +135,7 @@ static bool fixture_init(struct fixture *f, const struct kind *k)
 	if (f->path[0]) /* it lives as long as the block */
 		ck_assert_int_eq(unlink(f->path), 0);
 	if (!f->b && k->hugetlb && err.errnum == ENOMEM)
-		return lacks(k, err.msg); /* somebody else has them now */
+		return lacks(k, err.msg); /* another program has them now */
 	ck_assert_msg(f->b != NULL, "%s: %s", k->name, err.msg);
 	return true;
 }

@@ -146,7 +146,7 @@ START_TEST(receives_without_fifo)
 	ck_assert_uint_eq(uart_can_receive(&u), 0);
 	ck_assert_int_eq(u.irq_level, true);
 	ck_assert_uint_eq(uart_read(&u, 2), 0x04);
-	uart_receive(&u, (const uint8_t *)"b", 1); /* nobody should, but: overrun */
+	uart_receive(&u, (const uint8_t *)"b", 1); /* without room: overrun */
 	ck_assert_uint_eq(uart_read(&u, 2), 0x06);
 	ck_assert_uint_eq(uart_read(&u, 5), 0x63);
 	ck_assert_uint_eq(uart_read(&u, 5), 0x61); /* read once */

@@ -94,8 +94,10 @@ static void there_and_back(struct rig *r)
 {
 	struct buf before[CPUS][2], after;
 	struct err err = {0};
+	uint64_t bv[CPUS];
 
 	for (unsigned i = 0; i < CPUS; i++) {
+		bv[i] = cpu(r, i)->cpu.xstate_bv;
 		before[i][0] = saved(&cpu_vmstate, &cpu(r, i)->cpu);
 		before[i][1] = saved(&apic_vmstate, &cpu(r, i)->apic);
 	}
@@ -118,6 +120,8 @@ static void there_and_back(struct rig *r)
 	}
 	ck_assert_msg(r->m->arch->fetch(r->m, &err) == 0, "%s", err.msg);
 	for (unsigned i = 0; i < CPUS; i++) {
+		/* The processor may find that x87 and SSE are as after a reset, and say so. */
+		cpu(r, i)->cpu.xstate_bv |= bv[i] & 3;
 		after = saved(&cpu_vmstate, &cpu(r, i)->cpu);
 		same(&before[i][0], &after, "cpu", i);
 		buf_free(&after);

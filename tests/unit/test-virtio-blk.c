@@ -90,7 +90,7 @@ static uint8_t request(struct fix *f, uint32_t type, uint64_t sector, uint32_t l
 	ring_desc(&f->r, 2, STATUS, 1, WR, 0);
 	ring_avail(&f->r, 0);
 	kick(f->m, SLOT, 0);
-	guest_settle(f->m);
+	guest_wait_idle(f->m);
 	used = ring_take(&f->r, 0);
 	if (written)
 		*written = used;
@@ -196,7 +196,7 @@ START_TEST(any_layout)
 	ring_desc(&f.r, 9, table, 80, VIRTQ_DESC_INDIRECT, 0);
 	ring_avail(&f.r, 9);
 	kick(f.m, SLOT, 0);
-	guest_settle(f.m);
+	guest_wait_idle(f.m);
 	ck_assert_uint_eq(ring_take(&f.r, 9), 1);
 	ck_assert_uint_eq(*at(&f, STATUS), 0);
 	memset(at(&f, DATA), 0, 512);
@@ -206,7 +206,7 @@ START_TEST(any_layout)
 	ring_desc(&f.r, 1, DATA, 513, WR, 0);
 	ring_avail(&f.r, 0);
 	kick(f.m, SLOT, 0);
-	guest_settle(f.m);
+	guest_wait_idle(f.m);
 	ck_assert_uint_eq(ring_take(&f.r, 0), 513);
 	for (unsigned i = 0; i < 512; i++)
 		ck_assert_uint_eq(at(&f, DATA)[i], 0x77);
@@ -370,7 +370,7 @@ static void breaks(bool (*prepare)(struct fix *f))
 	ck_assert(prepare(&f));
 	ring_avail(&f.r, 0);
 	kick(f.m, SLOT, 0);
-	guest_settle(f.m);
+	guest_wait_idle(f.m);
 	ck_assert_uint_eq(ring_used_idx(&f.r), 0);
 	ck_assert_uint_eq(reg_get(f.m, SLOT, 0x70), 0x4f);
 	fix_fini(&f);

@@ -168,7 +168,7 @@ START_TEST(disk_requests)
 			trap_set(&a.f);
 			trap_open(DATA, 0x2000);
 			kick(a.f.m, BLK_SLOT, 0);
-			guest_settle(a.f.m);
+			guest_wait_idle(a.f.m);
 			ck_assert_uint_ge(trap_check(), 2); /* status and used ring */
 			ck_assert(is_dirty(DATA) == (types[i] == 0 || types[i] == 8));
 			ck_assert(is_dirty(DATA + 0x1000) == (types[i] == 0));
@@ -192,7 +192,7 @@ START_TEST(read_of_a_disk_that_breaks)
 		trap_set(&a.f);
 		trap_open(DATA, 0x2000);
 		kick(a.f.m, BLK_SLOT, 0);
-		guest_settle(a.f.m);
+		guest_wait_idle(a.f.m);
 		ck_assert_uint_ge(trap_check(), 1);
 		ck_assert_uint_eq(reg_get(a.f.m, BLK_SLOT, 0x70), 0x4f);
 		ck_assert_uint_eq(ring_used_idx(&a.blk), 0);
@@ -212,7 +212,7 @@ START_TEST(random_bytes)
 	ring_avail(&a.rng, 0);
 	trap_set(&a.f);
 	kick(a.f.m, RNG_SLOT, 0);
-	guest_settle(a.f.m);
+	guest_wait_idle(a.f.m);
 	ck_assert_uint_ge(trap_check(), 4); /* three of data, the used ring */
 	all_fini(&a);
 }
@@ -230,7 +230,7 @@ START_TEST(control_command)
 	ring_avail(&a.f.r[2], 0);
 	trap_set(&a.f);
 	kick(a.f.m, SLOT, NIC_CTRL);
-	guest_settle(a.f.m);
+	guest_wait_idle(a.f.m);
 	ck_assert_uint_ge(trap_check(), 2);
 	all_fini(&a);
 }
@@ -297,7 +297,7 @@ START_TEST(used_ring_flags)
 	trap_set(&a.f);
 	kick(a.f.m, SLOT, NIC_RX);
 	kick(a.f.m, SLOT, NIC_TX);
-	guest_settle(a.f.m);
+	guest_wait_idle(a.f.m);
 	ck_assert_uint_ge(trap_check(), 2);
 	all_fini(&a);
 }

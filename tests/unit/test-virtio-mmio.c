@@ -120,7 +120,7 @@ static uint32_t ask(struct machine *m, struct ring *r, uint32_t len)
 	ring_desc(r, 0, 0x40000, len, VIRTQ_DESC_WRITE, 0);
 	ring_avail(r, 0);
 	kick(m, SLOT, 0);
-	guest_settle(m);
+	guest_wait_idle(m);
 	return ring_take(r, 0);
 }
 
@@ -163,7 +163,7 @@ START_TEST(kicks_before_driver_ok_are_not_lost)
 	guest_sync(m);
 	ck_assert_uint_eq(ring_used_idx(&r), 0);
 	reg_set(m, SLOT, 0x70, 0xf);
-	guest_settle(m);
+	guest_wait_idle(m);
 	ck_assert_uint_eq(ring_take(&r, 0), 8);
 	end(m);
 }
@@ -208,7 +208,7 @@ START_TEST(queue_registers)
 	ck_assert_uint_eq(reg_get(m, SLOT, 0x44), 0);
 	ring_avail(&r, 0);
 	kick(m, SLOT, 0);
-	guest_settle(m);
+	guest_wait_idle(m);
 	ck_assert_uint_eq(ring_used_idx(&r), 1);
 	reg_set(m, SLOT, 0x30, 3); /* no such queue */
 	reg_set(m, SLOT, 0x38, 16);
@@ -238,7 +238,7 @@ END_TEST
 
 static void expect_needs_reset(struct machine *m, struct ring *r)
 {
-	guest_settle(m);
+	guest_wait_idle(m);
 	ck_assert_uint_eq(reg_get(m, SLOT, 0x70), 0x4f);
 	ck_assert_uint_eq(reg_get(m, SLOT, 0x60), 2);
 	ck_assert_uint_eq(reg_get(m, SLOT, 0xfc), 1);
@@ -246,7 +246,7 @@ static void expect_needs_reset(struct machine *m, struct ring *r)
 	reg_set(m, SLOT, 0x70, 0xf);
 	ck_assert_uint_eq(reg_get(m, SLOT, 0x70), 0x4f);
 	kick(m, SLOT, 0);
-	guest_settle(m);
+	guest_wait_idle(m);
 	ck_assert_uint_eq(ring_used_idx(r), 0);
 	/* until it is reset */
 	*r = ring_at(&m->mem, 0x30000, 4);

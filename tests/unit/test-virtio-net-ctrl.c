@@ -164,7 +164,7 @@ START_TEST(control_without_answer_byte)
 	ring_desc(&f.r[2], 0, BUF, 16, 0, 0);
 	ring_avail(&f.r[2], 0);
 	kick(f.m, SLOT, NIC_CTRL);
-	guest_settle(f.m);
+	guest_wait_idle(f.m);
 	ck_assert_uint_eq(reg_get(f.m, SLOT, 0x70), 0x4f);
 	fix_fini(&f);
 }

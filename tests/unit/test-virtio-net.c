@@ -39,7 +39,7 @@ START_TEST(transmit)
 		ring_desc(&f.r[1], 1, BUF + 5, 107, 0, 0);
 		ring_avail(&f.r[1], 0);
 		kick(f.m, SLOT, NIC_TX);
-		guest_settle(f.m);
+		guest_wait_idle(f.m);
 		(void)ring_take(&f.r[1], 0);
 		ck_assert_uint_eq(f.net.n_sent, 1);
 		ck_assert_uint_eq(f.net.sent_bytes, vnet ? 112 : 100);
@@ -89,13 +89,13 @@ START_TEST(odd_frames_are_dropped)
 		ring_avail(&f.r[1], 0);
 	}
 	kick(f.m, SLOT, NIC_TX);
-	guest_settle(f.m);
+	guest_wait_idle(f.m);
 	ck_assert_uint_eq(f.net.n_sent, 0);
 	ck_assert_uint_eq(ring_used_idx(&f.r[1]), 3);
 	ring_desc(&f.r[1], 0, BUF, 11, 0, 0); /* no header: that is no driver */
 	ring_avail(&f.r[1], 0);
 	kick(f.m, SLOT, NIC_TX);
-	guest_settle(f.m);
+	guest_wait_idle(f.m);
 	ck_assert_uint_eq(reg_get(f.m, SLOT, 0x70), 0x4f);
 	fix_fini(&f);
 }

@@ -350,7 +350,7 @@ START_TEST(broken_device_stays_broken)
 	ck_assert_uint_eq(reg_get(f.m, SLOT, 0x70), 0x4f);
 	ck_assert_uint_eq(reg_get(f.m, SLOT, 0x60), 2);
 	kick(f.m, SLOT, 0);
-	guest_settle(f.m);
+	guest_wait_idle(f.m);
 	ck_assert_uint_eq(ring_used_idx(&r), 0);
 	buf_free(&out);
 	fix_fini(&f);

@@ -166,7 +166,7 @@ static inline void guest_resume(struct machine *m)
 }
 
 /* Kicks were served and the requests they brought are done. */
-static inline void guest_settle(struct machine *m)
+static inline void guest_wait_idle(struct machine *m)
 {
 	guest_sync(m);
 	guest_pause(m);

@@ -1,3 +1,9 @@
+/*
+ * bitmap.c - ranges and searches a word at a time
+ *
+ * A range is cut at word boundaries and each piece is one mask.  A search skips
+ * whole words; next_bit() looks for clear bits by searching the complement.
+ */
 #include "vmm/base/bitmap.h"
 
 #include <stdlib.h>

@@ -1,3 +1,10 @@
+/*
+ * buf.c - appending with amortised growth, reading with every length checked
+ *
+ * A struct buf doubles its capacity.  A struct src gives out pointers into its
+ * own buffer; src_get() and src_skip() take long pieces SRC_PIECE bytes at a
+ * time, so that a channel behind 'fill' needs a buffer of that size only.
+ */
 #include "vmm/base/buf.h"
 
 #include <assert.h>

@@ -1,7 +1,7 @@
 /*
  * error.h - error reporting for set-up, control and migration paths
  *
- * A function that can fail for a reason a human must read takes a last
+ * A function that can fail for a reason that the user must read takes a last
  * parameter 'struct err *err' and returns 0 or -errno (or NULL).  The caller
  * owns the storage, so there is nothing to free and nothing to leak.
  * 'err' may be NULL.  On success it is not touched.  Per-page and per-exit

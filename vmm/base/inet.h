@@ -27,9 +27,9 @@ int ip_family(enum ip_choice ipv4, enum ip_choice ipv6);
 void sockaddr_list_fill(struct sockaddr_list *list, const struct addrinfo *from);
 /*
  * What a host ("" or NULL: any, or this one) and a port stand for, at least one
- * address.  'family' as above, 'flags' are getaddrinfo()'s.  Without
- * AI_NUMERICHOST a name server may be asked, for minutes: no lock may be held
- * that anybody waits for.  Any thread.
+ * address.  'family' is an AF_ constant, 'flags' are getaddrinfo()'s.  Without
+ * AI_NUMERICHOST a name server may be asked, for minutes: the caller
+ * may not hold a lock that the main loop takes.  Any thread.
  */
 int inet_lookup(struct sockaddr_list *list, const char *host, const char *port, int family,
 		int flags, struct err *err);

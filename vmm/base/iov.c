@@ -1,3 +1,4 @@
+/* iov.c - one walk over a scattered range serves reading, writing and zeroing */
 #include "vmm/base/iov.h"
 
 #include <string.h>
@@ -22,7 +23,8 @@ struct flat {
 	const uint8_t *from;
 };
 
-static void move(enum iov_way way, uint8_t *guest, const struct flat *flat, size_t at, size_t n)
+static void move_piece(enum iov_way way, uint8_t *guest, const struct flat *flat, size_t at,
+		       size_t n)
 {
 	switch (way) {
 	case IOV_READ:
@@ -37,8 +39,8 @@ static void move(enum iov_way way, uint8_t *guest, const struct flat *flat, size
 	}
 }
 
-static size_t walk(enum iov_way way, const struct iovec *iov, size_t n_iov, uint64_t off,
-		   const struct flat *flat, size_t n)
+static size_t iov_walk(enum iov_way way, const struct iovec *iov, size_t n_iov, uint64_t off,
+		       const struct flat *flat, size_t n)
 {
 	size_t done = 0;
 
@@ -50,7 +52,7 @@ static size_t walk(enum iov_way way, const struct iovec *iov, size_t n_iov, uint
 			continue;
 		}
 		part = MIN(iov[i].iov_len - off, n - done);
-		move(way, (uint8_t *)iov[i].iov_base + off, flat, done, part);
+		move_piece(way, (uint8_t *)iov[i].iov_base + off, flat, done, part);
 		done += part;
 		off = 0;
 	}
@@ -59,17 +61,17 @@ static size_t walk(enum iov_way way, const struct iovec *iov, size_t n_iov, uint
 
 size_t iov_read(const struct iovec *iov, size_t n_iov, uint64_t off, void *buf, size_t n)
 {
-	return walk(IOV_READ, iov, n_iov, off, &(struct flat){.to = buf}, n);
+	return iov_walk(IOV_READ, iov, n_iov, off, &(struct flat){.to = buf}, n);
 }
 
 size_t iov_write(const struct iovec *iov, size_t n_iov, uint64_t off, const void *buf, size_t n)
 {
-	return walk(IOV_WRITE, iov, n_iov, off, &(struct flat){.from = buf}, n);
+	return iov_walk(IOV_WRITE, iov, n_iov, off, &(struct flat){.from = buf}, n);
 }
 
 size_t iov_zero(const struct iovec *iov, size_t n_iov, uint64_t off, size_t n)
 {
-	return walk(IOV_ZERO, iov, n_iov, off, NULL, n);
+	return iov_walk(IOV_ZERO, iov, n_iov, off, NULL, n);
 }
 
 size_t iov_slice(struct iovec *out, const struct iovec *in, size_t n_in, uint64_t off, uint64_t n)

@@ -1,3 +1,14 @@
+/*
+ * listen.c - binding and listening: stale unix sockets, both IP families, port ranges
+ *
+ * A unix socket whose program has died stays in the file system and makes
+ * bind() fail.  It is replaced only if no program serves it (is_served) and it
+ * is a socket; the path is removed at the end only while it is still the inode
+ * that was bound.
+ *
+ * For IP the first address that can be bound decides the port, which the other
+ * addresses then use.  [::] takes IPv4 too unless the list has 0.0.0.0 itself.
+ */
 #include "vmm/base/listen.h"
 
 #include <errno.h>
@@ -18,7 +29,7 @@
 /* ---- unix ---- */
 
 /*
- * Does somebody serve the socket at this address?  A connection would tell, but a
+ * Does a program serve the socket at this address?  A connection would tell, but a
  * listener may be there for one only.  The kernel says the same to a socket of
  * another type, which never gets in: EPROTOTYPE where one is bound, ECONNREFUSED
  * where none is.  1, 0, or -errno.
@@ -52,7 +63,7 @@ static int say_served(const char *path, struct err *err)
 		       path);
 }
 
-/* Something is at the path: make room for a new socket if that is one which nobody serves. */
+/* Something is at the path: make room for a new socket if it is one without a listener. */
 static int replace_stale(const struct sockaddr_un *un, const char *path, struct err *err)
 {
 	struct stat st;
@@ -183,7 +194,7 @@ static int listen_first(const struct sockaddr_storage *ss, socklen_t len, uint16
 	return fd;
 }
 
-/* The other addresses are a courtesy. */
+/* A failure on one of the other addresses is ignored. */
 static void listen_others(struct listen_set *set, const struct sockaddr_list *list, int from)
 {
 	struct sockaddr_storage real = {0};

@@ -25,8 +25,8 @@ struct listen_set {
 };
 
 /*
- * A unix socket.  One in the way that nobody serves is replaced; one that
- * somebody does is refused, with the process in the message if it is known.
+ * A unix socket.  A socket without a listener in its place is replaced; one
+ * with a listener is an error that names the process if it is known.
  */
 int listen_unix(struct listen_set *set, const char *path, struct err *err);
 /*
@@ -40,7 +40,7 @@ int listen_inet(struct listen_set *set, const struct sockaddr_list *list, int fa
 void listen_given(struct listen_set *set, int fd);
 /* A new connection (owned), non-blocking, or -EAGAIN. */
 int listen_accept(const struct listen_set *set);
-/* Has somebody connected who has not been accepted?  Waits up to timeout_ms (-1: for ever). */
+/* Does a connection wait to be accepted?  Waits up to timeout_ms (-1: for ever). */
 bool listen_pending(const struct listen_set *set, int timeout_ms);
 /* Closes, and removes the unix socket unless another one has taken its place; may be empty. */
 void listen_close(struct listen_set *set);

@@ -1,3 +1,12 @@
+/*
+ * log.c - lines to stderr and to the log file, without blocking
+ *
+ * Each sink counts the lines that it could not take.  The next line that finds
+ * room is preceded by one that states the number.  A line that was taken in
+ * part ('cut') is ended before the next one begins, so that a reader's lines
+ * stay lines.  The file is reopened on SIGHUP; both sinks are under one mutex,
+ * the last in the order of locks.
+ */
 #include "vmm/base/log.h"
 
 #include <errno.h>
@@ -105,7 +114,7 @@ int log_reopen(struct err *err)
 
 /* ---- lines ---- */
 
-static bool put(struct sink *s, const char *text, size_t n)
+static bool sink_put(struct sink *s, const char *text, size_t n)
 {
 	size_t done = 0;
 
@@ -123,7 +132,7 @@ static bool put(struct sink *s, const char *text, size_t n)
 	return done == n;
 }
 
-/* Say what was lost before this; false: still nobody takes anything. */
+/* Say how many lines were lost before this one; false: the sink still takes nothing. */
 static bool tell_lost(struct sink *s)
 {
 	char text[80];
@@ -131,9 +140,9 @@ static bool tell_lost(struct sink *s)
 
 	if (!s->lost)
 		return true;
-	n = snprintf(text, sizeof(text), "%sminivmm: %lu message%s lost: nobody read them\n",
+	n = snprintf(text, sizeof(text), "%sminivmm: %lu message%s lost: they were not read\n",
 		     s->cut ? "\n" : "", s->lost, s->lost == 1 ? " was" : "s were");
-	if (!put(s, text, (size_t)n))
+	if (!sink_put(s, text, (size_t)n))
 		return false;
 	s->lost = 0;
 	return true;
@@ -144,7 +153,7 @@ static void put_line(struct sink *s, const char *text, size_t n)
 {
 	if (s->out.fd < 0)
 		return;
-	if (!tell_lost(s) || !put(s, text, n))
+	if (!tell_lost(s) || !sink_put(s, text, n))
 		s->lost++;
 }
 
@@ -160,7 +169,7 @@ static size_t put_time(char *out, size_t size)
 	return n + (size_t)snprintf(out + n, size - n, ".%06ldZ ", now.tv_nsec / 1000);
 }
 
-static void say(bool both, const char *text, size_t n)
+static void log_text(bool both, const char *text, size_t n)
 {
 	pthread_mutex_lock(&mutex);
 	if (file_fd >= 0)
@@ -179,7 +188,7 @@ __attribute__((format(printf, 4, 0))) static void say_long(bool both, const char
 
 	len = len < 0 ? -1 : asprintf(&whole, "%.*s%s\n", (int)n, line, text);
 	if (len > 0)
-		say(both, whole, (size_t)len);
+		log_text(both, whole, (size_t)len);
 	else
 		whole = NULL;
 	free(whole);
@@ -211,7 +220,7 @@ __attribute__((format(printf, 2, 0))) static void say_format(bool both, const ch
 	if (n + (size_t)len < sizeof(line)) {
 		n += (size_t)len;
 		line[n] = '\n';
-		say(both, line, n + 1);
+		log_text(both, line, n + 1);
 	} else {
 		say_long(both, line, n, fmt, ap);
 	}

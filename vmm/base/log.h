@@ -4,7 +4,7 @@
  * A line is "minivmm: text", with an ISO time first after log_set_timestamp().
  * Any thread; a line is written with one write(2).
  *
- * The log never blocks.  A line that nobody takes (stderr is a pipe that is
+ * The log never blocks.  A line that the sink does not take (stderr is a pipe that is
  * full, a terminal that is stopped) is dropped and counted; when the next one
  * can be written, a line in front of it says how many were lost.
  */
@@ -21,7 +21,7 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 /* Lines above 'level' are dropped; LOG_INFO at start. */
 void log_set_level(enum log_level level);
 void log_set_timestamp(bool on);
-/* Descriptor 2 is what it shall be from now on: at start, and when it has been replaced. */
+/* Use descriptor 2 as it is now: at start, and when it has been replaced. */
 void log_use_stderr(void);
 /*
  * Send all later lines to this file (appended, made if absent; a named pipe
@@ -37,7 +37,7 @@ void log_close(void);
 void log_write_signal(const char *line, size_t n);
 
 void log_line(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* A line for whoever runs the program: into the file and on stderr too. */
+/* A line for the user: into the file and on stderr too. */
 void log_notice(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 #define log_error(...) log_line(LOG_ERROR, __VA_ARGS__)

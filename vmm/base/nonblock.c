@@ -1,3 +1,12 @@
+/*
+ * nonblock.c - four ways to use a shared descriptor without O_NONBLOCK
+ *
+ *     NONBLOCK_OWN      pipe, terminal: opened again through /proc/self/fd
+ *     NONBLOCK_SOCKET   MSG_DONTWAIT
+ *     NONBLOCK_STEADY   regular file, device: never waits
+ *     NONBLOCK_POLL     the rest: poll() before each call; at most PIPE_BUF bytes,
+ *                       which a pipe that polls writable takes at once
+ */
 #include "vmm/base/nonblock.h"
 
 #include <errno.h>
@@ -53,7 +62,7 @@ void nonblock_fini(struct nonblock *n)
 	*n = (struct nonblock){.fd = -1, .kind = NONBLOCK_POLL};
 }
 
-static bool ready(const struct nonblock *n, short events)
+static bool is_ready(const struct nonblock *n, short events)
 {
 	struct pollfd p = {.fd = n->fd, .events = events};
 
@@ -64,7 +73,7 @@ ssize_t nonblock_read(const struct nonblock *n, void *p, size_t size)
 {
 	ssize_t got;
 
-	if (!ready(n, POLLIN))
+	if (!is_ready(n, POLLIN))
 		return -EAGAIN;
 	if (n->kind == NONBLOCK_SOCKET)
 		got = recv(n->fd, p, size, MSG_DONTWAIT);
@@ -77,7 +86,7 @@ ssize_t nonblock_write(const struct nonblock *n, const void *p, size_t size)
 {
 	ssize_t put;
 
-	if (!ready(n, POLLOUT))
+	if (!is_ready(n, POLLOUT))
 		return -EAGAIN;
 	if (n->kind == NONBLOCK_SOCKET)
 		put = send(n->fd, p, size, MSG_DONTWAIT | MSG_NOSIGNAL);

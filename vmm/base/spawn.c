@@ -1,3 +1,9 @@
+/*
+ * spawn.c - posix_spawn() with default signals and an empty signal mask
+ *
+ * Threads of this program block most signals; a child that inherited the mask
+ * could not be ended by them.
+ */
 #include "vmm/base/spawn.h"
 
 #include <signal.h>

@@ -1,3 +1,11 @@
+/*
+ * terminal.c - raw mode, and the signal handlers that restore the terminal
+ *
+ * A deadly signal restores the terminal and is raised again with its default
+ * effect (SA_RESETHAND).  SIGTSTP restores, stops the process with SIGSTOP, and
+ * SIGCONT makes the terminal raw again if the process is in the foreground: a
+ * process in the background would be stopped by tcsetattr().
+ */
 #include "vmm/base/terminal.h"
 
 #include <errno.h>
@@ -30,13 +38,13 @@ void terminal_restore(void)
 }
 
 /* The handler is gone once it runs: what comes again has its usual effect. */
-static void dies(int signum)
+static void on_deadly_signal(int signum)
 {
 	terminal_restore();
 	(void)raise(signum);
 }
 
-static void stops(int signum)
+static void on_stop_signal(int signum)
 {
 	int e = errno;
 	bool was_raw = is_raw;
@@ -44,11 +52,11 @@ static void stops(int signum)
 	(void)signum;
 	terminal_restore();
 	(void)kill(getpid(), SIGSTOP);
-	is_raw = was_raw; /* goes_on() has run meanwhile, or will */
+	is_raw = was_raw; /* on_continue_signal() has run meanwhile, or will */
 	errno = e;
 }
 
-static void goes_on(int signum)
+static void on_continue_signal(int signum)
 {
 	int e = errno;
 
@@ -59,7 +67,7 @@ static void goes_on(int signum)
 }
 
 /* What a sanitizer or another part of the program has installed stays. */
-static void handle(int signum, void (*fn)(int signum), int flags)
+static void install_handler(int signum, void (*fn)(int signum), int flags)
 {
 	struct sigaction sa = {.sa_handler = fn, .sa_flags = flags}, old;
 
@@ -82,9 +90,9 @@ int terminal_raw(int fd, bool signals)
 		raw.c_lflag |= ISIG;
 	terminal_fd = fd;
 	for (size_t i = 0; i < ARRAY_LEN(deadly); i++)
-		handle(deadly[i], dies, (int)(SA_RESETHAND | SA_NODEFER));
-	handle(SIGTSTP, stops, SA_RESTART);
-	handle(SIGCONT, goes_on, SA_RESTART);
+		install_handler(deadly[i], on_deadly_signal, (int)(SA_RESETHAND | SA_NODEFER));
+	install_handler(SIGTSTP, on_stop_signal, SA_RESTART);
+	install_handler(SIGCONT, on_continue_signal, SA_RESTART);
 	is_raw = 1;
 	return tcsetattr(fd, TCSANOW, &raw) < 0 ? -errno : 0;
 }

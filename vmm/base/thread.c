@@ -1,3 +1,11 @@
+/*
+ * thread.c - starting a thread with its signal mask, name and role
+ *
+ * The new thread inherits the mask of its creator, so the creator changes its
+ * own mask around pthread_create(): no signal can reach the thread before its
+ * mask stands.  The role is thread-local and set before the thread's function
+ * runs.
+ */
 #include "vmm/base/thread.h"
 
 #include <stdio.h>

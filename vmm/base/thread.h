@@ -1,10 +1,10 @@
 /*
  * thread.h - the one way to start a thread: its name, its signals, its role
  *
- * A thread takes no signals but its own faults, for they are the main thread's
- * business and a SIGPIPE shall be an error code; a vCPU's thread takes the one
- * that kicks it out of KVM_RUN.  The role says what a thread may be used for: who waits for
- * guest memory, and which system calls a filter leaves it.
+ * A thread takes no signals but its own faults: the others are handled by the main
+ * thread, and a write to a broken pipe is an error code; a vCPU's thread takes the one
+ * that kicks it out of KVM_RUN.  The role says what a thread may be used for:
+ * whether it may wait for guest memory, and which system calls a filter leaves it.
  */
 #ifndef MINIVMM_BASE_THREAD_H
 #define MINIVMM_BASE_THREAD_H
@@ -33,7 +33,7 @@ enum thread_role {
 struct thread {
 	pthread_t id;
 	bool live; /* to be joined; the owner's */
-	bool done; /* atomic: the thread ends now, and takes no lock any more */
+	bool done; /* atomic: the thread ends now, and no longer takes a lock */
 };
 
 /* Whether threads are named, for debuggers and ps.  Before the first one is made; off unless
@@ -47,12 +47,12 @@ int thread_start(struct thread *t, const char *name, enum thread_role role,
 		 void *(*fn)(void *opaque), void *opaque, struct err *err);
 /* Wait for its end; one that does not live is fine. */
 void thread_join(struct thread *t);
-/* The same, but not longer than this; false: it lives on. */
+/* The same, but not longer than this; false: the thread still runs. */
 bool thread_join_ms(struct thread *t, unsigned ms);
 
 /*
- * Waiting for a condition until a moment of CLOCK_MONOTONIC, which nobody
- * sets; only a condition that was made here may be waited for like that.
+ * Waiting for a condition until a moment of CLOCK_MONOTONIC, which no change of
+ * the host's date moves; only a condition that was made here may be waited for like that.
  */
 void thread_cond_init(pthread_cond_t *cond);
 /* May return early, as pthread_cond_wait() may.  Mutex held. */
@@ -61,7 +61,7 @@ void thread_cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *mutex, int64_
 /* The caller's role. */
 enum thread_role thread_role(void);
 
-/* The thread's last act but one: whoever joins it will not wait. */
+/* The thread is about to return: joining it will not wait. */
 static inline void thread_set_done(struct thread *t)
 {
 	__atomic_store_n(&t->done, true, __ATOMIC_SEQ_CST);

@@ -1,4 +1,4 @@
-/* units.h - sizes, rounding and the other one-liners that everybody needs */
+/* units.h - sizes, rounding and other one-liners */
 #ifndef MINIVMM_BASE_UNITS_H
 #define MINIVMM_BASE_UNITS_H
 

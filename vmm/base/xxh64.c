@@ -1,3 +1,11 @@
+/*
+ * xxh64.c - XXH64 over a stream: four lanes of 8 bytes, the rest at the end
+ *
+ * Bytes are consumed in stripes of 32; what is left of a piece waits in
+ * 'stripe' for the next one.  xxh64_value() joins the lanes, mixes in the rest
+ * and does not change the state, so a value can be taken at any point of the
+ * stream.
+ */
 #include "vmm/base/xxh64.h"
 
 #include <string.h>

@@ -2,7 +2,7 @@
  * xxh64.h - XXH64, a fast 64-bit hash that notices damage
  *
  * As in the xxHash specification 0.1.1, with seed 0.  It is no defence against
- * somebody who means to deceive: no checksum inside a file is.
+ * deliberate changes: no checksum inside a file is.
  */
 #ifndef MINIVMM_BASE_XXH64_H
 #define MINIVMM_BASE_XXH64_H

@@ -1,3 +1,11 @@
+/*
+ * backing.c - opening, sizing and undoing the memfd or file behind a RAM block
+ *
+ * A file in use has data that this program did not write, so only an empty file
+ * is given a size, and only what this program created or sized is undone.  A
+ * memfd is sealed at its size: another process that receives it cannot shrink
+ * it under a reader, which would be a SIGBUS.
+ */
 #include "vmm/memory/backing.h"
 
 #include <errno.h>
@@ -69,7 +77,7 @@ static int open_file(struct backing *b, const char *name, const char *path, stru
 			fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 			b->created = fd >= 0;
 		}
-		if (fd < 0 && errno == EEXIST) /* somebody else has made it meanwhile */
+		if (fd < 0 && errno == EEXIST) /* another process has created it meanwhile */
 			fd = open(path, O_RDWR | O_CLOEXEC);
 	}
 	if (fd < 0)
@@ -90,7 +98,7 @@ int backing_open(struct backing *b, const char *name, const struct ram_backend *
 	return ret < 0 ? ret : 0;
 }
 
-/* Nobody who is given the descriptor shall be able to take pages away under a reader's hands. */
+/* A process that receives the descriptor must not be able to remove pages under a reader. */
 static void seal_size(int fd)
 {
 	(void)fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);

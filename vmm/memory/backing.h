@@ -1,7 +1,7 @@
 /*
  * backing.h - the descriptor behind a RAM block: memfd, file, or none
  *
- * A file that is made or enlarged for a block which then cannot be had is
+ * A file that is created or enlarged for a block that then cannot be created is
  * removed, or made empty again (backing_undo).
  */
 #ifndef MINIVMM_MEMORY_BACKING_H
@@ -25,11 +25,11 @@ struct backing {
 int backing_open(struct backing *b, const char *name, const struct ram_backend *be,
 		 struct err *err);
 /*
- * Give an empty one this size.  One that has something in it is not enlarged:
- * it is somebody's file.  A larger one is left as it is.
+ * Give an empty one this size.  One that has data is not enlarged:
+ * it may be another program's.  A larger one is left as it is.
  */
 int backing_size(struct backing *b, const char *name, uint64_t bytes, struct err *err);
-/* The block cannot be had: give back what was taken.  The descriptor stays the caller's. */
+/* The block cannot be created: release what was taken.  The descriptor stays the caller's. */
 void backing_undo(const struct backing *b);
 /* The page size of what fd is on: a huge page's on hugetlbfs, else PAGE_BYTES. */
 uint64_t backing_page_bytes(int fd);

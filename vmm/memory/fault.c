@@ -42,7 +42,7 @@ struct ram_file ram_file_of(int fd)
 	return f;
 }
 
-static void say(const char *const *parts)
+static void write_parts(const char *const *parts)
 {
 	char line[768];
 	size_t n = 0;
@@ -92,13 +92,13 @@ static void on_sigbus(int signum, siginfo_t *info, void *context)
 		if (at - w->first >= __atomic_load_n(&w->bytes, __ATOMIC_ACQUIRE))
 			continue;
 		terminal_restore(); /* first, so that the message begins at the left */
-		say((const char *const[]){"minivmm: cannot touch guest memory at offset ",
-					  hex(at - w->first, offset), " of ", w->where, ": ",
-					  cause(info->si_code), NULL});
+		write_parts((const char *const[]){"minivmm: cannot touch guest memory at offset ",
+						  hex(at - w->first, offset), " of ", w->where,
+						  ": ", cause(info->si_code), NULL});
 		leftovers_remove();
 		_exit(1);
 	}
-	/* Not ours: it comes again, or is sent again, and does what it would have done. */
+	/* Not ours: it faults again, or is raised again, with the default effect. */
 	(void)signal(signum, SIG_DFL);
 	if (info->si_code <= 0)
 		(void)raise(signum);

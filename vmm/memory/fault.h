@@ -1,10 +1,10 @@
 /*
- * fault.h - a page of guest memory that cannot be had ends in words
+ * fault.h - a SIGBUS in guest memory ends the program with a message
  *
  * Where the program itself touches guest memory for which its file has no room
- * (or which somebody has cut short, or whose hardware failed), the kernel sends
+ * (or which was cut short, or whose hardware failed), the kernel sends
  * SIGBUS.  The handler says which block and which file that was, and ends the
- * program with status 1; a SIGBUS from elsewhere does what it always did.
+ * program with status 1; a SIGBUS from elsewhere has its default effect.
  * vCPUs do not come here: KVM_RUN returns.
  */
 #ifndef MINIVMM_MEMORY_FAULT_H
@@ -16,7 +16,7 @@ struct ram_file {
 	char s[128]; /* "'/dev/shm/ram'"; cut short where it is long */
 };
 
-/* What a person calls the file behind a descriptor. */
+/* The name of the file behind a descriptor, for messages. */
 struct ram_file ram_file_of(int fd);
 
 /* From now on, until fault_forget().  Main or load thread; one at a time. */

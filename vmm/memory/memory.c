@@ -1,3 +1,18 @@
+/*
+ * memory.c - RAM blocks and their mapping, memslots, access by guest-physical address
+ *
+ * A block is mapped in the middle of reserved address space:
+ *
+ *     guard (PROT_NONE) | block, aligned to a huge page | guard (PROT_NONE)
+ *
+ * so that an access beyond either end faults instead of reaching other memory.
+ * Slots are few and searched in order.  A backing that was replaced for a load
+ * (memory_replace_backing) is kept aside until the load is known to have
+ * succeeded or failed (memory_commit_backing).
+ *
+ * Writes here populate the pages of a block that may run out of them first, and
+ * mark the pages dirty after the bytes are written, never before.
+ */
 #include "vmm/memory/memory.h"
 
 #include <assert.h>
@@ -53,8 +68,8 @@ void memory_fini(struct memory *mem)
 
 /* ---- blocks ---- */
 
-/* What the kernel makes of it is its own business: a kernel without KSM refuses. */
-static void advise(const struct ram_block *b)
+/* Advice only: errors are ignored, for instance those of a kernel without KSM. */
+static void block_advise(const struct ram_block *b)
 {
 	if (b->page_bytes == PAGE_BYTES) /* huge pages, as far as there are any: fewer faults */
 		(void)madvise(b->hva, b->bytes, MADV_HUGEPAGE);
@@ -153,7 +168,7 @@ static int block_set_up(struct ram_block *b, uint64_t bytes, const struct ram_ba
 		ret = map_backing(b, err);
 	if (ret < 0)
 		return ret;
-	advise(b);
+	block_advise(b);
 	b->dma_dirty = bitmap_new(b->bytes / PAGE_BYTES);
 	if (!b->dma_dirty)
 		return err_set(err, ENOMEM,
@@ -232,7 +247,7 @@ int memory_replace_backing(struct ram_block *b, int fd, struct err *err)
 		(void)close(b->fd);
 	b->fd = fd;
 	fault_watch(b);
-	advise(b);
+	block_advise(b);
 	return 0;
 }
 
@@ -251,7 +266,7 @@ void memory_commit_backing(struct ram_block *b, bool keep)
 	(void)close(drop);
 	fault_forget(b);
 	fault_watch(b);
-	advise(b);
+	block_advise(b);
 }
 
 static int release_block(const struct ram_block *b)

@@ -54,7 +54,7 @@ struct ram_block {
 	size_t map_bytes;                /* with guards */
 	int aside_fd; /* its own backing, while another one is tried in its place; else -1 */
 	/* under the machine lock, changed only while pages are not tracked */
-	bool unlogged; /* nobody wants to know which of its pages are written (dirty log only) */
+	bool unlogged; /* its writes are not tracked (dirty log only) */
 	/* any thread, atomically; meaningful while memory.tracking */
 	uint64_t *dma_dirty; /* one bit per 4 KiB page: written by the VMM */
 };
@@ -85,8 +85,8 @@ struct ram_block *memory_add_block(struct memory *mem, const char *name, uint64_
 				   const struct ram_backend *backend, struct err *err);
 /*
  * Put the file behind fd (taken, also on failure) in place of what backs the
- * block: another process's memory, shared from now on.  Nobody may be using
- * the block.  A refusal leaves the block as it is.  What backed it before is
+ * block: another process's memory, shared from now on.  The block may
+ * not be in use.  A refusal leaves the block as it is.  What backed it before is
  * kept until memory_commit_backing() says that the new one is kept, or not:
  * then the old one is back, with what it held.
  */
@@ -120,7 +120,7 @@ int memory_say_no_room(const struct memory *mem, uint64_t gpa, struct err *err);
 void memory_mark_dirty(struct memory *mem, uint64_t gpa, uint64_t len);
 
 /*
- * Give the host back what nobody else can see: all blocks that are not shared.
+ * Give back to the host all blocks that are not shared with another process.
  * They read as after a start (zero, or the file they are a copy of).  A block
  * with share=on is not touched.  -errno when the host refuses one; the others
  * are given back.

@@ -13,7 +13,7 @@
 /* What a page can be said to be; the kernel knows more. */
 #define PM_PRESENT (1ULL << 3) /* a page table entry leads to memory */
 #define PM_SWAPPED (1ULL << 4) /* ... or to swap, or is just being moved */
-#define PM_ZERO    (1ULL << 5) /* ... to the zero page that everybody shares */
+#define PM_ZERO    (1ULL << 5) /* ... to the zero page, which all mappings share */
 
 /* Pages [start, end) in a row, addresses, that are alike in what was asked for. */
 struct pm_region {

@@ -12,7 +12,7 @@
  *    any       another                 everything
  *
  * A private page is in the page tables or in the file, nowhere else.  A
- * shared one exists in the file, whoever maps it, and may be missing in our
+ * shared one exists in the file, whichever process maps it, and may be missing in our
  * page tables although another process has written it: they prove nothing.
  * On ext4 and xfs, what is dirty in the page cache and has no place on the disk
  * yet is data, too.  Other file systems are not asked, for some have been wrong
@@ -178,7 +178,7 @@ static int read_tables(const struct page_tables *only, const struct ram_block *b
 	if (only)
 		return only->find(b, map);
 	for (const struct page_tables *t = page_tables; ret < 0 && t->name; t++)
-		ret = t->find(b, map); /* what one that failed has found is there all the same */
+		ret = t->find(b, map); /* what a method that failed has found stays in the map */
 	return ret;
 }
 

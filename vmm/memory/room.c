@@ -1,3 +1,11 @@
+/*
+ * room.c - pages are allocated before they are written, where the host may have none
+ *
+ * MADV_POPULATE_WRITE allocates pages and fails with an error where a plain
+ * write would raise SIGBUS.  A whole shared file is reserved with fallocate(),
+ * which tmpfs undoes when the space does not suffice.  Kernels before 5.14 lack
+ * the madvise: there the handler of SIGBUS (fault.c) is what names the block.
+ */
 #include "vmm/memory/room.h"
 
 #include <errno.h>
@@ -80,7 +88,7 @@ int room_populate(const struct ram_block *b, uint64_t off, uint64_t len, struct 
 	do
 		ret = madvise(b->hva + first, end - first, MADV_POPULATE_WRITE);
 	while (ret < 0 && (errno == EINTR || errno == EAGAIN));
-	/* EINVAL: a kernel before 5.14.  A SIGBUS will have words, if there is one. */
+	/* EINVAL: a kernel before 5.14.  A SIGBUS, if there is one, is reported by fault.c. */
 	if (ret == 0 || errno == EINVAL)
 		return 0;
 	return room_say_none(b, err);

@@ -1,9 +1,9 @@
 /*
- * room.h - is there room for the guest's pages where they are to be?
+ * room.h - allocating guest pages where the host may run out of them
  *
  * The pages of a file on tmpfs, of a sparse file on a disk, and huge pages that
- * were not reserved come into being as they are touched, and where there is no
- * room for one more the touch is a SIGBUS.  So whoever fills such memory asks
+ * were not reserved are allocated when they are touched, and without room for
+ * one more the access raises SIGBUS.  So code that fills such memory asks
  * for the pages first.  Anonymous memory and memfds have no such limit.
  */
 #ifndef MINIVMM_MEMORY_ROOM_H

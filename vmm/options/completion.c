@@ -194,7 +194,7 @@ static void global_values(void *opaque, const char *name, const char *values, co
 	(void)fputs("'\n", opaque);
 }
 
-static void begin(FILE *out, const char *array)
+static void array_begin(FILE *out, const char *array)
 {
 	(void)fprintf(out, "declare -gA _minivmm_%s=(\n", array);
 }
@@ -236,12 +236,12 @@ void options_print_completion(FILE *out, const struct device_table *devices,
 			      const struct manual_part *parts)
 {
 	(void)fputs("# completion of minivmm for bash, written by minivmm -completion\n", out);
-	begin(out, "args");
+	array_begin(out, "args");
 	for (const struct opt_row *r = option_table; r->name; r++)
 		if (is_option(r))
 			put_args(out, r);
 	(void)fputs(")\n", out);
-	begin(out, "types");
+	array_begin(out, "types");
 	for (const struct opt_row *r = option_table; r->name; r++)
 		put_types(out, r);
 	(void)fputs("    [-device]='", out);
@@ -249,10 +249,10 @@ void options_print_completion(FILE *out, const struct device_table *devices,
 		if ((*d)->kind != DEVICE_PART)
 			(void)fprintf(out, "%s ", (*d)->name);
 	(void)fputs("'\n)\n", out);
-	begin(out, "keys");
+	array_begin(out, "keys");
 	put_all_keys(out, devices, parts);
 	(void)fputs(")\n", out);
-	begin(out, "values");
+	array_begin(out, "values");
 	put_all_values(out, devices, parts);
 	(void)fputs(")\n\n", out);
 	(void)fputs(function, out);

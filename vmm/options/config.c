@@ -6,7 +6,7 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 
-static bool same(const char *a, const char *b)
+static bool same_id(const char *a, const char *b)
 {
 	return a && b && !strcmp(a, b);
 }
@@ -14,7 +14,7 @@ static bool same(const char *a, const char *b)
 const struct cfg_object *config_object(const struct config *c, const char *id)
 {
 	for (size_t i = 0; i < c->n_objects; i++) {
-		if (same(c->objects[i].id, id))
+		if (same_id(c->objects[i].id, id))
 			return &c->objects[i];
 	}
 	return NULL;
@@ -23,7 +23,7 @@ const struct cfg_object *config_object(const struct config *c, const char *id)
 const struct cfg_blockdev *config_blockdev(const struct config *c, const char *name)
 {
 	for (size_t i = 0; i < c->n_blockdevs; i++) {
-		if (same(c->blockdevs[i].node_name, name))
+		if (same_id(c->blockdevs[i].node_name, name))
 			return &c->blockdevs[i];
 	}
 	return NULL;
@@ -32,7 +32,7 @@ const struct cfg_blockdev *config_blockdev(const struct config *c, const char *n
 const struct cfg_netdev *config_netdev(const struct config *c, const char *id)
 {
 	for (size_t i = 0; i < c->n_netdevs; i++) {
-		if (same(c->netdevs[i].id, id))
+		if (same_id(c->netdevs[i].id, id))
 			return &c->netdevs[i];
 	}
 	return NULL;
@@ -41,7 +41,7 @@ const struct cfg_netdev *config_netdev(const struct config *c, const char *id)
 const struct cfg_chardev *config_chardev(const struct config *c, const char *id)
 {
 	for (size_t i = 0; i < c->n_chardevs; i++) {
-		if (same(c->chardevs[i].id, id))
+		if (same_id(c->chardevs[i].id, id))
 			return &c->chardevs[i];
 	}
 	return NULL;

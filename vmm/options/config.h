@@ -1,7 +1,7 @@
 /*
  * config.h - what the command line asked for
  *
- * Filled once by options.c, read by everyone, changed by nobody after that.
+ * Filled once by options.c; constant and readable on any thread after that.
  * Strings are owned by the config; a NULL string was not given.
  */
 #ifndef MINIVMM_CONFIG_H

@@ -140,7 +140,7 @@ int opt_device(struct opt_parse *p, struct err *err)
 
 /* ---- -global ---- */
 
-/* Most of these are migration's own affair. */
+/* Most of these are checked by migration/. */
 static int global_migration(struct config *cfg, const char *prop, const char *val, struct err *err)
 {
 	bool on;

@@ -8,7 +8,7 @@
  * properties says what each key means and where its value goes
  * (props.c).  The same tables print the help and the manual page
  * (help.c, manual.c).  What only the whole command line can tell, dangling
- * references and defaults, is settled at the end (options.c).
+ * references and defaults, is resolved at the end (options.c).
  */
 #ifndef MINIVMM_OPTIONS_INT_H
 #define MINIVMM_OPTIONS_INT_H

@@ -39,7 +39,7 @@ static void skip_space(struct json *j)
 	j->at += strspn(j->at, " \t\r\n");
 }
 
-static int push(struct json *j, bool array)
+static int json_push(struct json *j, bool array)
 {
 	if (j->depth == OPT_JSON_DEPTH)
 		return err_set(j->err, E2BIG, "JSON nesting depth limit exceeded");
@@ -144,7 +144,7 @@ static int take_string(struct json *j, struct buf *b)
 	return 0;
 }
 
-static int add(struct json *j, const char *val)
+static int json_add(struct json *j, const char *val)
 {
 	if (j->kv->n >= OPT_MAX_PAIRS)
 		return err_set(j->err, E2BIG, "more than %u parameters", OPT_MAX_PAIRS);
@@ -166,16 +166,16 @@ static int take_word(struct json *j)
 		return bad(j, "expecting value");
 	j->at += n;
 	if (!strcmp(word, "true"))
-		return add(j, "on");
+		return json_add(j, "on");
 	if (!strcmp(word, "false"))
-		return add(j, "off");
+		return json_add(j, "off");
 	if (!strcmp(word, "null"))
 		return err_set(j->err, EINVAL, "Parameter '" OPT_QUOTE "' does not accept null",
 			       j->path);
 	if (*word == '-' || (*word >= '0' && *word <= '9')) {
 		(void)strtod(word, &end);
 		if (!*end && !strpbrk(word, "xXpP"))
-			return add(j, word);
+			return json_add(j, word);
 	}
 	return err_set(j->err, EINVAL, "JSON parse error, invalid keyword '" OPT_QUOTE "'", word);
 }
@@ -187,11 +187,11 @@ static int take_value(struct json *j)
 
 	skip_space(j);
 	if (*j->at == '{' || *j->at == '[')
-		return push(j, *j->at == '[');
+		return json_push(j, *j->at == '[');
 	if (*j->at != '"' && *j->at != '\'')
 		return take_word(j);
 	ret = take_string(j, &text);
-	return ret < 0 ? ret : add(j, (const char *)text.data);
+	return ret < 0 ? ret : json_add(j, (const char *)text.data);
 }
 
 /* Extend the path of the level by one name. */
@@ -262,7 +262,7 @@ int opt_split_json(struct keyvals *kv, const char *text, struct err *err)
 	skip_space(&j);
 	if (*j.at != '{')
 		return bad(&j, "expecting value");
-	ret = push(&j, false);
+	ret = json_push(&j, false);
 	while (ret == 0 && j.depth > 0)
 		ret = take_member(&j);
 	if (ret < 0)

@@ -131,7 +131,7 @@ static int check_boot(const struct config *cfg, struct err *err)
 }
 
 /* What only the whole command line can tell. */
-static int finish(struct opt_parse *p, struct err *err)
+static int options_finish(struct opt_parse *p, struct err *err)
 {
 	int (*const checks[])(struct opt_parse *, struct err *) = {
 	    opt_check_accel,
@@ -180,5 +180,5 @@ int options_parse(struct config *cfg, const struct device_table *devices, int ar
 		return ret;
 	if (cfg->text)
 		return 0;
-	return p.done ? 1 : finish(&p, err);
+	return p.done ? 1 : options_finish(&p, err);
 }

@@ -22,7 +22,7 @@ struct err;
 int options_parse(struct config *cfg, const struct device_table *devices, int argc,
 		  char *const *argv, struct err *err);
 
-/* What can stand in an option's list, for those who describe the command line. */
+/* What can stand in an option's list, for code that describes the command line. */
 enum option_key_type { OPTION_KEY_STRING, OPTION_KEY_BOOLEAN, OPTION_KEY_NUMBER, OPTION_KEY_SIZE };
 
 struct option_key {

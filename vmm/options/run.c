@@ -245,7 +245,7 @@ int opt_version(struct opt_parse *p, struct err *err)
 }
 
 /* main.c prints these: some of what they say is known on higher floors only. */
-static int ask_for(struct opt_parse *p, enum config_text text)
+static int request_text(struct opt_parse *p, enum config_text text)
 {
 	p->cfg->text = text;
 	p->done = true;
@@ -255,11 +255,11 @@ static int ask_for(struct opt_parse *p, enum config_text text)
 int opt_man(struct opt_parse *p, struct err *err)
 {
 	(void)err;
-	return ask_for(p, TEXT_MAN);
+	return request_text(p, TEXT_MAN);
 }
 
 int opt_completion(struct opt_parse *p, struct err *err)
 {
 	(void)err;
-	return ask_for(p, TEXT_COMPLETION);
+	return request_text(p, TEXT_COMPLETION);
 }

@@ -10,7 +10,7 @@
  * A page that does not get smaller is sent as it is.
  *
  * Receiving: workers inflate into the guest's memory.  Records of one section
- * may name the same page again: then the one under way is waited for first.
+ * may name the same page again: the reader then waits for the first one to be done.
  */
 #include "migration/ram/encode/compress.h"
 

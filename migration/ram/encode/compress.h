@@ -35,7 +35,7 @@ struct page_pool *decompress_new(unsigned threads, struct err *err);
 /* Hand over a page's record; n is at most decompress_max_bytes(). */
 int decompress_page(struct page_pool *pool, const struct page *p, const uint8_t *packed, size_t n,
 		    struct err *err);
-/* Wait until nothing is under way any more that writes that page (NULL: any page). */
+/* Wait until no worker writes that page any longer (NULL: any page). */
 int decompress_sync(struct page_pool *pool, const struct page *p, struct err *err);
 
 #endif

@@ -41,7 +41,7 @@ struct page_pool {
 	bool *finished; /* owned; by place */
 	unsigned idle;
 	bool awaited, ending;
-	/* a worker's while it is at it, else the owner's */
+	/* a worker's while it works on it, else the owner's */
 	struct page_job *jobs; /* owned */
 	/* the owner's */
 	uint64_t released;

@@ -1,5 +1,5 @@
 /*
- * xbzrle.c - runs of equal and of changed bytes
+ * xbzrle-codec.c - runs of equal and of changed bytes
  *
  * A delta is pairs of (count of equal bytes, count of changed bytes, those
  * bytes).  Counts are one or two bytes, seven bits each, low part first.  The

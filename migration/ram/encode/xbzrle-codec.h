@@ -1,5 +1,5 @@
 /*
- * xbzrle.h - delta coding of a page against its last sent content (migration-stream 3.5)
+ * xbzrle-codec.h - delta coding of a page against its last sent content (migration-stream 3.5)
  *
  * Pure functions and a cache; no channel, no guest memory.  One thread at a time.
  */

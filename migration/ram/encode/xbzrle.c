@@ -1,5 +1,5 @@
 /*
- * encode-xbzrle.c - a page as what has changed since it was last sent
+ * xbzrle.c - a page as what has changed since it was last sent
  *
  * The cache holds pages as the destination has them.  What makes that true:
  *

@@ -1,4 +1,4 @@
-/* encode-xbzrle.h - the encoder of pages as deltas (migration-stream 3.5) */
+/* xbzrle.h - the encoder of pages as deltas (migration-stream 3.5) */
 #ifndef MINIVMM_MIGRATION_ENCODE_XBZRLE_H
 #define MINIVMM_MIGRATION_ENCODE_XBZRLE_H
 

@@ -132,7 +132,7 @@ void multifd_send_free(struct multifd_send *s);
 int multifd_send_alarm(const struct multifd_send *s);
 /* The destination is minivmm: see channel_use_splice().  Before the first page. */
 void multifd_send_splice(struct multifd_send *s);
-/* Channel 0, then 1, ...: says who it is and starts its thread.  Takes 'ch' either way. */
+/* Channel 0, then 1, ...: sends its first packet and starts its thread.  Takes 'ch' either way. */
 int multifd_send_add(struct multifd_send *s, struct channel *ch, struct err *err);
 
 extern const struct page_sink sink_multifd;
@@ -165,7 +165,7 @@ struct multifd_recv *multifd_recv_new(const struct multifd_config *cfg, int canc
 void multifd_recv_poke(struct multifd_recv *r);
 /*
  * Load thread, before the first EOS: the main connection (borrowed).  When the
- * source has closed it, channels on which nothing comes are waited for no more.
+ * source has closed it, the wait for channels on which nothing comes ends.
  */
 void multifd_recv_main(struct multifd_recv *r, int fd);
 void multifd_recv_free(struct multifd_recv *r); /* stops first; NULL is fine */

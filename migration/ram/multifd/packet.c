@@ -1,11 +1,12 @@
 /*
  * packet.c - packets of multifd channels
  *
- * Layouts of migration-stream 4.  A channel begins with one init packet (magic, version,
- * UUID, channel number); each packet of pages has a header with flags, the number of
- * pages, their offsets and the block's name.  Both directions are pure functions of
- * bytes.  All counts and sizes are bounded against what the configuration
- * allows before anything is allocated or read for them.
+ * The layouts are those of migration-stream 4.  A channel begins with one init packet
+ * (magic, version, UUID, channel number); each packet of pages has a header with
+ * flags, the number of pages and zero pages, their offsets and the block's name.
+ * Writing and reading are pure functions of bytes.  Every count and size that a
+ * header announces is bounded here, so the caller may read and allocate by it;
+ * offsets are aligned here, and checked against the block by the caller.
  */
 #include "migration/ram/multifd/multifd.h"
 

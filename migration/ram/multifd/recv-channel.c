@@ -1,12 +1,14 @@
 /*
  * recv-channel.c - the receiving side of one multifd channel: packets straight into guest memory
  *
- * The thread of a channel reads a header, has the placer say where each page of
- * it goes, joins neighbours, and reads the payload there with one call; the next
- * header is read with it where it has come already.  Compressed payloads are
- * read whole and inflated to the same places.  A packet with SYNC stops the channel until
- * the load thread lets all channels go on (recv.c).  The first failure is kept,
- * and sets the alarm that wakes the load thread.
+ * The channel's thread reads the init packet, which says the channel's number, and
+ * then packets to the end of the connection.  For each it reads the header, asks the
+ * placer where the pages go, joins neighbouring pages to pieces, and reads the
+ * payload into these with one call, together with what has arrived of the next
+ * header.  Compressed payloads are read whole and inflated to the same pieces.
+ *
+ * At a SYNC the thread waits until the load thread lets all channels go on
+ * (recv.c).  The first failure of any channel is kept and wakes the load thread.
  */
 #include <errno.h>
 #include <inttypes.h>

@@ -5,11 +5,10 @@
  * memory.  At a SYNC it tells the load thread, and waits until that has had
  * SYNC from every channel at the EOS of its own record.
  *
- * Who connects is known before the first EOS is read, for a source sends SYNC
- * on every channel before it ends its first record.  So that is where a source
- * that has too few channels, too many, or none, is found out.  Until then a
- * channel's failure only waits to be found there: the return path, over which
- * the source is told, is opened in front of it.
+ * A source sends SYNC on every channel before it ends its first record, so all
+ * channels have connected when the first EOS has been read.  There a source with
+ * too few channels, too many, or none, is refused, and a channel's earlier
+ * failure is reported: by then the return path, which tells the source, is open.
  */
 #include "migration/ram/multifd/recv.h"
 
@@ -28,6 +27,7 @@
 
 #define NONE_MS   500   /* how long after the list of blocks a first channel may come */
 #define LATE_MS   5000  /* ... and each one after it */
+#define MORE_MS   500   /* ... and one too many, to be found out, while others are silent */
 #define STILL_MS  10000 /* without a packet, behind a main connection that has been closed */
 #define NS_PER_MS 1000000
 
@@ -225,9 +225,10 @@ static int await_channels(struct multifd_recv *r, struct err *err)
 {
 	int64_t until = host_now_ns() + (int64_t)NONE_MS * NS_PER_MS;
 	unsigned seen = 0;
+	bool all = false;
 
 	for (;;) {
-		/* Before the count: who is pending no more has been counted. */
+		/* Read before the count: a channel that is no longer pending has been counted. */
 		bool more = r->pending && r->pending(r->opaque);
 		int64_t left;
 		unsigned n, known;
@@ -245,9 +246,10 @@ static int await_channels(struct multifd_recv *r, struct err *err)
 		/* A connection that is still silent is none of the source's. */
 		if (known == r->cfg.channels && (!more || left <= 0))
 			return 0;
-		if (n > seen) {
+		if (n > seen || (known == r->cfg.channels && !all)) {
 			seen = n;
-			left = (int64_t)LATE_MS * NS_PER_MS;
+			all = known == r->cfg.channels;
+			left = (int64_t)(all ? MORE_MS : LATE_MS) * NS_PER_MS;
 			until = host_now_ns() + left;
 		}
 		if (left <= 0)
@@ -278,8 +280,8 @@ static int all_synced(const struct multifd_recv *r, struct err *err)
 }
 
 /*
- * A source that has given up closes everything.  A channel that stands still
- * all the same, behind some relay, would be waited for for ever.
+ * A source that has given up closes all its connections.  Behind a relay one of
+ * them may stay open, and the wait for it would not end.
  */
 static int wait_for_channels(struct multifd_recv *r, struct err *err)
 {

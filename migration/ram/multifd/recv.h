@@ -45,7 +45,7 @@ struct multifd_recv {
 	bool (*pending)(void *opaque);
 	void *opaque;
 	int wake_fd;      /* eventfd for the load thread: look again */
-	int alarm_fd;     /* eventfd: a channel has failed, or all shall end */
+	int alarm_fd;     /* eventfd: a channel has failed, or all are to end */
 	int watch_fd;     /* epoll: alarm_fd or the migration's cancel_fd */
 	uint64_t packets; /* atomic; taken from all channels */
 	/* the load thread's */

@@ -1,5 +1,5 @@
 /*
- * multifd-send.c - the sending side of multifd
+ * send.c - the sending side of multifd
  *
  * The migration thread fills a batch and queues it; whichever channel thread
  * is free takes it.  There is a fixed number of batches: when all are on their
@@ -59,7 +59,7 @@ struct multifd_send {
 	/* set at creation and then constant */
 	struct multifd_config cfg;
 	const struct multifd_method *method;
-	int alarm_fd; /* eventfd: a channel has failed, or all shall end */
+	int alarm_fd; /* eventfd: a channel has failed, or all are to end */
 	int watch_fd; /* epoll: alarm_fd or the migration's cancel_fd */
 	/*
 	 * Protects what follows, and each channel's 'synced'.  Nothing is
