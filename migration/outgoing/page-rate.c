@@ -65,7 +65,7 @@ uint64_t page_rate_under(const struct page_rate *r, uint64_t limit)
 {
 	struct page_rate now = *r;
 
-	if (!now.per_second)
+	if (now.per_second <= 0)
 		set_figure(&now, (double)now.pass.pages, &now.pass);
 	if (limit && now.bytes_per_page > 0)
 		now.per_second = MIN(now.per_second, (double)limit / now.bytes_per_page);

@@ -4,9 +4,9 @@ import os
 import select
 
 from qmp import GUARD, Hang
-from vmm import BUILD
+from vmm import PROGRAMS
 
-PROGRAM = os.path.join(BUILD, "tests", "minivmm-stall")
+PROGRAM = os.path.join(os.path.dirname(PROGRAMS["minivmm"]["path"]), "tests", "minivmm-stall")
 
 
 class Disk:
