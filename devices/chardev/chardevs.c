@@ -41,7 +41,7 @@ static int open_log(struct chardev *c, const struct cfg_chardev *cfg, struct err
 	return 0;
 }
 
-/* A monitor's is served whatever the main loop does. */
+/* A monitor's chardev is served by the control thread, also while the main loop waits. */
 static struct loop *loop_of(const struct machine *m, const char *id)
 {
 	for (size_t i = 0; i < m->cfg->n_monitors; i++)
@@ -130,7 +130,7 @@ struct chardev *chardevs_find(const struct chardevs *cs, const char *id)
 	return NULL;
 }
 
-/* The main thread meets a monitor's chardev, which is the control thread's. */
+/* The main thread touches a monitor's chardev, which belongs to the control thread. */
 static void lock(struct chardev *c)
 {
 	if (c->loop != c->m->loop)

@@ -244,7 +244,7 @@ static void conn_decide(struct connection *c, uint32_t magic)
 	reconsider(cs);
 }
 
-/* No byte of it can be seen before somebody reads. */
+/* Its bytes cannot be seen without taking them. */
 static void conn_decide_unseen(struct connection *c)
 {
 	struct connections *cs = c->cs;

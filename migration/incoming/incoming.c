@@ -222,7 +222,7 @@ static int incoming_load(struct incoming *in, struct loader *l, struct err *err)
 {
 	struct channel *ch = l->reader->ch;
 	struct go_requests asked = {0};
-	bool saved = !ch->two_way; /* else the two machines talk about it */
+	bool saved = !ch->two_way; /* else the two machines compare themselves */
 	bool compared = false;
 	int ret = 0;
 
@@ -278,7 +278,7 @@ static void read_return_path(struct loader *l)
 	}
 }
 
-/* Tell the source why; what cannot be told is lost. */
+/* Tell the source why, if it still reads. */
 static void refuse(struct loader *l, const struct err *err)
 {
 	struct channel *ch = l->reader->ch;

@@ -157,6 +157,5 @@ int compare_section(struct comparison *c, struct src *in)
 void compare_sections_left(struct comparison *c)
 {
 	if (c->lacking[0] && !c->diff->len)
-		desc_differ(c->diff, "section '%s': nobody takes it at the destination",
-			    c->lacking);
+		desc_differ(c->diff, "section '%s': the destination does not have it", c->lacking);
 }

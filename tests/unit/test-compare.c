@@ -343,7 +343,7 @@ static const struct {
      "section 'serial': version 4 at the source, 2 to 3 are understood at the destination",                           false },
     {nothing,		  much_newer_section,
      "section 'serial': version 3 at the source, 5 to 7 are understood at the destination",                           false },
-    {another_section,          nothing,             "section 'pvclock': nobody takes it at the destination",          false },
+    {another_section,          nothing,             "section 'pvclock': the destination does not have it",            false },
     {nothing,		  another_section,     FITS,							     false },
     {nothing,		  another_cpu,
      "CPU model: 'qemu64' at the source, 'kvm64' at the destination" NEXT
