@@ -1,7 +1,7 @@
 #!/bin/bash
 # QEMU: "stop" while a migration stands before its switchover is answered and forgotten
 #
-# version    qemu-system-x86 1:7.2+dfsg-7+deb12u18+b3 of Debian 12 (10.0 and 11.1 of Debian 13 do the same)
+# version    qemu-system-x86 1:7.2+dfsg-7+deb12u18+b3 of Debian 12 (10.0 of Debian 13 and 11.1 of its backports do the same)
 # guess      with pause-before-switchover a manager holds a move in "pre-switchover" and asks for "stop", which
 #            succeeds; so the guest stays stopped, at the destination when the move goes on, or at the source when
 #            it is cancelled there, as after a stop that came a moment earlier

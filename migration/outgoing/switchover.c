@@ -30,11 +30,11 @@
  *     from then on
  *         reset and power button are refused, with the place of the guest.
  *         Should the guest come back, what GO carried is carried out here.
+ *         For a store of bytes this begins with the device sections and ends
+ *         with the migration: the guest is here as well.
  *
  *     A 'stop' goes the same ways: it changes the run state that is sent, has it
  *     collected again or goes with GO, and is refused from then on.
- *         For a store of bytes this begins with the device sections and ends
- *         with the migration: the guest is here as well.
  */
 #include <errno.h>
 #include <poll.h>
