@@ -263,6 +263,7 @@ static bool id_well_formed(const char *id)
 struct job *job_find(struct machine *m, const char *id)
 {
 	list_for_each (j, &m->jobs, struct job, link)
+		/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): a freed one is in no list */
 		if (j->status != JOB_NULL && !strcmp(j->id, id))
 			return j;
 	return NULL;

@@ -17,7 +17,7 @@ struct xxh64 {
 };
 
 void xxh64_init(struct xxh64 *h);
-void xxh64_add(struct xxh64 *h, const void *p, size_t n);
+void xxh64_add(struct xxh64 *h, const void *data, size_t n);
 /* The hash of all that was added; more may be added afterwards. */
 uint64_t xxh64_value(const struct xxh64 *h);
 
