@@ -268,7 +268,7 @@ static int program_start(struct program *p, struct err *err)
 	if (ret >= 0 && p->cfg.dumpdtb) {
 		ret = dump_dtb(p, err);
 		machine_unlock(p->m);
-		return ret < 0 ? ret : 1;
+		return ret < 0 ? err_prefix(err, ret, "-machine dumpdtb=%s", p->cfg.dumpdtb) : 1;
 	}
 	if (ret >= 0) {
 		p->mg = migration_new(p->m, err);
@@ -277,7 +277,7 @@ static int program_start(struct program *p, struct err *err)
 	if (ret >= 0 && p->cfg.dump_vmstate) {
 		ret = vms_dump(&p->m->vmstate, "microvm", p->cfg.dump_vmstate, err);
 		machine_unlock(p->m);
-		return ret < 0 ? ret : 1;
+		return ret < 0 ? err_prefix(err, ret, "-dump-vmstate %s", p->cfg.dump_vmstate) : 1;
 	}
 	if (ret >= 0)
 		ret = check_purpose(&p->cfg, err);

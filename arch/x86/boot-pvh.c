@@ -234,10 +234,10 @@ static bool is_free(const struct elf_kernel *k, uint64_t gpa, uint64_t bytes)
 	return gpa + bytes <= LOW_END;
 }
 
-/* *gpa stays if it is free, or becomes the lowest page that is, outside of 'taken'. */
+/* *gpa stays if it is free, and outside of the page 'taken', or becomes the lowest page that is. */
 static int find_free(const struct elf_kernel *k, uint64_t bytes, uint64_t taken, uint64_t *gpa)
 {
-	if (is_free(k, *gpa, bytes))
+	if (is_free(k, *gpa, bytes) && !overlaps(*gpa, bytes, taken, PAGE_BYTES))
 		return 0;
 	for (uint64_t at = LOW_START; at < LOW_END; at += PAGE_BYTES) {
 		if (!is_free(k, at, bytes) || overlaps(at, bytes, taken, PAGE_BYTES))

@@ -117,8 +117,17 @@ bool channel_cancelled(const struct channel *c)
 	return poll(&p, 1, 0) > 0;
 }
 
+struct channel_end channel_peer_end(const struct channel *c)
+{
+	while (c->below)
+		c = c->below;
+	return c->ops->peer_end ? c->ops->peer_end(c) : (struct channel_end){""};
+}
+
 int channel_say_failed(const struct channel *c, int ret, const char *verb, struct err *err)
 {
+	struct channel_end end;
+
 	if (ret == -ECANCELED)
 		return err_set(err, ECANCELED, "the migration was cancelled");
 	if (ret == -ETIME && c->patience)
@@ -128,7 +137,9 @@ int channel_say_failed(const struct channel *c, int ret, const char *verb, struc
 			       __atomic_load_n(&c->patience->limit_s, __ATOMIC_RELAXED));
 	while (c->below)
 		c = c->below;
-	return err_set(err, -ret, "Unable to %s %s: %s", verb, c->ops->kind, err_text(-ret));
+	end = channel_peer_end(c);
+	return err_set(err, -ret, *end.s ? "Unable to %s %s: %s (%s)" : "Unable to %s %s: %s", verb,
+		       c->ops->kind, err_text(-ret), end.s);
 }
 
 ssize_t channel_read(struct channel *c, void *buf, size_t n, struct err *err)

@@ -33,6 +33,11 @@ struct splicer;
 
 #define CHANNEL_MAX_FDS 8
 
+/* How the peer has ended, in words: "the command ended with status 3". */
+struct channel_end {
+	char s[48];
+};
+
 struct channel_ops {
 	const char *kind; /* what messages call it: "socket", "command", "file" */
 	/*
@@ -52,6 +57,8 @@ struct channel_ops {
 	bool (*hung_up)(const struct channel *c);
 	/* All is written: make it last (exit status, fsync and rename).  NULL: nothing to do. */
 	int (*finish)(struct channel *c, struct err *err);
+	/* See channel_peer_end().  NULL: not known. */
+	struct channel_end (*peer_end)(const struct channel *c);
 	/* Tell the peer that nothing follows; reading goes on.  Two-way channels only.  A layer
 	 * does this, finish and close for the channel below it too. */
 	void (*end_writing)(struct channel *c);
@@ -113,6 +120,12 @@ ssize_t channel_try_writev(struct channel *c, struct iovec *iov, int n_iov);
 
 /* 'ret', a cancel or what the kernel said, as "Unable to VERB socket: ..."; returns it. */
 int channel_say_failed(const struct channel *c, int ret, const char *verb, struct err *err);
+
+/*
+ * After a failure or at the end of the stream: how the peer has ended, empty if it
+ * lives on or that is not known.  May wait a moment for it.
+ */
+struct channel_end channel_peer_end(const struct channel *c);
 
 /* At least one byte, waiting for it; 0 at the end of the stream; -errno with *err set. */
 ssize_t channel_read(struct channel *c, void *buf, size_t n, struct err *err);

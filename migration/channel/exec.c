@@ -28,6 +28,8 @@
 #include "vmm/base/spawn.h"
 #include "vmm/base/units.h"
 
+#define END_MS 500 /* that a command may take to end once it has closed its pipe */
+
 struct exec_channel {
 	struct channel ch;
 	pid_t pid; /* 0: reaped */
@@ -73,6 +75,37 @@ static int reap(struct exec_channel *e)
 	return status;
 }
 
+static struct channel_end end_of(bool exited, int n)
+{
+	struct channel_end end;
+
+	(void)snprintf(
+	    end.s, sizeof(end.s),
+	    exited ? "the command ended with status %d" : "the command was ended by signal %d", n);
+	return end;
+}
+
+/* A command that has closed its end of the pipe is usually just about to exit. */
+static struct channel_end exec_peer_end(const struct channel *c)
+{
+	const struct exec_channel *e = container_of(c, const struct exec_channel, ch);
+	int pidfd = e->pid > 0 ? (int)syscall(SYS_pidfd_open, e->pid, 0) : -1;
+	struct pollfd p[2] = {
+	    {.fd = pidfd,        .events = POLLIN},
+            {.fd = c->cancel_fd, .events = POLLIN}
+        };
+	siginfo_t si = {0};
+
+	if (pidfd >= 0) {
+		(void)poll(p, 2, END_MS);
+		(void)close(pidfd);
+	}
+	if (e->pid <= 0 || waitid(P_PID, (id_t)e->pid, &si, WEXITED | WNOHANG | WNOWAIT) < 0 ||
+	    si.si_pid == 0)
+		return (struct channel_end){""};
+	return end_of(si.si_code == CLD_EXITED, si.si_status);
+}
+
 static int unread_bytes(int fd)
 {
 	int n = 0;
@@ -83,6 +116,7 @@ static int unread_bytes(int fd)
 static int exec_finish(struct channel *c, struct err *err)
 {
 	struct exec_channel *e = exec_of(c);
+	struct channel_end end;
 	char path[32];
 	int status;
 	CLEANUP(cleanup_close) int reader = -1;
@@ -97,13 +131,12 @@ static int exec_finish(struct channel *c, struct err *err)
 	if (status < 0)
 		return err_set(err, -status, "cannot learn how the command ended: %s",
 			       err_text(-status));
+	end =
+	    WIFEXITED(status) ? end_of(true, WEXITSTATUS(status)) : end_of(false, WTERMSIG(status));
 	if (unread_bytes(reader) > 0)
-		return err_set(err, EPIPE, "Unable to write to command: %s", err_text(EPIPE));
-	if (WIFSIGNALED(status))
-		return err_set(err, EIO, "the command was ended by signal %d", WTERMSIG(status));
-	if (WEXITSTATUS(status) != 0)
-		return err_set(err, EIO, "the command ended with status %d", WEXITSTATUS(status));
-	return 0;
+		return err_set(err, EPIPE, "Unable to write to command: %s (%s)", err_text(EPIPE),
+			       end.s);
+	return status ? err_set(err, EIO, "%s", end.s) : 0;
 }
 
 static void exec_close(struct channel *c)
@@ -124,6 +157,7 @@ static const struct channel_ops exec_ops = {
     .read = exec_read,
     .writev = exec_writev,
     .finish = exec_finish,
+    .peer_end = exec_peer_end,
     .close = exec_close,
 };
 

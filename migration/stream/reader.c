@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "migration/channel/channel.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/list.h"
 #include "vmm/machine.h"
@@ -108,6 +107,16 @@ static uint8_t *reader_unread(struct src *s, size_t n)
 	s->at = 0;
 	s->len = n;
 	return r->buf;
+}
+
+struct channel_end reader_peer_end(const struct reader *r)
+{
+	struct channel_end end;
+
+	let_go(r);
+	end = channel_peer_end(r->ch);
+	hold_again(r);
+	return end;
 }
 
 struct reader *reader_new(struct channel *ch, struct machine *m)

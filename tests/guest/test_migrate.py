@@ -254,7 +254,7 @@ def test_refused_address(t, uri, words):
 @table(
     unix={"uri": "unix:/nope/x", "words": "/nope/x"},
     tcp={"uri": "tcp:127.0.0.1:1", "words": "Connection refused"},
-    exec={"uri": "exec:exit 3", "words": "Broken pipe"},
+    exec={"uri": "exec:exit 3", "words": "Broken pipe (the command ended with status 3)"},
 )
 def test_failed_connect(t, uri, words):
     """The command is accepted, the cause is in error-desc, the guest runs on."""

@@ -392,6 +392,12 @@ def test_pmemsave_into_a_pipe(t):
 
 
 @table(device={"extra": ["-device", "virtio-blk-device,drve=x"], "words": "drve' not found (did you mean drive?)"},
+       disk={"extra": ["-device", "virtio-blk-device,drive=x", "-S"],
+             "words": "minivmm: -device virtio-blk-device,drive=x: Property 'virtio-blk-device.drive' can't find value 'x'"},
+       card={"extra": ["-device", "virtio-net-device", "-S"], "words": "minivmm: -device virtio-net-device: "},
+       tables={"extra": ["-dump-vmstate", "/nope/x"], "words": "minivmm: -dump-vmstate /nope/x: "},
+       tree={"extra": ["-machine", "dumpdtb=/nope/x"], "words": "minivmm: -machine dumpdtb=/nope/x: "},
+       command={"extra": ["-incoming", "exec:exit 3"], "words": "cut short (the command ended with status 3)"},
        object={"extra": ["-object", "memory-backend-fle,id=x"], "words": "(did you mean memory-backend-file?)"},
        model={"extra": ["-cpu", "nope"], "words": "-cpu nope: unable to find CPU model"},
        log={"extra": ["-D", "/nope/x", "-S"], "words": "minivmm: -D /nope/x: "},

@@ -135,6 +135,22 @@ START_TEST(test_32_bit)
 }
 END_TEST
 
+/* Where the command line usually stands is the first room for the start info: each has its own. */
+START_TEST(test_places_do_not_overlap)
+{
+	struct elf_kernel k = {
+	    .info_gpa = BOOT_PVH_INFO,
+	    .cmdline_gpa = BOOT_CMDLINE,
+	    .n_segments = 1,
+	    .segments[0] = {.gpa = 0x1000, .mem_bytes = BOOT_CMDLINE - 0x1000}
+        };
+
+	ck_assert_int_eq(elf_kernel_place(&k, 8, "k", NULL), 0);
+	ck_assert_uint_eq(k.info_gpa, BOOT_CMDLINE);
+	ck_assert_uint_eq(k.cmdline_gpa, BOOT_CMDLINE + PAGE_BYTES);
+}
+END_TEST
+
 /* The image with a Multiboot header in the place of its note. */
 static void make_multiboot(uint8_t *img, uint32_t flags)
 {
@@ -334,5 +350,5 @@ START_TEST(test_too_large_for_memory)
 }
 END_TEST
 
-CHECK_MAIN("boot-pvh", test_staged, test_32_bit, test_multiboot, test_multiboot_refused,
-	   test_broken, test_low, test_every_cut, test_too_large_for_memory)
+CHECK_MAIN("boot-pvh", test_staged, test_32_bit, test_places_do_not_overlap, test_multiboot,
+	   test_multiboot_refused, test_broken, test_low, test_every_cut, test_too_large_for_memory)

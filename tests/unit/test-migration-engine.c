@@ -153,14 +153,17 @@ START_TEST(test_offset_keeps_header)
 }
 END_TEST
 
+#define PIPE "Unable to write to command: Broken pipe ("
+
 START_TEST(test_exec_that_fails)
 {
 	static const struct {
 		const char *uri, *error;
 	} cases[] = {
-	    {"exec:false",                  "Unable to write to command: Broken pipe"},
-	    {"exec:exit 3",                 "Unable to write to command: Broken pipe"},
-	    {"exec:",		       "Unable to write to command: Broken pipe"},
+	    {"exec:false",                  PIPE "the command ended with status 1)"  },
+	    {"exec:exit 3",                 PIPE "the command ended with status 3)"  },
+	    {"exec:kill -9 $$",             PIPE "the command was ended by signal 9)"},
+	    {"exec:",		       PIPE "the command ended with status 0)"  },
 	    {"exec:cat >/dev/null; exit 3", "the command ended with status 3"        },
 	};
 

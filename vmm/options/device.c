@@ -95,6 +95,7 @@ static void free_device(struct cfg_device *d)
 {
 	free(d->driver);
 	free(d->id);
+	free(d->where);
 	keyvals_fini(&d->props);
 }
 
@@ -116,6 +117,7 @@ static int add_device(struct opt_parse *p, const struct keyvals *kv, struct err 
 		return ret;
 	d.driver = xstrdup(driver);
 	d.id = id ? xstrdup(id) : NULL;
+	d.where = opt_where(p);
 	copy_props(&d, kv);
 	ret = device_check(&d, err);
 	if (ret == 0 && d.row->kind == DEVICE_UART)

@@ -229,8 +229,9 @@ int opt_blockdev(struct opt_parse *p, struct err *err);
 int opt_disk_image(struct opt_parse *p, const char *path, struct err *err);
 int opt_set_aio(struct opt_parse *p, void *base, const char *val, struct err *err);
 int opt_set_discard(struct opt_parse *p, void *base, const char *val, struct err *err);
-/* No node and no drive may have this name already. */
+/* Is the image read-only, if other programs may write to it? */
 int opt_check_force_share(const struct cfg_blockdev *bd, struct err *err);
+/* No node and no drive may have this name already. */
 int opt_check_node_name(const struct config *cfg, const char *name, struct err *err);
 /* Make room for a node in the config and take *bd over. */
 void opt_add_blockdev(struct config *cfg, const struct cfg_blockdev *bd);
