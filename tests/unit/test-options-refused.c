@@ -108,6 +108,7 @@ static const struct {
     ONE("-smp zz", "Parameter 'smp.cpus' expects integer"),
     ONE("-smp 2,cores=", "Parameter 'smp.cores' expects integer"),
     ONE("-smp zz=1", "Parameter 'smp.zz' is unexpected"),
+    ONE("-smp corez=1", "Parameter 'smp.corez' is unexpected (did you mean cores?)"),
     ONE("-smp 4,foo", "Expected '=' after parameter 'foo'"),
     ONE("-smp 0", "Invalid CPU topology: CPU topology parameters must be greater than zero"),
     ONE("-smp 2,threads=0",

@@ -248,6 +248,18 @@ static void add_globals(const struct keyvals *globals, struct cfg_device *d)
 	d->props = all;
 }
 
+/* The -drive as typed, which its disk's messages name; owned, NULL: it is none. */
+static char *where_of_drive(const struct config *cfg, const char *id)
+{
+	for (size_t i = 0; i < cfg->n_blockdevs; i++) {
+		const struct cfg_blockdev *bd = &cfg->blockdevs[i];
+
+		if (bd->where && bd->drive_id && !strcmp(bd->drive_id, id))
+			return xstrdup(bd->where);
+	}
+	return NULL;
+}
+
 void opt_finish_devices(struct opt_parse *p)
 {
 	struct config *cfg = p->cfg;
@@ -257,6 +269,7 @@ void opt_finish_devices(struct opt_parse *p)
 
 		d->row = p->devices->disk;
 		d->driver = xstrdup(d->row->name);
+		d->where = where_of_drive(cfg, p->drives.v[i].key);
 		keyvals_add(&d->props, "drive", p->drives.v[i].key);
 	}
 	for (size_t i = 0; p->globals.n && i < cfg->n_devices; i++)

@@ -41,6 +41,17 @@ static unsigned *smp_field(struct opt_smp *s, const char *key)
 	return NULL;
 }
 
+static int smp_unexpected(const char *key, struct err *err)
+{
+	struct opt_near n = {.word = key};
+	char near[OPT_NEAR_BYTES];
+
+	for (const struct opt_prop *pr = smp_props; pr->key; pr++)
+		opt_near_try(&n, pr->key);
+	return err_set(err, EINVAL, "Parameter 'smp." OPT_QUOTE "' is unexpected%s", key,
+		       opt_near_text(&n, "", near));
+}
+
 /* The error messages of this list carry the path of the machine's property, so it is read here. */
 static int smp_set(struct opt_smp *s, const struct keyval *kv, struct err *err)
 {
@@ -50,7 +61,7 @@ static int smp_set(struct opt_smp *s, const struct keyval *kv, struct err *err)
 	int ret;
 
 	if (!field)
-		return err_set(err, EINVAL, "Parameter 'smp." OPT_QUOTE "' is unexpected", kv->key);
+		return smp_unexpected(kv->key, err);
 	ret = opt_parse_u64(digits, &v);
 	if (ret == -EINVAL)
 		return err_set(err, EINVAL, "Parameter 'smp.%s' expects integer", kv->key);
