@@ -361,7 +361,8 @@ static int load_field(const struct vms_desc *d, const struct vms_field *f, void 
 
 		if (ret < 0 && !explains_itself(f))
 			return err_set(err, -ret,
-				       "%s: the stream ends within %s at offset 0x%" PRIx64,
+				       "%s: the stream ends within %s at offset 0x%" PRIx64
+				       ": it is cut short",
 				       d->name, f->name, at);
 		if (ret < 0)
 			return ret;
@@ -418,7 +419,8 @@ static int load_subsections(const struct vms_desc *d, void *dev, struct src *in,
 				       d->name, name, at);
 		if (src_skip(in, 2 + strlen(name)) < 0 || src_be32(in, &version) < 0)
 			return err_set(err, EIO,
-				       "%s: the stream ends within the header of subsection '%s'",
+				       "%s: the stream ends within the header of subsection '%s': "
+				       "it is cut short",
 				       d->name, name);
 		ret = load_table(sub, dev, in, version, depth + 1, err);
 		if (ret < 0)

@@ -43,8 +43,9 @@ int commands_load(struct command_state *cs, struct src *in, struct err *err)
 	int ret;
 
 	if (src_be16(in, &command) < 0 || src_be16(in, &n) < 0)
-		return err_set(err, EIO, "the stream ends at offset 0x%" PRIx64 " in a command",
-			       at);
+		return err_set(
+		    err, EIO,
+		    "the stream ends at offset 0x%" PRIx64 " in a command: it is cut short", at);
 	c = find(command);
 	if (!c)
 		return err_set(err, EINVAL, "unknown command %u at stream offset 0x%" PRIx64,
@@ -56,7 +57,9 @@ int commands_load(struct command_state *cs, struct src *in, struct err *err)
 			       c->name, at, n, c->length);
 	payload = n ? src_take(in, n) : in->data;
 	if (n && !payload)
-		return err_set(err, EIO, "the stream ends at offset 0x%" PRIx64 " in command %s",
+		return err_set(err, EIO,
+			       "the stream ends at offset 0x%" PRIx64
+			       " in command %s: it is cut short",
 			       at, c->name);
 	ret = c->load(cs, payload, n, err);
 	if (ret < 0 && cs->differs.len)

@@ -218,6 +218,26 @@ static int check_saved(const struct incoming *in, struct loader *l, bool compare
 	return ret;
 }
 
+/* Where the stream was too short, the command that it came from may have said why. */
+static int say_peer_end(const struct loader *l, int ret, struct err *err)
+{
+	struct channel_end end = {""};
+	struct err cut = *err;
+
+	if (l->reader->ended)
+		end = channel_peer_end(l->reader->ch);
+	return *end.s ? err_set(err, -ret, "%s (%s)", cut.msg, end.s) : ret;
+}
+
+static int load_stream(struct loader *l, struct err *err)
+{
+	int ret = loader_header(l, err);
+
+	if (ret == 0)
+		ret = loader_records(l, err);
+	return ret < 0 ? say_peer_end(l, ret, err) : 0;
+}
+
 static int incoming_load(struct incoming *in, struct loader *l, struct err *err)
 {
 	struct channel *ch = l->reader->ch;
@@ -230,9 +250,7 @@ static int incoming_load(struct incoming *in, struct loader *l, struct err *err)
 		ret = saved_compare_file(l->m, l->commands.caps, ch, &compared,
 					 &l->commands.differs, err);
 	if (ret == 0)
-		ret = loader_header(l, err);
-	if (ret == 0)
-		ret = loader_records(l, err);
+		ret = load_stream(l, err);
 	if (ret == 0 && saved)
 		ret = check_saved(in, l, compared, err);
 	if (ret == 0)

@@ -66,14 +66,10 @@ static int explain(const struct loader *l, int ret, struct err *err)
 
 static int err_ended(const struct loader *l, const char *what, struct err *err)
 {
-	struct channel_end end = {""};
-	int ret;
+	int ret =
+	    err_set(err, EIO, "the stream ends at offset 0x%" PRIx64 " in %s: it is cut short",
+		    src_offset(l->in), what);
 
-	if (l->reader)
-		end = reader_peer_end(l->reader);
-	ret = err_set(err, EIO,
-		      "the stream ends at offset 0x%" PRIx64 " in %s: it is cut short%s%s%s",
-		      src_offset(l->in), what, *end.s ? " (" : "", end.s, *end.s ? ")" : "");
 	return explain(l, ret, err);
 }
 

@@ -79,9 +79,9 @@ void report_outgoing_given_up(const struct outgoing *o, unsigned percent)
 			   ": whether it runs there is not known here",
 			   o->where);
 	else if (o->saves)
-		log_notice("minivmm ends: the save to " WHERE
-			   " is given up at %u %%; what it was to replace is untouched",
-			   o->where, percent);
+		log_notice("minivmm ends: the save to " WHERE " is given up at %u %%%s", o->where,
+			   percent,
+			   o->uri.kind == URI_FILE ? "; what it was to replace is untouched" : "");
 	else
 		log_notice("minivmm ends: the move to " WHERE
 			   " is given up at %u %%; the guest ends here",

@@ -84,8 +84,8 @@ struct load_block *ram_load_find(struct ram_load *l, const char *name)
 
 int ram_load_say_ended(struct src *in, const char *what, struct err *err)
 {
-	return err_set(err, EIO, "the stream ends at offset 0x%" PRIx64 " in %s", src_offset(in),
-		       what);
+	return err_set(err, EIO, "the stream ends at offset 0x%" PRIx64 " in %s: it is cut short",
+		       src_offset(in), what);
 }
 
 static int check_length(struct load_block *lb, uint64_t bytes, struct err *err)

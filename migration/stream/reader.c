@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "migration/channel/channel.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/list.h"
 #include "vmm/machine.h"
@@ -75,8 +76,10 @@ static int reader_fill(struct src *s, size_t n)
 			r->failed = (int)got;
 			return r->failed;
 		}
-		if (got == 0)
+		if (got == 0) {
+			r->ended = true;
 			break;
+		}
 		s->len += (size_t)got;
 	}
 	return 0;
@@ -92,6 +95,7 @@ static int reader_scatter(struct src *s, struct iovec *iov, int n_iov, size_t ne
 	let_go(r);
 	r->failed = channel_readv(r->ch, iov, n_iov, need, got, &r->err);
 	hold_again(r);
+	r->ended |= !r->failed && *got < need;
 	s->base += s->at + (r->failed ? 0 : *got);
 	s->at = s->len = 0;
 	return r->failed;
@@ -107,16 +111,6 @@ static uint8_t *reader_unread(struct src *s, size_t n)
 	s->at = 0;
 	s->len = n;
 	return r->buf;
-}
-
-struct channel_end reader_peer_end(const struct reader *r)
-{
-	struct channel_end end;
-
-	let_go(r);
-	end = channel_peer_end(r->ch);
-	hold_again(r);
-	return end;
 }
 
 struct reader *reader_new(struct channel *ch, struct machine *m)

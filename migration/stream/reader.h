@@ -8,10 +8,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "migration/channel/channel.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/error.h"
 
+struct channel;
 struct machine;
 
 struct reader {
@@ -25,13 +25,12 @@ struct reader {
 	 */
 	struct machine *m;
 	bool locked;
+	bool ended;     /* more was asked for than the stream has */
 	int failed;     /* -errno of the channel's read, 0: none */
 	struct err err; /* then: why */
 };
 
 struct reader *reader_new(struct channel *ch, struct machine *m);
 void reader_free(struct reader *r);
-/* channel_peer_end(), the machine lock given up meanwhile if it is held. */
-struct channel_end reader_peer_end(const struct reader *r);
 
 #endif
