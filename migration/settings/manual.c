@@ -23,8 +23,9 @@ static char *values_of(const struct migration_param_info *r)
 {
 	char *all = xstrdup(r->kind == PARAM_BOOL   ? "on|off"
 			    : r->kind == PARAM_ENUM ? r->values[0]
-			    : r->kind == PARAM_SIZE ? "SIZE"
-						    : "N");
+			    /* QEMU's type of some that count milliseconds or packets, too */
+			    : r->kind == PARAM_SIZE && r->max > UINT32_MAX ? "SIZE"
+									   : "N");
 
 	for (size_t i = 1; r->kind == PARAM_ENUM && r->values[i]; i++) {
 		char *more = xasprintf("%s|%s", all, r->values[i]);

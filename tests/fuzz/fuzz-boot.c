@@ -9,6 +9,8 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 #define LOW_BYTES (128 * MiB)
+#define LOW_START 0x1000
+#define LOW_END   0x9fc00
 
 static void must(bool ok)
 {
@@ -33,6 +35,29 @@ static void try_linux(const uint8_t *data, size_t len)
 		must(initrd >= end && initrd + MiB <= LOW_BYTES);
 }
 
+static bool overlap(uint64_t a, uint64_t a_bytes, uint64_t b, uint64_t b_bytes)
+{
+	return a < b + b_bytes && b < a + a_bytes;
+}
+
+/* What the kernel is given stands in conventional memory, apart from all else. */
+static void try_place(struct elf_kernel *k, size_t cmdline_bytes)
+{
+	struct err err;
+
+	if (elf_kernel_place(k, cmdline_bytes, "fuzz", &err) < 0)
+		return;
+	must(k->info_gpa >= LOW_START && k->info_gpa + PAGE_BYTES <= LOW_END);
+	must(k->cmdline_gpa >= LOW_START && k->cmdline_gpa + cmdline_bytes <= LOW_END);
+	must(!overlap(k->info_gpa, PAGE_BYTES, k->cmdline_gpa, cmdline_bytes));
+	for (size_t i = 0; i < k->n_segments; i++) {
+		const struct elf_segment *s = &k->segments[i];
+
+		must(!overlap(k->info_gpa, PAGE_BYTES, s->gpa, s->mem_bytes));
+		must(!overlap(k->cmdline_gpa, cmdline_bytes, s->gpa, s->mem_bytes));
+	}
+}
+
 static void try_elf(const uint8_t *data, size_t len)
 {
 	struct elf_kernel k;
@@ -45,13 +70,14 @@ static void try_elf(const uint8_t *data, size_t len)
 	for (size_t i = 0; i < k.n_segments; i++) {
 		const struct elf_segment *s = &k.segments[i];
 
-		must(s->file_bytes <= s->mem_bytes && s->gpa >= MiB &&
-		     s->gpa + s->mem_bytes <= k.end_gpa);
+		must(s->file_bytes <= s->mem_bytes && s->gpa + s->mem_bytes <= k.end_gpa);
+		must(s->gpa >= MiB || (s->gpa >= LOW_START && s->gpa + s->mem_bytes <= LOW_END));
 		/* what staging would copy is there */
 		for (uint64_t b = 0; b < s->file_bytes; b++)
 			sum += data[s->off + b];
 	}
 	must(sum <= UINT64_MAX && k.end_gpa <= UINT32_MAX);
+	try_place(&k, len % 600 + 1);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
