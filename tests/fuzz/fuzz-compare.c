@@ -2,6 +2,7 @@
  * bounded. */
 #include <assert.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "migration/peer/compare.h"
 #include "migration/settings/capabilities.h"
@@ -24,8 +25,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	ret = machine_compare(&d->m, caps, data, len, &diff, &err);
 	assert(ret == 0 || (ret < 0 && err.msg[0]));
 	assert(diff.len <= DESC_DIFF_BYTES + 16);
-	for (size_t i = 0; i < diff.len; i++)
-		assert(diff.data[i] >= ' ' && diff.data[i] <= '~');
+	for (size_t i = 0; i < diff.len; i++) {
+		if (diff.data[i] == '\n') /* a line of the list, which is indented */
+			assert(diff.len - i > 4 && memcmp(diff.data + i + 1, "    ", 4) == 0);
+		else
+			assert(diff.data[i] >= ' ' && diff.data[i] <= '~');
+	}
 	buf_free(&diff);
 	described_free(d);
 	return 0;
