@@ -89,13 +89,13 @@ static int wait_once(const struct channel *c, short events, int timeout_ms)
 	return ready || p[0].revents;
 }
 
-static int wait_for_peer(const struct channel *c, struct patience *p)
+static int wait_for_peer(const struct channel *c, short events, struct patience *p)
 {
 	int ret;
 
 	patience_wait(p);
 	do {
-		ret = wait_once(c, POLLOUT, PIECE_MS);
+		ret = wait_once(c, events, PIECE_MS);
 		if (ret == 0 && patience_ended(p))
 			ret = -ETIME;
 	} while (ret == 0);
@@ -105,8 +105,9 @@ static int wait_for_peer(const struct channel *c, struct patience *p)
 
 int channel_wait(const struct channel *c, short events, int timeout_ms)
 {
-	if (c->patience && events == POLLOUT && timeout_ms < 0 && !c->steady)
-		return wait_for_peer(c, c->patience);
+	/* Without events: for what was sent to be taken (zero-copy.c). */
+	if (c->patience && !(events & POLLIN) && timeout_ms < 0 && !c->steady)
+		return wait_for_peer(c, events, c->patience);
 	return wait_once(c, events, timeout_ms);
 }
 

@@ -6,23 +6,29 @@
 
 #define NS_PER_S INT64_C(1000000000)
 
+/* The moment first: who sees this wait in the count must not take the end of an older one for it.
+ */
 void patience_wait(struct patience *p)
 {
-	if (__atomic_fetch_add(&p->waiting, 1, __ATOMIC_RELAXED) == 0)
+	if (__atomic_load_n(&p->waiting, __ATOMIC_ACQUIRE) == 0)
 		__atomic_store_n(&p->moved_ns, host_now_ns(), __ATOMIC_RELAXED);
+	(void)__atomic_fetch_add(&p->waiting, 1, __ATOMIC_RELEASE);
 }
 
 void patience_go_on(struct patience *p)
 {
 	__atomic_store_n(&p->moved_ns, host_now_ns(), __ATOMIC_RELAXED);
-	(void)__atomic_fetch_sub(&p->waiting, 1, __ATOMIC_RELAXED);
+	(void)__atomic_fetch_sub(&p->waiting, 1, __ATOMIC_RELEASE);
 }
 
 int64_t patience_silence_ns(const struct patience *p)
 {
-	int64_t silence = host_now_ns() - __atomic_load_n(&p->moved_ns, __ATOMIC_RELAXED);
+	int64_t silence;
 
-	return __atomic_load_n(&p->waiting, __ATOMIC_RELAXED) ? MAX(silence, 0) : 0;
+	if (!__atomic_load_n(&p->waiting, __ATOMIC_ACQUIRE))
+		return 0;
+	silence = host_now_ns() - __atomic_load_n(&p->moved_ns, __ATOMIC_RELAXED);
+	return MAX(silence, 0);
 }
 
 bool patience_ended(const struct patience *p)

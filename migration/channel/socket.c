@@ -225,6 +225,8 @@ static int wait_for_backlog(const struct channel *waiter, const struct sockaddr 
 	struct timeval piece = {.tv_usec = BACKLOG_PIECE_US};
 	int fd = waiter->fd, ret = -EAGAIN, flags = fcntl(fd, F_GETFL);
 
+	if (waiter->patience)
+		patience_wait(waiter->patience);
 	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &piece, sizeof(piece));
 	(void)fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
 	for (int i = 0; i < BACKLOG_PIECES && ret == -EAGAIN; i++) {
@@ -234,6 +236,8 @@ static int wait_for_backlog(const struct channel *waiter, const struct sockaddr 
 		if (ret == -EAGAIN && waiter->patience && patience_ended(waiter->patience))
 			ret = -ETIME;
 	}
+	if (waiter->patience)
+		patience_go_on(waiter->patience);
 	piece.tv_usec = 0;
 	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &piece, sizeof(piece));
 	(void)fcntl(fd, F_SETFL, flags);

@@ -115,7 +115,10 @@ static void take_page_channel(void *opaque, struct channel *ch)
 	take(opaque, ch, add_page_channel);
 }
 
-/* A channel too many fails the move: the parameters of both ends differ. */
+/*
+ * A channel too many fails the move, as the parameters of both ends differ, unless it comes when
+ * all have been at work: it is another source's.
+ */
 static const struct connection_kind connection_kinds[] = {
     {"the main stream",   STREAM_MAGIC,  one,           take_main,         NULL             },
     {"a multifd channel", MULTIFD_MAGIC, page_channels, take_page_channel, take_page_channel},

@@ -58,6 +58,8 @@ void incoming_not_started(struct incoming *in, const struct err *err)
 {
 	incoming_stop_listening(in);
 	in->error = *err;
+	free(in->error_text); /* of an attempt before */
+	in->error_text = NULL;
 	in->started = false;
 	in->failed = true;
 	log_error("load of migration failed: %s", err->msg);

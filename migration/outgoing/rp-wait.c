@@ -7,7 +7,8 @@
  * destination that still reads what lies in the socket is not silent.
  *
  * Once the guest has been released it may run there: only its word, the end of
- * the connection or a cancel ends the wait then.
+ * the connection or a cancel ends the wait then.  The same where a peer that has never
+ * answered has been sent everything: what is slow may be a relay, and QEMU behind it.
  */
 #include "migration/outgoing/rp-wait.h"
 
@@ -66,12 +67,18 @@ static int wait_patiently(struct outgoing *o, bool (*done)(const struct outgoing
 	return ret;
 }
 
+/* It has, or is on the way to, all that it needs to run the guest. */
+static bool may_run_there(const struct outgoing *o)
+{
+	return o->released || !o->rp.ponged;
+}
+
 int rp_wait(struct outgoing *o, bool (*done)(const struct outgoing *o), int timeout_ms,
 	    struct err *err)
 {
 	int64_t until = host_now_ns() + timeout_ms * NS_PER_MS;
 
-	if (timeout_ms < 0 && !o->released)
+	if (timeout_ms < 0 && !may_run_there(o))
 		return wait_patiently(o, done, err);
 	while (!done(o) && !o->rp.ended) {
 		int64_t left = timeout_ms < 0 ? -1 : (until - host_now_ns()) / NS_PER_MS;

@@ -10,7 +10,7 @@ struct outgoing;
 /*
  * Until done(), or the end of the connection, or for timeout_ms (-1: any time):
  * 0, who asks looks which it was.  -ECANCELED: cancelled, or too late.
- * -ETIMEDOUT: x-minivmm-peer-timeout; not once the guest has been released, and
+ * -ETIMEDOUT: x-minivmm-peer-timeout; not once the guest may run there, and
  * not where timeout_ms is given.
  */
 int rp_wait(struct outgoing *o, bool (*done)(const struct outgoing *o), int timeout_ms,

@@ -383,6 +383,7 @@ START_TEST(test_sizes_differ)
 {
 	struct rig *s = rig_new(RS_PRELAUNCH);
 	struct rig *d = rig_new_with(RS_INMIGRATE, 2 * RIG_RAM_BYTES, NULL);
+	struct err err = {0};
 
 	rig_run_guest(s);
 	rig_parameter(s, "max-bandwidth", "1000000");
@@ -398,6 +399,9 @@ START_TEST(test_sizes_differ)
 			 "the machines differ: RAM block 'microvm.ram': 4 MiB at the source, 8 MiB "
 			 "at the destination");
 	ck_assert_int_eq(rig_state(s), RS_RUNNING);
+	/* The next attempt fails at once: what is said is about that one. */
+	ck_assert_int_lt(rig_incoming_fd(d, "nowhere", -1, true, &err), 0);
+	ck_assert_str_eq(rig_query(d).error_desc, err.msg);
 	rig_free(s);
 	rig_free(d);
 	rig_remove_dir();

@@ -731,6 +731,34 @@ START_TEST(test_sink)
 }
 END_TEST
 
+#define SILENCE_MS 1500 /* longer than the patience */
+
+/*
+ * A peer that has never answered has been sent all, EOF too: it may be QEMU behind a
+ * relay that is slow, so that the guest must not go on here when patience ends.
+ */
+START_TEST(test_late_peer_and_patience)
+{
+	struct source s = {.r = rig_new(RS_PRELAUNCH)};
+	struct pollfd p = {0}; /* POLLHUP: the source has closed it */
+	char scrap[4096];
+	int pair[2];
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	s.fd = p.fd = pair[1];
+	rig_parameter(s.r, "x-minivmm-peer-timeout", "1");
+	rig_run_guest(s.r);
+	ck_assert_int_eq(rig_migrate_fd(s.r, "fd:x", pair[0], NULL), 0);
+	while (recv(s.fd, scrap, sizeof(scrap), 0) > 0)
+		;
+	ck_assert_int_eq(poll(&p, 1, SILENCE_MS), 0);
+	ck_assert_int_eq(rig_state(s.r), RS_FINISH_MIGRATE);
+	send_word(s.fd, RP_PONG, COOKIE_SOURCE);
+	send_word(s.fd, RP_SHUT, 0);
+	source_completed(&s);
+}
+END_TEST
+
 /* ---- the destination, before a hand-made source ---- */
 
 #define HEADER_BYTES 20 /* of a stream: header and configuration */
@@ -962,5 +990,6 @@ CHECK_MAIN("migration-handover", test_qemu_says_it_runs, test_qemu_says_it_faile
 	   test_minivmm_refuses_after_go, test_connection_breaks_after_go, test_cancel_after_go,
 	   test_cancel_before_ready, test_destination_killed_before_go,
 	   test_destination_killed_after_go, test_broken_messages, test_sink,
-	   test_destination_waits_for_go, test_destination_runs_after_go, test_destination_confirms,
-	   test_something_else_than_go, test_destination_of_qemu)
+	   test_late_peer_and_patience, test_destination_waits_for_go,
+	   test_destination_runs_after_go, test_destination_confirms, test_something_else_than_go,
+	   test_destination_of_qemu)

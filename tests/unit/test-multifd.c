@@ -754,6 +754,30 @@ START_TEST(test_too_many)
 }
 END_TEST
 
+/* It comes when all are there and at work: another source has taken the wrong address. */
+START_TEST(test_one_of_another_source)
+{
+	struct victim v;
+	struct err err = {0};
+	uint8_t byte;
+	int first, other;
+
+	victim_init(&v, 1, MULTIFD_NONE);
+	put_init(&v, 0);
+	put_sync(&v);
+	ck_assert_msg(multifd_recv_sync(v.recv, v.ram, &err) == 0, "%s", err.msg);
+	first = v.fd;
+	victim_connect(&v);
+	other = v.fd;
+	v.fd = first;
+	put_sync(&v);
+	ck_assert_msg(multifd_recv_sync(v.recv, v.ram, &err) == 0, "%s", err.msg);
+	ck_assert_int_eq(read(other, &byte, 1), 0);
+	ck_assert_int_eq(close(other), 0);
+	victim_fini(&v);
+}
+END_TEST
+
 START_TEST(test_bad_payload)
 {
 	struct multifd_packet p = packet(2);
@@ -877,6 +901,7 @@ int main(void)
 	tcase_add_test(tc, test_cut_first_packet);
 	tcase_add_test(tc, test_same_number_twice);
 	tcase_add_test(tc, test_too_many);
+	tcase_add_test(tc, test_one_of_another_source);
 	tcase_add_loop_test(tc, test_bad_payload, 0, 2);
 	tcase_add_test(tc, test_runs_beside_channels);
 	tcase_add_test(tc, test_plain_source);

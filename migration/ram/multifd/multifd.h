@@ -171,7 +171,10 @@ void multifd_recv_main(struct multifd_recv *r, int fd);
 void multifd_recv_free(struct multifd_recv *r); /* stops first; NULL is fine */
 /* As multifd_send_alarm(); failures show in it once the list of RAM blocks has been loaded. */
 int multifd_recv_alarm(const struct multifd_recv *r);
-/* Main thread: a connection whose first bytes are a multifd channel's.  Takes 'ch'. */
+/*
+ * Main thread: a connection whose first bytes are a multifd channel's.  Takes 'ch'.  One too many
+ * is a failure until all have been at work once, and is closed from then on.
+ */
 void multifd_recv_add(struct multifd_recv *r, struct channel *ch);
 /*
  * Load thread, at the EOS of each RAM record.  At the first one it waits for

@@ -22,6 +22,7 @@
 
 #include "migration/channel/channel.h"
 #include "vmm/base/alloc.h"
+#include "vmm/base/log.h"
 #include "vmm/base/wake.h"
 #include "vmm/vclock.h"
 
@@ -158,7 +159,7 @@ void multifd_recv_add(struct multifd_recv *r, struct channel *ch)
 	struct recv_channel *c = NEW(struct recv_channel);
 	struct err err = {0};
 	char name[16];
-	bool keep;
+	bool keep, foreign;
 	int ret;
 
 	c->r = r;
@@ -171,14 +172,19 @@ void multifd_recv_add(struct multifd_recv *r, struct channel *ch)
 	if (ret == 0)
 		ret = thread_start(&c->thread, name, THREAD_MIGRATION, multifd_channel_thread, c,
 				   &err);
-	if (ret < 0 && !r->stop)
+	/* All of the source's had come when the first round was done. */
+	foreign = ret < 0 && !r->stop && r->released > 0;
+	if (ret < 0 && !r->stop && !foreign)
 		multifd_recv_fail_locked(r, &err);
 	/* One that is refused stays open, for it would be closed before the source knows why. */
-	keep = !r->stop && r->n_channels < MULTIFD_MAX_CHANNELS;
+	keep = !r->stop && !foreign && r->n_channels < MULTIFD_MAX_CHANNELS;
 	if (keep)
 		r->channels[r->n_channels++] = c;
 	pthread_mutex_unlock(&r->lock);
 	wake_set(r->wake_fd);
+	if (foreign)
+		log_warn("a connection to the incoming migration was refused: it is a multifd "
+			 "channel, and all of these are here");
 	if (!keep)
 		channel_free(c);
 }
