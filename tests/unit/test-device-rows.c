@@ -197,7 +197,8 @@ START_TEST(board_makes_it)
 	ck_assert(!made.on);
 	ck_assert_str_eq(made.text, "red");
 	ck_assert_str_eq(made.id, "l");
-	board_makes("test-lamp,watts=13", -EINVAL, "lamp: 13 watts bring bad luck");
+	board_makes("test-lamp,watts=13", -EINVAL,
+		    "-device test-lamp,watts=13: lamp: 13 watts bring bad luck");
 }
 END_TEST
 
