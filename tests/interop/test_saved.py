@@ -1,26 +1,12 @@
 """Files with a description of the machine: every QEMU loads them, and a machine that differs refuses them."""
-import os
-import subprocess
 
+import peers
 import vmm
 from case import table
 from moves import destination, goes_on, machine
 
 FULL = {"guest": "smp-counter", "append": "pages=50 rate=1000 every=16", "cpus": 2, "rng": True}
 MARK = b'"x-minivmm": {"machine": "'
-
-
-def peer(version):
-    """The program of that QEMU, fetched into the cache where it is not there, or why there is none."""
-    path = vmm.PROGRAMS["qemu"]["path"]
-    if os.access(path, os.X_OK):
-        says = subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout
-        if says.startswith(f"QEMU emulator version {version}."):
-            return path, None
-    done = subprocess.run([os.path.join(vmm.ROOT, "scripts/peer-root"), version],
-                          capture_output=True, text=True, check=False)
-    lines = done.stderr.strip().splitlines()
-    return done.stdout.strip(), lines[-1] if done.returncode else None
 
 
 def save(t, source, scheme="file", checksum=False):
@@ -40,7 +26,7 @@ def described(path):
           for version in ("7.2", "10.0", "11.1") for name in ("", "_checksum")})
 def test_qemu_loads_it(t, version, checksum):
     """Description and checksum are in places that QEMU skips: the guest goes on there."""
-    path, why = peer(version)
+    path, why = peers.qemu(version)
     if why:
         t.skip(why)
     t.need("qemu")

@@ -31,6 +31,7 @@ LIB = os.path.dirname(os.path.abspath(__file__))
 TESTS = os.path.dirname(LIB)
 sys.path.insert(0, LIB)
 
+import peers  # noqa: E402  pylint: disable=wrong-import-position
 from case import BUILD, Skip, Test  # noqa: E402  pylint: disable=wrong-import-position
 
 FOLDERS = ["guest", "interop", "fault"]
@@ -186,6 +187,17 @@ def run_again(done, options):
         report(d["name"], d["result"], text, seconds)
 
 
+def choose_qemu():
+    """The tests know what QEMU 7.2 does; a machine with another has that fetched. QEMU= names any."""
+    if "QEMU" in os.environ:
+        return
+    path, why = peers.qemu("7.2")
+    if why:
+        print(f"the other end is this machine's QEMU: {why}", flush=True)
+    else:
+        os.environ["QEMU"] = path
+
+
 def main():
     options = arguments()
     tests = list(wanted(discover(options.folders), options))
@@ -196,6 +208,7 @@ def main():
         print("\n".join(t[0] for t in tests))
         return 0
 
+    choose_qemu()
     done = run_all(tests, options)
     run_again(done, options)
     totals = {word: sum(d["result"] == key for d in done)
