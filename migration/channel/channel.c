@@ -135,7 +135,7 @@ int channel_say_failed(const struct channel *c, int ret, const char *verb, struc
 		return err_set(err, ETIMEDOUT,
 			       "the destination has read nothing for %u s "
 			       "(x-minivmm-peer-timeout): is it stopped or cut off?",
-			       __atomic_load_n(&c->patience->limit_s, __ATOMIC_RELAXED));
+			       patience_limit_s(c->patience));
 	while (c->below)
 		c = c->below;
 	end = channel_peer_end(c);

@@ -17,12 +17,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "migration/channel/channel.h"
+#include "migration/channel/pipe.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/spawn.h"
@@ -106,13 +106,6 @@ static struct channel_end exec_peer_end(const struct channel *c)
 	return end_of(si.si_code == CLD_EXITED, si.si_status);
 }
 
-static int unread_bytes(int fd)
-{
-	int n = 0;
-
-	return fd >= 0 && ioctl(fd, FIONREAD, &n) == 0 ? n : 0;
-}
-
 static int exec_finish(struct channel *c, struct err *err)
 {
 	struct exec_channel *e = exec_of(c);
@@ -133,7 +126,7 @@ static int exec_finish(struct channel *c, struct err *err)
 			       err_text(-status));
 	end =
 	    WIFEXITED(status) ? end_of(true, WEXITSTATUS(status)) : end_of(false, WTERMSIG(status));
-	if (unread_bytes(reader) > 0)
+	if (pipe_unread(reader) > 0)
 		return err_set(err, EPIPE, "Unable to write to command: %s (%s)", err_text(EPIPE),
 			       end.s);
 	return status ? err_set(err, EIO, "%s", end.s) : 0;

@@ -288,7 +288,7 @@ static int say_not_opened(const char *path, int ret, const struct patience *pati
 		    err, ETIMEDOUT,
 		    "Could not open '%s': no program has opened the pipe to read for %u s "
 		    "(x-minivmm-peer-timeout)",
-		    path, __atomic_load_n(&patience->limit_s, __ATOMIC_RELAXED));
+		    path, patience_limit_s(patience));
 	return err_set(err, -ret, "Could not open '%s': %s", path, err_text(-ret));
 }
 

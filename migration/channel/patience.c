@@ -1,4 +1,4 @@
-/* patience.c - 'waiting' counts waiting channels; 'moved_ns': when a wait last began or ended */
+/* patience.c - 'waiting' counts waiting channels; 'moved_ns' is when a wait last began or ended */
 #include "migration/channel/patience.h"
 
 #include "vmm/base/units.h"
@@ -6,10 +6,11 @@
 
 #define NS_PER_S INT64_C(1000000000)
 
-/* The moment first: who sees this wait in the count must not take the end of an older one for it.
- */
+/* The moment is stored first, so that a wait in the count never has the end of an older one. */
 void patience_wait(struct patience *p)
 {
+	if (!p)
+		return;
 	if (__atomic_load_n(&p->waiting, __ATOMIC_ACQUIRE) == 0)
 		__atomic_store_n(&p->moved_ns, host_now_ns(), __ATOMIC_RELAXED);
 	(void)__atomic_fetch_add(&p->waiting, 1, __ATOMIC_RELEASE);
@@ -17,6 +18,8 @@ void patience_wait(struct patience *p)
 
 void patience_go_on(struct patience *p)
 {
+	if (!p)
+		return;
 	__atomic_store_n(&p->moved_ns, host_now_ns(), __ATOMIC_RELAXED);
 	(void)__atomic_fetch_sub(&p->waiting, 1, __ATOMIC_RELEASE);
 }
@@ -31,9 +34,14 @@ int64_t patience_silence_ns(const struct patience *p)
 	return MAX(silence, 0);
 }
 
+uint32_t patience_limit_s(const struct patience *p)
+{
+	return p ? __atomic_load_n(&p->limit_s, __ATOMIC_RELAXED) : 0;
+}
+
 bool patience_ended(const struct patience *p)
 {
-	uint32_t limit = __atomic_load_n(&p->limit_s, __ATOMIC_RELAXED);
+	uint32_t limit = patience_limit_s(p);
 
 	return limit && patience_silence_ns(p) >= (int64_t)limit * NS_PER_S;
 }

@@ -18,11 +18,14 @@ struct patience {
 	uint32_t limit_s; /* after which a wait fails; 0: never; may be set meanwhile */
 };
 
+/* 'p' may be NULL here and where the limit is asked for: nothing is counted, and no wait fails. */
 void patience_wait(struct patience *p);  /* a channel waits ... */
 void patience_go_on(struct patience *p); /* ... and does so no longer */
 /* So long has the peer taken nothing; 0 while no channel waits. */
 int64_t patience_silence_ns(const struct patience *p);
 /* ... and that is too long. */
 bool patience_ended(const struct patience *p);
+/* 0: for ever */
+uint32_t patience_limit_s(const struct patience *p);
 
 #endif

@@ -18,35 +18,34 @@ bool fd_is_pipe(int fd)
 	return fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode);
 }
 
-/* Bytes that the reader has not taken. */
-static int held(const struct channel *c)
+int pipe_unread(int fd)
 {
 	int n = 0;
 
-	(void)ioctl(c->fd, FIONREAD, &n);
-	return n;
+	return fd >= 0 && ioctl(fd, FIONREAD, &n) == 0 ? n : 0;
 }
 
-static int wait_read(const struct channel *c, struct patience *p)
+static int wait_read(const struct channel *c)
 {
+	struct patience *p = c->patience;
 	struct pollfd fds[] = {
 	    {.fd = c->fd      }, /* POLLERR: it has no reader */
 	    { .fd = c->cancel_fd, .events = POLLIN},
 	};
-	int before = held(c), left;
+	int before = pipe_unread(c->fd), left;
 
-	while ((left = held(c)) > 0) {
-		if (p && left != before) {
+	while ((left = pipe_unread(c->fd)) > 0) {
+		if (left != before) {
 			patience_go_on(p);
 			patience_wait(p);
 		}
 		before = left;
 		(void)poll(fds, ARRAY_LEN(fds), AGAIN_MS);
 		if (fds[0].revents & POLLERR)
-			return held(c) ? -EPIPE : 0;
+			return pipe_unread(c->fd) ? -EPIPE : 0;
 		if (fds[1].revents)
 			return -ECANCELED;
-		if (p && patience_ended(p))
+		if (patience_ended(p))
 			return -ETIME;
 	}
 	return 0;
@@ -54,13 +53,10 @@ static int wait_read(const struct channel *c, struct patience *p)
 
 int pipe_wait_read(struct channel *c, struct err *err)
 {
-	struct patience *p = c->patience;
 	int ret;
 
-	if (p)
-		patience_wait(p);
-	ret = wait_read(c, p);
-	if (p)
-		patience_go_on(p);
+	patience_wait(c->patience);
+	ret = wait_read(c);
+	patience_go_on(c->patience);
 	return ret < 0 ? channel_say_failed(c, ret, "write to", err) : 0;
 }

@@ -8,6 +8,8 @@ struct channel;
 struct err;
 
 bool fd_is_pipe(int fd);
+/* Bytes in the pipe that no reader has taken; 0 for no descriptor. */
+int pipe_unread(int fd);
 /*
  * Wait until the reader has taken what the channel's pipe holds, so that a save is not
  * called done while its end may still be lost.  -EPIPE with *err set: there is no

@@ -225,19 +225,17 @@ static int wait_for_backlog(const struct channel *waiter, const struct sockaddr 
 	struct timeval piece = {.tv_usec = BACKLOG_PIECE_US};
 	int fd = waiter->fd, ret = -EAGAIN, flags = fcntl(fd, F_GETFL);
 
-	if (waiter->patience)
-		patience_wait(waiter->patience);
+	patience_wait(waiter->patience);
 	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &piece, sizeof(piece));
 	(void)fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
 	for (int i = 0; i < BACKLOG_PIECES && ret == -EAGAIN; i++) {
 		ret = connect(fd, addr, len) < 0 ? -errno : 0;
 		if (ret == -EAGAIN && channel_cancelled(waiter))
 			ret = -ECANCELED;
-		if (ret == -EAGAIN && waiter->patience && patience_ended(waiter->patience))
+		if (ret == -EAGAIN && patience_ended(waiter->patience))
 			ret = -ETIME;
 	}
-	if (waiter->patience)
-		patience_go_on(waiter->patience);
+	patience_go_on(waiter->patience);
 	piece.tv_usec = 0;
 	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &piece, sizeof(piece));
 	(void)fcntl(fd, F_SETFL, flags);
@@ -279,7 +277,7 @@ static void *say_not_connected(int ret, const char *what, const struct patience 
 		(void)err_set(err, ETIMEDOUT,
 			      "Failed to connect to '%s': no answer for %u s "
 			      "(x-minivmm-peer-timeout)",
-			      what, __atomic_load_n(&patience->limit_s, __ATOMIC_RELAXED));
+			      what, patience_limit_s(patience));
 	else
 		(void)err_set(err, -ret, "Failed to connect to '%s': %s", what, err_text(-ret));
 	return NULL;

@@ -154,8 +154,7 @@ static bool needs_no_byte(const struct connections *cs)
 	return k < cs->n_kinds && !cs->kinds[k].magic;
 }
 
-/* What a connection is that begins with these bytes, whether or not it is expected; n_kinds: none
- * of ours. */
+/* What begins with these bytes, whether or not it is expected; n_kinds: nothing that is known. */
 static unsigned kind_of(const struct connections *cs, uint32_t magic)
 {
 	unsigned k = 0;

@@ -32,7 +32,7 @@
 #define WINDOWS     10U               /* in a second */
 #define SHORT_MS    2U                /* a pause that need not become shorter */
 #define RETRY_NS    (10 * NS_PER_MS)  /* after a request kept the guest from being stopped */
-#define DRAIN_PAGES 1024U
+#define DRAIN_PAGES 1024U             /* loaded sooner than the destination could be asked */
 
 /* Bytes that may go out in one window; 0: any number. */
 static uint64_t window_limit(const struct outgoing *o)

@@ -39,7 +39,7 @@ static int err_silent(const struct outgoing *o, struct err *err)
 	return err_set(err, ETIMEDOUT,
 		       "the destination has said nothing for %u s (x-minivmm-peer-timeout): is it "
 		       "stopped or cut off?",
-		       __atomic_load_n(&o->patience.limit_s, __ATOMIC_RELAXED));
+		       patience_limit_s(&o->patience));
 }
 
 /* A sign of life begins the wait anew. */

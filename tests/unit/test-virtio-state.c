@@ -177,27 +177,38 @@ static const struct {
     {113, {'x'},		    1, "unknown subsection 'virtio/x4bit_features'"                },
 };
 
+/* A new disk with requests in its rings loads the section with 'n' bytes at 'at' changed. */
+static int load_changed(struct fix *f, const struct section *s, size_t at, const uint8_t *bytes,
+			size_t n, struct err *err)
+{
+	struct vms_entry *e;
+	struct buf copy = {0};
+	struct src in;
+	int ret;
+
+	fix_init(f, false);
+	e = make(f, "virtio-blk");
+	fill_rings(f, 3);
+	buf_put(&copy, s->body.data, s->body.len);
+	memcpy(copy.data + at, bytes, n);
+	in = src_mem(copy.data, copy.len);
+	ret = vms_load(e->desc, e->dev, &in, s->version, err);
+	buf_free(&copy);
+	return ret;
+}
+
 START_TEST(hostile_values_are_refused)
 {
 	struct section s = section_open("linux2", sections[3].idstr, 0);
 
 	for (size_t i = 0; i < ARRAY_LEN(changes); i++) {
 		struct err err = {0};
-		struct buf copy = {0};
-		struct vms_entry *e;
-		struct src in;
 		struct fix f;
 
-		fix_init(&f, false);
-		e = make(&f, "virtio-blk");
-		fill_rings(&f, 3);
-		buf_put(&copy, s.body.data, s.body.len);
-		memcpy(copy.data + changes[i].at, changes[i].bytes, changes[i].n);
-		in = src_mem(copy.data, copy.len);
-		ck_assert_int_lt(vms_load(e->desc, e->dev, &in, s.version, &err), 0);
+		ck_assert_int_lt(
+		    load_changed(&f, &s, changes[i].at, changes[i].bytes, changes[i].n, &err), 0);
 		ck_assert_msg(strstr(err.msg, changes[i].says) != NULL, "change %zu: %s", i,
 			      err.msg);
-		buf_free(&copy);
 		fix_fini(&f);
 	}
 	section_close(&s);
@@ -227,24 +238,14 @@ START_TEST(what_a_guest_can_do_needs_a_reset)
 
 	for (size_t i = 0; i < ARRAY_LEN(doings); i++) {
 		struct err err = {0};
-		struct buf copy = {0};
-		struct vms_entry *e;
-		struct src in;
 		struct fix f;
+		int ret = load_changed(&f, &s, doings[i].at, doings[i].bytes, doings[i].n, &err);
 
-		fix_init(&f, false);
-		e = make(&f, "virtio-blk");
-		fill_rings(&f, 3);
-		buf_put(&copy, s.body.data, s.body.len);
-		memcpy(copy.data + doings[i].at, doings[i].bytes, doings[i].n);
-		in = src_mem(copy.data, copy.len);
-		ck_assert_msg(vms_load(e->desc, e->dev, &in, s.version, &err) == 0, "%zu: %s", i,
-			      err.msg);
+		ck_assert_msg(ret == 0, "%zu: %s", i, err.msg);
 		ck_assert_uint_eq(reg_get(f.m, SLOT, 0x70) & VIRTIO_STATUS_NEEDS_RESET, 0);
 		guest_resume(f.m);
 		ck_assert_msg(reg_get(f.m, SLOT, 0x70) & VIRTIO_STATUS_NEEDS_RESET, "%zu", i);
 		guest_pause(f.m);
-		buf_free(&copy);
 		fix_fini(&f);
 	}
 	section_close(&s);
@@ -274,18 +275,13 @@ END_TEST
 /* From QEMU it comes as the guest wrote it, and the guest can move all the same. */
 START_TEST(capacity_that_a_guest_has_written)
 {
+	static const uint8_t written[8] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
 	struct section s = section_open("linux2", sections[3].idstr, 0);
 	struct err err = {0};
-	struct vms_entry *e;
-	struct src in;
 	struct fix f;
+	int ret = load_changed(&f, &s, 24, written, sizeof(written), &err);
 
-	fix_init(&f, false);
-	e = make(&f, "virtio-blk");
-	fill_rings(&f, 3);
-	memset(s.body.data + 24, 0xff, 8);
-	in = src_mem(s.body.data, s.body.len);
-	ck_assert_msg(vms_load(e->desc, e->dev, &in, s.version, &err) == 0, "%s", err.msg);
+	ck_assert_msg(ret == 0, "%s", err.msg);
 	ck_assert_uint_ne(bus_read(&f.m->mmio, slot_base(SLOT) + 0x100, 4), UINT32_MAX);
 	section_close(&s);
 	fix_fini(&f);
