@@ -209,8 +209,8 @@ static int add_fixed(struct machine *m, struct backends *be, struct err *err)
 /* The user's devices, each on the highest transport that is free (machine-microvm 1.5). */
 static int add_optional(struct machine *m, struct backends *be, struct err *err)
 {
-	unsigned free_slots = BOARD_VIRTIO_SLOTS;
-	uint8_t used = 0;
+	unsigned free_slots = board_virtio_slots(&m->board);
+	uint32_t used = 0;
 
 	for (size_t i = 0; i < m->cfg->n_devices; i++) {
 		const struct cfg_device *d = &m->cfg->devices[i];
@@ -219,10 +219,12 @@ static int add_optional(struct machine *m, struct backends *be, struct err *err)
 		if (d->row->kind == DEVICE_VIRTIO) {
 			if (!free_slots)
 				return err_set(err, ENOSPC,
-					       "No transport is left for %s: the board has %d for "
-					       "virtio devices",
-					       d->driver, BOARD_VIRTIO_SLOTS);
-			used |= (uint8_t)(1U << --free_slots);
+					       "No transport is left for %s: the board has %u for "
+					       "virtio devices%s",
+					       d->driver, board_virtio_slots(&m->board),
+					       m->board.ioapic2 ? ""
+								: "; -machine ioapic2=on has 24");
+			used |= 1U << --free_slots;
 		}
 		ret = device_create(m, d, free_slots, be, err);
 		if (ret < 0)
@@ -233,7 +235,9 @@ static int add_optional(struct machine *m, struct backends *be, struct err *err)
 
 int microvm_create_devices(struct machine *m, struct backends *be, struct err *err)
 {
-	int ret = add_fixed(m, be, err);
+	int ret;
 
+	m->board.ioapic2 = m->cfg->ioapic2;
+	ret = add_fixed(m, be, err);
 	return ret < 0 ? ret : add_optional(m, be, err);
 }

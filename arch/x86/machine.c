@@ -145,7 +145,7 @@ static int push_all(struct machine *m, struct err *err)
 			return ret;
 	}
 	x->clock.tsc_held = true;
-	return irqchip_push(m, &x->irqchip, err);
+	return x->irqchip.ops->push(m, &x->irqchip, err);
 }
 
 static int x86_reset(struct machine *m, struct err *err)
@@ -188,7 +188,7 @@ static int x86_fetch(struct machine *m, struct err *err)
 		if (ret < 0)
 			return ret;
 	}
-	return irqchip_fetch(m, &x->irqchip, err);
+	return x->irqchip.ops->fetch(m, &x->irqchip, err);
 }
 
 static int x86_push(struct machine *m, struct err *err)
@@ -211,6 +211,8 @@ static int x86_push(struct machine *m, struct err *err)
 
 static int x86_unknown_exit(struct vcpu *v)
 {
+	if (v->run->exit_reason == KVM_EXIT_IOAPIC_EOI && x86_split_eoi(v) == 0)
+		return 0;
 	log_error("vCPU %u: KVM exit %u, which nothing here can handle", v->index,
 		  v->run->exit_reason);
 	return -ENOTSUP;
@@ -223,11 +225,30 @@ static void x86_fini(struct machine *m)
 	if (!x)
 		return;
 	blocker_del(&x->invtsc);
+	irqchip_destroy(&x->irqchip);
 	boot_free(&x->boot);
 	x86_msrs_fini(x);
 	free(x->supported);
 	free(x);
 	m->arch_state = NULL;
+}
+
+static void x86_irq_line(struct machine *m, unsigned gsi, bool level)
+{
+	const struct x86 *x = m->arch_state;
+
+	if (x->irqchip.ops->irq_line)
+		x->irqchip.ops->irq_line(m, gsi, level);
+	else
+		machine_kvm_irq_line(m, gsi, level);
+}
+
+static void x86_before_run(struct vcpu *v)
+{
+	const struct x86 *x = v->m->arch_state;
+
+	if (x->irqchip.ops->before_run)
+		x->irqchip.ops->before_run(v);
 }
 
 static const struct arch_ops x86_ops = {
@@ -242,6 +263,8 @@ static const struct arch_ops x86_ops = {
     .describe = x86_describe,
     .compare = x86_compare,
     .unknown_exit = x86_unknown_exit,
+    .irq_line = x86_irq_line,
+    .before_run = x86_before_run,
     .fini = x86_fini,
 };
 

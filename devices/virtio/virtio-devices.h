@@ -24,7 +24,7 @@ extern const struct device_row virtio_blk_row, virtio_net_row, virtio_rng_row;
 extern const struct device_row virtio_mmio_row;
 /* Answer for the transports whose bit in used_mask is 0: no device behind them
  * (machine-microvm 1.5). */
-int virtio_mmio_add_empty_slots(struct machine *m, uint8_t used_mask, struct err *err);
+int virtio_mmio_add_empty_slots(struct machine *m, uint32_t used_mask, struct err *err);
 
 /*
  * Network cards, for announcements after a move.  fn is called for each in
