@@ -32,6 +32,7 @@
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
 
+#define FIRMWARE_BLOCK     "pc.bios"
 #define FIRMWARE_UNIT      (64 * KiB)
 #define FIRMWARE_MAX       (16 * MiB)
 #define FIRMWARE_LOW_BYTES (128 * KiB) /* at most this much of it shows below 1 MiB */
@@ -139,7 +140,7 @@ static struct ram_block *add_firmware(struct machine *m, struct err *err)
 		if (firmware_bytes(path, fd, &bytes, err) < 0)
 			return NULL;
 	}
-	return memory_add_block(&m->mem, "pc.bios", bytes, &be, err);
+	return memory_add_block(&m->mem, FIRMWARE_BLOCK, bytes, &be, err);
 }
 
 static int map(struct machine *m, struct ram_block *b, uint64_t off, uint64_t gpa, uint64_t end,
@@ -148,13 +149,29 @@ static int map(struct machine *m, struct ram_block *b, uint64_t off, uint64_t gp
 	return end > gpa ? memory_map_block(&m->mem, b, off, gpa, end - gpa, err) : 0;
 }
 
+/* Both blocks, where the guest sees them. */
+static int map_all(struct machine *m, struct ram_block *ram, struct ram_block *bios,
+		   struct err *err)
+{
+	uint64_t bytes = ram->bytes, low = MIN(bytes, BOARD_LOWMEM_LIMIT);
+	uint64_t shown = MIN(bios->bytes, FIRMWARE_LOW_BYTES); /* of it, below 1 MiB */
+	int ret = map(m, ram, 0, 0, MiB - shown, err);
+
+	if (ret >= 0)
+		ret = map(m, ram, MiB, MiB, low, err);
+	if (ret >= 0)
+		ret = map(m, ram, low, BOARD_HIGHMEM_BASE, BOARD_HIGHMEM_BASE + bytes - low, err);
+	if (ret >= 0)
+		ret = map(m, bios, 0, BOARD_HIGHMEM_BASE - bios->bytes, BOARD_HIGHMEM_BASE, err);
+	if (ret >= 0)
+		ret = map(m, bios, bios->bytes - shown, MiB - shown, MiB, err);
+	return ret;
+}
+
 int microvm_create_memory(struct machine *m, struct err *err)
 {
 	uint64_t bytes = m->cfg->ram_bytes;
-	uint64_t low = MIN(bytes, BOARD_LOWMEM_LIMIT);
 	struct ram_block *ram, *bios;
-	uint64_t shown; /* of the firmware, below 1 MiB */
-	int ret;
 
 	if (bytes < MiB || bytes % PAGE_BYTES)
 		return err_set(err, EINVAL,
@@ -166,17 +183,30 @@ int microvm_create_memory(struct machine *m, struct err *err)
 	bios = ram ? add_firmware(m, err) : NULL;
 	if (!bios)
 		return -EINVAL;
-	shown = MIN(bios->bytes, FIRMWARE_LOW_BYTES);
-	ret = map(m, ram, 0, 0, MiB - shown, err);
+	return map_all(m, ram, bios, err);
+}
+
+bool microvm_adopts_firmware(const struct machine *m, const struct ram_block *b, uint64_t bytes)
+{
+	return !m->cfg->bios && m->mem.n_blocks == 2 && b == m->mem.blocks[1] &&
+	       strcmp(b->name, FIRMWARE_BLOCK) == 0 && bytes > 0 && bytes % FIRMWARE_UNIT == 0 &&
+	       bytes <= FIRMWARE_MAX;
+}
+
+int microvm_adopt_firmware(struct machine *m, uint64_t bytes, struct err *err)
+{
+	struct ram_block *ram = m->mem.blocks[0], *bios = m->mem.blocks[1];
+	int ret;
+
+	if (m->dirty)
+		return err_set(err, EBUSY,
+			       "the source's firmware has 0x%" PRIx64 " bytes, and written pages "
+			       "are being tracked: let calc-dirty-rate end first",
+			       bytes);
+	ret = memory_unmap_all(&m->mem, err);
 	if (ret >= 0)
-		ret = map(m, ram, MiB, MiB, low, err);
-	if (ret >= 0)
-		ret = map(m, ram, low, BOARD_HIGHMEM_BASE, BOARD_HIGHMEM_BASE + bytes - low, err);
-	if (ret >= 0)
-		ret = map(m, bios, 0, BOARD_HIGHMEM_BASE - bios->bytes, BOARD_HIGHMEM_BASE, err);
-	if (ret >= 0)
-		ret = map(m, bios, bios->bytes - shown, MiB - shown, MiB, err);
-	return ret;
+		ret = memory_resize_block(bios, bytes, err);
+	return ret < 0 ? ret : map_all(m, ram, bios, err);
 }
 
 /* ---- devices ---- */

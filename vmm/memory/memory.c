@@ -204,6 +204,27 @@ struct ram_block *memory_add_block(struct memory *mem, const char *name, uint64_
 	return b;
 }
 
+int memory_resize_block(struct ram_block *b, uint64_t bytes, struct err *err)
+{
+	int ret;
+
+	assert(b->fd < 0 && b->page_bytes == PAGE_BYTES);
+	fault_forget(b);
+	(void)munmap(b->hva - BLOCK_ALIGN, b->map_bytes);
+	free(b->dma_dirty);
+	b->hva = NULL;
+	b->bytes = ALIGN_UP(bytes, PAGE_BYTES);
+	b->dma_dirty = bitmap_new(b->bytes / PAGE_BYTES);
+	if (!b->dma_dirty)
+		return err_set(err, ENOMEM, "no memory for the bitmap of '%s'", b->name);
+	ret = map_backing(b, err);
+	if (ret < 0)
+		return ret;
+	block_advise(b);
+	fault_watch(b);
+	return 0;
+}
+
 static int check_backing(const struct ram_block *b, int fd, struct err *err)
 {
 	struct stat st;
@@ -339,6 +360,23 @@ int memory_map_block(struct memory *mem, struct ram_block *b, uint64_t off, uint
 	 */
 	if (off == 0)
 		b->gpa = MAX(b->gpa, gpa);
+	return 0;
+}
+
+int memory_unmap_all(struct memory *mem, struct err *err)
+{
+	while (mem->n_slots > 0) {
+		struct mem_slot gone = mem->slots[mem->n_slots - 1];
+		int ret;
+
+		gone.block->gpa = 0;
+		gone.bytes = 0;
+		ret = memory_set_slot_flags(mem, &gone, 0);
+		if (ret < 0)
+			return err_set(err, -ret, "KVM does not give up RAM at 0x%" PRIx64 ": %s",
+				       gone.gpa, err_text(-ret));
+		mem->n_slots--;
+	}
 	return 0;
 }
 

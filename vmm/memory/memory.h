@@ -7,7 +7,8 @@
  * "pc.bios" appears twice).
  *
  * Set up on the main thread before a vCPU runs and then constant, so any
- * thread may translate without a lock.  Writes that the VMM makes on behalf
+ * thread may translate without a lock; but that a load may resize a block
+ * before the guest is there.  Writes that the VMM makes on behalf
  * of a device must be reported with memory_mark_dirty(): KVM's dirty log sees
  * only the guest's own.
  */
@@ -96,6 +97,14 @@ struct ram_block *memory_find_block(const struct memory *mem, const char *name);
 /* Show block bytes [off, off + bytes) at gpa: one KVM memslot.  No overlap with another slot. */
 int memory_map_block(struct memory *mem, struct ram_block *b, uint64_t off, uint64_t gpa,
 		     uint64_t bytes, struct err *err);
+
+/* Take all slots away: before memory_resize_block(), after which blocks are mapped anew. */
+int memory_unmap_all(struct memory *mem, struct err *err);
+/*
+ * Give an anonymous block that is in no slot another size; what it held is
+ * gone.  Nothing else may be using it.  On failure it is not usable.
+ */
+int memory_resize_block(struct ram_block *b, uint64_t bytes, struct err *err);
 
 /* KVM_MEM_* flags of a slot; 0 or -errno. */
 int memory_set_slot_flags(struct memory *mem, const struct mem_slot *s, uint32_t flags);
