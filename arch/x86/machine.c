@@ -74,6 +74,26 @@ static int setup_cpuid(struct x86 *x, struct x86_vcpu *xv, struct err *err)
 	return 0;
 }
 
+/* A named model promises what it lists, whatever else the host's processor is not prone to. */
+static void set_arch_caps(const struct x86 *x, const struct vcpu *v)
+{
+	struct {
+		struct kvm_msrs head;
+		struct kvm_msr_entry entry;
+	} msr = {
+	    .head = {.nmsrs = 1				},
+	    .entry = { .index = MSR_ARCH_CAPS, .data = x->model.features[FEAT_ARCH_CAPS]}
+        };
+
+	if (!(x->model.features[FEAT_7_EDX] & F7_EDX_ARCH_CAPS) || !x->model.named)
+		return;
+	if (ioctl(v->fd, KVM_SET_MSRS, &msr) != 1 && v->index == 0)
+		log_warn(
+		    "KVM refuses MSR 0x%x: the guest sees what the host's processor says of its "
+		    "mitigations",
+		    MSR_ARCH_CAPS);
+}
+
 static void register_vcpu(struct x86_vcpu *xv)
 {
 	struct x86 *x = xv->v->m->arch_state;
@@ -121,6 +141,8 @@ static int x86_vcpu_init(struct vcpu *v, struct err *err)
 		ret = setup_mce(x, v, err);
 	if (ret == 0)
 		ret = setup_cpuid(x, xv, err);
+	if (ret == 0)
+		set_arch_caps(x, v);
 	if (ret < 0) {
 		x86_vcpu_fini(v);
 		return ret;
@@ -281,6 +303,19 @@ static int get_supported(struct x86 *x, struct err *err)
 	return 0;
 }
 
+static uint64_t get_arch_caps(const struct machine *m)
+{
+	struct {
+		struct kvm_msrs head;
+		struct kvm_msr_entry entry;
+	} msr = {.head = {.nmsrs = 1}, .entry = {.index = MSR_ARCH_CAPS}};
+
+	if (machine_kvm_cap(m, KVM_CAP_GET_MSR_FEATURES) <= 0 ||
+	    ioctl(m->kvm_fd, KVM_GET_MSRS, &msr) != 1)
+		return 0;
+	return msr.entry.data;
+}
+
 static void warn_missing(void *opaque, const char *what)
 {
 	(void)opaque;
@@ -296,6 +331,7 @@ static int make_model(struct x86 *x, struct err *err)
 
 	host_identify(&host);
 	host.tsc_deadline = machine_kvm_cap(x->m, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
+	host.arch_caps = get_arch_caps(x->m);
 	x->phys_bits = host.phys_bits;
 	ret = cpu_model_make(&x->model, name, cfg->cpu_features, &host, warn_missing, NULL, err);
 	if (ret < 0)
