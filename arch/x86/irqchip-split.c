@@ -52,6 +52,7 @@
 #define PENDING_INTR 2U /* in cpu_common's interrupt_request */
 #define NS_PER_SEC   1000000000
 #define PIT_REST_NS  50000 /* a counter that runs out faster than that is late */
+#define PIT_LOOK_NS  3600000000000
 #define SPLIT_PINS   (IOAPIC_MAX * IOAPIC_PINS)
 
 struct split_ioapic {
@@ -64,10 +65,11 @@ struct split {
 	struct machine *m;
 	struct irqchip *c;
 	struct split_ioapic ioapics[IOAPIC_MAX];
-	int pit_fd; /* timerfd of channel 0's next rise; -1: no 8254 */
+	int pit_fd; /* timerfd; -1: no 8254 */
 	struct loop_fd *pit_watch;
 	/* machine lock */
 	bool running;
+	int64_t pit_due; /* channel 0's output rises next, virtual ns; PIT_NEVER */
 	/* A leaf; also guards the states of irqchip, which I/O threads change through lines. */
 	pthread_mutex_t lock;
 	uint32_t lines[IOAPIC_MAX];     /* levels of the pins' inputs */
@@ -334,18 +336,21 @@ static void elcr_write(void *dev, uint64_t off, unsigned len, uint64_t val)
 
 /* ---- the 8254: machine lock ---- */
 
-static void arm_pit(const struct split *s)
+static void arm_pit(struct split *s)
 {
-	int64_t now = vclock_now_ns(&s->m->vclock), host = host_now_ns(), at;
+	int64_t now = vclock_now_ns(&s->m->vclock), host = host_now_ns();
 	struct itimerspec t = {0};
+	__int128 wait;
 
 	if (s->pit_fd < 0)
 		return;
-	at = s->running ? pit_next_rise(&s->c->pit.channels[0], now) : PIT_NEVER;
-	if (at != PIT_NEVER) {
-		at = host + MAX(at - now, PIT_REST_NS);
-		t.it_value.tv_sec = at / NS_PER_SEC;
-		t.it_value.tv_nsec = at % NS_PER_SEC;
+	s->pit_due = s->running ? pit_next_rise(&s->c->pit.channels[0], now) : PIT_NEVER;
+	if (s->pit_due != PIT_NEVER) {
+		/* A stream may bring any time: one that is far off is looked at again. */
+		wait = MIN((__int128)s->pit_due - now, (__int128)PIT_LOOK_NS);
+		host += MAX((int64_t)wait, PIT_REST_NS);
+		t.it_value.tv_sec = host / NS_PER_SEC;
+		t.it_value.tv_nsec = host % NS_PER_SEC;
 	}
 	(void)timerfd_settime(s->pit_fd, TFD_TIMER_ABSTIME, &t, NULL);
 }
@@ -358,7 +363,7 @@ static void pit_rises(void *opaque, int ready)
 	(void)ready;
 	if (read(s->pit_fd, &times, sizeof(times)) < 0 || !s->running)
 		return;
-	if (!s->c->pit.irq_disabled) {
+	if (s->pit_due <= vclock_now_ns(&s->m->vclock) && !s->c->pit.irq_disabled) {
 		set_line(s, PIT_LINE, false);
 		set_line(s, PIT_LINE, true);
 	}
