@@ -123,6 +123,7 @@ static struct ram_block *add_firmware(struct machine *m, struct err *err)
 	const struct ram_backend be = {
 	    .kind = RAM_ANONYMOUS,
 	    .fd = -1,
+	    .max_bytes = m->cfg->bios ? 0 : FIRMWARE_MAX,
 	    .no_dump = !m->cfg->dump_guest_core,
 	    .merge = m->cfg->mem_merge,
 	};
@@ -190,7 +191,7 @@ bool microvm_adopts_firmware(const struct machine *m, const struct ram_block *b,
 {
 	return !m->cfg->bios && m->mem.n_blocks == 2 && b == m->mem.blocks[1] &&
 	       strcmp(b->name, FIRMWARE_BLOCK) == 0 && bytes > 0 && bytes % FIRMWARE_UNIT == 0 &&
-	       bytes <= FIRMWARE_MAX;
+	       bytes <= b->max_bytes;
 }
 
 int microvm_adopt_firmware(struct machine *m, uint64_t bytes, struct err *err)
