@@ -169,6 +169,31 @@ static int map_all(struct machine *m, struct ram_block *ram, struct ram_block *b
 	return ret;
 }
 
+static bool adopts_firmware(const struct machine *m, const struct ram_block *b, uint64_t bytes)
+{
+	return !m->cfg->bios && m->mem.n_blocks == 2 && b == m->mem.blocks[1] &&
+	       strcmp(b->name, FIRMWARE_BLOCK) == 0 && bytes > 0 && bytes % FIRMWARE_UNIT == 0 &&
+	       bytes <= b->max_bytes;
+}
+
+static int adopt_firmware(struct machine *m, struct ram_block *bios, uint64_t bytes,
+			  struct err *err)
+{
+	int ret;
+
+	if (m->dirty)
+		return err_set(err, EBUSY,
+			       "the source's firmware has 0x%" PRIx64 " bytes, and written pages "
+			       "are being tracked: let calc-dirty-rate end first",
+			       bytes);
+	ret = memory_unmap_all(&m->mem, err);
+	if (ret >= 0)
+		ret = memory_resize_block(bios, bytes, err);
+	return ret < 0 ? ret : map_all(m, m->mem.blocks[0], bios, err);
+}
+
+static const struct board_ops board_ops = {.adopts = adopts_firmware, .adopt = adopt_firmware};
+
 int microvm_create_memory(struct machine *m, struct err *err)
 {
 	uint64_t bytes = m->cfg->ram_bytes;
@@ -184,30 +209,8 @@ int microvm_create_memory(struct machine *m, struct err *err)
 	bios = ram ? add_firmware(m, err) : NULL;
 	if (!bios)
 		return -EINVAL;
+	m->board.ops = &board_ops;
 	return map_all(m, ram, bios, err);
-}
-
-bool microvm_adopts_firmware(const struct machine *m, const struct ram_block *b, uint64_t bytes)
-{
-	return !m->cfg->bios && m->mem.n_blocks == 2 && b == m->mem.blocks[1] &&
-	       strcmp(b->name, FIRMWARE_BLOCK) == 0 && bytes > 0 && bytes % FIRMWARE_UNIT == 0 &&
-	       bytes <= b->max_bytes;
-}
-
-int microvm_adopt_firmware(struct machine *m, uint64_t bytes, struct err *err)
-{
-	struct ram_block *ram = m->mem.blocks[0], *bios = m->mem.blocks[1];
-	int ret;
-
-	if (m->dirty)
-		return err_set(err, EBUSY,
-			       "the source's firmware has 0x%" PRIx64 " bytes, and written pages "
-			       "are being tracked: let calc-dirty-rate end first",
-			       bytes);
-	ret = memory_unmap_all(&m->mem, err);
-	if (ret >= 0)
-		ret = memory_resize_block(bios, bytes, err);
-	return ret < 0 ? ret : map_all(m, ram, bios, err);
 }
 
 /* ---- devices ---- */
@@ -269,6 +272,7 @@ int microvm_create_devices(struct machine *m, struct backends *be, struct err *e
 	int ret;
 
 	m->board.ioapic2 = m->cfg->ioapic2;
+	m->board.legacy_virtio = virtio_mmio_is_legacy(m);
 	ret = add_fixed(m, be, err);
 	return ret < 0 ? ret : add_optional(m, be, err);
 }

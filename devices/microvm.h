@@ -10,7 +10,6 @@
 
 struct err;
 struct machine;
-struct ram_block;
 
 /* Back ends that the board's devices use and that QMP lists; owned by main.c. */
 struct backends {
@@ -21,16 +20,9 @@ struct backends {
 
 /*
  * RAM blocks "microvm.ram" and "pc.bios" with their slots (machine-microvm
- * 1.2), from the config; before x86_create(), vCPUs and devices.
+ * 1.2), from the config; before x86_create(), vCPUs and devices.  Sets board.ops.
  */
 int microvm_create_memory(struct machine *m, struct err *err);
-/*
- * Without -bios, the firmware's block takes the size that a source has for it.
- * Would it take this one?  Any thread.
- */
-bool microvm_adopts_firmware(const struct machine *m, const struct ram_block *b, uint64_t bytes);
-/* Have it do so: before pages are loaded, machine lock held, nothing runs. */
-int microvm_adopt_firmware(struct machine *m, uint64_t bytes, struct err *err);
 /* All devices the config asks for; fills m->board.  Main thread, lock held. */
 int microvm_create_devices(struct machine *m, struct backends *be, struct err *err);
 

@@ -32,6 +32,21 @@
 #define BOARD_GSI_RTC      8
 #define BOARD_GSI_GED      9
 
+struct err;
+struct machine;
+struct ram_block;
+
+/* What a load may ask of the board, which is on a higher floor. */
+struct board_ops {
+	/*
+	 * A block may take the size that a source has for it (the firmware's,
+	 * without -bios).  Would it take this one?  Any thread.
+	 */
+	bool (*adopts)(const struct machine *m, const struct ram_block *b, uint64_t bytes);
+	/* Have it do so: before pages are loaded, machine lock held, nothing runs. */
+	int (*adopt)(struct machine *m, struct ram_block *b, uint64_t bytes, struct err *err);
+};
+
 enum board_kind {
 	BOARD_VIRTIO_MMIO, /* slot: transport number; base, bytes, gsi set; props tell the device */
 	BOARD_SERIAL,
@@ -66,7 +81,10 @@ struct board_device {
 #define BOARD_MAX_SLOTS    24
 
 struct board {
-	bool ioapic2;                                   /* set at creation and then constant */
+	/* set at creation and then constant */
+	const struct board_ops *ops; /* NULL: no block takes another size */
+	bool ioapic2;
+	bool legacy_virtio;                             /* transports of version 1 */
 	struct board_device devices[BOARD_MAX_DEVICES]; /* in order of creation */
 	size_t n;
 };

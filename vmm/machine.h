@@ -282,6 +282,13 @@ void machine_irq(struct machine *m, unsigned gsi, bool level);
 /* The same for controllers that KVM emulates. */
 void machine_kvm_irq_line(struct machine *m, unsigned gsi, bool level);
 
+/* struct board_ops; false, and not to be called, without one. */
+static inline bool machine_adopts(const struct machine *m, const struct ram_block *b,
+				  uint64_t bytes)
+{
+	return m->board.ops && m->board.ops->adopts(m, b, bytes);
+}
+
 /* Does a KVM extension exist?  Its value (0: no). */
 int machine_kvm_cap(const struct machine *m, long cap);
 

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdio.h>
 
+#include "devices/virtio/virtio-devices.h"
 #include "devices/virtio/virtio.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"

@@ -235,8 +235,6 @@ static inline uint32_t virtio_queue_align(const struct virtio_queue_regs *r)
 {
 	return r->align ? r->align : VIRTIO_LEGACY_ALIGN;
 }
-/* -global virtio-mmio.force-legacy= */
-bool virtio_mmio_is_legacy(const struct machine *m);
 /* Put the registers on the bus (mmio.c). */
 int virtio_mmio_add(struct virtio_device *v, struct machine *m, struct err *err);
 

@@ -17,7 +17,6 @@
 #include <malloc.h>
 #include <poll.h>
 
-#include "devices/virtio/virtio.h"
 #include "migration/channel/channel.h"
 #include "migration/outgoing/modes.h"
 #include "migration/outgoing/report.h"
@@ -60,7 +59,7 @@ static void hint_at_qemu(const struct machine *m, struct err *err)
 		      "-M microvm needs ioapic2=%s, rtc=%s, pit=%s, pic=%s as here, devices "
 		      "-global virtio-mmio.force-legacy=%s, and -bios a file of this size)",
 		      was.msg, on_off(cfg->ioapic2), on_off(cfg->rtc), on_off(cfg->pit),
-		      on_off(cfg->pic), on_off(virtio_mmio_is_legacy(m)));
+		      on_off(cfg->pic), on_off(m->board.legacy_virtio));
 }
 
 /*

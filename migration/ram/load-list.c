@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "devices/microvm.h"
 #include "migration/ram/encode/page-pool.h"
 #include "migration/ram/load.h"
 #include "vmm/base/alloc.h"
@@ -98,7 +97,7 @@ static int adopt_length(struct ram_load *l, struct load_block *lb, uint64_t byte
 		return err_set(err, EINVAL, "RAM block '%s' comes twice, with two lengths",
 			       lb->name);
 	machine_lock(l->m);
-	ret = microvm_adopt_firmware(l->m, bytes, err);
+	ret = l->m->board.ops->adopt(l->m, lb->block, bytes, err);
 	machine_unlock(l->m);
 	if (ret == 0)
 		lb->bytes = bytes;
@@ -107,7 +106,7 @@ static int adopt_length(struct ram_load *l, struct load_block *lb, uint64_t byte
 
 static int check_length(struct ram_load *l, struct load_block *lb, uint64_t bytes, struct err *err)
 {
-	if (lb->block && bytes != lb->bytes && microvm_adopts_firmware(l->m, lb->block, bytes))
+	if (lb->block && bytes != lb->bytes && machine_adopts(l->m, lb->block, bytes))
 		return adopt_length(l, lb, bytes, err);
 	if (lb->block && bytes != lb->bytes)
 		return err_set(err, EINVAL,

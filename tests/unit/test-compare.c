@@ -196,14 +196,21 @@ static void other_block(struct described *d)
 
 static void larger_firmware(struct described *d)
 {
-	static char path[] = "firmware";
-
-	d->cfg.bios = path;
 	d->m.mem.blocks[1]->bytes = 128 * KiB + 1;
+}
+
+static bool adopts_any(const struct machine *m, const struct ram_block *b, uint64_t bytes)
+{
+	(void)m;
+	(void)bytes;
+	return strcmp(b->name, "pc.bios") == 0;
 }
 
 static void adopts_firmware(struct described *d)
 {
+	static const struct board_ops ops = {.adopts = adopts_any};
+
+	d->m.board.ops = &ops;
 	d->m.mem.blocks[1]->bytes = 128 * KiB;
 }
 

@@ -229,15 +229,15 @@ START_TEST(firmware_of_the_source)
 	ck_assert_int_eq(microvm_create_memory(m, &err), 0);
 	bios = m->mem.blocks[1];
 	memcpy(memory_ptr(&m->mem, 0x100000, 3), "ram", 3);
-	ck_assert(microvm_adopts_firmware(m, bios, 128 * KiB));
-	ck_assert(!microvm_adopts_firmware(m, m->mem.blocks[0], 128 * KiB));
-	ck_assert(!microvm_adopts_firmware(m, bios, 128 * KiB + 4096));
-	ck_assert(!microvm_adopts_firmware(m, bios, 0));
-	ck_assert(!microvm_adopts_firmware(m, bios, 32 * MiB));
+	ck_assert(machine_adopts(m, bios, 128 * KiB));
+	ck_assert(!machine_adopts(m, m->mem.blocks[0], 128 * KiB));
+	ck_assert(!machine_adopts(m, bios, 128 * KiB + 4096));
+	ck_assert(!machine_adopts(m, bios, 0));
+	ck_assert(!machine_adopts(m, bios, 32 * MiB));
 	for (uint64_t kib = 128; kib >= 64; kib -= 64) {
 		uint64_t bytes = kib * KiB;
 
-		ck_assert_int_eq(microvm_adopt_firmware(m, bytes, &err), 0);
+		ck_assert_int_eq(m->board.ops->adopt(m, bios, bytes, &err), 0);
 		ck_assert_uint_eq(m->mem.n_slots, 4);
 		expect_slot(m, 0, MiB - bytes, "microvm.ram", 0);
 		expect_slot(m, MiB - bytes, bytes, "pc.bios", 0);
@@ -249,13 +249,13 @@ START_TEST(firmware_of_the_source)
 		ck_assert_mem_eq(memory_ptr(&m->mem, 0x100000, 3), "ram", 3);
 	}
 	bare_machine_free(m);
-	cfg.bios = (char *)(uintptr_t) "/dev/null";
+	cfg.bios = make_file(64 * KiB);
 	m = bare_machine_new(&cfg);
-	(void)memory_add_block(&m->mem, "microvm.ram", MiB, &(struct ram_backend){.fd = -1}, &err);
-	bios =
-	    memory_add_block(&m->mem, "pc.bios", 64 * KiB, &(struct ram_backend){.fd = -1}, &err);
-	ck_assert(!microvm_adopts_firmware(m, bios, 128 * KiB)); /* the user's file decides */
+	ck_assert_int_eq(microvm_create_memory(m, &err), 0);
+	ck_assert(!machine_adopts(m, m->mem.blocks[1], 128 * KiB)); /* the user's file decides */
 	bare_machine_free(m);
+	(void)unlink(cfg.bios);
+	free(cfg.bios);
 }
 END_TEST
 
