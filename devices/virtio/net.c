@@ -333,12 +333,22 @@ static void nic_destroy(struct virtio_device *v)
 	loop_call(v->dev.m->io, nic_detach, to_nic(v)->be);
 }
 
+/* How a legacy driver changes the address where it has no command for that. */
+static void set_config(struct virtio_device *v, const uint8_t *config)
+{
+	struct nic *nic = to_nic(v);
+
+	if (v->legacy && !virtio_has(v, NET_F_CTRL_MAC_ADDR))
+		memcpy(nic->mac.b, config, sizeof(nic->mac.b));
+}
+
 const struct virtio_ops nic_ops = {
     .device = VIRTIO_DEVICE_OPS("virtio-net-device"),
     .name = "virtio-net",
     .device_id = 1,
     .legacy_features = NET_F_GSO | VIRTIO_F_NOTIFY_ON_EMPTY | VIRTIO_F_ANY_LAYOUT,
     .get_config = get_config,
+    .set_config = set_config,
     .negotiated = nic_negotiated,
     .serve = nic_serve,
     .start = nic_start,

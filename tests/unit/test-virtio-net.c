@@ -392,6 +392,40 @@ START_TEST(legacy_header)
 }
 END_TEST
 
+static void take_nic(void *opaque, struct nic *nic)
+{
+	*(struct nic **)opaque = nic;
+}
+
+static struct nic *first_nic(struct fix *f)
+{
+	struct nic *nic = NULL;
+
+	nic_for_each(f->m, take_nic, &nic);
+	return nic;
+}
+
+/* Its address is written to the config space, unless there is a command for that. */
+START_TEST(legacy_address)
+{
+	for (int command = 0; command <= 1; command++) {
+		struct fix f;
+		uint8_t mac[6];
+
+		legacy_init(&f, false,
+			    command ? (uint32_t)(NET_F_CTRL_VQ | NET_F_CTRL_MAC_ADDR) : 0);
+		for (unsigned i = 0; i < 6; i++) {
+			machine_lock(f.m);
+			bus_write(&f.m->mmio, slot_base(SLOT) + 0x100 + i, 1, other[i]);
+			machine_unlock(f.m);
+		}
+		nic_mac(first_nic(&f), mac);
+		ck_assert_mem_eq(mac, command ? own : other, 6);
+		fix_fini(&f);
+	}
+}
+END_TEST
+
 START_TEST(legacy_features)
 {
 	struct fix f;
@@ -403,8 +437,8 @@ START_TEST(legacy_features)
 }
 END_TEST
 
-CHECK_MAIN("virtio-net", legacy_header, legacy_features, features_follow_the_back_end, transmit,
-	   transmit_waits_for_a_full_network, odd_frames_are_dropped, receive_one_buffer,
-	   receive_spread_over_buffers, receive_without_mergeable_buffers,
-	   receive_header_without_room, receive_waits_while_paused, announcements, properties,
-	   default_addresses_differ)
+CHECK_MAIN("virtio-net", legacy_address, legacy_header, legacy_features,
+	   features_follow_the_back_end, transmit, transmit_waits_for_a_full_network,
+	   odd_frames_are_dropped, receive_one_buffer, receive_spread_over_buffers,
+	   receive_without_mergeable_buffers, receive_header_without_room,
+	   receive_waits_while_paused, announcements, properties, default_addresses_differ)
