@@ -53,7 +53,7 @@
 #define NS_PER_SEC   1000000000
 #define PIT_REST_NS  50000 /* a counter that runs out faster than that is late */
 #define PIT_LOOK_NS  3600000000000
-#define SPLIT_PINS   (IOAPIC_MAX * IOAPIC_PINS)
+#define SPLIT_PINS   ((size_t)IOAPIC_MAX * IOAPIC_PINS)
 
 struct split_ioapic {
 	struct split *s;

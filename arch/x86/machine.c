@@ -74,20 +74,24 @@ static int setup_cpuid(struct x86 *x, struct x86_vcpu *xv, struct err *err)
 	return 0;
 }
 
+static struct kvm_msrs *one_msr(uint32_t number)
+{
+	struct kvm_msrs *msr = xcalloc(1, sizeof(*msr) + sizeof(msr->entries[0]));
+
+	msr->nmsrs = 1;
+	msr->entries[0].index = number;
+	return msr;
+}
+
 /* A named model promises what it lists, whatever else the host's processor is not prone to. */
 static void set_arch_caps(const struct x86 *x, const struct vcpu *v)
 {
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entry;
-	} msr = {
-	    .head = {.nmsrs = 1				},
-	    .entry = { .index = MSR_ARCH_CAPS, .data = x->model.features[FEAT_ARCH_CAPS]}
-        };
+	CLEANUP(cleanup_free) struct kvm_msrs *msr = one_msr(MSR_ARCH_CAPS);
 
+	msr->entries[0].data = x->model.features[FEAT_ARCH_CAPS];
 	if (!(x->model.features[FEAT_7_EDX] & F7_EDX_ARCH_CAPS) || !x->model.named)
 		return;
-	if (ioctl(v->fd, KVM_SET_MSRS, &msr) != 1 && v->index == 0)
+	if (ioctl(v->fd, KVM_SET_MSRS, msr) != 1 && v->index == 0)
 		log_warn(
 		    "KVM refuses MSR 0x%x: the guest sees what the host's processor says of its "
 		    "mitigations",
@@ -305,15 +309,12 @@ static int get_supported(struct x86 *x, struct err *err)
 
 static uint64_t get_arch_caps(const struct machine *m)
 {
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entry;
-	} msr = {.head = {.nmsrs = 1}, .entry = {.index = MSR_ARCH_CAPS}};
+	CLEANUP(cleanup_free) struct kvm_msrs *msr = one_msr(MSR_ARCH_CAPS);
 
 	if (machine_kvm_cap(m, KVM_CAP_GET_MSR_FEATURES) <= 0 ||
-	    ioctl(m->kvm_fd, KVM_GET_MSRS, &msr) != 1)
+	    ioctl(m->kvm_fd, KVM_GET_MSRS, msr) != 1)
 		return 0;
-	return msr.entry.data;
+	return msr->entries[0].data;
 }
 
 static void warn_missing(void *opaque, const char *what)
