@@ -32,6 +32,7 @@
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
 
+#define FIRMWARE_BLOCK     "pc.bios"
 #define FIRMWARE_UNIT      (64 * KiB)
 #define FIRMWARE_MAX       (16 * MiB)
 #define FIRMWARE_LOW_BYTES (128 * KiB) /* at most this much of it shows below 1 MiB */
@@ -122,6 +123,7 @@ static struct ram_block *add_firmware(struct machine *m, struct err *err)
 	const struct ram_backend be = {
 	    .kind = RAM_ANONYMOUS,
 	    .fd = -1,
+	    .max_bytes = m->cfg->bios ? 0 : FIRMWARE_MAX,
 	    .no_dump = !m->cfg->dump_guest_core,
 	    .merge = m->cfg->mem_merge,
 	};
@@ -139,7 +141,7 @@ static struct ram_block *add_firmware(struct machine *m, struct err *err)
 		if (firmware_bytes(path, fd, &bytes, err) < 0)
 			return NULL;
 	}
-	return memory_add_block(&m->mem, "pc.bios", bytes, &be, err);
+	return memory_add_block(&m->mem, FIRMWARE_BLOCK, bytes, &be, err);
 }
 
 static int map(struct machine *m, struct ram_block *b, uint64_t off, uint64_t gpa, uint64_t end,
@@ -148,13 +150,54 @@ static int map(struct machine *m, struct ram_block *b, uint64_t off, uint64_t gp
 	return end > gpa ? memory_map_block(&m->mem, b, off, gpa, end - gpa, err) : 0;
 }
 
+/* Both blocks, where the guest sees them. */
+static int map_all(struct machine *m, struct ram_block *ram, struct ram_block *bios,
+		   struct err *err)
+{
+	uint64_t bytes = ram->bytes, low = MIN(bytes, BOARD_LOWMEM_LIMIT);
+	uint64_t shown = MIN(bios->bytes, FIRMWARE_LOW_BYTES); /* of it, below 1 MiB */
+	int ret = map(m, ram, 0, 0, MiB - shown, err);
+
+	if (ret >= 0)
+		ret = map(m, ram, MiB, MiB, low, err);
+	if (ret >= 0)
+		ret = map(m, ram, low, BOARD_HIGHMEM_BASE, BOARD_HIGHMEM_BASE + bytes - low, err);
+	if (ret >= 0)
+		ret = map(m, bios, 0, BOARD_HIGHMEM_BASE - bios->bytes, BOARD_HIGHMEM_BASE, err);
+	if (ret >= 0)
+		ret = map(m, bios, bios->bytes - shown, MiB - shown, MiB, err);
+	return ret;
+}
+
+static bool adopts_firmware(const struct machine *m, const struct ram_block *b, uint64_t bytes)
+{
+	return !m->cfg->bios && m->mem.n_blocks == 2 && b == m->mem.blocks[1] &&
+	       strcmp(b->name, FIRMWARE_BLOCK) == 0 && bytes > 0 && bytes % FIRMWARE_UNIT == 0 &&
+	       bytes <= b->max_bytes;
+}
+
+static int adopt_firmware(struct machine *m, struct ram_block *bios, uint64_t bytes,
+			  struct err *err)
+{
+	int ret;
+
+	if (m->dirty)
+		return err_set(err, EBUSY,
+			       "the source's firmware has 0x%" PRIx64 " bytes, and written pages "
+			       "are being tracked: let calc-dirty-rate end first",
+			       bytes);
+	ret = memory_unmap_all(&m->mem, err);
+	if (ret >= 0)
+		ret = memory_resize_block(bios, bytes, err);
+	return ret < 0 ? ret : map_all(m, m->mem.blocks[0], bios, err);
+}
+
+static const struct board_ops board_ops = {.adopts = adopts_firmware, .adopt = adopt_firmware};
+
 int microvm_create_memory(struct machine *m, struct err *err)
 {
 	uint64_t bytes = m->cfg->ram_bytes;
-	uint64_t low = MIN(bytes, BOARD_LOWMEM_LIMIT);
 	struct ram_block *ram, *bios;
-	uint64_t shown; /* of the firmware, below 1 MiB */
-	int ret;
 
 	if (bytes < MiB || bytes % PAGE_BYTES)
 		return err_set(err, EINVAL,
@@ -166,17 +209,8 @@ int microvm_create_memory(struct machine *m, struct err *err)
 	bios = ram ? add_firmware(m, err) : NULL;
 	if (!bios)
 		return -EINVAL;
-	shown = MIN(bios->bytes, FIRMWARE_LOW_BYTES);
-	ret = map(m, ram, 0, 0, MiB - shown, err);
-	if (ret >= 0)
-		ret = map(m, ram, MiB, MiB, low, err);
-	if (ret >= 0)
-		ret = map(m, ram, low, BOARD_HIGHMEM_BASE, BOARD_HIGHMEM_BASE + bytes - low, err);
-	if (ret >= 0)
-		ret = map(m, bios, 0, BOARD_HIGHMEM_BASE - bios->bytes, BOARD_HIGHMEM_BASE, err);
-	if (ret >= 0)
-		ret = map(m, bios, bios->bytes - shown, MiB - shown, MiB, err);
-	return ret;
+	m->board.ops = &board_ops;
+	return map_all(m, ram, bios, err);
 }
 
 /* ---- devices ---- */
@@ -209,8 +243,8 @@ static int add_fixed(struct machine *m, struct backends *be, struct err *err)
 /* The user's devices, each on the highest transport that is free (machine-microvm 1.5). */
 static int add_optional(struct machine *m, struct backends *be, struct err *err)
 {
-	unsigned free_slots = BOARD_VIRTIO_SLOTS;
-	uint8_t used = 0;
+	unsigned free_slots = board_virtio_slots(&m->board);
+	uint32_t used = 0;
 
 	for (size_t i = 0; i < m->cfg->n_devices; i++) {
 		const struct cfg_device *d = &m->cfg->devices[i];
@@ -219,10 +253,12 @@ static int add_optional(struct machine *m, struct backends *be, struct err *err)
 		if (d->row->kind == DEVICE_VIRTIO) {
 			if (!free_slots)
 				return err_set(err, ENOSPC,
-					       "No transport is left for %s: the board has %d for "
-					       "virtio devices",
-					       d->driver, BOARD_VIRTIO_SLOTS);
-			used |= (uint8_t)(1U << --free_slots);
+					       "No transport is left for %s: the board has %u for "
+					       "virtio devices%s",
+					       d->driver, board_virtio_slots(&m->board),
+					       m->board.ioapic2 ? ""
+								: "; -machine ioapic2=on has 24");
+			used |= 1U << --free_slots;
 		}
 		ret = device_create(m, d, free_slots, be, err);
 		if (ret < 0)
@@ -233,7 +269,10 @@ static int add_optional(struct machine *m, struct backends *be, struct err *err)
 
 int microvm_create_devices(struct machine *m, struct backends *be, struct err *err)
 {
-	int ret = add_fixed(m, be, err);
+	int ret;
 
+	m->board.ioapic2 = m->cfg->ioapic2;
+	m->board.legacy_virtio = virtio_mmio_is_legacy(m);
+	ret = add_fixed(m, be, err);
 	return ret < 0 ? ret : add_optional(m, be, err);
 }

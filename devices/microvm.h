@@ -20,7 +20,7 @@ struct backends {
 
 /*
  * RAM blocks "microvm.ram" and "pc.bios" with their slots (machine-microvm
- * 1.2), from the config; before x86_create(), vCPUs and devices.
+ * 1.2), from the config; before x86_create(), vCPUs and devices.  Sets board.ops.
  */
 int microvm_create_memory(struct machine *m, struct err *err);
 /* All devices the config asks for; fills m->board.  Main thread, lock held. */

@@ -15,6 +15,9 @@ const char *check_pit(void);
 const char *check_lapic_timer(void);
 const char *check_tsc(void);
 
+/* check-pic.c */
+const char *check_pic(void);
+
 /* check-virtio.c */
 const char *check_mmio(void);
 const char *check_rng(void);

@@ -1,8 +1,9 @@
 /* cpu.c - interrupt table, LAPIC, IOAPIC, timer ticks, starting the other processors */
 #include "lib.h"
 
-#define LAPIC  0xfee00000u
-#define IOAPIC 0xfec00000u
+#define LAPIC       0xfee00000u
+#define IOAPIC      0xfec00000u
+#define IOAPIC_PINS 24u
 
 #define TRAMPOLINE     0x8000u
 #define LAPIC_TIMER_HZ 1000000000ul /* what KVM gives its LAPIC */
@@ -112,22 +113,25 @@ void interrupt_handler(unsigned vector, interrupt_fn *fn)
 	handlers[vector] = fn;
 }
 
-static void ioapic_write(unsigned reg, uint32_t v)
+/* Half of a pin's entry; the second IOAPIC has the pins from 24 on. */
+static void ioapic_write(unsigned gsi, unsigned half, uint32_t v)
 {
-	mmio_write32(IOAPIC, reg);
-	mmio_write32(IOAPIC + 0x10, v);
+	uintptr_t at = IOAPIC + 0x10000u * (gsi / IOAPIC_PINS);
+
+	mmio_write32(at, 0x10 + 2 * (gsi % IOAPIC_PINS) + half);
+	mmio_write32(at + 0x10, v);
 }
 
 void ioapic_route(unsigned gsi, bool is_level)
 {
 	level[VECTOR_GSI(gsi)] = is_level;
-	ioapic_write(0x11 + 2 * gsi, lapic_read(LAPIC_ID));
-	ioapic_write(0x10 + 2 * gsi, VECTOR_GSI(gsi) | (is_level ? 0x8000u : 0));
+	ioapic_write(gsi, 1, lapic_read(LAPIC_ID) & 0xff000000u);
+	ioapic_write(gsi, 0, VECTOR_GSI(gsi) | (is_level ? 0x8000u : 0));
 }
 
 void ioapic_mask(unsigned gsi)
 {
-	ioapic_write(0x10 + 2 * gsi, 0x10000);
+	ioapic_write(gsi, 0, 0x10000);
 }
 
 void ticks_start(void)

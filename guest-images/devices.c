@@ -21,6 +21,7 @@ static const struct {
     {"fw_cfg",      check_fw_cfg     },
     {"ged",         check_ged        },
     {"pit",         check_pit        },
+    {"pic",         check_pic        },
     {"lapic-timer", check_lapic_timer},
     {"tsc",         check_tsc        },
     {"mmio",        check_mmio       },

@@ -26,5 +26,5 @@ $(GUEST_OUT)/%.elf: $(GUEST_OUT)/%.o $(GUEST_SHARED:%=$(GUEST_OUT)/%.o) $(GUEST_
 
 .SECONDARY: $(GUEST_NAMES:%=$(GUEST_OUT)/%.o) $(GUEST_SHARED:%=$(GUEST_OUT)/%.o)
 -include $(wildcard $(GUEST_OUT)/*.d)
-$(GUEST_OUT)/devices.elf: $(addprefix $(GUEST_OUT)/,check-platform.o check-virtio.o check-acpi.o)
+$(GUEST_OUT)/devices.elf: $(addprefix $(GUEST_OUT)/,check-pic.o check-platform.o check-virtio.o check-acpi.o)
 $(GUEST_OUT)/counter.elf $(GUEST_OUT)/smp-counter.elf: $(GUEST_OUT)/counting.o

@@ -1,9 +1,10 @@
-/* virtio.c - virtio-mmio version 2, split rings, one request in flight per queue or a few */
+/* virtio.c - virtio-mmio, split rings, one request in flight per queue or a few */
 #include "virtio.h"
 
+#define VIRTIO_PAGE 4096u
 #define GUARD_TICKS (20 * TICKS_PER_SECOND)
 
-static struct virtio *by_slot[VIRTIO_SLOTS];
+static struct virtio *by_slot[VIRTIO_MAX_SLOTS];
 
 static uint32_t read_reg(const struct virtio *v, unsigned reg)
 {
@@ -23,7 +24,7 @@ static void write_gpa(const struct virtio *v, unsigned reg, const volatile void 
 
 static void interrupt(unsigned vector)
 {
-	struct virtio *v = by_slot[vector - VECTOR_GSI(VIRTIO_GSI(0))];
+	struct virtio *v = by_slot[vector - VECTOR_GSI(virtio_gsi(0))];
 	uint32_t status = read_reg(v, VIRTIO_INTERRUPT_STATUS);
 
 	write_reg(v, VIRTIO_INTERRUPT_ACK, status);
@@ -33,9 +34,23 @@ static void interrupt(unsigned vector)
 		v->config_interrupts++;
 }
 
+unsigned virtio_slots(void)
+{
+	static unsigned n;
+
+	if (!n)
+		n = mmio_read32(VIRTIO_SLOT(8) + VIRTIO_MAGIC) == 0x74726976 ? VIRTIO_MAX_SLOTS : 8;
+	return n;
+}
+
+unsigned virtio_gsi(unsigned slot)
+{
+	return (virtio_slots() > 8 ? 24 : 16) + slot;
+}
+
 bool virtio_find(struct virtio *v, unsigned device_id, unsigned nth)
 {
-	for (unsigned i = VIRTIO_SLOTS; i-- > 0;) {
+	for (unsigned i = virtio_slots(); i-- > 0;) {
 		if (mmio_read32(VIRTIO_SLOT(i) + VIRTIO_DEVICE_ID) != device_id)
 			continue;
 		if (nth-- > 0)
@@ -43,6 +58,7 @@ bool virtio_find(struct virtio *v, unsigned device_id, unsigned nth)
 		memset(v, 0, sizeof(*v));
 		v->slot = i;
 		v->gpa = VIRTIO_SLOT(i);
+		v->legacy = read_reg(v, VIRTIO_VERSION) == 1;
 		return true;
 	}
 	return false;
@@ -66,19 +82,49 @@ bool virtio_begin(struct virtio *v, uint64_t wanted)
 	write_reg(v, VIRTIO_STATUS, VIRTIO_S_ACKNOWLEDGE);
 	write_reg(v, VIRTIO_STATUS, status);
 	v->offered = offered_features(v);
+	if (v->legacy && read_reg(v, VIRTIO_DEVICE_ID) == VIRTIO_ID_NET)
+		wanted |= VIRTIO_F_NET_MRG;
 	v->features = v->offered & (wanted | VIRTIO_F_VERSION_1);
 	write_reg(v, VIRTIO_DRIVER_FEATURES_SEL, 0);
 	write_reg(v, VIRTIO_DRIVER_FEATURES, (uint32_t)v->features);
 	write_reg(v, VIRTIO_DRIVER_FEATURES_SEL, 1);
 	write_reg(v, VIRTIO_DRIVER_FEATURES, (uint32_t)(v->features >> 32));
-	write_reg(v, VIRTIO_STATUS, status | VIRTIO_S_FEATURES_OK);
-	if (!(read_reg(v, VIRTIO_STATUS) & VIRTIO_S_FEATURES_OK))
-		return false;
+	if (!v->legacy) {
+		write_reg(v, VIRTIO_STATUS, status | VIRTIO_S_FEATURES_OK);
+		if (!(read_reg(v, VIRTIO_STATUS) & VIRTIO_S_FEATURES_OK))
+			return false;
+	}
 
 	by_slot[v->slot] = v;
-	interrupt_handler(VECTOR_GSI(VIRTIO_GSI(v->slot)), interrupt);
-	ioapic_route(VIRTIO_GSI(v->slot), true);
+	interrupt_handler(VECTOR_GSI(virtio_gsi(v->slot)), interrupt);
+	ioapic_route(virtio_gsi(v->slot), true);
 	return true;
+}
+
+/* Where a legacy device looks for the rings: one behind the other, the used ring on a page. */
+static void allocate_rings(struct virtio_queue *q)
+{
+	uint8_t *at = allocate(2 * VIRTIO_PAGE, VIRTIO_PAGE);
+
+	q->desc = (void *)at;
+	q->avail = (void *)(at + sizeof(struct vring_desc) * VIRTIO_QUEUE_SIZE);
+	q->used = (void *)(at + VIRTIO_PAGE);
+	q->table = allocate(sizeof(struct vring_desc) * VIRTIO_QUEUE_SIZE, 16);
+}
+
+static bool place_rings(const struct virtio *v, const struct virtio_queue *q)
+{
+	if (v->legacy) {
+		write_reg(v, VIRTIO_GUEST_PAGE_SIZE, VIRTIO_PAGE);
+		write_reg(v, VIRTIO_QUEUE_ALIGN, VIRTIO_PAGE);
+		write_reg(v, VIRTIO_QUEUE_PFN, (uint32_t)(uintptr_t)q->desc / VIRTIO_PAGE);
+		return read_reg(v, VIRTIO_QUEUE_PFN) == (uint32_t)(uintptr_t)q->desc / VIRTIO_PAGE;
+	}
+	write_gpa(v, VIRTIO_QUEUE_DESC, q->desc);
+	write_gpa(v, VIRTIO_QUEUE_DRIVER, q->avail);
+	write_gpa(v, VIRTIO_QUEUE_DEVICE, q->used);
+	write_reg(v, VIRTIO_QUEUE_READY, 1);
+	return read_reg(v, VIRTIO_QUEUE_READY) == 1;
 }
 
 bool virtio_queue_setup(struct virtio *v, struct virtio_queue *q, unsigned index)
@@ -86,12 +132,8 @@ bool virtio_queue_setup(struct virtio *v, struct virtio_queue *q, unsigned index
 	write_reg(v, VIRTIO_QUEUE_SEL, index);
 	if (read_reg(v, VIRTIO_QUEUE_NUM_MAX) < VIRTIO_QUEUE_SIZE)
 		return false;
-	if (!q->desc) {
-		q->desc = allocate(sizeof(struct vring_desc) * VIRTIO_QUEUE_SIZE, 16);
-		q->avail = allocate(sizeof(struct vring_avail), 2);
-		q->used = allocate(sizeof(struct vring_used), 4);
-		q->table = allocate(sizeof(struct vring_desc) * VIRTIO_QUEUE_SIZE, 16);
-	}
+	if (!q->desc)
+		allocate_rings(q);
 	memset((void *)q->avail, 0, sizeof(*q->avail));
 	memset((void *)q->used, 0, sizeof(*q->used));
 	q->dev = v;
@@ -99,11 +141,7 @@ bool virtio_queue_setup(struct virtio *v, struct virtio_queue *q, unsigned index
 	q->used_seen = 0;
 	q->next_desc = 0;
 	write_reg(v, VIRTIO_QUEUE_NUM, VIRTIO_QUEUE_SIZE);
-	write_gpa(v, VIRTIO_QUEUE_DESC, q->desc);
-	write_gpa(v, VIRTIO_QUEUE_DRIVER, q->avail);
-	write_gpa(v, VIRTIO_QUEUE_DEVICE, q->used);
-	write_reg(v, VIRTIO_QUEUE_READY, 1);
-	return read_reg(v, VIRTIO_QUEUE_READY) == 1;
+	return place_rings(v, q);
 }
 
 void virtio_ready(struct virtio *v)

@@ -1,5 +1,5 @@
 /*
- * virtio.h - a small driver for virtio-mmio version 2 with split rings
+ * virtio.h - a small driver for virtio-mmio, versions 1 and 2, with split rings
  *
  * Everything runs on processor 0 with interrupts off except while it waits.
  */
@@ -8,9 +8,8 @@
 
 #include "lib.h"
 
-#define VIRTIO_SLOTS      8u
+#define VIRTIO_MAX_SLOTS  24u
 #define VIRTIO_SLOT(n)    (0xfeb00000u + 0x200u * (n))
-#define VIRTIO_GSI(n)     (16u + (n))
 #define VIRTIO_QUEUE_SIZE 16u
 
 enum virtio_register {
@@ -22,9 +21,12 @@ enum virtio_register {
 	VIRTIO_DEVICE_FEATURES_SEL = 0x14,
 	VIRTIO_DRIVER_FEATURES = 0x20,
 	VIRTIO_DRIVER_FEATURES_SEL = 0x24,
+	VIRTIO_GUEST_PAGE_SIZE = 0x28, /* version 1 */
 	VIRTIO_QUEUE_SEL = 0x30,
 	VIRTIO_QUEUE_NUM_MAX = 0x34,
 	VIRTIO_QUEUE_NUM = 0x38,
+	VIRTIO_QUEUE_ALIGN = 0x3c, /* version 1 */
+	VIRTIO_QUEUE_PFN = 0x40,   /* version 1 */
 	VIRTIO_QUEUE_READY = 0x44,
 	VIRTIO_QUEUE_NOTIFY = 0x50,
 	VIRTIO_INTERRUPT_STATUS = 0x60,
@@ -48,6 +50,7 @@ enum virtio_register {
 #define VIRTIO_S_NEEDS_RESET 0x40u
 
 #define VIRTIO_F_NET_MAC   (1ull << 5)
+#define VIRTIO_F_NET_MRG   (1ull << 15)
 #define VIRTIO_F_BLK_FLUSH (1ull << 9)
 #define VIRTIO_F_INDIRECT  (1ull << 28)
 #define VIRTIO_F_EVENT_IDX (1ull << 29)
@@ -78,6 +81,7 @@ struct vring_used {
 struct virtio {
 	unsigned slot;
 	uintptr_t gpa; /* registers */
+	bool legacy;   /* version 1 */
 	uint64_t offered, features;
 	volatile uint64_t interrupts, config_interrupts;
 };
@@ -101,11 +105,16 @@ struct piece {
 	bool in;
 };
 
+/* 24 where the board has a second IOAPIC, else 8; slot 0's interrupt. */
+unsigned virtio_slots(void);
+unsigned virtio_gsi(unsigned slot);
 /* The nth occupied slot of that device id, highest slot first; false when there is none. */
 bool virtio_find(struct virtio *v, unsigned device_id, unsigned nth);
 /*
  * Reset, acknowledge, accept what is both wanted and offered (VERSION_1
- * always), route the interrupt.  false: the device refused the features.
+ * always, but in version 1), route the interrupt.  A legacy network device is
+ * asked for mergeable buffers too: its header is then as long as a modern one's.  false: the device
+ * refused the features.
  */
 bool virtio_begin(struct virtio *v, uint64_t wanted);
 bool virtio_queue_setup(struct virtio *v, struct virtio_queue *q, unsigned index);

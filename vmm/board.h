@@ -8,6 +8,7 @@
 #ifndef MINIVMM_BOARD_H
 #define MINIVMM_BOARD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,9 +21,9 @@
 #define BOARD_GED_REGS     0xfea00200ULL
 #define BOARD_VIRTIO_BASE  0xfeb00000ULL
 #define BOARD_VIRTIO_BYTES 0x200ULL
-#define BOARD_VIRTIO_SLOTS 8
-#define BOARD_VIRTIO_GSI   16 /* of slot 0 */
 #define BOARD_IOAPIC_BASE  0xfec00000ULL
+#define BOARD_IOAPIC_BYTES 0x10000ULL /* from one to the next */
+#define BOARD_IOAPIC_PINS  24
 #define BOARD_LAPIC_BASE   0xfee00000ULL
 #define BOARD_PORT_SERIAL  0x3f8
 #define BOARD_PORT_RTC     0x70
@@ -30,6 +31,21 @@
 #define BOARD_GSI_SERIAL   4
 #define BOARD_GSI_RTC      8
 #define BOARD_GSI_GED      9
+
+struct err;
+struct machine;
+struct ram_block;
+
+/* What a load may ask of the board, which is on a higher floor. */
+struct board_ops {
+	/*
+	 * A block may take the size that a source has for it (the firmware's,
+	 * without -bios).  Would it take this one?  Any thread.
+	 */
+	bool (*adopts)(const struct machine *m, const struct ram_block *b, uint64_t bytes);
+	/* Have it do so: before pages are loaded, machine lock held, nothing runs. */
+	int (*adopt)(struct machine *m, struct ram_block *b, uint64_t bytes, struct err *err);
+};
 
 enum board_kind {
 	BOARD_VIRTIO_MMIO, /* slot: transport number; base, bytes, gsi set; props tell the device */
@@ -59,10 +75,34 @@ struct board_device {
 	const char *(*feature_name)(unsigned bit); /* of property "features"; NULL: no names */
 };
 
+/* Virtio's transports, on the last pins of the last IOAPIC: how many, and the GSI of slot 0. */
+#define BOARD_VIRTIO_SLOTS 8
+#define BOARD_VIRTIO_GSI   16
+#define BOARD_MAX_SLOTS    24
+
 struct board {
+	/* set at creation and then constant */
+	const struct board_ops *ops; /* NULL: no block takes another size */
+	bool ioapic2;
+	bool legacy_virtio;                             /* transports of version 1 */
 	struct board_device devices[BOARD_MAX_DEVICES]; /* in order of creation */
 	size_t n;
 };
+
+static inline unsigned board_ioapics(const struct board *b)
+{
+	return b->ioapic2 ? 2 : 1;
+}
+
+static inline unsigned board_virtio_slots(const struct board *b)
+{
+	return b->ioapic2 ? BOARD_MAX_SLOTS : BOARD_VIRTIO_SLOTS;
+}
+
+static inline unsigned board_virtio_gsi(const struct board *b)
+{
+	return b->ioapic2 ? BOARD_IOAPIC_PINS : BOARD_VIRTIO_GSI;
+}
 
 /* Append and return a zeroed entry (borrowed); NULL when the board is full. */
 struct board_device *board_add(struct board *b, enum board_kind kind, const char *name);

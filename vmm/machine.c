@@ -583,6 +583,14 @@ int machine_reset(struct machine *m, struct err *err)
 
 void machine_irq(struct machine *m, unsigned gsi, bool level)
 {
+	if (m->arch && m->arch->irq_line)
+		m->arch->irq_line(m, gsi, level);
+	else
+		machine_kvm_irq_line(m, gsi, level);
+}
+
+void machine_kvm_irq_line(struct machine *m, unsigned gsi, bool level)
+{
 	struct kvm_irq_level irq = {.irq = gsi, .level = level};
 
 	if (m->vm_fd >= 0)

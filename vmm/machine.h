@@ -18,7 +18,8 @@
  *      throttle.mutex, dirty_rate.mutex, dirty_limits.mutex
  *   3  machine.control_lock   monitors: queues of requests, replies and events.
  *                        The control loop holds it around each callback.
- *   4  leaves, under which nothing is taken: virtio_device.irq_lock,
+ *   4  leaves, under which nothing is taken but split.lock, that of interrupt
+ *      controllers which KVM does not emulate: virtio_device.irq_lock,
  *      yanks.mutex, flush.mutex, migration_stats.lock, page_queue.mutex,
  *      multifd_send.lock, multifd_recv.lock, page_pool.lock, resolve.mutex
  *   5  loop.mutex        any loop_post(), loop_fd_events(), loop_timer_arm_ms()
@@ -91,6 +92,13 @@ struct arch_ops {
 	 */
 	void (*describe)(struct machine *m, struct buf *out);
 	int (*compare)(struct machine *m, unsigned kind, struct src *body, struct buf *diff);
+	/*
+	 * Drive interrupt line 'gsi'; any thread, no lock needed.  NULL: with
+	 * machine_kvm_irq_line().
+	 */
+	void (*irq_line)(struct machine *m, unsigned gsi, bool level);
+	/* The vCPU's thread is about to enter the guest; machine lock held.  May be NULL. */
+	void (*before_run)(struct vcpu *v);
 	/* An exit vcpu.c does not know: 0 handled, else -errno (internal error). */
 	int (*unknown_exit)(struct vcpu *v);
 	void (*fini)(struct machine *m);
@@ -269,8 +277,17 @@ int machine_start_forced(struct machine *m, struct err *err);
  */
 int machine_reset(struct machine *m, struct err *err);
 
-/* Drive interrupt line 'gsi' of the in-kernel controllers.  Any thread, no lock needed. */
+/* Drive interrupt line 'gsi'.  Any thread, no lock needed. */
 void machine_irq(struct machine *m, unsigned gsi, bool level);
+/* The same for controllers that KVM emulates. */
+void machine_kvm_irq_line(struct machine *m, unsigned gsi, bool level);
+
+/* struct board_ops; false, and not to be called, without one. */
+static inline bool machine_adopts(const struct machine *m, const struct ram_block *b,
+				  uint64_t bytes)
+{
+	return m->board.ops && m->board.ops->adopts(m, b, bytes);
+}
 
 /* Does a KVM extension exist?  Its value (0: no). */
 int machine_kvm_cap(const struct machine *m, long cap);

@@ -247,6 +247,9 @@ static int vcpu_enter(struct vcpu *v, bool at_once)
 
 	__atomic_store_n(&v->run->immediate_exit, at_once, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&v->in_guest, true, __ATOMIC_SEQ_CST);
+	/* Behind the store: what comes up after this look kicks us out again. */
+	if (!at_once && v->m->arch && v->m->arch->before_run)
+		v->m->arch->before_run(v);
 	machine_unlock(v->m);
 	ret = ioctl(v->fd, KVM_RUN, 0);
 	if (ret < 0)

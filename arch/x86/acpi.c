@@ -171,7 +171,7 @@ static void add_devices(struct buf *sb, const struct board *board)
 		for (size_t i = 0; i < board->n; i++)
 			if (board->devices[i].kind == isa_like[k].kind)
 				isa_like[k].add(sb, &board->devices[i]);
-	for (int slot = BOARD_VIRTIO_SLOTS - 1; slot >= 0; slot--)
+	for (int slot = BOARD_MAX_SLOTS - 1; slot >= 0; slot--)
 		for (size_t i = 0; i < board->n; i++) {
 			const struct board_device *d = &board->devices[i];
 
@@ -218,7 +218,7 @@ static size_t put_fadt(struct buf *out, uint64_t dsdt_gpa)
 	return put_table(out, "FACP", 5, &body);
 }
 
-static size_t put_madt(struct buf *out, unsigned cpus)
+static size_t put_madt(struct buf *out, const struct board *board, unsigned cpus)
 {
 	struct buf body = {0};
 
@@ -238,10 +238,12 @@ static size_t put_madt(struct buf *out, unsigned cpus)
 			le(&body, i, 4);
 		}
 	}
-	le(&body, 1 | 12 << 8, 2); /* IOAPIC */
-	le(&body, 0, 2);           /* id */
-	le(&body, BOARD_IOAPIC_BASE, 4);
-	le(&body, 0, 4);          /* first GSI */
+	for (unsigned i = 0; i < board_ioapics(board); i++) {
+		le(&body, 1 | 12 << 8, 2); /* IOAPIC */
+		le(&body, i, 2);           /* id */
+		le(&body, BOARD_IOAPIC_BASE + i * BOARD_IOAPIC_BYTES, 4);
+		le(&body, (uint64_t)i * BOARD_IOAPIC_PINS, 4); /* first GSI */
+	}
 	le(&body, 4 | 6 << 8, 2); /* NMI on LINT1 of every local APIC */
 	buf_u8(&body, 0xff);
 	le(&body, 0, 2);
@@ -255,7 +257,7 @@ void acpi_build(const struct board *board, unsigned cpus, uint64_t gpa, struct b
 	uint64_t base = gpa + TABLES_OFFSET;
 	uint64_t dsdt = base + put_dsdt(&tables, board);
 	uint64_t fadt = base + put_fadt(&tables, dsdt);
-	uint64_t madt = base + put_madt(&tables, cpus);
+	uint64_t madt = base + put_madt(&tables, board, cpus);
 	uint64_t xsdt;
 
 	le(&body, fadt, 8);

@@ -207,7 +207,7 @@ void x86_clock_stopped(struct machine *m)
 	if (!x->clock.clock_held)
 		read_kvmclock(m, &x->clock);
 	x->clock.clock_is_reliable = x->have_reliable_clock;
-	if (irqchip_pit_hold(m, &x->irqchip, &err) < 0)
+	if (x->irqchip.ops->stopped(m, &x->irqchip, &err) < 0)
 		log_warn("%s", err.msg);
 }
 
@@ -219,7 +219,7 @@ void x86_clock_starting(struct machine *m)
 
 	if (x->clock.clock_held)
 		release_kvmclock(m, x, with_tsc);
-	if (irqchip_pit_release(m, &x->irqchip, &err) < 0)
+	if (x->irqchip.ops->starting(m, &x->irqchip, &err) < 0)
 		log_warn("%s", err.msg);
 }
 

@@ -1,7 +1,7 @@
 /*
  * cpu-model.c - what a -cpu option stands for on this host
  *
- * A model is a fixed list of features.  The options are applied on top, then
+ * A model is a fixed list of features (cpu-models.c).  The options are applied on top, then
  * whatever the host lacks is taken out, bit by bit and by name.
  */
 #include <cpuid.h>
@@ -9,51 +9,50 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "arch/x86/cpu-models.h"
 #include "arch/x86/cpu-state.h"
 #include "arch/x86/cpuid.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
 
-#define KVM_FEATURES_DEFAULT                                                                       \
-	0x0100007bU /* kvmclock, nopiodelay, asyncpf, steal-time, pv-eoi, stable bit */
+/* Names that stand for this host's processor; "max" is the same, for KVM can give no more. */
+static const char *const host_names[] = {"host", "max"};
 
-struct model_def {
-	const char *name, *about, *brand;
-	uint32_t level, xlevel, signature;
-	uint32_t features[FEAT_COUNT];
-};
+static bool is_host_name(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(host_names); i++)
+		if (strcmp(name, host_names[i]) == 0)
+			return true;
+	return false;
+}
 
-/* machine-microvm 4: the lists that QEMU's models of these names have under KVM. */
-static const struct model_def models[] = {
-    {.name = "host",       .about = "the host's processor, all that KVM can give of it"},
-    { .name = "qemu64",
-     .about = "QEMU Virtual CPU version 2.5+",
-     .brand = "QEMU Virtual CPU version 2.5+",
-     .level = 0xd,
-     .xlevel = 0x8000000a,
-     .signature = 0x60fb1,
-     .features = {[FEAT_1_EDX] = 0x078bfbfd,
-		  [FEAT_1_ECX] = F1_ECX_PNI | F1_ECX_CX16 | F1_ECX_X2APIC | F1_ECX_HYPERVISOR,
-		  [FEAT_8000_0001_EDX] = 0x20100800,
-		  [FEAT_8000_0001_ECX] = 1,
-		  [FEAT_KVM] = KVM_FEATURES_DEFAULT}},
-    {				    .name = "kvm64",
-     .about = "Common KVM processor",
-     .brand = "Common KVM processor",
-     .level = 0xd,
-     .xlevel = 0x80000008,
-     .signature = 0xf61,
-     .features = {[FEAT_1_EDX] = 0x078bfbff,
-		  [FEAT_1_ECX] = F1_ECX_PNI | F1_ECX_CX16 | F1_ECX_X2APIC | F1_ECX_HYPERVISOR,
-		  [FEAT_8000_0001_EDX] = 0x20100800,
-		  [FEAT_KVM] = KVM_FEATURES_DEFAULT}},
-};
+static const char *versioned(const char *name)
+{
+	for (size_t i = 0; i < n_cpu_model_aliases; i++)
+		if (strcmp(name, cpu_model_aliases[i].alias) == 0)
+			return cpu_model_aliases[i].name;
+	return name;
+}
+
+static const struct cpu_model_def *find_model(const char *name)
+{
+	for (size_t i = 0; i < n_cpu_models; i++)
+		if (strcmp(versioned(name), cpu_models[i].name) == 0)
+			return &cpu_models[i];
+	return NULL;
+}
 
 void cpu_model_list(FILE *out)
 {
-	for (size_t i = 0; i < ARRAY_LEN(models); i++)
-		(void)fprintf(out, "%-8s %s\n", models[i].name, models[i].about);
+	for (size_t i = 0; i < ARRAY_LEN(host_names); i++)
+		(void)fprintf(out, "%-26s the host's processor, all that KVM can give of it\n",
+			      host_names[i]);
+	for (size_t i = 0; i < n_cpu_model_aliases; i++)
+		(void)fprintf(out, "%-26s %s\n", cpu_model_aliases[i].alias,
+			      cpu_model_aliases[i].name);
+	for (size_t i = 0; i < n_cpu_models; i++)
+		(void)fprintf(out, "%-26s %s\n", cpu_models[i].name, cpu_models[i].brand);
 }
 
 void host_identify(struct cpu_host *host)
@@ -86,9 +85,9 @@ static uint32_t host_word(const struct cpu_host *host, enum feature_word w)
 	case FEAT_7_EBX:
 		return v & ~(F7_EBX_SGX | F7_EBX_INTEL_PT);
 	case FEAT_7_ECX:
-		return v & ~F7_ECX_SGX_LC;
+		return v & ~(F7_ECX_SGX_LC | F7_ECX_CET_SS);
 	case FEAT_7_EDX:
-		return v & ~(F7_EDX_AMX | F7_EDX_ARCH_LBR);
+		return v & ~(F7_EDX_AMX | F7_EDX_ARCH_LBR | F7_EDX_CET_IBT);
 	case FEAT_8000_0001_EDX:
 		return v & ~F81_EDX_ALIASES; /* repeated from 1.EDX when the table is built */
 	case FEAT_8000_0001_ECX:
@@ -97,6 +96,8 @@ static uint32_t host_word(const struct cpu_host *host, enum feature_word w)
 		return v | 1U << 2;
 	case FEAT_KVM_HINTS:
 		return v | 1;
+	case FEAT_ARCH_CAPS:
+		return (uint32_t)host->arch_caps;
 	default:
 		return v;
 	}
@@ -275,10 +276,21 @@ static int apply_options(struct cpu_model *m, const char *features, struct err *
 struct missing {
 	void (*fn)(void *opaque, const char *what);
 	void *opaque;
+	char list[300]; /* all of them, as far as there is room */
 };
 
+static void missing_note(struct missing *t, const char *what)
+{
+	size_t n = strlen(t->list);
+
+	if (n + strlen(what) + 8 < sizeof(t->list))
+		(void)snprintf(t->list + n, sizeof(t->list) - n, "%s%s", n ? ", " : "", what);
+	else if (n && t->list[n - 1] != '.')
+		(void)snprintf(t->list + n, sizeof(t->list) - n, " ...");
+}
+
 static unsigned filter_word(struct cpu_model *m, enum feature_word w, uint32_t have,
-			    const struct missing *tell)
+			    struct missing *tell)
 {
 	uint32_t lost = m->features[w] & ~have;
 	unsigned n = 0;
@@ -287,6 +299,7 @@ static unsigned filter_word(struct cpu_model *m, enum feature_word w, uint32_t h
 		if (!(lost >> b & 1))
 			continue;
 		n++;
+		missing_note(tell, feature_text(w, b).s);
 		if (tell->fn && (m->check || m->enforce))
 			tell->fn(tell->opaque, feature_text(w, b).s);
 	}
@@ -295,7 +308,7 @@ static unsigned filter_word(struct cpu_model *m, enum feature_word w, uint32_t h
 }
 
 static unsigned filter_features(struct cpu_model *m, const struct cpu_host *host,
-				const struct missing *tell)
+				struct missing *tell)
 {
 	unsigned lost = 0;
 
@@ -325,7 +338,7 @@ static void raise_levels(struct cpu_model *m)
 	for (unsigned w = 0; w < FEAT_COUNT; w++) {
 		const struct feature_info *info = feature_info((enum feature_word)w);
 
-		if (!m->features[w] || w == FEAT_KVM || w == FEAT_KVM_HINTS)
+		if (!m->features[w] || w == FEAT_KVM || w == FEAT_KVM_HINTS || w == FEAT_ARCH_CAPS)
 			continue;
 		raise_to(info->leaf & 0x80000000 ? &m->xlevel : &m->level, info->leaf);
 	}
@@ -343,7 +356,8 @@ static void take_pmu(struct cpu_model *m, const struct cpu_host *host)
 	m->pmu_fixed = MIN(m->pmu_regs[CPUID_EDX] & 0x1f, PMU_FIXED_MAX);
 }
 
-static void take_model(struct cpu_model *m, const struct model_def *def,
+/* 'def' NULL: the host's. */
+static void take_model(struct cpu_model *m, const char *name, const struct cpu_model_def *def,
 		       const struct cpu_host *host)
 {
 	uint32_t vendor[3] = {cpuid_reg(host->supported, 0, 0, CPUID_EBX),
@@ -353,44 +367,59 @@ static void take_model(struct cpu_model *m, const struct model_def *def,
 	/* Always the host's vendor: system calls work differently. */
 	memcpy(m->vendor, vendor, sizeof(vendor));
 	m->vendor[sizeof(vendor)] = '\0';
-	(void)snprintf(m->name, sizeof(m->name), "%s", def->name);
+	(void)snprintf(m->name, sizeof(m->name), "%s", name);
 	m->phys_bits = host->phys_bits;
 	m->check = true;
 	m->expose_kvm = true;
-	if (!def->brand) {
+	if (!def) {
 		take_host(m, host);
 		return;
 	}
+	m->named = true;
 	m->level = def->level;
 	m->xlevel = def->xlevel;
 	m->signature = def->signature;
+	m->caches = def->caches;
 	(void)snprintf(m->brand, sizeof(m->brand), "%s", def->brand);
 	memcpy(m->features, def->features, sizeof(m->features));
+}
+
+static int unknown_model(const char *name, struct err *err)
+{
+	size_t n = strcspn(name, "-");
+
+	/* The family is known: which versions of it are there? */
+	for (size_t i = 0; i < n_cpu_models; i++)
+		if (strncmp(cpu_models[i].name, name, n) == 0 && cpu_models[i].name[n] == '-')
+			return err_set(
+			    err, EINVAL,
+			    "unable to find CPU model '%s' (-cpu help lists the versions "
+			    "of %.*s)",
+			    name, (int)n, name);
+	return err_set(err, EINVAL, "unable to find CPU model '%s' (-cpu help lists them)", name);
 }
 
 int cpu_model_make(struct cpu_model *out, const char *name, const char *features,
 		   const struct cpu_host *host, void (*missing)(void *opaque, const char *what),
 		   void *opaque, struct err *err)
 {
-	const struct missing tell = {.fn = missing, .opaque = opaque};
+	const struct cpu_model_def *def = find_model(name);
+	struct missing tell = {.fn = missing, .opaque = opaque};
 	struct cpu_model m = {0};
 	unsigned lost;
 	int ret = 0;
 
-	for (size_t i = 0; i < ARRAY_LEN(models); i++)
-		if (strcmp(name, models[i].name) == 0)
-			take_model(&m, &models[i], host);
-	if (!m.name[0])
-		return err_set(err, EINVAL, "unable to find CPU model '%s'%s", name,
-			       !strcmp(name, "max") ? ": use host, which is all that this host has"
-						    : " (-cpu help lists them)");
+	if (!def && !is_host_name(name))
+		return unknown_model(name, err);
+	take_model(&m, name, def, host);
 	if (features)
 		ret = apply_options(&m, features, err);
 	if (ret < 0)
 		return ret;
 	lost = filter_features(&m, host, &tell);
 	if (lost > 0 && m.enforce)
-		return err_set(err, EINVAL, "Host doesn't support requested features");
+		return err_set(err, EINVAL, "Host doesn't support requested features: %s",
+			       tell.list);
 	raise_levels(&m);
 	take_pmu(&m, host);
 	*out = m;

@@ -49,6 +49,23 @@ uint32_t cpuid_reg(const struct kvm_cpuid2 *table, uint32_t leaf, uint32_t suble
 	return e->edx;
 }
 
+/* Those of a model that has no others. */
+static const struct cpu_caches usual_caches = {
+    .l1d = 0x40020140,
+    .l1i = 0x40020140,
+    .l2 = 0x02008140,
+    .l3 = 0x00808140,
+    .leaf_2 = {0x4d,			  0x2c307d},
+    .leaf_4 = { {0x121, 0x01c0003f, 0x3f, 1},
+	       {0x122, 0x01c0003f, 0x3f, 1},
+	       {0x143, 0x03c0003f, 0xfff, 1},
+	       {0x163, 0x03c0003f, 0x3fff, 6}},
+    .leaf_1d = {          {0x121, 0x0040003f, 0x1ff, 1},
+               {0x122, 0x0040003f, 0x1ff, 1},
+               {0x43, 0x03c0003f, 0x1ff, 0},
+               {0x163, 0x03c0003f, 0x3fff, 6}},
+};
+
 struct builder {
 	struct kvm_cpuid2 *table;
 	const struct cpu_model *m;
@@ -99,6 +116,17 @@ static unsigned cpus_per_package(const struct builder *b)
 	return b->topo->cores * b->topo->threads;
 }
 
+static const struct cpu_caches *caches_of(const struct builder *b)
+{
+	return b->m->caches ? b->m->caches : &usual_caches;
+}
+
+static void put_cache(struct builder *b, uint32_t leaf, uint32_t i, const struct cpu_cache_leaf *c,
+		      uint32_t cpus)
+{
+	put_sub(b, leaf, i, c->eax | cpus, c->ebx, c->ecx, c->edx);
+}
+
 static void put_name(struct builder *b, uint32_t leaf, uint32_t max)
 {
 	uint32_t v[3];
@@ -125,6 +153,7 @@ static void put_2_4(struct builder *b)
 	uint32_t cores = (b->topo->cores - 1) << 26;
 	uint32_t threads = (b->topo->threads - 1) << 14;
 	uint32_t package = ((1U << b->package_shift) - 1) << 14;
+	const uint32_t cpus[4] = {cores, cores, cores | threads, cores | package};
 
 	if (is_amd(b))
 		return;
@@ -132,12 +161,10 @@ static void put_2_4(struct builder *b)
 	    .function = 2,
 	    .flags = KVM_CPUID_FLAG_STATEFUL_FUNC | KVM_CPUID_FLAG_STATE_READ_NEXT,
 	    .eax = 1,
-	    .ecx = 0x4d,
-	    .edx = 0x2c307d};
-	put_sub(b, 4, 0, 0x121 | cores, 0x01c0003f, 0x3f, 1);
-	put_sub(b, 4, 1, 0x122 | cores, 0x01c0003f, 0x3f, 1);
-	put_sub(b, 4, 2, 0x143 | cores | threads, 0x03c0003f, 0xfff, 1);
-	put_sub(b, 4, 3, 0x163 | cores | package, 0x03c0003f, 0x3fff, 6);
+	    .ecx = caches_of(b)->leaf_2[0],
+	    .edx = caches_of(b)->leaf_2[1]};
+	for (uint32_t i = 0; i < ARRAY_LEN(cpus); i++)
+		put_cache(b, 4, i, &caches_of(b)->leaf_4[i], cpus[i]);
 	put_sub(b, 4, 4, 0, 0, 0, 0);
 }
 
@@ -246,13 +273,12 @@ static void put_8000_001d_1e(struct builder *b)
 {
 	uint32_t threads = (b->topo->threads - 1) << 14;
 	uint32_t package = (cpus_per_package(b) - 1) << 14;
+	const uint32_t cpus[4] = {threads, threads, threads, package};
 
 	if (b->m->xlevel < 0x8000001d)
 		return;
-	put_sub(b, 0x8000001d, 0, 0x121 | threads, 0x0040003f, 0x1ff, 1);
-	put_sub(b, 0x8000001d, 1, 0x122 | threads, 0x0040003f, 0x1ff, 1);
-	put_sub(b, 0x8000001d, 2, 0x43 | threads, 0x03c0003f, 0x1ff, 0);
-	put_sub(b, 0x8000001d, 3, 0x163 | package, 0x03c0003f, 0x3fff, 6);
+	for (uint32_t i = 0; i < ARRAY_LEN(cpus); i++)
+		put_cache(b, 0x8000001d, i, &caches_of(b)->leaf_1d[i], cpus[i]);
 	put_sub(b, 0x8000001d, 4, 0, 0, 0, 0);
 	if (b->m->xlevel >= 0x8000001e)
 		leaf_put(b, 0x8000001e, b->apic_id,
@@ -279,10 +305,11 @@ static void put_extended(struct builder *b)
 	memcpy(brand, m->brand, sizeof(brand));
 	for (unsigned i = 0; i < 3; i++)
 		leaf_put(b, 0x80000002 + i, brand[i][0], brand[i][1], brand[i][2], brand[i][3]);
-	leaf_put(b, 0x80000005, 0x01ff01ff, 0x01ff01ff, 0x40020140, 0x40020140);
-	leaf_put(b, 0x80000006, 0, 0x42004200, 0x02008140, 0x00808140);
+	leaf_put(b, 0x80000005, 0x01ff01ff, 0x01ff01ff, caches_of(b)->l1d, caches_of(b)->l1i);
+	leaf_put(b, 0x80000006, 0, 0x42004200, caches_of(b)->l2, caches_of(b)->l3);
 	if (m->xlevel >= 0x80000007)
-		leaf_put(b, 0x80000007, 0, 0, 0, m->features[FEAT_8000_0007_EDX]);
+		leaf_put(b, 0x80000007, 0, m->features[FEAT_8000_0007_EBX], 0,
+			 m->features[FEAT_8000_0007_EDX]);
 	if (m->xlevel >= 0x80000008)
 		leaf_put(b, 0x80000008, m->phys_bits | virt << 8, m->features[FEAT_8000_0008_EBX],
 			 cpus_per_package(b) > 1
@@ -290,6 +317,8 @@ static void put_extended(struct builder *b)
 			     : 0,
 			 0);
 	put_8000_001d_1e(b);
+	if (m->xlevel >= 0x80000021)
+		leaf_put(b, 0x80000021, m->features[FEAT_8000_0021_EAX], 0, 0, 0);
 }
 
 static unsigned bits_for(unsigned n)

@@ -26,8 +26,11 @@ enum feature_word {
 	FEAT_7_1_EAX,
 	FEAT_8000_0001_EDX,
 	FEAT_8000_0001_ECX,
+	FEAT_8000_0007_EBX,
 	FEAT_8000_0007_EDX,
 	FEAT_8000_0008_EBX,
+	FEAT_8000_0021_EAX,
+	FEAT_ARCH_CAPS, /* an MSR, 0x10a, bits 0 to 31 */
 	FEAT_KVM,
 	FEAT_KVM_HINTS,
 	FEAT_XSAVE,
@@ -66,6 +69,8 @@ bool feature_find(const char *name, enum feature_word *word, unsigned *bit);
 #define F1_ECX_XSAVE       (1U << 26)
 #define F1_ECX_AVX         (1U << 28)
 #define F1_ECX_HYPERVISOR  (1U << 31)
+#define F7_ECX_CET_SS      (1U << 7)
+#define F7_EDX_CET_IBT     (1U << 20)
 #define F7_EBX_TSC_ADJUST  (1U << 1)
 #define F7_EBX_SGX         (1U << 2)
 #define F7_EBX_MPX         (1U << 14)
@@ -89,27 +94,44 @@ bool feature_find(const char *name, enum feature_word *word, unsigned *bit);
 #define F81_ECX_TOPOEXT    (1U << 22)
 #define F87_EDX_INVTSC     (1U << 8)
 #define F88_EBX_VIRT_SSBD  (1U << 25)
+#define F88_EBX_NEWER      (1U << 17 | 1U << 28) /* that QEMU 7.2's "host" has not */
 #define XSAVE_XSAVES       (1U << 3)
 #define XSAVE_XFD          (1U << 4)
+#define MSR_ARCH_CAPS      0x10a
 /* Bits of 1.EDX that AMD repeats in 8000_0001.EDX. */
 #define F81_EDX_ALIASES 0x0183f3ffU
 
 /* What a model is made from. */
+/*
+ * Caches as CPUID tells them: the words of 8000_0005, 8000_0006 and 2, and the
+ * leaves 4 and 8000_001d without the numbers of processors.
+ */
+struct cpu_cache_leaf {
+	uint32_t eax, ebx, ecx, edx;
+};
+struct cpu_caches {
+	uint32_t l1d, l1i, l2, l3, leaf_2[2]; /* ecx, edx */
+	struct cpu_cache_leaf leaf_4[4], leaf_1d[4];
+};
+
 struct cpu_host {
 	const struct kvm_cpuid2 *supported; /* borrowed: KVM_GET_SUPPORTED_CPUID */
 	char brand[49];
 	unsigned phys_bits;
-	bool tsc_deadline; /* KVM_CAP_TSC_DEADLINE_TIMER */
+	bool tsc_deadline;  /* KVM_CAP_TSC_DEADLINE_TIMER */
+	uint64_t arch_caps; /* of MSR 0x10a, what KVM can give; 0: it has no such MSR */
 };
 
 struct cpu_model {
-	char name[16];
+	char name[32];
 	char vendor[13];
 	uint32_t signature; /* 1.EAX: family, model, stepping */
 	uint32_t level, xlevel;
 	char brand[49];
-	uint32_t features[FEAT_COUNT]; /* what the guest sees */
+	uint32_t features[FEAT_COUNT];   /* what the guest sees */
+	const struct cpu_caches *caches; /* constant */
 	unsigned phys_bits;
+	bool named; /* of the table, not the host's */
 	bool check, enforce;
 	bool expose_kvm; /* leaves 0x40000000... */
 	bool pmu;

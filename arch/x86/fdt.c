@@ -118,14 +118,14 @@ static void add_cpus(struct tree *t, const struct machine *m)
 	node_end(t);
 }
 
-static void add_ioapic(struct tree *t)
+static void add_ioapic(struct tree *t, unsigned index)
 {
-	uint64_t reg[2] = {BOARD_IOAPIC_BASE, 0x1000};
+	uint64_t reg[2] = {BOARD_IOAPIC_BASE + index * BOARD_IOAPIC_BYTES, 0x1000};
 
-	begin_at(t, "interrupt-controller", BOARD_IOAPIC_BASE);
+	begin_at(t, "interrupt-controller", reg[0]);
 	tree_check(t, fdt_property(t->fdt, "interrupt-controller", NULL, 0));
 	u32(t, "#interrupt-cells", 2);
-	u32(t, "phandle", PHANDLE_IOAPIC);
+	u32(t, "phandle", PHANDLE_IOAPIC + index);
 	u64s(t, "reg", reg, 2);
 	node_end(t);
 }
@@ -159,7 +159,8 @@ static bool is_memory_mapped(const struct board_device *d)
 static void add_device(struct tree *t, const struct board_device *d)
 {
 	uint64_t reg[2] = {d->base, d->bytes};
-	uint32_t irq[2] = {htobe32(d->gsi),
+	unsigned ioapic = d->gsi / BOARD_IOAPIC_PINS;
+	uint32_t irq[2] = {htobe32(d->gsi % BOARD_IOAPIC_PINS),
 			   htobe32(d->kind == BOARD_VIRTIO_MMIO ? IRQ_LEVEL_HIGH : IRQ_EDGE_HIGH)};
 
 	begin_at(t, d->name, d->base);
@@ -168,7 +169,7 @@ static void add_device(struct tree *t, const struct board_device *d)
 	u64s(t, is_memory_mapped(d) ? "reg" : "minivmm,ports", reg, 2);
 	if (d->gsi > 0) {
 		tree_check(t, fdt_property(t->fdt, "interrupts", irq, sizeof(irq)));
-		u32(t, "interrupt-parent", PHANDLE_IOAPIC);
+		u32(t, "interrupt-parent", PHANDLE_IOAPIC + ioapic);
 	}
 	if (d->slot >= 0)
 		u32(t, "minivmm,slot", (uint32_t)d->slot);
@@ -196,7 +197,8 @@ static void add_root(struct tree *t, const struct machine *m)
 	node_begin(t, "board");
 	u32(t, "#address-cells", 2);
 	u32(t, "#size-cells", 2);
-	add_ioapic(t);
+	for (unsigned i = 0; i < board_ioapics(&m->board); i++)
+		add_ioapic(t, i);
 	for (size_t i = 0; i < m->board.n; i++)
 		add_device(t, &m->board.devices[i]);
 	node_end(t);

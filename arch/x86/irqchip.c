@@ -1,9 +1,10 @@
 /*
  * irqchip.c - IOAPIC, 8259 pair and TPR helper: KVM's structs to the stream's and back
  *
- * The chips run in the kernel.  fetch reads their registers into the structs
- * over which the state tables stand; push writes them back, after a reset or a
- * load.  The 8254 is in pit.c, for its times need translation.
+ * irqchip_in_kvm: the chips run in the kernel.  fetch reads their registers
+ * into the structs over which the state tables stand; push writes them back,
+ * after a reset or a load.  The 8254 is in pit.c, for its times need
+ * translation.  The tables are those of irqchip_split (irqchip-split.c) too.
  */
 #include "arch/x86/irqchip.h"
 
@@ -23,19 +24,33 @@
  * KVM's own routing of a new irqchip is this board's (machine-microvm 1.4):
  * GSI n drives IOAPIC pin n, and PIC pin n for n < 16.  It is not replaced.
  */
-int irqchip_create(struct machine *m, struct irqchip *c, struct err *err)
+static int kvm_create(struct machine *m, struct irqchip *c, struct err *err)
 {
 	struct kvm_pit_config pit = {0}; /* no speaker: no device answers port 0x61 */
 
 	if (ioctl(m->vm_fd, KVM_CREATE_IRQCHIP) < 0)
 		return err_set(err, errno, "KVM cannot make its interrupt controllers: %s",
 			       err_text(errno));
-	c->have_pic = m->cfg->pic;
-	c->have_pit = m->cfg->pit;
 	if (c->have_pit && ioctl(m->vm_fd, KVM_CREATE_PIT2, &pit) < 0)
 		return err_set(err, errno, "KVM cannot make its interval timer: %s",
 			       err_text(errno));
-	vms_register(&m->vmstate, VMS_RANK_IOAPIC, "ioapic", 0, -1, &ioapic_vmstate, &c->ioapic);
+	return 0;
+}
+
+int irqchip_create(struct machine *m, struct irqchip *c, struct err *err)
+{
+	int ret;
+
+	c->ops = m->cfg->split_irqchip ? &irqchip_split : &irqchip_in_kvm;
+	c->have_pic = m->cfg->pic;
+	c->have_pit = m->cfg->pit;
+	c->n_ioapics = m->cfg->ioapic2 ? 2 : 1;
+	ret = c->ops->create(m, c, err);
+	if (ret < 0)
+		return ret;
+	for (unsigned i = 0; i < c->n_ioapics; i++)
+		vms_register(&m->vmstate, VMS_RANK_IOAPIC, "ioapic", i, -1, &ioapic_vmstate,
+			     &c->ioapic[i]);
 	if (c->have_pic) {
 		vms_register(&m->vmstate, VMS_RANK_PIC, "i8259", 0, 0x20, &pic_vmstate, &c->pic[0]);
 		vms_register(&m->vmstate, VMS_RANK_PIC, "i8259", 1, 0xa0, &pic_vmstate, &c->pic[1]);
@@ -45,11 +60,17 @@ int irqchip_create(struct machine *m, struct irqchip *c, struct err *err)
 	return 0;
 }
 
+void irqchip_destroy(struct irqchip *c)
+{
+	if (c->ops && c->ops->destroy)
+		c->ops->destroy(c);
+}
+
 void irqchip_reset(struct irqchip *c)
 {
 	memset(&c->ioapic, 0, sizeof(c->ioapic));
-	for (unsigned i = 0; i < IOAPIC_PINS; i++)
-		c->ioapic.ioredtbl[i] = REDIRECTION_RESET;
+	for (unsigned i = 0; i < IOAPIC_MAX * IOAPIC_PINS; i++)
+		c->ioapic[i / IOAPIC_PINS].ioredtbl[i % IOAPIC_PINS] = REDIRECTION_RESET;
 	memset(c->pic, 0, sizeof(c->pic));
 	memset(&c->pit, 0, sizeof(c->pit));
 	for (unsigned i = 0; i < 3; i++)
@@ -129,31 +150,34 @@ static int fetch_pics(struct machine *m, struct irqchip *c, struct err *err)
 	return 0;
 }
 
-int irqchip_fetch(struct machine *m, struct irqchip *c, struct err *err)
+static int kvm_fetch(struct machine *m, struct irqchip *c, struct err *err)
 {
+	struct ioapic_state *ioapic = &c->ioapic[0];
 	struct kvm_irqchip chip;
 	int ret = get_chip(m, &chip, KVM_IRQCHIP_IOAPIC, "IOAPIC", err);
 
 	if (ret < 0)
 		return ret;
-	c->ioapic.id = (uint8_t)chip.chip.ioapic.id;
-	c->ioapic.ioregsel = (uint8_t)chip.chip.ioapic.ioregsel;
-	c->ioapic.irr = chip.chip.ioapic.irr;
+	ioapic->id = (uint8_t)chip.chip.ioapic.id;
+	ioapic->ioregsel = (uint8_t)chip.chip.ioapic.ioregsel;
+	ioapic->irr = chip.chip.ioapic.irr;
 	for (unsigned i = 0; i < IOAPIC_PINS; i++)
-		c->ioapic.ioredtbl[i] = chip.chip.ioapic.redirtbl[i].bits;
+		ioapic->ioredtbl[i] = chip.chip.ioapic.redirtbl[i].bits;
 	ret = fetch_pics(m, c, err);
 	if (ret < 0)
 		return ret;
 	return c->pit_held ? 0 : irqchip_pit_hold(m, c, err);
 }
 
-int irqchip_push(struct machine *m, struct irqchip *c, struct err *err)
+static int kvm_push(struct machine *m, struct irqchip *c, struct err *err)
 {
+	const struct ioapic_state *ioapic = &c->ioapic[0];
 	struct kvm_irqchip chip;
 	int ret;
 
 	for (unsigned i = 0; i < 2; i++) {
-		pic_to_kvm(&c->pic[i], &chip, KVM_IRQCHIP_PIC_MASTER + i, i == 0 ? 0xf8 : 0xde);
+		pic_to_kvm(&c->pic[i], &chip, KVM_IRQCHIP_PIC_MASTER + i,
+			   i == 0 ? PIC_ELCR_MASTER : PIC_ELCR_SLAVE);
 		ret = set_chip(m, &chip, "8259", err);
 		if (ret < 0)
 			return ret;
@@ -161,15 +185,23 @@ int irqchip_push(struct machine *m, struct irqchip *c, struct err *err)
 	memset(&chip, 0, sizeof(chip));
 	chip.chip_id = KVM_IRQCHIP_IOAPIC;
 	chip.chip.ioapic.base_address = BOARD_IOAPIC_BASE;
-	chip.chip.ioapic.id = c->ioapic.id;
-	chip.chip.ioapic.ioregsel = c->ioapic.ioregsel;
-	chip.chip.ioapic.irr = c->ioapic.irr;
+	chip.chip.ioapic.id = ioapic->id;
+	chip.chip.ioapic.ioregsel = ioapic->ioregsel;
+	chip.chip.ioapic.irr = ioapic->irr;
 	for (unsigned i = 0; i < IOAPIC_PINS; i++)
-		chip.chip.ioapic.redirtbl[i].bits = c->ioapic.ioredtbl[i];
+		chip.chip.ioapic.redirtbl[i].bits = ioapic->ioredtbl[i];
 	ret = set_chip(m, &chip, "IOAPIC", err);
 	c->pit_held = c->have_pit;
 	return ret;
 }
+
+const struct irqchip_ops irqchip_in_kvm = {
+    .create = kvm_create,
+    .fetch = kvm_fetch,
+    .push = kvm_push,
+    .stopped = irqchip_pit_hold,
+    .starting = irqchip_pit_release,
+};
 
 /* ---- ioapic ---- */
 

@@ -1,6 +1,10 @@
 /*
- * irqchip.h - the interrupt controllers and the timer that KVM emulates:
- * IOAPIC, the two 8259, the 8254; and the (always idle) TPR patching helper
+ * irqchip.h - the interrupt controllers but the local APICs, and the timer:
+ * IOAPICs, the two 8259, the 8254; and the (always idle) TPR patching helper
+ *
+ * KVM emulates them (kernel_irqchip=on), or they are here (split): that is a
+ * choice between two rows of functions, irqchip_ops.  The sections are the
+ * same.
  *
  * Sections ioapic v3, i8259 v1, i8254 v3, kvm-tpr-opt v1 (machine-microvm
  * 3.5).  Machine lock; vCPUs parked for everything that uses KVM.
@@ -14,9 +18,16 @@
 struct err;
 struct machine;
 struct vms_desc;
+struct irqchip;
 struct kvm_pit_state2;
+struct split;
+struct vcpu;
 
 #define IOAPIC_PINS 24
+#define IOAPIC_MAX  2
+
+#define PIC_ELCR_MASTER 0xf8 /* lines that may be level-triggered */
+#define PIC_ELCR_SLAVE  0xde
 
 struct ioapic_state {
 	uint8_t id, ioregsel;
@@ -54,16 +65,34 @@ struct tpr_opt_state {
 	uint32_t state, real_tpr_addr, rom_state_vaddr, vapic_paddr, rom_state_paddr;
 };
 
+struct irqchip_ops {
+	int (*create)(struct machine *m, struct irqchip *c, struct err *err);
+	void (*destroy)(struct irqchip *c); /* may be NULL */
+	/* Between the state and the controllers; push after the vCPUs' own. */
+	int (*fetch)(struct machine *m, struct irqchip *c, struct err *err);
+	int (*push)(struct machine *m, struct irqchip *c, struct err *err);
+	/* The machine has stopped, or is about to run. */
+	int (*stopped)(struct machine *m, struct irqchip *c, struct err *err);
+	int (*starting)(struct machine *m, struct irqchip *c, struct err *err);
+	/* Of arch_ops; NULL: as there. */
+	void (*irq_line)(struct machine *m, unsigned gsi, bool level);
+	void (*before_run)(struct vcpu *v);
+};
+extern const struct irqchip_ops irqchip_in_kvm, irqchip_split;
+
 struct irqchip {
 	/* set at creation and then constant */
+	const struct irqchip_ops *ops;
 	bool have_pic, have_pit;
-	/* machine lock */
-	struct ioapic_state ioapic;
+	unsigned n_ioapics;
+	struct split *split; /* owned; NULL: the controllers are KVM's */
+	/* machine lock; split: and split's own lock */
+	struct ioapic_state ioapic[IOAPIC_MAX];
 	struct pic_state pic[2];
 	struct pit_state pit;
 	/*
 	 * KVM's PIT has no notion of a stopped machine: its state is taken at
-	 * the stop and given back, with its times moved, at the next start.
+	 * the stop and given back, with its times moved, at the next start.  Not split.
 	 */
 	bool pit_held;
 	struct tpr_opt_state tpr_opt;
@@ -74,19 +103,19 @@ extern const struct vms_desc pic_vmstate;     /* over struct pic_state */
 extern const struct vms_desc pit_vmstate;     /* over struct pit_state */
 extern const struct vms_desc tpr_opt_vmstate; /* over struct tpr_opt_state */
 
-/* Make the controllers in KVM and register their sections, all but kvm-tpr-opt. */
+/* Make the controllers and register their sections, all but kvm-tpr-opt. */
 int irqchip_create(struct machine *m, struct irqchip *c, struct err *err);
+void irqchip_destroy(struct irqchip *c);
 /* Power-on state, in *c only. */
 void irqchip_reset(struct irqchip *c);
-/* From KVM, but for a PIT that is held. */
-int irqchip_fetch(struct machine *m, struct irqchip *c, struct err *err);
-/* Into KVM; the PIT is held until the machine starts. */
-int irqchip_push(struct machine *m, struct irqchip *c, struct err *err);
 int irqchip_pit_hold(struct machine *m, struct irqchip *c, struct err *err);
 int irqchip_pit_release(struct machine *m, struct irqchip *c, struct err *err);
 
 /* Pure: 'offset_ns' is virtual minus CLOCK_MONOTONIC, which KVM's times are on. */
 void pit_from_kvm(struct pit_state *p, const struct kvm_pit_state2 *k, int64_t offset_ns);
 void pit_to_kvm(const struct pit_state *p, struct kvm_pit_state2 *k, int64_t offset_ns);
+
+/* The vCPU has left with KVM_EXIT_IOAPIC_EOI: 0, or -ENOTSUP: the controllers are KVM's. */
+int x86_split_eoi(struct vcpu *v);
 
 #endif

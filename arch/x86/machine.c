@@ -74,6 +74,30 @@ static int setup_cpuid(struct x86 *x, struct x86_vcpu *xv, struct err *err)
 	return 0;
 }
 
+static struct kvm_msrs *one_msr(uint32_t number)
+{
+	struct kvm_msrs *msr = xcalloc(1, sizeof(*msr) + sizeof(msr->entries[0]));
+
+	msr->nmsrs = 1;
+	msr->entries[0].index = number;
+	return msr;
+}
+
+/* A named model promises what it lists, whatever else the host's processor is not prone to. */
+static void set_arch_caps(const struct x86 *x, const struct vcpu *v)
+{
+	CLEANUP(cleanup_free) struct kvm_msrs *msr = one_msr(MSR_ARCH_CAPS);
+
+	msr->entries[0].data = x->model.features[FEAT_ARCH_CAPS];
+	if (!(x->model.features[FEAT_7_EDX] & F7_EDX_ARCH_CAPS) || !x->model.named)
+		return;
+	if (ioctl(v->fd, KVM_SET_MSRS, msr) != 1 && v->index == 0)
+		log_warn(
+		    "KVM refuses MSR 0x%x: the guest sees what the host's processor says of its "
+		    "mitigations",
+		    MSR_ARCH_CAPS);
+}
+
 static void register_vcpu(struct x86_vcpu *xv)
 {
 	struct x86 *x = xv->v->m->arch_state;
@@ -121,6 +145,8 @@ static int x86_vcpu_init(struct vcpu *v, struct err *err)
 		ret = setup_mce(x, v, err);
 	if (ret == 0)
 		ret = setup_cpuid(x, xv, err);
+	if (ret == 0)
+		set_arch_caps(x, v);
 	if (ret < 0) {
 		x86_vcpu_fini(v);
 		return ret;
@@ -145,7 +171,7 @@ static int push_all(struct machine *m, struct err *err)
 			return ret;
 	}
 	x->clock.tsc_held = true;
-	return irqchip_push(m, &x->irqchip, err);
+	return x->irqchip.ops->push(m, &x->irqchip, err);
 }
 
 static int x86_reset(struct machine *m, struct err *err)
@@ -188,7 +214,7 @@ static int x86_fetch(struct machine *m, struct err *err)
 		if (ret < 0)
 			return ret;
 	}
-	return irqchip_fetch(m, &x->irqchip, err);
+	return x->irqchip.ops->fetch(m, &x->irqchip, err);
 }
 
 static int x86_push(struct machine *m, struct err *err)
@@ -211,6 +237,8 @@ static int x86_push(struct machine *m, struct err *err)
 
 static int x86_unknown_exit(struct vcpu *v)
 {
+	if (v->run->exit_reason == KVM_EXIT_IOAPIC_EOI && x86_split_eoi(v) == 0)
+		return 0;
 	log_error("vCPU %u: KVM exit %u, which nothing here can handle", v->index,
 		  v->run->exit_reason);
 	return -ENOTSUP;
@@ -223,11 +251,30 @@ static void x86_fini(struct machine *m)
 	if (!x)
 		return;
 	blocker_del(&x->invtsc);
+	irqchip_destroy(&x->irqchip);
 	boot_free(&x->boot);
 	x86_msrs_fini(x);
 	free(x->supported);
 	free(x);
 	m->arch_state = NULL;
+}
+
+static void x86_irq_line(struct machine *m, unsigned gsi, bool level)
+{
+	const struct x86 *x = m->arch_state;
+
+	if (x->irqchip.ops->irq_line)
+		x->irqchip.ops->irq_line(m, gsi, level);
+	else
+		machine_kvm_irq_line(m, gsi, level);
+}
+
+static void x86_before_run(struct vcpu *v)
+{
+	const struct x86 *x = v->m->arch_state;
+
+	if (x->irqchip.ops->before_run)
+		x->irqchip.ops->before_run(v);
 }
 
 static const struct arch_ops x86_ops = {
@@ -242,6 +289,8 @@ static const struct arch_ops x86_ops = {
     .describe = x86_describe,
     .compare = x86_compare,
     .unknown_exit = x86_unknown_exit,
+    .irq_line = x86_irq_line,
+    .before_run = x86_before_run,
     .fini = x86_fini,
 };
 
@@ -256,6 +305,16 @@ static int get_supported(struct x86 *x, struct err *err)
 		return err_set(err, errno, "KVM does not tell the CPUID that it supports: %s",
 			       err_text(errno));
 	return 0;
+}
+
+static uint64_t get_arch_caps(const struct machine *m)
+{
+	CLEANUP(cleanup_free) struct kvm_msrs *msr = one_msr(MSR_ARCH_CAPS);
+
+	if (machine_kvm_cap(m, KVM_CAP_GET_MSR_FEATURES) <= 0 ||
+	    ioctl(m->kvm_fd, KVM_GET_MSRS, msr) != 1)
+		return 0;
+	return msr->entries[0].data;
 }
 
 static void warn_missing(void *opaque, const char *what)
@@ -273,6 +332,7 @@ static int make_model(struct x86 *x, struct err *err)
 
 	host_identify(&host);
 	host.tsc_deadline = machine_kvm_cap(x->m, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
+	host.arch_caps = get_arch_caps(x->m);
 	x->phys_bits = host.phys_bits;
 	ret = cpu_model_make(&x->model, name, cfg->cpu_features, &host, warn_missing, NULL, err);
 	if (ret < 0)

@@ -13,6 +13,7 @@
 #define BLK_F_GEOMETRY     VIRTIO_BIT(4)
 #define BLK_F_RO           VIRTIO_BIT(5)
 #define BLK_F_BLK_SIZE     VIRTIO_BIT(6)
+#define BLK_F_SCSI         VIRTIO_BIT(7) /* legacy; its requests are not supported */
 #define BLK_F_FLUSH        VIRTIO_BIT(9)
 #define BLK_F_TOPOLOGY     VIRTIO_BIT(10)
 #define BLK_F_CONFIG_WCE   VIRTIO_BIT(11)

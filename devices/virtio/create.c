@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdio.h>
 
+#include "devices/virtio/virtio-devices.h"
 #include "devices/virtio/virtio.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
@@ -34,8 +35,11 @@ int virtio_init(struct virtio_device *v, struct machine *m, const struct virtio_
 	v->dev = (struct device){.ops = &ops->device, .m = m};
 	v->ops = ops;
 	v->slot = slot;
-	v->gsi = BOARD_VIRTIO_GSI + slot;
+	v->gsi = board_virtio_gsi(&m->board) + slot;
 	v->base = BOARD_VIRTIO_BASE + slot * BOARD_VIRTIO_BYTES;
+	v->legacy = virtio_mmio_is_legacy(m);
+	if (v->legacy)
+		v->host_features = (v->host_features & ~VIRTIO_F_VERSION_1) | ops->legacy_features;
 	v->paused = true;
 	v->idle = true;
 	v->elem = virtq_elem_new();
@@ -73,6 +77,7 @@ struct board_device *virtio_board_add(struct virtio_device *v)
 	for (unsigned i = 0; i < v->n_queues; i++)
 		n += snprintf(sizes + n, sizeof(sizes) - (size_t)n, "%s%u", i ? " " : "",
 			      v->queues[i].num_default);
+	board_prop(b, "transport", "%s", v->legacy ? "legacy" : "modern");
 	board_prop(b, "features", "0x%" PRIx64, v->host_features);
 	board_prop(b, "queue-sizes", "%s", sizes);
 	board_prop(b, "config-bytes", "%" PRIu32, v->config_bytes);

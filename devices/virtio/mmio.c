@@ -1,56 +1,26 @@
 /*
- * mmio.c - the virtio-mmio transport, version 2 (virtio 1.2, 4.2.2; machine-microvm 1.5)
+ * mmio.c - the virtio-mmio transport, version 2 (virtio 1.2, 4.2.2; machine-microvm 1.5);
+ * what version 1 has in common with it is here too, the rest in mmio-legacy.c
  *
  * Registers are 32 bits wide and answer only to aligned 32-bit accesses; the
  * configuration space from 0x100 on takes 1, 2 and 4 bytes.  All accesses come
  * under the machine lock.  A transport with no device shows magic, version,
  * vendor and device id 0, and ignores everything else.
  */
+#include "devices/virtio/mmio.h"
+
 #include <errno.h>
 #include <string.h>
 
 #include "devices/virtio/virtio-devices.h"
-#include "devices/virtio/virtio.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/units.h"
 #include "vmm/board.h"
 #include "vmm/machine.h"
+#include "vmm/options/config.h"
 #include "vmm/options/device-row.h"
 
-enum mmio_reg {
-	REG_MAGIC = 0x00,
-	REG_VERSION = 0x04,
-	REG_DEVICE_ID = 0x08,
-	REG_VENDOR_ID = 0x0c,
-	REG_DEVICE_FEATURES = 0x10,
-	REG_DEVICE_FEATURES_SEL = 0x14,
-	REG_DRIVER_FEATURES = 0x20,
-	REG_DRIVER_FEATURES_SEL = 0x24,
-	REG_QUEUE_SEL = 0x30,
-	REG_QUEUE_NUM_MAX = 0x34,
-	REG_QUEUE_NUM = 0x38,
-	REG_QUEUE_READY = 0x44,
-	REG_QUEUE_NOTIFY = 0x50,
-	REG_INTERRUPT_STATUS = 0x60,
-	REG_INTERRUPT_ACK = 0x64,
-	REG_STATUS = 0x70,
-	REG_QUEUE_DESC_LOW = 0x80,
-	REG_QUEUE_DESC_HIGH = 0x84,
-	REG_QUEUE_DRIVER_LOW = 0x90,
-	REG_QUEUE_DRIVER_HIGH = 0x94,
-	REG_QUEUE_DEVICE_LOW = 0xa0,
-	REG_QUEUE_DEVICE_HIGH = 0xa4,
-	REG_SHM_LEN_LOW = 0xb0,
-	REG_SHM_LEN_HIGH = 0xb4,
-	REG_SHM_BASE_LOW = 0xb8,
-	REG_SHM_BASE_HIGH = 0xbc,
-	REG_QUEUE_RESET = 0xc0,
-	REG_CONFIG_GENERATION = 0xfc,
-	REG_CONFIG = 0x100,
-};
-
 #define MAGIC           0x74726976
-#define MMIO_VERSION    2
 #define VENDOR_ID       0x554d4551
 #define QUEUE_SELECTORS 1024 /* a larger selector is ignored */
 
@@ -87,11 +57,6 @@ static void config_write(struct virtio_device *v, uint64_t off, unsigned len, ui
 
 /* ---- reads ---- */
 
-static struct virtio_queue_regs *selected(struct virtio_device *v)
-{
-	return v->queue_sel < v->n_queues ? &v->regs[v->queue_sel] : NULL;
-}
-
 static uint32_t isr_read(struct virtio_device *v)
 {
 	uint32_t isr;
@@ -114,8 +79,11 @@ static uint32_t generation_read(struct virtio_device *v)
 
 static uint32_t reg_read(struct virtio_device *v, uint64_t off)
 {
-	const struct virtio_queue_regs *q = selected(v);
+	const struct virtio_queue_regs *q = mmio_selected(v);
+	uint32_t val;
 
+	if (v->legacy && mmio_legacy_read(v, off, &val))
+		return val;
 	switch (off) {
 	case REG_MAGIC:
 		return MAGIC;
@@ -171,7 +139,7 @@ static bool size_ok(uint32_t num)
 /* QueueReady: from now on the queue is where its registers say, or nowhere. */
 static void queue_ready(struct virtio_device *v, bool on)
 {
-	struct virtio_queue_regs *r = selected(v);
+	struct virtio_queue_regs *r = mmio_selected(v);
 	struct virtq *q;
 	bool restart = v->started;
 
@@ -196,7 +164,7 @@ static void queue_ready(struct virtio_device *v, bool on)
 
 static void queue_reset(struct virtio_device *v, uint32_t val)
 {
-	struct virtio_queue_regs *r = selected(v);
+	struct virtio_queue_regs *r = mmio_selected(v);
 	struct virtq *q = &v->queues[r ? v->queue_sel : 0];
 	bool restart = v->started;
 
@@ -210,7 +178,7 @@ static void queue_reset(struct virtio_device *v, uint32_t val)
 
 static void queue_write(struct virtio_device *v, uint64_t off, uint32_t val)
 {
-	struct virtio_queue_regs *r = selected(v);
+	struct virtio_queue_regs *r = mmio_selected(v);
 
 	if (!r || r->enabled) /* a queue in use stays where it is */
 		return;
@@ -257,7 +225,7 @@ static void status_write(struct virtio_device *v, uint8_t status)
 	}
 	if (!(status & VIRTIO_STATUS_DRIVER_OK) && virtio_stop(v) < 0)
 		return;
-	if (status & VIRTIO_STATUS_FEATURES_OK)
+	if (!v->legacy && (status & VIRTIO_STATUS_FEATURES_OK))
 		status = negotiate(v, status);
 	virtio_status_set(v, status);
 	virtio_start(v);
@@ -265,6 +233,8 @@ static void status_write(struct virtio_device *v, uint8_t status)
 
 static void reg_write(struct virtio_device *v, uint64_t off, uint32_t val)
 {
+	if (v->legacy && mmio_legacy_write(v, off, val))
+		return;
 	switch (off) {
 	case REG_DEVICE_FEATURES_SEL:
 		v->host_features_sel = val != 0;
@@ -326,8 +296,8 @@ int virtio_mmio_add(struct virtio_device *v, struct machine *m, struct err *err)
 }
 
 static const struct opt_prop props[] = {
-    DEVICE_FIXED("force-legacy", "off", "virtio-mmio is version 2; use force-legacy=off",
-		 "registers of version 1"),
+    DEVICE_BOOL("force-legacy", "off",
+		"registers of version 1, for drivers of old; on with -machine stock=on"),
     {.key = NULL},
 };
 const struct device_row virtio_mmio_row = {
@@ -337,17 +307,23 @@ const struct device_row virtio_mmio_row = {
     .props = props,
 };
 
+bool virtio_mmio_is_legacy(const struct machine *m)
+{
+	return device_part_bool(m->cfg, &virtio_mmio_row, "force-legacy", m->cfg->board.stock);
+}
+
 /* ---- transports with nothing behind ---- */
 
 static uint64_t empty_read(void *dev, uint64_t off, unsigned len)
 {
-	(void)dev;
+	const struct machine *m = dev;
+
 	(void)len;
 	switch (off) {
 	case REG_MAGIC:
 		return MAGIC;
 	case REG_VERSION:
-		return MMIO_VERSION;
+		return virtio_mmio_is_legacy(m) ? MMIO_VERSION_LEGACY : MMIO_VERSION;
 	case REG_VENDOR_ID:
 		return VENDOR_ID;
 	default:
@@ -363,17 +339,17 @@ static void empty_write(void *dev, uint64_t off, unsigned len, uint64_t val)
 	(void)val;
 }
 
-int virtio_mmio_add_empty_slots(struct machine *m, uint8_t used_mask, struct err *err)
+int virtio_mmio_add_empty_slots(struct machine *m, uint32_t used_mask, struct err *err)
 {
 	static const struct bus_ops ops = {.read = empty_read, .write = empty_write};
 
-	for (unsigned i = 0; i < BOARD_VIRTIO_SLOTS; i++) {
+	for (unsigned i = 0; i < board_virtio_slots(&m->board); i++) {
 		int ret;
 
 		if (used_mask & (1U << i))
 			continue;
 		ret = bus_add(&m->mmio, BOARD_VIRTIO_BASE + i * BOARD_VIRTIO_BYTES,
-			      BOARD_VIRTIO_BYTES, &ops, NULL, err);
+			      BOARD_VIRTIO_BYTES, &ops, m, err);
 		if (ret < 0)
 			return ret;
 	}

@@ -27,9 +27,17 @@
 
 /* ---- receive ---- */
 
+/* A modern device's header, and a legacy one's with mergeable buffers, ends with their number. */
+static size_t nic_hdr_bytes(const struct nic *nic)
+{
+	return nic->v.legacy && !virtio_has(&nic->v, NET_F_MRG_RXBUF) ? NUM_BUFFERS_AT
+								      : NIC_HDR_BYTES;
+}
+
 /* A frame on its way into the guest. */
 struct rx {
 	uint8_t header[NIC_HDR_BYTES];
+	size_t hdr;           /* of it, what the driver takes */
 	const uint8_t *frame; /* behind the header */
 	size_t bytes, done;   /* of both */
 	unsigned chains;
@@ -44,12 +52,12 @@ static void rx_fill(struct nic *nic, struct rx *rx)
 
 	for (unsigned i = 0; rx->chains == 0 && i < 2; i++)
 		rx->count_gpa[i] = virtq_elem_gpa(e, NUM_BUFFERS_AT + i);
-	if (rx->done < NIC_HDR_BYTES) {
-		n = virtq_elem_write(e, 0, rx->header + rx->done, NIC_HDR_BYTES - rx->done);
+	if (rx->done < rx->hdr) {
+		n = virtq_elem_write(e, 0, rx->header + rx->done, rx->hdr - rx->done);
 		rx->done += n;
 	}
-	if (rx->done >= NIC_HDR_BYTES) {
-		size_t at = rx->done - NIC_HDR_BYTES;
+	if (rx->done >= rx->hdr) {
+		size_t at = rx->done - rx->hdr;
 		size_t part = virtq_elem_write(e, n, rx->frame + at, rx->bytes - rx->done);
 
 		rx->done += part;
@@ -90,7 +98,7 @@ static int rx_frame(struct nic *nic, struct rx *rx)
 	while (rx->done < rx->bytes) {
 		if (!virtio_pop(v, NIC_RX))
 			return v->broken ? -EIO : rx_later(nic, rx);
-		if (rx->chains == 0 && virtq_elem_room(v->elem) < NIC_HDR_BYTES) {
+		if (rx->chains == 0 && virtq_elem_room(v->elem) < rx->hdr) {
 			virtio_fail(v, "queue 0: a buffer has no room for the header");
 			return -EIO;
 		}
@@ -121,28 +129,46 @@ static int nic_receive(void *opaque, const uint8_t *frame, size_t n)
 	memcpy(rx.header, frame, MIN(hdr, sizeof(rx.header)));
 	put_le16(rx.header + NUM_BUFFERS_AT, 1);
 	rx.frame = frame + hdr;
-	rx.bytes = NIC_HDR_BYTES + n - hdr;
+	rx.hdr = nic_hdr_bytes(nic);
+	rx.bytes = rx.hdr + n - hdr;
 	return rx_frame(nic, &rx);
 }
 
 /* ---- transmit ---- */
+
+/* The frame goes with as much of a header as the back end takes: all, none, or filled up. */
+static int tx_send(struct nic *nic, const struct virtq_elem *e, uint64_t hdr, uint64_t bytes)
+{
+	uint64_t wanted = nic->be->vnet_hdr ? nic->be->hdr_bytes : 0;
+	CLEANUP(cleanup_free) struct iovec *v = NULL;
+	uint8_t zeros[NIC_HDR_BYTES] = {0};
+	size_t n;
+
+	if (wanted <= hdr) {
+		n = iov_slice(e->out, e->out, e->n_out, hdr - wanted, bytes - (hdr - wanted));
+		return net_backend_send(nic->be, e->out, (int)n);
+	}
+	v = xcalloc(e->n_out + 2, sizeof(*v));
+	n = iov_slice(v, e->out, e->n_out, 0, hdr);
+	v[n++] = (struct iovec){.iov_base = zeros, .iov_len = wanted - hdr};
+	n += iov_slice(v + n, e->out, e->n_out, hdr, bytes - hdr);
+	return net_backend_send(nic->be, v, (int)n);
+}
 
 static bool tx_one(struct virtio_device *v)
 {
 	struct nic *nic = to_nic(v);
 	const struct virtq_elem *e = v->elem;
 	uint64_t bytes = iov_bytes(e->out, e->n_out);
-	uint64_t skip = nic->be->vnet_hdr ? NIC_HDR_BYTES - nic->be->hdr_bytes : NIC_HDR_BYTES;
+	uint64_t hdr = nic_hdr_bytes(nic);
 	int ret = 0;
 
-	if (bytes < NIC_HDR_BYTES) {
+	if (bytes < hdr) {
 		virtio_fail(v, "queue 1: a frame has no header");
 		return false;
 	}
-	if (bytes <= NET_MAX_FRAME && bytes >= NIC_HDR_BYTES + ETH_HEADER_BYTES) {
-		size_t n = iov_slice(e->out, e->out, e->n_out, skip, bytes - skip);
-
-		ret = net_backend_send(nic->be, e->out, (int)n);
+	if (bytes <= NET_MAX_FRAME && bytes >= hdr + ETH_HEADER_BYTES) {
+		ret = tx_send(nic, e, hdr, bytes);
 	}
 	if (ret == -EAGAIN) {
 		virtq_unpop(&v->queues[NIC_TX], 1);
@@ -307,11 +333,22 @@ static void nic_destroy(struct virtio_device *v)
 	loop_call(v->dev.m->io, nic_detach, to_nic(v)->be);
 }
 
+/* How a legacy driver changes the address where it has no command for that. */
+static void set_config(struct virtio_device *v, const uint8_t *config)
+{
+	struct nic *nic = to_nic(v);
+
+	if (v->legacy && !virtio_has(v, NET_F_CTRL_MAC_ADDR))
+		memcpy(nic->mac.b, config, sizeof(nic->mac.b));
+}
+
 const struct virtio_ops nic_ops = {
     .device = VIRTIO_DEVICE_OPS("virtio-net-device"),
     .name = "virtio-net",
     .device_id = 1,
+    .legacy_features = NET_F_GSO | VIRTIO_F_NOTIFY_ON_EMPTY | VIRTIO_F_ANY_LAYOUT,
     .get_config = get_config,
+    .set_config = set_config,
     .negotiated = nic_negotiated,
     .serve = nic_serve,
     .start = nic_start,

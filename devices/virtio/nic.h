@@ -20,6 +20,7 @@
 #define NET_F_CSUM           VIRTIO_BIT(0)
 #define NET_F_GUEST_CSUM     VIRTIO_BIT(1)
 #define NET_F_CTRL_OFFLOADS  VIRTIO_BIT(2)
+#define NET_F_GSO            VIRTIO_BIT(6) /* legacy: csum and all host_ offloads */
 #define NET_F_MAC            VIRTIO_BIT(5)
 #define NET_F_GUEST_TSO4     VIRTIO_BIT(7)
 #define NET_F_GUEST_TSO6     VIRTIO_BIT(8)

@@ -427,6 +427,9 @@ bool virtq_should_interrupt(struct virtq *q)
 	bool valid = q->signalled_valid;
 
 	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* barrier 3 */
+	/* All that was made available is used. */
+	if (q->notify_on_empty && q->used_idx == q->last_avail && q->last_avail == avail_idx(q))
+		return true;
 	if (!q->event_idx)
 		return !(ring_get16(q->avail_hva) & AVAIL_NO_INTERRUPT);
 	q->signalled_used = q->used_idx;

@@ -52,6 +52,7 @@ struct virtq {
 	const uint8_t *desc_hva, *avail_hva;
 	uint8_t *used_hva;
 	bool event_idx, indirect; /* negotiated */
+	bool notify_on_empty;     /* ... by a legacy driver; the owner of the device sets it */
 	bool used_idx_from_ring;  /* loaded from a stream: the ring knows used_idx */
 	uint16_t last_avail;      /* next entry of the available ring to take */
 	uint16_t used_idx;        /* next entry of the used ring to fill */

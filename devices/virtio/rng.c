@@ -53,6 +53,7 @@ static const struct virtio_ops ops = {
     .device = VIRTIO_DEVICE_OPS("virtio-rng-device"),
     .name = "virtio-rng",
     .device_id = 4,
+    .legacy_features = VIRTIO_F_NOTIFY_ON_EMPTY | VIRTIO_F_ANY_LAYOUT,
     .serve = rng_serve,
     .section = &section,
 };

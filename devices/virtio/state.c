@@ -32,7 +32,6 @@
 #include "vmm/vmstate.h"
 
 #define WIRE_QUEUES 1024 /* room in the subsections */
-#define WIRE_ALIGN  4096 /* a legacy register's value that nothing reads */
 
 struct wire_queue {
 	uint32_t num, align;
@@ -196,8 +195,11 @@ static const struct vms_field extra_fields[] = {
     VMS_TMP("extra_state", &mmio),
     VMS_LAST,
 };
-static const struct vms_desc extra = {
-    .name = "virtio/extra_state", .version = 1, .min_version = 1, .fields = extra_fields};
+static const struct vms_desc extra = {.name = "virtio/extra_state",
+				      .version = 1,
+				      .min_version = 1,
+				      .fields = extra_fields,
+				      .needed = mmio_state_needed};
 
 static const struct vms_field started_fields[] = {
     VMS_BOOL(struct virtio_wire, started, "started"),
@@ -222,8 +224,10 @@ static void fill_queue(struct virtio_wire *w, const struct virtio_device *v, uns
 	const struct virtio_queue_regs *r = &v->regs[i];
 	struct wire_regs *wr = &w->regs[i];
 
-	w->queues[i] = (struct wire_queue){
-	    .num = q->num, .align = WIRE_ALIGN, .desc = q->desc, .last_avail = q->last_avail};
+	w->queues[i] = (struct wire_queue){.num = q->num,
+					   .align = virtio_queue_align(r),
+					   .desc = q->desc,
+					   .last_avail = q->last_avail};
 	w->rings[i] = (struct wire_rings){.avail = q->avail, .used = q->used};
 	w->num_default[i] = q->num_default;
 	w->has_sizes |= q->num != q->num_default;
@@ -248,7 +252,8 @@ static void state_fill(struct virtio_wire *w, const struct virtio_device *v)
 	w->n_queues = v->n_queues;
 	for (unsigned i = 0; i < v->n_queues; i++)
 		fill_queue(w, v, i);
-	w->has_features = w->has_rings = w->has_mmio = true;
+	w->has_features = true;
+	w->has_rings = w->has_mmio = !v->legacy; /* a legacy queue is where its first page is */
 	w->features = v->features;
 	memcpy(w->guest_features, v->guest_features, sizeof(w->guest_features));
 	w->broken = v->broken;
@@ -284,6 +289,9 @@ static int check_head(const struct virtio_wire *w, const struct virtio_device *v
 		return err_set(err, EINVAL,
 			       "%s: feature selectors %" PRIu32 " and %" PRIu32 " are not 0 or 1",
 			       name, w->host_features_sel, w->guest_features_sel);
+	if (w->page_shift > 31)
+		return err_set(err, EINVAL, "%s: the driver's pages have 2^%" PRIu32 " bytes", name,
+			       w->page_shift);
 	if (w->queue_sel >= WIRE_QUEUES)
 		return err_set(err, EINVAL, "%s: queue selector %u is out of range", name,
 			       w->queue_sel);
@@ -306,20 +314,21 @@ static int check_queues(const struct virtio_wire *w, const struct virtio_device 
 static int check_features(const struct virtio_wire *w, const struct virtio_device *v,
 			  struct err *err)
 {
+	static const char *const transport[] = {"modern virtio-mmio transport (version 2)",
+						"legacy virtio-mmio transport (version 1)"};
 	const uint8_t live = VIRTIO_STATUS_FEATURES_OK | VIRTIO_STATUS_DRIVER_OK;
 
+	if ((w->status & live) && (w->has_mmio && w->has_rings) == v->legacy)
+		return err_set(err, ENOTSUP,
+			       "%s: its driver runs on a %s, here it is a %s; give this side "
+			       "-global virtio-mmio.force-legacy=%s, or the source the other",
+			       v->ops->name, transport[!v->legacy], transport[v->legacy],
+			       v->legacy ? "off" : "on");
 	if (w->features & ~v->host_features)
 		return err_set(err, EINVAL,
 			       "%s: Features 0x%" PRIx64
 			       " unsupported. Allowed features: 0x%" PRIx64,
 			       v->ops->name, w->features, v->host_features);
-	if (!(w->status & live))
-		return 0;
-	if (!w->has_mmio || !w->has_rings)
-		return err_set(err, ENOTSUP,
-			       "%s: its driver runs on a legacy virtio-mmio transport (version 1); "
-			       "give the source virtio-mmio.force-legacy=false",
-			       v->ops->name);
 	return 0;
 }
 
@@ -347,6 +356,10 @@ static int apply_queue(const struct virtio_wire *w, struct virtio_device *v, uns
 	memcpy(r->avail, wr->avail, sizeof(r->avail));
 	memcpy(r->used, wr->used, sizeof(r->used));
 	q->used_idx_from_ring = true;
+	if (v->legacy) {
+		r->align = wq->align;
+		virtio_legacy_place(q, wq->desc, virtio_queue_align(r));
+	}
 	return 0;
 }
 
@@ -364,6 +377,8 @@ static int state_apply(const struct virtio_wire *w, struct virtio_device *v, str
 	v->page_shift = w->page_shift;
 	v->queue_sel = w->queue_sel;
 	memcpy(v->guest_features, w->guest_features, sizeof(v->guest_features));
+	if (v->legacy)
+		v->guest_features[0] = (uint32_t)w->features;
 	v->broken = w->broken;
 	pthread_mutex_lock(&v->irq_lock);
 	v->status = w->status;

@@ -7,6 +7,7 @@
 #ifndef MINIVMM_DEVICES_VIRTIO_VIRTIO_DEVICES_H
 #define MINIVMM_DEVICES_VIRTIO_VIRTIO_DEVICES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,9 +23,11 @@ struct nic;
 extern const struct device_row virtio_blk_row, virtio_net_row, virtio_rng_row;
 /* Properties of the transport itself. */
 extern const struct device_row virtio_mmio_row;
+/* -global virtio-mmio.force-legacy=, or what -machine stock= makes of it. */
+bool virtio_mmio_is_legacy(const struct machine *m);
 /* Answer for the transports whose bit in used_mask is 0: no device behind them
  * (machine-microvm 1.5). */
-int virtio_mmio_add_empty_slots(struct machine *m, uint8_t used_mask, struct err *err);
+int virtio_mmio_add_empty_slots(struct machine *m, uint32_t used_mask, struct err *err);
 
 /*
  * Network cards, for announcements after a move.  fn is called for each in

@@ -92,6 +92,8 @@ void virtio_fail(struct virtio_device *v, const char *why)
 			 why);
 	v->broken = true;
 	v->serving = false;
+	if (v->legacy) /* it has no such status: the device is silent */
+		return;
 	pthread_mutex_lock(&v->irq_lock);
 	v->status |= VIRTIO_STATUS_NEEDS_RESET;
 	pthread_mutex_unlock(&v->irq_lock);
@@ -296,6 +298,7 @@ static void serve_from_now(struct virtio_device *v)
 		    virtq_map(q, &m->mem, virtio_has(v, VIRTIO_F_EVENT_IDX),
 			      virtio_has(v, VIRTIO_F_INDIRECT_DESC)) < 0)
 			queue_fail(v, i);
+		q->notify_on_empty = virtio_has(v, VIRTIO_F_NOTIFY_ON_EMPTY);
 	}
 	if (!v->serving)
 		return;
@@ -338,7 +341,8 @@ void virtio_start(struct virtio_device *v)
 
 	if (v->started || v->paused || !(status & VIRTIO_STATUS_DRIVER_OK))
 		return;
-	if (!(status & VIRTIO_STATUS_FEATURES_OK) || !virtio_has(v, VIRTIO_F_VERSION_1)) {
+	if (!v->legacy &&
+	    (!(status & VIRTIO_STATUS_FEATURES_OK) || !virtio_has(v, VIRTIO_F_VERSION_1))) {
 		virtio_fail(v, "DRIVER_OK came without features that were agreed on");
 		return;
 	}
@@ -417,6 +421,7 @@ void virtio_device_reset(struct device *d)
 
 	(void)virtio_reset(v); /* the machine is paused: nothing to wait for */
 	v->host_features_sel = v->guest_features_sel = 0;
+	v->page_shift = 0;
 }
 
 void virtio_device_pause(struct device *d)

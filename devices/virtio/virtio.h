@@ -53,6 +53,10 @@ struct vms_desc;
 #define VIRTIO_F_EVENT_IDX     VIRTIO_BIT(29)
 #define VIRTIO_F_VERSION_1     VIRTIO_BIT(32)
 #define VIRTIO_F_RING_RESET    VIRTIO_BIT(40)
+/* Features of legacy devices only */
+#define VIRTIO_F_NOTIFY_ON_EMPTY VIRTIO_BIT(24)
+#define VIRTIO_F_ANY_LAYOUT      VIRTIO_BIT(27)
+#define VIRTIO_LEGACY_ALIGN      4096U
 #define VIRTIO_FEATURES_COMMON                                                                     \
 	(VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX | VIRTIO_F_VERSION_1 | VIRTIO_F_RING_RESET)
 
@@ -79,6 +83,8 @@ struct virtio_ops {
 	void (*arrived)(struct virtio_device *v);
 	/* Free what the device owns, not the struct.  May be NULL. */
 	void (*destroy)(struct virtio_device *v);
+	/* What a legacy transport offers besides. */
+	uint64_t legacy_features;
 	/* State: version and the device's own part after the queues (machine-microvm 3.7). */
 	const struct vms_desc *section; /* the whole section; its one field is virtio_codec */
 	const struct vms_desc *body;    /* the device class data, over the device; NULL: none */
@@ -97,12 +103,14 @@ struct virtio_queue_regs {
 	uint16_t num;
 	bool enabled;
 	uint32_t desc[2], avail[2], used[2]; /* low, high */
+	uint32_t align;                      /* legacy; 0: VIRTIO_LEGACY_ALIGN */
 };
 
 struct virtio_device {
 	struct device dev; /* first */
 	/* set at creation and then constant */
 	const struct virtio_ops *ops;
+	bool legacy; /* behind a transport of version 1 */
 	unsigned slot, gsi;
 	uint64_t base;
 	uint64_t host_features;
@@ -111,7 +119,7 @@ struct virtio_device {
 	/* machine lock */
 	uint32_t host_features_sel, guest_features_sel; /* 0 or 1 */
 	uint32_t guest_features[2];
-	uint32_t page_shift; /* a legacy driver's; only carried along */
+	uint32_t page_shift; /* a legacy driver's, less than 32 */
 	uint16_t queue_sel;
 	struct virtio_queue_regs regs[VIRTIO_MAX_QUEUES];
 	bool paused;     /* the machine is; true at creation */
@@ -221,6 +229,12 @@ struct virtio_device *virtio_from_device(struct device *d);
  * virtio_init().  NULL: the board is full. */
 struct board_device *virtio_board_add(struct virtio_device *v);
 extern const struct vms_codec virtio_codec; /* over a whole virtio device (state.c) */
+/* Where a legacy device's rings are, of a queue whose num is known; desc 0: nowhere, not ready. */
+void virtio_legacy_place(struct virtq *q, uint64_t desc, uint32_t align);
+static inline uint32_t virtio_queue_align(const struct virtio_queue_regs *r)
+{
+	return r->align ? r->align : VIRTIO_LEGACY_ALIGN;
+}
 /* Put the registers on the bus (mmio.c). */
 int virtio_mmio_add(struct virtio_device *v, struct machine *m, struct err *err);
 

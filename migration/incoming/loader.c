@@ -16,6 +16,7 @@
 
 #include "migration/channel/channel.h"
 #include "migration/channel/checksum.h"
+#include "migration/incoming/section-hint.h"
 #include "migration/ram/ram.h"
 #include "migration/stream/reader.h"
 #include "migration/stream/wire.h"
@@ -374,8 +375,9 @@ static int load_announced(struct loader *l, uint64_t at, struct err *err)
 		if (!entry)
 			return err_set(err, EINVAL,
 				       "unknown section '%s' instance %u at stream offset "
-				       "0x%" PRIx64 ": this machine has no such device",
-				       idstr, instance, at);
+				       "0x%" PRIx64 ": this machine has no such device; %s",
+				       idstr, instance, at,
+				       section_hint(&l->m->board, idstr, instance).s);
 	}
 	ret = check_version(entry, idstr, version, err);
 	if (ret < 0)

@@ -25,6 +25,7 @@
 #include "vmm/base/wake.h"
 #include "vmm/machine.h"
 #include "vmm/memory/room.h"
+#include "vmm/options/config.h"
 #include "vmm/vclock.h"
 
 #define NS_PER_MS ((int64_t)1000000)
@@ -42,16 +43,23 @@ void outgoing_init(struct outgoing *o)
 
 /* ---- the other end ---- */
 
-/* QEMU only closes the connection, or says that it failed: its reason is on its stderr. */
-static void hint_at_qemu(struct err *err)
+static const char *on_off(bool on)
 {
+	return on ? "on" : "off";
+}
+
+/* QEMU only closes the connection, or says that it failed: its reason is on its stderr. */
+static void hint_at_qemu(const struct machine *m, struct err *err)
+{
+	const struct config *cfg = m->cfg;
 	struct err was = *err;
 
 	(void)err_set(err, was.errnum,
 		      "%.280s (QEMU says why on its stderr; most often its machine differs: "
-		      "-M microvm needs ioapic2=off and rtc=on, pit=on, pic=on as here, devices "
-		      "-global virtio-mmio.force-legacy=false, and -bios a file of this size)",
-		      was.msg);
+		      "-M microvm needs ioapic2=%s, rtc=%s, pit=%s, pic=%s as here, devices "
+		      "-global virtio-mmio.force-legacy=%s, and -bios a file of this size)",
+		      was.msg, on_off(cfg->ioapic2), on_off(cfg->rtc), on_off(cfg->pit),
+		      on_off(cfg->pic), on_off(m->board.legacy_virtio));
 }
 
 /*
@@ -68,7 +76,7 @@ static void prefer_peers_words(struct outgoing *o, struct err *err)
 	if (o->rp.cause[0] || (o->rp.shut && o->rp.shut_status))
 		(void)rp_refused(&o->rp, err);
 	if (o->rp.ponged && !o->rp.minivmm && (o->rp.ended || o->rp.shut))
-		hint_at_qemu(err);
+		hint_at_qemu(o->m, err);
 }
 
 static void outgoing_attach(struct outgoing *o, struct channel *ch)

@@ -105,7 +105,7 @@ int compare_block(struct comparison *c, struct src *in)
 		if (strcmp(b->name, name) != 0)
 			continue;
 		c->blocks[i] = true;
-		if (bytes != b->bytes)
+		if (bytes != b->bytes && !machine_adopts(c->m, b, bytes))
 			desc_differ(c->diff,
 				    "RAM block '%s': %s at the source, %s at the destination", name,
 				    size_text(bytes).s, size_text(b->bytes).s);

@@ -24,6 +24,11 @@ static bool has_acpi(const struct config *cfg)
 	return cfg->acpi;
 }
 
+static bool has_ioapic2(const struct config *cfg)
+{
+	return cfg->ioapic2;
+}
+
 static bool has_pic(const struct config *cfg)
 {
 	return cfg->pic;
@@ -40,10 +45,11 @@ static bool has_rtc(const struct config *cfg)
 }
 
 const struct described_option described_options[] = {
-    {"acpi", has_acpi},
-    {"pic",  has_pic },
-    {"pit",  has_pit },
-    {"rtc",  has_rtc },
+    {"acpi",    has_acpi   },
+    {"ioapic2", has_ioapic2},
+    {"pic",     has_pic    },
+    {"pit",     has_pit    },
+    {"rtc",     has_rtc    },
 };
 const size_t n_described_options = ARRAY_LEN(described_options);
 

@@ -1,7 +1,8 @@
 /*
  * load-list.c - the list of RAM blocks at the head of a stream
  *
- * Blocks that exist here must have the length that the source says.  QEMU
+ * Blocks that exist here must have the length that the source says, but for the
+ * firmware's of a machine without -bios, which takes it.  QEMU
  * also sends the fw_cfg blobs that carry ACPI tables ("/rom@etc/..."); a
  * guest that runs has read them long ago, and after a reset our own are used,
  * so those are read and dropped.
@@ -88,13 +89,33 @@ int ram_load_say_ended(struct src *in, const char *what, struct err *err)
 		       src_offset(in), what);
 }
 
-static int check_length(struct load_block *lb, uint64_t bytes, struct err *err)
+static int adopt_length(struct ram_load *l, struct load_block *lb, uint64_t bytes, struct err *err)
 {
+	int ret;
+
+	if (lb->touched) /* the stream has named it before */
+		return err_set(err, EINVAL, "RAM block '%s' comes twice, with two lengths",
+			       lb->name);
+	machine_lock(l->m);
+	ret = l->m->board.ops->adopt(l->m, lb->block, bytes, err);
+	machine_unlock(l->m);
+	if (ret == 0)
+		lb->bytes = bytes;
+	return ret;
+}
+
+static int check_length(struct ram_load *l, struct load_block *lb, uint64_t bytes, struct err *err)
+{
+	if (lb->block && bytes != lb->bytes && machine_adopts(l->m, lb->block, bytes))
+		return adopt_length(l, lb, bytes, err);
 	if (lb->block && bytes != lb->bytes)
 		return err_set(err, EINVAL,
 			       "RAM block '%s' has 0x%" PRIx64 " bytes at the source and 0x%" PRIx64
-			       " here",
-			       lb->name, bytes, lb->bytes);
+			       " here%s",
+			       lb->name, bytes, lb->bytes,
+			       strcmp(lb->name, "pc.bios") == 0
+				   ? ": give -bios a file of that size, or leave it out"
+				   : "");
 	if (!lb->block && bytes > BLOB_MAX_BYTES)
 		return err_set(err, EINVAL,
 			       "RAM block '%s' has 0x%" PRIx64
@@ -147,7 +168,7 @@ static int load_list_entry(struct ram_load *l, struct src *in, uint64_t *left, s
 	lb = ram_load_find(l, name);
 	if (!lb)
 		return err_set(err, EINVAL, "unknown RAM block '%s'", name);
-	ret = check_length(lb, bytes, err);
+	ret = check_length(l, lb, bytes, err);
 	if (ret < 0)
 		return ret;
 	if (bytes > *left || bytes == 0)

@@ -2,8 +2,8 @@
  * Any bytes load as a virtio section or are refused; what has loaded can be saved, loads again to
  * the same, and runs.
  *
- * Input: a byte that chooses the device (0 blk, 1 net, 2 net with offloads, 3 rng), then the
- * section.
+ * Input: a byte that chooses the device (0 blk, 1 net, 2 net with offloads, 3 rng; and 4: behind a
+ * legacy transport), then the section.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -17,9 +17,9 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
-static struct machine *new_machine(void)
+static struct machine *new_machine(bool legacy)
 {
-	struct machine *m = guest_machine();
+	struct machine *m = guest_machine_of(legacy ? &guest_stock_config : &guest_no_config);
 
 	log_set_level(LOG_ERROR);
 	return m;
@@ -115,7 +115,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 
 	if (!len)
 		return 0;
-	m = new_machine();
+	m = new_machine(data[0] & 4);
 	disk_open(&disk, 4 * MiB, true, true, true);
 	fake_net_init(&net, m, kind == 2);
 	nodes[0] = disk.node;

@@ -1,7 +1,7 @@
 """Every device, by the guest that exercises it."""
 from case import table
 
-DEVICES = ["serial", "rtc", "cmos", "fw_cfg", "ged", "pit", "lapic-timer", "tsc", "mmio", "rng", "blk",
+DEVICES = ["serial", "rtc", "cmos", "fw_cfg", "ged", "pit", "pic", "lapic-timer", "tsc", "mmio", "rng", "blk",
            "blk-errors", "net", "malformed", "acpi", "smp"]
 
 
@@ -31,6 +31,26 @@ def test_all(t, cpus):
     assert "slot 7 device 2\n" in text and "slot 6 device 1\n" in text and \
         "slot 5 device 4\n" in text, text
     assert echo.frames == 3, echo.frames
+
+
+STOCK = {"rtc": "skip no clock chip", "cmos": "skip no clock chip"}
+OLD = {"malformed": "skip a legacy device has no such status"}
+NONE = {"pit": "skip no timer", "pic": "skip no 8259"}
+
+
+@table(stock={"variant": "stock", "slot": 23, "skips": {**STOCK, **OLD}},
+       legacy={"variant": "legacy", "skips": OLD},
+       split={"variant": "split"},
+       split_two={"variant": "split", "cpus": 2},
+       ioapic2={"variant": "ioapic2", "slot": 23},
+       ioapic2_two={"variant": "ioapic2", "slot": 23, "cpus": 2},
+       bare={"variant": "bare", "slot": 23, "skips": {**STOCK, **OLD, **NONE}})
+def test_variant(t, variant, skips=None, slot=7, cpus=1):
+    """The choices of transport, IOAPICs, and where the interrupt controllers are."""
+    skips = dict(skips or {}, **({"smp": "skip one processor"} if cpus == 1 else {}))
+    results, text = run(t, variant=variant, cpus=cpus, disk=t.disk(), rng=True, net=t.net().path)
+    assert results == {n: skips.get(n, "ok") for n in DEVICES}, results
+    assert f"slot {slot} device 2\n" in text, text
 
 
 def test_no_devices(t):

@@ -19,6 +19,18 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BUILD = os.environ.get("BUILD", os.path.join(ROOT, "build"))
 
 MACHINE = ("microvm,acpi=on,ioapic2=off,pic=on,pit=on,rtc=on,isa-serial=on,kernel_irqchip=on")
+MODERN = ("-global", "virtio-mmio.force-legacy=false")
+LEGACY = ("-global", "virtio-mmio.force-legacy=true")
+
+# The board, by variant: -M of minivmm, -M of QEMU, options of both. "stock" is QEMU as it comes.
+VARIANTS = {
+    "own": (MACHINE, MACHINE, MODERN),
+    "stock": ("microvm,stock=on", "microvm", ()),
+    "legacy": (MACHINE, MACHINE, LEGACY),
+    "split": (MACHINE.replace("irqchip=on", "irqchip=split"),) * 2 + (MODERN,),
+    "ioapic2": (MACHINE.replace("ioapic2=off", "ioapic2=on").replace("irqchip=on", "irqchip=split"),) * 2 + (MODERN,),
+    "bare": ("microvm,stock=on,pic=off,pit=off", "microvm,pic=off,pit=off", ()),
+}
 
 # What differs between the programs: the path, options of the machine type, options.
 PROGRAMS = {
@@ -119,18 +131,21 @@ class Vmm:
     incoming URI, "defer", or a file descriptor for "fd:"
     monitors number of QMP monitors; serial=False: without the harness's serial port
     firmware path of an image to start instead of a guest
+    variant  of the board: a row of VARIANTS
+    program  another program of that kind than PROGRAMS says
     extra    more options; fds: descriptors that the program inherits
     """
 
     def __init__(self, kind, tmp, guest="counter", append="", *, name="vm", memory="24M", cpus=1,
                  backend="file", disk=None, rng=False, net=None, incoming=None, paused=False,
                  monitors=1, extra=(), fds=(), serial=True, firmware=None, ram=None, ring=None,
-                 prefix=()):
+                 prefix=(), variant="own", program=None):
         # A guest that ends by itself must not do so before the monitors are there.
         held = guest in BRIEF and incoming is None and monitors and not paused
         self.kind, self.name, self.tmp, self.backend = kind, name, tmp, backend
         self.ram_bytes = megabytes(memory)
         self.ram_path, self.ring = ram, ring
+        self.variant, self.program = variant, program or PROGRAMS[kind]["path"]
         self._unlink_ram = ram is None
         self.saved_at = None        # moves.py: the file it is to load once the source has written it
         self.monitors = []
@@ -173,7 +188,8 @@ class Vmm:
 
     def _machine(self, memory, cpus):
         program = PROGRAMS[self.kind]
-        machine = MACHINE + program["machine"]
+        stock = self.variant == "stock"
+        machine = VARIANTS[self.variant][self.kind == "qemu"] + ("" if stock else program["machine"])
         objects = []
         if self.backend in ("file", "tmpfs", "private"):
             self.ram_path = self.ram_path or self._ram_file()
@@ -185,12 +201,12 @@ class Vmm:
         if objects:
             machine += ",memory-backend=microvm.ram"
         accel = f"kvm,dirty-ring-size={self.ring}" if self.ring else "kvm"
-        argv = [program["path"], "-M", machine, "-accel", accel, "-cpu", "qemu64",
-                "-m", memory, "-smp", str(cpus), "-global", "virtio-mmio.force-legacy=false",
+        argv = [self.program, "-M", machine, "-accel", accel, "-cpu", "qemu64",
+                "-m", memory, "-smp", str(cpus), *VARIANTS[self.variant][2],
                 "-nodefaults", "-display", "none", "-name", self.name]
         for o in objects:
             argv += ["-object", o]
-        return argv + program["options"]
+        return argv + ([] if stock else program["options"])
 
     def _ram_file(self):
         if self.backend == "tmpfs":

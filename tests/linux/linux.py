@@ -86,7 +86,8 @@ class Network:
 class Linux:
     """The guest, wherever it runs: 'vmm' is the machine that it runs in now."""
 
-    def __init__(self, test, cpus=1, net=False, cpu=None, kernel="vmlinuz", options=(), words=""):
+    def __init__(self, test, cpus=1, net=False, cpu=None, kernel="vmlinuz", options=(), words="",
+                 variant="own", kind=None):
         if not GUEST:
             test.skip("no Linux guest: run scripts/linux-tests")
         test.need("root", "kvm")
@@ -102,7 +103,8 @@ class Linux:
             self.append += f" work.ip={GUEST_IP}/24 work.net={HOST_IP}"
         self.options = (["-cpu", cpu] if cpu else []) + list(options)
         self.first = self.last = None
-        self.vmm = self.machine()
+        self.variant = variant
+        self.vmm = self.machine(**({"kind": kind} if kind else {}))
 
     def machine(self, **how):
         """Starts a machine for this guest; with incoming=, to take it over."""
@@ -112,7 +114,7 @@ class Linux:
             extra += ["-netdev", f"tap,id=net0,ifname={tap},script=no,downscript=no,vhost=off",
                       "-device", "virtio-net-device,netdev=net0,mac=52:54:00:12:34:56"]
         extra += ["-device", "virtio-rng-device"]
-        machine = self.test.vmm(self.kernel, self.append, memory="128M", cpus=self.cpus,
+        machine = self.test.vmm(self.kernel, self.append, memory="128M", cpus=self.cpus, variant=self.variant,
                                 backend="memfd", disk=self.disk, extra=extra, **how)
         machine.capabilities("events")
         return machine
@@ -181,6 +183,8 @@ class Linux:
         assert state == "completed", source.migration()
         target.wait_running()
         report = source.migration()
+        while source.kind == "qemu" and source.status() == "finish-migrate":
+            pass                        # there the event comes before the state it announces
         assert source.status() == "postmigrate", source.status()
         self.test.forget(source)
         self.vmm = target

@@ -141,3 +141,17 @@ def test_destination_killed_in_flight(t):
     guest.move()
     guest.works()
     assert guest.net.connections == 1
+
+
+@only_minivmm("it is about minivmm and QEMU")
+@table(one={"cpus": 1, "kind": "minivmm"}, from_qemu={"cpus": 2, "kind": "qemu"})
+def test_stock_machine(t, cpus, kind):
+    """QEMU's own machine: legacy transports on the second IOAPIC, no clock chip; to the other program and back."""
+    guest = Linux(t, cpus=cpus, variant="stock", kind=kind)
+    guest.started()
+    guest.works()
+    for to in ("minivmm", "qemu", "minivmm"):
+        if to != guest.vmm.kind:
+            guest.move(kind=to)
+            guest.works()
+    assert guest.check_disk() >= 1

@@ -199,6 +199,21 @@ static void larger_firmware(struct described *d)
 	d->m.mem.blocks[1]->bytes = 128 * KiB + 1;
 }
 
+static bool adopts_any(const struct machine *m, const struct ram_block *b, uint64_t bytes)
+{
+	(void)m;
+	(void)bytes;
+	return strcmp(b->name, "pc.bios") == 0;
+}
+
+static void adopts_firmware(struct described *d)
+{
+	static const struct board_ops ops = {.adopts = adopts_any};
+
+	d->m.board.ops = &ops;
+	d->m.mem.blocks[1]->bytes = 128 * KiB;
+}
+
 static void huge_pages(struct described *d)
 {
 	d->m.mem.blocks[0]->page_bytes = 2 * MiB;
@@ -326,6 +341,7 @@ static const struct {
      "missing at the source, 2 MiB at the destination",							       false },
     {nothing,		  larger_firmware,
      "RAM block 'pc.bios': 64 KiB at the source, 131073 bytes at the destination",                                    false },
+    {nothing,		  adopts_firmware,     FITS,							     false },
  /* pages travel 4 KiB at a time, whatever backs them ... */
     {huge_pages,               nothing,             FITS,							     false },
     {nothing,		  huge_pages,          FITS,							     IGNORE},
@@ -404,8 +420,8 @@ START_TEST(test_cut)
 		buf_free(&diff);
 		free(copy);
 	}
-	/* 4 options, vCPUs, 2 blocks, 3 devices, a section, 10 leaves, 4 MSRs, model and TSC */
-	ck_assert_uint_eq(whole, 4 + 1 + 2 + 3 + 1 + 10 + 4 + 2);
+	/* 5 options, vCPUs, 2 blocks, 3 devices, a section, 10 leaves, 4 MSRs, model and TSC */
+	ck_assert_uint_eq(whole, 5 + 1 + 2 + 3 + 1 + 10 + 4 + 2);
 	buf_free(&b);
 	described_free(d);
 }

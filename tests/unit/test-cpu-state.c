@@ -53,6 +53,11 @@ START_TEST(test_real_chips)
 		round_trip(s, "i8254", 0, &pit_vmstate, sizeof(struct pit_state));
 	}
 	round_trip("mod", "ioapic", 1, &ioapic_vmstate, sizeof(struct ioapic_state));
+	for (unsigned i = 0; i < 2; i++) {
+		round_trip("stock", "ioapic", i, &ioapic_vmstate, sizeof(struct ioapic_state));
+		round_trip("stock", "i8259", i, &pic_vmstate, sizeof(struct pic_state));
+	}
+	round_trip("stock", "i8254", 0, &pit_vmstate, sizeof(struct pit_state));
 }
 END_TEST
 

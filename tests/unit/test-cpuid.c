@@ -174,7 +174,8 @@ START_TEST(test_refusals)
 	ck_assert_str_eq(refusal("kvm64", "zz=7"), "Property 'kvm64-x86_64-cpu.zz' not found");
 	ck_assert_str_eq(refusal("qemu64", "x2apic=maybe"),
 			 "Parameter 'x2apic' expects 'on' or 'off'");
-	ck_assert_str_eq(refusal("qemu64", "enforce"), "Host doesn't support requested features");
+	ck_assert_str_eq(refusal("qemu64", "enforce"),
+			 "Host doesn't support requested features: CPUID.01H:ECX.pni [bit 0]");
 	ck_assert_ptr_nonnull(strstr(refusal("qemu64", "hv-relaxed"), "Hyper-V"));
 	ck_assert_ptr_nonnull(strstr(refusal("qemu64", "+svm"), "'svm' is not supported"));
 	ck_assert_ptr_nonnull(strstr(refusal("host", "vmx=on"), "'vmx' is not supported"));

@@ -218,5 +218,62 @@ START_TEST(devices_refused)
 }
 END_TEST
 
-CHECK_MAIN("microvm", small_memory, large_memory, firmware, memory_backend, memory_refused,
-	   all_devices, fewest_devices, devices_refused)
+/* Without -bios a load may give the firmware another size; all of the guest's memory is laid out
+ * anew. */
+START_TEST(firmware_of_the_source)
+{
+	struct config cfg = {.ram_bytes = 128 * MiB, .cpus = 1};
+	struct machine *m = bare_machine_new(&cfg);
+	struct ram_block *bios;
+
+	ck_assert_int_eq(microvm_create_memory(m, &err), 0);
+	bios = m->mem.blocks[1];
+	memcpy(memory_ptr(&m->mem, 0x100000, 3), "ram", 3);
+	ck_assert(machine_adopts(m, bios, 128 * KiB));
+	ck_assert(!machine_adopts(m, m->mem.blocks[0], 128 * KiB));
+	ck_assert(!machine_adopts(m, bios, 128 * KiB + 4096));
+	ck_assert(!machine_adopts(m, bios, 0));
+	ck_assert(!machine_adopts(m, bios, 32 * MiB));
+	for (uint64_t kib = 128; kib >= 64; kib -= 64) {
+		uint64_t bytes = kib * KiB;
+
+		ck_assert_int_eq(m->board.ops->adopt(m, bios, bytes, &err), 0);
+		ck_assert_uint_eq(m->mem.n_slots, 4);
+		expect_slot(m, 0, MiB - bytes, "microvm.ram", 0);
+		expect_slot(m, MiB - bytes, bytes, "pc.bios", 0);
+		expect_slot(m, MiB, 127 * MiB, "microvm.ram", MiB);
+		expect_slot(m, 4 * GiB - bytes, bytes, "pc.bios", 0);
+		ck_assert_uint_eq(bios->gpa, 4 * GiB - bytes);
+		*(uint8_t *)memory_ptr(&m->mem, 4 * GiB - 1, 1) = 0x5a;
+		ck_assert_uint_eq(*(uint8_t *)memory_ptr(&m->mem, MiB - 1, 1), 0x5a);
+		ck_assert_mem_eq(memory_ptr(&m->mem, 0x100000, 3), "ram", 3);
+	}
+	bare_machine_free(m);
+	cfg.bios = make_file(64 * KiB);
+	m = bare_machine_new(&cfg);
+	ck_assert_int_eq(microvm_create_memory(m, &err), 0);
+	ck_assert(!machine_adopts(m, m->mem.blocks[1], 128 * KiB)); /* the user's file decides */
+	bare_machine_free(m);
+	(void)unlink(cfg.bios);
+	free(cfg.bios);
+}
+END_TEST
+
+/* With a second IOAPIC virtio has 24 slots, on its pins. */
+START_TEST(slots)
+{
+	struct config cfg = {.ram_bytes = 128 * MiB, .cpus = 1, .ioapic2 = true};
+	struct machine *m = bare_machine_new(&cfg);
+	struct backends be = {0};
+
+	ck_assert_int_eq(microvm_create_devices(m, &be, &err), 0);
+	ck_assert_uint_eq(board_virtio_slots(&m->board), 24);
+	ck_assert_uint_eq(board_virtio_gsi(&m->board), 24);
+	ck_assert_uint_eq(bus_read(&m->mmio, 0xfeb02e00, 4), 0x74726976);
+	ck_assert_uint_eq(bus_read(&m->mmio, 0xfeb03000, 4), UINT64_MAX);
+	bare_machine_free(m);
+}
+END_TEST
+
+CHECK_MAIN("microvm", firmware_of_the_source, slots, small_memory, large_memory, firmware,
+	   memory_backend, memory_refused, all_devices, fewest_devices, devices_refused)

@@ -13,8 +13,11 @@
 #define ID_HINT                                                                                    \
 	"Parameter 'id' expects an identifier\n"                                                   \
 	"Identifiers consist of letters, digits, '-', '.', '_', starting with a letter."
-#define KVM_OWN "the interrupt controllers and the timer are KVM's own; use "
-#define RAM     "-object memory-backend-ram,"
+#define KVM_OWN "local APICs are KVM's own; use "
+#define NO_EOI                                                                                     \
+	"-machine ioapic2=on does not go with kernel_irqchip=on: KVM does not tell the end of "    \
+	"the second IOAPIC's interrupts; use kernel_irqchip=split, or ioapic2=off"
+#define RAM "-object memory-backend-ram,"
 #define FORCED                                                                                     \
 	"force-share=on can only be used with read-only images: say read-only=on, or share-rw=on " \
 	"at the disk where several machines are to write"
@@ -72,15 +75,14 @@ static const struct {
     ONE("-M microvm,isa-serial=zz", "Parameter 'isa-serial' expects 'on' or 'off'"),
     ONE("-M microvm,acpi=off", "acpi=off is not supported: guests find their devices through ACPI "
 			       "tables; use acpi=on"),
-    ONE("-M microvm,ioapic2=on",
-	"ioapic2=on is not supported: there is one IOAPIC and 8 virtio slots; use ioapic2=off"),
-    ONE("-M microvm,kernel_irqchip=split",
-	"kernel_irqchip=split is not supported: " KVM_OWN "kernel_irqchip=on"),
+    BARE("-M microvm,ioapic2=on,kernel_irqchip=on", NO_EOI),
+    BARE("-M microvm,stock=on -accel kvm,kernel-irqchip=on", NO_EOI),
+    ONE("-M microvm,ioapic2=zz", "Parameter 'ioapic2' does not accept value 'zz'"),
+    ONE("-M microvm,stock=zz", "Parameter 'stock' expects 'on' or 'off'"),
     ONE("-M microvm,kernel-irqchip=off",
-	"kernel_irqchip=off is not supported: " KVM_OWN "kernel_irqchip=on"),
+	"kernel_irqchip=off is not supported: " KVM_OWN "kernel_irqchip=split"),
     ONE("-M microvm,kernel_irqchip=zz", "Parameter 'kernel_irqchip' does not accept value 'zz'"),
-    ONE("-M microvm,pic=off", "pic=off is not supported: " KVM_OWN "pic=on"),
-    ONE("-M microvm,pit=no", "pit=off is not supported: " KVM_OWN "pit=on"),
+    ONE("-M microvm,pic=zz", "Parameter 'pic' does not accept value 'zz'"),
     ONE("-M microvm,pcie=on", "pcie=on is not supported: the board has no PCI bus; -device help "
 			      "lists what it has"),
     ONE("-M microvm,usb=on", "usb=on is not supported: the board has no USB controller"),
@@ -101,8 +103,8 @@ static const struct {
 	"dirty-ring-size must be 0 or between 1024 and 65536 entries"),
     ONE("-accel kvm,dirty-ring-size=131072",
 	"dirty-ring-size must be 0 or between 1024 and 65536 entries"),
-    ONE("-accel kvm,kernel-irqchip=split",
-	"kernel-irqchip=split is not supported: " KVM_OWN "kernel-irqchip=on"),
+    ONE("-accel kvm,kernel-irqchip=off",
+	"kernel-irqchip=off is not supported: " KVM_OWN "kernel-irqchip=split"),
     ONE("-cpu ,x", "-cpu option cannot be empty"),
  /* smp */
     ONE("-smp zz", "Parameter 'smp.cpus' expects integer"),
@@ -274,9 +276,6 @@ static const struct {
     ONE("-global a.b", "Invalid parameter 'a.b'"),
     ONE("-global driver=a,zz=1", "Invalid parameter 'zz'"),
     ONE("-global driver=a", "options 'driver', 'property', and 'value' are required"),
-    ONE("-global virtio-mmio.force-legacy=true",
-	"can't apply global virtio-mmio.force-legacy=true: "
-	"force-legacy=on is not supported: virtio-mmio is version 2; use force-legacy=off"),
     ONE("-global virtio-blk-device.queue-size=1",
 	"can't apply global virtio-blk-device.queue-size=1: "
 	"Parameter 'queue-size' expects a number from 4 to 1024, not '1'"),

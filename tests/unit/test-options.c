@@ -15,6 +15,10 @@ static void dump_machine(FILE *f, const struct config *c)
 {
 	(void)fprintf(f, "acpi=%d\npic=%d\npit=%d\nrtc=%d\nuart=%d\n", c->acpi, c->pic, c->pit,
 		      c->rtc, c->isa_serial);
+	(void)fprintf(f, "ioapic2=%d\nsplit=%d\nstock=%d\n", c->ioapic2, c->split_irqchip,
+		      c->board.stock);
+	for (size_t i = 0; i < c->globals.n; i++)
+		(void)fprintf(f, "global %s=%s\n", c->globals.v[i].key, c->globals.v[i].val);
 	(void)fprintf(f, "ram=%llu\nbackend=%s\n", (unsigned long long)c->ram_bytes,
 		      str(c->memory_backend));
 	(void)fprintf(f, "smp=%u/%u/%u/%u/%u/%u\n", c->cpus, c->maxcpus, c->sockets, c->dies,
@@ -143,6 +147,19 @@ static const struct {
     ROW("-M microvm,rtc=off,isa-serial=off", "rtc=0", "uart=0", "serial=-", "!chardev"),
     ROW("-M microvm,rtc=no,isa_serial=n", "rtc=0", "uart=0"),
     ROW("-M rtc=off -M microvm", "rtc=0"),
+    /* variants of the board; what was given goes before stock=on, wherever that stands */
+    ROW("-M microvm", "ioapic2=0", "split=0", "stock=0"),
+    ROW("-M microvm,stock=on", "stock=1", "acpi=1", "pic=1", "pit=1", "rtc=0", "ioapic2=1",
+	"split=1"),
+    ROW("-M microvm,rtc=on,stock=on -global virtio-mmio.force-legacy=off", "rtc=1", "ioapic2=1",
+	"split=1", "global virtio-mmio.force-legacy=off"),
+    ROW("-M microvm,stock=on,ioapic2=off -accel kvm,kernel-irqchip=on", "rtc=0", "ioapic2=0",
+	"split=0"),
+    ROW("-M microvm,stock=on,rtc=auto,ioapic2=auto", "rtc=0", "ioapic2=1"),
+    ROW("-M microvm,ioapic2=on", "rtc=1", "ioapic2=1", "split=1", "stock=0"),
+    ROW("-M microvm,kernel_irqchip=split", "rtc=1", "ioapic2=0", "split=1"),
+    ROW("-M microvm,pic=off,pit=no", "pic=0", "pit=0"),
+    ROW("-global virtio-mmio.force-legacy=true", "global virtio-mmio.force-legacy=true"),
     ROW("-M microvm,kernel-irqchip=on,x-option-roms=off,auto-kernel-cmdline=off,pcie=off,usb=off",
 	"acpi=1"),
     ROW("-machine microvm,dump-guest-core=off,mem-merge=off,graphics=off", "core=0", "ksm=0"),

@@ -6,15 +6,20 @@
 #define SLOT 5
 #define ALL  UINT64_MAX
 
-static struct machine *with_rng(void)
+static struct machine *with_rng_on(const struct config *config)
 {
-	struct machine *m = guest_machine();
+	struct machine *m = guest_machine_of(config);
 	struct cfg_device cfg = test_device("virtio-rng-device", "r0");
 	struct err err = {0};
 
 	ck_assert_msg(device_create(m, &cfg, SLOT, NULL, &err) == 0, "%s", err.msg);
 	guest_resume(m);
 	return m;
+}
+
+static struct machine *with_rng(void)
+{
+	return with_rng_on(&guest_no_config);
 }
 
 static void end(struct machine *m)
@@ -337,8 +342,114 @@ START_TEST(properties)
 }
 END_TEST
 
-CHECK_MAIN("virtio-mmio", identity, only_aligned_words_below_the_config_space, empty_slots,
-	   feature_negotiation, rng_serves_kicks_that_come_as_exits,
-	   kicks_before_driver_ok_are_not_lost, pause_keeps_quiet_and_resume_looks, queue_registers,
-	   queue_reset_starts_over, malformed_ring_needs_reset, ring_outside_ram_needs_reset,
-	   device_reset_forgets_all, properties)
+#define PFN_SHIFT 12
+#define RINGS_GPA 0x10000ULL
+#define RING_NUM  16
+
+/* A legacy driver sets the queue up: rings one behind the other, the used ring aligned. */
+static struct ring legacy_start(struct machine *m, uint32_t align)
+{
+	struct ring r = ring_at(&m->mem, RINGS_GPA, RING_NUM);
+
+	r.avail = RINGS_GPA + 16ULL * RING_NUM;
+	r.used = ALIGN_UP(r.avail + 6 + 2ULL * RING_NUM, align);
+	reg_set(m, SLOT, 0x70, 0);
+	reg_set(m, SLOT, 0x70, 3);
+	reg_set(m, SLOT, 0x24, 0);
+	reg_set(m, SLOT, 0x20, reg_get(m, SLOT, 0x10));
+	reg_set(m, SLOT, 0x28, 1U << PFN_SHIFT);
+	reg_set(m, SLOT, 0x30, 0);
+	reg_set(m, SLOT, 0x38, RING_NUM);
+	reg_set(m, SLOT, 0x3c, align);
+	reg_set(m, SLOT, 0x40, RINGS_GPA >> PFN_SHIFT);
+	reg_set(m, SLOT, 0x70, 7);
+	guest_sync(m);
+	return r;
+}
+
+START_TEST(legacy_registers)
+{
+	struct machine *m = with_rng_on(&guest_stock_config);
+
+	ck_assert_uint_eq(reg_get(m, SLOT, 0x04), 1);
+	reg_set(m, SLOT, 0x14, 0);
+	ck_assert_uint_eq(reg_get(m, SLOT, 0x10), 0x39000000);
+	reg_set(m, SLOT, 0x14, 1);
+	ck_assert_uint_eq(reg_get(m, SLOT, 0x10), 0);
+	reg_set(m, SLOT, 0x14, 0);
+	ck_assert_uint_eq(reg_get(m, SLOT, 0x40), 0);
+	(void)legacy_start(m, 4096);
+	ck_assert_uint_eq(reg_get(m, SLOT, 0x40), RINGS_GPA >> PFN_SHIFT);
+	ck_assert_uint_eq(reg_get(m, SLOT, 0x70), 7);
+	/* what version 2 has is not there */
+	reg_set(m, SLOT, 0x80, 0x5000);
+	reg_set(m, SLOT, 0x44, 0);
+	reg_set(m, SLOT, 0xc0, 1);
+	ck_assert_uint_eq(reg_get(m, SLOT, 0x44), 0);
+	ck_assert_uint_eq(reg_get(m, SLOT, 0xfc), 0);
+	ck_assert_uint_eq(reg_get(m, SLOT, 0x40), RINGS_GPA >> PFN_SHIFT);
+	/* a queue that there is not */
+	reg_set(m, SLOT, 0x30, 3);
+	reg_set(m, SLOT, 0x40, 7);
+	ck_assert_uint_eq(reg_get(m, SLOT, 0x40), 0);
+	/* page 0 resets the device */
+	reg_set(m, SLOT, 0x30, 0);
+	reg_set(m, SLOT, 0x40, 0);
+	ck_assert_uint_eq(reg_get(m, SLOT, 0x70), 0);
+	end(m);
+	m = with_rng_on(&guest_stock_config);
+	ck_assert_int_eq(virtio_mmio_add_empty_slots(m, 1U << SLOT, NULL), 0);
+	ck_assert_uint_eq(reg_get(m, 0, 0x04), 1);
+	end(m);
+}
+END_TEST
+
+START_TEST(legacy_queue_is_served)
+{
+	static const uint32_t aligns[] = {4096, 64, 8192};
+
+	for (size_t i = 0; i < ARRAY_LEN(aligns); i++) {
+		struct machine *m = with_rng_on(&guest_stock_config);
+		struct ring r = legacy_start(m, aligns[i]);
+
+		ring_desc(&r, 0, 0x40000, 64, VIRTQ_DESC_WRITE, 0);
+		ring_avail(&r, 0);
+		kick(m, SLOT, 0);
+		guest_wait_idle(m);
+		ck_assert_uint_eq(ring_take(&r, 0), 64);
+		ck_assert_uint_eq(reg_get(m, SLOT, 0x60), 1);
+		end(m);
+	}
+}
+END_TEST
+
+/* It has no status for that: the device is silent until it is reset. */
+START_TEST(legacy_broken_ring)
+{
+	struct machine *m = with_rng_on(&guest_stock_config);
+	struct ring r = legacy_start(m, 4096);
+
+	ring_avail(&r, 999);
+	kick(m, SLOT, 0);
+	guest_wait_idle(m);
+	ck_assert_uint_eq(reg_get(m, SLOT, 0x70), 7);
+	ck_assert_uint_eq(reg_get(m, SLOT, 0x60), 0);
+	r = legacy_start(m, 4096);
+	put16(&m->mem, r.avail + 2, 0);
+	put16(&m->mem, r.used + 2, 0);
+	r = legacy_start(m, 4096);
+	ring_desc(&r, 0, 0x40000, 8, VIRTQ_DESC_WRITE, 0);
+	ring_avail(&r, 0);
+	kick(m, SLOT, 0);
+	guest_wait_idle(m);
+	ck_assert_uint_eq(ring_take(&r, 0), 8);
+	end(m);
+}
+END_TEST
+
+CHECK_MAIN("virtio-mmio", legacy_registers, legacy_queue_is_served, legacy_broken_ring, identity,
+	   only_aligned_words_below_the_config_space, empty_slots, feature_negotiation,
+	   rng_serves_kicks_that_come_as_exits, kicks_before_driver_ok_are_not_lost,
+	   pause_keeps_quiet_and_resume_looks, queue_registers, queue_reset_starts_over,
+	   malformed_ring_needs_reset, ring_outside_ram_needs_reset, device_reset_forgets_all,
+	   properties)

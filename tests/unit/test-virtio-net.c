@@ -316,7 +316,129 @@ START_TEST(default_addresses_differ)
 }
 END_TEST
 
-CHECK_MAIN("virtio-net", features_follow_the_back_end, transmit, transmit_waits_for_a_full_network,
+/* A legacy driver that takes these features, with the rings where version 1 has them. */
+static void legacy_init(struct fix *f, bool vnet_hdr, uint32_t features)
+{
+	struct err err = {0};
+
+	fix_base_on(f, vnet_hdr, &guest_stock_config);
+	ck_assert_msg(create(f, SLOT, NULL, &err) == 0, "%s", err.msg);
+	guest_resume(f->m);
+	reg_set(f->m, SLOT, 0x70, 3);
+	reg_set(f->m, SLOT, 0x24, 0);
+	reg_set(f->m, SLOT, 0x20, features);
+	reg_set(f->m, SLOT, 0x28, 4096);
+	for (unsigned i = 0; i < 2; i++) {
+		struct ring *r = &f->r[i];
+
+		r->avail = r->desc + 16ULL * r->num;
+		r->used = ALIGN_UP(r->avail + 6 + 2ULL * r->num, 4096);
+		reg_set(f->m, SLOT, 0x30, i);
+		reg_set(f->m, SLOT, 0x38, r->num);
+		reg_set(f->m, SLOT, 0x3c, 4096);
+		reg_set(f->m, SLOT, 0x40, (uint32_t)(r->desc >> 12));
+	}
+	reg_set(f->m, SLOT, 0x70, 7);
+	guest_sync(f->m);
+}
+
+/* Without mergeable buffers its header has no count: 10 bytes, whatever the back end's has. */
+START_TEST(legacy_header)
+{
+	static const struct {
+		bool vnet;
+		uint32_t features;
+		size_t header;
+	} rows[] = {
+	    {false, 0,			 10},
+	    {true,  0,			 10},
+	    {false, (uint32_t)NET_F_MRG_RXBUF, 12},
+	    {true,  (uint32_t)NET_F_MRG_RXBUF, 12},
+	};
+	uint8_t frame[112];
+	struct fix f;
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		size_t hdr = rows[i].header, theirs = rows[i].vnet ? 12 : 0;
+
+		legacy_init(&f, rows[i].vnet, rows[i].features);
+		memset(at(&f, BUF), 0, 12);
+		at(&f, BUF)[0] = rows[i].vnet;
+		make_frame(at(&f, BUF) + hdr, 100, other);
+		ring_desc(&f.r[1], 0, BUF, 4, NEXT, 1);
+		ring_desc(&f.r[1], 1, BUF + 4, (uint32_t)(hdr - 4 + 100), 0, 0);
+		ring_avail(&f.r[1], 0);
+		kick(f.m, SLOT, NIC_TX);
+		guest_wait_idle(f.m);
+		(void)ring_take(&f.r[1], 0);
+		ck_assert_uint_eq(f.net.sent_bytes, theirs + 100);
+		ck_assert_mem_eq(f.net.sent + theirs, at(&f, BUF) + hdr, 100);
+		if (rows[i].vnet)
+			ck_assert_int_eq(f.net.sent[0], 1);
+
+		memset(frame, 0, sizeof(frame));
+		frame[0] = 1;
+		make_frame(frame + 12, 100, own);
+		ring_desc(&f.r[0], 0, RXBUF(0), 2048, WR, 0);
+		ring_avail(&f.r[0], 0);
+		kick(f.m, SLOT, NIC_RX);
+		guest_wait_idle(f.m);
+		ck_assert_int_eq(arrive(&f, frame + 12 - theirs, 100 + theirs), 0);
+		ck_assert_uint_eq(ring_take(&f.r[0], 0), hdr + 100);
+		ck_assert_int_eq(at(&f, RXBUF(0))[0], rows[i].vnet);
+		ck_assert_mem_eq(at(&f, RXBUF(0)) + hdr, frame + 12, 100);
+		fix_fini(&f);
+	}
+}
+END_TEST
+
+static void take_nic(void *opaque, struct nic *nic)
+{
+	*(struct nic **)opaque = nic;
+}
+
+static struct nic *first_nic(struct fix *f)
+{
+	struct nic *nic = NULL;
+
+	nic_for_each(f->m, take_nic, &nic);
+	return nic;
+}
+
+/* Its address is written to the config space, unless there is a command for that. */
+START_TEST(legacy_address)
+{
+	for (int command = 0; command <= 1; command++) {
+		struct fix f;
+		uint8_t mac[6];
+
+		legacy_init(&f, false,
+			    command ? (uint32_t)(NET_F_CTRL_VQ | NET_F_CTRL_MAC_ADDR) : 0);
+		for (unsigned i = 0; i < 6; i++) {
+			machine_lock(f.m);
+			bus_write(&f.m->mmio, slot_base(SLOT) + 0x100 + i, 1, other[i]);
+			machine_unlock(f.m);
+		}
+		nic_mac(first_nic(&f), mac);
+		ck_assert_mem_eq(mac, command ? own : other, 6);
+		fix_fini(&f);
+	}
+}
+END_TEST
+
+START_TEST(legacy_features)
+{
+	struct fix f;
+
+	fix_base_on(&f, false, &guest_stock_config);
+	ck_assert_int_eq(create(&f, SLOT, NULL, NULL), 0);
+	ck_assert_uint_eq(features_get(f.m, SLOT), 0x39bf8064);
+	fix_fini(&f);
+}
+END_TEST
+
+CHECK_MAIN("virtio-net", legacy_address, legacy_header, legacy_features,
+	   features_follow_the_back_end, transmit, transmit_waits_for_a_full_network,
 	   odd_frames_are_dropped, receive_one_buffer, receive_spread_over_buffers,
 	   receive_without_mergeable_buffers, receive_header_without_room,
 	   receive_waits_while_paused, announcements, properties, default_addresses_differ)

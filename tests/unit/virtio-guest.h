@@ -114,13 +114,15 @@ static inline uint32_t ring_take(struct ring *r, uint16_t head)
 /* ---- a machine without KVM ---- */
 
 static const struct config guest_no_config;
+/* -machine stock=on, of which the devices look at this: transports of version 1. */
+static const struct config guest_stock_config = {.board.stock = true};
 
-static inline struct machine *guest_machine(void)
+static inline struct machine *guest_machine_of(const struct config *cfg)
 {
 	struct machine *m = NEW(struct machine);
 	struct err err = {0};
 
-	GUEST_MUST(machine_init(m, &guest_no_config, &err) == 0);
+	GUEST_MUST(machine_init(m, cfg, &err) == 0);
 	guest_memory(&m->mem);
 	m->loop = m->work = loop_new(&m->lock, &err);
 	m->io = loop_new(NULL, &err);
@@ -128,6 +130,11 @@ static inline struct machine *guest_machine(void)
 	GUEST_MUST(m->io != NULL);
 	GUEST_MUST(loop_thread_start(m->io, "io", THREAD_IO, &err) == 0);
 	return m;
+}
+
+static inline struct machine *guest_machine(void)
+{
+	return guest_machine_of(&guest_no_config);
 }
 
 static inline void guest_nothing(void *opaque)

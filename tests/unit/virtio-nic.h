@@ -40,9 +40,9 @@ static inline int create(struct fix *f, unsigned slot, const char *const *props,
 	return ret;
 }
 
-static inline void fix_base(struct fix *f, bool vnet_hdr)
+static inline void fix_base_on(struct fix *f, bool vnet_hdr, const struct config *cfg)
 {
-	f->m = guest_machine();
+	f->m = guest_machine_of(cfg);
 	fake_net_init(&f->net, f->m, vnet_hdr);
 	f->nets[0] = &f->net.be;
 	f->be = (struct backends){
@@ -50,6 +50,11 @@ static inline void fix_base(struct fix *f, bool vnet_hdr)
         };
 	for (unsigned i = 0; i < 3; i++)
 		f->r[i] = ring_at(&f->m->mem, 0x10000 * (i + 1), 64);
+}
+
+static inline void fix_base(struct fix *f, bool vnet_hdr)
+{
+	fix_base_on(f, vnet_hdr, &guest_no_config);
 }
 
 static inline void fix_init(struct fix *f, bool vnet_hdr, uint64_t features)

@@ -103,7 +103,7 @@ static int say_not_mapped(const struct ram_block *b, int errnum, struct err *err
 static int map_backing(struct ram_block *b, struct err *err)
 {
 	size_t guard = MAX(BLOCK_ALIGN, b->page_bytes);
-	size_t want = b->bytes + 3 * guard;
+	size_t want = b->max_bytes + 3 * guard;
 	uint8_t *base =
 	    mmap(NULL, want, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	uint8_t *start, *end;
@@ -114,7 +114,7 @@ static int map_backing(struct ram_block *b, struct err *err)
 			       err_text(errno));
 	start = base + guard;
 	start += (guard - (uintptr_t)start % guard) % guard;
-	end = start + b->bytes;
+	end = start + b->max_bytes;
 	p = mmap(start, b->bytes, PROT_READ | PROT_WRITE, map_flags(b), b->fd, 0);
 	if (p == MAP_FAILED) {
 		int e = errno;
@@ -128,7 +128,7 @@ static int map_backing(struct ram_block *b, struct err *err)
 	if (base + want > end + guard)
 		(void)munmap(end + guard, (size_t)(base + want - (end + guard)));
 	b->hva = start;
-	b->map_bytes = b->bytes + 2 * guard;
+	b->map_bytes = b->max_bytes + 2 * guard;
 	return 0;
 }
 
@@ -157,6 +157,7 @@ static int block_set_up(struct ram_block *b, uint64_t bytes, const struct ram_ba
 	b->own_memfd = backing->own_memfd;
 	b->page_bytes = backing_page_bytes(b->fd);
 	b->bytes = ALIGN_UP(bytes, PAGE_BYTES);
+	b->max_bytes = MAX(b->bytes, be->max_bytes);
 	if (b->bytes % b->page_bytes)
 		return err_set(err, EINVAL,
 			       "guest memory '%s': 0x%" PRIx64 " bytes are no multiple of its huge "
@@ -169,7 +170,7 @@ static int block_set_up(struct ram_block *b, uint64_t bytes, const struct ram_ba
 	if (ret < 0)
 		return ret;
 	block_advise(b);
-	b->dma_dirty = bitmap_new(b->bytes / PAGE_BYTES);
+	b->dma_dirty = bitmap_new(b->max_bytes / PAGE_BYTES);
 	if (!b->dma_dirty)
 		return err_set(err, ENOMEM,
 			       "cannot set up guest memory '%s': no memory for its bitmap",
@@ -202,6 +203,22 @@ struct ram_block *memory_add_block(struct memory *mem, const char *name, uint64_
 	fault_watch(b);
 	mem->blocks[mem->n_blocks++] = b;
 	return b;
+}
+
+int memory_resize_block(struct ram_block *b, uint64_t bytes, struct err *err)
+{
+	uint64_t was = b->bytes, is = ALIGN_UP(bytes, PAGE_BYTES);
+
+	assert(b->fd < 0 && b->page_bytes == PAGE_BYTES && is <= b->max_bytes);
+	if (is > was && mmap(b->hva + was, is - was, PROT_READ | PROT_WRITE, map_flags(b), b->fd,
+			     0) == MAP_FAILED)
+		return say_not_mapped(b, errno, err);
+	fault_forget(b);
+	b->bytes = is;
+	(void)madvise(b->hva, is, MADV_DONTNEED);
+	block_advise(b);
+	fault_watch(b);
+	return 0;
 }
 
 static int check_backing(const struct ram_block *b, int fd, struct err *err)
@@ -339,6 +356,23 @@ int memory_map_block(struct memory *mem, struct ram_block *b, uint64_t off, uint
 	 */
 	if (off == 0)
 		b->gpa = MAX(b->gpa, gpa);
+	return 0;
+}
+
+int memory_unmap_all(struct memory *mem, struct err *err)
+{
+	while (mem->n_slots > 0) {
+		struct mem_slot gone = mem->slots[mem->n_slots - 1];
+		int ret;
+
+		gone.block->gpa = 0;
+		gone.bytes = 0;
+		ret = memory_set_slot_flags(mem, &gone, 0);
+		if (ret < 0)
+			return err_set(err, -ret, "KVM does not give up RAM at 0x%" PRIx64 ": %s",
+				       gone.gpa, err_text(-ret));
+		mem->n_slots--;
+	}
 	return 0;
 }
 

@@ -7,7 +7,8 @@
  * "pc.bios" appears twice).
  *
  * Set up on the main thread before a vCPU runs and then constant, so any
- * thread may translate without a lock.  Writes that the VMM makes on behalf
+ * thread may translate without a lock; but that a load may resize a block
+ * before the guest is there.  Writes that the VMM makes on behalf
  * of a device must be reported with memory_mark_dirty(): KVM's dirty log sees
  * only the guest's own.
  */
@@ -34,6 +35,7 @@ struct ram_backend {
 	uint64_t hugetlb_bytes; /* page size wanted, 0: the host's default */
 	bool no_reserve;        /* huge pages are taken as they are touched, and may be missing
 				   then; else there are enough from now on, or it is refused */
+	uint64_t max_bytes;     /* room for memory_resize_block(), anonymous only; 0: none */
 	int fd;                 /* >= 0: use this descriptor (taken) instead of opening one */
 	bool no_dump;           /* not in core dumps (MADV_DONTDUMP) */
 	bool merge;             /* equal pages may be merged by the host (MADV_MERGEABLE) */
@@ -43,7 +45,8 @@ struct ram_block {
 	/* set at creation and then constant */
 	char name[RAM_NAME_BYTES];
 	uint8_t *hva;                    /* PROT_NONE guard pages stand before and behind */
-	uint64_t bytes;                  /* multiple of page_bytes */
+	uint64_t bytes;                  /* multiple of page_bytes; see memory_resize_block() */
+	uint64_t max_bytes;              /* ... at most: so much address space is behind hva */
 	uint64_t page_bytes;             /* of the backing: 4096, or a huge page's size */
 	uint64_t gpa;                    /* of the highest slot that shows offset 0 */
 	int fd;                          /* the backing's, -1 for anonymous */
@@ -96,6 +99,15 @@ struct ram_block *memory_find_block(const struct memory *mem, const char *name);
 /* Show block bytes [off, off + bytes) at gpa: one KVM memslot.  No overlap with another slot. */
 int memory_map_block(struct memory *mem, struct ram_block *b, uint64_t off, uint64_t gpa,
 		     uint64_t bytes, struct err *err);
+
+/* Take all slots away: before memory_resize_block(), after which blocks are mapped anew. */
+int memory_unmap_all(struct memory *mem, struct err *err);
+/*
+ * Give an anonymous block that is in no slot another size, within its
+ * max_bytes; what it held is gone.  It stays where it is, and what was mapped stays mapped: a
+ * thread that writes to it meanwhile, because a peer breaks the rules, does no harm.
+ */
+int memory_resize_block(struct ram_block *b, uint64_t bytes, struct err *err);
 
 /* KVM_MEM_* flags of a slot; 0 or -errno. */
 int memory_set_slot_flags(struct memory *mem, const struct mem_slot *s, uint32_t flags);

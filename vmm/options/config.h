@@ -110,6 +110,15 @@ struct cfg_device {
 
 enum cfg_auto { CFG_AUTO, CFG_ON, CFG_OFF };
 
+enum cfg_irqchip { IRQCHIP_ON, IRQCHIP_OFF, IRQCHIP_SPLIT, IRQCHIP_DEFAULT };
+
+/* -M microvm,... as typed; opt_finish_board() makes the machine's own fields of it. */
+struct cfg_board {
+	bool stock;            /* what was not given is as in QEMU's microvm, not as in ours */
+	unsigned ioapic2, rtc; /* enum cfg_auto */
+	unsigned irqchip;      /* enum cfg_irqchip */
+};
+
 enum cfg_action_panic { PANIC_PAUSE, PANIC_SHUTDOWN, PANIC_EXIT_FAILURE, PANIC_NONE };
 
 /* A text that was asked for and that higher floors have a part in. */
@@ -124,8 +133,11 @@ struct config {
 	bool uuid_set;
 
 	/* machine */
+	struct cfg_board board;
 	bool acpi, pic, pit, rtc, isa_serial; /* -M microvm,... */
-	char *memory_backend;                 /* id of an object, or NULL */
+	bool ioapic2;         /* a second IOAPIC, and 24 virtio slots on it instead of 8 */
+	bool split_irqchip;   /* of the interrupt controllers KVM has the local APICs only */
+	char *memory_backend; /* id of an object, or NULL */
 	uint64_t ram_bytes;
 	unsigned cpus, maxcpus, sockets, dies, cores, threads;
 	char *cpu_model;          /* "host", "qemu64", "kvm64" */
@@ -148,6 +160,8 @@ struct config {
 	struct cfg_monitor *monitors;
 	struct cfg_device *devices;
 	size_t n_objects, n_blockdevs, n_netdevs, n_chardevs, n_monitors, n_devices;
+	/* -global of a part of the board: "driver.property", checked, in order */
+	struct keyvals globals;
 	char *serial; /* id of the chardev behind the UART, or NULL: no UART */
 
 	/* running */

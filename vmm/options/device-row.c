@@ -3,6 +3,8 @@
 
 #include <assert.h>
 
+#include "vmm/base/alloc.h"
+#include "vmm/base/units.h"
 #include "vmm/options/internal.h"
 
 const struct device_row *device_row_find(const struct device_table *t, const char *name)
@@ -48,6 +50,18 @@ bool device_bool(const struct cfg_device *cfg, const char *name)
 {
 	const char *val = device_text(cfg, name);
 	bool on = false;
+
+	if (val)
+		(void)opt_parse_bool(val, &on);
+	return on;
+}
+
+bool device_part_bool(const struct config *cfg, const struct device_row *row, const char *name,
+		      bool otherwise)
+{
+	CLEANUP(cleanup_free) char *key = xasprintf("%s.%s", row->name, name);
+	const char *val = keyvals_get(&cfg->globals, key);
+	bool on = otherwise;
 
 	if (val)
 		(void)opt_parse_bool(val, &on);

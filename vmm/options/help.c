@@ -65,6 +65,7 @@ static const char *type_name(enum opt_kind kind)
 	switch (kind) {
 	case OPT_BOOL:
 	case OPT_AUTO:
+	case OPT_SWITCH:
 	case OPT_CHOICE:
 		return "switch";
 	case OPT_SIZE:

@@ -214,6 +214,8 @@ int opt_accel(struct opt_parse *p, struct err *err);
 int opt_enable_kvm(struct opt_parse *p, struct err *err);
 int opt_cpu(struct opt_parse *p, struct err *err);
 int opt_check_accel(struct opt_parse *p, struct err *err);
+/* What the board has, from what was given and from stock=on. */
+int opt_finish_board(struct opt_parse *p, struct err *err);
 /* smp.c */
 extern const struct opt_list opt_smp_list, opt_m_list;
 int opt_smp(struct opt_parse *p, struct err *err);

@@ -1,8 +1,10 @@
 /*
  * machine.c - -machine, -accel, -cpu
  *
- * The board has one variant today.  What other variants would need is in the
- * table too, and refused by name.
+ * The board has variants: our own default and, with stock=on, QEMU's.  What is
+ * typed is kept apart until the whole command line is known, since stock=on
+ * may come first or last.  What no variant has is in the table too, and refused
+ * by name.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -58,7 +60,11 @@ static int set_machine_accel(struct opt_parse *p, void *base, const char *val, s
 	return name_accelerators(p, val, err);
 }
 
-#define WHY_IRQCHIP "the interrupt controllers and the timer are KVM's own; use "
+#define WHY_IRQCHIP "local APICs are KVM's own; use "
+#define IRQCHIPS    "on|off|split"
+#define HELP_IRQCHIP                                                                               \
+	"where the interrupt controllers and the timer are: on, in KVM (default); split, all "     \
+	"but the local APICs in minivmm (default with ioapic2=on)"
 
 static const struct opt_prop machine_props[] = {
     PROP_CALL("type", "microvm", set_type, "the board; there is one"),
@@ -66,17 +72,18 @@ static const struct opt_prop machine_props[] = {
     PROP_ONLY("acpi", OPT_AUTO, AT(acpi), "on|off|auto", "on|auto",
 	      "guests find their devices through ACPI tables; use acpi=on",
 	      "ACPI tables and the power button (auto is on)"),
-    PROP_ONLY("ioapic2", OPT_AUTO, OPT_NOWHERE, "on|off|auto", "off|auto",
-	      "there is one IOAPIC and 8 virtio slots; use ioapic2=off",
-	      "the second IOAPIC (auto is off)"),
-    PROP_ONLY("pic", OPT_AUTO, AT(pic), "on|off|auto", "on|auto", WHY_IRQCHIP "pic=on",
-	      "the pair of 8259 (auto is on)"),
-    PROP_ONLY("pit", OPT_AUTO, AT(pit), "on|off|auto", "on|auto", WHY_IRQCHIP "pit=on",
-	      "the 8254 (auto is on)"),
-    PROP("rtc", OPT_AUTO, AT(rtc), "on|off|auto", "the MC146818 (default on; auto is on)"),
+    PROP("stock", OPT_BOOL, AT(board.stock), "on|off",
+	 "what is not given is as in QEMU's microvm: ioapic2=on, rtc=off, kernel_irqchip=split, "
+	 "and -global virtio-mmio.force-legacy=on (default off)"),
+    PROP("ioapic2", OPT_SWITCH, AT(board.ioapic2), "on|off|auto",
+	 "a second IOAPIC, and 24 virtio slots on it instead of 8 (auto is as stock)"),
+    PROP("pic", OPT_AUTO, AT(pic), "on|off|auto", "the pair of 8259 (auto is on)"),
+    PROP("pit", OPT_AUTO, AT(pit), "on|off|auto", "the 8254 (auto is on)"),
+    PROP("rtc", OPT_SWITCH, AT(board.rtc), "on|off|auto",
+	 "the MC146818 (auto is on, and off with stock=on)"),
     PROP("isa-serial", OPT_BOOL, AT(isa_serial), "on|off", "the 16550 at port 0x3f8 (default on)"),
-    PROP_ONLY("kernel_irqchip", OPT_ENUM, OPT_NOWHERE, "on|off|split", "on",
-	      WHY_IRQCHIP "kernel_irqchip=on", "where the interrupt controllers are (default on)"),
+    PROP_ONLY("kernel_irqchip", OPT_ENUM, AT(board.irqchip), IRQCHIPS, "on|split",
+	      WHY_IRQCHIP "kernel_irqchip=split", HELP_IRQCHIP),
     PROP("x-option-roms", OPT_BOOL, OPT_NOWHERE, "on|off",
 	 "no effect: kernels are started without an option ROM"),
     PROP("auto-kernel-cmdline", OPT_BOOL, OPT_NOWHERE, "on|off",
@@ -163,8 +170,8 @@ static const struct opt_prop accel_props[] = {
     PROP_CALL("dirty-ring-size", "N", set_dirty_ring,
 	      "track written pages in a ring of N entries per vCPU: a power of two from 1024 to "
 	      "65536; 0 is the dirty log (default)"),
-    PROP_ONLY("kernel-irqchip", OPT_ENUM, OPT_NOWHERE, "on|off|split", "on",
-	      WHY_IRQCHIP "kernel-irqchip=on", "where the interrupt controllers are (default on)"),
+    PROP_ONLY("kernel-irqchip", OPT_ENUM, AT(board.irqchip), IRQCHIPS, "on|split",
+	      WHY_IRQCHIP "kernel-irqchip=split", HELP_IRQCHIP),
     PROP_REFUSED("kvm-shadow-mem", "KVM chooses the size of its page tables"),
     PROP_SEEN("thread", "single|multi", "ignored, belongs to tcg"),
     PROP_SEEN("tb-size", NULL, "ignored, belongs to tcg"),
@@ -206,6 +213,29 @@ int opt_check_accel(struct opt_parse *p, struct err *err)
 			       "The -accel and \"-machine accel=\" options are incompatible");
 	if (p->accel_other && !p->accel_kvm)
 		return err_set(err, ENOTSUP, "%s", p->accel_other);
+	return 0;
+}
+
+static bool switch_is_on(unsigned given, bool otherwise)
+{
+	return given == CFG_AUTO ? otherwise : given == CFG_ON;
+}
+
+int opt_finish_board(struct opt_parse *p, struct err *err)
+{
+	struct config *cfg = p->cfg;
+	const struct cfg_board *b = &cfg->board;
+
+	cfg->ioapic2 = switch_is_on(b->ioapic2, b->stock);
+	cfg->rtc = switch_is_on(b->rtc, !b->stock);
+	cfg->split_irqchip = b->irqchip == IRQCHIP_SPLIT;
+	if (b->irqchip == IRQCHIP_DEFAULT)
+		cfg->split_irqchip = b->stock || cfg->ioapic2;
+	if (cfg->ioapic2 && !cfg->split_irqchip)
+		return err_set(err, ENOTSUP,
+			       "-machine ioapic2=on does not go with kernel_irqchip=on: KVM "
+			       "does not tell the end of the second IOAPIC's interrupts; use "
+			       "kernel_irqchip=split, or ioapic2=off");
 	return 0;
 }
 

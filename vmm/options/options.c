@@ -21,6 +21,7 @@ static void config_defaults(struct config *cfg)
 	    .pit = true,
 	    .rtc = true,
 	    .isa_serial = true,
+	    .board.irqchip = IRQCHIP_DEFAULT,
 	    .ram_bytes = OPT_DEFAULT_RAM_MIB * MiB,
 	    .cpus = 1,
 	    .maxcpus = 1,
@@ -134,10 +135,8 @@ static int check_boot(const struct config *cfg, struct err *err)
 static int options_finish(struct opt_parse *p, struct err *err)
 {
 	int (*const checks[])(struct opt_parse *, struct err *) = {
-	    opt_check_accel,
-	    opt_check_memory,
-	    opt_check_chardevs,
-	    opt_finish_serial,
+	    opt_check_accel,    opt_finish_board,  opt_check_memory,
+	    opt_check_chardevs, opt_finish_serial,
 	};
 	int ret = check_boot(p->cfg, err);
 

@@ -23,6 +23,7 @@ enum opt_kind {
 	OPT_ID,      /* char *: letter, then letters, digits, '-', '.', '_' */
 	OPT_BOOL,    /* bool: on|off and their synonyms */
 	OPT_AUTO,    /* bool: on|off|auto, where auto is on */
+	OPT_SWITCH,  /* unsigned, enum cfg_auto: on|off|auto */
 	OPT_CHOICE,  /* unsigned: IP_ON|IP_OFF of enum ip_choice; absent is IP_UNSET */
 	OPT_SIZE,    /* uint64_t: bytes, with suffix */
 	OPT_U32,     /* uint32_t */

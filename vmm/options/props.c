@@ -90,6 +90,19 @@ static int set_bool(const struct opt_prop *pr, void *base, const char *val, stru
 	return ret;
 }
 
+static int set_switch(const struct opt_prop *pr, void *base, const char *val, struct err *err)
+{
+	unsigned choice = CFG_AUTO;
+	bool on;
+
+	if (opt_parse_bool(val, &on) == 0)
+		choice = on ? CFG_ON : CFG_OFF;
+	else if (strcmp(val, "auto") != 0)
+		return bad_value(pr, val, err);
+	store(base, pr->off, &choice, sizeof(choice));
+	return 0;
+}
+
 static int set_choice(const struct opt_prop *pr, void *base, const char *val, struct err *err)
 {
 	unsigned choice;
@@ -183,6 +196,8 @@ static int set_prop(struct opt_parse *p, const struct opt_list *l, const struct 
 	case OPT_STRING:
 		store_str(base, pr->off, val);
 		return 0;
+	case OPT_SWITCH:
+		return set_switch(pr, base, val, err);
 	case OPT_BOOL:
 	case OPT_AUTO:
 		return set_bool(pr, base, val, err);
