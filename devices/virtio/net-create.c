@@ -2,6 +2,7 @@
  * net-create.c - virtio-net's options
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,6 +27,17 @@ static const struct opt_prop props[] = {
     DEVICE_FEATURE("csum", NET_F_CSUM, "frames from the guest may come without a checksum"),
     DEVICE_FEATURE("guest_csum", NET_F_GUEST_CSUM,
 		   "frames to the guest may come without a checksum"),
+    DEVICE_NUMBER("rx_queue_size", NIC_QUEUE_SIZE, VIRTQ_MAX_NUM, "256",
+		  "descriptors of the receive queue; a power of two"),
+    {.key = "tx_queue_size",
+       .kind = OPT_U64,
+       .off = OPT_NOWHERE,
+       .min = NIC_QUEUE_SIZE,
+       .max = VIRTQ_MAX_NUM,
+       .only = "256",
+       .why = "only back ends of vhost-user have larger ones; use 256",
+       .otherwise = "256",
+       .help = "descriptors of the transmit queue"},
     DEVICE_BOOL("gso", "on", "no effect: a feature of legacy devices"),
     DEVICE_FEATURE("guest_tso4", NET_F_GUEST_TSO4, "large TCP segments to the guest, IPv4"),
     DEVICE_FEATURE("guest_tso6", NET_F_GUEST_TSO6, "large TCP segments to the guest, IPv6"),
@@ -108,7 +120,13 @@ static int read_props(struct nic *nic, struct machine *m, const struct cfg_devic
 		      struct backends *be, struct err *err)
 {
 	const char *mac = device_text(cfg, "mac");
+	uint64_t rx = device_number(cfg, "rx_queue_size");
 
+	if (rx & (rx - 1))
+		return err_set(err, EINVAL,
+			       "Parameter 'rx_queue_size' expects a power of two, not %" PRIu64,
+			       rx);
+	nic->rx_size = (uint16_t)rx;
 	nic->v.host_features = props_features(cfg);
 	nic->own_mac = default_mac(m);
 	if (mac)
@@ -170,8 +188,8 @@ static void nic_detach(void *opaque)
 static int nic_set_up(struct nic *nic, struct machine *m, const struct cfg_device *cfg,
 		      unsigned slot, struct err *err)
 {
-	static const uint16_t sizes[VIRTIO_MAX_QUEUES] = {
-	    [NIC_RX] = 256, [NIC_TX] = 256, [NIC_CTRL] = 64};
+	const uint16_t sizes[VIRTIO_MAX_QUEUES] = {
+	    [NIC_RX] = nic->rx_size, [NIC_TX] = NIC_QUEUE_SIZE, [NIC_CTRL] = NIC_CTRL_SIZE};
 	struct attach a = {.nic = nic, .io = m->io, .err = err};
 	int ret;
 

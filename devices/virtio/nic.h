@@ -13,6 +13,9 @@
 #define NIC_TX   1
 #define NIC_CTRL 2
 
+#define NIC_QUEUE_SIZE 256 /* descriptors, if not given */
+#define NIC_CTRL_SIZE  64
+
 #define NIC_HDR_BYTES 12UL /* struct virtio_net_hdr of a modern device */
 #define NIC_MACS      64   /* entries of the filter table */
 #define NIC_VLANS     4096
@@ -66,6 +69,7 @@ struct nic {
 	/* set at creation and then constant */
 	struct net_backend *be; /* borrowed */
 	struct nic_mac own_mac; /* after a reset */
+	uint16_t rx_size;       /* descriptors of the receive queue */
 	/* irq_lock; written on the I/O loop, or under the machine lock while stopped */
 	struct nic_mac mac;
 	uint16_t status;

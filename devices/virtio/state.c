@@ -323,6 +323,15 @@ static int check_features(const struct virtio_wire *w, const struct virtio_devic
 	return 0;
 }
 
+/*
+ * Has the driver, since the last reset, said how large the queue is, or where
+ * it lies?  The registers that tell came with a modern transport only.
+ */
+static bool is_set_up(const struct virtio_wire *w, unsigned i)
+{
+	return !w->has_mmio || w->regs[i].num || w->regs[i].enabled || w->queues[i].desc;
+}
+
 static int apply_queue(const struct virtio_wire *w, struct virtio_device *v, unsigned i,
 		       struct err *err)
 {
@@ -335,7 +344,8 @@ static int apply_queue(const struct virtio_wire *w, struct virtio_device *v, uns
 	if (!wq->num || wq->num > VIRTQ_MAX_NUM)
 		return err_set(err, EINVAL, "%s: queue %u has %" PRIu32 " entries, not 1 to %d",
 			       v->ops->name, i, wq->num, VIRTQ_MAX_NUM);
-	q->num = wq->num;
+	/* A source may call an untouched queue larger than it is here; no driver relies on that. */
+	q->num = is_set_up(w, i) ? wq->num : q->num_default;
 	q->desc = wq->desc;
 	q->avail = w->rings[i].avail;
 	q->used = w->rings[i].used;

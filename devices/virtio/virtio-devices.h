@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct buf;
 struct device_row;
 struct err;
 struct machine;
@@ -25,6 +26,13 @@ extern const struct device_row virtio_mmio_row;
 /* Answer for the transports whose bit in used_mask is 0: no device behind them
  * (machine-microvm 1.5). */
 int virtio_mmio_add_empty_slots(struct machine *m, uint8_t used_mask, struct err *err);
+
+/*
+ * Machine lock.  Append to 'out' what the drivers of this guest have set up and a
+ * QEMU of some release refuses, with the property that it needs: sentences
+ * without a full stop, "; " between; nothing, if every release takes the guest.
+ */
+void virtio_hints(struct machine *m, struct buf *out);
 
 /*
  * Network cards, for announcements after a move.  fn is called for each in

@@ -108,6 +108,7 @@ struct virtio_device {
 	uint64_t host_features;
 	uint32_t config_bytes;
 	unsigned n_queues;
+	uint16_t sizes[VIRTIO_MAX_QUEUES]; /* of the queues, as the device has them */
 	/* machine lock */
 	uint32_t host_features_sel, guest_features_sel; /* 0 or 1 */
 	uint32_t guest_features[2];
@@ -142,10 +143,10 @@ static inline bool virtio_has(const struct virtio_device *v, uint64_t feature)
 
 /*
  * Set up a device behind transport 'slot' with these queue sizes (0 ends the
- * list); the caller has filled host_features and config_bytes.  Adds its
- * registers to the bus, its state to the registry, itself to the machine,
- * after which the machine destroys it; on failure the caller still owns it and
- * calls virtio_fini().
+ * list), unless virtio-mmio.x-override-queue-size says others; the caller has filled host_features
+ * and config_bytes.  Adds its registers to the bus, its state to the registry, itself to the
+ * machine, after which the machine destroys it; on failure the caller still owns it and calls
+ * virtio_fini().
  */
 int virtio_init(struct virtio_device *v, struct machine *m, const struct virtio_ops *ops,
 		const struct cfg_device *cfg, unsigned slot, const uint16_t *queue_sizes,

@@ -17,11 +17,14 @@
 #include <malloc.h>
 #include <poll.h>
 
+#include "devices/virtio/virtio-devices.h"
 #include "migration/channel/channel.h"
 #include "migration/outgoing/modes.h"
 #include "migration/outgoing/report.h"
 #include "migration/stream/writer.h"
+#include "vmm/base/buf.h"
 #include "vmm/base/log.h"
+#include "vmm/base/units.h"
 #include "vmm/base/wake.h"
 #include "vmm/machine.h"
 #include "vmm/memory/room.h"
@@ -43,15 +46,25 @@ void outgoing_init(struct outgoing *o)
 /* ---- the other end ---- */
 
 /* QEMU only closes the connection, or says that it failed: its reason is on its stderr. */
-static void hint_at_qemu(struct err *err)
+static void hint_at_qemu(struct machine *m, struct err *err)
 {
+	CLEANUP(buf_free) struct buf hints = {0};
 	struct err was = *err;
 
-	(void)err_set(err, was.errnum,
-		      "%.280s (QEMU says why on its stderr; most often its machine differs: "
-		      "-M microvm needs ioapic2=off and rtc=on, pit=on, pic=on as here, devices "
-		      "-global virtio-mmio.force-legacy=false, and -bios a file of this size)",
-		      was.msg);
+	machine_lock(m);
+	virtio_hints(m, &hints);
+	machine_unlock(m);
+	if (hints.len)
+		(void)err_set(err, was.errnum,
+			      "%.200s (%.*s; what else may be wrong QEMU says on its stderr)",
+			      was.msg, (int)hints.len, (const char *)hints.data);
+	else
+		(void)err_set(
+		    err, was.errnum,
+		    "%.280s (QEMU says why on its stderr; most often its machine differs: "
+		    "-M microvm needs ioapic2=off and rtc=on, pit=on, pic=on as here, devices "
+		    "-global virtio-mmio.force-legacy=false, and -bios a file of this size)",
+		    was.msg);
 }
 
 /*
@@ -68,7 +81,7 @@ static void prefer_peers_words(struct outgoing *o, struct err *err)
 	if (o->rp.cause[0] || (o->rp.shut && o->rp.shut_status))
 		(void)rp_refused(&o->rp, err);
 	if (o->rp.ponged && !o->rp.minivmm && (o->rp.ended || o->rp.shut))
-		hint_at_qemu(err);
+		hint_at_qemu(o->m, err);
 }
 
 static void outgoing_attach(struct outgoing *o, struct channel *ch)

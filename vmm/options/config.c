@@ -174,5 +174,6 @@ void config_fini(struct config *c)
 	free(c->monitors);
 	free(c->devices);
 	keyvals_fini(&c->migration_globals);
+	keyvals_fini(&c->globals);
 	*c = (struct config){0};
 }

@@ -148,6 +148,8 @@ struct config {
 	struct cfg_monitor *monitors;
 	struct cfg_device *devices;
 	size_t n_objects, n_blockdevs, n_netdevs, n_chardevs, n_monitors, n_devices;
+	/* -global of a part of the board: "driver.property", checked, in order */
+	struct keyvals globals;
 	char *serial; /* id of the chardev behind the UART, or NULL: no UART */
 
 	/* running */

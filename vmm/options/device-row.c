@@ -3,6 +3,8 @@
 
 #include <assert.h>
 
+#include "vmm/base/alloc.h"
+#include "vmm/base/units.h"
 #include "vmm/options/internal.h"
 
 const struct device_row *device_row_find(const struct device_table *t, const char *name)
@@ -61,5 +63,19 @@ uint64_t device_number(const struct cfg_device *cfg, const char *name)
 
 	if (val)
 		(void)opt_parse_u64(val, &n);
+	return n;
+}
+
+uint64_t device_part_number(const struct config *cfg, const struct device_row *row,
+			    const char *name)
+{
+	CLEANUP(cleanup_free) char *key = xasprintf("%s.%s", row->name, name);
+	const char *val = keyvals_get(&cfg->globals, key);
+	const struct cfg_device defaults = {.row = row};
+	uint64_t n = 0;
+
+	if (!val)
+		return device_number(&defaults, name);
+	(void)opt_parse_u64(val, &n);
 	return n;
 }

@@ -16,6 +16,7 @@
 
 struct backends;
 struct cfg_device;
+struct config;
 struct err;
 struct machine;
 
@@ -57,6 +58,9 @@ int device_check(const struct cfg_device *cfg, struct err *err);
 const char *device_text(const struct cfg_device *cfg, const char *name); /* NULL: no default */
 bool device_bool(const struct cfg_device *cfg, const char *name);
 uint64_t device_number(const struct cfg_device *cfg, const char *name);
+/* The number of a part of the board, from -global, or the row's default. */
+uint64_t device_part_number(const struct config *cfg, const struct device_row *row,
+			    const char *name);
 
 /* ---- rows of a device's properties: a text of the form v, a number from lo to hi, a switch ----
  */

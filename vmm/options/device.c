@@ -39,7 +39,7 @@ static int no_model(const struct opt_parse *p, const char *name, struct err *err
 static int device_help(struct opt_parse *p, struct err *err)
 {
 	CLEANUP(cleanup_free) char *name = xstrndup(p->val, strcspn(p->val, ","));
-	const struct device_row *row = find_model(p, name);
+	const struct device_row *row = device_row_find(p->devices, name);
 
 	p->done = true;
 	if (row) {
@@ -160,7 +160,7 @@ static int global_migration(struct config *cfg, const char *prop, const char *va
 	return 0;
 }
 
-/* A default for all devices of a row; those of a part of the board only say what is so. */
+/* A default for all devices of a row, or of a part of the board. */
 static int global_device(struct opt_parse *p, const struct device_row *row, const char *prop,
 			 const char *val, struct err *err)
 {
@@ -175,7 +175,7 @@ static int global_device(struct opt_parse *p, const struct device_row *row, cons
 	if (ret < 0)
 		return err_prefix(err, ret, "can't apply global %s." OPT_QUOTE "=" OPT_QUOTE,
 				  row->name, prop, val);
-	keyvals_add(&p->globals, key, val);
+	keyvals_add(row->kind == DEVICE_PART ? &p->cfg->globals : &p->globals, key, val);
 	return 0;
 }
 
