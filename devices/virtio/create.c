@@ -97,6 +97,9 @@ struct board_device *virtio_board_add(struct virtio_device *v)
 	b->base = v->base;
 	b->bytes = BOARD_VIRTIO_BYTES;
 	b->gsi = v->gsi;
+	b->feature_name = v->ops->feature_name;
+	b->rare_features = v->rare_features;
+	b->taken = &v->features;
 	(void)snprintf(b->id, sizeof(b->id), "%s", v->dev.id ? v->dev.id : "");
 	for (unsigned i = 0; i < v->n_queues; i++)
 		n += snprintf(sizes + n, sizeof(sizes) - (size_t)n, "%s%u", i ? " " : "",

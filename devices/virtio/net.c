@@ -311,6 +311,7 @@ const struct virtio_ops nic_ops = {
     .device = VIRTIO_DEVICE_OPS("virtio-net-device"),
     .name = "virtio-net",
     .device_id = 1,
+    .feature_name = nic_feature_name,
     .get_config = get_config,
     .negotiated = nic_negotiated,
     .serve = nic_serve,
@@ -321,4 +322,5 @@ const struct virtio_ops nic_ops = {
     .destroy = nic_destroy,
     .section = &nic_section,
     .body = &nic_body,
+    .loaded = nic_loaded,
 };

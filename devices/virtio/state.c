@@ -28,6 +28,7 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/error.h"
+#include "vmm/board.h"
 #include "vmm/machine.h"
 #include "vmm/vmstate.h"
 
@@ -60,8 +61,8 @@ struct virtio_wire {
 	uint32_t n_queues;
 	struct wire_queue queues[VIRTIO_MAX_QUEUES];
 	/* subsections; their has_ flags say on load whether they came, on save whether they go */
-	bool has_features, has_rings, has_sizes, has_mmio, has_started;
-	uint64_t features;
+	bool has_features_64, has_features, has_rings, has_sizes, has_mmio, has_started;
+	uint64_t features_64, features;
 	struct wire_rings rings[WIRE_QUEUES];
 	uint32_t num_default[WIRE_QUEUES];
 	bool broken, started;
@@ -126,6 +127,12 @@ static const struct vms_desc queues = {
 					   .fields = id##_fields,                                  \
 					   .needed = id##_needed,                                  \
 					   .post_load = id##_loaded}
+
+static const struct vms_field features_64_fields[] = {
+    VMS_U64(struct virtio_wire, features_64, "guest_features_128"),
+    VMS_LAST,
+};
+SUBSECTION(features_64, "virtio/128bit_features", has_features_64);
 
 static const struct vms_field features_fields[] = {
     VMS_U64(struct virtio_wire, features, "guest_features"),
@@ -210,8 +217,8 @@ static const struct vms_desc tail = {
     .version = 1,
     .min_version = 1,
     .fields = no_fields,
-    .subs = (const struct vms_desc *const[]){&features, &rings, &sizes, &broken, &extra, &started,
-					     NULL}
+    .subs = (const struct vms_desc *const[]){&features_64, &features, &rings, &sizes, &broken,
+					     &extra, &started, NULL}
 };
 
 /* ---- save ---- */
@@ -248,6 +255,9 @@ static void state_fill(struct virtio_wire *w, const struct virtio_device *v)
 	w->n_queues = v->n_queues;
 	for (unsigned i = 0; i < v->n_queues; i++)
 		fill_queue(w, v, i);
+	/* Its value is always 0: QEMU 11.1 sends it where it has such features, and 7.2 and 10.0
+	 * refuse it. */
+	w->has_features_64 = v->host_features_64 != 0;
 	w->has_features = w->has_rings = w->has_mmio = true;
 	w->features = v->features;
 	memcpy(w->guest_features, v->guest_features, sizeof(w->guest_features));
@@ -307,12 +317,18 @@ static int check_features(const struct virtio_wire *w, const struct virtio_devic
 			  struct err *err)
 {
 	const uint8_t live = VIRTIO_STATUS_FEATURES_OK | VIRTIO_STATUS_DRIVER_OK;
+	char list[256] = "";
 
-	if (w->features & ~v->host_features)
+	board_feature_list(list, sizeof(list), v->ops->feature_name,
+			   w->features & ~v->host_features, 0);
+	/* What no driver can see here, none can use. */
+	board_feature_list(list, sizeof(list), v->ops->feature_name, w->features_64, 64);
+	if (*list)
 		return err_set(err, EINVAL,
-			       "%s: Features 0x%" PRIx64
-			       " unsupported. Allowed features: 0x%" PRIx64,
-			       v->ops->name, w->features, v->host_features);
+			       "%s: the guest uses features that are not offered here: %s; give "
+			       "both ends the same back ends, or turn these off for the guest at "
+			       "the source before it starts",
+			       v->ops->name, list);
 	if (!(w->status & live))
 		return 0;
 	if (!w->has_mmio || !w->has_rings)
@@ -412,6 +428,8 @@ static int state_load(void *dev, void *field, struct src *in, struct err *err)
 		ret = check_features(w, v, err);
 	if (ret >= 0)
 		ret = state_apply(w, v, err);
+	if (ret >= 0 && v->ops->loaded)
+		ret = v->ops->loaded(v, err);
 	if (ret < 0)
 		virtio_reset(v);
 	return ret;

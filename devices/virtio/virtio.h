@@ -60,6 +60,8 @@ struct virtio_ops {
 	struct device_ops device; /* VIRTIO_DEVICE_OPS("virtio-blk-device") */
 	const char *name;         /* "virtio-blk": section name, board entry, messages */
 	uint32_t device_id;       /* virtio 1.2, 5 */
+	/* The property that offers a feature, NULL: none does. */
+	const char *(*feature_name)(unsigned bit);
 	/* Fill config[] with what the driver reads; irq_lock held.  NULL: no config space. */
 	void (*get_config)(struct virtio_device *v, uint8_t *config);
 	/* The driver has written config[]; machine lock, irq_lock held.  May be NULL. */
@@ -82,6 +84,9 @@ struct virtio_ops {
 	/* State: version and the device's own part after the queues (machine-microvm 3.7). */
 	const struct vms_desc *section; /* the whole section; its one field is virtio_codec */
 	const struct vms_desc *body;    /* the device class data, over the device; NULL: none */
+	/* Machine lock: v->features and the body have been loaded; is it so that one fits the
+	 * other?  May be NULL. */
+	int (*loaded)(struct virtio_device *v, struct err *err);
 };
 
 struct virtio_kick {
@@ -106,6 +111,8 @@ struct virtio_device {
 	unsigned slot, gsi;
 	uint64_t base;
 	uint64_t host_features;
+	uint64_t rare_features;    /* those of them that QEMU 7.2 and some hosts do not offer */
+	uint64_t host_features_64; /* bits 64 to 127, which no driver sees behind virtio-mmio */
 	uint32_t config_bytes;
 	unsigned n_queues;
 	uint16_t sizes[VIRTIO_MAX_QUEUES]; /* of the queues, as the device has them */

@@ -91,6 +91,12 @@ uint64_t device_part_number(const struct config *cfg, const struct device_row *r
 		.key = (k), .kind = OPT_BOOL, .off = OPT_NOWHERE, .values = "on|off",              \
 		.otherwise = "on", .bits = (b), .help = (h)                                        \
 	}
+/* Bits from 64 on, which are off unless the switch is turned on. */
+#define DEVICE_FEATURE_64(k, b, h)                                                                 \
+	{                                                                                          \
+		.key = (k), .kind = OPT_BOOL, .off = OPT_NOWHERE, .values = "on|off",              \
+		.otherwise = "off", .bits_64 = (b), .help = (h)                                    \
+	}
 /* A switch with one value that can be had here. */
 #define DEVICE_FIXED(k, d, w, h)                                                                   \
 	{                                                                                          \
