@@ -339,13 +339,10 @@ static int check_features(const struct virtio_wire *w, const struct virtio_devic
 	return 0;
 }
 
-/*
- * Has the driver, since the last reset, said how large the queue is, or where
- * it lies?  The registers that tell came with a modern transport only.
- */
+/* Has the driver, since the last reset, said how large the queue is, or where it lies? */
 static bool is_set_up(const struct virtio_wire *w, unsigned i)
 {
-	return !w->has_mmio || w->regs[i].num || w->regs[i].enabled || w->queues[i].desc;
+	return w->regs[i].num || w->regs[i].enabled || w->queues[i].desc;
 }
 
 static int apply_queue(const struct virtio_wire *w, struct virtio_device *v, unsigned i,

@@ -56,7 +56,7 @@ static void hint_at_qemu(struct machine *m, struct err *err)
 	machine_unlock(m);
 	if (hints.len)
 		(void)err_set(err, was.errnum,
-			      "%.200s (%.*s; what else may be wrong QEMU says on its stderr)",
+			      "%.160s (%.*s; what else may be wrong QEMU says on its stderr)",
 			      was.msg, (int)hints.len, (const char *)hints.data);
 	else
 		(void)err_set(

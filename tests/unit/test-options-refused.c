@@ -277,6 +277,9 @@ static const struct {
     ONE("-global virtio-mmio.force-legacy=true",
 	"can't apply global virtio-mmio.force-legacy=true: "
 	"force-legacy=on is not supported: virtio-mmio is version 2; use force-legacy=off"),
+    ONE("-global virtio-mmio.x-override-queue-size=2048",
+	"can't apply global virtio-mmio.x-override-queue-size=2048: "
+	"Parameter 'x-override-queue-size' expects a number from 0 to 1024, not '2048'"),
     ONE("-global virtio-blk-device.queue-size=1",
 	"can't apply global virtio-blk-device.queue-size=1: "
 	"Parameter 'queue-size' expects a number from 4 to 1024, not '1'"),
