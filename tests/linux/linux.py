@@ -86,7 +86,7 @@ class Network:
 class Linux:
     """The guest, wherever it runs: 'vmm' is the machine that it runs in now."""
 
-    def __init__(self, test, cpus=1, net=False, cpu=None, kernel="vmlinuz", options=(), words=""):
+    def __init__(self, test, cpus=1, net=False, cpu=None, kernel="vmlinuz", options=(), words="", kind=None):
         if not GUEST:
             test.skip("no Linux guest: run scripts/linux-tests")
         test.need("root", "kvm")
@@ -102,11 +102,11 @@ class Linux:
             self.append += f" work.ip={GUEST_IP}/24 work.net={HOST_IP}"
         self.options = (["-cpu", cpu] if cpu else []) + list(options)
         self.first = self.last = None
-        self.vmm = self.machine()
+        self.vmm = self.machine(kind=kind)
 
-    def machine(self, **how):
-        """Starts a machine for this guest; with incoming=, to take it over."""
-        extra = ["-initrd", os.path.join(GUEST, "initrd")] + self.options
+    def machine(self, more=(), **how):
+        """Starts a machine for this guest, with more options; with incoming=, to take it over."""
+        extra = ["-initrd", os.path.join(GUEST, "initrd"), *self.options, *more]
         if self.net:
             tap = self.net.taps[self.tap if "incoming" not in how else 1 - self.tap]
             extra += ["-netdev", f"tap,id=net0,ifname={tap},script=no,downscript=no,vhost=off",
@@ -172,6 +172,7 @@ class Linux:
             encoders.fast(source)
         if until:
             encoders.slow(source, SLOW_RATE)
+        source.status()                 # reads what it has said since
         source.qmp.events.clear()       # of its own arrival
         source.cmd("migrate", uri=uri)
         if until:
