@@ -176,7 +176,7 @@ static void devices_start(void)
 	if (dev.has_rng)
 		virtio_ready(&dev.rng);
 	dev.has_net = virtio_find(&dev.net, VIRTIO_ID_NET, 0) &&
-		      virtio_begin(&dev.net, rings | VIRTIO_F_NET_MAC) &&
+		      virtio_begin(&dev.net, rings | VIRTIO_F_NET_MAC | arg_number("net", 0)) &&
 		      virtio_queue_setup(&dev.net, &dev.rx, 0) &&
 		      virtio_queue_setup(&dev.net, &dev.tx, 1);
 	if (dev.has_net)

@@ -72,9 +72,9 @@ static void use_once(struct virtio *v, struct virtio_queue *q)
 
 static void overwrite(struct virtio_queue *q)
 {
-	memset((void *)q->desc, 0xff, sizeof(struct vring_desc) * VIRTIO_QUEUE_SIZE);
-	memset((void *)q->avail, 0xff, sizeof(*q->avail));
-	memset((void *)q->used, 0xff, sizeof(*q->used));
+	memset((void *)q->desc, 0xff, sizeof(struct vring_desc) * q->num);
+	memset((void *)q->avail, 0xff, vring_avail_bytes(q->num));
+	memset((void *)q->used, 0xff, vring_used_bytes(q->num));
 }
 
 static void any_register(const struct virtio *v)

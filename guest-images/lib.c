@@ -12,7 +12,7 @@ struct start_info {
 };
 
 static const struct start_info *boot;
-static _Alignas(4096) uint8_t heap[128 * 1024];
+static _Alignas(4096) uint8_t heap[192 * 1024];
 static size_t heap_used;
 static volatile char commands[16];
 static volatile unsigned commands_in, commands_out;

@@ -101,15 +101,28 @@ bool virtio_begin(struct virtio *v, uint64_t wanted)
 	return true;
 }
 
-/* Where a legacy device looks for the rings: one behind the other, the used ring on a page. */
-static void allocate_rings(struct virtio_queue *q)
+static volatile uint16_t *used_event(const struct virtio_queue *q)
 {
-	uint8_t *at = allocate(2 * VIRTIO_PAGE, VIRTIO_PAGE);
+	return &q->avail->ring[q->num];
+}
 
+static volatile uint16_t *avail_event(const struct virtio_queue *q)
+{
+	return (volatile uint16_t *)&q->used->ring[q->num];
+}
+
+/* Where a legacy device looks for the rings: one behind the other, the used ring on a page. */
+static void allocate_rings(struct virtio_queue *q, unsigned num)
+{
+	size_t avail = sizeof(struct vring_desc) * num;
+	size_t used = (avail + vring_avail_bytes(num) + VIRTIO_PAGE - 1) & ~(VIRTIO_PAGE - 1ul);
+	uint8_t *at = allocate(used + vring_used_bytes(num), VIRTIO_PAGE);
+
+	q->room = num;
 	q->desc = (void *)at;
-	q->avail = (void *)(at + sizeof(struct vring_desc) * VIRTIO_QUEUE_SIZE);
-	q->used = (void *)(at + VIRTIO_PAGE);
-	q->table = allocate(sizeof(struct vring_desc) * VIRTIO_QUEUE_SIZE, 16);
+	q->avail = (void *)(at + avail);
+	q->used = (void *)(at + used);
+	q->table = allocate(sizeof(struct vring_desc) * VIRTIO_TABLE_SIZE, 16);
 }
 
 static bool place_rings(const struct virtio *v, const struct virtio_queue *q)
@@ -129,18 +142,27 @@ static bool place_rings(const struct virtio *v, const struct virtio_queue *q)
 
 bool virtio_queue_setup(struct virtio *v, struct virtio_queue *q, unsigned index)
 {
+	unsigned num, max;
+
 	write_reg(v, VIRTIO_QUEUE_SEL, index);
-	if (read_reg(v, VIRTIO_QUEUE_NUM_MAX) < VIRTIO_QUEUE_SIZE)
+	max = read_reg(v, VIRTIO_QUEUE_NUM_MAX);
+	num = (unsigned)arg_number("queue", VIRTIO_QUEUE_SIZE);
+	if (num > max)
+		num = max;
+	if (q->desc && num > q->room)
+		num = q->room;
+	if (!num)
 		return false;
 	if (!q->desc)
-		allocate_rings(q);
-	memset((void *)q->avail, 0, sizeof(*q->avail));
-	memset((void *)q->used, 0, sizeof(*q->used));
+		allocate_rings(q, num);
+	memset((void *)q->avail, 0, vring_avail_bytes(num));
+	memset((void *)q->used, 0, vring_used_bytes(num));
 	q->dev = v;
+	q->num = num;
 	q->index = index;
 	q->used_seen = 0;
 	q->next_desc = 0;
-	write_reg(v, VIRTIO_QUEUE_NUM, VIRTIO_QUEUE_SIZE);
+	write_reg(v, VIRTIO_QUEUE_NUM, num);
 	return place_rings(v, q);
 }
 
@@ -178,11 +200,11 @@ static unsigned put_chain(struct virtio_queue *q, const struct piece *pieces, un
 	unsigned head = q->next_desc;
 
 	for (unsigned i = 0; i < n; i++) {
-		unsigned at = (head + i) % VIRTIO_QUEUE_SIZE;
+		unsigned at = (head + i) % q->num;
 
-		fill(&q->desc[at], &pieces[i], (at + 1) % VIRTIO_QUEUE_SIZE, i == n - 1);
+		fill(&q->desc[at], &pieces[i], (at + 1) % q->num, i == n - 1);
 	}
-	q->next_desc = (head + n) % VIRTIO_QUEUE_SIZE;
+	q->next_desc = (head + n) % q->num;
 	return head;
 }
 
@@ -195,7 +217,7 @@ static unsigned put_indirect(struct virtio_queue *q, const struct piece *pieces,
 	q->desc[head].gpa = (uintptr_t)q->table;
 	q->desc[head].len = (uint32_t)(n * sizeof(struct vring_desc));
 	q->desc[head].flags = DESC_INDIRECT;
-	q->next_desc = (head + 1) % VIRTIO_QUEUE_SIZE;
+	q->next_desc = (head + 1) % q->num;
 	return head;
 }
 
@@ -203,7 +225,7 @@ static bool kick_wanted(const struct virtio_queue *q, uint16_t before, uint16_t 
 {
 	if (!(q->dev->features & VIRTIO_F_EVENT_IDX))
 		return !(q->used->flags & 1);
-	return (uint16_t)(now - q->used->avail_event - 1) < (uint16_t)(now - before);
+	return (uint16_t)(now - *avail_event(q) - 1) < (uint16_t)(now - before);
 }
 
 void virtio_submit(struct virtio_queue *q, const struct piece *pieces, unsigned n, bool indirect)
@@ -212,8 +234,8 @@ void virtio_submit(struct virtio_queue *q, const struct piece *pieces, unsigned 
 	uint16_t before = q->avail->idx;
 	uint16_t now = (uint16_t)(before + 1);
 
-	q->avail->ring[before % VIRTIO_QUEUE_SIZE] = (uint16_t)head;
-	q->avail->used_event = q->used_seen;
+	q->avail->ring[before % q->num] = (uint16_t)head;
+	*used_event(q) = q->used_seen;
 	barrier();
 	q->avail->idx = now;
 	barrier(); /* the device reads idx after it has written avail_event */
@@ -239,9 +261,9 @@ bool virtio_wait_ticks(struct virtio_queue *q, uint32_t *len, uint64_t limit)
 			return false;
 		wait_for_interrupt();
 	}
-	*len = q->used->ring[q->used_seen % VIRTIO_QUEUE_SIZE].len;
+	*len = q->used->ring[q->used_seen % q->num].len;
 	q->used_seen++;
-	q->avail->used_event = q->used_seen;
+	*used_event(q) = q->used_seen;
 	return true;
 }
 

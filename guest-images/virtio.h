@@ -10,7 +10,8 @@
 
 #define VIRTIO_MAX_SLOTS  24u
 #define VIRTIO_SLOT(n)    (0xfeb00000u + 0x200u * (n))
-#define VIRTIO_QUEUE_SIZE 16u
+#define VIRTIO_QUEUE_SIZE 16u /* unless queue=N is given; at most what the device has */
+#define VIRTIO_TABLE_SIZE 16u /* descriptors of an indirect table */
 
 enum virtio_register {
 	VIRTIO_MAGIC = 0x00,
@@ -66,17 +67,28 @@ struct vring_desc {
 	uint16_t flags, next;
 };
 
+/* Behind the entries of the ring: used_event, avail_event. */
 struct vring_avail {
-	uint16_t flags, idx, ring[VIRTIO_QUEUE_SIZE], used_event;
+	uint16_t flags, idx, ring[];
 };
 
 struct vring_used {
 	uint16_t flags, idx;
 	struct {
 		uint32_t id, len;
-	} ring[VIRTIO_QUEUE_SIZE];
-	uint16_t avail_event;
+	} ring[];
 };
+
+static inline size_t vring_avail_bytes(unsigned num)
+{
+	return sizeof(struct vring_avail) + (num + 1) * sizeof(uint16_t);
+}
+
+static inline size_t vring_used_bytes(unsigned num)
+{
+	return sizeof(struct vring_used) + num * sizeof(((struct vring_used *)0)->ring[0]) +
+	       sizeof(uint16_t);
+}
 
 struct virtio {
 	unsigned slot;
@@ -88,7 +100,7 @@ struct virtio {
 
 struct virtio_queue {
 	struct virtio *dev;
-	unsigned index;
+	unsigned index, num, room; /* num: of the room there is in memory */
 	volatile struct vring_desc *desc;
 	volatile struct vring_avail *avail;
 	volatile struct vring_used *used;
@@ -117,6 +129,7 @@ bool virtio_find(struct virtio *v, unsigned device_id, unsigned nth);
  * refused the features.
  */
 bool virtio_begin(struct virtio *v, uint64_t wanted);
+/* As large as queue=N says, and the device allows. */
 bool virtio_queue_setup(struct virtio *v, struct virtio_queue *q, unsigned index);
 void virtio_ready(struct virtio *v);
 uint32_t virtio_status(struct virtio *v);

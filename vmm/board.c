@@ -2,6 +2,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "vmm/base/units.h"
 
@@ -15,6 +16,21 @@ struct board_device *board_add(struct board *b, enum board_kind kind, const char
 	*d = (struct board_device){.kind = kind, .slot = -1};
 	(void)snprintf(d->name, sizeof(d->name), "%s", name);
 	return d;
+}
+
+void board_feature_list(char *list, size_t n, const char *(*name)(unsigned bit), uint64_t bits,
+			unsigned base)
+{
+	size_t at = strlen(list);
+
+	for (unsigned b = 0; b < 64 && at < n; b++) {
+		const char *key = name ? name(base + b) : NULL, *comma = at ? ", " : "";
+
+		if (!(bits >> b & 1))
+			continue;
+		at += (size_t)(key ? snprintf(list + at, n - at, "%s%s", comma, key)
+				   : snprintf(list + at, n - at, "%sbit %u", comma, base + b));
+	}
 }
 
 void board_prop(struct board_device *d, const char *name, const char *fmt, ...)

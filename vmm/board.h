@@ -72,7 +72,15 @@ struct board_device {
 	unsigned gsi;
 	struct board_prop props[12];
 	size_t n_props;
-	const char *(*feature_name)(unsigned bit); /* of property "features"; NULL: no names */
+	/* of property "features"; NULL: no names */
+	const char *(*feature_name)(unsigned bit);
+	/*
+	 * Of these features, which other releases and other hosts do not offer, a
+	 * description names those that the guest's driver has taken.  'taken' is
+	 * borrowed, and read under the machine lock.
+	 */
+	uint64_t rare_features;
+	const uint64_t *taken;
 };
 
 /* Virtio's transports, on the last pins of the last IOAPIC: how many, and the GSI of slot 0. */
@@ -106,6 +114,10 @@ static inline unsigned board_virtio_gsi(const struct board *b)
 
 /* Append and return a zeroed entry (borrowed); NULL when the board is full. */
 struct board_device *board_add(struct board *b, enum board_kind kind, const char *name);
+/* "event_idx, bit 6": append to the text in list[n] the features in 'bits', of which the lowest is
+ * bit 'base', by the properties that offer them. */
+void board_feature_list(char *list, size_t n, const char *(*name)(unsigned bit), uint64_t bits,
+			unsigned base);
 void board_prop(struct board_device *d, const char *name, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -13,6 +13,16 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+/* <linux/if_tun.h> has them from Linux 6.2 and 6.17 on. */
+#ifndef TUN_F_USO4
+#define TUN_F_USO4 0x20
+#define TUN_F_USO6 0x40
+#endif
+#ifndef TUN_F_UDP_TUNNEL_GSO
+#define TUN_F_UDP_TUNNEL_GSO      0x80
+#define TUN_F_UDP_TUNNEL_GSO_CSUM 0x100
+#endif
+
 struct cfg_netdev;
 struct err;
 struct loop;
@@ -37,7 +47,7 @@ struct net_backend_ops {
 	void (*detach)(struct net_backend *b);
 	ssize_t (*send)(struct net_backend *b, const struct iovec *iov, int n_iov);
 	void (*can_receive)(struct net_backend *b);
-	/* tap: TUNSETOFFLOAD with these TUN_F_* bits */
+	/* tap: TUNSETOFFLOAD with these TUN_F_* bits, as far as the host has them */
 	int (*set_offload)(struct net_backend *b, unsigned tun_f);
 	void (*close)(struct net_backend *b);
 };
@@ -48,7 +58,8 @@ struct net_backend {
 	char *id; /* owned */
 	struct loop *io;
 	bool vnet_hdr; /* frames carry a header and the host takes offloads */
-	bool has_ufo;
+	/* ... of these, too: UDP fragmentation, UDP segmentation, UDP tunnels */
+	bool has_ufo, has_uso, has_tunnel;
 	unsigned hdr_bytes; /* 0, 10 or 12 */
 	const struct net_client *client;
 	void *client_opaque;

@@ -33,6 +33,7 @@
 
 #define TUN_DEVICE "/dev/net/tun"
 #define VNET_HDR   12
+#define USO        (unsigned)(TUN_F_USO4 | TUN_F_USO6)
 #define READ_BURST 64 /* frames taken before others have their turn */
 
 struct tap {
@@ -171,6 +172,11 @@ static int open_interface(struct tap *t, const struct cfg_netdev *cfg, bool *vne
 	return 0;
 }
 
+static bool tap_takes(const struct tap *t, unsigned tun_f)
+{
+	return ioctl(t->fd, TUNSETOFFLOAD, (unsigned long)tun_f) == 0;
+}
+
 static int set_up_header(struct net_backend *b, struct err *err)
 {
 	struct tap *t = b->state;
@@ -181,8 +187,10 @@ static int set_up_header(struct net_backend *b, struct err *err)
 			       t->ifname, bytes, err_text(errno));
 	b->vnet_hdr = true;
 	b->hdr_bytes = VNET_HDR;
-	b->has_ufo = ioctl(t->fd, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_UFO) == 0;
-	(void)ioctl(t->fd, TUNSETOFFLOAD, 0);
+	b->has_ufo = tap_takes(t, TUN_F_CSUM | TUN_F_UFO);
+	b->has_uso = tap_takes(t, TUN_F_CSUM | USO);
+	b->has_tunnel = tap_takes(t, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_UDP_TUNNEL_GSO);
+	(void)tap_takes(t, 0);
 	return 0;
 }
 
@@ -319,9 +327,13 @@ static ssize_t tap_send(struct net_backend *b, const struct iovec *iov, int n_io
 
 static int tap_set_offload(struct net_backend *b, unsigned tun_f)
 {
-	struct tap *t = b->state;
+	const struct tap *t = b->state;
 
-	return ioctl(t->fd, TUNSETOFFLOAD, (unsigned long)tun_f) < 0 ? -errno : 0;
+	/* Linux segments UDP for both IPs or for none: for a guest that takes one, the host does
+	 * it. */
+	if ((tun_f & USO) != USO)
+		tun_f &= ~USO;
+	return tap_takes(t, tun_f) ? 0 : -errno;
 }
 
 const struct net_backend_ops net_tap_ops = {

@@ -143,7 +143,7 @@ static void blk_attach(void *opaque)
 	a->ret = block_node_attach(a->node, a->io, a->err);
 }
 
-static const char *feature_name(unsigned bit)
+const char *virtio_blk_feature_name(unsigned bit)
 {
 	return props_feature_name(&virtio_blk_row, bit);
 }
@@ -154,7 +154,6 @@ static void blk_describe(struct virtio_blk *b)
 
 	if (!d)
 		return;
-	d->feature_name = feature_name;
 	board_prop(d, "capacity", "%" PRIu64, virtio_blk_capacity(b));
 	board_prop(d, "read-only", "%s", b->node->readonly ? "on" : "off");
 	board_prop(d, "logical-block-size", "%" PRIu32, b->blk_bytes);

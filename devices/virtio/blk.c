@@ -437,6 +437,7 @@ const struct virtio_ops virtio_blk_ops = {
     .device = VIRTIO_DEVICE_OPS("virtio-blk-device", .flush = blk_flush, .handover = blk_handover),
     .name = "virtio-blk",
     .device_id = 2,
+    .feature_name = virtio_blk_feature_name,
     .legacy_features = BLK_F_SCSI | VIRTIO_F_NOTIFY_ON_EMPTY,
     .get_config = get_config,
     .set_config = set_config,

@@ -34,6 +34,7 @@ struct virtio_blk {
 };
 
 extern const struct virtio_ops virtio_blk_ops;
+const char *virtio_blk_feature_name(unsigned bit);
 
 static inline struct virtio_blk *to_blk(struct virtio_device *v)
 {

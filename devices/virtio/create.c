@@ -13,16 +13,41 @@
 #include "vmm/board.h"
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
+#include "vmm/options/device-row.h"
 
-static void init_queues(struct virtio_device *v, const uint16_t *sizes)
+/* The transport's size for every queue, 0: their own. */
+static int override_size(const struct config *cfg, uint32_t *size, struct err *err)
+{
+	uint64_t n = device_part_number(cfg, &virtio_mmio_row, "x-override-queue-size");
+
+	if (n & (n - 1))
+		return err_set(
+		    err, EINVAL,
+		    "virtio-mmio.x-override-queue-size=%" PRIu64 " is not a power of two", n);
+	*size = (uint32_t)n;
+	return 0;
+}
+
+static void init_kicks(struct virtio_device *v)
 {
 	for (unsigned i = 0; i < VIRTIO_MAX_QUEUES; i++)
 		v->kicks[i] = (struct virtio_kick){.v = v, .q = i, .fd = -1};
+}
+
+static int init_queues(struct virtio_device *v, const uint16_t *sizes, struct err *err)
+{
+	uint32_t override = 0;
+	int ret = override_size(v->dev.m->cfg, &override, err);
+
+	if (ret < 0)
+		return ret;
 	for (unsigned i = 0; i < VIRTIO_MAX_QUEUES && sizes[i]; i++) {
-		v->queues[i].num_default = sizes[i];
+		v->sizes[i] = sizes[i];
+		v->queues[i].num_default = override ? override : sizes[i];
 		virtq_reset(&v->queues[i]);
 		v->n_queues++;
 	}
+	return 0;
 }
 
 int virtio_init(struct virtio_device *v, struct machine *m, const struct virtio_ops *ops,
@@ -45,12 +70,14 @@ int virtio_init(struct virtio_device *v, struct machine *m, const struct virtio_
 	v->elem = virtq_elem_new();
 	pthread_mutex_init(&v->irq_lock, NULL);
 	v->idle_fd = wake_open();
-	init_queues(v, queue_sizes);
+	init_kicks(v);
 	if (v->idle_fd < 0)
 		return err_set(err, errno, "%s: cannot make an eventfd: %s", ops->name,
 			       err_text(errno));
 	wake_set(v->idle_fd);
-	ret = virtio_mmio_add(v, m, err);
+	ret = init_queues(v, queue_sizes, err);
+	if (ret >= 0)
+		ret = virtio_mmio_add(v, m, err);
 	if (ret < 0)
 		return ret;
 	(void)snprintf(idstr, sizeof(idstr), "virtio-mmio@%016" PRIx64 "/%s", v->base, ops->name);
@@ -73,10 +100,13 @@ struct board_device *virtio_board_add(struct virtio_device *v)
 	b->base = v->base;
 	b->bytes = BOARD_VIRTIO_BYTES;
 	b->gsi = v->gsi;
+	b->feature_name = v->ops->feature_name;
+	b->rare_features = v->rare_features;
+	b->taken = &v->features;
 	(void)snprintf(b->id, sizeof(b->id), "%s", v->dev.id ? v->dev.id : "");
 	for (unsigned i = 0; i < v->n_queues; i++)
 		n += snprintf(sizes + n, sizeof(sizes) - (size_t)n, "%s%u", i ? " " : "",
-			      v->queues[i].num_default);
+			      v->sizes[i]);
 	board_prop(b, "transport", "%s", v->legacy ? "legacy" : "modern");
 	board_prop(b, "features", "0x%" PRIx64, v->host_features);
 	board_prop(b, "queue-sizes", "%s", sizes);

@@ -96,7 +96,7 @@ static uint32_t reg_read(struct virtio_device *v, uint64_t off)
 	case REG_DEVICE_FEATURES:
 		return (uint32_t)(v->host_features >> (32 * v->host_features_sel));
 	case REG_QUEUE_NUM_MAX:
-		return q ? VIRTQ_MAX_NUM : 0;
+		return q ? v->queues[v->queue_sel].num_default : 0;
 	case REG_QUEUE_READY:
 		return q && q->enabled;
 	case REG_INTERRUPT_STATUS:
@@ -131,6 +131,10 @@ static uint64_t pair(const uint32_t r[2])
 	return r[0] | (uint64_t)r[1] << 32;
 }
 
+/*
+ * A driver that read QueueNumMax at a source that says 1024 (QEMU 7.2, 10.0)
+ * may use what it read there after the move, so more than ours says is taken.
+ */
 static bool size_ok(uint32_t num)
 {
 	return num && num <= VIRTQ_MAX_NUM && !(num & (num - 1));
@@ -298,6 +302,8 @@ int virtio_mmio_add(struct virtio_device *v, struct machine *m, struct err *err)
 static const struct opt_prop props[] = {
     DEVICE_BOOL("force-legacy", "off",
 		"registers of version 1, for drivers of old; on with -machine stock=on"),
+    DEVICE_NUMBER("x-override-queue-size", 0, VIRTQ_MAX_NUM, "0",
+		  "what QueueNumMax says of every queue, a power of two; 0: the queue's own size"),
     {.key = NULL},
 };
 const struct device_row virtio_mmio_row = {

@@ -2,6 +2,7 @@
  * net-create.c - virtio-net's options
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,9 @@
 #include "vmm/options/config.h"
 
 #define ONE_PAIR "a network card has one pair of queues"
+#define TUNNEL                                                                                     \
+	"no effect on the guest, for no virtio-mmio driver sees it; streams have "                 \
+	"virtio/128bit_features, as QEMU 11.1's"
 
 static const struct opt_prop props[] = {
     DEVICE_TEXT("netdev", "ID", "the -netdev that frames come from and go to; needed"),
@@ -26,17 +30,35 @@ static const struct opt_prop props[] = {
     DEVICE_FEATURE("csum", NET_F_CSUM, "frames from the guest may come without a checksum"),
     DEVICE_FEATURE("guest_csum", NET_F_GUEST_CSUM,
 		   "frames to the guest may come without a checksum"),
+    DEVICE_NUMBER("rx_queue_size", NIC_QUEUE_SIZE, VIRTQ_MAX_NUM, "256",
+		  "descriptors of the receive queue; a power of two"),
+    {.key = "tx_queue_size",
+       .kind = OPT_U64,
+       .off = OPT_NOWHERE,
+       .min = NIC_QUEUE_SIZE,
+       .max = VIRTQ_MAX_NUM,
+       .only = "256",
+       .why = "only back ends of vhost-user have larger ones; use 256",
+       .otherwise = "256",
+       .help = "descriptors of the transmit queue"},
     DEVICE_BOOL("gso", "on", "no effect: a feature of legacy devices"),
     DEVICE_FEATURE("guest_tso4", NET_F_GUEST_TSO4, "large TCP segments to the guest, IPv4"),
     DEVICE_FEATURE("guest_tso6", NET_F_GUEST_TSO6, "large TCP segments to the guest, IPv6"),
     DEVICE_FEATURE("guest_ecn", NET_F_GUEST_ECN, "large TCP segments to the guest, with ECN"),
     DEVICE_FEATURE("guest_ufo", NET_F_GUEST_UFO, "UDP datagrams in fragments to the guest"),
+    DEVICE_FEATURE("guest_uso4", NET_F_GUEST_USO4, "large UDP segments to the guest, IPv4"),
+    DEVICE_FEATURE("guest_uso6", NET_F_GUEST_USO6, "large UDP segments to the guest, IPv6"),
+    DEVICE_FEATURE_64("guest_tunnel", NET_F64_GUEST_TUNNEL, TUNNEL),
+    DEVICE_FEATURE_64("guest_tunnel_csum", NET_F64_GUEST_TUNNEL_CSUM, TUNNEL),
     DEVICE_FEATURE("guest_announce", NET_F_GUEST_ANNOUNCE,
 		   "the guest announces itself after a move"),
     DEVICE_FEATURE("host_tso4", NET_F_HOST_TSO4, "large TCP segments from the guest, IPv4"),
     DEVICE_FEATURE("host_tso6", NET_F_HOST_TSO6, "large TCP segments from the guest, IPv6"),
     DEVICE_FEATURE("host_ecn", NET_F_HOST_ECN, "large TCP segments from the guest, with ECN"),
     DEVICE_FEATURE("host_ufo", NET_F_HOST_UFO, "UDP datagrams in fragments from the guest"),
+    DEVICE_FEATURE("host_uso", NET_F_HOST_USO, "large UDP segments from the guest"),
+    DEVICE_FEATURE_64("host_tunnel", NET_F64_HOST_TUNNEL, TUNNEL),
+    DEVICE_FEATURE_64("host_tunnel_csum", NET_F64_HOST_TUNNEL_CSUM, TUNNEL),
     DEVICE_FEATURE("mrg_rxbuf", NET_F_MRG_RXBUF, "a frame may fill several buffers"),
     DEVICE_FEATURE("status", NET_F_STATUS, "the guest can read the state of the link"),
     DEVICE_FEATURE("ctrl_vq", NET_F_CTRL_VQ, "a control queue, for all that begins with ctrl_"),
@@ -108,8 +130,15 @@ static int read_props(struct nic *nic, struct machine *m, const struct cfg_devic
 		      struct backends *be, struct err *err)
 {
 	const char *mac = device_text(cfg, "mac");
+	uint64_t rx = device_number(cfg, "rx_queue_size");
 
+	if (rx & (rx - 1))
+		return err_set(err, EINVAL,
+			       "Parameter 'rx_queue_size' expects a power of two, not %" PRIu64,
+			       rx);
+	nic->rx_size = (uint16_t)rx;
 	nic->v.host_features = props_features(cfg);
+	nic->v.host_features_64 = props_features_64(cfg);
 	nic->own_mac = default_mac(m);
 	if (mac)
 		props_mac(mac, nic->own_mac.b);
@@ -123,8 +152,10 @@ static uint64_t offered(const struct nic *nic)
 
 	if (!nic->be->vnet_hdr)
 		f &= ~NET_OFFLOADS;
-	else if (!nic->be->has_ufo)
+	if (!nic->be->has_ufo)
 		f &= ~(NET_F_GUEST_UFO | NET_F_HOST_UFO);
+	if (!nic->be->has_uso)
+		f &= ~NET_USO;
 	if (!(f & NET_F_CTRL_VQ))
 		f &= ~(NET_F_CTRL_RX | NET_F_CTRL_VLAN | NET_F_CTRL_RX_EXTRA |
 		       NET_F_GUEST_ANNOUNCE | NET_F_CTRL_MAC_ADDR | NET_F_CTRL_OFFLOADS);
@@ -145,7 +176,7 @@ static void nic_attach(void *opaque)
 	a->ret = net_backend_attach(a->nic->be, a->io, &nic_client, a->nic, a->err);
 }
 
-static const char *feature_name(unsigned bit)
+const char *nic_feature_name(unsigned bit)
 {
 	return props_feature_name(&virtio_net_row, bit);
 }
@@ -157,7 +188,6 @@ static void nic_describe(struct nic *nic)
 
 	if (!d)
 		return;
-	d->feature_name = feature_name;
 	board_prop(d, "mac", "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3],
 		   mac[4], mac[5]);
 }
@@ -170,12 +200,15 @@ static void nic_detach(void *opaque)
 static int nic_set_up(struct nic *nic, struct machine *m, const struct cfg_device *cfg,
 		      unsigned slot, struct err *err)
 {
-	static const uint16_t sizes[VIRTIO_MAX_QUEUES] = {
-	    [NIC_RX] = 256, [NIC_TX] = 256, [NIC_CTRL] = 64};
+	const uint16_t sizes[VIRTIO_MAX_QUEUES] = {
+	    [NIC_RX] = nic->rx_size, [NIC_TX] = NIC_QUEUE_SIZE, [NIC_CTRL] = NIC_CTRL_SIZE};
 	struct attach a = {.nic = nic, .io = m->io, .err = err};
 	int ret;
 
 	nic->v.host_features = offered(nic);
+	nic->v.rare_features = NET_USO;
+	if (!nic->be->has_tunnel)
+		nic->v.host_features_64 = 0;
 	nic->v.config_bytes = nic->v.host_features & NET_F_STATUS ? 8 : 6;
 	/* Frames that come before the device is served stay with the back end. */
 	loop_call(m->io, nic_attach, &a);

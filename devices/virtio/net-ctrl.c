@@ -38,6 +38,8 @@ void nic_push_offloads(struct nic *nic)
 	    {NET_F_GUEST_TSO6, TUN_F_TSO6   },
             {NET_F_GUEST_ECN,  TUN_F_TSO_ECN},
 	    {NET_F_GUEST_UFO,  TUN_F_UFO    },
+            {NET_F_GUEST_USO4, TUN_F_USO4   },
+	    {NET_F_GUEST_USO6, TUN_F_USO6   },
 	};
 	unsigned tun = 0;
 

@@ -2,10 +2,10 @@
  * net-state.c - virtio-net's own part of its section (machine-microvm 3.7)
  */
 #include <errno.h>
-#include <inttypes.h>
 
 #include "devices/virtio/nic.h"
 #include "vmm/base/error.h"
+#include "vmm/board.h"
 #include "vmm/vmstate.h"
 
 static const struct vms_field mac_fields[] = {
@@ -53,20 +53,26 @@ static int body_loaded(void *dev, uint32_t version, struct err *err)
 			       "virtio-net: the source's back end has UDP fragmentation offload, "
 			       "netdev '%s' has not",
 			       nic->be->id);
-	if (has_offloads(nic, version)) {
-		uint64_t allowed = nic->v.features & NET_GUEST_OFFLOADS;
-
-		if (nic->guest_offloads & ~allowed)
-			return err_set(err, EINVAL,
-				       "virtio-net: offloads 0x%" PRIx64 " are on, 0x%" PRIx64
-				       " were negotiated",
-				       nic->guest_offloads, allowed);
-	} else {
-		nic->guest_offloads = nic->be->vnet_hdr ? nic->v.features & NET_GUEST_OFFLOADS : 0;
-	}
 	for (size_t i = 0; i < ARRAY_LEN(flags); i++)
 		*flags[i] = *flags[i] != 0;
 	nic_filter_loaded(f);
+	return 0;
+}
+
+/* The upper half of the features comes behind the body. */
+int nic_loaded(struct virtio_device *v, struct err *err)
+{
+	struct nic *nic = to_nic(v);
+	uint64_t allowed = v->features & NET_GUEST_OFFLOADS;
+	char list[256] = "";
+
+	if (!virtio_has(v, NET_F_CTRL_OFFLOADS))
+		nic->guest_offloads = nic->be->vnet_hdr ? allowed : 0;
+	board_feature_list(list, sizeof(list), nic_feature_name, nic->guest_offloads & ~allowed, 0);
+	if (*list)
+		return err_set(err, EINVAL,
+			       "virtio-net: offloads are on which the guest has not negotiated: %s",
+			       list);
 	return 0;
 }
 

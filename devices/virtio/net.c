@@ -346,6 +346,7 @@ const struct virtio_ops nic_ops = {
     .device = VIRTIO_DEVICE_OPS("virtio-net-device"),
     .name = "virtio-net",
     .device_id = 1,
+    .feature_name = nic_feature_name,
     .legacy_features = NET_F_GSO | VIRTIO_F_NOTIFY_ON_EMPTY | VIRTIO_F_ANY_LAYOUT,
     .get_config = get_config,
     .set_config = set_config,
@@ -358,4 +359,5 @@ const struct virtio_ops nic_ops = {
     .destroy = nic_destroy,
     .section = &nic_section,
     .body = &nic_body,
+    .loaded = nic_loaded,
 };

@@ -13,6 +13,9 @@
 #define NIC_TX   1
 #define NIC_CTRL 2
 
+#define NIC_QUEUE_SIZE 256 /* descriptors, if not given */
+#define NIC_CTRL_SIZE  64
+
 #define NIC_HDR_BYTES 12UL /* struct virtio_net_hdr of a modern device */
 #define NIC_MACS      64   /* entries of the filter table */
 #define NIC_VLANS     4096
@@ -38,13 +41,24 @@
 #define NET_F_CTRL_RX_EXTRA  VIRTIO_BIT(20)
 #define NET_F_GUEST_ANNOUNCE VIRTIO_BIT(21)
 #define NET_F_CTRL_MAC_ADDR  VIRTIO_BIT(23)
+#define NET_F_GUEST_USO4     VIRTIO_BIT(54)
+#define NET_F_GUEST_USO6     VIRTIO_BIT(55)
+#define NET_F_HOST_USO       VIRTIO_BIT(56)
+/* From bit 64 on */
+#define NET_F64_GUEST_TUNNEL      VIRTIO_BIT(1)
+#define NET_F64_GUEST_TUNNEL_CSUM VIRTIO_BIT(2)
+#define NET_F64_HOST_TUNNEL       VIRTIO_BIT(3)
+#define NET_F64_HOST_TUNNEL_CSUM  VIRTIO_BIT(4)
+
+#define NET_USO (NET_F_GUEST_USO4 | NET_F_GUEST_USO6 | NET_F_HOST_USO)
 /* What the driver may turn on and off while it runs. */
 #define NET_GUEST_OFFLOADS                                                                         \
-	(NET_F_GUEST_CSUM | NET_F_GUEST_TSO4 | NET_F_GUEST_TSO6 | NET_F_GUEST_ECN | NET_F_GUEST_UFO)
+	(NET_F_GUEST_CSUM | NET_F_GUEST_TSO4 | NET_F_GUEST_TSO6 | NET_F_GUEST_ECN |                \
+	 NET_F_GUEST_UFO | NET_F_GUEST_USO4 | NET_F_GUEST_USO6)
 /* What only a back end with a vnet header can do. */
 #define NET_OFFLOADS                                                                               \
 	(NET_GUEST_OFFLOADS | NET_F_CSUM | NET_F_HOST_TSO4 | NET_F_HOST_TSO6 | NET_F_HOST_ECN |    \
-	 NET_F_HOST_UFO)
+	 NET_F_HOST_UFO | NET_F_HOST_USO)
 
 #define NET_S_LINK_UP  1 /* status in the configuration space */
 #define NET_S_ANNOUNCE 2
@@ -67,6 +81,7 @@ struct nic {
 	/* set at creation and then constant */
 	struct net_backend *be; /* borrowed */
 	struct nic_mac own_mac; /* after a reset */
+	uint16_t rx_size;       /* descriptors of the receive queue */
 	/* irq_lock; written on the I/O loop, or under the machine lock while stopped */
 	struct nic_mac mac;
 	uint16_t status;
@@ -90,6 +105,9 @@ static inline struct nic *to_nic(struct virtio_device *v)
 
 /* Does the guest want this frame (bare Ethernet, n >= 14)? */
 bool nic_wants(const struct nic *nic, const uint8_t *frame, size_t n);
+/* virtio_ops */
+const char *nic_feature_name(unsigned bit);
+int nic_loaded(struct virtio_device *v, struct err *err);
 /* Nothing filtered, as after a reset. */
 void nic_filter_reset(struct nic *nic);
 /* Recompute what follows from the table. */

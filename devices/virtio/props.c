@@ -24,10 +24,20 @@ uint64_t props_features(const struct cfg_device *cfg)
 	return f;
 }
 
+uint64_t props_features_64(const struct cfg_device *cfg)
+{
+	uint64_t f = 0;
+
+	for (const struct opt_prop *pr = cfg->row->props; pr->key; pr++)
+		if (pr->bits_64 && device_bool(cfg, pr->key))
+			f |= pr->bits_64;
+	return f;
+}
+
 const char *props_feature_name(const struct device_row *row, unsigned bit)
 {
 	for (const struct opt_prop *pr = row->props; pr->key; pr++)
-		if (pr->bits == VIRTIO_BIT(bit))
+		if (bit < 64 ? pr->bits == VIRTIO_BIT(bit) : pr->bits_64 == VIRTIO_BIT(bit - 64))
 			return pr->key;
 	return NULL;
 }

@@ -22,8 +22,9 @@
 		.key = NULL                                                                        \
 	}
 
-/* The features that the device's properties leave offered, and VERSION_1. */
+/* The features that the device's properties leave offered, and VERSION_1; those from bit 64 on. */
 uint64_t props_features(const struct cfg_device *cfg);
+uint64_t props_features_64(const struct cfg_device *cfg);
 /* The property that offers the feature of that bit, or NULL. */
 const char *props_feature_name(const struct device_row *row, unsigned bit);
 /* For DEVICE_CALL: "52:54:00:12:34:56" or with '-'; a group address is refused. */

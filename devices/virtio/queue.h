@@ -43,7 +43,7 @@ struct virtq_elem {
 
 struct virtq {
 	/* set by the transport while the queue is not served */
-	uint32_t num_default;       /* 0: no such queue; never changes */
+	uint32_t num_default;       /* at reset, and QueueNumMax; 0: no such queue; never changes */
 	uint32_t num;               /* power of two, at most VIRTQ_MAX_NUM */
 	uint64_t desc, avail, used; /* guest-physical */
 	bool ready;

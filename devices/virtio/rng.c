@@ -49,26 +49,26 @@ static const struct vms_field section_fields[] = {
 static const struct vms_desc section = {
     .name = "virtio-rng", .version = 1, .min_version = 1, .fields = section_fields};
 
-static const struct virtio_ops ops = {
-    .device = VIRTIO_DEVICE_OPS("virtio-rng-device"),
-    .name = "virtio-rng",
-    .device_id = 4,
-    .legacy_features = VIRTIO_F_NOTIFY_ON_EMPTY | VIRTIO_F_ANY_LAYOUT,
-    .serve = rng_serve,
-    .section = &section,
-};
-
 static const char *feature_name(unsigned bit)
 {
 	return props_feature_name(&virtio_rng_row, bit);
 }
+
+static const struct virtio_ops ops = {
+    .device = VIRTIO_DEVICE_OPS("virtio-rng-device"),
+    .name = "virtio-rng",
+    .device_id = 4,
+    .feature_name = feature_name,
+    .legacy_features = VIRTIO_F_NOTIFY_ON_EMPTY | VIRTIO_F_ANY_LAYOUT,
+    .serve = rng_serve,
+    .section = &section,
+};
 
 static int rng_create(struct machine *m, const struct cfg_device *cfg, unsigned slot,
 		      struct backends *be, struct err *err)
 {
 	static const uint16_t sizes[VIRTIO_MAX_QUEUES] = {8};
 	struct virtio_device *v = NEW(struct virtio_device);
-	struct board_device *b;
 	int ret;
 
 	(void)be;
@@ -79,9 +79,7 @@ static int rng_create(struct machine *m, const struct cfg_device *cfg, unsigned 
 		free(v);
 		return ret;
 	}
-	b = virtio_board_add(v);
-	if (b)
-		b->feature_name = feature_name;
+	(void)virtio_board_add(v);
 	return 0;
 }
 

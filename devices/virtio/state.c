@@ -28,6 +28,7 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/error.h"
+#include "vmm/board.h"
 #include "vmm/machine.h"
 #include "vmm/vmstate.h"
 
@@ -59,8 +60,8 @@ struct virtio_wire {
 	uint32_t n_queues;
 	struct wire_queue queues[VIRTIO_MAX_QUEUES];
 	/* subsections; their has_ flags say on load whether they came, on save whether they go */
-	bool has_features, has_rings, has_sizes, has_mmio, has_started;
-	uint64_t features;
+	bool has_features_64, has_features, has_rings, has_sizes, has_mmio, has_started;
+	uint64_t features_64, features;
 	struct wire_rings rings[WIRE_QUEUES];
 	uint32_t num_default[WIRE_QUEUES];
 	bool broken, started;
@@ -125,6 +126,12 @@ static const struct vms_desc queues = {
 					   .fields = id##_fields,                                  \
 					   .needed = id##_needed,                                  \
 					   .post_load = id##_loaded}
+
+static const struct vms_field features_64_fields[] = {
+    VMS_U64(struct virtio_wire, features_64, "guest_features_128"),
+    VMS_LAST,
+};
+SUBSECTION(features_64, "virtio/128bit_features", has_features_64);
 
 static const struct vms_field features_fields[] = {
     VMS_U64(struct virtio_wire, features, "guest_features"),
@@ -212,8 +219,8 @@ static const struct vms_desc tail = {
     .version = 1,
     .min_version = 1,
     .fields = no_fields,
-    .subs = (const struct vms_desc *const[]){&features, &rings, &sizes, &broken, &extra, &started,
-					     NULL}
+    .subs = (const struct vms_desc *const[]){&features_64, &features, &rings, &sizes, &broken,
+					     &extra, &started, NULL}
 };
 
 /* ---- save ---- */
@@ -252,6 +259,9 @@ static void state_fill(struct virtio_wire *w, const struct virtio_device *v)
 	w->n_queues = v->n_queues;
 	for (unsigned i = 0; i < v->n_queues; i++)
 		fill_queue(w, v, i);
+	/* Its value is always 0: QEMU 11.1 sends it where it has such features, and 7.2 and 10.0
+	 * refuse it. */
+	w->has_features_64 = v->host_features_64 != 0;
 	w->has_features = true;
 	w->has_rings = w->has_mmio = !v->legacy; /* a legacy queue is where its first page is */
 	w->features = v->features;
@@ -317,6 +327,7 @@ static int check_features(const struct virtio_wire *w, const struct virtio_devic
 	static const char *const transport[] = {"modern virtio-mmio transport (version 2)",
 						"legacy virtio-mmio transport (version 1)"};
 	const uint8_t live = VIRTIO_STATUS_FEATURES_OK | VIRTIO_STATUS_DRIVER_OK;
+	char list[256] = "";
 
 	if ((w->status & live) && (w->has_mmio && w->has_rings) == v->legacy)
 		return err_set(err, ENOTSUP,
@@ -324,12 +335,24 @@ static int check_features(const struct virtio_wire *w, const struct virtio_devic
 			       "-global virtio-mmio.force-legacy=%s, or the source the other",
 			       v->ops->name, transport[!v->legacy], transport[v->legacy],
 			       v->legacy ? "off" : "on");
-	if (w->features & ~v->host_features)
+	board_feature_list(list, sizeof(list), v->ops->feature_name,
+			   w->features & ~v->host_features, 0);
+	/* What no driver can see here, none can use. */
+	board_feature_list(list, sizeof(list), v->ops->feature_name, w->features_64, 64);
+	if (*list)
 		return err_set(err, EINVAL,
-			       "%s: Features 0x%" PRIx64
-			       " unsupported. Allowed features: 0x%" PRIx64,
-			       v->ops->name, w->features, v->host_features);
+			       "%s: the guest uses features that are not offered here: %s; give "
+			       "both ends the same back ends, or turn these off for the guest at "
+			       "the source before it starts",
+			       v->ops->name, list);
 	return 0;
+}
+
+/* Has the driver, since the last reset, said how large the queue is, or where it lies?  Streams of
+ * legacy devices do not tell. */
+static bool is_set_up(const struct virtio_wire *w, const struct virtio_device *v, unsigned i)
+{
+	return v->legacy || w->regs[i].num || w->regs[i].enabled || w->queues[i].desc;
 }
 
 static int apply_queue(const struct virtio_wire *w, struct virtio_device *v, unsigned i,
@@ -344,7 +367,8 @@ static int apply_queue(const struct virtio_wire *w, struct virtio_device *v, uns
 	if (!wq->num || wq->num > VIRTQ_MAX_NUM)
 		return err_set(err, EINVAL, "%s: queue %u has %" PRIu32 " entries, not 1 to %d",
 			       v->ops->name, i, wq->num, VIRTQ_MAX_NUM);
-	q->num = wq->num;
+	/* A source may call an untouched queue larger than it is here; no driver relies on that. */
+	q->num = is_set_up(w, v, i) ? wq->num : q->num_default;
 	q->desc = wq->desc;
 	q->avail = w->rings[i].avail;
 	q->used = w->rings[i].used;
@@ -417,6 +441,8 @@ static int state_load(void *dev, void *field, struct src *in, struct err *err)
 		ret = check_features(w, v, err);
 	if (ret >= 0)
 		ret = state_apply(w, v, err);
+	if (ret >= 0 && v->ops->loaded)
+		ret = v->ops->loaded(v, err);
 	if (ret < 0)
 		virtio_reset(v);
 	return ret;

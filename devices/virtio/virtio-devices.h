@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct buf;
 struct device_row;
 struct err;
 struct machine;
@@ -28,6 +29,13 @@ bool virtio_mmio_is_legacy(const struct machine *m);
 /* Answer for the transports whose bit in used_mask is 0: no device behind them
  * (machine-microvm 1.5). */
 int virtio_mmio_add_empty_slots(struct machine *m, uint32_t used_mask, struct err *err);
+
+/*
+ * Machine lock.  Append to 'out' what the drivers of this guest have set up and a
+ * QEMU of some release refuses, with the property that it needs: sentences
+ * without a full stop, "; " between; nothing, if every release takes the guest.
+ */
+void virtio_hints(struct machine *m, struct buf *out);
 
 /*
  * Network cards, for announcements after a move.  fn is called for each in

@@ -64,6 +64,8 @@ struct virtio_ops {
 	struct device_ops device; /* VIRTIO_DEVICE_OPS("virtio-blk-device") */
 	const char *name;         /* "virtio-blk": section name, board entry, messages */
 	uint32_t device_id;       /* virtio 1.2, 5 */
+	/* The property that offers a feature, NULL: none does. */
+	const char *(*feature_name)(unsigned bit);
 	/* Fill config[] with what the driver reads; irq_lock held.  NULL: no config space. */
 	void (*get_config)(struct virtio_device *v, uint8_t *config);
 	/* The driver has written config[]; machine lock, irq_lock held.  May be NULL. */
@@ -88,6 +90,9 @@ struct virtio_ops {
 	/* State: version and the device's own part after the queues (machine-microvm 3.7). */
 	const struct vms_desc *section; /* the whole section; its one field is virtio_codec */
 	const struct vms_desc *body;    /* the device class data, over the device; NULL: none */
+	/* Machine lock: v->features and the body have been loaded; is it so that one fits the
+	 * other?  May be NULL. */
+	int (*loaded)(struct virtio_device *v, struct err *err);
 };
 
 struct virtio_kick {
@@ -114,8 +119,11 @@ struct virtio_device {
 	unsigned slot, gsi;
 	uint64_t base;
 	uint64_t host_features;
+	uint64_t rare_features;    /* those of them that QEMU 7.2 and some hosts do not offer */
+	uint64_t host_features_64; /* bits 64 to 127, which no driver sees behind virtio-mmio */
 	uint32_t config_bytes;
 	unsigned n_queues;
+	uint16_t sizes[VIRTIO_MAX_QUEUES]; /* of the queues, as the device has them */
 	/* machine lock */
 	uint32_t host_features_sel, guest_features_sel; /* 0 or 1 */
 	uint32_t guest_features[2];
@@ -150,10 +158,10 @@ static inline bool virtio_has(const struct virtio_device *v, uint64_t feature)
 
 /*
  * Set up a device behind transport 'slot' with these queue sizes (0 ends the
- * list); the caller has filled host_features and config_bytes.  Adds its
- * registers to the bus, its state to the registry, itself to the machine,
- * after which the machine destroys it; on failure the caller still owns it and
- * calls virtio_fini().
+ * list), unless virtio-mmio.x-override-queue-size says others; the caller has filled host_features
+ * and config_bytes.  Adds its registers to the bus, its state to the registry, itself to the
+ * machine, after which the machine destroys it; on failure the caller still owns it and calls
+ * virtio_fini().
  */
 int virtio_init(struct virtio_device *v, struct machine *m, const struct virtio_ops *ops,
 		const struct cfg_device *cfg, unsigned slot, const uint16_t *queue_sizes,

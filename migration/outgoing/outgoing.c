@@ -17,11 +17,14 @@
 #include <malloc.h>
 #include <poll.h>
 
+#include "devices/virtio/virtio-devices.h"
 #include "migration/channel/channel.h"
 #include "migration/outgoing/modes.h"
 #include "migration/outgoing/report.h"
 #include "migration/stream/writer.h"
+#include "vmm/base/buf.h"
 #include "vmm/base/log.h"
+#include "vmm/base/units.h"
 #include "vmm/base/wake.h"
 #include "vmm/machine.h"
 #include "vmm/memory/room.h"
@@ -49,17 +52,27 @@ static const char *on_off(bool on)
 }
 
 /* QEMU only closes the connection, or says that it failed: its reason is on its stderr. */
-static void hint_at_qemu(const struct machine *m, struct err *err)
+static void hint_at_qemu(struct machine *m, struct err *err)
 {
+	CLEANUP(buf_free) struct buf hints = {0};
 	const struct config *cfg = m->cfg;
 	struct err was = *err;
 
-	(void)err_set(err, was.errnum,
-		      "%.280s (QEMU says why on its stderr; most often its machine differs: "
-		      "-M microvm needs ioapic2=%s, rtc=%s, pit=%s, pic=%s as here, devices "
-		      "-global virtio-mmio.force-legacy=%s, and -bios a file of this size)",
-		      was.msg, on_off(cfg->ioapic2), on_off(cfg->rtc), on_off(cfg->pit),
-		      on_off(cfg->pic), on_off(m->board.legacy_virtio));
+	machine_lock(m);
+	virtio_hints(m, &hints);
+	machine_unlock(m);
+	if (hints.len)
+		(void)err_set(err, was.errnum,
+			      "%.160s (%.*s; what else may be wrong QEMU says on its stderr)",
+			      was.msg, (int)hints.len, (const char *)hints.data);
+	else
+		(void)err_set(
+		    err, was.errnum,
+		    "%.280s (QEMU says why on its stderr; most often its machine differs: "
+		    "-M microvm needs ioapic2=%s, rtc=%s, pit=%s, pic=%s as here, devices "
+		    "-global virtio-mmio.force-legacy=%s, and -bios a file of this size)",
+		    was.msg, on_off(cfg->ioapic2), on_off(cfg->rtc), on_off(cfg->pit),
+		    on_off(cfg->pic), on_off(m->board.legacy_virtio));
 }
 
 /*

@@ -73,17 +73,8 @@ static void compare_features(struct comparison *c, const struct board_device *d,
 {
 	uint64_t missing = strtoull(theirs, NULL, 16) & ~strtoull(ours, NULL, 16);
 	char list[512] = "";
-	size_t n = 0;
 
-	for (unsigned b = 0; b < 64 && n < sizeof(list); b++) {
-		const char *name = d->feature_name ? d->feature_name(b) : NULL;
-		const char *comma = n ? ", " : "";
-
-		if (!(missing >> b & 1))
-			continue;
-		n += (size_t)(name ? snprintf(list + n, sizeof(list) - n, "%s%s", comma, name)
-				   : snprintf(list + n, sizeof(list) - n, "%sbit %u", comma, b));
-	}
+	board_feature_list(list, sizeof(list), d->feature_name, missing, 0);
 	if (missing)
 		desc_differ(c->diff,
 			    "%s: features: %s: on at the source, not offered at the destination",

@@ -6,6 +6,10 @@
  * (they are there to name a device in a message), limits, the boot files.
  */
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "migration/peer/compare.h"
 #include "migration/peer/comparison.h"
@@ -95,6 +99,25 @@ static void describe_blocks(const struct machine *m, struct buf *out)
 	}
 }
 
+/*
+ * What a guest may have taken without being asked is told as it is offered; rare
+ * features only if its driver has them, for else a destination does without.
+ */
+static void describe_prop(const struct board_device *d, const struct board_prop *p, struct buf *out)
+{
+	char text[sizeof(p->text)];
+	uint64_t offered;
+
+	buf_str8(out, p->name);
+	if (!d->rare_features || strcmp(p->name, "features") != 0) {
+		buf_str8(out, p->text);
+		return;
+	}
+	offered = strtoull(p->text, NULL, 16);
+	(void)snprintf(text, sizeof(text), "0x%" PRIx64, offered & (~d->rare_features | *d->taken));
+	buf_str8(out, text);
+}
+
 static void describe_device(const struct board_device *d, struct buf *out)
 {
 	size_t begun = desc_begin(out, DESC_DEVICE);
@@ -105,10 +128,8 @@ static void describe_device(const struct board_device *d, struct buf *out)
 	buf_be64(out, d->base);
 	buf_be32(out, d->gsi);
 	buf_u8(out, (uint8_t)d->n_props);
-	for (size_t i = 0; i < d->n_props; i++) {
-		buf_str8(out, d->props[i].name);
-		buf_str8(out, d->props[i].text);
-	}
+	for (size_t i = 0; i < d->n_props; i++)
+		describe_prop(d, &d->props[i], out);
 	desc_end(out, begun);
 }
 

@@ -118,6 +118,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	m = new_machine(data[0] & 4);
 	disk_open(&disk, 4 * MiB, true, true, true);
 	fake_net_init(&net, m, kind == 2);
+	net.be.has_uso = net.be.has_tunnel = kind == 2;
 	nodes[0] = disk.node;
 	nets[0] = &net.be;
 	if (make(m, kind, &be) < 0)

@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 
 from proxy import EchoNet, Proxy
+from tap import TapEcho
 from vmm import BUILD, PROGRAMS, Vmm, guest_path
 
 PACKAGES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "scripts", "packages")
@@ -115,6 +116,15 @@ class Test:
     def net(self):
         self._count += 1
         echo = EchoNet(self.path(f"net{self._count}"))
+        self._others.append(echo)
+        return echo
+
+    def tap(self):
+        """A tap whose host echoes frames; needs root and /dev/net/tun."""
+        self.need("root")
+        echo = TapEcho()
+        if echo.error:
+            self.skip(f"no tap: {echo.error}")
         self._others.append(echo)
         return echo
 

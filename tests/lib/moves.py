@@ -95,7 +95,7 @@ def arrived(source, dest):
     status = dest.wait_migration("completed", "failed")
     if status != "completed":
         raise AssertionError(f"the destination says {dest.migration()}\n{dest.stderr()}")
-    while source.kind == "qemu" and source.status() == "finish-migrate":
+    while source.kind.startswith("qemu") and source.status() == "finish-migrate":
         pass                    # there the event comes before the state it announces
     assert source.status() == "postmigrate", source.status()
     return dest

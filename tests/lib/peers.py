@@ -16,3 +16,14 @@ def qemu(version):
                           capture_output=True, text=True, check=False)
     lines = done.stderr.strip().splitlines()
     return done.stdout.strip(), lines[-1] if done.returncode else None
+
+
+def kind(t, version):
+    """What t.vmm(kind=) calls that QEMU; a test that cannot have it is skipped."""
+    name = f"qemu-{version}"
+    if name not in vmm.PROGRAMS:
+        path, why = qemu(version)
+        if why:
+            t.skip(why)
+        vmm.PROGRAMS[name] = dict(vmm.PROGRAMS["qemu"], path=path, file_uri=version != "7.2")
+    return name

@@ -106,9 +106,9 @@ class Linux:
         self.variant = variant
         self.vmm = self.machine(**({"kind": kind} if kind else {}))
 
-    def machine(self, **how):
-        """Starts a machine for this guest; with incoming=, to take it over."""
-        extra = ["-initrd", os.path.join(GUEST, "initrd")] + self.options
+    def machine(self, more=(), **how):
+        """Starts a machine for this guest, with more options; with incoming=, to take it over."""
+        extra = ["-initrd", os.path.join(GUEST, "initrd"), *self.options, *more]
         if self.net:
             tap = self.net.taps[self.tap if "incoming" not in how else 1 - self.tap]
             extra += ["-netdev", f"tap,id=net0,ifname={tap},script=no,downscript=no,vhost=off",
@@ -174,6 +174,7 @@ class Linux:
             encoders.fast(source)
         if until:
             encoders.slow(source, SLOW_RATE)
+        source.status()                 # reads what it has said since
         source.qmp.events.clear()       # of its own arrival
         source.cmd("migrate", uri=uri)
         if until:

@@ -5,8 +5,11 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import encoders  # noqa: E402  pylint: disable=wrong-import-position
+import peers  # noqa: E402  pylint: disable=wrong-import-position
 from case import only_minivmm, table  # noqa: E402  pylint: disable=wrong-import-position
 from linux import Linux  # noqa: E402  pylint: disable=wrong-import-position
+
+OVERRIDE = ("-global", "virtio-mmio.x-override-queue-size=1024")
 
 
 @table(one={"cpus": 1}, two={"cpus": 2})
@@ -59,6 +62,21 @@ def test_moves_in_a_row(t, cpus, times):
         beat = guest.works()
         print(f"move {n + 1}: {report['ram']['dirty-sync-count']} passes, "
               f"{report['downtime']} ms down; {beat}", flush=True)
+    assert guest.net.connections == 1, "the connection was made anew"
+
+
+@only_minivmm("between releases of QEMU")
+@table(large={"hops": ("7.2", "ours", ("11.1", OVERRIDE), "ours", "10.0")}, real={"hops": ("ours", "11.1", "ours", "7.2")})
+def test_releases_of_qemu(t, hops):
+    """Queues of 1024, which a guest of 7.2 has, and those of our own size: from release to release, at work."""
+    hops = [h if isinstance(h, tuple) else (h, ()) for h in hops]
+    kinds = [t.kind if who == "ours" else peers.kind(t, who) for who, _ in hops]
+    guest = Linux(t, net=True, kind=kinds[0])
+    guest.started()
+    guest.works()
+    for kind, (_, more) in zip(kinds[1:], hops[1:]):
+        guest.move(kind=kind, more=more)
+        print(f"{kind}: {guest.works()}", flush=True)
     assert guest.net.connections == 1, "the connection was made anew"
 
 

@@ -16,7 +16,8 @@
 struct fix {
 	struct machine *m;
 	struct net_backend *b;
-	int peer; /* a packet socket on the interface */
+	int peer;      /* a packet socket on the interface */
+	uint16_t type; /* of frames that count */
 	/* I/O loop, read after wait */
 	uint8_t frame[256];
 	size_t bytes;
@@ -33,7 +34,7 @@ static int on_frame(void *opaque, const uint8_t *frame, size_t n)
 	struct fix *f = opaque;
 	size_t hdr = f->b->hdr_bytes;
 
-	if (n < hdr + 14 || get_be16(frame + hdr + 12) != OUR_TYPE)
+	if (n < hdr + 14 || get_be16(frame + hdr + 12) != f->type)
 		return 0; /* the host's stack says hello to its neighbours */
 	loop_post(f->m->loop, stop, f->m->loop);
 	if (__atomic_load_n(&f->full, __ATOMIC_SEQ_CST))
@@ -67,11 +68,11 @@ static void can_receive_on_io(void *opaque)
 	net_backend_can_receive(opaque);
 }
 
-static int packet_socket(const char *ifname)
+static int packet_socket(const char *ifname, uint16_t type)
 {
-	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(OUR_TYPE));
+	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(type));
 	struct ifreq ifr = {0};
-	struct sockaddr_ll ll = {.sll_family = AF_PACKET, .sll_protocol = htons(OUR_TYPE)};
+	struct sockaddr_ll ll = {.sll_family = AF_PACKET, .sll_protocol = htons(type)};
 
 	(void)snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", ifname);
 	ck_assert_int_eq(ioctl(fd, SIOCGIFFLAGS, &ifr), 0);
@@ -96,14 +97,14 @@ static bool fix_init(struct fix *f, bool vnet_hdr)
 		skip_test("taps need root and /dev/net/tun (%s)", err_text(errno));
 		return false;
 	}
-	*f = (struct fix){.m = guest_machine()};
+	*f = (struct fix){.m = guest_machine(), .type = OUR_TYPE};
 	f->b = net_backend_new(f->m, &cfg, &err);
 	if (!f->b) {
 		skip_test("%s", err.msg);
 		guest_free(f->m);
 		return false;
 	}
-	f->peer = packet_socket("mvtap0");
+	f->peer = packet_socket("mvtap0", OUR_TYPE);
 	loop_call(f->m->io, attach_on_io, f);
 	return true;
 }
@@ -200,6 +201,75 @@ START_TEST(a_frame_waits_for_the_guest)
 }
 END_TEST
 
+/* ---- UDP segments ---- */
+
+#define SEGMENT    1400
+#define PAYLOAD    (2 * SEGMENT)
+#define UDP_FRAME  (14 + 20 + 8 + PAYLOAD)
+#define VNET_BYTES 10
+
+/*
+ * Two datagrams as one frame, from the host's stack to the guest: a virtio header that asks
+ * for segments of UDP, Ethernet, IPv4, UDP.
+ */
+static void make_udp(uint8_t *p)
+{
+	uint8_t *ip = p + VNET_BYTES + 14, *udp = ip + 20;
+
+	memset(p, 0, VNET_BYTES + UDP_FRAME);
+	p[0] = 1; /* NEEDS_CSUM */
+	p[1] = 5; /* GSO_UDP_L4 */
+	put_le16(p + 2, 42);
+	put_le16(p + 4, SEGMENT);
+	put_le16(p + 6, 34); /* the checksum begins, and is */
+	put_le16(p + 8, 6);
+	memset(p + VNET_BYTES, 0xff, 6);
+	put_be16(ip - 2, ETH_P_IP);
+	ip[0] = 0x45;
+	put_be16(ip + 2, 28 + PAYLOAD);
+	ip[8] = 64;
+	ip[9] = IPPROTO_UDP;
+	memcpy(ip + 12, "\x0a\x00\x00\x01\x0a\x00\x00\x02", 8);
+	put_be16(udp, 7);
+	put_be16(udp + 2, 7);
+	put_be16(udp + 4, 8 + PAYLOAD);
+}
+
+/* The size of the first frame that the guest gets of it. */
+static size_t udp_arrives(struct fix *f, unsigned tun_f)
+{
+	static uint8_t msg[VNET_BYTES + UDP_FRAME];
+
+	make_udp(msg);
+	ck_assert_int_eq(f->b->ops->set_offload(f->b, tun_f), 0);
+	ck_assert_int_eq(send(f->peer, msg, sizeof(msg), 0), sizeof(msg));
+	loop_run(f->m->loop);
+	guest_sync(f->m);
+	return f->bytes - f->b->hdr_bytes;
+}
+
+START_TEST(udp_segments)
+{
+	const unsigned both = TUN_F_USO4 | TUN_F_USO6;
+	int on = 1;
+	struct fix f;
+
+	if (!fix_init(&f, true))
+		return;
+	f.type = ETH_P_IP;
+	(void)close(f.peer);
+	f.peer = packet_socket("mvtap0", ETH_P_IP);
+	if (f.b->has_uso && setsockopt(f.peer, SOL_PACKET, PACKET_VNET_HDR, &on, sizeof(on)) == 0) {
+		ck_assert_uint_eq(udp_arrives(&f, TUN_F_CSUM | both), UDP_FRAME);
+		/* one alone is none */
+		ck_assert_uint_eq(udp_arrives(&f, TUN_F_CSUM | TUN_F_USO4), UDP_FRAME - SEGMENT);
+	} else {
+		skip_test("this host's taps have no UDP segmentation");
+	}
+	fix_fini(&f);
+}
+END_TEST
+
 START_TEST(scripts_run)
 {
 	struct cfg_netdev cfg = {.type = (char *)(uintptr_t) "tap",
@@ -230,4 +300,4 @@ START_TEST(scripts_run)
 END_TEST
 
 CHECK_MAIN("net-tap", frames_with_vnet_header, bare_frames, a_frame_waits_for_the_guest,
-	   scripts_run)
+	   udp_segments, scripts_run)

@@ -276,6 +276,9 @@ static const struct {
     ONE("-global a.b", "Invalid parameter 'a.b'"),
     ONE("-global driver=a,zz=1", "Invalid parameter 'zz'"),
     ONE("-global driver=a", "options 'driver', 'property', and 'value' are required"),
+    ONE("-global virtio-mmio.x-override-queue-size=2048",
+	"can't apply global virtio-mmio.x-override-queue-size=2048: "
+	"Parameter 'x-override-queue-size' expects a number from 0 to 1024, not '2048'"),
     ONE("-global virtio-blk-device.queue-size=1",
 	"can't apply global virtio-blk-device.queue-size=1: "
 	"Parameter 'queue-size' expects a number from 4 to 1024, not '1'"),

@@ -218,6 +218,7 @@ static const struct {
     /* globals */
     ROW("-global virtio-mmio.force-legacy=false", "acpi=1"),
     ROW("-global driver=virtio-mmio,property=force-legacy,value=off", "acpi=1"),
+    ROW("-global virtio-mmio.x-override-queue-size=1024", "acpi=1"),
     ROW("-global migration.x-multifd=on -global migration.exit-on-error=on",
 	"migration x-multifd=on", "exitonerror=1", "!migration exit-on-error"),
     ROW("-incoming exit-on-error=off,exec:a,b", "incoming=exec:a,b", "exitonerror=2"),

@@ -39,7 +39,7 @@ START_TEST(identity)
 	ck_assert_uint_eq(features_get(m, SLOT), 0x10130000000);
 	reg_set(m, SLOT, 0x14, 7); /* any selector but 0 is 1 */
 	ck_assert_uint_eq(reg_get(m, SLOT, 0x10), 0x101);
-	ck_assert_uint_eq(reg_get(m, SLOT, 0x34), 1024);
+	ck_assert_uint_eq(reg_get(m, SLOT, 0x34), 8);
 	reg_set(m, SLOT, 0x30, 1);
 	ck_assert_uint_eq(reg_get(m, SLOT, 0x34), 0);
 	reg_set(m, SLOT, 0x30, 1024); /* ignored */

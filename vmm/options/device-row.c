@@ -77,3 +77,17 @@ uint64_t device_number(const struct cfg_device *cfg, const char *name)
 		(void)opt_parse_u64(val, &n);
 	return n;
 }
+
+uint64_t device_part_number(const struct config *cfg, const struct device_row *row,
+			    const char *name)
+{
+	CLEANUP(cleanup_free) char *key = xasprintf("%s.%s", row->name, name);
+	const char *val = keyvals_get(&cfg->globals, key);
+	const struct cfg_device defaults = {.row = row};
+	uint64_t n = 0;
+
+	if (!val)
+		return device_number(&defaults, name);
+	(void)opt_parse_u64(val, &n);
+	return n;
+}

@@ -58,6 +58,9 @@ int device_check(const struct cfg_device *cfg, struct err *err);
 const char *device_text(const struct cfg_device *cfg, const char *name); /* NULL: no default */
 bool device_bool(const struct cfg_device *cfg, const char *name);
 uint64_t device_number(const struct cfg_device *cfg, const char *name);
+/* The number of a part of the board, from -global, or the row's default. */
+uint64_t device_part_number(const struct config *cfg, const struct device_row *row,
+			    const char *name);
 
 /* The same of a part of the board, from -global; 'otherwise' is the default. */
 bool device_part_bool(const struct config *cfg, const struct device_row *row, const char *name,
@@ -91,6 +94,12 @@ bool device_part_bool(const struct config *cfg, const struct device_row *row, co
 	{                                                                                          \
 		.key = (k), .kind = OPT_BOOL, .off = OPT_NOWHERE, .values = "on|off",              \
 		.otherwise = "on", .bits = (b), .help = (h)                                        \
+	}
+/* Bits from 64 on, which are off unless the switch is turned on. */
+#define DEVICE_FEATURE_64(k, b, h)                                                                 \
+	{                                                                                          \
+		.key = (k), .kind = OPT_BOOL, .off = OPT_NOWHERE, .values = "on|off",              \
+		.otherwise = "off", .bits_64 = (b), .help = (h)                                    \
 	}
 /* A switch with one value that can be had here. */
 #define DEVICE_FIXED(k, d, w, h)                                                                   \

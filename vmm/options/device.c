@@ -39,7 +39,7 @@ static int no_model(const struct opt_parse *p, const char *name, struct err *err
 static int device_help(struct opt_parse *p, struct err *err)
 {
 	CLEANUP(cleanup_free) char *name = xstrndup(p->val, strcspn(p->val, ","));
-	const struct device_row *row = find_model(p, name);
+	const struct device_row *row = device_row_find(p->devices, name);
 
 	p->done = true;
 	if (row) {

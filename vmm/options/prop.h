@@ -50,8 +50,9 @@ struct opt_prop {
 	const char *help;
 	uint64_t min, max; /* OPT_U64 */
 	const char
-	    *otherwise; /* the default, as one would type it; NULL: none, or 'help' says it */
-	uint64_t bits;  /* a device's feature bits that OPT_BOOL stands for; 0: none */
+	    *otherwise;   /* the default, as one would type it; NULL: none, or 'help' says it */
+	uint64_t bits;    /* a device's feature bits that OPT_BOOL stands for; 0: none */
+	uint64_t bits_64; /* ... from bit 64 on */
 };
 
 #define PROP_END                                                                                   \
