@@ -3,10 +3,11 @@
  *
  * In round G the first word of every page becomes G; the other words stay as
  * the host has filled them, so the host chooses how well a page compresses.
- * The last 'zeros' pages of the range are rewritten with 0 instead.
+ * The last 'zeros' pages of the range are rewritten with 0 instead, with
+ * flicker=1 in every other round only.
  *
  * Command line: start=16M pages=4096 rate=0 (pages a second, 0: as fast as it
- * goes) zeros=0.  The status page is a counting guest's (counting.h), but
+ * goes) zeros=0 flicker=0.  The status page is a counting guest's (counting.h), but
  * 'index' only advances by whole pieces: pages from index on, up to a piece
  * further, may be of either round.
  */
@@ -44,6 +45,7 @@ void guest_main(void)
 {
 	uint64_t pages = arg_number("pages", 4096) / PIECE * PIECE;
 	uint64_t stamped = pages - arg_number("zeros", 0) / PIECE * PIECE;
+	bool flicker = arg_number("flicker", 0);
 
 	rate = arg_number("rate", 0);
 	ticks_start();
@@ -55,8 +57,10 @@ void guest_main(void)
 	text("writing\n");
 	for (;;) {
 		for (uint64_t i = 0; i < pages; i += PIECE) {
+			bool stamp = i < stamped || (flicker && (status->generation & 1));
+
 			pace(PIECE);
-			write_pages(i, PIECE, i < stamped ? status->generation : 0);
+			write_pages(i, PIECE, stamp ? status->generation : 0);
 			status->index = i + PIECE < pages ? i + PIECE : 0;
 		}
 		status->generation++;

@@ -100,11 +100,12 @@ static ssize_t socket_peek(struct channel *c, void *buf, size_t n)
 	return got < 0 ? -errno : got;
 }
 
+/* POLLERR alone may be news of zero-copy-send; a broken connection hangs up as well. */
 static bool socket_hung_up(const struct channel *c)
 {
 	struct pollfd p = {.fd = c->fd, .events = POLLRDHUP};
 
-	return poll(&p, 1, 0) > 0 && p.revents & (POLLRDHUP | POLLHUP | POLLERR);
+	return poll(&p, 1, 0) > 0 && p.revents & (POLLRDHUP | POLLHUP);
 }
 
 static void socket_end_writing(struct channel *c)

@@ -232,6 +232,11 @@ int incoming_channels_failure(struct incoming *in, struct channel *ch, int ret, 
 	return failed ? failed : ret;
 }
 
+int incoming_finish_channels(struct incoming *in, struct err *err)
+{
+	return in->multifd ? multifd_recv_finish(in->multifd, err) : 0;
+}
+
 void incoming_stop_channels(struct incoming *in)
 {
 	if (in->multifd)

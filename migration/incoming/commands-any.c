@@ -42,6 +42,8 @@ static int ping(struct command_state *cs, const uint8_t *payload, uint16_t n, st
 	if (cookie == COOKIE_SOURCE) {
 		int ret = answer(cs, COOKIE_DESTINATION, err);
 
+		if (ret == 0 && cs->caps && cs->caps[CAP_MULTIFD])
+			ret = answer(cs, COOKIE_FLUSH_PASS, err);
 		if (ret < 0)
 			return ret;
 		cs->minivmm = true;

@@ -254,6 +254,8 @@ static int incoming_load(struct incoming *in, struct loader *l, struct err *err)
 	if (ret == 0 && saved)
 		ret = check_saved(in, l, compared, err);
 	if (ret == 0)
+		ret = incoming_finish_channels(in, err);
+	if (ret == 0)
 		ret = room_check_files(&l->m->mem, err); /* is what came still there? */
 	if (ret == 0)
 		ret = push_state_to_kvm(in, err);

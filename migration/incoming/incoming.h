@@ -110,6 +110,8 @@ void incoming_free_channels(struct incoming *in);
 void incoming_use_channels(struct incoming *in, struct loader *l);
 /* As outgoing_channels_failure(); 'ch': the main connection. */
 int incoming_channels_failure(struct incoming *in, struct channel *ch, int ret, struct err *err);
+/* The main stream has been loaded: so has all that came beside it.  Load thread. */
+int incoming_finish_channels(struct incoming *in, struct err *err);
 void incoming_stop_channels(struct incoming *in);
 
 #endif

@@ -57,6 +57,32 @@ void outgoing_close_channels(struct outgoing *o)
 	o->multifd = NULL;
 }
 
+/*
+ * A minivmm says whether it knows MULTIFD_FLUSH, and shows by its START record what it reads.  A
+ * QEMU does not: one that does not know the word refuses it at once, while one that waits for it
+ * in vain loses memory and says nothing.
+ */
+static bool flush_each_pass(const struct outgoing *o)
+{
+	return o->rp.minivmm ? o->rp.flush_pass : !o->flush_sections;
+}
+
+void outgoing_use_channels(struct outgoing *o)
+{
+	bool flush_pass = flush_each_pass(o);
+
+	if (!o->multifd)
+		return;
+	if (o->rp.minivmm)
+		multifd_send_splice(o->multifd);
+	/* Who does not know MULTIFD_FLUSH may not know zero pages in packets, and would keep old
+	 * ones. */
+	ram_save_use(&o->ram, o->multifd, flush_pass,
+		     o->zero_pages == ZERO_PAGES_MULTIFD && (flush_pass || o->rp.minivmm));
+	o->flush_unproven = flush_pass && !o->rp.minivmm;
+	o->ram.stream.held = !flush_pass && !o->rp.minivmm && o->rp.ponged;
+}
+
 int outgoing_channels_failure(struct outgoing *o, int ret, struct err *err)
 {
 	struct err ignored = {0};
@@ -77,6 +103,11 @@ int outgoing_channels_failure(struct outgoing *o, int ret, struct err *err)
 uint64_t outgoing_bytes(const struct outgoing *o)
 {
 	return o->w->bytes + (o->multifd ? multifd_send_bytes(o->multifd) : 0);
+}
+
+uint64_t outgoing_pending_bytes(const struct outgoing *o)
+{
+	return o->multifd ? multifd_send_pending(o->multifd) : 0;
 }
 
 void outgoing_count_channels(struct outgoing *o)

@@ -67,12 +67,34 @@ void outgoing_count(struct outgoing *o, uint64_t bytes, const struct ram_counter
 	    o->ram.stream.count.normal - before->normal, ram_save_left_pages(&o->ram) * PAGE_BYTES);
 }
 
+int outgoing_flush(struct outgoing *o, struct err *err)
+{
+	struct ram_counters before = o->ram.stream.count;
+	uint64_t bytes = o->w->bytes, wire = outgoing_bytes(o);
+	int64_t since = host_now_ns();
+	struct page_sum flushed;
+	int ret = ram_save_flush(&o->ram);
+
+	if (ret < 0)
+		return writer_explain(o->w, ret, err);
+	outgoing_count(o, bytes, &before);
+	flushed = (struct page_sum){
+	    .zero_pages = o->ram.stream.count.duplicate - before.duplicate,
+	    .bytes = outgoing_bytes(o) - wire,
+	    .ns = host_now_ns() - since,
+	};
+	stats_rate(&o->stats, &flushed);
+	return 0;
+}
+
 int outgoing_sync(struct outgoing *o, struct err *err)
 {
 	bool whole = ram_save_left_pages(&o->ram) == 0;
 	uint64_t added = 0;
-	int ret = ram_save_sync(&o->ram, &added, err);
+	int ret = outgoing_flush(o, err);
 
+	if (ret == 0)
+		ret = ram_save_sync(&o->ram, &added, err);
 	if (ret < 0)
 		return ret;
 	stats_pass(&o->stats, added, ram_save_left_pages(&o->ram) * PAGE_BYTES, whole);

@@ -52,16 +52,22 @@ static const char *on_off(bool on)
 }
 
 /* QEMU only closes the connection, or says that it failed: its reason is on its stderr. */
-static void hint_at_qemu(struct machine *m, struct err *err)
+static void hint_at_qemu(const struct outgoing *o, struct err *err)
 {
 	CLEANUP(buf_free) struct buf hints = {0};
-	const struct config *cfg = m->cfg;
+	const struct config *cfg = o->m->cfg;
 	struct err was = *err;
 
-	machine_lock(m);
-	virtio_hints(m, &hints);
-	machine_unlock(m);
-	if (hints.len)
+	machine_lock(o->m);
+	virtio_hints(o->m, &hints);
+	machine_unlock(o->m);
+	if (o->flush_unproven)
+		(void)err_set(err, was.errnum,
+			      "%.280s (QEMU says why on its stderr: its RAM may differ, or it is "
+			      "older than 8.1 and refuses flag 0x200 of multifd: then start this "
+			      "program with -global migration.multifd-flush-after-each-section=on)",
+			      was.msg);
+	else if (hints.len)
 		(void)err_set(err, was.errnum,
 			      "%.160s (%.*s; what else may be wrong QEMU says on its stderr)",
 			      was.msg, (int)hints.len, (const char *)hints.data);
@@ -72,7 +78,7 @@ static void hint_at_qemu(struct machine *m, struct err *err)
 		    "-M microvm needs ioapic2=%s, rtc=%s, pit=%s, pic=%s as here, devices "
 		    "-global virtio-mmio.force-legacy=%s, and -bios a file of this size)",
 		    was.msg, on_off(cfg->ioapic2), on_off(cfg->rtc), on_off(cfg->pit),
-		    on_off(cfg->pic), on_off(m->board.legacy_virtio));
+		    on_off(cfg->pic), on_off(o->m->board.legacy_virtio));
 }
 
 /*
@@ -89,7 +95,7 @@ static void prefer_peers_words(struct outgoing *o, struct err *err)
 	if (o->rp.cause[0] || (o->rp.shut && o->rp.shut_status))
 		(void)rp_refused(&o->rp, err);
 	if (o->rp.ponged && !o->rp.minivmm && (o->rp.ended || o->rp.shut))
-		hint_at_qemu(o->m, err);
+		hint_at_qemu(o, err);
 }
 
 static void outgoing_attach(struct outgoing *o, struct channel *ch)

@@ -62,6 +62,8 @@ struct outgoing {
 	struct migration_uri uri;
 	int fd;               /* of fd:, -1 once it belongs to the channel */
 	bool caps[CAP_COUNT]; /* as they were at the start */
+	bool flush_sections;  /* ... and multifd-flush-after-each-section */
+	uint8_t zero_pages;   /* ... and zero-page-detection */
 	bool checksum;        /* ... and x-minivmm-checksum; then: does the stream carry one? */
 	const struct migration_mode *mode;
 	struct multifd_config multifd_config;
@@ -79,6 +81,7 @@ struct outgoing {
 	struct ram_save ram;
 	struct multifd_send *multifd; /* NULL: all goes over 'ch' */
 	uint64_t multifd_counted;     /* bytes of it that the statistics have */
+	bool flush_unproven; /* a QEMU has not said yet that it understands MULTIFD_FLUSH */
 	struct return_path rp;
 	struct device_state devices;
 	struct auto_converge auto_converge;
@@ -136,6 +139,8 @@ int switchover(struct outgoing *o, struct err *err);
 int outgoing_sleep(struct outgoing *o, int64_t until_ns, struct err *err);
 /* What the destination has said up to now, without waiting: a refusal is an error. */
 int outgoing_listen(struct outgoing *o, struct err *err);
+/* A pass ends: what has to be said of that to the destination. */
+int outgoing_flush(struct outgoing *o, struct err *err);
 /* Another pass, with its event and figures. */
 int outgoing_sync(struct outgoing *o, struct err *err);
 /* Account for the bytes and pages since 'bytes' and 'before'. */
@@ -148,6 +153,14 @@ int handshake_machines(struct outgoing *o, struct err *err);
 /* RAM is set up and no page has been sent: which of them need not come. */
 int handshake_memory(struct outgoing *o, struct err *err);
 
+/* ---- flush-check.c: migration thread, lock not held ---- */
+
+/*
+ * The START record has been sent, and no page: does a QEMU read channels in the way in which they
+ * are written?  -EINVAL, -ETIMEDOUT: no, the sentence names the option.
+ */
+int outgoing_check_flush(struct outgoing *o, struct err *err);
+
 /* ---- channels.c: migration thread ---- */
 
 /* May pages go over several connections to that address? */
@@ -155,10 +168,14 @@ int outgoing_check_channels(const struct outgoing *o, struct err *err);
 /* Open them when the capability is on; behind the header, in front of RAM. */
 int outgoing_open_channels(struct outgoing *o, struct err *err);
 void outgoing_close_channels(struct outgoing *o);
+/* RAM is being set up, the destination is known: pages go over them, in a way that it understands.
+ */
+void outgoing_use_channels(struct outgoing *o);
 /* Something has failed with 'ret' and *err: if a channel was the cause, that instead. */
 int outgoing_channels_failure(struct outgoing *o, int ret, struct err *err);
-/* Bytes on all connections up to now. */
+/* Bytes on all connections up to now; and those that pages on their way may become. */
 uint64_t outgoing_bytes(const struct outgoing *o);
+uint64_t outgoing_pending_bytes(const struct outgoing *o);
 /* Bring the channels' figures into the statistics. */
 void outgoing_count_channels(struct outgoing *o);
 

@@ -46,7 +46,7 @@ static bool window_full(const struct outgoing *o)
 {
 	uint64_t limit = window_limit(o);
 
-	return limit && outgoing_bytes(o) - o->window_bytes >= limit;
+	return limit && outgoing_bytes(o) - o->window_bytes + outgoing_pending_bytes(o) >= limit;
 }
 
 static bool slice_goes_on(void *opaque)
@@ -102,6 +102,7 @@ static int precopy_slice(struct outgoing *o, struct err *err)
 
 	o->slice_ns = host_now_ns();
 	o->ram.run_limit = pages_at_once(o);
+	o->ram.stream.exact = window_limit(o) > 0;
 	ret = ram_save_record(&o->ram, TAG_PART, slice_goes_on, o);
 	outgoing_count(o, bytes, &before);
 	if (ret < 0)
@@ -180,13 +181,15 @@ static bool can_shrink(struct outgoing *o, uint64_t rate, uint64_t *before)
 static int precopy_drain(struct outgoing *o, struct err *err)
 {
 	struct page_sum waited = {0};
-	int64_t since = host_now_ns();
+	int64_t since;
 	uint8_t cookie[4];
 	int ret;
 
-	if (!o->ch->two_way || !o->rp.ponged || o->undrained_pages <= DRAIN_PAGES)
-		return 0;
+	ret = outgoing_flush(o, err);
+	if (ret < 0 || !o->ch->two_way || !o->rp.ponged || o->undrained_pages <= DRAIN_PAGES)
+		return ret;
 	o->undrained_pages = 0;
+	since = host_now_ns();
 	put_be32(cookie, COOKIE_PASS);
 	o->rp.passed = false;
 	ret = stream_put_command(o->w, CMD_PING, cookie, sizeof(cookie));

@@ -44,6 +44,9 @@ static int on_pong(struct return_path *rp, const uint8_t *p, size_t n, struct er
 	case COOKIE_DESTINATION:
 		rp->minivmm = true;
 		break;
+	case COOKIE_FLUSH_PASS:
+		rp->flush_pass = true;
+		break;
 	case COOKIE_COMPARED:
 		rp->compared = true;
 		break;

@@ -18,12 +18,13 @@ struct err;
 struct return_path {
 	struct channel *ch; /* borrowed */
 	uint8_t in[4 + RP_MAX_PAYLOAD];
-	size_t have;   /* bytes of 'in': a message that is not complete yet */
-	bool ponged;   /* the peer understands PING */
-	bool minivmm;  /* it is minivmm */
-	bool compared; /* it has no objection to our machine */
-	bool loaded;   /* it has loaded all device state in front of EOF (COOKIE_LOADED) */
-	bool passed;   /* it has loaded all that was in front of the last PING with COOKIE_PASS */
+	size_t have;     /* bytes of 'in': a message that is not complete yet */
+	bool ponged;     /* the peer understands PING */
+	bool minivmm;    /* it is minivmm */
+	bool flush_pass; /* ... and understands MULTIFD_FLUSH */
+	bool compared;   /* it has no objection to our machine */
+	bool loaded;     /* it has loaded all device state in front of EOF (COOKIE_LOADED) */
+	bool passed;     /* it has loaded all that was in front of the last PING with COOKIE_PASS */
 	bool ready, shut;
 	uint32_t shut_status;           /* 0: the guest has been taken over */
 	bool ended;                     /* the peer has closed */

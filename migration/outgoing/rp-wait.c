@@ -140,6 +140,18 @@ int rp_wait_passed(struct outgoing *o, struct err *err)
 	return rp_wait_word(o, rp_passed_or_not, err);
 }
 
+static bool rp_passed_or_decided(const struct outgoing *o)
+{
+	return o->rp.passed || rp_decided(o);
+}
+
+int rp_wait_passed_for(struct outgoing *o, int timeout_ms, struct err *err)
+{
+	int ret = rp_wait(o, rp_passed_or_decided, timeout_ms, err);
+
+	return ret == 0 ? outgoing_listen(o, err) : ret;
+}
+
 int rp_wait_loaded(struct outgoing *o, struct err *err)
 {
 	return rp_wait_word(o, rp_loaded_or_not, err);

@@ -23,6 +23,7 @@ bool rp_decided(const struct outgoing *o);
 int rp_wait_answer(struct outgoing *o, int timeout_ms, struct err *err);
 int rp_wait_compared(struct outgoing *o, struct err *err);
 int rp_wait_passed(struct outgoing *o, struct err *err);
+int rp_wait_passed_for(struct outgoing *o, int timeout_ms, struct err *err);
 int rp_wait_loaded(struct outgoing *o, struct err *err);
 
 #endif

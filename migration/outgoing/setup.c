@@ -66,15 +66,12 @@ static int outgoing_set_up_ram(struct outgoing *o, struct err *err)
 	o->ram.stream.runs = o->rp.minivmm;
 	if (o->rp.minivmm) /* which says that it has them all before the guest is given up */
 		channel_use_splice(o->ch);
-	if (o->rp.minivmm && o->multifd)
-		multifd_send_splice(o->multifd);
 	machine_lock(m);
 	ret = load_kernel(m, err);
 	if (ret == 0)
 		ret = ram_save_encoders(&o->ram, o->caps, &o->set->params,
 					&o->set->xbzrle_cache_bytes, err);
-	if (o->multifd)
-		ram_save_use(&o->ram, o->multifd);
+	outgoing_use_channels(o);
 	if (ret == 0)
 		ret = ram_save_start(&o->ram, err);
 	if (ret == 0)
@@ -88,7 +85,8 @@ static int outgoing_set_up_ram(struct outgoing *o, struct err *err)
 	if (ret < 0)
 		return ret;
 	outgoing_count(o, bytes, &o->ram.stream.count);
-	return outgoing_sync(o, err);
+	ret = outgoing_check_flush(o, err);
+	return ret == 0 ? outgoing_sync(o, err) : ret;
 }
 
 int outgoing_set_up(struct outgoing *o, struct err *err)

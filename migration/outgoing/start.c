@@ -161,6 +161,9 @@ int outgoing_start(struct outgoing *o, const char *uri, int fd, struct err *err)
 	o->released = o->stored = o->stopped = o->waited = false;
 	memcpy(o->caps, o->set->caps, sizeof(o->caps));
 	o->checksum = o->set->params.checksum;
+	o->flush_sections = o->set->flush_sections;
+	o->zero_pages = o->set->params.zero_page_detection;
+	o->flush_unproven = false;
 	multifd_config_fill(&o->multifd_config, &o->set->params, o->set->caps[CAP_ZERO_COPY_SEND],
 			    o->m->cfg->uuid_set ? o->m->cfg->uuid : NULL);
 	o->mode = mode_of(o->caps);

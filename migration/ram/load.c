@@ -300,9 +300,7 @@ static int refuse_flags(uint64_t flags, uint64_t at, struct err *err)
 	} known[] = {
 	    {RAM_FLAG_COMPRESS,      "an unexpected compressed page: switch 'compress' on here, too"},
 	    {RAM_FLAG_HOOK,          "an RDMA record"					       },
-	    {RAM_FLAG_MULTIFD_FLUSH,
-	     "a multifd flush: set multifd-flush-after-each-section=on at the "
-	     "source, or switch 'multifd' off"						      },
+	    {RAM_FLAG_MULTIFD_FLUSH, "a multifd flush: 'multifd' must be the same on both sides"    },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(known); i++)
@@ -344,6 +342,26 @@ static int load_page_record(struct ram_load *l, struct load_block *lb, struct sr
 	}
 }
 
+/*
+ * All pages up to here, in the stream and on the channels, are placed before any that follows.  A
+ * source that says so by this word does it in its first body already.
+ */
+static int load_flush(struct ram_load *l, uint64_t word, uint64_t at, struct err *err)
+{
+	if (!l->multifd || word != RAM_FLAG_MULTIFD_FLUSH)
+		return refuse_flags(word & FLAG_MASK, at, err);
+	if (l->flush == FLUSH_SECTION)
+		return err_set(err, EINVAL,
+			       "Received a multifd flush at stream offset 0x%" PRIx64
+			       ", and the source had begun without: it would have to flush after "
+			       "each section",
+			       at);
+	if (l->flush == FLUSH_UNKNOWN)
+		multifd_recv_expect(l->multifd);
+	l->flush = FLUSH_PASS;
+	return multifd_recv_sync(l->multifd, l, err);
+}
+
 static int load_record(struct ram_load *l, struct src *in, uint64_t word, uint64_t at,
 		       struct err *err)
 {
@@ -353,6 +371,8 @@ static int load_record(struct ram_load *l, struct src *in, uint64_t word, uint64
 	int ret;
 
 	switch (flags & ~(uint64_t)RAM_FLAG_CONTINUE) {
+	case RAM_FLAG_MULTIFD_FLUSH:
+		return load_flush(l, word, at, err);
 	case RAM_FLAG_MEM_SIZE:
 		return again ? refuse_flags(flags, at, err) : ram_load_list(l, in, off, err);
 	case RAM_FLAG_ZERO:
@@ -386,7 +406,11 @@ static int end_body(struct ram_load *l, struct err *err)
 {
 	int ret = l->unpack ? decompress_sync(l->unpack, NULL, err) : 0;
 
-	return ret == 0 && l->multifd ? multifd_recv_sync(l->multifd, l, err) : ret;
+	if (ret < 0 || !l->multifd)
+		return ret;
+	if (l->flush == FLUSH_UNKNOWN)
+		l->flush = FLUSH_SECTION;
+	return l->flush == FLUSH_SECTION ? multifd_recv_sync(l->multifd, l, err) : 0;
 }
 
 int ram_load_body(struct ram_load *l, struct src *in, struct err *err)

@@ -13,6 +13,13 @@ struct page_pool;
 
 #define RAM_LOAD_DROPPED 3 /* names of blobs whose content is dropped */
 
+/* What of the stream goes with a SYNC packet on each multifd channel; the first body tells. */
+enum load_flush {
+	FLUSH_UNKNOWN,
+	FLUSH_SECTION, /* every EOS */
+	FLUSH_PASS,    /* every MULTIFD_FLUSH */
+};
+
 struct ram_load {
 	struct machine *m;
 	const struct page_placer *placer;
@@ -26,6 +33,7 @@ struct ram_load {
 	uint64_t row_pages;                 /* ... and how many came in a row up to it */
 	struct page_pool *unpack;           /* owned; NULL: COMPRESS records are refused */
 	struct multifd_recv *multifd;       /* borrowed; NULL: all pages are in the stream */
+	enum load_flush flush;
 };
 
 /* The block of that name; NULL: unknown. */

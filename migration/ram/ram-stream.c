@@ -37,6 +37,7 @@ void ram_stream_fini(struct ram_stream *rs)
 
 int ram_stream_put(struct ram_stream *rs, const struct page *p)
 {
+	rs->unflushed = true;
 	for (const struct page_encoder *const *e = rs->encoders; *e; e++) {
 		int ret = (*e)->encode(rs, p);
 
@@ -61,7 +62,7 @@ int ram_stream_begin(struct ram_stream *rs, enum stream_tag tag)
 	return writer_put(rs->w, head, sizeof(head));
 }
 
-int ram_stream_end(struct ram_stream *rs)
+int ram_stream_end(struct ram_stream *rs, bool flush)
 {
 	uint8_t tail[8 + 5];
 	int ret = 0;
@@ -69,10 +70,12 @@ int ram_stream_end(struct ram_stream *rs)
 	for (const struct page_encoder *const *e = rs->encoders; ret == 0 && *e; e++)
 		if ((*e)->drain)
 			ret = (*e)->drain(rs);
-	if (ret == 0 && rs->sink->sync)
-		ret = rs->sink->sync(rs);
+	if (ret == 0 && rs->sink->end)
+		ret = rs->sink->end(rs, flush);
 	if (ret < 0)
 		return ret;
+	if (flush)
+		rs->unflushed = false;
 	put_be64(tail, RAM_FLAG_EOS);
 	tail[8] = TAG_FOOTER;
 	put_be32(tail + 9, rs->section_id);

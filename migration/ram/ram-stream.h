@@ -45,8 +45,8 @@ struct page_sink {
 	int (*put_page)(struct ram_stream *rs, const struct page *p);
 	/* A run of pages ends: they need not wait for one that follows.  May be NULL. */
 	int (*put_run)(struct ram_stream *rs);
-	/* A record ends: no page of a later one may overtake those of this one.  May be NULL. */
-	int (*sync)(struct ram_stream *rs);
+	/* A record ends; 'flush': as in ram_stream_end().  May be NULL. */
+	int (*end)(struct ram_stream *rs, bool flush);
 };
 
 extern const struct page_encoder encode_zero, encode_plain;
@@ -63,12 +63,30 @@ struct ram_counters {
 	uint64_t compress_pages, compress_bytes, compress_busy;
 };
 
+/* Who looks for zero pages. */
+enum zero_pages {
+	ZERO_IN_STREAM,   /* the encoders */
+	ZERO_UNTOUCHED,   /* nobody: only those that were never touched are known */
+	ZERO_IN_CHANNELS, /* the sink */
+};
+
+/* Pages that have gone over multifd's channels. */
+struct multifd_pages {
+	uint64_t normal, zero;
+};
+
 struct ram_stream {
 	struct writer *w; /* borrowed */
 	uint32_t section_id;
 	const struct page_encoder *const *encoders; /* NULL-terminated; the last takes any page */
 	const struct page_sink *sink;
-	struct multifd_send *multifd;       /* borrowed; that sink's */
+	struct multifd_send *multifd; /* borrowed; that sink's */
+	bool flush_pass; /* that sink flushes at the end of each pass, and not of each record ... */
+	bool exact; /* ... but is done with each record's pages at its end, and has counted them */
+	bool held;  /* the START record's sync round waits for ram_save_release() */
+	bool unflushed;               /* pages have been put since the last flush */
+	struct multifd_pages counted; /* of the sink's, in 'count' */
+	enum zero_pages zero_pages;
 	bool runs;                          /* the peer understands RUN */
 	const struct ram_block *last_block; /* named in the stream last */
 	struct page run;                    /* plain pages that are not in the stream yet: ... */
@@ -90,9 +108,12 @@ void ram_stream_fini(struct ram_stream *rs);
 int ram_stream_put(struct ram_stream *rs, const struct page *p);
 /* The pages put since the last call are consecutive ones no longer.  0 or -errno. */
 int ram_stream_put_run(struct ram_stream *rs);
-/* A record (TAG_PART, TAG_END) begins; it ends when all that was put is on its way, flushed. */
+/*
+ * A record (TAG_PART, TAG_END) begins; it ends when all that was put is on its way.  'flush': a
+ * pass over RAM ends with it, and no page of a later one may overtake those of this one.
+ */
 int ram_stream_begin(struct ram_stream *rs, enum stream_tag tag);
-int ram_stream_end(struct ram_stream *rs);
+int ram_stream_end(struct ram_stream *rs, bool flush);
 
 /* ---- for encoders ---- */
 

@@ -58,8 +58,13 @@ int ram_save_encoders(struct ram_save *s, const bool caps[CAP_COUNT],
 		      struct err *err);
 
 void ram_save_init(struct ram_save *s, struct machine *m, struct writer *w, uint32_t section_id);
-/* Pages with content go over these channels; before ram_save_begin. */
-void ram_save_use(struct ram_save *s, struct multifd_send *multifd);
+/*
+ * Pages with content go over these channels, and with 'zero_pages' zero pages too; before
+ * ram_save_begin.  'flush_pass': the destination is told of the end of each pass, and not of
+ * each record's (multifd.h).
+ */
+void ram_save_use(struct ram_save *s, struct multifd_send *multifd, bool flush_pass,
+		  bool zero_pages);
 /* Begin tracking.  Machine lock held. */
 int ram_save_start(struct ram_save *s, struct err *err);
 /* All pages are dirty, or all that were touched; and the START record.  No lock. */
@@ -72,6 +77,13 @@ int ram_save_sync(struct ram_save *s, uint64_t *added, struct err *err);
  */
 int ram_save_record(struct ram_save *s, enum stream_tag tag, bool (*more)(void *opaque),
 		    void *opaque);
+/*
+ * A pass over RAM ends, before ram_save_sync(): where the destination is not told so by each
+ * record's end, a record says it.  0 or -errno.
+ */
+int ram_save_flush(struct ram_save *s);
+/* After ram_save_begin with ram_stream.held: the sync round that belongs to it.  0 or -errno. */
+int ram_save_release(struct ram_save *s);
 /* Stop tracking.  Machine lock held. */
 void ram_save_stop(struct ram_save *s);
 void ram_save_fini(struct ram_save *s); /* after ram_save_stop; a zeroed one is fine */

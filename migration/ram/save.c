@@ -28,10 +28,16 @@ void ram_save_init(struct ram_save *s, struct machine *m, struct writer *w, uint
 	page_queue_init(&s->queue, &s->pages);
 }
 
-void ram_save_use(struct ram_save *s, struct multifd_send *multifd)
+void ram_save_use(struct ram_save *s, struct multifd_send *multifd, bool flush_pass,
+		  bool zero_pages)
 {
 	s->stream.multifd = multifd;
 	s->stream.sink = &sink_multifd;
+	s->stream.flush_pass = flush_pass;
+	if (!zero_pages)
+		return;
+	s->stream.zero_pages = ZERO_IN_CHANNELS;
+	multifd_send_zero_pages(multifd);
 }
 
 static int alloc_bitmaps(struct ram_save *s)
@@ -89,7 +95,7 @@ void ram_save_fini(struct ram_save *s)
 	*s = (struct ram_save){.stream.count = s->stream.count};
 }
 
-/* The block list (migration-stream 3.2) as a whole START record. */
+/* The START record: the list of blocks (migration-stream 3.2). */
 static int put_start(struct ram_save *s)
 {
 	const struct memory *mem = &s->m->mem;
@@ -108,14 +114,9 @@ static int put_start(struct ram_save *s)
 		if (s->ignore_shared)
 			buf_be64(&b, mem->blocks[i]->gpa);
 	}
-	buf_be64(&b, RAM_FLAG_EOS);
-	buf_u8(&b, TAG_FOOTER);
-	buf_be32(&b, s->stream.section_id);
-	ret = s->stream.sink->sync ? s->stream.sink->sync(&s->stream) : 0;
-	if (ret == 0)
-		ret = writer_put(s->stream.w, b.data, b.len);
+	ret = writer_put(s->stream.w, b.data, b.len);
 	buf_free(&b);
-	return ret < 0 ? ret : writer_flush(s->stream.w);
+	return ret < 0 ? ret : ram_stream_end(&s->stream, true);
 }
 
 /* What has to go: everything, or what was touched; the tracker reports what is touched later. */
@@ -210,5 +211,21 @@ int ram_save_record(struct ram_save *s, enum stream_tag tag, bool (*more)(void *
 	while (ret >= 0 && (!more || more(opaque)) &&
 	       page_queue_next(&s->queue, s->run_limit, &run))
 		ret = send_run(s, &run);
-	return ret < 0 ? ret : ram_stream_end(&s->stream);
+	return ret < 0 ? ret : ram_stream_end(&s->stream, tag == TAG_END);
+}
+
+int ram_save_release(struct ram_save *s)
+{
+	s->stream.held = false;
+	return multifd_send_sync(s->stream.multifd);
+}
+
+int ram_save_flush(struct ram_save *s)
+{
+	int ret;
+
+	if (!s->stream.flush_pass || !s->stream.unflushed)
+		return 0;
+	ret = ram_stream_begin(&s->stream, TAG_PART);
+	return ret < 0 ? ret : ram_stream_end(&s->stream, true);
 }

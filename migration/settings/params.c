@@ -16,6 +16,7 @@
 #include "vmm/base/units.h"
 
 static const char *const compressions[] = {"none", "zlib", "zstd", NULL};
+static const char *const detections[] = {"none", "legacy", "multifd", NULL};
 static const char *const policies[] = {"cancel", "force", "postcopy", NULL};
 
 #define AT(m)         .offset = offsetof(struct migration_params, m)
@@ -102,6 +103,9 @@ const struct migration_param_info migration_param_table[] = {
     {"multifd-zstd-level", PARAM_U8, AT(multifd_zstd_level), RANGE(0, 20), INITIAL(1),
      .phrase = "a value between 0 and 20", .offered = true,
      .help = "0 the default of zstd, 1 fast, 20 small"},
+    {"zero-page-detection", PARAM_ENUM, AT(zero_page_detection), RANGE(0, ZERO_PAGES_MULTIFD),
+     INITIAL(ZERO_PAGES_MULTIFD), .values = detections, .offered = true,
+     .help = "who looks for zero pages: nobody, the migration thread, or multifd's channels"},
     {"x-vcpu-dirty-limit-period", PARAM_U64, AT(x_vcpu_dirty_limit_period), RANGE(1, 1000),
      INITIAL(1000), .phrase = "a value between 1 and 1000", .unstable = true, .offered = true,
      .help = "ms over which dirty-limit measures"},

@@ -14,6 +14,7 @@
 struct err;
 
 enum multifd_compression { MULTIFD_NONE, MULTIFD_ZLIB, MULTIFD_ZSTD };
+enum zero_page_detection { ZERO_PAGES_NONE, ZERO_PAGES_LEGACY, ZERO_PAGES_MULTIFD };
 enum deadline_policy { DEADLINE_CANCEL, DEADLINE_FORCE, DEADLINE_POSTCOPY };
 
 struct migration_params {
@@ -32,6 +33,7 @@ struct migration_params {
 	uint64_t xbzrle_cache_size, max_postcopy_bandwidth;
 	uint8_t multifd_compression; /* enum multifd_compression */
 	uint8_t multifd_zlib_level, multifd_zstd_level;
+	uint8_t zero_page_detection; /* enum zero_page_detection; since 9.0 */
 	uint64_t x_vcpu_dirty_limit_period, vcpu_dirty_limit; /* ms; MB/s; since 8.1 */
 	/* ours: seconds from 'migrate' on, 0: none; enum deadline_policy */
 	uint32_t deadline;

@@ -18,7 +18,8 @@ struct err;
 struct migration_settings {
 	struct migration_params params;
 	bool caps[CAP_COUNT];
-	bool dirty_ring; /* the machine has one; set at creation and then constant */
+	bool flush_sections; /* -global multifd-flush-after-each-section */
+	bool dirty_ring;     /* the machine has one; set at creation and then constant */
 	/* atomic */
 	uint64_t max_bandwidth, downtime_limit_ms, xbzrle_cache_bytes;
 	const struct channel_layer *layer; /* borrowed; on each socket to a peer; NULL: none */

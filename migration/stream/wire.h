@@ -56,6 +56,9 @@ enum stream_command {
 /* PING with this one ends a pass; its PONG says that the pass has been loaded. */
 #define COOKIE_PASS 0x4d564d04U
 
+/* PONG with this one, behind COOKIE_DESTINATION: MULTIFD_FLUSH is understood. */
+#define COOKIE_FLUSH_PASS 0x4d564d05U
+
 /*
  * Section ids have no meaning, so this one may have: with it as RAM's, a saved
  * stream ends with a checksum (channel/checksum.h).

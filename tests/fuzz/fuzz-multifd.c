@@ -3,7 +3,7 @@
  * written, and the load thread learns of it instead of waiting.
  *
  * Input: one byte (bits 0-1: the method of compression, bit 2: a good first packet and SYNC stand
- * in front), then what the channel carries.
+ * in front, bit 3: the main stream ends behind the first round), then what the channel carries.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -42,23 +42,41 @@ static void put_beginning(int fd)
 	put(fd, header, sizeof(header));
 }
 
-static void receive(struct machine *m, const struct multifd_config *cfg, int fd)
+/* The channel ends, so there is a last SYNC. */
+static void receive_all(struct multifd_recv *r, struct ram_load *ram)
 {
-	int cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	struct multifd_recv *r = multifd_recv_new(cfg, cancel_fd, NULL, NULL, NULL);
-	struct ram_load *ram = ram_load_new(m);
 	struct err err = {0};
 	size_t n = 0;
 
-	if (!r)
-		abort();
-	multifd_recv_add(r, channel_from_socket(fd, cancel_fd));
-	/* The channel ends, so there is a last SYNC. */
 	while (multifd_recv_sync(r, ram, &err) == 0)
 		if (++n > MAX_SYNCS)
 			abort();
 	if (!err.msg[0])
 		abort();
+}
+
+/* It is behind the last packet then, or says why not. */
+static void finish_early(struct multifd_recv *r, struct ram_load *ram)
+{
+	struct err err = {0};
+
+	if (multifd_recv_sync(r, ram, &err) == 0 && multifd_recv_finish(r, &err) < 0 && !err.msg[0])
+		abort();
+}
+
+static void receive(struct machine *m, const struct multifd_config *cfg, int fd, bool early)
+{
+	int cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	struct multifd_recv *r = multifd_recv_new(cfg, cancel_fd, NULL, NULL, NULL);
+	struct ram_load *ram = ram_load_new(m);
+
+	if (!r)
+		abort();
+	multifd_recv_add(r, channel_from_socket(fd, cancel_fd));
+	if (early)
+		finish_early(r, ram);
+	else
+		receive_all(r, ram);
 	multifd_recv_free(r);
 	ram_load_free(ram);
 	(void)close(cancel_fd);
@@ -83,7 +101,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		put_beginning(fd[0]);
 	put(fd[0], data + 1, len - 1);
 	(void)shutdown(fd[0], SHUT_WR);
-	receive(m, &cfg, fd[1]);
+	receive(m, &cfg, fd[1], data[0] & 8);
 	(void)close(fd[0]);
 	bare_machine_free(m);
 	return 0;

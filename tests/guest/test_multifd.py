@@ -1,6 +1,8 @@
 """Pages over several connections: methods, numbers of channels, what breaks and what does not fit."""
+import os
 import socket
 
+import ram
 from case import only_minivmm, table
 from moves import Way, arrived, destination, goes_on, machine, wait_bytes, wait_end_or_failure
 from proxy import FORWARD, Harm
@@ -79,6 +81,39 @@ def test_bytes_on_the_wire(t, method):
     assert r["transferred"] - r["multifd-bytes"] < main.passed[FORWARD], (main.passed, r)
     dest.wait_running()
     goes_on(dest)
+
+
+@table(**{f"{channels}_{zeros}": {"channels": channels == "multifd", "zeros": zeros}
+          for channels in ("multifd", "plain") for zeros in ("none", "legacy", "multifd")})
+@only_minivmm("the parameter is unknown to QEMU 7.2")
+def test_zero_pages(t, channels, zeros):
+    """Where pages that the guest has written, and that are zero again, are found and how they go."""
+    source = machine(t, "writer", "pages=512 zeros=512", started=False)
+    with open(source.ram_path, "r+b", buffering=0) as f:
+        for page in range(512):         # so that the guest's next store makes each of them zero
+            f.seek((16 << 20) + page * 4096)
+            f.write(b"x")
+    source.serial.expect("writing")
+    while ram.status(source)["generation"] < 3:
+        os.sched_yield()
+    source.cmd("stop")
+    assert source.cmd("query-migrate-parameters")["zero-page-detection"] == "multifd"
+    assert source.qmp.fails("migrate-set-parameters", zero_page_detection="some") == \
+        "Parameter 'zero-page-detection' does not accept value 'some'"
+    parameters(source, zero_page_detection=zeros)
+    way = Way(t, "unix")
+    if channels:
+        way, dest = multifd_pair(t, source)
+    else:
+        dest = destination(t, source, way.incoming())
+    way.start(source, dest)
+    arrived(source, dest)
+    r = source.migration()["ram"]
+    main = r["transferred"] - r["multifd-bytes"]
+    assert (r["normal"] >= 512) == (zeros == "none"), r
+    assert (r["duplicate"] >= 512) == (zeros != "none"), r
+    assert (main >= 512 * 9) == (zeros == "legacy" or not channels), (main, r)
+    ram.assert_equal(ram.read(source), ram.read(dest))
 
 
 # ---- what does not fit ----

@@ -1,4 +1,5 @@
 """The QEMUs that the tests take for the other end; see scripts/peer-root."""
+import contextlib
 import os
 import subprocess
 
@@ -27,3 +28,16 @@ def kind(t, version):
             t.skip(why)
         vmm.PROGRAMS[name] = dict(vmm.PROGRAMS["qemu"], path=path, file_uri=version != "7.2")
     return name
+
+
+@contextlib.contextmanager
+def running(t, version):
+    """Within it, machines of kind "qemu" are of that version; skips the test where there is none."""
+    path, why = qemu(version)
+    if why:
+        t.skip(why)
+    before, vmm.PROGRAMS["qemu"]["path"] = vmm.PROGRAMS["qemu"]["path"], path
+    try:
+        yield
+    finally:
+        vmm.PROGRAMS["qemu"]["path"] = before

@@ -87,6 +87,8 @@ PARAMETERS = {
                                              "unit/test-multifd:test_compressors"]),
     "multifd-zlib-level": (1, [10], "a value between 0 and 9", ["guest/test_multifd:test_levels"]),
     "multifd-zstd-level": (1, [21], "a value between 0 and 20", ["guest/test_multifd:test_levels"]),
+    "zero-page-detection": ("multifd", [], "", ["interop/test_multifd_peers:test_ram_is_equal",
+                                                "guest/test_multifd:test_zero_pages"]),
     "x-vcpu-dirty-limit-period": (1000, [0, 1001], "a value between 1 and 1000",
                                   ["guest/test_control:test_dirty_limit_capability"]),
     "vcpu-dirty-limit": (1, [0], "at least 1, in MB/s", ["guest/test_control:test_dirty_limit_capability"]),

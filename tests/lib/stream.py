@@ -14,7 +14,7 @@ MAGIC = b"QEVM\0\0\0\3"
 TAG_EOF, TAG_START, TAG_PART, TAG_END, TAG_FULL = 0, 1, 2, 3, 4
 TAG_SUBSECTION, TAG_VMDESC, TAG_CONFIGURATION, TAG_COMMAND, TAG_FOOTER = 5, 6, 7, 8, 0x7E
 RAM_ZERO, RAM_MEM_SIZE, RAM_PAGE, RAM_EOS, RAM_CONTINUE = 2, 4, 8, 0x10, 0x20
-RAM_XBZRLE, RAM_COMPRESS = 0x40, 0x100
+RAM_XBZRLE, RAM_COMPRESS, RAM_FLUSH = 0x40, 0x100, 0x200
 RAM_RUN = 0x009     # minivmm's own: consecutive pages in one record
 PAGE = 4096
 
@@ -212,6 +212,8 @@ class Stream:
             flags, offset = word & (PAGE - 1), word & ~(PAGE - 1)
             if flags == RAM_EOS:
                 return
+            if flags == RAM_FLUSH:      # a sync round of multifd, see its channels
+                continue
             if flags == RAM_MEM_SIZE:
                 self._block_list(reader, offset)
                 continue

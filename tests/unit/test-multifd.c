@@ -397,8 +397,8 @@ START_TEST(test_two_ends)
 		rig_fill(e.s, pass * 50 + 1);
 		for (size_t b = 0; b < 2; b++)
 			for (uint64_t off = 0; off < rig_block(e.s, b)->bytes; off += PAGE_BYTES)
-				ck_assert_int_eq(multifd_send_page(e.send, rig_block(e.s, b), off),
-						 0);
+				ck_assert_int_eq(
+				    multifd_send_page(e.send, rig_block(e.s, b), off, false), 0);
 		sync_ends(&e);
 		for (size_t b = 0; b < 2; b++)
 			ck_assert(memcmp(rig_block(e.s, b)->hva, rig_block(e.d, b)->hva,
@@ -409,6 +409,43 @@ START_TEST(test_two_ends)
 	ck_assert_int_eq(multifd_send_failure(e.send, NULL), 0);
 	ck_assert_int_eq(multifd_send_check(e.send, NULL), 0);
 	ck_assert_int_eq(multifd_recv_failure(e.recv, NULL), 0);
+	ends_fini(&e);
+}
+END_TEST
+
+/*
+ * Zero pages go in packets, also those that nobody has touched and that must not be read; of a
+ * packet that has no others there is only the header.
+ */
+START_TEST(test_zero_pages)
+{
+	enum { PAGES = 2 * MULTIFD_PAGES };
+	struct multifd_pages pages;
+	struct ends e;
+	uint8_t *from, *to;
+
+	ends_init(&e, 2, (enum multifd_compression)_i);
+	multifd_send_zero_pages(e.send);
+	from = rig_block(e.s, 0)->hva;
+	to = rig_block(e.d, 0)->hva;
+	memset(from, 0, PAGES * PAGE_BYTES);
+	for (unsigned i = 0; i < MULTIFD_PAGES; i += 3)
+		memset(from + i * PAGE_BYTES, (int)i + 1, PAGE_BYTES);
+	memset(to, 0xee, PAGES * PAGE_BYTES);
+	memset(from + 5 * PAGE_BYTES, 0x77, PAGE_BYTES); /* as if: it is taken for zero unread */
+	sync_ends(&e);
+	for (uint64_t i = 0; i < PAGES; i++)
+		ck_assert_int_eq(
+		    multifd_send_page(e.send, rig_block(e.s, 0), i * PAGE_BYTES, i == 5), 0);
+	ck_assert_int_eq(multifd_send_drain(e.send), 0);
+	pages = multifd_send_pages(e.send);
+	ck_assert_uint_eq(pages.normal, (MULTIFD_PAGES + 2) / 3);
+	ck_assert_uint_eq(pages.normal + pages.zero, PAGES);
+	ck_assert_uint_eq(multifd_send_pending(e.send), 0);
+	sync_ends(&e);
+	memset(from + 5 * PAGE_BYTES, 0, PAGE_BYTES);
+	ck_assert(memcmp(from, to, PAGES * PAGE_BYTES) == 0);
+	ck_assert_int_eq(multifd_recv_finish(e.recv, NULL), 0);
 	ends_fini(&e);
 }
 END_TEST
@@ -425,7 +462,7 @@ START_TEST(test_sender_without_receiver)
 	multifd_recv_stop(e.recv);
 	rig_fill(e.s, 1);
 	for (uint64_t off = 0; ret == 0; off = (off + PAGE_BYTES) % RIG_RAM_BYTES)
-		ret = multifd_send_page(e.send, rig_block(e.s, 0), off);
+		ret = multifd_send_page(e.send, rig_block(e.s, 0), off, false);
 	ck_assert_int_eq(multifd_send_failure(e.send, &err), ret);
 	ck_assert_msg(strstr(err.msg, "multifd channel ") == err.msg, "%s", err.msg);
 	ck_assert_int_lt(multifd_send_sync(e.send), 0);
@@ -451,7 +488,7 @@ START_TEST(test_cancelled_sender)
 		 */
 		if (++sent == 8 * MULTIFD_PAGES)
 			ck_assert_int_eq(eventfd_write(cancel, 1), 0);
-		ret = multifd_send_page(send, rig_block(s, 0), off);
+		ret = multifd_send_page(send, rig_block(s, 0), off, false);
 	}
 	ck_assert_int_eq(ret, -ECANCELED);
 	multifd_send_free(send);
@@ -600,6 +637,222 @@ START_TEST(test_runs_beside_channels)
 	ck_assert_int_eq(ram_load_body(v.ram, &in, &err), -EINVAL);
 	ck_assert_msg(strstr(err.msg, "a run of pages beside multifd channels"), "%s", err.msg);
 	buf_free(&b);
+	victim_fini(&v);
+}
+END_TEST
+
+/* ---- where the main stream has its sync rounds, and the end ---- */
+
+static int load_words(struct victim *v, struct err *err, uint64_t first, uint64_t second)
+{
+	struct buf b = {0};
+	struct src in;
+	int ret;
+
+	buf_be64(&b, first);
+	buf_be64(&b, second);
+	in = src_mem(b.data, b.len);
+	ret = ram_load_body(v->ram, &in, err);
+	buf_free(&b);
+	return ret;
+}
+
+static void put_page(struct victim *v, uint64_t off, uint8_t fill)
+{
+	struct multifd_packet p = packet(1);
+	uint8_t page[PAGE_BYTES];
+
+	p.off[0] = off;
+	memset(page, fill, sizeof(page));
+	put_packet(v, &p);
+	put(v, page, sizeof(page));
+}
+
+static void expect_finish(struct victim *v, const char *words)
+{
+	struct err err = {0};
+	int ret = multifd_recv_finish(v->recv, &err);
+
+	ck_assert_msg(ret == (words ? -EINVAL : 0), "%d %s", ret, err.msg);
+	ck_assert_msg(!words || strstr(err.msg, words), "%s", err.msg);
+}
+
+#define FLUSH RAM_FLAG_MULTIFD_FLUSH
+#define EOS   RAM_FLAG_EOS
+
+static void victim_begin(struct victim *v, bool pass)
+{
+	struct err err = {0};
+
+	victim_init(v, 1, MULTIFD_NONE);
+	ram_load_use(v->ram, v->recv);
+	put_init(v, 0);
+	put_sync(v);
+	if (pass)
+		ck_assert_msg(load_words(v, &err, FLUSH, EOS) == 0, "%s", err.msg);
+	else
+		ck_assert_msg(load_words(v, &err, EOS, EOS) == 0, "%s", err.msg);
+}
+
+/* The EOS of a record asks for nothing then; a newer copy is placed behind an older one. */
+START_TEST(test_flush_of_a_pass)
+{
+	struct err err = {0};
+	struct victim v;
+
+	victim_begin(&v, true);
+	put_page(&v, 0, 1);
+	ck_assert_int_eq(load_words(&v, &err, EOS, 0), 0);
+	ck_assert_int_eq(load_words(&v, &err, EOS, 0), 0);
+	put_sync(&v);
+	ck_assert_int_eq(load_words(&v, &err, FLUSH, EOS), 0);
+	put_page(&v, 0, 2);
+	put_sync(&v);
+	put_sync(&v);
+	ck_assert_int_eq(load_words(&v, &err, FLUSH, FLUSH | EOS), -EINVAL);
+	ck_assert_msg(strstr(err.msg, "unknown combination of flags 0x210"), "%s", err.msg);
+	ck_assert_int_eq(load_words(&v, &err, FLUSH, EOS), 0);
+	ck_assert_uint_eq(rig_block(v.d, 0)->hva[0], 2);
+	expect_finish(&v, NULL);
+	victim_fini(&v);
+}
+END_TEST
+
+START_TEST(test_flush_of_a_section)
+{
+	struct err err = {0};
+	struct victim v;
+
+	victim_begin(&v, false);
+	put_page(&v, 0, 1);
+	put_sync(&v);
+	ck_assert_int_eq(load_words(&v, &err, EOS, 0), 0);
+	ck_assert_uint_eq(rig_block(v.d, 0)->hva[0], 1);
+	expect_finish(&v, NULL);
+	ck_assert_int_eq(load_words(&v, &err, FLUSH, EOS), -EINVAL);
+	ck_assert_msg(strstr(err.msg, "had begun without"), "%s", err.msg);
+	victim_fini(&v);
+}
+END_TEST
+
+/* The flush is none of a page's words: it has no offset, and no block of the record before. */
+START_TEST(test_broken_flush)
+{
+	static const uint64_t words[] = {FLUSH | PAGE_BYTES, FLUSH | RAM_FLAG_CONTINUE,
+					 FLUSH | RAM_FLAG_PAGE, FLUSH | RAM_FLAG_ZERO};
+	struct err err = {0};
+	struct victim v;
+
+	victim_begin(&v, true);
+	ck_assert_int_eq(load_words(&v, &err, words[_i], EOS), -EINVAL);
+	victim_fini(&v);
+}
+END_TEST
+
+START_TEST(test_flush_without_multifd)
+{
+	struct rig *d = rig_new(RS_INMIGRATE);
+	struct victim v = {.d = d, .ram = ram_load_new(&d->m)};
+	struct err err = {0};
+
+	ck_assert_int_eq(load_words(&v, &err, FLUSH, EOS), -EINVAL);
+	ck_assert_msg(strstr(err.msg, "'multifd' must be the same on both sides"), "%s", err.msg);
+	ram_load_free(v.ram);
+	rig_free(d);
+}
+END_TEST
+
+/* A source that flushes has channels: without them the guest is not whole. */
+START_TEST(test_flush_without_channels)
+{
+	struct multifd_config cfg = config(2, MULTIFD_NONE);
+	struct rig *d = rig_new(RS_INMIGRATE);
+	int cancel = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	struct victim v = {.d = d,
+			   .ram = ram_load_new(&d->m),
+			   .recv = multifd_recv_new(&cfg, cancel, NULL, NULL, NULL)};
+	struct err err = {0};
+
+	ram_load_use(v.ram, v.recv);
+	ck_assert_int_eq(load_words(&v, &err, FLUSH, EOS), -EINVAL);
+	ck_assert_msg(strstr(err.msg, "opened 0 of 2 multifd channels"), "%s", err.msg);
+	multifd_recv_free(v.recv);
+	ram_load_free(v.ram);
+	ck_assert_int_eq(close(cancel), 0);
+	rig_free(d);
+}
+END_TEST
+
+static void end_late_page(struct victim *v)
+{
+	put_page(v, 0, 1);
+}
+
+static void end_late_zero(struct victim *v)
+{
+	struct multifd_packet p = packet(0);
+
+	p.n_zero = 1;
+	put_packet(v, &p);
+}
+
+static void end_more_syncs(struct victim *v)
+{
+	put_sync(v);
+}
+
+static void end_empty(struct victim *v)
+{
+	struct multifd_packet p = {0};
+
+	put_packet(v, &p);
+}
+
+static void end_closed(struct victim *v)
+{
+	ck_assert_int_eq(shutdown(v->fd, SHUT_WR), 0);
+}
+
+static void end_cut(struct victim *v)
+{
+	put(v, "\x11\x22", 2);
+	ck_assert_int_eq(shutdown(v->fd, SHUT_WR), 0);
+}
+
+static void end_late_and_closed(struct victim *v)
+{
+	end_late_zero(v);
+	end_closed(v);
+}
+
+/* What comes behind the last sync round of the main stream. */
+static const struct {
+	void (*put)(struct victim *v);
+	int ret;
+	const char *words;
+} ends[] = {
+    {end_late_page,       -EINVAL, "channel 0 brings pages behind the last synchronisation"},
+    {end_late_zero,       -EINVAL, "channel 0 brings pages behind the last synchronisation"},
+    {end_late_and_closed, -EINVAL, "channel 0 brings pages behind the last synchronisation"},
+    {end_more_syncs,      -EINVAL, "channel 0 has synchronised more often than"            },
+    {end_empty,           0,       ""						      },
+    {end_closed,          0,       ""						      },
+    {end_cut,             -EIO,    "ends in the middle of a packet"                        },
+};
+
+START_TEST(test_ends)
+{
+	struct err err = {0};
+	struct victim v;
+	int ret;
+
+	victim_begin(&v, true);
+	put_sync(&v);
+	ck_assert_int_eq(load_words(&v, &err, FLUSH, EOS), 0);
+	ends[_i].put(&v);
+	ret = multifd_recv_finish(v.recv, &err);
+	ck_assert_msg(ret == ends[_i].ret, "%d %s", ret, err.msg);
+	ck_assert_msg(strstr(err.msg, ends[_i].words) != NULL, "%s", err.msg);
 	victim_fini(&v);
 }
 END_TEST
@@ -896,6 +1149,13 @@ int main(void)
 	tcase_add_test(tc, test_cancelled_sender);
 	tcase_add_test(tc, test_cancelled_receiver);
 	tcase_add_test(tc, test_other_senders);
+	tcase_add_test(tc, test_flush_of_a_pass);
+	tcase_add_test(tc, test_flush_of_a_section);
+	tcase_add_loop_test(tc, test_broken_flush, 0, 4);
+	tcase_add_test(tc, test_flush_without_multifd);
+	tcase_add_test(tc, test_flush_without_channels);
+	tcase_add_loop_test(tc, test_ends, 0, ARRAY_LEN(ends));
+	tcase_add_loop_test(tc, test_zero_pages, 0, METHODS);
 	tcase_add_loop_test(tc, test_attacks, 0, ARRAY_LEN(attacks));
 	tcase_add_test(tc, test_closed_before_sync);
 	tcase_add_test(tc, test_cut_first_packet);

@@ -147,8 +147,8 @@ START_TEST(transport_overrides)
 			ck_assert_uint_eq(num_in(&out, i, q), 1024);
 		ck_assert(!has_ringsize(&out));
 		/* what two machines are compared by is the device's own */
-		ck_assert_str_eq(f.m->board.devices[0].props[1].name, "queue-sizes");
-		ck_assert_str_ne(f.m->board.devices[0].props[1].text, "1024");
+		ck_assert_str_eq(f.m->board.devices[0].props[2].name, "queue-sizes");
+		ck_assert_str_ne(f.m->board.devices[0].props[2].text, "1024");
 		buf_free(&out);
 		fix_fini(&f);
 		keyvals_fini(&cfg.globals);

@@ -3,12 +3,18 @@
 #include "vmm/base/units.h"
 #include "vmm/base/zero.h"
 
+static bool looks_zero(const struct ram_stream *rs, const struct page *p)
+{
+	return rs->zero_pages == ZERO_IN_STREAM &&
+	       buffer_is_zero(p->block->hva + p->off, PAGE_BYTES);
+}
+
 static int zero_encode(struct ram_stream *rs, const struct page *p)
 {
 	static const uint8_t fill = 0;
 	int ret;
 
-	if (!p->untouched && !buffer_is_zero(p->block->hva + p->off, PAGE_BYTES))
+	if (rs->zero_pages == ZERO_IN_CHANNELS || (!p->untouched && !looks_zero(rs, p)))
 		return 0;
 	ret = ram_put_page_header(rs, p, RAM_FLAG_ZERO);
 	if (ret == 0)

@@ -44,6 +44,8 @@ int ram_save_encoders(struct ram_save *s, const bool caps[CAP_COUNT],
 	for (size_t i = 0; i < ARRAY_LEN(modes); i++)
 		if (modes[i].xbzrle == caps[CAP_XBZRLE] && modes[i].compress == caps[CAP_COMPRESS])
 			s->stream.encoders = modes[i].encoders;
+	if (p->zero_page_detection == ZERO_PAGES_NONE)
+		s->stream.zero_pages = ZERO_UNTOUCHED;
 	if (caps[CAP_XBZRLE])
 		ret = xbzrle_save_start(&s->stream, cache_bytes, err);
 	if (ret == 0 && caps[CAP_COMPRESS])

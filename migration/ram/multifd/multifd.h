@@ -6,10 +6,17 @@
  *     zero pages, lists, EOS --------- main channel ------------------------> main records
  *
  * A batch holds pages of one block.  Any channel may carry it, so the order
- * between channels is made by sync rounds: before the EOS of every RAM record
- * each channel carries a packet with SYNC, and no channel of the receiver goes
- * beyond its SYNC before all channels and the main one have got as far.  A page
- * is sent at most once in a record, so a newer copy never meets an older one.
+ * between channels is made by sync rounds: each channel carries a packet with
+ * SYNC, and no channel of the receiver goes beyond its SYNC before all channels
+ * and the main one have got as far.  Which words of the main stream these are is
+ * the source's choice: MULTIFD_FLUSH, one a pass over RAM and one in the START
+ * record (QEMU since 8.1), or the EOS of every RAM record (QEMU up to 8.0).  The
+ * START record tells a receiver which.  A page is sent at most once between two
+ * rounds, so a newer copy never meets an older one.
+ *
+ * A receiver that takes the one for the other would place pages in the wrong
+ * order, or never, and learn nothing of it.  So at the end of the stream each channel
+ * must stand at the last round, with no page behind it (multifd_recv_finish).
  *
  * Buffers are fixed when the migration starts: four batches a channel (1 KiB
  * each), and a channel's own (a header; 1 MiB and the compressor's state where
@@ -135,19 +142,30 @@ void multifd_send_splice(struct multifd_send *s);
 /* Channel 0, then 1, ...: sends its first packet and starts its thread.  Takes 'ch' either way. */
 int multifd_send_add(struct multifd_send *s, struct channel *ch, struct err *err);
 
+/* The destination takes zero pages in packets: look for them.  Before the first page. */
+void multifd_send_zero_pages(struct multifd_send *s);
+
 extern const struct page_sink sink_multifd;
 
-/* One page; waits for a channel when all batches are on their way.  -errno when a channel failed.
+/*
+ * One page; waits for a channel when all batches are on their way.  'untouched': it is zero and
+ * must not be read, which only goes with multifd_send_zero_pages().  -errno when a channel failed.
  */
-int multifd_send_page(struct multifd_send *s, const struct ram_block *block, uint64_t off);
+int multifd_send_page(struct multifd_send *s, const struct ram_block *block, uint64_t off,
+		      bool untouched);
+/* Returns when all pages have been given to the sockets, and are counted. */
+int multifd_send_drain(struct multifd_send *s);
 /* A sync round; returns when everything up to it has been given to the sockets. */
 int multifd_send_sync(struct multifd_send *s);
 /* Has a channel failed?  Then its cause: -errno with *err set, else 0. */
 int multifd_send_failure(struct multifd_send *s, struct err *err);
 /* Has the peer closed a channel?  Migration thread. */
 int multifd_send_check(struct multifd_send *s, struct err *err);
-/* Bytes for the channels up to now; exact after a sync. */
+/* Bytes for the channels up to now, and pages; exact after a sync and a drain. */
 uint64_t multifd_send_bytes(const struct multifd_send *s);
+struct multifd_pages multifd_send_pages(const struct multifd_send *s);
+/* Bytes that pages which are not counted yet may become, where they are not compressed. */
+uint64_t multifd_send_pending(const struct multifd_send *s);
 /* Sync rounds of a channel in which zero copy was asked for and never happened. */
 uint64_t multifd_send_copied(const struct multifd_send *s);
 
@@ -177,10 +195,17 @@ int multifd_recv_alarm(const struct multifd_recv *r);
  */
 void multifd_recv_add(struct multifd_recv *r, struct channel *ch);
 /*
- * Load thread, at the EOS of each RAM record.  At the first one it waits for
+ * Load thread, where the main stream has a sync round.  At the first one it waits for
  * the channels; when none has come for a moment, the source uses none.
  */
 int multifd_recv_sync(struct multifd_recv *r, struct ram_load *ram, struct err *err);
+/* Load thread, before the first round: the source has said that it uses channels. */
+void multifd_recv_expect(struct multifd_recv *r);
+/*
+ * Load thread, behind the last record: all that has come over the channels has been
+ * placed, and it was in front of the last sync round.
+ */
+int multifd_recv_finish(struct multifd_recv *r, struct err *err);
 /* Has the source any channel?  Without one no page comes by one before the next sync. */
 bool multifd_recv_used(struct multifd_recv *r);
 /* As multifd_send_failure(). */

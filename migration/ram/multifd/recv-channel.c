@@ -12,6 +12,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,6 +93,30 @@ static int alloc_method(struct recv_channel *c, struct err *err)
 		return err_set(err, ENOMEM, "no memory for compressed pages");
 	c->state = c->r->method->inflate_new(err);
 	return c->state ? 0 : -ENOMEM;
+}
+
+static void set_busy(struct recv_channel *c, bool busy)
+{
+	struct multifd_recv *r = c->r;
+
+	pthread_mutex_lock(&r->lock);
+	c->busy = busy;
+	if (!busy && r->finishing)
+		wake_set(r->wake_fd);
+	pthread_mutex_unlock(&r->lock);
+}
+
+/* Between two packets, where the load thread may look whether this was the last one. */
+static int await_packet(struct recv_channel *c, struct err *err)
+{
+	int ret;
+
+	if (c->have > 0)
+		return 0;
+	set_busy(c, false);
+	ret = channel_wait(c->ch, POLLIN, -1);
+	set_busy(c, true);
+	return ret < 0 ? channel_say_failed(c->ch, ret, "read from", err) : 0;
 }
 
 /* 1, or 0 at the end of the connection. */
@@ -185,6 +210,7 @@ static int take_pages(struct recv_channel *c, struct err *err)
 	struct load_block *lb;
 	int ret = 0;
 
+	c->late = true;
 	if (!c->ram)
 		return err_set(err, EINVAL, "pages come before the list of RAM blocks is complete");
 	lb = ram_load_find(c->ram, p->block);
@@ -210,6 +236,7 @@ static int take_sync(struct recv_channel *c, struct err *err)
 
 	pthread_mutex_lock(&r->lock);
 	c->syncs++;
+	c->late = false;
 	wake_set(r->wake_fd);
 	while (r->released < c->syncs && !r->stop && !r->failed)
 		pthread_cond_wait(&r->go, &r->lock);
@@ -222,8 +249,10 @@ static int take_sync(struct recv_channel *c, struct err *err)
 /* 1, or 0 at the end of the connection. */
 static int take_packet(struct recv_channel *c, struct err *err)
 {
-	int ret = read_header(c, err);
+	int ret = await_packet(c, err);
 
+	if (ret == 0)
+		ret = read_header(c, err);
 	if (ret <= 0)
 		return ret;
 	ret = multifd_get_header(c->header, c->r->cfg.method, &c->packet, err);

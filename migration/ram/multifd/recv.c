@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "migration/channel/channel.h"
@@ -30,6 +31,7 @@
 #define LATE_MS   5000  /* ... and each one after it */
 #define MORE_MS   500   /* ... and one too many, to be found out, while others are silent */
 #define STILL_MS  10000 /* without a packet, behind a main connection that has been closed */
+#define LOOK_MS   10    /* between two looks whether all that has come has been read */
 #define NS_PER_MS 1000000
 
 /* ---- failures ---- */
@@ -164,6 +166,7 @@ void multifd_recv_add(struct multifd_recv *r, struct channel *ch)
 
 	c->r = r;
 	c->id = -1;
+	c->busy = true;
 	c->ch = ch;
 	ch->cancel_fd = r->watch_fd;
 	pthread_mutex_lock(&r->lock);
@@ -229,7 +232,7 @@ static int err_missing(unsigned n, const struct multifd_recv *r, struct err *err
 /* All channels are there and known by number, or it is decided that there are none. */
 static int await_channels(struct multifd_recv *r, struct err *err)
 {
-	int64_t until = host_now_ns() + (int64_t)NONE_MS * NS_PER_MS;
+	int64_t until = host_now_ns() + (int64_t)(r->expected ? LATE_MS : NONE_MS) * NS_PER_MS;
 	unsigned seen = 0;
 	bool all = false;
 
@@ -245,7 +248,7 @@ static int await_channels(struct multifd_recv *r, struct err *err)
 		known = r->n_known;
 		ret = failure_locked(r, err);
 		left = until - host_now_ns();
-		r->plain = !ret && left <= 0 && n == 0;
+		r->plain = !ret && left <= 0 && n == 0 && !r->expected;
 		pthread_mutex_unlock(&r->lock);
 		if (ret < 0 || r->plain)
 			return ret;
@@ -274,7 +277,7 @@ static int all_synced(const struct multifd_recv *r, struct err *err)
 	for (unsigned i = 0; i < r->n_channels; i++) {
 		const struct recv_channel *c = r->channels[i];
 
-		if (c->syncs >= r->eos)
+		if (c->syncs >= r->rounds)
 			continue;
 		if (c->ended)
 			return err_set(err, ECONNRESET,
@@ -311,13 +314,72 @@ static int await_syncs(struct multifd_recv *r, struct err *err)
 		if (ret == 0)
 			ret = all_synced(r, err);
 		if (ret > 0) {
-			r->released = r->eos;
+			r->released = r->rounds;
 			pthread_cond_broadcast(&r->go);
 		}
 		pthread_mutex_unlock(&r->lock);
 		if (ret)
 			return MIN(ret, 0);
 		ret = wait_for_channels(r, err);
+		if (ret < 0)
+			return ret;
+	}
+}
+
+/* ---- the end of the stream ---- */
+
+/* Are there bytes that the channel's thread has not taken? */
+static bool unread(const struct recv_channel *c)
+{
+	int n = 0;
+
+	return ioctl(channel_fd(c->ch), FIONREAD, &n) == 0 && n > 0;
+}
+
+/*
+ * Nothing but the end, or a packet without pages, is behind the last SYNC.  1, 0: look again.
+ * Lock held.
+ */
+static int channel_is_read(const struct recv_channel *c, struct err *err)
+{
+	if (c->syncs > c->r->released)
+		return err_set(err, EINVAL,
+			       "multifd channel %d has synchronised more often than the main "
+			       "stream: without that, pages of the guest may be old",
+			       c->id);
+	if (!c->ended && (c->busy || unread(c)))
+		return 0;
+	if (c->late)
+		return err_set(err, EINVAL,
+			       "multifd channel %d brings pages behind the last synchronisation of "
+			       "the main stream, which would be lost",
+			       c->id);
+	return 1;
+}
+
+static int all_read(const struct multifd_recv *r, struct err *err)
+{
+	int ret = 1;
+
+	for (unsigned i = 0; ret > 0 && i < r->n_channels; i++)
+		ret = channel_is_read(r->channels[i], err);
+	return ret;
+}
+
+int multifd_recv_finish(struct multifd_recv *r, struct err *err)
+{
+	for (;;) {
+		int ret;
+
+		pthread_mutex_lock(&r->lock);
+		r->finishing = true;
+		ret = failure_locked(r, err);
+		if (ret == 0)
+			ret = all_read(r, err);
+		pthread_mutex_unlock(&r->lock);
+		if (ret)
+			return MIN(ret, 0);
+		ret = wait_change(r, LOOK_MS, err);
 		if (ret < 0)
 			return ret;
 	}
@@ -333,15 +395,22 @@ bool multifd_recv_used(struct multifd_recv *r)
 	return used;
 }
 
+void multifd_recv_expect(struct multifd_recv *r)
+{
+	pthread_mutex_lock(&r->lock);
+	r->expected = true;
+	pthread_mutex_unlock(&r->lock);
+}
+
 int multifd_recv_sync(struct multifd_recv *r, struct ram_load *ram, struct err *err)
 {
 	int ret = 0;
 
 	pthread_mutex_lock(&r->lock);
 	r->ram = ram;
-	r->eos++;
+	r->rounds++;
 	pthread_mutex_unlock(&r->lock);
-	if (r->eos == 1)
+	if (r->rounds == 1)
 		ret = await_channels(r, err);
 	return ret < 0 || r->plain ? ret : await_syncs(r, err);
 }

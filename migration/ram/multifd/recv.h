@@ -32,9 +32,11 @@ struct recv_channel {
 	uint8_t *in; /* owned; a compressed payload */
 	uint8_t scrap[PAGE_BYTES];
 	struct ram_load *ram; /* borrowed; NULL: the list of RAM blocks is not complete yet */
+	bool late; /* pages have come behind the last SYNC; others look while it is not busy */
 	/* under r->lock */
 	int id;         /* -1: not said yet */
 	uint64_t syncs; /* seen */
+	bool busy;      /* with a packet of which bytes have been read */
 	bool ended;     /* the source has closed it, between two packets */
 };
 
@@ -57,9 +59,11 @@ struct multifd_recv {
 	pthread_cond_t go; /* for channels: released, stop, failed */
 	struct recv_channel *channels[MULTIFD_MAX_CHANNELS];
 	unsigned n_channels, n_known; /* connected; of these, with an id */
-	struct ram_load *ram;         /* borrowed; from the first EOS on */
-	uint64_t eos, released;       /* sync rounds begun and done */
+	struct ram_load *ram;         /* borrowed; from the first round on */
+	uint64_t rounds, released;    /* sync rounds begun and done */
 	bool plain;                   /* the source has no channels */
+	bool expected;                /* it has some */
+	bool finishing;               /* the load thread waits for channels that are not busy */
 	bool stop, failed;
 	struct err err; /* then: why */
 };
