@@ -21,7 +21,8 @@ static int open_return_path(struct command_state *cs, const uint8_t *payload, ui
 			       "back",
 			       cs->ch->ops->kind);
 	cs->return_path = true;
-	return 0;
+	/* QEMU 11 would count one too many, and never switch over. */
+	return cs->agree_early ? rp_send(cs->ch, RP_SWITCHOVER_ACK, NULL, 0, err) : 0;
 }
 
 static int answer(struct command_state *cs, uint32_t cookie, struct err *err)

@@ -43,10 +43,17 @@ void outgoing_init(struct outgoing *o)
 /* ---- the other end ---- */
 
 /* QEMU only closes the connection, or says that it failed: its reason is on its stderr. */
-static void hint_at_qemu(struct err *err)
+static void hint_at_qemu(const struct outgoing *o, struct err *err)
 {
 	struct err was = *err;
 
+	if (o->announced) {
+		(void)err_set(err, was.errnum,
+			      "%.280s (QEMU says why on its stderr; before 10.0 it refuses what "
+			      "-global migration.send-switchover-start=on sends: \"MIG_CMD 0xb\")",
+			      was.msg);
+		return;
+	}
 	(void)err_set(err, was.errnum,
 		      "%.280s (QEMU says why on its stderr; most often its machine differs: "
 		      "-M microvm needs ioapic2=off and rtc=on, pit=on, pic=on as here, devices "
@@ -68,7 +75,7 @@ static void prefer_peers_words(struct outgoing *o, struct err *err)
 	if (o->rp.cause[0] || (o->rp.shut && o->rp.shut_status))
 		(void)rp_refused(&o->rp, err);
 	if (o->rp.ponged && !o->rp.minivmm && (o->rp.ended || o->rp.shut))
-		hint_at_qemu(err);
+		hint_at_qemu(o, err);
 }
 
 static void outgoing_attach(struct outgoing *o, struct channel *ch)

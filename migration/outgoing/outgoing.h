@@ -82,8 +82,10 @@ struct outgoing {
 	struct return_path rp;
 	struct device_state devices;
 	struct auto_converge auto_converge;
-	bool stopped; /* we have stopped the machine: m->before_stop is where to go back */
-	bool waited;  /* for a peer that never answered */
+	bool stopped;    /* we have stopped the machine: m->before_stop is where to go back */
+	bool waited;     /* for a peer that never answered */
+	bool missed_ack; /* it waits, or has waited, for SWITCHOVER_ACK */
+	bool announced;  /* SWITCHOVER_START has been sent */
 	uint64_t undrained_pages; /* sent since the destination answered last */
 	uint64_t window_bytes;    /* outgoing_bytes() when the bandwidth window began */
 	int64_t window_ns;

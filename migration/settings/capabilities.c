@@ -42,6 +42,12 @@ const struct migration_capability_info migration_capabilities[CAP_COUNT] = {
     ABSENT(CAP_POSTCOPY_PREEMPT, "postcopy-preempt", NULL),
     OFFERED(CAP_DIRTY_LIMIT, "dirty-limit",
 	    "slow down the vCPUs that write most; needs the dirty ring (source)"),
+    [CAP_SWITCHOVER_ACK] = {.name = "switchover-ack",
+			     .offered = true,
+			     .unlisted = true,
+			     .help = "the destination agrees to the switchover first, in the way "
+				    "that switchover-ack-legacy says (both ends); "
+				    "query-migrate-capabilities does not list it"  },
 };
 
 int capability_parse(const char *name)

@@ -20,7 +20,16 @@ static const struct {
     {"decompress-error-check",           "on" },
     {"x-preempt-pre-7-2",                "off"},
     {"multifd-flush-after-each-section", "on" },
-    {"send-switchover-start",            "off"},
+};
+
+const struct migration_property migration_properties[] = {
+    {"send-switchover-start", offsetof(struct migration_settings, send_switchover_start),
+     "say SWITCHOVER_START when the guest has stopped; QEMU before 10.0 refuses it (source)"},
+    {"switchover-ack-legacy", offsetof(struct migration_settings, switchover_ack_legacy),
+     "switchover-ack is a message that the destination sends, as in QEMU 8.1 to 10; off: it is "
+     "not, "
+     "as in 11 (both ends)"},
+    {.name = NULL		      },
 };
 
 static int take_fixed(const struct keyval *kv, struct err *err)
@@ -35,15 +44,23 @@ static int take_fixed(const struct keyval *kv, struct err *err)
 	return err_set(err, EINVAL, "there is no such property");
 }
 
-static int take_capability(bool caps[CAP_COUNT], int c, const char *val, struct err *err)
+static int take_bool(bool *to, const char *name, const char *val, struct err *err)
 {
 	bool on = !strcmp(val, "on") || !strcmp(val, "yes") || !strcmp(val, "true");
 
 	if (!on && strcmp(val, "off") != 0 && strcmp(val, "no") != 0 && strcmp(val, "false") != 0)
-		return err_set(err, EINVAL, "Parameter '%s' expects 'on' or 'off'",
-			       migration_capabilities[c].name);
-	caps[c] = on;
+		return err_set(err, EINVAL, "Parameter '%s' expects 'on' or 'off'", name);
+	*to = on;
 	return 0;
+}
+
+/* Neither a capability nor a parameter. */
+static int take_property(struct migration_settings *s, const struct keyval *kv, struct err *err)
+{
+	for (const struct migration_property *p = migration_properties; p->name; p++)
+		if (!strcmp(p->name, kv->key))
+			return take_bool((bool *)((uint8_t *)s + p->offset), kv->key, kv->val, err);
+	return take_fixed(kv, err);
 }
 
 static int take_param(struct migration_params *p, int row, const char *val, struct err *err)
@@ -55,8 +72,7 @@ static int take_param(struct migration_params *p, int row, const char *val, stru
 }
 
 /* A name may be written with QEMU's "x-" in front. */
-static int take(bool caps[CAP_COUNT], struct migration_params *p, const struct keyval *kv,
-		struct err *err)
+static int take(struct migration_settings *s, const struct keyval *kv, struct err *err)
 {
 	const char *bare = strncmp(kv->key, "x-", 2) == 0 ? kv->key + 2 : kv->key;
 	int c = capability_parse(kv->key), row = migration_params_find(kv->key);
@@ -66,30 +82,27 @@ static int take(bool caps[CAP_COUNT], struct migration_params *p, const struct k
 	if (row < 0)
 		row = migration_params_find(bare);
 	if (c >= 0)
-		return take_capability(caps, c, kv->val, err);
-	return row < 0 ? take_fixed(kv, err) : take_param(p, row, kv->val, err);
+		return take_bool(&s->caps[c], migration_capabilities[c].name, kv->val, err);
+	return row < 0 ? take_property(s, kv, err) : take_param(&s->params, row, kv->val, err);
 }
 
 int globals_apply(struct migration_settings *s, const struct keyvals *globals, struct err *err)
 {
-	struct migration_params params = s->params;
-	bool caps[CAP_COUNT];
+	struct migration_settings next = *s;
 	const struct rules_subject all = {
-	    .caps = caps, .params = &params, .dirty_ring = s->dirty_ring};
+	    .caps = next.caps, .params = &next.params, .dirty_ring = next.dirty_ring};
 	int ret;
 
-	memcpy(caps, s->caps, sizeof(caps));
 	for (size_t i = 0; i < globals->n; i++) {
 		const struct keyval *kv = &globals->v[i];
 
-		ret = take(caps, &params, kv, err);
+		ret = take(&next, kv, err);
 		if (ret < 0)
 			return err_prefix(err, ret, "-global migration.%s=%s", kv->key, kv->val);
 	}
 	ret = rules_check(RULES_SET, &all, err);
 	if (ret < 0)
 		return err_prefix(err, ret, "-global migration");
-	s->params = params;
-	memcpy(s->caps, caps, sizeof(caps));
+	*s = next;
 	return 0;
 }

@@ -78,14 +78,17 @@ static int set_capabilities(struct qmp_call *call, const void *arg, void *ret, s
 static int query_capabilities(struct qmp_call *call, const void *arg, void *ret, struct err *err)
 {
 	struct capability_status *v = qmp_alloc(call->pool, CAP_COUNT, sizeof(*v));
+	size_t n = 0;
 
 	(void)arg;
 	(void)err;
 	for (int i = 0; i < CAP_COUNT; i++) {
-		v[i].capability = i;
-		v[i].state = migration_get_capability(call->mg, (enum migration_capability)i);
+		if (migration_capabilities[i].unlisted)
+			continue;
+		v[n].capability = i;
+		v[n++].state = migration_get_capability(call->mg, (enum migration_capability)i);
 	}
-	*(struct qmp_array *)ret = (struct qmp_array){v, CAP_COUNT};
+	*(struct qmp_array *)ret = (struct qmp_array){v, n};
 	return 0;
 }
 

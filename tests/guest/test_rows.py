@@ -40,6 +40,11 @@ def test_every_row_is_listed(t):
 
     same("capabilities", (c["capability"] for c in vm.cmd("query-migrate-capabilities")),
          [*rows.CAPABILITIES, *rows.ABSENT_CAPABILITIES])
+    capability = schema[arg("migrate-set-capabilities")["members"][0]["type"]]["element-type"]
+    same("capabilities of the schema",
+         (v["name"] for m in schema[capability]["members"] if m["name"] == "capability"
+          for v in schema[m["type"]]["members"]),
+         [*rows.CAPABILITIES, *rows.ABSENT_CAPABILITIES, *rows.UNLISTED_CAPABILITIES])
     same("parameters", (m["name"] for m in arg("migrate-set-parameters")["members"]),
          [*rows.PARAMETERS, *rows.ABSENT_PARAMETERS])
     same("parameters shown", vm.cmd("query-migrate-parameters"),
@@ -66,7 +71,7 @@ def test_every_row_has_a_test(_t):
     for name in rows.all_tests():
         file, test = name.split(":")
         assert test in tests_of(file), f"there is no test {name}"
-    for table_of in (rows.CAPABILITIES, rows.FIGURES, rows.COMMANDS):
+    for table_of in (rows.CAPABILITIES, rows.UNLISTED_CAPABILITIES, rows.FIGURES, rows.COMMANDS):
         assert all(table_of.values())
     assert all(p[3] for p in rows.PARAMETERS.values())
 
@@ -88,6 +93,10 @@ def test_capabilities(t):
             vm.cmd("migrate-set-capabilities",
                    capabilities=[{"capability": n, "state": state} for n in [name, *needs]])
             assert {"capability": name, "state": state} in vm.cmd("query-migrate-capabilities")
+    for name in rows.UNLISTED_CAPABILITIES:
+        for state in (True, False):
+            vm.cmd("migrate-set-capabilities",
+                   capabilities=[{"capability": n, "state": state} for n in (name, "return-path")])
     for name, tail in rows.ABSENT_CAPABILITIES.items():
         words = f"Capability '{name}' is not supported by this version of minivmm{tail}"
         assert switch(vm, events=True, **{name: True}) == words
@@ -101,6 +110,7 @@ def test_capabilities(t):
 
 ZERO = "Zero copy only available for non-compressed non-TLS multifd migration"
 CONFLICTS = {
+    "ack_one_way": (("switchover-ack",), "Capability 'switchover-ack' requires capability 'return-path'"),
     "zero_copy_alone": (("zero-copy-send",), ZERO),
     "zero_copy_compress": (("multifd", "zero-copy-send", "compress"), ZERO),
     "zero_copy_xbzrle": (("multifd", "zero-copy-send", "xbzrle"), ZERO),

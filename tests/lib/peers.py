@@ -1,4 +1,5 @@
 """The QEMUs that the tests take for the other end; see scripts/peer-root."""
+import contextlib
 import os
 import subprocess
 
@@ -16,3 +17,16 @@ def qemu(version):
                           capture_output=True, text=True, check=False)
     lines = done.stderr.strip().splitlines()
     return done.stdout.strip(), lines[-1] if done.returncode else None
+
+
+@contextlib.contextmanager
+def running(t, version):
+    """Within it, machines of kind "qemu" are of that version; skips the test where there is none."""
+    path, why = qemu(version)
+    if why:
+        t.skip(why)
+    before, vmm.PROGRAMS["qemu"]["path"] = vmm.PROGRAMS["qemu"]["path"], path
+    try:
+        yield
+    finally:
+        vmm.PROGRAMS["qemu"]["path"] = before

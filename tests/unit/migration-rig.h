@@ -171,11 +171,11 @@ static inline void rig_event(void *opaque, const struct notification *n)
 							      : "?";
 	size_t len = strlen(r->events), w = strlen(what);
 
+	pthread_cond_broadcast(&r->changed);
 	/* The number of passes depends on speed: say "PASS" once for several. */
 	if (len >= w && !strcmp(what, "PASS") && !strcmp(r->events + len - w, "PASS"))
 		return;
 	(void)snprintf(r->events + len, sizeof(r->events) - len, "%s%s", len ? " " : "", what);
-	pthread_cond_broadcast(&r->changed);
 }
 
 static inline void *rig_loop(void *opaque)
