@@ -80,9 +80,8 @@ struct qmp_type {
 				bool *unstable); /* NULL: no more */
 	const struct qmp_type *element;          /* arrays */
 	/*
-	 * Unions (written, never parsed): the enum member that decides, and the
-	 * object type of each of its values, offsets from the same struct (NULL: no further
-	 * members).
+	 * Unions: the required enum member that decides, and the object type of each of its
+	 * values, offsets from the same struct (NULL: no further members).
 	 */
 	const char *tag;
 	const struct qmp_type *const *variants;

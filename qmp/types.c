@@ -10,8 +10,10 @@ static const struct qmp_type socket_type = QMP_ENUM_TYPE("SocketAddressType", so
 static const struct qmp_member inet_members[] = {
     QMP_REQ(struct qmp_socket_address, host, "host"),
     QMP_REQ(struct qmp_socket_address, port, "port"),
+    QMP_OPT(struct qmp_socket_address, to, "to"),
     QMP_OPT(struct qmp_socket_address, ipv4, "ipv4"),
     QMP_OPT(struct qmp_socket_address, ipv6, "ipv6"),
+    QMP_OPT(struct qmp_socket_address, keep_alive, "keep-alive"),
     {0},
 };
 static const struct qmp_member unix_members[] = {

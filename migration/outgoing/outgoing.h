@@ -110,7 +110,8 @@ void outgoing_thread(struct outgoing *o, struct channel *ch, int ret, struct err
  * forbids a migration has been checked; the status becomes 'setup', or
  * 'failed' when this fails.
  */
-int outgoing_start(struct outgoing *o, const char *uri, int fd, struct err *err);
+int outgoing_start(struct outgoing *o, const struct migration_where *where, int fd,
+		   struct err *err);
 /* The thread has been joined. */
 void outgoing_fini(struct outgoing *o);
 /* Cancels, without waiting. */

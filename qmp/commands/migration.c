@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "migration/migration.h"
+#include "qmp/channels.h"
 #include "qmp/command.h"
 #include "qmp/session.h"
 #include "qmp/types.h"
@@ -210,11 +211,13 @@ static int query_params(struct qmp_call *call, const void *arg, void *ret, struc
 
 struct migrate {
 	const char *uri;
+	struct qmp_array channels;
 	bool has_blk, blk, has_inc, inc, has_detach, detach, has_resume, resume;
 };
 
 static const struct qmp_member migrate_members[] = {
-    QMP_REQ(struct migrate, uri, "uri"),
+    QMP_SET(struct migrate, uri, "uri"),
+    QMP_SET_T(struct migrate, channels, "channels", &qmp_channels_type),
     QMP_OPT(struct migrate, blk, "blk"),
     QMP_OPT(struct migrate, inc, "inc"),
     QMP_OPT(struct migrate, detach, "detach"), /* it always is */
@@ -225,15 +228,18 @@ static const struct qmp_type migrate_type =
     QMP_OBJECT_TYPE(struct migrate, "q_obj_migrate-arg", migrate_members);
 
 /* The name in "fd:NAME", or NULL. */
-static const char *fd_name(const char *uri)
+static const char *fd_name(const struct migration_where *where)
 {
-	return strncmp(uri, "fd:", 3) == 0 ? uri + 3 : NULL;
+	if (where->members)
+		return where->members->kind == URI_FD ? where->members->path : NULL;
+	return strncmp(where->uri, "fd:", 3) == 0 ? where->uri + 3 : NULL;
 }
 
 /* A copy of the monitor's descriptor of that name, for migration/ to keep; -1: there is none. */
-static int copy_named_fd(const struct qmp_call *call, const char *uri, int *fd, struct err *err)
+static int copy_named_fd(const struct qmp_call *call, const struct migration_where *where, int *fd,
+			 struct err *err)
 {
-	const char *name = fd_name(uri);
+	const char *name = fd_name(where);
 	int own = name ? qmp_session_fd(call->session, name) : -1;
 
 	*fd = -1;
@@ -247,9 +253,9 @@ static int copy_named_fd(const struct qmp_call *call, const char *uri, int *fd, 
 }
 
 /* It belongs to the migration now, and the name is free again. */
-static void forget_named_fd(struct qmp_call *call, const char *uri)
+static void forget_named_fd(struct qmp_call *call, const struct migration_where *where)
 {
-	const char *name = fd_name(uri);
+	const char *name = fd_name(where);
 
 	if (name)
 		(void)qmp_session_close_fd(call->session, name);
@@ -259,28 +265,31 @@ static int migrate(struct qmp_call *call, const void *arg, void *ret, struct err
 {
 	const struct migrate *a = arg;
 	struct migrate_args args = {
-	    .uri = a->uri,
 	    .blk = a->blk,
 	    .inc = a->inc,
 	    .resume = a->resume,
 	};
-	int r = copy_named_fd(call, a->uri, &args.fd, err);
+	int r = qmp_channels_where(call->pool, a->uri, &a->channels, false, &args.where, err);
 
 	(void)ret;
 	if (r == 0)
+		r = copy_named_fd(call, &args.where, &args.fd, err);
+	if (r == 0)
 		r = migration_start(call->mg, &args, err);
 	if (r == 0)
-		forget_named_fd(call, a->uri);
+		forget_named_fd(call, &args.where);
 	return r;
 }
 
 struct incoming {
 	const char *uri;
+	struct qmp_array channels;
 	bool has_exit_on_error, exit_on_error;
 };
 
 static const struct qmp_member incoming_members[] = {
-    QMP_REQ(struct incoming, uri, "uri"),
+    QMP_SET(struct incoming, uri, "uri"),
+    QMP_SET_T(struct incoming, channels, "channels", &qmp_channels_type),
     QMP_OPT(struct incoming, exit_on_error, "exit-on-error"),
     {0},
 };
@@ -290,16 +299,18 @@ static const struct qmp_type incoming_type =
 static int migrate_incoming(struct qmp_call *call, const void *arg, void *ret, struct err *err)
 {
 	const struct incoming *a = arg;
-	const char *uri = a->uri;
-	int fd, r = copy_named_fd(call, uri, &fd, err);
+	struct migration_where where;
+	int fd, r = qmp_channels_where(call->pool, a->uri, &a->channels, true, &where, err);
 
 	(void)ret;
 	if (r == 0)
-		r = migration_incoming(call->mg, uri, fd, true, err);
+		r = copy_named_fd(call, &where, &fd, err);
+	if (r == 0)
+		r = migration_incoming(call->mg, &where, fd, true, err);
 	if (r == 0 && a->has_exit_on_error)
 		migration_set_exit_on_error(call->mg, a->exit_on_error, true);
 	if (r == 0)
-		forget_named_fd(call, uri);
+		forget_named_fd(call, &where);
 	return r;
 }
 

@@ -173,8 +173,9 @@ FIGURES = {
 }
 
 COMMANDS = {
-    "migrate": ["guest/test_modes:test_move", "guest/test_rows:test_refused_migrate"],
-    "migrate-incoming": ["guest/test_migrate:test_incoming_defer",
+    "migrate": ["guest/test_modes:test_move", "guest/test_rows:test_refused_migrate",
+                "guest/test_channels:test_move", "guest/test_channels:test_refused"],
+    "migrate-incoming": ["guest/test_migrate:test_incoming_defer", "guest/test_channels:test_refused",
                          "unit/test-migration-engine:test_refusals_by_state"],
     "migrate_cancel": ["guest/test_cancel:test_active", "guest/test_cancel:test_again"],
     "migrate-continue": ["guest/test_migrate:test_pause_before_switchover"],

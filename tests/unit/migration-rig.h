@@ -264,10 +264,11 @@ struct rig_call {
 static inline void rig_do_call(void *opaque)
 {
 	struct rig_call *c = opaque;
-	struct migrate_args args = {.uri = c->uri, .fd = c->fd};
+	struct migrate_args args = {.where.uri = c->uri, .fd = c->fd};
 
-	c->ret = c->outgoing ? migration_start(c->r->mg, &args, &c->err)
-			     : migration_incoming(c->r->mg, c->uri, c->fd, c->from_qmp, &c->err);
+	c->ret = c->outgoing
+		     ? migration_start(c->r->mg, &args, &c->err)
+		     : migration_incoming(c->r->mg, &args.where, c->fd, c->from_qmp, &c->err);
 }
 
 static inline int rig_migrate_fd(struct rig *r, const char *uri, int fd, struct err *err)
