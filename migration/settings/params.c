@@ -16,6 +16,7 @@
 #include "vmm/base/units.h"
 
 static const char *const compressions[] = {"none", "zlib", "zstd", NULL};
+static const char *const modes[] = {"normal", NULL}; /* no cpr-reboot, cpr-transfer, cpr-exec */
 static const char *const policies[] = {"cancel", "force", "postcopy", NULL};
 
 #define AT(m)         .offset = offsetof(struct migration_params, m)
@@ -108,6 +109,13 @@ const struct migration_param_info migration_param_table[] = {
     {"vcpu-dirty-limit", PARAM_U64, AT(vcpu_dirty_limit), RANGE(1, UINT64_MAX / MiB), INITIAL(1),
      .phrase = "at least 1, in MB/s", .offered = true,
      .help = "MB/s that dirty-limit lets each vCPU write"},
+    {"mode", PARAM_ENUM, AT(mode), RANGE(0, MODE_NORMAL), INITIAL(MODE_NORMAL), .values = modes,
+     .offered = true,
+     .help = "what becomes of the guest: it moves"},
+    {"avail-switchover-bandwidth", PARAM_SIZE, AT(avail_switchover_bandwidth),
+     RANGE(0, UINT64_MAX), INITIAL(0), .offered = true,
+     .help = "bytes a second that the switchover can count on, to judge what fits downtime-limit; "
+	     "0: as measured"},
     {"x-minivmm-deadline", PARAM_U32, AT(deadline), RANGE(0, YEAR_S), INITIAL(0),
      .phrase = "a value between 0 and 31536000, in seconds", .unstable = true, .offered = true,
      .help = "seconds after which the migration is given up or forced; 0: none"},

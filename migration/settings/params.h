@@ -14,6 +14,7 @@
 struct err;
 
 enum multifd_compression { MULTIFD_NONE, MULTIFD_ZLIB, MULTIFD_ZSTD };
+enum migration_kind { MODE_NORMAL };
 enum deadline_policy { DEADLINE_CANCEL, DEADLINE_FORCE, DEADLINE_POSTCOPY };
 
 struct migration_params {
@@ -33,6 +34,8 @@ struct migration_params {
 	uint8_t multifd_compression; /* enum multifd_compression */
 	uint8_t multifd_zlib_level, multifd_zstd_level;
 	uint64_t x_vcpu_dirty_limit_period, vcpu_dirty_limit; /* ms; MB/s; since 8.1 */
+	uint8_t mode;                                         /* enum migration_kind; since 8.2 */
+	uint64_t avail_switchover_bandwidth; /* bytes/s, 0: as measured; since 8.2 */
 	/* ours: seconds from 'migrate' on, 0: none; enum deadline_policy */
 	uint32_t deadline;
 	uint8_t deadline_policy;

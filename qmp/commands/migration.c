@@ -108,6 +108,7 @@ static const char *param_value_at(const struct qmp_type *t, size_t i, bool *unst
 
 static const struct qmp_type param_enums[] = {
     {.kind = QMP_KIND_ENUM, .name = "multifd-compression", .size = 1, .value_at = param_value_at},
+    {.kind = QMP_KIND_ENUM, .name = "mode",                .size = 1, .value_at = param_value_at},
     {.kind = QMP_KIND_ENUM,
      .name = "x-minivmm-deadline-policy",
      .size = 1,

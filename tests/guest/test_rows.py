@@ -179,6 +179,17 @@ def test_parameters(t):
 
 
 @only_minivmm(OURS)
+def test_modes_of_cpr(t):
+    """The parameter is there for managers that set it; what moves no guest is refused by name."""
+    vm = t.vmm("idle")
+    vm.cmd("migrate-set-parameters", mode="normal")
+    for mode in ("cpr-reboot", "cpr-transfer", "cpr-exec"):
+        assert vm.qmp.fails("migrate-set-parameters", mode=mode) == \
+            f"Parameter 'mode' does not accept value '{mode}'"
+    assert vm.cmd("query-migrate-parameters")["mode"] == "normal"
+
+
+@only_minivmm(OURS)
 def test_refused_migrate(t):
     vm = t.vmm("idle")
     waiting = t.vmm("idle", incoming="defer")
