@@ -391,6 +391,8 @@ int main(int argc, char **argv)
 		if (ret < 0)
 			ret = err_prefix(&err, ret, "-D %s", p.cfg.logfile);
 	}
+	if (ret == 0 && p.cfg.exit_with_parent)
+		(void)prctl(PR_SET_PDEATHSIG, SIGTERM);
 	if (ret == 0 && p.cfg.daemonize)
 		ret = daemonize(&p, &err);
 	if (ret == 0)

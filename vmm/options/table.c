@@ -146,6 +146,8 @@ const struct opt_row option_table[] = {
 	 "The guest's clock: only these values, which are the default, are supported."),
     LIST("overcommit", "mem-lock=off|cpu-pm=off", LISTS(&opt_overcommit_list),
 	 "Use of the host: only these values, which are the default, are supported."),
+    LIST("run-with", "exit-with-parent=on|off", LISTS(&opt_run_with_list),
+	 "How minivmm runs as a process."),
     LIST("sandbox", "off", LISTS(&opt_sandbox_list),
 	 "System calls are not filtered; only off is supported."),
     NOTHING("no-user-config", "Accepted without effect: there are no configuration files."),
