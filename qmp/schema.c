@@ -93,20 +93,20 @@ bool qmp_member_at(const struct qmp_type *t, size_t i, struct qmp_member *out)
 	return true;
 }
 
-const char *qmp_value_at(const struct qmp_type *t, size_t i, bool *unstable)
+const char *qmp_value_at(const struct qmp_type *t, size_t i, unsigned *features)
 {
 	if (t->value_at)
-		return t->value_at(t, i, unstable);
-	*unstable = false;
+		return t->value_at(t, i, features);
+	*features = 0;
 	return t->values[i];
 }
 
 int qmp_value_find(const struct qmp_type *t, const char *name)
 {
 	const char *v;
-	bool unstable;
+	unsigned features;
 
-	for (int i = 0; (v = qmp_value_at(t, (size_t)i, &unstable)); i++)
+	for (int i = 0; (v = qmp_value_at(t, (size_t)i, &features)); i++)
 		if (!strcmp(v, name))
 			return i;
 	return -1;
@@ -427,7 +427,7 @@ void qmp_write(struct json_writer *w, const struct qmp_type *t, // NOLINT(misc-n
 	       const void *p)
 {
 	const struct qmp_array *a = p;
-	bool unstable;
+	unsigned features;
 
 	switch (t->kind) {
 	case QMP_KIND_STR:
@@ -447,7 +447,7 @@ void qmp_write(struct json_writer *w, const struct qmp_type *t, // NOLINT(misc-n
 		jw_null(w);
 		break;
 	case QMP_KIND_ENUM:
-		jw_str(w, qmp_value_at(t, enum_index(t, p), &unstable));
+		jw_str(w, qmp_value_at(t, enum_index(t, p), &features));
 		break;
 	case QMP_KIND_ARRAY:
 		jw_open(w, '[');

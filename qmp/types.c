@@ -46,10 +46,10 @@ const struct qmp_type qmp_socket_address_type = {
     .variants = socket_variants,
 };
 
-static const char *migration_status_at(const struct qmp_type *t, size_t i, bool *unstable)
+static const char *migration_status_at(const struct qmp_type *t, size_t i, unsigned *features)
 {
 	(void)t;
-	*unstable = false;
+	*features = 0;
 	return i < MIG_STATUS_COUNT ? migration_status_name((enum migration_status)i) : NULL;
 }
 
@@ -60,10 +60,10 @@ const struct qmp_type qmp_migration_status_type = {
     .value_at = migration_status_at,
 };
 
-static const char *run_state_at(const struct qmp_type *t, size_t i, bool *unstable)
+static const char *run_state_at(const struct qmp_type *t, size_t i, unsigned *features)
 {
 	(void)t;
-	*unstable = false;
+	*features = 0;
 	return i < RS_COUNT ? runstate_name((enum runstate)i) : NULL;
 }
 
@@ -74,10 +74,10 @@ const struct qmp_type qmp_run_state_type = {
     .value_at = run_state_at,
 };
 
-static const char *job_status_at(const struct qmp_type *t, size_t i, bool *unstable)
+static const char *job_status_at(const struct qmp_type *t, size_t i, unsigned *features)
 {
 	(void)t;
-	*unstable = false;
+	*features = 0;
 	return i < JOB_STATUSES ? job_status_name((enum job_status)i) : NULL;
 }
 

@@ -36,12 +36,12 @@ enum migration_capability {
 
 struct migration_capability_info {
 	const char *name;
-	bool offered;        /* false: refused by name when switched on */
-	bool unstable;       /* schema feature */
-	bool unlisted;       /* by query-migrate-capabilities: managers switch on what is */
-	bool must_match;     /* the stream names it, and both ends must agree */
-	const char *help;    /* what it does, for the manual; NULL: not offered */
-	const char *instead; /* what to use when it is not offered; may be NULL */
+	bool offered;              /* false: refused by name when switched on */
+	bool unstable, deprecated; /* schema features */
+	bool unlisted;             /* by query-migrate-capabilities: managers switch on what is */
+	bool must_match;           /* the stream names it, and both ends must agree */
+	const char *help;          /* what it does, for the manual; NULL: not offered */
+	const char *instead;       /* what to use when it is not offered; may be NULL */
 };
 extern const struct migration_capability_info migration_capabilities[CAP_COUNT];
 

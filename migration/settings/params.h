@@ -63,7 +63,7 @@ struct migration_param_info {
 	const char *const *values; /* PARAM_ENUM, NULL-terminated */
 	/* false: any value but the initial one is refused by name ('instead' says what to use) */
 	bool offered;
-	bool unstable;
+	bool unstable, deprecated; /* schema features */
 	const char *instead;
 	const char *help; /* what it is, for the manual; NULL: not offered */
 };

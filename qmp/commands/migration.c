@@ -26,12 +26,13 @@ struct capability_status {
 	int capability;
 };
 
-static const char *capability_at(const struct qmp_type *t, size_t i, bool *unstable)
+static const char *capability_at(const struct qmp_type *t, size_t i, unsigned *features)
 {
 	(void)t;
 	if (i >= CAP_COUNT)
 		return NULL;
-	*unstable = migration_capabilities[i].unstable;
+	*features = (migration_capabilities[i].unstable ? QMP_UNSTABLE : 0) |
+		    (migration_capabilities[i].deprecated ? QMP_DEPRECATED : 0);
 	return migration_capabilities[i].name;
 }
 
@@ -96,11 +97,11 @@ static int query_capabilities(struct qmp_call *call, const void *arg, void *ret,
 /* ---- parameters ---- */
 
 /* An enum's type has the name of its parameter; the values stand in that row. */
-static const char *param_value_at(const struct qmp_type *t, size_t i, bool *unstable)
+static const char *param_value_at(const struct qmp_type *t, size_t i, unsigned *features)
 {
 	const struct migration_param_info *p = migration_param_table;
 
-	*unstable = false;
+	*features = 0;
 	while (strcmp(p->name, t->name) != 0)
 		p++;
 	return p->values[i];
@@ -159,7 +160,7 @@ static bool param_member(size_t i, bool set, struct qmp_member *out)
 	    .type = param_type(p, set),
 	    .offset = p->offset,
 	    .has = QMP_ALWAYS,
-	    .unstable = p->unstable,
+	    .features = (p->unstable ? QMP_UNSTABLE : 0) | (p->deprecated ? QMP_DEPRECATED : 0),
 	};
 	out->size = out->type->size;
 	if (set) {
@@ -219,9 +220,10 @@ struct migrate {
 static const struct qmp_member migrate_members[] = {
     QMP_SET(struct migrate, uri, "uri"),
     QMP_SET_T(struct migrate, channels, "channels", &qmp_channels_type),
-    QMP_OPT(struct migrate, blk, "blk"),
-    QMP_OPT(struct migrate, inc, "inc"),
-    QMP_OPT(struct migrate, detach, "detach"), /* it always is */
+    QMP_OLD(struct migrate, blk, "blk", offsetof(struct migrate, has_blk)),
+    QMP_OLD(struct migrate, inc, "inc", offsetof(struct migrate, has_inc)),
+    QMP_OLD(struct migrate, detach, "detach",
+	    offsetof(struct migrate, has_detach)), /* it always is */
     QMP_OPT(struct migrate, resume, "resume"),
     {0},
 };
