@@ -47,7 +47,7 @@ static void hint_at_qemu(const struct outgoing *o, struct err *err)
 {
 	struct err was = *err;
 
-	if (o->announced) {
+	if (o->start_sent) {
 		(void)err_set(err, was.errnum,
 			      "%.280s (QEMU says why on its stderr; before 10.0 it refuses what "
 			      "-global migration.send-switchover-start=on sends: \"MIG_CMD 0xb\")",

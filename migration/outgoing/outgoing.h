@@ -85,7 +85,7 @@ struct outgoing {
 	bool stopped;    /* we have stopped the machine: m->before_stop is where to go back */
 	bool waited;     /* for a peer that never answered */
 	bool missed_ack; /* it waits, or has waited, for SWITCHOVER_ACK */
-	bool announced;  /* SWITCHOVER_START has been sent */
+	bool start_sent; /* SWITCHOVER_START has been sent */
 	uint64_t undrained_pages; /* sent since the destination answered last */
 	uint64_t window_bytes;    /* outgoing_bytes() when the bandwidth window began */
 	int64_t window_ns;

@@ -159,7 +159,7 @@ int outgoing_start(struct outgoing *o, const struct migration_where *where, int 
 	free(o->error_text);
 	o->error_text = NULL;
 	o->released = o->stored = o->stopped = o->waited = false;
-	o->missed_ack = o->announced = false;
+	o->missed_ack = o->start_sent = false;
 	memcpy(o->caps, o->set->caps, sizeof(o->caps));
 	o->checksum = o->set->params.checksum;
 	multifd_config_fill(&o->multifd_config, &o->set->params, o->set->caps[CAP_ZERO_COPY_SEND],

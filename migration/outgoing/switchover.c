@@ -270,17 +270,17 @@ static int send_devices_to_qemu(struct outgoing *o, struct err *err)
 }
 
 /* The guest stands still: QEMU since 10.0 wants to know, or need not; earlier ones refuse it. */
-static int announce_switchover(struct outgoing *o, struct err *err)
+static int put_switchover_start(struct outgoing *o, struct err *err)
 {
-	if (!o->set->send_switchover_start || o->announced)
+	if (!o->set->send_switchover_start || o->start_sent)
 		return 0;
-	o->announced = true; /* not again when state is collected again */
+	o->start_sent = true; /* not again when state is collected again */
 	return writer_explain(o->w, stream_put_command(o->w, CMD_SWITCHOVER_START, NULL, 0), err);
 }
 
 static int send_rest(struct outgoing *o, struct err *err)
 {
-	int ret = announce_switchover(o, err);
+	int ret = put_switchover_start(o, err);
 
 	if (ret == 0)
 		ret = send_ram(o, err);

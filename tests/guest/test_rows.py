@@ -49,6 +49,10 @@ def test_every_row_is_listed(t):
          [*rows.PARAMETERS, *rows.ABSENT_PARAMETERS])
     same("parameters shown", vm.cmd("query-migrate-parameters"),
          [*rows.PARAMETERS, *rows.ABSENT_PARAMETERS])
+    manual = subprocess.run([vm.argv[0], "-man"], capture_output=True, text=True, check=True).stdout
+    chapter = manual.split(".SH PROPERTIES OF MIGRATION\n")[1].split(".SH")[0]
+    same("properties", (n.replace("\\-", "-") for n in re.findall(r'^\.BR "([^"]+)" " on\|off"$', chapter, re.M)),
+         list(rows.PROPERTIES))
     same("figures", members(schema, schema["query-migrate"]["ret-type"]), list(rows.FIGURES))
     same("commands", (c["name"] for c in vm.cmd("query-commands")
                       if re.search("migrat|dirty|announce", c["name"])), list(rows.COMMANDS))

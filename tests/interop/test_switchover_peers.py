@@ -94,6 +94,7 @@ def test_ack_of_a_mute_destination(t):
         source, dest = begin(t, "from", capabilities=("return-path", "switchover-ack"))
         assert source.reaches_pass(4)
         assert source.status() == "running" and source.migration()["status"] == "active"
+        assert "-global migration.switchover-ack-legacy=on" in dest.stderr(), dest.stderr()
         source.cmd("migrate_cancel")
         source.wait_migration("cancelled")
         assert wait_end_or_failure(dest) != "completed"

@@ -109,6 +109,16 @@ PARAMETERS = {
     "x-minivmm-checksum": (False, [], "", ["guest/test_checksum:test_damaged"]),
 }
 
+# -global migration.NAME=on|off of what is neither; the manual lists them.
+PROPERTIES = {
+    "send-switchover-start": ["unit/test-switchover:test_start_is_sent_when_asked_for",
+                              "interop/test_switchover_peers:test_start",
+                              "interop/test_switchover_peers:test_start_is_refused"],
+    "switchover-ack-legacy": ["unit/test-switchover:test_source_waits_for_ack",
+                              "unit/test-switchover:test_destination_agrees",
+                              "interop/test_switchover_peers:test_ack"],
+}
+
 # Members of what query-migrate returns, with those of the structs in it.
 WIRE = "guest/test_statistics:test_counted_on_the_wire"
 SHOWN = "guest/test_statistics:test_what_is_shown_when"
@@ -199,5 +209,5 @@ COMMANDS = {
 def all_tests():
     """Every test that a row names."""
     for names in (*CAPABILITIES.values(), *UNLISTED_CAPABILITIES.values(), *(p[3] for p in PARAMETERS.values()), *FIGURES.values(),
-                  *COMMANDS.values()):
+                  *COMMANDS.values(), *PROPERTIES.values()):
         yield from names
