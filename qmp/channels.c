@@ -1,5 +1,6 @@
 /*
- * channels.c - MigrationChannel: types, and what they say as an address (QEMU since 8.2; qmp-surface 2.1)
+ * channels.c - MigrationChannel: types, and what they say as an address (QEMU since 8.2;
+ * qmp-surface 2.1)
  *
  * What there is no way to (rdma, vsock, a channel for cpr) is no value of these types.
  */
