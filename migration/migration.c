@@ -209,7 +209,7 @@ int migration_start(struct migration *mg, const struct migrate_args *args, struc
 	int ret = may_start(mg, args, err);
 
 	if (ret == 0)
-		return outgoing_start(&mg->out, args->uri, args->fd, err);
+		return outgoing_start(&mg->out, &args->where, args->fd, err);
 	close_fd(args->fd);
 	return ret;
 }
@@ -245,8 +245,8 @@ static int may_listen(struct migration *mg, bool from_qmp, struct err *err)
 	return 0;
 }
 
-int migration_incoming(struct migration *mg, const char *uri, int fd, bool from_qmp,
-		       struct err *err)
+int migration_incoming(struct migration *mg, const struct migration_where *where, int fd,
+		       bool from_qmp, struct err *err)
 {
 	bool again = mg->in.failed;
 	struct err why = {0};
@@ -256,12 +256,12 @@ int migration_incoming(struct migration *mg, const char *uri, int fd, bool from_
 		close_fd(fd);
 		return ret;
 	}
-	if (!from_qmp && !strcmp(uri, "defer")) {
+	if (!from_qmp && where->uri && !strcmp(where->uri, "defer")) {
 		mg->in.armed = true;
 		return 0;
 	}
 	mg->in.exit_on_error = mg->exit_default;
-	ret = incoming_start(&mg->in, uri, fd, &why);
+	ret = incoming_start(&mg->in, where, fd, &why);
 	/* A program that has stayed for another attempt stays for one more. */
 	if (ret < 0 && again)
 		incoming_not_started(&mg->in, &why);

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "migration/channel/uri.h"
 #include "migration/settings/capabilities.h"
 #include "migration/settings/info.h"
 #include "migration/settings/params.h"
@@ -31,8 +32,8 @@ struct migration *migration_new(struct machine *m, struct err *err);
 void migration_free(struct migration *mg);
 
 struct migrate_args {
-	const char *uri; /* tcp:H:P unix:P fd:NAME exec:CMD file:P[,offset=N] */
-	int fd;          /* for fd: the descriptor (taken), else -1 */
+	struct migration_where where; /* tcp:H:P unix:P fd:NAME exec:CMD file:P[,offset=N] */
+	int fd;                       /* for fd: the descriptor (taken), else -1 */
 	bool blk, inc, resume;
 };
 /* Start an outgoing migration; result by query.  Refusals of qmp-surface 2.2. */
@@ -42,8 +43,8 @@ void migration_cancel(struct migration *mg);
 int migration_continue(struct migration *mg, enum migration_status expected, struct err *err);
 /* -incoming URI / migrate-incoming; "defer" only arms migrate-incoming.  'from_qmp': may only
  * follow "defer". */
-int migration_incoming(struct migration *mg, const char *uri, int fd, bool from_qmp,
-		       struct err *err);
+int migration_incoming(struct migration *mg, const struct migration_where *where, int fd,
+		       bool from_qmp, struct err *err);
 /* It was refused at once, and the program stays for another migrate-incoming. */
 void migration_incoming_refused(struct migration *mg, const struct err *why);
 /*

@@ -23,6 +23,7 @@ static struct forecast_figures figures_of(const struct migration *mg)
 
 	return (struct forecast_figures){
 	    .max_bandwidth = p->max_bandwidth,
+	    .switchover = p->avail_switchover_bandwidth,
 	    .throttles = o->caps[CAP_AUTO_CONVERGE] || o->caps[CAP_DIRTY_LIMIT],
 	    .throttle = __atomic_load_n(&o->auto_converge.percent, __ATOMIC_RELAXED),
 	    .throttle_initial = p->cpu_throttle_initial,

@@ -44,11 +44,10 @@ struct qmp_call {
  */
 typedef int qmp_command_fn(struct qmp_call *call, const void *arg, void *ret, struct err *err);
 
-/* What a command may be, in its row. */
-#define QMP_UNSTABLE 1u /* the schema says so */
-#define QMP_OOB      2u /* it may be run out of band too */
-#define QMP_WAITS    4u /* for disks, or for guest memory */
-#define QMP_TAKES_FD 8u /* the descriptor that came with the request */
+/* What a command may be, in its row, besides QMP_UNSTABLE and QMP_DEPRECATED. */
+#define QMP_OOB      4u  /* it may be run out of band too */
+#define QMP_WAITS    8u  /* for disks, or for guest memory */
+#define QMP_TAKES_FD 16u /* the descriptor that came with the request */
 
 struct qmp_command {
 	const char *name;

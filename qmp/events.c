@@ -23,10 +23,10 @@ struct shutdown_data {
 	int reason;
 };
 
-static const char *cause_at(const struct qmp_type *t, size_t i, bool *unstable)
+static const char *cause_at(const struct qmp_type *t, size_t i, unsigned *features)
 {
 	(void)t;
-	*unstable = false;
+	*features = 0;
 	return i <= CAUSE_SNAPSHOT_LOAD ? shutdown_cause_name((enum shutdown_cause)i) : NULL;
 }
 

@@ -107,7 +107,7 @@ static const struct qmp_member builtin_members[] = {
 };
 static const struct qmp_member enum_members[] = {
     QMP_REQ_T(struct info, members, "members", &enum_members_type),
-    QMP_REQ_T(struct info, values, "values", &qmp_str_array),
+    QMP_OLD_T(struct info, values, "values", &qmp_str_array, QMP_REQUIRED),
     {0},
 };
 static const struct qmp_member array_members[] = {
@@ -244,31 +244,36 @@ static const char *mention(struct walk *w, const struct qmp_type *t)
 	return qmp_printf(w->pool, "[%zu]", type_number(w, t->element));
 }
 
-static struct qmp_array features(struct walk *w, bool unstable)
+/* 'flags': QMP_UNSTABLE, QMP_DEPRECATED */
+static struct qmp_array features(struct walk *w, unsigned flags)
 {
+	struct qmp_array a = {0};
 	const char **v;
 
-	if (!unstable)
-		return (struct qmp_array){0};
-	v = qmp_alloc(w->pool, 1, sizeof(*v));
-	v[0] = "unstable";
-	return (struct qmp_array){v, 1};
+	if (!(flags & (QMP_UNSTABLE | QMP_DEPRECATED)))
+		return a;
+	a.v = v = qmp_alloc(w->pool, 2, sizeof(*v));
+	if (flags & QMP_DEPRECATED)
+		v[a.n++] = "deprecated";
+	if (flags & QMP_UNSTABLE)
+		v[a.n++] = "unstable";
+	return a;
 }
 
 static void describe_enum(struct walk *w, const struct qmp_type *t, struct info *info)
 {
 	struct info_member *members;
 	const char **values, *v;
-	bool unstable;
+	unsigned flags;
 	size_t n = 0;
 
-	while (qmp_value_at(t, n, &unstable))
+	while (qmp_value_at(t, n, &flags))
 		n++;
 	members = qmp_alloc(w->pool, n, sizeof(*members));
 	values = qmp_alloc(w->pool, n, sizeof(*values));
-	for (size_t i = 0; (v = qmp_value_at(t, i, &unstable)); i++) {
+	for (size_t i = 0; (v = qmp_value_at(t, i, &flags)); i++) {
 		members[i].name = values[i] = v;
-		members[i].features = features(w, unstable);
+		members[i].features = features(w, flags);
 	}
 	info->meta = META_ENUM;
 	info->members = (struct qmp_array){members, n};
@@ -280,13 +285,13 @@ static void describe_variants(struct walk *w, const struct qmp_type *t, const st
 {
 	struct info_variant *variants;
 	const char *v;
-	bool unstable;
+	unsigned flags;
 	size_t n = 0;
 
-	while (qmp_value_at(tag, n, &unstable))
+	while (qmp_value_at(tag, n, &flags))
 		n++;
 	variants = qmp_alloc(w->pool, n, sizeof(*variants));
-	for (size_t i = 0; (v = qmp_value_at(tag, i, &unstable)); i++)
+	for (size_t i = 0; (v = qmp_value_at(tag, i, &flags)); i++)
 		variants[i] = (struct info_variant){v, mention(w, t->variants[i])};
 	info->tag = t->tag;
 	info->variants = (struct qmp_array){variants, n};
@@ -305,7 +310,7 @@ static void describe_object(struct walk *w, const struct qmp_type *t, struct inf
 		members[i].name = m.name;
 		members[i].type = mention(w, m.type);
 		members[i].has_default = m.has != QMP_REQUIRED;
-		members[i].features = features(w, m.unstable);
+		members[i].features = features(w, m.features);
 		if (t->tag && !strcmp(t->tag, m.name))
 			describe_variants(w, t, m.type, info);
 	}
@@ -382,7 +387,7 @@ static void add_roots(struct walk *w)
 		struct info *info = info_add(w, c->name);
 
 		info->meta = META_COMMAND;
-		info->features = features(w, c->flags & QMP_UNSTABLE);
+		info->features = features(w, c->flags);
 		info->has_oob = info->oob = c->flags & QMP_OOB;
 		info->arg_type = mention(w, c->arg);
 		info->ret_type = mention(w, c->ret);

@@ -93,20 +93,20 @@ bool qmp_member_at(const struct qmp_type *t, size_t i, struct qmp_member *out)
 	return true;
 }
 
-const char *qmp_value_at(const struct qmp_type *t, size_t i, bool *unstable)
+const char *qmp_value_at(const struct qmp_type *t, size_t i, unsigned *features)
 {
 	if (t->value_at)
-		return t->value_at(t, i, unstable);
-	*unstable = false;
+		return t->value_at(t, i, features);
+	*features = 0;
 	return t->values[i];
 }
 
 int qmp_value_find(const struct qmp_type *t, const char *name)
 {
 	const char *v;
-	bool unstable;
+	unsigned features;
 
-	for (int i = 0; (v = qmp_value_at(t, (size_t)i, &unstable)); i++)
+	for (int i = 0; (v = qmp_value_at(t, (size_t)i, &features)); i++)
 		if (!strcmp(v, name))
 			return i;
 	return -1;
@@ -242,22 +242,41 @@ static int parse_array(struct parse *p, const struct qmp_type *t, // NOLINT(misc
 	return 0;
 }
 
-static bool has_member(const struct qmp_type *t, const char *name)
+static size_t enum_index(const struct qmp_type *t, const void *p)
+{
+	return t->size == 1 ? *(const uint8_t *)p : (size_t) * (const int *)p;
+}
+
+/* What the tag of a union at 'p' adds to its members; NULL: nothing, or it is no union. */
+static const struct qmp_type *variant_of(const struct qmp_type *t, const void *p)
 {
 	struct qmp_member m;
 
-	for (size_t i = 0; qmp_member_at(t, i, &m); i++)
-		if (!strcmp(m.name, name))
-			return true;
+	for (size_t i = 0; t->tag && qmp_member_at(t, i, &m); i++)
+		if (!strcmp(t->tag, m.name))
+			return t->variants[enum_index(m.type, (const char *)p + m.offset)];
+	return NULL;
+}
+
+/* All of a union's variants are in one object: 'out' says which. */
+static bool has_member(const struct qmp_type *t, const char *name, const void *out)
+{
+	struct qmp_member m;
+
+	for (; t; t = variant_of(t, out))
+		for (size_t i = 0; qmp_member_at(t, i, &m); i++)
+			if (!strcmp(m.name, name))
+				return true;
 	return false;
 }
 
-static int refuse_unknown(struct parse *p, const struct qmp_type *t, const struct json_object *v)
+static int refuse_unknown(struct parse *p, const struct qmp_type *t, const struct json_object *v,
+			  const void *out)
 {
 	struct json_iter it = {0};
 
 	while (json_next(v, &it)) {
-		if (has_member(t, it.key))
+		if (has_member(t, it.key, out))
 			continue;
 		(void)descend(p, "%s%.200s", *p->path ? "." : "", it.key);
 		return err_set(p->err, EINVAL, "Parameter '%s' is unexpected", p->path);
@@ -265,13 +284,11 @@ static int refuse_unknown(struct parse *p, const struct qmp_type *t, const struc
 	return 0;
 }
 
-static int parse_object(struct parse *p, const struct qmp_type *t, // NOLINT(misc-no-recursion)
-			const struct json_object *v, void *out)
+static int parse_members(struct parse *p, const struct qmp_type *t, // NOLINT(misc-no-recursion)
+			 const struct json_object *v, void *out)
 {
 	struct qmp_member m;
 
-	if (json_kind(v) != JSON_OBJECT)
-		return wrong_type(p, "object");
 	for (size_t i = 0; qmp_member_at(t, i, &m); i++) {
 		size_t cut = descend(p, "%s%s", *p->path ? "." : "", m.name);
 		struct json_object *val;
@@ -288,7 +305,21 @@ static int parse_object(struct parse *p, const struct qmp_type *t, // NOLINT(mis
 			return ret;
 		p->path[cut] = '\0';
 	}
-	return refuse_unknown(p, t, v);
+	return 0;
+}
+
+static int parse_object(struct parse *p, const struct qmp_type *t, // NOLINT(misc-no-recursion)
+			const struct json_object *v, void *out)
+{
+	if (json_kind(v) != JSON_OBJECT)
+		return wrong_type(p, "object");
+	for (const struct qmp_type *part = t; part; part = variant_of(part, out)) {
+		int ret = parse_members(p, part, v, out);
+
+		if (ret < 0)
+			return ret;
+	}
+	return refuse_unknown(p, t, v, out);
 }
 
 static int parse_value(struct parse *p, const struct qmp_type *t, // NOLINT(misc-no-recursion)
@@ -359,29 +390,18 @@ static bool is_present(const struct qmp_member *m, const void *object)
 	return *(const char *const *)p != NULL;
 }
 
-static size_t enum_index(const struct qmp_type *t, const void *p)
-{
-	return t->size == 1 ? *(const uint8_t *)p : (size_t) * (const int *)p;
-}
-
 static void write_members(struct json_writer *w, // NOLINT(misc-no-recursion)
 			  const struct qmp_type *t, const void *p)
 {
-	const struct qmp_type *variant = NULL;
 	struct qmp_member m;
 
-	for (size_t i = 0; qmp_member_at(t, i, &m); i++) {
-		const void *val = (const char *)p + m.offset;
-
-		if (!is_present(&m, p))
-			continue;
-		jw_key(w, m.name);
-		qmp_write(w, m.type, val);
-		if (t->tag && !strcmp(t->tag, m.name))
-			variant = t->variants[enum_index(m.type, val)];
-	}
-	if (variant)
-		write_members(w, variant, p);
+	for (; t; t = variant_of(t, p))
+		for (size_t i = 0; qmp_member_at(t, i, &m); i++) {
+			if (!is_present(&m, p))
+				continue;
+			jw_key(w, m.name);
+			qmp_write(w, m.type, (const char *)p + m.offset);
+		}
 }
 
 static void write_integer(struct json_writer *w, const struct qmp_type *t, const void *p)
@@ -407,7 +427,7 @@ void qmp_write(struct json_writer *w, const struct qmp_type *t, // NOLINT(misc-n
 	       const void *p)
 {
 	const struct qmp_array *a = p;
-	bool unstable;
+	unsigned features;
 
 	switch (t->kind) {
 	case QMP_KIND_STR:
@@ -427,7 +447,7 @@ void qmp_write(struct json_writer *w, const struct qmp_type *t, // NOLINT(misc-n
 		jw_null(w);
 		break;
 	case QMP_KIND_ENUM:
-		jw_str(w, qmp_value_at(t, enum_index(t, p), &unstable));
+		jw_str(w, qmp_value_at(t, enum_index(t, p), &features));
 		break;
 	case QMP_KIND_ARRAY:
 		jw_open(w, '[');

@@ -54,6 +54,10 @@ struct qmp_array {
 	size_t n;
 };
 
+/* What the schema says of a command, member or value. */
+#define QMP_UNSTABLE   1u /* it may change */
+#define QMP_DEPRECATED 2u /* a newer QEMU has dropped it, or is going to */
+
 /* How a member's presence shows in the struct: a bool's offset, or one of these. */
 #define QMP_REQUIRED ((size_t)-1) /* must be given; is always written */
 #define QMP_ALWAYS   ((size_t)-2) /* optional in the schema, always written; output only */
@@ -64,8 +68,8 @@ struct qmp_member {
 	const struct qmp_type *type;
 	size_t offset;
 	size_t has;
-	size_t size; /* of the C member, for the test that it is the type's */
-	bool unstable;
+	size_t size;       /* of the C member, for the test that it is the type's */
+	unsigned features; /* QMP_UNSTABLE, QMP_DEPRECATED */
 };
 
 struct qmp_type {
@@ -77,12 +81,11 @@ struct qmp_type {
 	const char *const *values;        /* ends with NULL */
 	bool (*member_at)(const struct qmp_type *t, size_t i, struct qmp_member *out);
 	const char *(*value_at)(const struct qmp_type *t, size_t i,
-				bool *unstable); /* NULL: no more */
-	const struct qmp_type *element;          /* arrays */
+				unsigned *features); /* NULL: no more */
+	const struct qmp_type *element;              /* arrays */
 	/*
-	 * Unions (written, never parsed): the enum member that decides, and the
-	 * object type of each of its values, offsets from the same struct (NULL: no further
-	 * members).
+	 * Unions: the required enum member that decides, and the object type of each of its
+	 * values, offsets from the same struct (NULL: no further members).
 	 */
 	const char *tag;
 	const struct qmp_type *const *variants;
@@ -109,6 +112,14 @@ extern const struct qmp_type qmp_str, qmp_chars, qmp_bool, qmp_i64, qmp_u64, qmp
 #define QMP_OPT_T(s, m, wire, t) QMP_MEMBER_(s, m, wire, t, offsetof(s, has_##m))
 #define QMP_SET_T(s, m, wire, t) QMP_MEMBER_(s, m, wire, t, QMP_IF_SET)
 
+/* One that the schema calls deprecated; 'h' is QMP_REQUIRED or the like. */
+#define QMP_OLD_T(s, m, wire, t, h)                                                                \
+	{                                                                                          \
+		.name = (wire), .type = (t), .offset = offsetof(s, m), .has = (h),                 \
+		.size = sizeof(((s *)0)->m), .features = QMP_DEPRECATED                            \
+	}
+#define QMP_OLD(s, m, wire, h) QMP_OLD_T(s, m, wire, QMP_TYPE_OF(s, m), h)
+
 #define QMP_OBJECT_TYPE(s, wire, list)                                                             \
 	{                                                                                          \
 		.kind = QMP_KIND_OBJECT, .name = (wire), .size = sizeof(s), .members = (list)      \
@@ -125,7 +136,7 @@ extern const struct qmp_type qmp_str, qmp_chars, qmp_bool, qmp_i64, qmp_u64, qmp
 
 /* The i-th member or value; false, NULL behind the last. */
 bool qmp_member_at(const struct qmp_type *t, size_t i, struct qmp_member *out);
-const char *qmp_value_at(const struct qmp_type *t, size_t i, bool *unstable);
+const char *qmp_value_at(const struct qmp_type *t, size_t i, unsigned *features);
 /* The index of an enum's value, or -1. */
 int qmp_value_find(const struct qmp_type *t, const char *name);
 

@@ -10,8 +10,10 @@ static const struct qmp_type socket_type = QMP_ENUM_TYPE("SocketAddressType", so
 static const struct qmp_member inet_members[] = {
     QMP_REQ(struct qmp_socket_address, host, "host"),
     QMP_REQ(struct qmp_socket_address, port, "port"),
+    QMP_OPT(struct qmp_socket_address, to, "to"),
     QMP_OPT(struct qmp_socket_address, ipv4, "ipv4"),
     QMP_OPT(struct qmp_socket_address, ipv6, "ipv6"),
+    QMP_OPT(struct qmp_socket_address, keep_alive, "keep-alive"),
     {0},
 };
 static const struct qmp_member unix_members[] = {
@@ -44,10 +46,10 @@ const struct qmp_type qmp_socket_address_type = {
     .variants = socket_variants,
 };
 
-static const char *migration_status_at(const struct qmp_type *t, size_t i, bool *unstable)
+static const char *migration_status_at(const struct qmp_type *t, size_t i, unsigned *features)
 {
 	(void)t;
-	*unstable = false;
+	*features = 0;
 	return i < MIG_STATUS_COUNT ? migration_status_name((enum migration_status)i) : NULL;
 }
 
@@ -58,10 +60,10 @@ const struct qmp_type qmp_migration_status_type = {
     .value_at = migration_status_at,
 };
 
-static const char *run_state_at(const struct qmp_type *t, size_t i, bool *unstable)
+static const char *run_state_at(const struct qmp_type *t, size_t i, unsigned *features)
 {
 	(void)t;
-	*unstable = false;
+	*features = 0;
 	return i < RS_COUNT ? runstate_name((enum runstate)i) : NULL;
 }
 
@@ -72,10 +74,10 @@ const struct qmp_type qmp_run_state_type = {
     .value_at = run_state_at,
 };
 
-static const char *job_status_at(const struct qmp_type *t, size_t i, bool *unstable)
+static const char *job_status_at(const struct qmp_type *t, size_t i, unsigned *features)
 {
 	(void)t;
-	*unstable = false;
+	*features = 0;
 	return i < JOB_STATUSES ? job_status_name((enum job_status)i) : NULL;
 }
 

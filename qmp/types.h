@@ -14,6 +14,8 @@ struct qmp_socket_address {
 	int type; /* enum qmp_socket_type */
 	const char *host, *port;
 	bool has_ipv4, ipv4, has_ipv6, ipv6;
+	bool has_to, has_keep_alive, keep_alive; /* of an address to listen at, to connect to */
+	uint32_t to;
 	const char *path; /* unix: path; fd: the number */
 };
 

@@ -15,6 +15,7 @@
 #include "devices/microvm.h"
 #include "migration/migration.h"
 #include "migration/settings/manual.h"
+#include "qmp/channels.h"
 #include "qmp/server.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/error.h"
@@ -202,10 +203,20 @@ static int await_guest(struct program *p, struct err *err)
 	const char *uri = p->cfg.incoming;
 	bool exits = p->cfg.exit_on_error == CFG_ON ||
 		     (p->cfg.exit_on_error == CFG_AUTO && strcmp(uri, "defer") != 0);
-	int ret;
+	struct migration_where where = {.uri = uri};
+	struct migration_uri members;
+	struct qmp_pool pool;
+	int ret = 0;
 
 	migration_set_exit_on_error(p->mg, exits, false);
-	ret = migration_incoming(p->mg, uri, -1, false, err);
+	qmp_pool_init(&pool);
+	if (*uri == '{') {
+		ret = qmp_channel_parse(&pool, uri, &members, err);
+		where = (struct migration_where){.members = &members};
+	}
+	if (ret == 0)
+		ret = migration_incoming(p->mg, &where, -1, false, err);
+	qmp_pool_fini(&pool);
 	if (ret < 0 && p->cfg.exit_on_error == CFG_OFF) {
 		migration_incoming_refused(p->mg, err);
 		return 0;
@@ -380,6 +391,8 @@ int main(int argc, char **argv)
 		if (ret < 0)
 			ret = err_prefix(&err, ret, "-D %s", p.cfg.logfile);
 	}
+	if (ret == 0 && p.cfg.exit_with_parent)
+		(void)prctl(PR_SET_PDEATHSIG, SIGTERM);
 	if (ret == 0 && p.cfg.daemonize)
 		ret = daemonize(&p, &err);
 	if (ret == 0)

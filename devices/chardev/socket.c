@@ -54,7 +54,7 @@ struct sock {
 	/* set at creation and then constant */
 	struct sockaddr_list peers; /* client */
 	char *name;                 /* owned: "unix:/path,server=on" */
-	uint32_t reconnect_s;
+	uint64_t reconnect_ms;
 	struct listen_set listening; /* server, else empty */
 	struct listener *listener;
 	struct loop_timer *timer; /* client that reconnects */
@@ -154,7 +154,7 @@ static void socket_disconnect(struct chardev *c)
 	if (s->listener)
 		listener_switch(s->listener, true);
 	if (s->timer)
-		loop_timer_arm_ms(s->timer, 1000ULL * s->reconnect_s);
+		loop_timer_arm_ms(s->timer, s->reconnect_ms);
 }
 
 static void deliver_fds(struct chardev *c, struct msghdr *msg)
@@ -412,7 +412,7 @@ static void try_connect(void *opaque)
 	int fd = address_connect_start(&s->peers, s->next_peer++ % s->peers.n);
 
 	if (fd < 0) {
-		loop_timer_arm_ms(s->timer, 1000ULL * s->reconnect_s);
+		loop_timer_arm_ms(s->timer, s->reconnect_ms);
 		return;
 	}
 	take_fd(c, fd);
@@ -425,8 +425,8 @@ static int start_connecting(struct chardev *c, const struct cfg_chardev *cfg, st
 	struct sock *s = c->state;
 	int fd;
 
-	if (cfg->reconnect_s) {
-		s->reconnect_s = cfg->reconnect_s;
+	if (cfg->reconnect_ms) {
+		s->reconnect_ms = cfg->reconnect_ms;
 		s->timer = loop_timer_new(c->loop, try_connect, c);
 		try_connect(c);
 		return 0;

@@ -48,7 +48,7 @@ struct stream {
 	char *name;                  /* owned; the address in words */
 	struct listen_set listening; /* empty: not a server */
 	bool client;
-	uint32_t reconnect_s;
+	uint64_t reconnect_ms;
 	/* I/O loop (the maker before attach) */
 	enum stream_state state;
 	int fd; /* the connection, -1: none */
@@ -143,7 +143,7 @@ static int stream_open(struct net_backend *b, const struct cfg_netdev *cfg, stru
 	int ret;
 
 	s->fd = -1;
-	s->reconnect_s = cfg->reconnect_s;
+	s->reconnect_ms = cfg->reconnect_ms;
 	b->state = s;
 	if (!cfg->addr_type)
 		ret = err_set(err, EINVAL, "Parameter 'addr' is missing");
@@ -236,8 +236,8 @@ static void stream_disconnected(struct net_backend *b)
 	s->state = s->listener ? LISTENING : DOWN;
 	if (s->listener)
 		listener_switch(s->listener, true);
-	if (s->client && s->reconnect_s)
-		loop_timer_arm_ms(s->timer, (uint64_t)s->reconnect_s * 1000);
+	if (s->client && s->reconnect_ms)
+		loop_timer_arm_ms(s->timer, s->reconnect_ms);
 	if (was) {
 		post_event(b, NOTIFY_NETDEV_STREAM_DISCONNECTED);
 		b->client->writable(b->client_opaque); /* frames are dropped now, not held */

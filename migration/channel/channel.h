@@ -180,9 +180,9 @@ void channel_send_buffer(const struct channel *c, size_t bytes);
 struct channel *channel_from_socket(int fd, int cancel_fd);
 /* Any descriptor: socket, pipe, regular file. */
 struct channel *channel_from_fd(int fd, int cancel_fd, struct err *err);
-/* Child process: /bin/sh -c command, in 'folder' (NULL: our own). */
-struct channel *channel_exec(const char *command, const char *folder, bool writing, int cancel_fd,
-			     struct err *err);
+/* Child process, in 'folder' (NULL: our own); messages call it 'command'. */
+struct channel *channel_exec(const char *const *argv, const char *command, const char *folder,
+			     bool writing, int cancel_fd, struct err *err);
 /* A file to be complete or absent: nothing is seen under 'path' before finish.  'patience' is with
  * a named pipe's reader. */
 struct channel *channel_file_write(const char *path, unsigned long long offset, int cancel_fd,

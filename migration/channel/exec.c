@@ -1,5 +1,5 @@
 /*
- * exec.c - a child process: /bin/sh -c COMMAND behind a pipe
+ * exec.c - a child process behind a pipe: /bin/sh -c COMMAND, or a program and its arguments
  *
  * Sending is complete when the command has read everything and has ended
  * with status 0; the pipe alone does not tell, for a command that ends early
@@ -155,10 +155,9 @@ static const struct channel_ops exec_ops = {
 };
 
 /* The child's end of the pipe becomes its stdin or stdout; 0 or an errno value. */
-static int start_command(pid_t *pid, const char *command, const char *folder, int child_end,
+static int start_command(pid_t *pid, const char *const *argv, const char *folder, int child_end,
 			 bool writing)
 {
-	const char *const argv[] = {"/bin/sh", "-c", command, NULL};
 	struct spawn s = {
 	    .argv = argv,
 	    .folder = folder,
@@ -170,8 +169,8 @@ static int start_command(pid_t *pid, const char *command, const char *folder, in
 	return spawn_program(pid, &s);
 }
 
-struct channel *channel_exec(const char *command, const char *folder, bool writing, int cancel_fd,
-			     struct err *err)
+struct channel *channel_exec(const char *const *argv, const char *command, const char *folder,
+			     bool writing, int cancel_fd, struct err *err)
 {
 	struct exec_channel *e;
 	pid_t pid = 0;
@@ -184,7 +183,7 @@ struct channel *channel_exec(const char *command, const char *folder, bool writi
 	}
 	ours = pipe_fd[writing ? 1 : 0];
 	child_end = pipe_fd[writing ? 0 : 1];
-	ret = start_command(&pid, command, folder, child_end, writing);
+	ret = start_command(&pid, argv, folder, child_end, writing);
 	(void)close(child_end);
 	if (ret) {
 		(void)close(ours);

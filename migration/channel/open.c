@@ -35,7 +35,11 @@ static struct channel *open_fd(const struct target *t, struct err *err)
 
 static struct channel *open_exec(const struct target *t, struct err *err)
 {
-	return channel_exec(t->uri->path, t->uri->folder, t->writing, t->cancel_fd, err);
+	const struct migration_uri *u = t->uri;
+	const char *const shell[] = {"/bin/sh", "-c", u->path, NULL};
+
+	return channel_exec(u->argv ? (const char *const *)u->argv : shell, u->path, u->folder,
+			    t->writing, t->cancel_fd, err);
 }
 
 static struct channel *open_file(const struct target *t, struct err *err)

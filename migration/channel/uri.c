@@ -213,8 +213,60 @@ void uri_anchor(struct migration_uri *u, const struct host *h)
 	}
 }
 
+static void strings_free(char **v)
+{
+	for (char **s = v; s && *s; s++)
+		free(*s);
+	free(v);
+}
+
+/* Ends with NULL; NULL is fine. */
+static char **strings_copy(char *const *v)
+{
+	size_t n = 0;
+	char **copy;
+
+	if (!v)
+		return NULL;
+	while (v[n])
+		n++;
+	copy = xcalloc(n + 1, sizeof(*copy));
+	for (size_t i = 0; i < n; i++)
+		copy[i] = xstrdup(v[i]);
+	return copy;
+}
+
+static char *string_copy(const char *s)
+{
+	return s ? xstrdup(s) : NULL;
+}
+
+int uri_take(struct migration_uri *u, const struct migration_where *w, bool incoming,
+	     struct err *err)
+{
+	const struct migration_uri *from = w->members;
+
+	if (!from)
+		return uri_parse(u, w->uri, incoming, err);
+	*u = *from;
+	u->text = string_copy(from->text);
+	u->path = string_copy(from->path);
+	u->host = string_copy(from->host);
+	u->folder = string_copy(from->folder);
+	u->argv = strings_copy(from->argv);
+	return 0;
+}
+
+char *uri_spell(const struct migration_where *w)
+{
+	if (!w->members)
+		return xstrdup(w->uri);
+	return xasprintf("%s%s", w->members->kind == URI_TCP ? "tcp:" : "", w->members->text);
+}
+
 void uri_fini(struct migration_uri *u)
 {
+	strings_free(u->argv);
 	free(u->folder);
 	free(u->text);
 	free(u->path);

@@ -31,6 +31,13 @@ struct migration_uri {
 	/* file: */
 	uint64_t offset;
 	char *folder; /* exec: owned, where the command runs; NULL: the working directory */
+	char **argv;  /* exec: owned, ends with NULL; NULL: 'path' is for /bin/sh */
+};
+
+/* An address as it is given: one of the two; borrowed. */
+struct migration_where {
+	const char *uri;
+	const struct migration_uri *members; /* QMP's 'channels', the JSON of -incoming */
 };
 
 /* Parse; 'incoming' only changes the words.  On failure nothing is owned. */
@@ -38,5 +45,10 @@ int uri_parse(struct migration_uri *u, const char *uri, bool incoming, struct er
 /* Paths, and the folder of a command, are meant where the program was started (-daemonize). */
 void uri_anchor(struct migration_uri *u, const struct host *h);
 void uri_fini(struct migration_uri *u);
+/* The same from either form; 'members' are copied. */
+int uri_take(struct migration_uri *u, const struct migration_where *w, bool incoming,
+	     struct err *err);
+/* As one writes it on a command line, for messages; returns owned. */
+char *uri_spell(const struct migration_where *w);
 
 #endif

@@ -5,10 +5,12 @@
 #include "migration/incoming/command-rows.h"
 #include "migration/incoming/commands.h"
 #include "migration/ram/ram.h"
+#include "migration/settings/capabilities.h"
 #include "migration/stream/reply.h"
 #include "migration/stream/wire.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/error.h"
+#include "vmm/base/log.h"
 
 static int open_return_path(struct command_state *cs, const uint8_t *payload, uint16_t n,
 			    struct err *err)
@@ -21,7 +23,8 @@ static int open_return_path(struct command_state *cs, const uint8_t *payload, ui
 			       "back",
 			       cs->ch->ops->kind);
 	cs->return_path = true;
-	return 0;
+	/* QEMU 11 would count one too many, and never switch over. */
+	return cs->agree_early ? rp_send(cs->ch, RP_SWITCHOVER_ACK, NULL, 0, err) : 0;
 }
 
 static int answer(struct command_state *cs, uint32_t cookie, struct err *err)
@@ -30,6 +33,18 @@ static int answer(struct command_state *cs, uint32_t cookie, struct err *err)
 
 	put_be32(payload, cookie);
 	return rp_send(cs->ch, RP_PONG, payload, sizeof(payload), err);
+}
+
+/* A source that is not minivmm: which of QEMU's releases it is cannot be seen. */
+static void hint_at_ack(struct command_state *cs)
+{
+	bool on = cs->caps && cs->caps[CAP_SWITCHOVER_ACK];
+
+	if (on && !cs->agree_early && !cs->hinted)
+		log_notice("'switchover-ack' is on: if the source is QEMU 8.1 to 10 it waits for a "
+			   "message that is sent only with -global "
+			   "migration.switchover-ack-legacy=on; QEMU 11 does not wait");
+	cs->hinted = true;
 }
 
 static int ping(struct command_state *cs, const uint8_t *payload, uint16_t n, struct err *err)
@@ -49,6 +64,8 @@ static int ping(struct command_state *cs, const uint8_t *payload, uint16_t n, st
 		cs->minivmm = true;
 		if (cs->ram)
 			ram_load_take_runs(cs->ram);
+	} else if (!cs->minivmm) {
+		hint_at_ack(cs);
 	}
 	return answer(cs, cookie, err);
 }

@@ -18,6 +18,8 @@ struct command_state {
 	struct machine *m;
 	struct ram_load *ram; /* borrowed; NULL: no pages are taken */
 	const bool *caps;     /* borrowed: our capabilities; NULL: all off */
+	bool agree_early;     /* a source waits for SWITCHOVER_ACK (QEMU 8.1 to 10) */
+	bool hinted;          /* ... and it has been said when it is not */
 	bool return_path;     /* the source reads what we send */
 	bool minivmm;         /* the source is minivmm */
 	struct buf differs;   /* owned: how its machine differs from ours, in words; empty: not */

@@ -320,6 +320,8 @@ static int incoming_run(struct incoming *in, struct loader *l, struct err *err)
 
 	incoming_use_channels(in, l);
 	l->commands.caps = in->set->caps;
+	l->commands.agree_early =
+	    in->set->caps[CAP_SWITCHOVER_ACK] && in->set->switchover_ack_legacy;
 	if (in->set->caps[CAP_X_IGNORE_SHARED])
 		channel_accept_fds(ch);
 	ret = prepare(in, l, err);

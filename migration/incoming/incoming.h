@@ -88,7 +88,8 @@ void *incoming_thread(void *opaque);
 
 /* 'in' is zeroed but for what is constant. */
 void incoming_init(struct incoming *in);
-int incoming_start(struct incoming *in, const char *uri, int fd, struct err *err);
+int incoming_start(struct incoming *in, const struct migration_where *where, int fd,
+		   struct err *err);
 /* The main stream's connection is there; takes 'ch'. */
 void incoming_connected(struct incoming *in, struct channel *ch);
 /* Waiting has ended without a source. */

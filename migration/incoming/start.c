@@ -114,10 +114,11 @@ static void leave_attempt(struct incoming *in)
 		a->exits = false;
 }
 
-int incoming_start(struct incoming *in, const char *uri, int fd, struct err *err)
+int incoming_start(struct incoming *in, const struct migration_where *where, int fd,
+		   struct err *err)
 {
 	struct migration_uri parsed;
-	int ret = uri_parse(&parsed, uri, true, err);
+	int ret = uri_take(&parsed, where, true, err);
 
 	if (ret < 0)
 		return ret;
@@ -127,7 +128,7 @@ int incoming_start(struct incoming *in, const char *uri, int fd, struct err *err
 	free(in->error_text);
 	in->error_text = NULL;
 	free(in->where);
-	in->where = xstrdup(uri);
+	in->where = uri_spell(where);
 	in->failed = false;
 	in->started = true;
 	ret = start_parsed(in, &parsed, fd, err);

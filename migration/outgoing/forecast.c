@@ -59,9 +59,15 @@ static bool watched(const struct forecast_figures *f)
 	return f->passes > 1 && f->speed;
 }
 
+/* Bytes of memory/s once the guest stands still. */
+static uint64_t last_speed(const struct forecast_figures *f)
+{
+	return f->switchover ? f->switchover : f->speed;
+}
+
 uint64_t forecast_downtime_ms(const struct forecast_figures *f)
 {
-	return watched(f) ? ms_for(residue(f), f->speed) : f->limit_ms;
+	return watched(f) ? ms_for(residue(f), last_speed(f)) : f->limit_ms;
 }
 
 bool forecast_converges(const struct forecast_figures *f)
@@ -89,7 +95,7 @@ bool forecast_eta_ms(const struct forecast_figures *f, uint64_t *ms)
  */
 unsigned forecast_percent(const struct forecast_figures *f)
 {
-	uint64_t fits = (uint64_t)((double)f->speed * (double)f->limit_ms / 1000);
+	uint64_t fits = (uint64_t)((double)last_speed(f) * (double)f->limit_ms / 1000);
 	uint64_t all = f->total - MIN(f->skipped, f->total);
 	uint64_t done = all - MIN(f->remaining, all);
 
@@ -181,14 +187,14 @@ static bool weigh_wait(const struct forecast_figures *f, struct migration_step *
 
 static bool weigh_downtime(const struct forecast_figures *f, struct migration_step *s)
 {
-	uint64_t ms = ms_for(residue(f) + residue(f) / 4, f->speed);
+	uint64_t ms = ms_for(residue(f) + residue(f) / 4, last_speed(f));
 
 	s->value = MAX(ALIGN_UP(ms + 1, 10), f->limit_ms + 10);
 	s->cost_ms = PAUSE_WEIGHT * (s->value - f->limit_ms);
 	(void)snprintf(s->text, sizeof(s->text),
 		       "raise 'downtime-limit' to %" PRIu64 " ms: a pass leaves %" PRIu64
 		       " KB, and %.1f MB/s of memory are sent",
-		       s->value, residue(f) / 1000, MB(f->speed));
+		       s->value, residue(f) / 1000, MB(last_speed(f)));
 	return s->value <= MAX_LIMIT_MS;
 }
 

@@ -29,6 +29,7 @@ struct forecast_figures {
 	double page_bytes;      /* on the channel, a page; 0: not known yet */
 	bool shrinks;           /* the last pass found less than it had sent */
 	uint64_t limit_ms;      /* downtime-limit */
+	uint64_t switchover;    /* avail-switchover-bandwidth, bytes/s; 0: as now */
 	uint64_t max_bandwidth; /* bytes/s on the channel, 0: none */
 	bool held;              /* it is this limit that held the last pass back */
 	uint64_t elapsed_ms;    /* since 'migrate' */

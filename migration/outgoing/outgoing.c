@@ -67,6 +67,11 @@ static void hint_at_qemu(const struct outgoing *o, struct err *err)
 			      "older than 8.1 and refuses flag 0x200 of multifd: then start this "
 			      "program with -global migration.multifd-flush-after-each-section=on)",
 			      was.msg);
+	else if (o->start_sent)
+		(void)err_set(err, was.errnum,
+			      "%.280s (QEMU says why on its stderr; before 10.0 it refuses what "
+			      "-global migration.send-switchover-start=on sends: \"MIG_CMD 0xb\")",
+			      was.msg);
 	else if (hints.len)
 		(void)err_set(err, was.errnum,
 			      "%.160s (%.*s; what else may be wrong QEMU says on its stderr)",

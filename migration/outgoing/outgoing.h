@@ -85,8 +85,10 @@ struct outgoing {
 	struct return_path rp;
 	struct device_state devices;
 	struct auto_converge auto_converge;
-	bool stopped; /* we have stopped the machine: m->before_stop is where to go back */
-	bool waited;  /* for a peer that never answered */
+	bool stopped;    /* we have stopped the machine: m->before_stop is where to go back */
+	bool waited;     /* for a peer that never answered */
+	bool missed_ack; /* it waits, or has waited, for SWITCHOVER_ACK */
+	bool start_sent; /* SWITCHOVER_START has been sent */
 	uint64_t undrained_pages; /* sent since the destination answered last */
 	uint64_t window_bytes;    /* outgoing_bytes() when the bandwidth window began */
 	int64_t window_ns;
@@ -111,7 +113,8 @@ void outgoing_thread(struct outgoing *o, struct channel *ch, int ret, struct err
  * forbids a migration has been checked; the status becomes 'setup', or
  * 'failed' when this fails.
  */
-int outgoing_start(struct outgoing *o, const char *uri, int fd, struct err *err);
+int outgoing_start(struct outgoing *o, const struct migration_where *where, int fd,
+		   struct err *err);
 /* The thread has been joined. */
 void outgoing_fini(struct outgoing *o);
 /* Cancels, without waiting. */

@@ -139,12 +139,21 @@ static uint64_t cautious_rate(struct outgoing *o)
 	return MIN(usual_rate(o), (limit ? MIN(wire, limit) : wire) / PAGE_BYTES);
 }
 
-/* What is left could be sent within the downtime limit. */
+/* Pages a second in the switchover: as avail-switchover-bandwidth says, else as measured. */
+static uint64_t switchover_rate(const struct outgoing *o, uint64_t measured)
+{
+	uint64_t said = __atomic_load_n(&o->set->switchover_bandwidth, __ATOMIC_RELAXED);
+
+	return said ? MAX(said / PAGE_BYTES, 1) : measured;
+}
+
+/* What is left could be sent within the downtime limit; 'rate': as measured. */
 static bool precopy_fits(const struct outgoing *o, uint64_t rate)
 {
 	uint64_t ms = __atomic_load_n(&o->set->downtime_limit_ms, __ATOMIC_RELAXED);
+	double fits = (double)switchover_rate(o, rate) * (double)ms / 1000;
 
-	return (double)ram_save_left_pages(&o->ram) <= (double)rate * (double)ms / 1000;
+	return (double)ram_save_left_pages(&o->ram) <= fits;
 }
 
 static bool guest_runs(struct outgoing *o)
@@ -225,6 +234,7 @@ static bool good_enough(struct outgoing *o, bool whole, uint64_t *before, bool *
 		*early = false;
 		return false;
 	}
+	rate = switchover_rate(o, rate);
 	stats_predict(&o->stats, rate ? ram_save_left_pages(&o->ram) * 1000 / rate : 0);
 	return true;
 }

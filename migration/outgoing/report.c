@@ -28,10 +28,10 @@ static bool is_socket(int fd)
 	return fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode);
 }
 
-void report_outgoing_start(struct outgoing *o, const char *uri)
+void report_outgoing_start(struct outgoing *o, const struct migration_where *where)
 {
 	free(o->where);
-	o->where = xstrdup(uri);
+	o->where = uri_spell(where);
 	o->saves = o->uri.kind == URI_FILE || o->uri.kind == URI_EXEC ||
 		   (o->uri.kind == URI_FD && !is_socket(o->fd));
 	log_notice(o->saves ? "the guest is being saved to " WHERE : "the guest moves to " WHERE,

@@ -7,10 +7,11 @@
 #define MINIVMM_MIGRATION_OUTREPORT_H
 
 struct err;
+struct migration_where;
 struct outgoing;
 
 /* A move or a save to this address begins (o->uri and o->fd are set). */
-void report_outgoing_start(struct outgoing *o, const char *uri);
+void report_outgoing_start(struct outgoing *o, const struct migration_where *where);
 /* The move or save has ended; the status says how. */
 void report_outgoing_end(struct outgoing *o);
 /* The program ends while 'percent' of the guest have been sent. */

@@ -117,9 +117,10 @@ static int on_unexpected(struct return_path *rp, const uint8_t *p, size_t n, str
 		       get_be16(rp->in));
 }
 
+/* Asked for or not: one that is not waited for says nothing new. */
 static int on_ack(struct return_path *rp, const uint8_t *p, size_t n, struct err *err)
 {
-	(void)rp;
+	rp->acked = true;
 	(void)p;
 	(void)n;
 	(void)err;

@@ -25,6 +25,7 @@ struct return_path {
 	bool compared;   /* it has no objection to our machine */
 	bool loaded;     /* it has loaded all device state in front of EOF (COOKIE_LOADED) */
 	bool passed;     /* it has loaded all that was in front of the last PING with COOKIE_PASS */
+	bool acked;      /* it agrees to the switchover (SWITCHOVER_ACK) */
 	bool ready, shut;
 	uint32_t shut_status;           /* 0: the guest has been taken over */
 	bool ended;                     /* the peer has closed */

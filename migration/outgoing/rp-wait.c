@@ -118,6 +118,18 @@ static bool rp_loaded_or_not(const struct outgoing *o)
 	return o->rp.loaded || rp_decided(o);
 }
 
+static bool rp_agreed_or_not(const struct outgoing *o)
+{
+	return o->rp.acked || rp_decided(o) || deadline_forces(&o->deadline);
+}
+
+int rp_wait_agreed(struct outgoing *o, int timeout_ms, struct err *err)
+{
+	int ret = rp_wait(o, rp_agreed_or_not, timeout_ms, err);
+
+	return ret == 0 ? outgoing_listen(o, err) : ret;
+}
+
 int rp_wait_answer(struct outgoing *o, int timeout_ms, struct err *err)
 {
 	return rp_wait(o, rp_answered, timeout_ms, err);

@@ -21,6 +21,8 @@ bool rp_decided(const struct outgoing *o);
 
 /* A first PONG, for so long; the comparison; PONG behind a pass, behind the last section. */
 int rp_wait_answer(struct outgoing *o, int timeout_ms, struct err *err);
+/* SWITCHOVER_ACK, for so long; not longer than until a deadline forces. */
+int rp_wait_agreed(struct outgoing *o, int timeout_ms, struct err *err);
 int rp_wait_compared(struct outgoing *o, struct err *err);
 int rp_wait_passed(struct outgoing *o, struct err *err);
 int rp_wait_passed_for(struct outgoing *o, int timeout_ms, struct err *err);

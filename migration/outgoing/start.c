@@ -124,10 +124,10 @@ static void resolve_late(void *opaque, int ready)
 	set_failed(o, &err);
 }
 
-static int outgoing_begin(struct outgoing *o, const char *uri, struct err *err)
+static int outgoing_begin(struct outgoing *o, const struct migration_where *where, struct err *err)
 {
 	struct machine *m = o->m;
-	int ret = uri_parse(&o->uri, uri, false, err);
+	int ret = uri_take(&o->uri, where, false, err);
 
 	if (ret < 0)
 		return ret;
@@ -135,7 +135,7 @@ static int outgoing_begin(struct outgoing *o, const char *uri, struct err *err)
 	if (o->uri.kind == URI_FD && o->fd < 0)
 		return err_set(err, ENOENT, "File descriptor named '%s' has not been found",
 			       o->uri.path);
-	report_outgoing_start(o, uri);
+	report_outgoing_start(o, where);
 	if (o->uri.kind != URI_TCP || resolve_now(&o->uri, false, &o->to, NULL) == 0)
 		return start_thread(o, err);
 	o->resolve = resolve_start(m->loop, &o->uri, false, resolved, o, err);
@@ -145,7 +145,7 @@ static int outgoing_begin(struct outgoing *o, const char *uri, struct err *err)
 	return 0;
 }
 
-int outgoing_start(struct outgoing *o, const char *uri, int fd, struct err *err)
+int outgoing_start(struct outgoing *o, const struct migration_where *where, int fd, struct err *err)
 {
 	int ret;
 
@@ -159,6 +159,7 @@ int outgoing_start(struct outgoing *o, const char *uri, int fd, struct err *err)
 	free(o->error_text);
 	o->error_text = NULL;
 	o->released = o->stored = o->stopped = o->waited = false;
+	o->missed_ack = o->start_sent = false;
 	memcpy(o->caps, o->set->caps, sizeof(o->caps));
 	o->checksum = o->set->params.checksum;
 	o->flush_sections = o->set->flush_sections;
@@ -175,7 +176,7 @@ int outgoing_start(struct outgoing *o, const char *uri, int fd, struct err *err)
 	stats_running(&o->stats, machine_running(o->m));
 	deadline_start(&o->deadline, o->set->params.deadline, o->set->params.deadline_policy);
 	status_set(o->m, &o->status, MIG_SETUP);
-	ret = outgoing_begin(o, uri, &o->error);
+	ret = outgoing_begin(o, where, &o->error);
 	if (ret < 0) {
 		if (err)
 			*err = o->error;

@@ -48,6 +48,7 @@
 #include "migration/stream/wire.h"
 #include "migration/stream/writer.h"
 #include "vmm/base/bytes.h"
+#include "vmm/base/log.h"
 #include "vmm/base/wake.h"
 #include "vmm/flush.h"
 #include "vmm/machine.h"
@@ -55,6 +56,7 @@
 #include "vmm/vclock.h"
 
 #define LATE_PEER_MS 5000 /* how long a first PONG may take before the guest is stopped */
+#define ACK_MS       200  /* between two passes while the destination has not agreed */
 #define ROUNDS       3    /* of collecting while the guest stands still */
 
 /* ---- stop ---- */
@@ -90,7 +92,6 @@ static int stop_guest(struct outgoing *o, struct err *err)
 	if (machine_holds_vcpus(m)) /* asked for in the last moment */
 		return back_out(o, err);
 	stats_stopped(&o->stats, now);
-	stats_phase(&o->stats, MIG_PHASE_SWITCHOVER);
 	return 0;
 }
 
@@ -114,8 +115,15 @@ static int wait_for_continue(struct outgoing *o, struct err *err)
 		wake_clear(o->kick_fd);
 		machine_lock(m);
 	}
-	if (deadline_passed(&o->deadline) ||
-	    !status_move(o->m, &o->status, MIG_PRE_SWITCHOVER, MIG_DEVICE))
+	return deadline_passed(&o->deadline) ? err_cancelled(err) : 0;
+}
+
+/* 'device', as QEMU says since 10.0 also without pre-switchover.  Machine lock held. */
+static int enter_device(struct outgoing *o, struct err *err)
+{
+	bool paused = o->caps[CAP_PAUSE_BEFORE_SWITCHOVER];
+
+	if (!status_move(o->m, &o->status, paused ? MIG_PRE_SWITCHOVER : MIG_ACTIVE, MIG_DEVICE))
 		return err_cancelled(err);
 	stats_phase(&o->stats, MIG_PHASE_SWITCHOVER);
 	return 0;
@@ -132,6 +140,8 @@ static int switchover_stop(struct outgoing *o, struct err *err)
 		ret = stop_guest(o, err);
 	if (ret == 0 && o->caps[CAP_PAUSE_BEFORE_SWITCHOVER])
 		ret = wait_for_continue(o, err);
+	if (ret == 0)
+		ret = enter_device(o, err);
 	machine_unlock(m);
 	return ret;
 }
@@ -259,10 +269,21 @@ static int send_devices_to_qemu(struct outgoing *o, struct err *err)
 	return 0;
 }
 
+/* The guest stands still: QEMU since 10.0 wants to know, or need not; earlier ones refuse it. */
+static int put_switchover_start(struct outgoing *o, struct err *err)
+{
+	if (!o->set->send_switchover_start || o->start_sent)
+		return 0;
+	o->start_sent = true; /* not again when state is collected again */
+	return writer_explain(o->w, stream_put_command(o->w, CMD_SWITCHOVER_START, NULL, 0), err);
+}
+
 static int send_rest(struct outgoing *o, struct err *err)
 {
-	int ret = send_ram(o, err);
+	int ret = put_switchover_start(o, err);
 
+	if (ret == 0)
+		ret = send_ram(o, err);
 	if (ret == 0) /* once more than needed: it is cheap here, and sections follow */
 		ret = ownership_check(o);
 	if (ret < 0)
@@ -295,10 +316,45 @@ static int rp_wait_pong(struct outgoing *o, struct err *err)
 	return -EAGAIN; /* the guest has run on meanwhile */
 }
 
+/* Is there a destination that has to agree, and has not?  A guest that is stopped waits for nobody.
+ */
+static bool needs_ack(struct outgoing *o)
+{
+	bool runs;
+
+	if (!o->caps[CAP_SWITCHOVER_ACK] || !o->set->switchover_ack_legacy || o->rp.minivmm ||
+	    o->rp.acked || deadline_forces(&o->deadline))
+		return false;
+	machine_lock(o->m);
+	runs = machine_running(o->m);
+	machine_unlock(o->m);
+	return runs;
+}
+
+/* switchover-ack of QEMU 8.1 to 10: the guest runs on until the destination agrees. */
+static int rp_wait_ack(struct outgoing *o, struct err *err)
+{
+	int ret;
+
+	if (!needs_ack(o))
+		return 0;
+	if (!o->missed_ack)
+		log_notice(
+		    "the move to %.300s waits for SWITCHOVER_ACK, for 'switchover-ack' is on "
+		    "(QEMU 8.1 to 10 send it, 11 only with -global "
+		    "migration.switchover-ack-legacy=on)",
+		    o->where);
+	o->missed_ack = true;
+	ret = rp_wait_agreed(o, ACK_MS, err);
+	return ret < 0 ? ret : -EAGAIN; /* the guest has run on meanwhile */
+}
+
 int switchover(struct outgoing *o, struct err *err)
 {
 	int ret = rp_wait_pong(o, err);
 
+	if (ret == 0)
+		ret = rp_wait_ack(o, err);
 	if (ret == 0)
 		ret = switchover_stop(o, err);
 	if (ret < 0)

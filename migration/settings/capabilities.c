@@ -2,9 +2,12 @@
 
 #include <string.h>
 
-#define OFFERED(c, n, h)  [c] = {.name = (n), .offered = true, .help = (h)}
-#define ABSENT(c, n, i)   [c] = {.name = (n), .instead = (i)}
-#define ABSENT_X(c, n, i) [c] = {.name = (n), .unstable = true, .instead = (i)}
+#define OFFERED(c, n, h)     [c] = {.name = (n), .offered = true, .help = (h)}
+#define OFFERED_OLD(c, n, h) [c] = {.name = (n), .offered = true, .deprecated = true, .help = (h)}
+#define UNLISTED(c, n, h)    [c] = {.name = (n), .offered = true, .unlisted = true, .help = (h)}
+#define ABSENT(c, n, i)      [c] = {.name = (n), .instead = (i)}
+#define ABSENT_OLD(c, n, i)  [c] = {.name = (n), .deprecated = true, .instead = (i)}
+#define ABSENT_X(c, n, i)    [c] = {.name = (n), .unstable = true, .instead = (i)}
 
 const struct migration_capability_info migration_capabilities[CAP_COUNT] = {
     OFFERED(CAP_XBZRLE, "xbzrle",
@@ -12,14 +15,14 @@ const struct migration_capability_info migration_capabilities[CAP_COUNT] = {
     ABSENT(CAP_RDMA_PIN_ALL, "rdma-pin-all", "use tcp: or unix:"),
     OFFERED(CAP_AUTO_CONVERGE, "auto-converge",
 	    "slow the guest down when the migration does not converge (source)"),
-    ABSENT(CAP_ZERO_BLOCKS, "zero-blocks", "copy the disks first, or share them"),
-    OFFERED(CAP_COMPRESS, "compress", "compress each page with zlib (both ends)"),
+    ABSENT_OLD(CAP_ZERO_BLOCKS, "zero-blocks", "copy the disks first, or share them"),
+    OFFERED_OLD(CAP_COMPRESS, "compress", "compress each page with zlib (both ends)"),
     OFFERED(CAP_EVENTS, "events", "send the events MIGRATION and MIGRATION_PASS"),
     ABSENT(CAP_POSTCOPY_RAM, "postcopy-ram", "raise 'downtime-limit' or 'max-bandwidth'"),
     ABSENT_X(CAP_X_COLO, "x-colo", NULL),
     OFFERED(CAP_RELEASE_RAM, "release-ram",
 	    "give the guest's memory back at once when the migration has completed (source)"),
-    ABSENT(CAP_BLOCK, "block", "copy the disks first, or share them"),
+    ABSENT_OLD(CAP_BLOCK, "block", "copy the disks first, or share them"),
     OFFERED(CAP_RETURN_PATH, "return-path",
 	    "the destination answers; always so between two minivmm over a socket"),
     OFFERED(CAP_PAUSE_BEFORE_SWITCHOVER, "pause-before-switchover",
@@ -42,6 +45,9 @@ const struct migration_capability_info migration_capabilities[CAP_COUNT] = {
     ABSENT(CAP_POSTCOPY_PREEMPT, "postcopy-preempt", NULL),
     OFFERED(CAP_DIRTY_LIMIT, "dirty-limit",
 	    "slow down the vCPUs that write most; needs the dirty ring (source)"),
+    UNLISTED(CAP_SWITCHOVER_ACK, "switchover-ack",
+	     "the destination agrees to the switchover first, in the way that "
+	     "switchover-ack-legacy says (both ends); query-migrate-capabilities does not list it"),
 };
 
 int capability_parse(const char *name)

@@ -29,17 +29,19 @@ enum migration_capability {
 	CAP_BACKGROUND_SNAPSHOT,
 	CAP_ZERO_COPY_SEND,
 	CAP_POSTCOPY_PREEMPT,
-	CAP_DIRTY_LIMIT, /* since 8.1 */
+	CAP_DIRTY_LIMIT,    /* since 8.1 */
+	CAP_SWITCHOVER_ACK, /* since 8.1 */
 	CAP_COUNT
 };
 
 struct migration_capability_info {
 	const char *name;
-	bool offered;        /* false: refused by name when switched on */
-	bool unstable;       /* schema feature */
-	bool must_match;     /* the stream names it, and both ends must agree */
-	const char *help;    /* what it does, for the manual; NULL: not offered */
-	const char *instead; /* what to use when it is not offered; may be NULL */
+	bool offered;              /* false: refused by name when switched on */
+	bool unstable, deprecated; /* schema features */
+	bool unlisted;             /* by query-migrate-capabilities: managers switch on what is */
+	bool must_match;           /* the stream names it, and both ends must agree */
+	const char *help;          /* what it does, for the manual; NULL: not offered */
+	const char *instead;       /* what to use when it is not offered; may be NULL */
 };
 extern const struct migration_capability_info migration_capabilities[CAP_COUNT];
 

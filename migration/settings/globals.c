@@ -19,15 +19,19 @@ static const struct {
     {"store-global-state",     "on" },
     {"decompress-error-check", "on" },
     {"x-preempt-pre-7-2",      "off"},
-    {"send-switchover-start",  "off"},
 };
 
-/* Properties that are neither capability nor parameter: on or off, in struct migration_settings. */
-static const struct {
-	const char *name;
-	size_t offset;
-} flags[] = {
-    {"multifd-flush-after-each-section", offsetof(struct migration_settings, flush_sections)},
+const struct migration_property migration_properties[] = {
+    {"send-switchover-start",             offsetof(struct migration_settings, send_switchover_start),
+     "say SWITCHOVER_START when the guest has stopped; QEMU before 10.0 refuses it (source)"},
+    {"switchover-ack-legacy",             offsetof(struct migration_settings, switchover_ack_legacy),
+     "switchover-ack is a message that the destination sends, as in QEMU 8.1 to 10; off: it is "
+     "not, as in 11 (both ends)"},
+    {"multifd-flush-after-each-section",                                   offsetof(struct migration_settings, flush_sections),
+     "synchronise multifd at each section, as QEMU before 8.1 does, not at each pass; towards a "
+     "QEMU "
+     "(source)"},
+    {.name = NULL},
 };
 
 static int take_fixed(const struct keyval *kv, struct err *err)
@@ -55,10 +59,9 @@ static int take_bool(bool *to, const char *name, const char *val, struct err *er
 /* Neither a capability nor a parameter. */
 static int take_property(struct migration_settings *s, const struct keyval *kv, struct err *err)
 {
-	for (size_t i = 0; i < ARRAY_LEN(flags); i++)
-		if (!strcmp(flags[i].name, kv->key))
-			return take_bool((bool *)((uint8_t *)s + flags[i].offset), kv->key, kv->val,
-					 err);
+	for (const struct migration_property *p = migration_properties; p->name; p++)
+		if (!strcmp(p->name, kv->key))
+			return take_bool((bool *)((uint8_t *)s + p->offset), kv->key, kv->val, err);
 	return take_fixed(kv, err);
 }
 

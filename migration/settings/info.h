@@ -7,17 +7,23 @@
 
 #include "migration/channel/address.h"
 
-/* MigrationStatus (qmp-surface 3.4), in the interface's order */
+/*
+ * MigrationStatus (qmp-surface 3.4), in the interface's order; some exist only in QEMU
+ * 10.0 (postcopy-recover-setup) and 11.1 (postcopy-device, failing)
+ */
 enum migration_status {
 	MIG_NONE,
 	MIG_SETUP,
 	MIG_CANCELLING,
 	MIG_CANCELLED,
 	MIG_ACTIVE,
+	MIG_POSTCOPY_DEVICE,
 	MIG_POSTCOPY_ACTIVE,
 	MIG_POSTCOPY_PAUSED,
+	MIG_POSTCOPY_RECOVER_SETUP,
 	MIG_POSTCOPY_RECOVER,
 	MIG_COMPLETED,
+	MIG_FAILING,
 	MIG_FAILED,
 	MIG_COLO,
 	MIG_PRE_SWITCHOVER,

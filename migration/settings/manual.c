@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "migration/settings/capabilities.h"
+#include "migration/settings/globals.h"
 #include "migration/settings/params.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/units.h"
@@ -60,6 +61,12 @@ static void each_param(item_fn *fn, void *opaque)
 			param_item(r, fn, opaque);
 }
 
+static void each_property(item_fn *fn, void *opaque)
+{
+	for (const struct migration_property *p = migration_properties; p->name; p++)
+		fn(opaque, p->name, "on|off", p->help);
+}
+
 const struct manual_part migration_manual[] = {
     {"CAPABILITIES OF MIGRATION",
      "What migrate\\-set\\-capabilities, or \\-global\n"
@@ -71,5 +78,9 @@ const struct manual_part migration_manual[] = {
      ".RI migration. NAME = VALUE ,\n"
      "sets.  Those of speed, pause and throttle take effect at once, also while a\n"
      "migration runs.\n", "migration", each_param},
-    {.title = NULL			  },
+    {"PROPERTIES OF MIGRATION",
+     "What only \\-global\n"
+     ".RI migration. NAME =on\n"
+     "switches on.  All are off at first.\n", "migration", each_property},
+    {.title = NULL        },
 };

@@ -17,6 +17,7 @@
 
 static const char *const compressions[] = {"none", "zlib", "zstd", NULL};
 static const char *const detections[] = {"none", "legacy", "multifd", NULL};
+static const char *const modes[] = {"normal", NULL}; /* no cpr-reboot, cpr-transfer, cpr-exec */
 static const char *const policies[] = {"cancel", "force", "postcopy", NULL};
 
 #define AT(m)         .offset = offsetof(struct migration_params, m)
@@ -46,16 +47,16 @@ const struct migration_param_info migration_param_table[] = {
      .phrase = "a value between 1 and 10000", .offered = true,
      .help = "ms by which the time between two announcements grows"},
     {"compress-level", PARAM_U8, AT(compress_level), RANGE(0, 9), INITIAL(1),
-     .phrase = "a value between 0 and 9", .offered = true,
+     .phrase = "a value between 0 and 9", .deprecated = true, .offered = true,
      .help = "of compress: 0 none, 1 fast, 9 small"},
     {"compress-threads", PARAM_U8, AT(compress_threads), RANGE(1, 255), INITIAL(8),
-     .phrase = "a value between 1 and 255", .offered = true,
+     .phrase = "a value between 1 and 255", .deprecated = true, .offered = true,
      .help = "threads that compress (source)"},
     {"compress-wait-thread", PARAM_BOOL, AT(compress_wait_thread), RANGE(0, 1), INITIAL(1),
-     .offered = true,
+     .deprecated = true, .offered = true,
      .help = "wait for a thread when all are busy, instead of sending the page as it is"},
     {"decompress-threads", PARAM_U8, AT(decompress_threads), RANGE(1, 255), INITIAL(2),
-     .phrase = "a value between 1 and 255", .offered = true,
+     .phrase = "a value between 1 and 255", .deprecated = true, .offered = true,
      .help = "threads that decompress (destination)"},
     {"throttle-trigger-threshold", PARAM_U8, AT(throttle_trigger_threshold), RANGE(1, 100),
      INITIAL(50), .phrase = "an integer in the range of 1 to 100", .offered = true,
@@ -81,6 +82,7 @@ const struct migration_param_info migration_param_table[] = {
     {"x-checkpoint-delay", PARAM_U32, AT(x_checkpoint_delay), RANGE(0, UINT32_MAX), INITIAL(20000),
      .unstable = true, ABSENT(NULL)},
     {"block-incremental", PARAM_BOOL, AT(block_incremental), RANGE(0, 1), INITIAL(0),
+     .deprecated = true,
      ABSENT("copy the disks first, or share them")},
     {"multifd-channels", PARAM_U8, AT(multifd_channels), RANGE(1, 255), INITIAL(2),
      .phrase = "a value between 1 and 255", .offered = true,
@@ -112,6 +114,13 @@ const struct migration_param_info migration_param_table[] = {
     {"vcpu-dirty-limit", PARAM_U64, AT(vcpu_dirty_limit), RANGE(1, UINT64_MAX / MiB), INITIAL(1),
      .phrase = "at least 1, in MB/s", .offered = true,
      .help = "MB/s that dirty-limit lets each vCPU write"},
+    {"mode", PARAM_ENUM, AT(mode), RANGE(0, MODE_NORMAL), INITIAL(MODE_NORMAL), .values = modes,
+     .offered = true,
+     .help = "what becomes of the guest: it moves"},
+    {"avail-switchover-bandwidth", PARAM_SIZE, AT(avail_switchover_bandwidth),
+     RANGE(0, UINT64_MAX), INITIAL(0), .offered = true,
+     .help = "bytes a second that the switchover can count on, to judge what fits downtime-limit; "
+	     "0: as measured"},
     {"x-minivmm-deadline", PARAM_U32, AT(deadline), RANGE(0, YEAR_S), INITIAL(0),
      .phrase = "a value between 0 and 31536000, in seconds", .unstable = true, .offered = true,
      .help = "seconds after which the migration is given up or forced; 0: none"},

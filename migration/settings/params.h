@@ -15,6 +15,7 @@ struct err;
 
 enum multifd_compression { MULTIFD_NONE, MULTIFD_ZLIB, MULTIFD_ZSTD };
 enum zero_page_detection { ZERO_PAGES_NONE, ZERO_PAGES_LEGACY, ZERO_PAGES_MULTIFD };
+enum migration_kind { MODE_NORMAL };
 enum deadline_policy { DEADLINE_CANCEL, DEADLINE_FORCE, DEADLINE_POSTCOPY };
 
 struct migration_params {
@@ -35,6 +36,8 @@ struct migration_params {
 	uint8_t multifd_zlib_level, multifd_zstd_level;
 	uint8_t zero_page_detection; /* enum zero_page_detection; since 9.0 */
 	uint64_t x_vcpu_dirty_limit_period, vcpu_dirty_limit; /* ms; MB/s; since 8.1 */
+	uint8_t mode;                                         /* enum migration_kind; since 8.2 */
+	uint64_t avail_switchover_bandwidth; /* bytes/s, 0: as measured; since 8.2 */
 	/* ours: seconds from 'migrate' on, 0: none; enum deadline_policy */
 	uint32_t deadline;
 	uint8_t deadline_policy;
@@ -62,7 +65,7 @@ struct migration_param_info {
 	const char *const *values; /* PARAM_ENUM, NULL-terminated */
 	/* false: any value but the initial one is refused by name ('instead' says what to use) */
 	bool offered;
-	bool unstable;
+	bool unstable, deprecated; /* schema features */
 	const char *instead;
 	const char *help; /* what it is, for the manual; NULL: not offered */
 };

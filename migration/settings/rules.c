@@ -51,6 +51,11 @@ static bool multifd_and_xbzrle(const struct rules_subject *s)
 	return s->caps[CAP_MULTIFD] && s->caps[CAP_XBZRLE];
 }
 
+static bool ack_without_return_path(const struct rules_subject *s)
+{
+	return s->caps[CAP_SWITCHOVER_ACK] && !s->caps[CAP_RETURN_PATH];
+}
+
 #define AT(moment) (1U << (moment))
 #define SET        (AT(RULES_SET) | AT(RULES_START))
 #define START      AT(RULES_START)
@@ -73,6 +78,8 @@ static const struct rule {
     {SET,     EINVAL,  two_throttles,
      "Capabilities 'dirty-limit' and 'auto-converge' exclude each other: one of them slows the "
      "guest down"										},
+    {SET,     EINVAL,  ack_without_return_path,
+     "Capability 'switchover-ack' requires capability 'return-path'"                             },
     {START,   EINVAL,  multifd_and_xbzrle,
      "Multifd sends whole pages, so xbzrle has nothing to do: switch one of them off"            },
 };

@@ -18,10 +18,13 @@ struct err;
 struct migration_settings {
 	struct migration_params params;
 	bool caps[CAP_COUNT];
-	bool flush_sections; /* -global multifd-flush-after-each-section */
-	bool dirty_ring;     /* the machine has one; set at creation and then constant */
+	/* set at creation and then constant */
+	bool flush_sections;        /* multifd-flush-after-each-section */
+	bool dirty_ring;            /* the machine has one */
+	bool send_switchover_start; /* to every destination; QEMU before 10.0 refuses it */
+	bool switchover_ack_legacy; /* the capability speaks as QEMU 8.1 to 10 does */
 	/* atomic */
-	uint64_t max_bandwidth, downtime_limit_ms, xbzrle_cache_bytes;
+	uint64_t max_bandwidth, downtime_limit_ms, xbzrle_cache_bytes, switchover_bandwidth;
 	const struct channel_layer *layer; /* borrowed; on each socket to a peer; NULL: none */
 };
 

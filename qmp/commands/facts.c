@@ -250,13 +250,13 @@ static int query_none(struct qmp_call *call, const void *arg, void *ret, struct 
 }
 
 const struct qmp_command qmp_facts_commands[] = {
-    {"query-name", NULL, &name_type, query_name, 0},
-    {"query-uuid",  NULL, &uuid_type, query_uuid, 0},
-    {"query-kvm",           NULL, &kvm_type, query_kvm, 0},
-    {"query-cpus-fast", NULL, &cpu_list, query_cpus, 0},
-    {"query-target",  NULL, &target_type, query_target, 0},
-    {"query-machines",           NULL, &machine_list, query_machines, 0},
-    {"query-current-machine",  NULL, &current_type, query_current_machine, 0},
-    {"query-iothreads",   NULL, &iothread_list, query_none, 0},
-    {0	  },
+    {"query-name",    NULL, &name_type, query_name, 0},
+    {"query-uuid",     NULL, &uuid_type, query_uuid, 0},
+    {"query-kvm",              NULL, &kvm_type, query_kvm, QMP_DEPRECATED},
+    {"query-cpus-fast",    NULL, &cpu_list, query_cpus, 0},
+    {"query-target",     NULL, &target_type, query_target, 0},
+    {"query-machines",              NULL, &machine_list, query_machines, 0},
+    {"query-current-machine",     NULL, &current_type, query_current_machine, 0},
+    {"query-iothreads",      NULL, &iothread_list, query_none, 0},
+    {0},
 };

@@ -7,10 +7,10 @@
 #include "vmm/job.h"
 #include "vmm/machine.h"
 
-static const char *type_at(const struct qmp_type *t, size_t i, bool *unstable)
+static const char *type_at(const struct qmp_type *t, size_t i, unsigned *features)
 {
 	(void)t;
-	*unstable = false;
+	*features = 0;
 	return i < JOB_TYPES ? job_type_name((enum job_type)i) : NULL;
 }
 

@@ -15,7 +15,7 @@ struct status {
 
 static const struct qmp_member status_members[] = {
     QMP_REQ_T(struct status, status, "status", &qmp_run_state_type),
-    QMP_REQ(struct status, singlestep, "singlestep"),
+    QMP_OLD(struct status, singlestep, "singlestep", QMP_REQUIRED),
     QMP_REQ(struct status, running, "running"),
     {0},
 };

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "migration/migration.h"
+#include "qmp/channels.h"
 #include "qmp/command.h"
 #include "qmp/session.h"
 #include "qmp/types.h"
@@ -25,12 +26,13 @@ struct capability_status {
 	int capability;
 };
 
-static const char *capability_at(const struct qmp_type *t, size_t i, bool *unstable)
+static const char *capability_at(const struct qmp_type *t, size_t i, unsigned *features)
 {
 	(void)t;
 	if (i >= CAP_COUNT)
 		return NULL;
-	*unstable = migration_capabilities[i].unstable;
+	*features = (migration_capabilities[i].unstable ? QMP_UNSTABLE : 0) |
+		    (migration_capabilities[i].deprecated ? QMP_DEPRECATED : 0);
 	return migration_capabilities[i].name;
 }
 
@@ -78,25 +80,28 @@ static int set_capabilities(struct qmp_call *call, const void *arg, void *ret, s
 static int query_capabilities(struct qmp_call *call, const void *arg, void *ret, struct err *err)
 {
 	struct capability_status *v = qmp_alloc(call->pool, CAP_COUNT, sizeof(*v));
+	size_t n = 0;
 
 	(void)arg;
 	(void)err;
 	for (int i = 0; i < CAP_COUNT; i++) {
-		v[i].capability = i;
-		v[i].state = migration_get_capability(call->mg, (enum migration_capability)i);
+		if (migration_capabilities[i].unlisted)
+			continue;
+		v[n].capability = i;
+		v[n++].state = migration_get_capability(call->mg, (enum migration_capability)i);
 	}
-	*(struct qmp_array *)ret = (struct qmp_array){v, CAP_COUNT};
+	*(struct qmp_array *)ret = (struct qmp_array){v, n};
 	return 0;
 }
 
 /* ---- parameters ---- */
 
 /* An enum's type has the name of its parameter; the values stand in that row. */
-static const char *param_value_at(const struct qmp_type *t, size_t i, bool *unstable)
+static const char *param_value_at(const struct qmp_type *t, size_t i, unsigned *features)
 {
 	const struct migration_param_info *p = migration_param_table;
 
-	*unstable = false;
+	*features = 0;
 	while (strcmp(p->name, t->name) != 0)
 		p++;
 	return p->values[i];
@@ -105,6 +110,7 @@ static const char *param_value_at(const struct qmp_type *t, size_t i, bool *unst
 static const struct qmp_type param_enums[] = {
     {.kind = QMP_KIND_ENUM, .name = "multifd-compression", .size = 1, .value_at = param_value_at},
     {.kind = QMP_KIND_ENUM, .name = "zero-page-detection", .size = 1, .value_at = param_value_at},
+    {.kind = QMP_KIND_ENUM, .name = "mode",                .size = 1, .value_at = param_value_at},
     {.kind = QMP_KIND_ENUM,
      .name = "x-minivmm-deadline-policy",
      .size = 1,
@@ -155,7 +161,7 @@ static bool param_member(size_t i, bool set, struct qmp_member *out)
 	    .type = param_type(p, set),
 	    .offset = p->offset,
 	    .has = QMP_ALWAYS,
-	    .unstable = p->unstable,
+	    .features = (p->unstable ? QMP_UNSTABLE : 0) | (p->deprecated ? QMP_DEPRECATED : 0),
 	};
 	out->size = out->type->size;
 	if (set) {
@@ -208,14 +214,17 @@ static int query_params(struct qmp_call *call, const void *arg, void *ret, struc
 
 struct migrate {
 	const char *uri;
+	struct qmp_array channels;
 	bool has_blk, blk, has_inc, inc, has_detach, detach, has_resume, resume;
 };
 
 static const struct qmp_member migrate_members[] = {
-    QMP_REQ(struct migrate, uri, "uri"),
-    QMP_OPT(struct migrate, blk, "blk"),
-    QMP_OPT(struct migrate, inc, "inc"),
-    QMP_OPT(struct migrate, detach, "detach"), /* it always is */
+    QMP_SET(struct migrate, uri, "uri"),
+    QMP_SET_T(struct migrate, channels, "channels", &qmp_channels_type),
+    QMP_OLD(struct migrate, blk, "blk", offsetof(struct migrate, has_blk)),
+    QMP_OLD(struct migrate, inc, "inc", offsetof(struct migrate, has_inc)),
+    QMP_OLD(struct migrate, detach, "detach",
+	    offsetof(struct migrate, has_detach)), /* it always is */
     QMP_OPT(struct migrate, resume, "resume"),
     {0},
 };
@@ -223,15 +232,18 @@ static const struct qmp_type migrate_type =
     QMP_OBJECT_TYPE(struct migrate, "q_obj_migrate-arg", migrate_members);
 
 /* The name in "fd:NAME", or NULL. */
-static const char *fd_name(const char *uri)
+static const char *fd_name(const struct migration_where *where)
 {
-	return strncmp(uri, "fd:", 3) == 0 ? uri + 3 : NULL;
+	if (where->members)
+		return where->members->kind == URI_FD ? where->members->path : NULL;
+	return strncmp(where->uri, "fd:", 3) == 0 ? where->uri + 3 : NULL;
 }
 
 /* A copy of the monitor's descriptor of that name, for migration/ to keep; -1: there is none. */
-static int copy_named_fd(const struct qmp_call *call, const char *uri, int *fd, struct err *err)
+static int copy_named_fd(const struct qmp_call *call, const struct migration_where *where, int *fd,
+			 struct err *err)
 {
-	const char *name = fd_name(uri);
+	const char *name = fd_name(where);
 	int own = name ? qmp_session_fd(call->session, name) : -1;
 
 	*fd = -1;
@@ -245,9 +257,9 @@ static int copy_named_fd(const struct qmp_call *call, const char *uri, int *fd, 
 }
 
 /* It belongs to the migration now, and the name is free again. */
-static void forget_named_fd(struct qmp_call *call, const char *uri)
+static void forget_named_fd(struct qmp_call *call, const struct migration_where *where)
 {
-	const char *name = fd_name(uri);
+	const char *name = fd_name(where);
 
 	if (name)
 		(void)qmp_session_close_fd(call->session, name);
@@ -257,28 +269,31 @@ static int migrate(struct qmp_call *call, const void *arg, void *ret, struct err
 {
 	const struct migrate *a = arg;
 	struct migrate_args args = {
-	    .uri = a->uri,
 	    .blk = a->blk,
 	    .inc = a->inc,
 	    .resume = a->resume,
 	};
-	int r = copy_named_fd(call, a->uri, &args.fd, err);
+	int r = qmp_channels_where(call->pool, a->uri, &a->channels, false, &args.where, err);
 
 	(void)ret;
 	if (r == 0)
+		r = copy_named_fd(call, &args.where, &args.fd, err);
+	if (r == 0)
 		r = migration_start(call->mg, &args, err);
 	if (r == 0)
-		forget_named_fd(call, a->uri);
+		forget_named_fd(call, &args.where);
 	return r;
 }
 
 struct incoming {
 	const char *uri;
+	struct qmp_array channels;
 	bool has_exit_on_error, exit_on_error;
 };
 
 static const struct qmp_member incoming_members[] = {
-    QMP_REQ(struct incoming, uri, "uri"),
+    QMP_SET(struct incoming, uri, "uri"),
+    QMP_SET_T(struct incoming, channels, "channels", &qmp_channels_type),
     QMP_OPT(struct incoming, exit_on_error, "exit-on-error"),
     {0},
 };
@@ -288,16 +303,18 @@ static const struct qmp_type incoming_type =
 static int migrate_incoming(struct qmp_call *call, const void *arg, void *ret, struct err *err)
 {
 	const struct incoming *a = arg;
-	const char *uri = a->uri;
-	int fd, r = copy_named_fd(call, uri, &fd, err);
+	struct migration_where where;
+	int fd, r = qmp_channels_where(call->pool, a->uri, &a->channels, true, &where, err);
 
 	(void)ret;
 	if (r == 0)
-		r = migration_incoming(call->mg, uri, fd, true, err);
+		r = copy_named_fd(call, &where, &fd, err);
+	if (r == 0)
+		r = migration_incoming(call->mg, &where, fd, true, err);
 	if (r == 0 && a->has_exit_on_error)
 		migration_set_exit_on_error(call->mg, a->exit_on_error, true);
 	if (r == 0)
-		forget_named_fd(call, uri);
+		forget_named_fd(call, &where);
 	return r;
 }
 

@@ -9,6 +9,7 @@
 #include "qmp/introspect.h"
 #include "qmp/session.h"
 #include "vmm/base/error.h"
+#include "vmm/base/version.h"
 #include "vmm/machine.h"
 
 /* ---- qmp_capabilities ---- */
@@ -40,10 +41,9 @@ static int qmp_capabilities(struct qmp_call *call, const void *arg, void *ret, s
 
 /* ---- query-version ---- */
 
-/* The interface is QEMU 7.2's; clients decide by this number what they may ask. */
 const struct qmp_version_info qmp_version = {
-    .qemu = {.micro = 0, .minor = 2, .major = 7},
-    .package = "minivmm " MINIVMM_VERSION,
+    .qemu = {.micro = 0, .minor = INTERFACE_MINOR, .major = INTERFACE_MAJOR},
+    .package = VERSION_TEXT,
 };
 
 static const struct qmp_member triple_members[] = {

@@ -121,6 +121,22 @@ def test_descriptor_used_twice(t):
 
 
 @only_minivmm(ONLY)
+def test_exit_with_parent(t):
+    """-run-with exit-with-parent=on: the program ends in good order when its parent is killed."""
+    vm = t.vmm("idle", extra=["-run-with", "exit-with-parent=on,async-teardown=off", "-pidfile", t.path("pid")],
+               prefix=["/bin/sh", "-c", '"$@" & wait', "sh"])
+    with open(t.path("pid"), encoding="ascii") as f:
+        ours = int(f.read())
+    assert ours != vm.pid
+    end = os.pidfd_open(ours)
+    vm.signal(signal.SIGKILL)
+    assert vm.qmp.event("SHUTDOWN")["data"] == {"guest": False, "reason": "host-signal"}
+    assert select.select([end], [], [], GUARD)[0]
+    os.close(end)
+    assert not os.path.exists(t.path("pid"))
+
+
+@only_minivmm(ONLY)
 def test_commands_inherit_nothing(t):
     """exec: has its pipe and what the program was started with."""
     vm = machine(t)

@@ -1,6 +1,7 @@
 """The QMP face: greeting, negotiation, errors, events and their order, monitors, descriptors."""
 import os
 import socket
+import subprocess
 
 from case import only_minivmm, table
 from qmp import Qmp, QmpError
@@ -31,6 +32,11 @@ def test_greeting(t):
     assert set(version) == {"major", "minor", "micro"}
     assert isinstance(greeting["capabilities"], list)
     assert vm.cmd("query-version")["qemu"] == version
+    if vm.kind == "minivmm":
+        words = "(interface of QEMU 7.2; migration of 7.2, 10.0 and 11.1)"
+        says = subprocess.run([vm.argv[0], "-version"], capture_output=True, text=True, check=True).stdout
+        assert (version["major"], version["minor"]) == (7, 2)
+        assert vm.cmd("query-version")["package"] == says.strip() and says.strip().endswith(words), says
 
 
 def test_negotiation(t):
@@ -70,7 +76,7 @@ def test_commands_are_listed(t):
              "desc": "The command nope has not been found"},
     removed={"text": '{"execute":"migrate_set_speed"}', "cls": "CommandNotFound",
              "desc": "The command migrate_set_speed has not been found"},
-    missing={"text": '{"execute":"migrate"}', "desc": "Parameter 'uri' is missing"},
+    missing={"text": '{"execute":"migrate-continue"}', "desc": "Parameter 'state' is missing"},
     unexpected={"text": '{"execute":"stop","arguments":{"foo":1}}',
                 "desc": "Parameter 'foo' is unexpected"},
     json_type={"text": '{"execute":"migrate","arguments":{"uri":1}}',

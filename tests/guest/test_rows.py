@@ -40,10 +40,19 @@ def test_every_row_is_listed(t):
 
     same("capabilities", (c["capability"] for c in vm.cmd("query-migrate-capabilities")),
          [*rows.CAPABILITIES, *rows.ABSENT_CAPABILITIES])
+    capability = schema[arg("migrate-set-capabilities")["members"][0]["type"]]["element-type"]
+    same("capabilities of the schema",
+         (v["name"] for m in schema[capability]["members"] if m["name"] == "capability"
+          for v in schema[m["type"]]["members"]),
+         [*rows.CAPABILITIES, *rows.ABSENT_CAPABILITIES, *rows.UNLISTED_CAPABILITIES])
     same("parameters", (m["name"] for m in arg("migrate-set-parameters")["members"]),
          [*rows.PARAMETERS, *rows.ABSENT_PARAMETERS])
     same("parameters shown", vm.cmd("query-migrate-parameters"),
          [*rows.PARAMETERS, *rows.ABSENT_PARAMETERS])
+    manual = subprocess.run([vm.argv[0], "-man"], capture_output=True, text=True, check=True).stdout
+    chapter = manual.split(".SH PROPERTIES OF MIGRATION\n")[1].split(".SH")[0]
+    same("properties", (n.replace("\\-", "-") for n in re.findall(r'^\.BR "([^"]+)" " on\|off"$', chapter, re.M)),
+         list(rows.PROPERTIES))
     same("figures", members(schema, schema["query-migrate"]["ret-type"]), list(rows.FIGURES))
     same("commands", (c["name"] for c in vm.cmd("query-commands")
                       if re.search("migrat|dirty|announce", c["name"])), list(rows.COMMANDS))
@@ -66,7 +75,7 @@ def test_every_row_has_a_test(_t):
     for name in rows.all_tests():
         file, test = name.split(":")
         assert test in tests_of(file), f"there is no test {name}"
-    for table_of in (rows.CAPABILITIES, rows.FIGURES, rows.COMMANDS):
+    for table_of in (rows.CAPABILITIES, rows.UNLISTED_CAPABILITIES, rows.FIGURES, rows.COMMANDS):
         assert all(table_of.values())
     assert all(p[3] for p in rows.PARAMETERS.values())
 
@@ -88,6 +97,10 @@ def test_capabilities(t):
             vm.cmd("migrate-set-capabilities",
                    capabilities=[{"capability": n, "state": state} for n in [name, *needs]])
             assert {"capability": name, "state": state} in vm.cmd("query-migrate-capabilities")
+    for name in rows.UNLISTED_CAPABILITIES:
+        for state in (True, False):
+            vm.cmd("migrate-set-capabilities",
+                   capabilities=[{"capability": n, "state": state} for n in (name, "return-path")])
     for name, tail in rows.ABSENT_CAPABILITIES.items():
         words = f"Capability '{name}' is not supported by this version of minivmm{tail}"
         assert switch(vm, events=True, **{name: True}) == words
@@ -101,6 +114,7 @@ def test_capabilities(t):
 
 ZERO = "Zero copy only available for non-compressed non-TLS multifd migration"
 CONFLICTS = {
+    "ack_one_way": (("switchover-ack",), "Capability 'switchover-ack' requires capability 'return-path'"),
     "zero_copy_alone": (("zero-copy-send",), ZERO),
     "zero_copy_compress": (("multifd", "zero-copy-send", "compress"), ZERO),
     "zero_copy_xbzrle": (("multifd", "zero-copy-send", "xbzrle"), ZERO),
@@ -166,6 +180,17 @@ def test_parameters(t):
         "Parameter 'multifd-channels' expects uint8_t"
     vm.cmd("migrate-set-parameters", max_bandwidth=-1)     # the interface wraps it
     assert vm.cmd("query-migrate-parameters")["max-bandwidth"] == (1 << 64) - 1
+
+
+@only_minivmm(OURS)
+def test_modes_of_cpr(t):
+    """The parameter is there for managers that set it; what moves no guest is refused by name."""
+    vm = t.vmm("idle")
+    vm.cmd("migrate-set-parameters", mode="normal")
+    for mode in ("cpr-reboot", "cpr-transfer", "cpr-exec"):
+        assert vm.qmp.fails("migrate-set-parameters", mode=mode) == \
+            f"Parameter 'mode' does not accept value '{mode}'"
+    assert vm.cmd("query-migrate-parameters")["mode"] == "normal"
 
 
 @only_minivmm(OURS)

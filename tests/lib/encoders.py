@@ -117,7 +117,7 @@ def wait_for(source, fits):
         info = source.migration()
         if info.get("status") == "active" and fits(info):
             return True
-        if info.get("status") not in ("setup", "active"):
+        if info.get("status") not in ("setup", "active", "device"):
             assert info.get("status") == "completed", info
             return False
         if time.monotonic() > deadline:

@@ -38,6 +38,13 @@ CAPABILITIES = {
                     "guest/test_control:test_dirty_limit_is_refused"],
 }
 
+# Those that query-migrate-capabilities does not list, for managers switch on what it lists.
+UNLISTED_CAPABILITIES = {
+    "switchover-ack": ["unit/test-switchover:test_source_waits_for_ack",
+                       "unit/test-switchover:test_destination_agrees",
+                       "interop/test_switchover_peers:test_ack"],
+}
+
 # The text behind "... by this version of minivmm, beyond its default", and a value that is refused.
 TUNNEL = ": use a tunnel, such as ssh, with unix: or exec:"
 ABSENT_PARAMETERS = {
@@ -92,6 +99,9 @@ PARAMETERS = {
     "x-vcpu-dirty-limit-period": (1000, [0, 1001], "a value between 1 and 1000",
                                   ["guest/test_control:test_dirty_limit_capability"]),
     "vcpu-dirty-limit": (1, [0], "at least 1, in MB/s", ["guest/test_control:test_dirty_limit_capability"]),
+    "mode": ("normal", [], "", ["guest/test_rows:test_modes_of_cpr"]),
+    "avail-switchover-bandwidth": (0, [], "", ["guest/test_migrate:test_avail_switchover_bandwidth",
+                                               "unit/test-forecast:test_converges"]),
     "x-minivmm-deadline": (0, [31536001], "a value between 0 and 31536000, in seconds",
                            ["guest/test_deadline:test_cancel", "unit/test-deadline:test_passes"]),
     "x-minivmm-deadline-policy": ("cancel", [], "", ["guest/test_deadline:test_cancel",
@@ -99,6 +109,18 @@ PARAMETERS = {
     "x-minivmm-peer-timeout": (0, [31536001], "a value between 0 and 31536000, in seconds",
                                ["guest/test_sockets:test_peer_never_reads"]),
     "x-minivmm-checksum": (False, [], "", ["guest/test_checksum:test_damaged"]),
+}
+
+# -global migration.NAME=on|off of what is neither; the manual lists them.
+PROPERTIES = {
+    "send-switchover-start": ["unit/test-switchover:test_start_is_sent_when_asked_for",
+                              "interop/test_switchover_peers:test_start",
+                              "interop/test_switchover_peers:test_start_is_refused"],
+    "switchover-ack-legacy": ["unit/test-switchover:test_source_waits_for_ack",
+                              "unit/test-switchover:test_destination_agrees",
+                              "interop/test_switchover_peers:test_ack"],
+    "multifd-flush-after-each-section": ["interop/test_multifd_peers:test_to_qemu",
+                                         "interop/test_multifd_peers:test_refused"],
 }
 
 # Members of what query-migrate returns, with those of the structs in it.
@@ -168,8 +190,9 @@ FIGURES = {
 }
 
 COMMANDS = {
-    "migrate": ["guest/test_modes:test_move", "guest/test_rows:test_refused_migrate"],
-    "migrate-incoming": ["guest/test_migrate:test_incoming_defer",
+    "migrate": ["guest/test_modes:test_move", "guest/test_rows:test_refused_migrate",
+                "guest/test_channels:test_move", "guest/test_channels:test_refused"],
+    "migrate-incoming": ["guest/test_migrate:test_incoming_defer", "guest/test_channels:test_refused",
                          "unit/test-migration-engine:test_refusals_by_state"],
     "migrate_cancel": ["guest/test_cancel:test_active", "guest/test_cancel:test_again"],
     "migrate-continue": ["guest/test_migrate:test_pause_before_switchover"],
@@ -189,6 +212,6 @@ COMMANDS = {
 
 def all_tests():
     """Every test that a row names."""
-    for names in (*CAPABILITIES.values(), *(p[3] for p in PARAMETERS.values()), *FIGURES.values(),
-                  *COMMANDS.values()):
+    for names in (*CAPABILITIES.values(), *UNLISTED_CAPABILITIES.values(), *(p[3] for p in PARAMETERS.values()), *FIGURES.values(),
+                  *COMMANDS.values(), *PROPERTIES.values()):
         yield from names

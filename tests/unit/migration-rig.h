@@ -171,11 +171,11 @@ static inline void rig_event(void *opaque, const struct notification *n)
 							      : "?";
 	size_t len = strlen(r->events), w = strlen(what);
 
+	pthread_cond_broadcast(&r->changed);
 	/* The number of passes depends on speed: say "PASS" once for several. */
 	if (len >= w && !strcmp(what, "PASS") && !strcmp(r->events + len - w, "PASS"))
 		return;
 	(void)snprintf(r->events + len, sizeof(r->events) - len, "%s%s", len ? " " : "", what);
-	pthread_cond_broadcast(&r->changed);
 }
 
 static inline void *rig_loop(void *opaque)
@@ -264,10 +264,11 @@ struct rig_call {
 static inline void rig_do_call(void *opaque)
 {
 	struct rig_call *c = opaque;
-	struct migrate_args args = {.uri = c->uri, .fd = c->fd};
+	struct migrate_args args = {.where.uri = c->uri, .fd = c->fd};
 
-	c->ret = c->outgoing ? migration_start(c->r->mg, &args, &c->err)
-			     : migration_incoming(c->r->mg, c->uri, c->fd, c->from_qmp, &c->err);
+	c->ret = c->outgoing
+		     ? migration_start(c->r->mg, &args, &c->err)
+		     : migration_incoming(c->r->mg, &args.where, c->fd, c->from_qmp, &c->err);
 }
 
 static inline int rig_migrate_fd(struct rig *r, const char *uri, int fd, struct err *err)

@@ -491,7 +491,7 @@ START_TEST(client_reconnects)
 
 	make_dir();
 	c.server = false;
-	c.reconnect_s = 1;
+	c.reconnect_ms = 20;
 	setup(&c);
 	ck_assert_int_eq(front.opened, 0);
 	l = listen_unix();

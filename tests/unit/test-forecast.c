@@ -79,6 +79,12 @@ START_TEST(test_converges)
 	check(&f, true, 500, 500);
 	f.phase = MIG_PHASE_ENDED;
 	check(&f, true, 500, NO_ETA);
+	/* what is said of the switchover counts for it, and not for the passes */
+	f = endless(100 * MBPS, 100 * MBPS);
+	f.switchover = 400 * MBPS;
+	check(&f, true, 250, 1500);
+	f.switchover = 50 * MBPS;
+	check(&f, false, 2001, NO_ETA);
 	/* never more than there is */
 	f = endless(900 * MBPS, 10 * MBPS);
 	f.dirty = 5000 * MBPS;

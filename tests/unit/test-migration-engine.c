@@ -3,7 +3,7 @@
 #include "tests/unit/check-main.h"
 #include "tests/unit/migration-rig.h"
 
-#define SOURCE_EVENTS "setup PASS active PASS STOP PASS completed"
+#define SOURCE_EVENTS "setup PASS active PASS STOP device PASS completed"
 
 static char uri[320];
 
@@ -348,7 +348,7 @@ START_TEST(test_destination_refuses)
 	rig_await_state(s, RS_RUNNING);
 	ck_assert_int_eq(rig_state(d), RS_INMIGRATE);
 	ck_assert(!s->dev.given);
-	ck_assert_str_eq(s->events, "setup PASS active PASS STOP PASS failed RESUME");
+	ck_assert_str_eq(s->events, "setup PASS active PASS STOP device PASS failed RESUME");
 	/* Both may try again. */
 	d->dev.refuse_load = false;
 	ck_assert_int_eq(rig_incoming_fd(d, uri, -1, true, NULL), 0);

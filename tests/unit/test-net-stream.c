@@ -355,7 +355,7 @@ START_TEST(client_tries_again)
 	struct fix f;
 	char path[64];
 	struct cfg_netdev cfg = {
-	    .addr_type = (char *)(uintptr_t) "unix", .path = path, .fd = -1, .reconnect_s = 1};
+	    .addr_type = (char *)(uintptr_t) "unix", .path = path, .fd = -1, .reconnect_ms = 20};
 	struct sockaddr_un un = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 

@@ -80,18 +80,18 @@ static void dump_streams(FILE *f, const struct config *c)
 		const struct cfg_netdev *n = &c->netdevs[i];
 
 		(void)fprintf(
-		    f, "netdev %s %s if=%s up=%s down=%s fd=%d hdr=%d %s %s %s %s%s retry=%u\n",
+		    f, "netdev %s %s if=%s up=%s down=%s fd=%d hdr=%d %s %s %s %s%s retry=%llu\n",
 		    n->type, n->id, str(n->ifname), str(n->script), str(n->downscript), n->fd,
 		    n->vnet_hdr, str(n->addr_type), str(n->host), str(n->port), str(n->path),
-		    n->server ? " server" : "", n->reconnect_s);
+		    n->server ? " server" : "", (unsigned long long)n->reconnect_ms);
 	}
 	for (size_t i = 0; i < c->n_chardevs; i++) {
 		const struct cfg_chardev *d = &c->chardevs[i];
 
-		(void)fprintf(f, "chardev %s %s path=%s host=%s port=%s fd=%d%s%s%s retry=%u",
+		(void)fprintf(f, "chardev %s %s path=%s host=%s port=%s fd=%d%s%s%s retry=%llu",
 			      d->id, d->type, str(d->path), str(d->host), str(d->port), d->fd,
 			      d->server ? " server" : "", d->wait ? " wait" : "",
-			      d->append ? " append" : "", d->reconnect_s);
+			      d->append ? " append" : "", (unsigned long long)d->reconnect_ms);
 		(void)fprintf(f, "%s log=%s%s\n",
 			      strcmp(d->type, "stdio") != 0 ? ""
 			      : d->signal                   ? " signal"
@@ -184,6 +184,7 @@ static const struct {
     ROW("-smp 2", "smp=2/2/1/1/2/1"),
     ROW("-smp cpus=4", "smp=4/4/1/1/4/1"),
     ROW("-smp 2,maxcpus=4", "smp=2/4/1/1/4/1"),
+    ROW("-smp 2,modules=1,dies=1,clusters=1", "smp=2/2/1/1/2/1"),
     ROW("-smp maxcpus=8", "smp=8/8/1/1/8/1"),
     ROW("-smp 8,sockets=2", "smp=8/8/2/1/4/1"),
     ROW("-smp 8,cores=2", "smp=8/8/4/1/2/1"),
@@ -291,7 +292,7 @@ static const struct {
     ROW("-netdev stream,id=n,server=on,addr.type=unix,addr.path=/s",
 	"netdev stream n if=- up=- down=- fd=-1 hdr=1 unix - - /s server retry=0"),
     ROW("-netdev stream,id=n,addr.type=inet,addr.host=::1,addr.port=99,reconnect=3",
-	"netdev stream n if=- up=- down=- fd=-1 hdr=1 inet ::1 99 - retry=3"),
+	"netdev stream n if=- up=- down=- fd=-1 hdr=1 inet ::1 99 - retry=3000"),
     ROW("-netdev {\"type\":\"stream\",\"id\":\"n\",\"addr\":{\"type\":\"fd\",\"str\":\"5\"}}",
 	"netdev stream n if=- up=- down=- fd=5 hdr=1 fd - - - retry=0"),
     ROW("-nic none -net none", "!netdev"),
@@ -315,8 +316,12 @@ static const struct {
 	"chardev serial0 socket path=/tmp/s host=- port=- fd=-1 server retry=0 log=-"),
     ROW("-serial unix:/tmp/s,server=on",
 	"chardev serial0 socket path=/tmp/s host=- port=- fd=-1 server wait retry=0 log=-"),
+    ROW("-chardev socket,id=c,path=/x,reconnect-ms=20 -serial chardev:c",
+	"chardev c socket path=/x host=- port=- fd=-1 retry=20 log=-"),
+    ROW("-netdev stream,id=n,addr.type=unix,addr.path=/s,reconnect-ms=70",
+	"netdev stream n if=- up=- down=- fd=-1 hdr=1 unix - - /s retry=70"),
     ROW("-serial tcp:[::1]:99,reconnect=2",
-	"chardev serial0 socket path=- host=::1 port=99 fd=-1 retry=2 log=-"),
+	"chardev serial0 socket path=- host=::1 port=99 fd=-1 retry=2000 log=-"),
     ROW("-serial tcp::4444,server=on,wait=off,nodelay=on",
 	"chardev serial0 socket path=- host= port=4444 fd=-1 server retry=0 log=-"),
     ROW("-serial chardev:c -chardev file,id=c,path=/x,append=on,logfile=/l", "serial=c",

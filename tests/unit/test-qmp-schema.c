@@ -181,12 +181,20 @@ static struct json_object *member(const struct json_object *type, const char *na
 	return NULL;
 }
 
-static bool is_unstable(const struct json_object *member)
+/* Has it that feature, and no other? */
+static bool is(const struct json_object *member, const char *feature)
 {
 	struct json_object *v;
 
 	return json_get(member, "features", &v) && json_len(v) == 1 &&
-	       !strcmp(json_str(json_at(v, 0)), "unstable");
+	       !strcmp(json_str(json_at(v, 0)), feature);
+}
+
+static bool is_plain(const struct json_object *member)
+{
+	struct json_object *v;
+
+	return !json_get(member, "features", &v);
 }
 
 START_TEST(test_known_entries)
@@ -197,9 +205,12 @@ START_TEST(test_known_entries)
 
 	/* optional members have a default, required ones have not */
 	e = find(schema, str(find(schema, "migrate"), "arg-type"));
-	ck_assert(!json_get(member(e, "uri"), "default", &none));
+	ck_assert(json_get(member(e, "uri"), "default", &none)); /* 'channels' may stand for it */
 	ck_assert(json_get(member(e, "blk"), "default", &none));
 	ck_assert_str_eq(str(member(e, "blk"), "type"), "bool");
+	ck_assert(is(member(e, "blk"), "deprecated") && is_plain(member(e, "resume")));
+	e = find(schema, str(find(schema, "migrate-continue"), "arg-type"));
+	ck_assert(!json_get(member(e, "state"), "default", &none));
 	ck_assert_str_eq(str(find(schema, "migrate"), "ret-type"), "0");
 	ck_assert_str_eq(str(find(schema, "STOP"), "arg-type"), "0");
 	/* all widths are int; a null or string is an alternate */
@@ -207,8 +218,9 @@ START_TEST(test_known_entries)
 	ck_assert_str_eq(str(member(e, "multifd-channels"), "type"), "int");
 	ck_assert_str_eq(str(find(schema, str(member(e, "tls-creds"), "type")), "meta-type"),
 			 "alternate");
-	ck_assert(is_unstable(member(e, "x-checkpoint-delay")));
-	ck_assert(!is_unstable(member(e, "max-bandwidth")));
+	ck_assert(is(member(e, "x-checkpoint-delay"), "unstable"));
+	ck_assert(is_plain(member(e, "max-bandwidth")));
+	ck_assert(is(member(e, "compress-level"), "deprecated"));
 	e = find(schema, str(find(schema, "query-migrate-parameters"), "ret-type"));
 	ck_assert_str_eq(str(member(e, "tls-creds"), "type"), "str");
 	ck_assert(json_get(member(e, "tls-creds"), "default", &none));
@@ -216,13 +228,18 @@ START_TEST(test_known_entries)
 	e = find(schema, str(find(schema, "query-migrate-capabilities"), "ret-type"));
 	e = find(schema, str(e, "element-type"));
 	e = find(schema, str(member(e, "capability"), "type"));
-	ck_assert(is_unstable(member(e, "x-colo")));
-	ck_assert(!is_unstable(member(e, "events")));
+	ck_assert(is(member(e, "x-colo"), "unstable"));
+	ck_assert(is_plain(member(e, "events")));
+	ck_assert(is(member(e, "compress"), "deprecated"));
 	ck_assert(json_get(e, "values", &m));
 	ck_assert_uint_eq(json_len(m), CAP_COUNT);
 	/* what only we have is marked */
 	e = find(schema, str(find(schema, "query-migrate"), "ret-type"));
-	ck_assert(is_unstable(member(e, "x-minivmm")));
+	ck_assert(is(member(e, "x-minivmm"), "unstable"));
+	ck_assert(is(member(e, "compression"), "deprecated"));
+	/* commands have features, too */
+	ck_assert(is(find(schema, "query-kvm"), "deprecated") &&
+		  is_plain(find(schema, "query-name")));
 	json_free(reply);
 	rig_free(r);
 }
@@ -266,16 +283,39 @@ static void check_members(const struct qmp_type *t, bool argument, int depth)
 	}
 }
 
+/* The tag says what else is there, so it always is. */
+static void check_variants(const struct qmp_type *t, bool argument, int depth)
+{
+	struct qmp_member m;
+	const char *value;
+	unsigned features;
+
+	if (!t->tag)
+		return;
+	for (size_t i = 0;; i++) {
+		ck_assert_msg(qmp_member_at(t, i, &m), "%s", t->name);
+		if (!strcmp(m.name, t->tag))
+			break;
+	}
+	ck_assert(m.has == QMP_REQUIRED && m.type->kind == QMP_KIND_ENUM);
+	for (size_t i = 0; (value = qmp_value_at(m.type, i, &features)); i++) {
+		if (!t->variants[i])
+			continue;
+		ck_assert_msg(t->variants[i]->size <= t->size, "%s, %s", t->name, value);
+		check_type(t->variants[i], argument, depth + 1);
+	}
+}
+
 static void check_type(const struct qmp_type *t, bool argument, int depth)
 {
-	bool unstable;
+	unsigned features;
 
 	ck_assert_int_lt(depth, 16);
 	ck_assert_ptr_nonnull(t->name);
 	switch (t->kind) {
 	case QMP_KIND_OBJECT:
-		ck_assert_msg(!argument || !t->tag, "unions are not parsed: %s", t->name);
 		check_members(t, argument, depth);
+		check_variants(t, argument, depth);
 		break;
 	case QMP_KIND_ARRAY:
 		ck_assert_uint_eq(t->size, sizeof(struct qmp_array));
@@ -283,7 +323,7 @@ static void check_type(const struct qmp_type *t, bool argument, int depth)
 		break;
 	case QMP_KIND_ENUM:
 		ck_assert(t->size == 1 || t->size == sizeof(int));
-		ck_assert_ptr_nonnull(qmp_value_at(t, 0, &unstable));
+		ck_assert_ptr_nonnull(qmp_value_at(t, 0, &features));
 		break;
 	default:
 		break;

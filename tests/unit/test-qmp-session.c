@@ -6,11 +6,12 @@
 
 #include "tests/unit/check-main.h"
 #include "tests/unit/qmp-rig.h"
+#include "vmm/base/version.h"
 #include "vmm/job.h"
 
 #define GREETING                                                                                   \
 	"{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 0, \"minor\": 2, \"major\": 7}, "          \
-	"\"package\": \"minivmm " MINIVMM_VERSION "\"}, \"capabilities\": [\"oob\"]}}\r\n"
+	"\"package\": \"" VERSION_TEXT "\"}, \"capabilities\": [\"oob\"]}}\r\n"
 #define OK               "{\"return\": {}}\r\n"
 #define ERROR(cls, desc) "{\"error\": {\"class\": \"" cls "\", \"desc\": \"" desc "\"}}\r\n"
 #define GENERIC(desc)    ERROR("GenericError", desc)
@@ -66,7 +67,7 @@ static const struct {
     {"{\"execute\":\"query-status\",\"id\":'it\\'s'}",
      "{\"return\": {\"status\": \"prelaunch\", \"singlestep\": false, \"running\": false}, "
      "\"id\": \"it's\"}\r\n"																  },
-    {"{\"execute\":\"migrate\"}",								GENERIC("Parameter 'uri' is missing")                        },
+    {"{\"execute\":\"migrate-continue\"}",						       GENERIC("Parameter 'state' is missing")                      },
     {"{\"execute\":\"migrate-set-capabilities\",\"arguments\":{\"capabilities\":"
      "[{\"capability\":\"events\"}]}}",						     GENERIC("Parameter 'capabilities[0].state' is missing")      },
     {"{\"execute\":\"query-status\",\"arguments\":{\"foo\":1}}",

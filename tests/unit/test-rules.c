@@ -22,6 +22,7 @@
 #define MAXIMUM                                                                                    \
 	"Parameter 'max_cpu_throttle' expects an integer in the range of cpu_throttle_initial to " \
 	"99"
+#define ACK "Capability 'switchover-ack' requires capability 'return-path'"
 #define RDMA                                                                                       \
 	"Capability 'rdma-pin-all' is not supported by this version of minivmm: use tcp: or unix:"
 
@@ -75,6 +76,8 @@ static const struct {
     {"dirty-limit auto-converge",       plain,       0,       THROTTLES, THROTTLES, NULL     },
     {"",				low_maximum, 0,       MAXIMUM,   MAXIMUM,   NULL     },
     {"",				just_enough, 0,       NULL,      NULL,      NULL     },
+    {"switchover-ack",                  plain,       0,       ACK,       ACK,       NULL     },
+    {"switchover-ack return-path",      plain,       0,       NULL,      NULL,      NULL     },
  /* two are broken: which one speaks */
     {"rdma-pin-all zero-copy-send",     plain,       0,       RDMA,      RDMA,      RDMA     },
     {"multifd zero-copy-send compress", plain,       ONE,     ZERO_COPY, ZERO_COPY, TRANSPORT},
@@ -159,6 +162,10 @@ END_TEST
 	"-global migration.compress-level=10: Parameter 'compress_level' expects a value between " \
 	"0 and 9"
 
+#define START_WORD                                                                                 \
+	"-global migration.send-switchover-start=2: Parameter 'send-switchover-start' expects "    \
+	"'on' or 'off'"
+
 static const struct {
 	const char *text; /* NAME=VALUE, separated by blanks */
 	const char *words;
@@ -168,6 +175,8 @@ static const struct {
     {"max-cpu-throttle=15 cpu-throttle-initial=10", NULL								    },
     {"x-multifd=on compress=on multifd=off",        NULL								    },
     {"send-configuration=on",                       NULL								    },
+    {"send-switchover-start=on",                    NULL								    },
+    {"x-switchover-ack=on return-path=on",          NULL								    },
     {"xbzrle-cache-size=4M x-downtime-limit=7",     NULL								    },
     {"x-zero-copy-send=on",                         "-global migration: " ZERO_COPY                                         },
     {"multifd=on compress=yes",                     "-global migration: " COMPRESS                                          },
@@ -177,12 +186,14 @@ static const struct {
     {"x-multifd-channels=many",                     CHANNELS								},
     {"compress-level=10",			   LEVEL								   },
     {"send-configuration=off",                      "-global migration.send-configuration=off: only 'on' is supported"      },
+    {"send-switchover-start=2",                     START_WORD							      },
+    {"x-switchover-ack=on",                         "-global migration: " ACK                                               },
     {"nosuch=on",				   "-global migration.nosuch=on: there is no such property"                },
 };
 
 static void globals_of(const char *text, struct keyvals *kv)
 {
-	char copy[128], *save = NULL;
+	char copy[256], *save = NULL;
 
 	(void)snprintf(copy, sizeof(copy), "%s", text);
 	for (char *s = strtok_r(copy, " ", &save); s; s = strtok_r(NULL, " ", &save)) {
@@ -222,9 +233,12 @@ START_TEST(test_globals_taken)
 
 	settings_init(&s, false);
 	s.caps[CAP_EVENTS] = true;
-	globals_of("x-multifd=on multifd-channels=3 multifd-channels=5 xbzrle=on xbzrle=off", &kv);
+	globals_of("x-multifd=on multifd-channels=3 multifd-channels=5 xbzrle=on xbzrle=off "
+		   "send-switchover-start=on switchover-ack-legacy=on switchover-ack-legacy=off",
+		   &kv);
 	ck_assert_int_eq(globals_apply(&s, &kv, NULL), 0);
 	ck_assert(s.caps[CAP_EVENTS] && s.caps[CAP_MULTIFD] && !s.caps[CAP_XBZRLE]);
+	ck_assert(s.send_switchover_start && !s.switchover_ack_legacy);
 	ck_assert_uint_eq(s.params.multifd_channels, 5);
 	ck_assert_uint_eq(s.params.downtime_limit, 300);
 	keyvals_fini(&kv);

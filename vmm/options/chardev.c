@@ -53,8 +53,9 @@ static const struct opt_prop socket_props[] = {
     PROP("server", OPT_BOOL, AT(server), ON_OFF, "listen (default off: connect)"),
     PROP("wait", OPT_BOOL, AT(wait), ON_OFF,
 	 "server: start the guest when a client has come (default on)"),
-    PROP("reconnect", OPT_U32, AT(reconnect_s), "S",
+    PROP("reconnect", OPT_U32, OPT_NOWHERE, "S",
 	 "client: try again after so many seconds (default 0: never)"),
+    PROP("reconnect-ms", OPT_U32, OPT_NOWHERE, "MS", "the same in milliseconds"),
     PROP_ONLY("nodelay", OPT_BOOL, OPT_NOWHERE, ON_OFF, "on", "small writes are sent at once",
 	      "send small writes at once"),
     PROP_ONLY("delay", OPT_BOOL, OPT_NOWHERE, ON_OFF, "off", "small writes are sent at once",
@@ -109,6 +110,26 @@ static int backend_list(const char *type, const struct opt_list **list, struct e
 		       opt_near_words(type, "null|stdio|file|socket", near));
 }
 
+int opt_reconnect(const struct keyvals *kv, bool server, uint64_t *ms, struct err *err)
+{
+	const char *seconds = keyvals_get(kv, "reconnect"),
+		   *given = keyvals_get(kv, "reconnect-ms");
+
+	if (seconds && given)
+		return err_set(err, EINVAL,
+			       "'reconnect' and 'reconnect-ms' are mutually exclusive");
+	*ms = 0;
+	if (seconds || given) /* the table has checked the number */
+		(void)opt_parse_u64(seconds ? seconds : given, ms);
+	if (seconds)
+		*ms *= 1000;
+	if (server && *ms)
+		return err_set(err, EINVAL,
+			       "'%s' option is incompatible with socket in server listen mode",
+			       seconds ? "reconnect" : "reconnect-ms");
+	return 0;
+}
+
 static int check_socket(struct cfg_chardev *c, const struct keyvals *kv, struct err *err)
 {
 	bool waits = keyvals_get(kv, "wait");
@@ -132,13 +153,9 @@ static int check_socket(struct cfg_chardev *c, const struct keyvals *kv, struct 
 		return err_set(err, EINVAL,
 			       "'wait' option is incompatible with socket in "
 			       "client connect mode");
-	if (c->server && c->reconnect_s)
-		return err_set(err, EINVAL,
-			       "'reconnect' option is incompatible with socket in "
-			       "server listen mode");
 	if (c->server && !waits)
 		c->wait = true;
-	return 0;
+	return opt_reconnect(kv, c->server, &c->reconnect_ms, err);
 }
 
 static int check_chardev(struct opt_parse *p, struct cfg_chardev *c, const struct keyvals *kv,

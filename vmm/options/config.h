@@ -74,9 +74,9 @@ struct cfg_netdev {
 	char *addr_type;                    /* stream: "inet", "unix", "fd" */
 	char *host, *port, *path;           /* stream */
 	unsigned ipv4, ipv6;                /* ... enum ip_choice */
-	uint32_t reconnect_s; /* stream client: try again after so many seconds; 0: never */
-	bool vnet_hdr;        /* tap: offer offloads (default true) */
-	char *where;          /* owned: the option as typed, for messages; NULL: a default */
+	uint64_t reconnect_ms;              /* stream client: try again after that time; 0: never */
+	bool vnet_hdr;                      /* tap: offer offloads (default true) */
+	char *where; /* owned: the option as typed, for messages; NULL: a default */
 };
 
 /* -chardev, or what -serial, -qmp and -monitor stand for */
@@ -87,7 +87,7 @@ struct cfg_chardev {
 	unsigned ipv4, ipv6;               /* ... enum ip_choice */
 	int fd;                            /* socket: given descriptor, else -1 */
 	bool server, wait, append, signal; /* signal: stdio, ^C ends the program */
-	uint32_t reconnect_s;
+	uint64_t reconnect_ms;             /* socket client: try again after that time; 0: never */
 	char *logfile;
 	bool logappend; /* keep what the log file holds */
 	char *where;    /* owned: the option as typed, for messages; NULL: a default */
@@ -171,6 +171,7 @@ struct config {
 	enum cfg_action_panic panic;
 	bool only_migratable;
 	bool daemonize;
+	bool exit_with_parent; /* -run-with */
 	char *pidfile, *logfile;
 	bool log_timestamp;
 	enum config_text text; /* main.c prints it and exits */

@@ -5,11 +5,8 @@
 #include <stdio.h>
 
 #include "vmm/base/units.h"
+#include "vmm/base/version.h"
 #include "vmm/options/internal.h"
-
-#ifndef MINIVMM_VERSION
-#define MINIVMM_VERSION "0"
-#endif
 
 #define COLUMNS 79
 
@@ -27,7 +24,7 @@ bool opt_wants_help(const char *val)
 
 void opt_print_version(FILE *out)
 {
-	(void)fprintf(out, "minivmm " MINIVMM_VERSION " (QEMU 7.2 compatible)\n");
+	(void)fputs(VERSION_TEXT "\n", out);
 }
 
 /* Words of text, wrapped, each line behind 'indent' spaces; the first line has used 'column'. */

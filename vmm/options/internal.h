@@ -41,7 +41,7 @@ struct opt_ref {
 
 /* -smp as given so far; 0: not given */
 struct opt_smp {
-	unsigned cpus, maxcpus, sockets, dies, clusters, cores, threads;
+	unsigned cpus, maxcpus, sockets, dies, clusters, modules, cores, threads;
 };
 
 /* One run of options_parse(). */
@@ -255,6 +255,7 @@ int opt_chardev(struct opt_parse *p, struct err *err);
 int opt_add_chardev(struct opt_parse *p, const char *type, const char *id, const struct keyvals *kv,
 		    struct err *err);
 void opt_add_ref(struct opt_parse *p, int kind, const char *chardev);
+int opt_check_run_with(struct opt_parse *p, struct err *err);
 int opt_check_chardevs(struct opt_parse *p, struct err *err);
 /* serial.c */
 extern const struct opt_list opt_mon_list;
@@ -265,8 +266,11 @@ int opt_qmp_pretty(struct opt_parse *p, struct err *err);
 int opt_monitor(struct opt_parse *p, struct err *err);
 int opt_finish_serial(struct opt_parse *p, struct err *err);
 /* run.c */
+/* What reconnect= (seconds) and reconnect-ms= of a socket say, both checked by its table. */
+int opt_reconnect(const struct keyvals *kv, bool server, uint64_t *ms, struct err *err);
 extern const struct opt_list opt_name_list, opt_action_list, opt_msg_list, opt_rtc_list;
-extern const struct opt_list opt_boot_list, opt_overcommit_list, opt_sandbox_list;
+extern const struct opt_list opt_boot_list, opt_overcommit_list, opt_sandbox_list,
+    opt_run_with_list;
 int opt_uuid(struct opt_parse *p, struct err *err);
 int opt_incoming(struct opt_parse *p, struct err *err);
 int opt_none_only(struct opt_parse *p, struct err *err);

@@ -3,12 +3,9 @@
  * the chapters that are plain text
  */
 #include "vmm/base/units.h"
+#include "vmm/base/version.h"
 #include "vmm/options/internal.h"
 #include "vmm/options/options.h"
-
-#ifndef MINIVMM_VERSION
-#define MINIVMM_VERSION "0"
-#endif
 
 /* Text for roff: no hyphenation of dashes, no request from a leading dot or quote. */
 static void roff(FILE *out, const char *text)

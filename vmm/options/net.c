@@ -89,8 +89,9 @@ static const struct opt_prop stream_props[] = {
     PROP("addr.port", OPT_STRING, AT(port), "PORT", "inet: number or service"),
     PROP("addr.path", OPT_STRING, AT(path), "PATH", "unix: the socket"),
     PROP("addr.str", OPT_FD, AT(fd), "N", "fd: an open socket"),
-    PROP("reconnect", OPT_U32, AT(reconnect_s), "S",
+    PROP("reconnect", OPT_U32, OPT_NOWHERE, "S",
 	 "client: try again after so many seconds (default 0: never)"),
+    PROP("reconnect-ms", OPT_U32, OPT_NOWHERE, "MS", "the same in milliseconds"),
     PROP_REFUSED("addr.to", "give the port itself"),
     PROP("addr.ipv4", OPT_CHOICE, AT(ipv4), ON_OFF,
 	 "inet: use IPv4 (default: what the host stands for)"),
@@ -147,7 +148,7 @@ static int check_tap(const struct cfg_netdev *n, const struct keyvals *kv, struc
 	return 0;
 }
 
-static int check_stream(const struct cfg_netdev *n, struct err *err)
+static int check_stream(struct cfg_netdev *n, const struct keyvals *kv, struct err *err)
 {
 	const char *type = n->addr_type;
 
@@ -171,11 +172,7 @@ static int check_stream(const struct cfg_netdev *n, struct err *err)
 		return err_set(err, EINVAL,
 			       "Parameter 'addr.type' does not accept value '" OPT_QUOTE "'", type);
 	}
-	if (n->reconnect_s && n->server)
-		return err_set(err, EINVAL,
-			       "'reconnect' option is incompatible with socket in "
-			       "server listen mode");
-	return 0;
+	return opt_reconnect(kv, n->server, &n->reconnect_ms, err);
 }
 
 static int fill_netdev(struct opt_parse *p, struct cfg_netdev *n, const struct keyvals *kv,
@@ -205,7 +202,7 @@ static int fill_netdev(struct opt_parse *p, struct cfg_netdev *n, const struct k
 		return ret;
 	if (config_netdev(p->cfg, n->id))
 		return opt_duplicate(n->id, "netdev", err);
-	return tap ? check_tap(n, kv, err) : check_stream(n, err);
+	return tap ? check_tap(n, kv, err) : check_stream(n, kv, err);
 }
 
 int opt_netdev(struct opt_parse *p, struct err *err)

@@ -197,6 +197,26 @@ static const struct opt_prop sandbox_props[] = {
 };
 const struct opt_list opt_sandbox_list = {"-sandbox", "enable", .props = sandbox_props};
 
+static const struct opt_prop run_with_props[] = {
+    PROP("exit-with-parent", OPT_BOOL, AT(exit_with_parent), ON_OFF,
+	 "end when the process ends that started minivmm (default off)"),
+    PROP_ONLY("async-teardown", OPT_BOOL, OPT_NOWHERE, ON_OFF, "off",
+	      "the guest's memory is given back as minivmm ends", "give memory back after the end"),
+    PROP_REFUSED("chroot", "start minivmm within it"),
+    PROP_REFUSED("user", "start minivmm as that user"),
+    PROP_END,
+};
+const struct opt_list opt_run_with_list = {"-run-with", .props = run_with_props};
+
+/* Its parent ends as soon as it is in the background. */
+int opt_check_run_with(struct opt_parse *p, struct err *err)
+{
+	if (p->cfg->daemonize && p->cfg->exit_with_parent)
+		return err_set(err, EINVAL,
+			       "-run-with exit-with-parent=on cannot be used with -daemonize");
+	return 0;
+}
+
 int opt_none_only(struct opt_parse *p, struct err *err)
 {
 	CLEANUP(keyvals_fini) struct keyvals kv = {0};

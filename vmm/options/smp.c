@@ -19,6 +19,7 @@ static const struct opt_prop smp_props[] = {
     PROP("sockets", OPT_U32, SMP(sockets), "N", "packages"),
     PROP("dies", OPT_U32, SMP(dies), "1", "dies in a package"),
     PROP("clusters", OPT_U32, SMP(clusters), "1", "clusters in a die"),
+    PROP("modules", OPT_U32, SMP(modules), "1", "modules in a cluster"),
     PROP("cores", OPT_U32, SMP(cores), "N", "cores in a package"),
     PROP("threads", OPT_U32, SMP(threads), "N", "threads in a core"),
     PROP_END,
@@ -110,6 +111,9 @@ static int smp_check(struct config *cfg, const struct opt_smp *given, struct err
 	if (given->dies > 1 || given->clusters > 1)
 		return err_set(err, EINVAL, "%s not supported by this machine's CPU topology",
 			       given->dies > 1 ? "dies" : "clusters");
+	if (given->modules > 1)
+		return err_set(err, EINVAL,
+			       "modules > 1 not supported by this machine's CPU topology");
 	if (total != max)
 		return err_set(err, EINVAL,
 			       "Invalid CPU topology: product of the hierarchy must match maxcpus: "

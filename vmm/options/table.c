@@ -120,9 +120,11 @@ const struct opt_row option_table[] = {
     CALL("parallel", "none", opt_none_only, "No parallel port; there never is one."),
 
     HEADING("Running"),
-    CALL("incoming", "tcp:HOST:PORT|unix:PATH|fd:N|exec:COMMAND|file:PATH|defer", opt_incoming,
+    CALL("incoming", "tcp:HOST:PORT|unix:PATH|fd:N|exec:COMMAND|file:PATH|{JSON}|defer",
+	 opt_incoming,
 	 "Do not start the guest: wait for one that migrates here, with defer until "
-	 "migrate-incoming.  A load that fails ends minivmm with status 1, unless "
+	 "migrate-incoming.  JSON is an object as in migrate-incoming's channels.  A load that "
+	 "fails ends minivmm with status 1, unless "
 	 "it is written behind exit-on-error=off, or defer."),
     FLAG("S", paused, "Do not start the guest until QMP says cont."),
     FLAG("no-reboot", no_reboot, "End instead of rebooting: -action reboot=shutdown."),
@@ -144,6 +146,8 @@ const struct opt_row option_table[] = {
 	 "The guest's clock: only these values, which are the default, are supported."),
     LIST("overcommit", "mem-lock=off|cpu-pm=off", LISTS(&opt_overcommit_list),
 	 "Use of the host: only these values, which are the default, are supported."),
+    LIST("run-with", "exit-with-parent=on|off", LISTS(&opt_run_with_list),
+	 "How minivmm runs as a process."),
     LIST("sandbox", "off", LISTS(&opt_sandbox_list),
 	 "System calls are not filtered; only off is supported."),
     NOTHING("no-user-config", "Accepted without effect: there are no configuration files."),
