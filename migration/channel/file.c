@@ -67,7 +67,7 @@ static ssize_t file_read(struct channel *c, void *buf, size_t n)
 	if (f->silent && !is_readable(c->fd))
 		return -EAGAIN;
 	f->silent = false;
-	got = f->direct ? read(c->fd, buf, n) : pread(c->fd, buf, n, f->at);
+	got = c->steady ? pread(c->fd, buf, n, f->at) : read(c->fd, buf, n);
 
 	if (got < 0)
 		return -errno;
@@ -78,12 +78,22 @@ static ssize_t file_read(struct channel *c, void *buf, size_t n)
 static ssize_t file_writev(struct channel *c, struct iovec *iov, int n_iov)
 {
 	struct file_channel *f = file_of(c);
-	ssize_t sent = f->direct ? writev(c->fd, iov, n_iov) : pwritev(c->fd, iov, n_iov, f->at);
+	ssize_t sent = c->steady ? pwritev(c->fd, iov, n_iov, f->at) : writev(c->fd, iov, n_iov);
 
 	if (sent < 0)
 		return -errno;
 	f->at += sent;
 	return sent;
+}
+
+static off_t file_tell(struct channel *c)
+{
+	return c->steady ? file_of(c)->at : -ESPIPE;
+}
+
+static void file_seek(struct channel *c, off_t to)
+{
+	file_of(c)->at = to;
 }
 
 /* Owned. */
@@ -181,6 +191,8 @@ static const struct channel_ops file_ops = {
     .kind = "file",
     .read = file_read,
     .writev = file_writev,
+    .tell = file_tell,
+    .seek = file_seek,
     .finish = file_finish,
     .close = file_close,
 };

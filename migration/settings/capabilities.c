@@ -42,6 +42,11 @@ const struct migration_capability_info migration_capabilities[CAP_COUNT] = {
     ABSENT(CAP_POSTCOPY_PREEMPT, "postcopy-preempt", NULL),
     OFFERED(CAP_DIRTY_LIMIT, "dirty-limit",
 	    "slow down the vCPUs that write most; needs the dirty ring (source)"),
+    [CAP_MAPPED_RAM] = {.name = "mapped-ram",
+			     .offered = true,
+			     .must_match = true,
+			     .help = "give each page a place of its own in the file (both ends; file: "
+				"only)"},
 };
 
 int capability_parse(const char *name)

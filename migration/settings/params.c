@@ -108,6 +108,8 @@ const struct migration_param_info migration_param_table[] = {
     {"vcpu-dirty-limit", PARAM_U64, AT(vcpu_dirty_limit), RANGE(1, UINT64_MAX / MiB), INITIAL(1),
      .phrase = "at least 1, in MB/s", .offered = true,
      .help = "MB/s that dirty-limit lets each vCPU write"},
+    {"direct-io", PARAM_BOOL, AT(direct_io), RANGE(0, 1), INITIAL(0), .offered = true,
+     .help = "keep pages of mapped-ram out of the host's page cache (both ends)"},
     {"x-minivmm-deadline", PARAM_U32, AT(deadline), RANGE(0, YEAR_S), INITIAL(0),
      .phrase = "a value between 0 and 31536000, in seconds", .unstable = true, .offered = true,
      .help = "seconds after which the migration is given up or forced; 0: none"},

@@ -33,6 +33,7 @@ struct migration_params {
 	uint8_t multifd_compression; /* enum multifd_compression */
 	uint8_t multifd_zlib_level, multifd_zstd_level;
 	uint64_t x_vcpu_dirty_limit_period, vcpu_dirty_limit; /* ms; MB/s; since 8.1 */
+	bool direct_io;                                       /* since 9.1 */
 	/* ours: seconds from 'migrate' on, 0: none; enum deadline_policy */
 	uint32_t deadline;
 	uint8_t deadline_policy;
