@@ -3,6 +3,7 @@ import os
 import resource
 import signal
 import struct
+import subprocess
 
 import ram
 from case import only_minivmm, table
@@ -264,3 +265,42 @@ def test_a_second_attempt(t):
     dest.cmd("migrate-incoming", uri=f"file:{path}")
     assert dest.wait_migration("completed", "failed") == "completed", dest.migration()
     ram.assert_equal(ram.read(source), ram.read(dest))
+
+
+@only_minivmm("QEMU 7.2 has no mapped-ram")
+@table(mapped={"mapped": True}, stream={"mapped": False})
+def test_cancelled_save_on_a_disk(t, mapped):
+    """A disk is written in place; with the end of an older save behind it, what a cancelled one left looks whole."""
+    t.need("root", "losetup")
+    image = t.path("image")
+    with open(image, "wb") as f:
+        f.truncate(64 * MIB)
+    made = subprocess.run(["losetup", "-f", "--show", image], capture_output=True, text=True, check=False)
+    if made.returncode:
+        t.skip(f"no loop device: {made.stderr}")
+    disk = made.stdout.strip()
+    try:
+        source = machine(t, "counter", "pages=1800 rate=20000")
+        goes_on(source)
+        capabilities = ["mapped-ram"] if mapped else []
+        source.capabilities(*capabilities)
+        source.cmd("migrate", uri=f"file:{disk}")
+        source.wait_migration("completed")
+        dest = destination(t, source, f"file:{disk}", capabilities, paused=True)
+        assert dest.wait_loaded() == "completed", dest.migration()
+        ram.assert_equal(ram.read(source), ram.read(dest))
+        t.forget(dest)
+        source.cmd("cont")
+        source.cmd("migrate-set-parameters", max_bandwidth=2 << 20, downtime_limit=1)
+        source.cmd("migrate", uri=f"file:{disk}")
+        wait_bytes(source, 300000)
+        source.cmd("migrate_cancel")
+        source.wait_migration("cancelled")
+        goes_on(source)
+        dest = destination(t, source, f"file:{disk}", capabilities)
+        assert dest.wait_loaded() == "failed", dest.migration()
+        assert "this is not a migration stream" in dest.migration()["error-desc"], dest.migration()
+        t.forget(dest)
+        t.forget(source)
+    finally:
+        subprocess.run(["losetup", "-d", disk], check=True)
