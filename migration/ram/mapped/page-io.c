@@ -5,6 +5,10 @@
  * while the one that gives looks for more.  The first failure is kept, and no
  * later piece begins.  Without threads a piece is moved where it is given.
  *
+ * A file takes one write through the page cache at a time: the kernel holds its inode
+ * locked meanwhile, and threads that wait there spin.  So they wait here; what else
+ * belongs to a piece (its checksums) goes on beside the write.
+ *
  * With 'direct' the pieces go through a second open file of the same inode, for
  * O_DIRECT wants pages in memory and in the file, and the stream's bytes are not
  * so.  It is opened by way of /proc/self/fd: the file has no name yet.
@@ -33,8 +37,9 @@
 struct page_io {
 	/* set at creation and then constant */
 	struct page_io_config cfg;
-	struct channel *ch; /* borrowed; asked for a cancel */
-	int fd;             /* owned; -1: the channel's */
+	struct channel *ch;         /* borrowed; asked for a cancel */
+	int fd;                     /* owned; -1: the channel's */
+	pthread_mutex_t write_turn; /* held by the one that writes through the page cache */
 	/* the caller's */
 	struct thread threads[MAX_THREADS];
 	unsigned n_threads;
@@ -106,10 +111,22 @@ static void sum_pages(const struct page_io_piece *p)
 	}
 }
 
-static int move_piece(const struct page_io *io, const struct page_io_piece *p, struct err *err)
+static int move_in_turn(struct page_io *io, const struct page_io_piece *p)
 {
-	int fd = io->fd >= 0 ? io->fd : channel_fd(io->ch);
-	int ret = move_all(fd, io->cfg.writing, p->at, p->bytes, p->file_off);
+	bool turns = io->cfg.writing && !io->cfg.direct;
+	int fd = io->fd >= 0 ? io->fd : channel_fd(io->ch), ret;
+
+	if (turns)
+		pthread_mutex_lock(&io->write_turn);
+	ret = move_all(fd, io->cfg.writing, p->at, p->bytes, p->file_off);
+	if (turns)
+		pthread_mutex_unlock(&io->write_turn);
+	return ret;
+}
+
+static int move_piece(struct page_io *io, const struct page_io_piece *p, struct err *err)
+{
+	int ret = move_in_turn(io, p);
 
 	if (ret < 0)
 		return say_not_moved(io, p, ret, err);
@@ -202,6 +219,7 @@ struct page_io *page_io_new(struct channel *ch, const struct page_io_config *cfg
 	io->fd = -1;
 	io->room = MAX(MIN(cfg->threads, MAX_THREADS), 1) * PER_THREAD;
 	pthread_mutex_init(&io->lock, NULL);
+	pthread_mutex_init(&io->write_turn, NULL);
 	pthread_cond_init(&io->given, NULL);
 	pthread_cond_init(&io->moved, NULL);
 	if (cfg->direct)
@@ -227,6 +245,7 @@ void page_io_free(struct page_io *io)
 	if (io->fd >= 0)
 		(void)close(io->fd);
 	pthread_mutex_destroy(&io->lock);
+	pthread_mutex_destroy(&io->write_turn);
 	pthread_cond_destroy(&io->given);
 	pthread_cond_destroy(&io->moved);
 	free(io);
