@@ -64,6 +64,10 @@
 #define CLOCK_SLACK_NS  1000000000LL
 #define NS_PER_S        1000000000LL
 
+struct span {
+	int64_t least, most;
+};
+
 /* Shared by all processes. */
 struct shared {
 	atomic_ullong mem_pages, disk_blocks, net_blocks, faults;
@@ -106,21 +110,32 @@ static int64_t now_ns(clockid_t id)
 	return ts.tv_sec * NS_PER_S + ts.tv_nsec;
 }
 
+/* CLOCK_REALTIME - CLOCK_MONOTONIC.  The process may lose its processor between the two. */
+static struct span realtime_offset(void)
+{
+	int64_t before = now_ns(CLOCK_MONOTONIC), real = now_ns(CLOCK_REALTIME);
+
+	return (struct span){.least = real - now_ns(CLOCK_MONOTONIC), .most = real - before};
+}
+
 /* See the theory above; the latest value is read before the clock, so that no race looks like a
  * fault. */
 static void check_clock(struct shared *sh)
 {
 	long long latest = atomic_load(&sh->clock_ns), now = now_ns(CLOCK_MONOTONIC);
-	int64_t off;
+	struct span off;
 
 	if (now < latest)
 		fault(sh, "E clock back %lld ns", latest - now);
 	while (now > latest && !atomic_compare_exchange_weak(&sh->clock_ns, &latest, now))
 		;
-	off = now_ns(CLOCK_REALTIME) - now_ns(CLOCK_MONOTONIC) - sh->realtime_ns;
-	if (off > CLOCK_SLACK_NS || off < -CLOCK_SLACK_NS) {
-		fault(sh, "E realtime moved %lld ns", (long long)off);
-		sh->realtime_ns += off;
+	off = realtime_offset();
+	if (off.least > sh->realtime_ns + CLOCK_SLACK_NS ||
+	    off.most < sh->realtime_ns - CLOCK_SLACK_NS) {
+		fault(sh, "E realtime moved %lld to %lld ns",
+		      (long long)(off.least - sh->realtime_ns),
+		      (long long)(off.most - sh->realtime_ns));
+		sh->realtime_ns = off.least;
 	}
 }
 
@@ -422,6 +437,7 @@ int main(void)
 	    mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
 	struct sysinfo si = {0};
+	struct span at_start;
 	int cpus = get_nprocs();
 
 	if (sh == MAP_FAILED || sysinfo(&si) < 0)
@@ -429,7 +445,10 @@ int main(void)
 	(void)setvbuf(stdout, NULL, _IOLBF, 0);
 	console_raw();
 	read_options(sh);
-	sh->realtime_ns = now_ns(CLOCK_REALTIME) - now_ns(CLOCK_MONOTONIC);
+	do {
+		at_start = realtime_offset();
+	} while (at_start.most - at_start.least > CLOCK_SLACK_NS / 10);
+	sh->realtime_ns = at_start.least;
 	printf("W cpus=%d ram=%lu disk=%d net=%d\n", cpus, si.totalram / 1048576, sh->disk,
 	       sh->net);
 	start_jobs(sh, cpus);
