@@ -7,7 +7,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 import runner  # noqa: E402  pylint: disable=wrong-import-position
 
-runner.HANG = 900
+runner.HANG = 1500
 
 if __name__ == "__main__":
     sys.argv += ["--jobs", "1", "linux"]
