@@ -50,6 +50,20 @@ ssize_t channel_peek(struct channel *c, void *buf, size_t n)
 	return c->ops->peek ? c->ops->peek(c, buf, n) : -EOPNOTSUPP;
 }
 
+off_t channel_tell(struct channel *c)
+{
+	while (!c->ops->tell && c->below)
+		c = c->below;
+	return c->ops->tell ? c->ops->tell(c) : -ESPIPE;
+}
+
+void channel_seek(struct channel *c, off_t to)
+{
+	while (!c->ops->seek && c->below)
+		c = c->below;
+	c->ops->seek(c, to);
+}
+
 void channel_put_above(struct channel *c, const struct channel_ops *ops, struct channel *below)
 {
 	c->ops = ops;

@@ -55,6 +55,9 @@ struct channel_ops {
 	size_t (*pending)(const struct channel *c);
 	/* Has the peer closed its end?  Does not read.  NULL: as 'below', else not known. */
 	bool (*hung_up)(const struct channel *c);
+	/* The place in the file of the next byte.  Regular files and disks only, else NULL. */
+	off_t (*tell)(struct channel *c);
+	void (*seek)(struct channel *c, off_t to);
 	/* All is written: make it last (exit status, fsync and rename).  NULL: nothing to do. */
 	int (*finish)(struct channel *c, struct err *err);
 	/* See channel_peer_end().  NULL: not known. */
@@ -109,6 +112,14 @@ bool channel_hung_up(const struct channel *c);
  * -EOPNOTSUPP where the channel cannot, or another -errno.
  */
 ssize_t channel_peek(struct channel *c, void *buf, size_t n);
+
+/*
+ * A file's places: that of the next byte, or -ESPIPE where the channel has none;
+ * and the bytes go on at another one.  Whoever knows the descriptor may read and
+ * write elsewhere in the file at the same time.
+ */
+off_t channel_tell(struct channel *c);
+void channel_seek(struct channel *c, off_t to);
 
 /* ---- for a channel that transforms another one's bytes ---- */
 

@@ -21,6 +21,7 @@
 
 #include "migration/channel/channel.h"
 #include "vmm/base/alloc.h"
+#include "vmm/base/bytes.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
 #include "vmm/base/xxh64.h"
@@ -30,6 +31,8 @@
 struct checksum_channel {
 	struct channel ch;
 	struct xxh64 hash;
+	bool has_pages; /* some lie beside the stream ... */
+	uint64_t pages; /* ... and this is their sum */
 	/* writing */
 	uint8_t *piece; /* owned: copied and hashed; written up to 'at' of 'len' */
 	size_t at, len;
@@ -44,10 +47,16 @@ static struct checksum_channel *sum_of(struct channel *c)
 	return container_of(c, struct checksum_channel, ch);
 }
 
-static void line_of(const struct xxh64 *h, char line[CHECKSUM_LINE_BYTES + 1])
+static void line_of(const struct checksum_channel *s, char line[CHECKSUM_LINE_BYTES + 1])
 {
+	struct xxh64 h = s->hash;
+	uint8_t pages[8];
+
+	put_be64(pages, s->pages);
+	if (s->has_pages)
+		xxh64_add(&h, pages, sizeof(pages));
 	(void)snprintf(line, CHECKSUM_LINE_BYTES + 1,
-		       "\nx-minivmm-checksum: xxh64 %016" PRIx64 "\n", xxh64_value(h));
+		       "\nx-minivmm-checksum: xxh64 %016" PRIx64 "\n", xxh64_value(&h));
 }
 
 /* ---- writing ---- */
@@ -85,7 +94,7 @@ static int sum_finish(struct channel *c, struct err *err)
 	char line[CHECKSUM_LINE_BYTES + 1];
 	int ret;
 
-	line_of(&s->hash, line);
+	line_of(s, line);
 	s->ch.below->patience = c->patience;
 	ret = channel_write(s->ch.below, line, CHECKSUM_LINE_BYTES, err);
 	return ret == 0 ? channel_finish(s->ch.below, err) : ret;
@@ -166,6 +175,14 @@ struct channel *channel_checksum_read(struct channel *below)
 	return &s->ch;
 }
 
+void channel_checksum_pages(struct channel *c, uint64_t sum)
+{
+	if (c->ops != &sum_write_ops && c->ops != &sum_read_ops)
+		return;
+	sum_of(c)->has_pages = true;
+	sum_of(c)->pages = sum;
+}
+
 /* ---- does it fit? ---- */
 
 size_t checksum_line_at_end(const void *p, size_t n)
@@ -219,7 +236,7 @@ static int compare(const struct checksum_channel *s, const char *where, struct e
 				   "its end is not the checksum that it announces (was it cut "
 				   "short, or something appended?)",
 				   err);
-	line_of(&s->hash, line);
+	line_of(s, line);
 	if (memcmp(line, s->held, CHECKSUM_LINE_BYTES) != 0)
 		return say_damaged(where, "its checksum does not match", err);
 	return 0;
@@ -251,8 +268,9 @@ int channel_checksum_explain(struct channel *c, const char *where, int ret, stru
 	ssize_t got;
 	int damaged;
 
-	if (!s || !c->steady || !s->hashing || ret == -EBADMSG || ret == -ECANCELED ||
-	    !(s->expected || file_has_line(channel_fd(c))))
+	/* What is left of a file with pages beside the stream cannot just be read on. */
+	if (!s || !c->steady || !s->hashing || s->has_pages || ret == -EBADMSG ||
+	    ret == -ECANCELED || !(s->expected || file_has_line(channel_fd(c))))
 		return ret;
 	scrap = xcalloc(1, PIECE_BYTES);
 	do

@@ -26,6 +26,13 @@ struct err;
 struct channel *channel_checksum_write(struct channel *below);
 struct channel *channel_checksum_read(struct channel *below);
 
+/*
+ * Pages that lie beside the stream in the same file have this sum (all of it, not
+ * what is added): it is hashed behind the stream's last byte.  Both ways; nothing
+ * on any other channel.
+ */
+void channel_checksum_pages(struct channel *c, uint64_t sum);
+
 /* How many of the n bytes that end at end + n are the line: all of it, or 0. */
 size_t checksum_line_at_end(const void *p, size_t n);
 

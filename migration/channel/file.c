@@ -8,7 +8,9 @@
  * bytes of an older file are carried over: that is where tools keep headers.
  *
  * A PATH that is not a regular file (a pipe, a terminal, a disk) is written
- * directly: there is nothing to rename.  A symbolic link is followed, also one
+ * directly: there is nothing to rename.  The first bytes of a disk stay zero until all
+ * the others are on it, so that what a save that failed has left, with the end of an
+ * older one behind it, is not taken for a saved guest.  A symbolic link is followed, also one
  * to a file that does not exist yet.
  *
  * A named pipe waits for its other end.  Opened to write it cannot be watched
@@ -34,6 +36,8 @@
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
 
+#define HEAD_BYTES 4U /* the magic number */
+
 struct file_channel {
 	struct channel ch;
 	off_t at;
@@ -41,6 +45,11 @@ struct file_channel {
 	char *temp;  /* owned; its name until then, NULL: it has none yet */
 	bool direct; /* PATH itself is open */
 	bool silent; /* a pipe without data so far: it may have no writer yet */
+	/* a disk that is written: its first bytes, which wait for finish() */
+	bool holds;
+	uint8_t head[HEAD_BYTES];
+	size_t n_held;
+	off_t start;
 };
 
 #define LINKS_MAX 40 /* as in the kernel */
@@ -67,7 +76,7 @@ static ssize_t file_read(struct channel *c, void *buf, size_t n)
 	if (f->silent && !is_readable(c->fd))
 		return -EAGAIN;
 	f->silent = false;
-	got = f->direct ? read(c->fd, buf, n) : pread(c->fd, buf, n, f->at);
+	got = c->steady ? pread(c->fd, buf, n, f->at) : read(c->fd, buf, n);
 
 	if (got < 0)
 		return -errno;
@@ -75,15 +84,60 @@ static ssize_t file_read(struct channel *c, void *buf, size_t n)
 	return got;
 }
 
+/* Zeros in their place, before anything behind them changes. */
+static int clear_head(const struct file_channel *f)
+{
+	static const uint8_t zeros[HEAD_BYTES];
+
+	if (pwrite(f->ch.fd, zeros, HEAD_BYTES, f->start) != (ssize_t)HEAD_BYTES)
+		return errno ? -errno : -EIO;
+	return fdatasync(f->ch.fd) < 0 ? -errno : 0;
+}
+
+/* Keep what belongs to the head. */
+static ssize_t hold_head(struct file_channel *f, const struct iovec *iov)
+{
+	size_t n = MIN(iov->iov_len, HEAD_BYTES - f->n_held);
+	int ret = f->n_held ? 0 : clear_head(f);
+
+	if (ret < 0)
+		return ret;
+	memcpy(f->head + f->n_held, iov->iov_base, n);
+	f->n_held += n;
+	f->at += (off_t)n;
+	return (ssize_t)n;
+}
+
+static int put_head(const struct file_channel *f)
+{
+	if (pwrite(f->ch.fd, f->head, f->n_held, f->start) != (ssize_t)f->n_held)
+		return errno ? -errno : -EIO;
+	return fsync(f->ch.fd) < 0 ? -errno : 0;
+}
+
 static ssize_t file_writev(struct channel *c, struct iovec *iov, int n_iov)
 {
 	struct file_channel *f = file_of(c);
-	ssize_t sent = f->direct ? writev(c->fd, iov, n_iov) : pwritev(c->fd, iov, n_iov, f->at);
+	ssize_t sent;
+
+	if (f->holds && f->n_held < HEAD_BYTES)
+		return hold_head(f, iov);
+	sent = c->steady ? pwritev(c->fd, iov, n_iov, f->at) : writev(c->fd, iov, n_iov);
 
 	if (sent < 0)
 		return -errno;
 	f->at += sent;
 	return sent;
+}
+
+static off_t file_tell(struct channel *c)
+{
+	return c->steady ? file_of(c)->at : -ESPIPE;
+}
+
+static void file_seek(struct channel *c, off_t to)
+{
+	file_of(c)->at = to;
 }
 
 /* Owned. */
@@ -148,6 +202,12 @@ static int file_finish(struct channel *c, struct err *err)
 	if (fsync(c->fd) < 0 && errno != EINVAL)
 		return err_set(err, errno, "Unable to write to file '%s': fsync: %s", f->path,
 			       err_text(errno));
+	if (f->holds) {
+		ret = put_head(f);
+		if (ret < 0)
+			return err_set(err, -ret, "Unable to write to file '%s': %s", f->path,
+				       err_text(-ret));
+	}
 	if (f->direct)
 		return fd_is_pipe(c->fd) ? pipe_wait_read(c, err) : 0;
 	if (!f->temp) {
@@ -181,6 +241,8 @@ static const struct channel_ops file_ops = {
     .kind = "file",
     .read = file_read,
     .writev = file_writev,
+    .tell = file_tell,
+    .seek = file_seek,
     .finish = file_finish,
     .close = file_close,
 };
@@ -339,6 +401,8 @@ struct channel *channel_file_write(const char *path, unsigned long long offset, 
 	}
 	f->ch.fd = fd;
 	f->ch.steady = !f->direct || S_ISBLK(st.st_mode);
+	f->holds = f->direct && f->ch.steady;
+	f->start = f->at;
 	if (f->direct && offset && lseek(f->ch.fd, (off_t)offset, SEEK_SET) < 0) {
 		(void)err_set(err, errno, "'%s' has no offsets: %s", path, err_text(errno));
 		goto fail;

@@ -33,6 +33,7 @@
 #include "migration/peer/process.h"
 #include "migration/peer/saved.h"
 #include "migration/peer/shared-memory.h"
+#include "migration/ram/mapped/mapped.h"
 #include "migration/ram/ram.h"
 #include "migration/stream/go.h"
 #include "migration/stream/reader.h"
@@ -270,16 +271,26 @@ static int incoming_load(struct incoming *in, struct loader *l, struct err *err)
 /* What an earlier attempt has left, and what the capabilities ask for, as they are now. */
 static int prepare(struct incoming *in, struct loader *l, struct err *err)
 {
+	const struct migration_settings *set = in->set;
 	struct machine *m = in->m;
+	struct mapped_config file;
 	unsigned threads;
+	bool mapped;
 	int ret = 0;
 
 	machine_lock(m);
 	if (in->dirty)
 		ret = machine_reset(m, err);
 	in->dirty = ret < 0;
-	threads = in->set->caps[CAP_COMPRESS] ? in->set->params.decompress_threads : 0;
+	threads = set->caps[CAP_COMPRESS] ? set->params.decompress_threads : 0;
+	mapped = set->caps[CAP_MAPPED_RAM];
+	file = (struct mapped_config){
+	    .threads = set->caps[CAP_MULTIFD] ? set->params.multifd_channels : 0,
+	    .direct = set->params.direct_io,
+	};
 	machine_unlock(m);
+	if (ret == 0 && mapped)
+		ret = loader_map(l, &file, err);
 	return ret == 0 && threads ? ram_load_compressed(l->ram, threads, err) : ret;
 }
 

@@ -17,6 +17,7 @@
 #include "migration/channel/channel.h"
 #include "migration/channel/checksum.h"
 #include "migration/incoming/section-hint.h"
+#include "migration/ram/mapped/mapped.h"
 #include "migration/ram/ram.h"
 #include "migration/stream/reader.h"
 #include "migration/stream/wire.h"
@@ -43,10 +44,20 @@ void loader_init(struct loader *l, struct machine *m, struct reader *reader, str
 
 void loader_fini(struct loader *l)
 {
+	mapped_load_free(l->mapped);
 	ram_load_free(l->ram);
 	buf_free(&l->commands.differs);
 	free(l->seen);
 	*l = (struct loader){0};
+}
+
+int loader_map(struct loader *l, const struct mapped_config *cfg, struct err *err)
+{
+	l->mapped = mapped_load_new(l->reader, cfg, err);
+	if (!l->mapped)
+		return -EINVAL;
+	ram_load_map(l->ram, l->mapped);
+	return 0;
 }
 
 /*
@@ -388,6 +399,8 @@ static int load_announced(struct loader *l, uint64_t at, struct err *err)
 			       name_of(other), idstr, id);
 	if (!entry && l->reader)
 		channel_checksum_expect(l->reader->ch, id == RAM_ID_CHECKSUM);
+	if (!entry && l->mapped)
+		mapped_load_sums(l->mapped, id == RAM_ID_CHECKSUM);
 	s = note_seen(l, entry, id);
 	s->version = version;
 	return load_section(l, s, at, err);

@@ -15,6 +15,8 @@
 
 struct err;
 struct machine;
+struct mapped_config;
+struct mapped_load;
 struct ram_load;
 struct reader;
 struct src;
@@ -34,13 +36,16 @@ struct loader {
 	/* the loader's */
 	bool caps_seen[CAP_COUNT]; /* on at the source */
 	struct ram_load *ram;
-	struct seen_section *seen; /* owned; sections announced by START or FULL */
+	struct mapped_load *mapped; /* owned; NULL: pages have no places in a file */
+	struct seen_section *seen;  /* owned; sections announced by START or FULL */
 	size_t n_seen;
 };
 
 /* 'reader' or, when it is NULL, 'in' (both borrowed) is where the bytes come from. */
 void loader_init(struct loader *l, struct machine *m, struct reader *reader, struct src *in);
 void loader_fini(struct loader *l);
+/* Capability mapped-ram is on: before the header.  0, or -errno with *err set. */
+int loader_map(struct loader *l, const struct mapped_config *cfg, struct err *err);
 /*
  * Header and configuration, then records up to and with EOF.  Takes the
  * machine lock around each device section (the caller does not hold it).

@@ -96,7 +96,7 @@ static int start_parsed(struct incoming *in, struct migration_uri *uri, int fd, 
 	int ret;
 
 	in->listens = uri_is_address(uri->kind);
-	ret = settings_check_channel(in->set->caps, !in->listens, err);
+	ret = settings_check_channel(in->set->caps, !in->listens, uri->kind == URI_FILE, err);
 	if (ret < 0)
 		return ret;
 	status_set(in->m, &in->status, MIG_SETUP);

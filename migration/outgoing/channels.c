@@ -13,13 +13,16 @@
 #include "migration/channel/channel.h"
 #include "migration/channel/open.h"
 #include "migration/outgoing/outgoing.h"
+#include "migration/ram/mapped/mapped.h"
 #include "migration/ram/multifd/multifd.h"
+#include "vmm/machine.h"
 
 #define WORDS_MS 1000 /* after a channel broke: how long the destination's reason may take */
 
 int outgoing_check_channels(const struct outgoing *o, struct err *err)
 {
-	return settings_check_channel(o->caps, !uri_is_address(o->uri.kind), err);
+	return settings_check_channel(o->caps, !uri_is_address(o->uri.kind),
+				      o->uri.kind == URI_FILE, err);
 }
 
 int outgoing_open_channels(struct outgoing *o, struct err *err)
@@ -51,8 +54,24 @@ int outgoing_open_channels(struct outgoing *o, struct err *err)
 	return 0;
 }
 
+int outgoing_open_file(struct outgoing *o, struct err *err)
+{
+	const struct mapped_config cfg = {
+	    .threads = o->caps[CAP_MULTIFD] ? o->multifd_config.channels : 0,
+	    .direct = o->direct_io,
+	    .sums = o->checksum,
+	};
+
+	if (!o->caps[CAP_MAPPED_RAM])
+		return 0;
+	o->mapped = mapped_save_new(o->ch, &o->m->mem, &cfg, err);
+	return o->mapped ? 0 : -EINVAL;
+}
+
 void outgoing_close_channels(struct outgoing *o)
 {
+	mapped_save_free(o->mapped);
+	o->mapped = NULL;
 	multifd_send_free(o->multifd);
 	o->multifd = NULL;
 }

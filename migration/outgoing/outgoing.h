@@ -29,6 +29,7 @@ struct channel;
 struct dirty_limits;
 struct loop_fd;
 struct machine;
+struct mapped_save;
 struct migration_mode;
 struct resolve;
 struct writer;
@@ -65,6 +66,7 @@ struct outgoing {
 	bool flush_sections;  /* ... and multifd-flush-after-each-section */
 	uint8_t zero_pages;   /* ... and zero-page-detection */
 	bool checksum;        /* ... and x-minivmm-checksum; then: does the stream carry one? */
+	bool direct_io;       /* ... and direct-io */
 	const struct migration_mode *mode;
 	struct multifd_config multifd_config;
 	struct migration_stats stats;
@@ -81,7 +83,8 @@ struct outgoing {
 	struct ram_save ram;
 	struct multifd_send *multifd; /* NULL: all goes over 'ch' */
 	uint64_t multifd_counted;     /* bytes of it that the statistics have */
-	bool flush_unproven; /* a QEMU has not said yet that it understands MULTIFD_FLUSH */
+	bool flush_unproven;        /* a QEMU has not said yet that it understands MULTIFD_FLUSH */
+	struct mapped_save *mapped; /* NULL: pages have no places in a file */
 	struct return_path rp;
 	struct device_state devices;
 	struct auto_converge auto_converge;
@@ -168,6 +171,8 @@ int outgoing_check_flush(struct outgoing *o, struct err *err);
 
 /* May pages go over several connections to that address? */
 int outgoing_check_channels(const struct outgoing *o, struct err *err);
+/* The file that the pages get places in, with its threads; before RAM. */
+int outgoing_open_file(struct outgoing *o, struct err *err);
 /* Open them when the capability is on; behind the header, in front of RAM. */
 int outgoing_open_channels(struct outgoing *o, struct err *err);
 void outgoing_close_channels(struct outgoing *o);

@@ -61,6 +61,9 @@ static int outgoing_set_up_ram(struct outgoing *o, struct err *err)
 	uint64_t bytes;
 	int ret;
 
+	ret = outgoing_open_file(o, err);
+	if (ret < 0)
+		return ret;
 	ram_save_init(&o->ram, m, o->w, o->checksum ? RAM_ID_CHECKSUM : o->ram_section_id);
 	o->ram.ignore_shared = o->caps[CAP_X_IGNORE_SHARED];
 	o->ram.stream.runs = o->rp.minivmm;
@@ -72,6 +75,8 @@ static int outgoing_set_up_ram(struct outgoing *o, struct err *err)
 		ret = ram_save_encoders(&o->ram, o->caps, &o->set->params,
 					&o->set->xbzrle_cache_bytes, err);
 	outgoing_use_channels(o);
+	if (o->mapped)
+		ram_save_map(&o->ram, o->mapped);
 	if (ret == 0)
 		ret = ram_save_start(&o->ram, err);
 	if (ret == 0)

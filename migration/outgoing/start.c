@@ -135,6 +135,9 @@ static int outgoing_begin(struct outgoing *o, const struct migration_where *wher
 	if (o->uri.kind == URI_FD && o->fd < 0)
 		return err_set(err, ENOENT, "File descriptor named '%s' has not been found",
 			       o->uri.path);
+	ret = outgoing_check_channels(o, err);
+	if (ret < 0 && o->caps[CAP_MAPPED_RAM])
+		return ret; /* said at once, as in QEMU */
 	report_outgoing_start(o, where);
 	if (o->uri.kind != URI_TCP || resolve_now(&o->uri, false, &o->to, NULL) == 0)
 		return start_thread(o, err);
@@ -165,6 +168,7 @@ int outgoing_start(struct outgoing *o, const struct migration_where *where, int 
 	o->flush_sections = o->set->flush_sections;
 	o->zero_pages = o->set->params.zero_page_detection;
 	o->flush_unproven = false;
+	o->direct_io = o->set->params.direct_io;
 	multifd_config_fill(&o->multifd_config, &o->set->params, o->set->caps[CAP_ZERO_COPY_SEND],
 			    o->m->cfg->uuid_set ? o->m->cfg->uuid : NULL);
 	o->mode = mode_of(o->caps);

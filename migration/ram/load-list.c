@@ -15,6 +15,7 @@
 
 #include "migration/ram/encode/page-pool.h"
 #include "migration/ram/load.h"
+#include "migration/ram/mapped/mapped.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/bitmap.h"
 #include "vmm/base/units.h"
@@ -188,7 +189,9 @@ static int load_list_entry(struct ram_load *l, struct src *in, uint64_t *left, s
 		if (lb->sparse)
 			clear_touched(lb);
 	}
-	return 0;
+	return l->mapped
+		   ? mapped_load_block(l->mapped, lb, ram_load_ignores(l, lb), l->placer, in, err)
+		   : 0;
 }
 
 int ram_load_list(struct ram_load *l, struct src *in, uint64_t total, struct err *err)
@@ -200,5 +203,7 @@ int ram_load_list(struct ram_load *l, struct src *in, uint64_t total, struct err
 		if (ret < 0)
 			return ret;
 	}
+	if (l->mapped)
+		mapped_load_listed(l->mapped);
 	return 0;
 }

@@ -54,6 +54,11 @@ void ram_load_use(struct ram_load *l, struct multifd_recv *multifd)
 	l->multifd = multifd;
 }
 
+void ram_load_map(struct ram_load *l, struct mapped_load *mapped)
+{
+	l->mapped = mapped;
+}
+
 /* ---- pages ---- */
 
 /* What a placer returned, in words. */
@@ -370,6 +375,12 @@ static int load_record(struct ram_load *l, struct src *in, uint64_t word, uint64
 	struct load_block *lb;
 	int ret;
 
+	if (l->mapped && flags != RAM_FLAG_MEM_SIZE)
+		return err_set(err, EINVAL,
+			       "Received a page among the records, but with mapped-ram all pages "
+			       "have places of their own (RAM record at stream offset 0x%" PRIx64
+			       ")",
+			       at);
 	switch (flags & ~(uint64_t)RAM_FLAG_CONTINUE) {
 	case RAM_FLAG_MULTIFD_FLUSH:
 		return load_flush(l, word, at, err);

@@ -9,6 +9,7 @@
 #include "migration/ram/placer.h"
 #include "migration/ram/ram.h"
 
+struct mapped_load;
 struct page_pool;
 
 #define RAM_LOAD_DROPPED 3 /* names of blobs whose content is dropped */
@@ -34,6 +35,7 @@ struct ram_load {
 	struct page_pool *unpack;           /* owned; NULL: COMPRESS records are refused */
 	struct multifd_recv *multifd;       /* borrowed; NULL: all pages are in the stream */
 	enum load_flush flush;
+	struct mapped_load *mapped; /* borrowed; NULL: no page has a place in a file */
 };
 
 /* The block of that name; NULL: unknown. */

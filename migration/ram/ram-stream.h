@@ -18,6 +18,7 @@
 #include "vmm/memory/memory.h"
 
 struct compress_save;
+struct mapped_save;
 struct multifd_send;
 struct ram_stream;
 struct xbzrle_save;
@@ -41,6 +42,11 @@ struct page_encoder {
 /* All functions: 0, or -errno with the writer's or the channel's words. */
 struct page_sink {
 	const char *name;
+	/*
+	 * The block has been listed: what else stands in its entry.  'left_out': none of its
+	 * pages will come.  NULL: nothing.
+	 */
+	int (*list_block)(struct ram_stream *rs, struct ram_block *b, bool left_out);
 	/* A page as it is in guest memory, to be read at the next flush or sync at the latest. */
 	int (*put_page)(struct ram_stream *rs, const struct page *p);
 	/* A run of pages ends: they need not wait for one that follows.  May be NULL. */
@@ -81,6 +87,7 @@ struct ram_stream {
 	const struct page_encoder *const *encoders; /* NULL-terminated; the last takes any page */
 	const struct page_sink *sink;
 	struct multifd_send *multifd; /* borrowed; that sink's */
+	struct mapped_save *mapped;   /* likewise */
 	bool flush_pass; /* that sink flushes at the end of each pass, and not of each record ... */
 	bool exact; /* ... but is done with each record's pages at its end, and has counted them */
 	bool held;  /* the START record's sync round waits for ram_save_release() */

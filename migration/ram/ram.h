@@ -24,6 +24,7 @@
 struct err;
 struct machine;
 struct migration_params;
+struct mapped_load;
 struct multifd_recv;
 struct multifd_send;
 struct src;
@@ -65,6 +66,8 @@ void ram_save_init(struct ram_save *s, struct machine *m, struct writer *w, uint
  */
 void ram_save_use(struct ram_save *s, struct multifd_send *multifd, bool flush_pass,
 		  bool zero_pages);
+/* Pages go to their places in a file; likewise. */
+void ram_save_map(struct ram_save *s, struct mapped_save *mapped);
 /* Begin tracking.  Machine lock held. */
 int ram_save_start(struct ram_save *s, struct err *err);
 /* All pages are dirty, or all that were touched; and the START record.  No lock. */
@@ -111,6 +114,8 @@ int ram_load_sparse(struct ram_load *l, const struct ram_block *b, struct err *e
 int ram_load_compressed(struct ram_load *l, unsigned threads, struct err *err);
 /* The source is minivmm: RUN records may come. */
 void ram_load_take_runs(struct ram_load *l);
+/* Pages are at their places in a file, and none comes as a record.  Borrowed. */
+void ram_load_map(struct ram_load *l, struct mapped_load *mapped);
 /* One section body, up to and with its EOS word. */
 int ram_load_body(struct ram_load *l, struct src *in, struct err *err);
 

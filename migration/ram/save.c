@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "migration/ram/mapped/mapped.h"
 #include "migration/ram/multifd/multifd.h"
 #include "migration/ram/ram.h"
 #include "vmm/base/bitmap.h"
@@ -38,6 +39,12 @@ void ram_save_use(struct ram_save *s, struct multifd_send *multifd, bool flush_p
 		return;
 	s->stream.zero_pages = ZERO_IN_CHANNELS;
 	multifd_send_zero_pages(multifd);
+}
+
+void ram_save_map(struct ram_save *s, struct mapped_save *mapped)
+{
+	s->stream.mapped = mapped;
+	s->stream.sink = &sink_mapped;
 }
 
 static int alloc_bitmaps(struct ram_save *s)
@@ -95,27 +102,38 @@ void ram_save_fini(struct ram_save *s)
 	*s = (struct ram_save){.stream.count = s->stream.count};
 }
 
+static int put_block(struct ram_save *s, struct ram_block *b)
+{
+	const struct page_sink *sink = s->stream.sink;
+	struct buf entry = {0};
+	int ret;
+
+	buf_str8(&entry, b->name);
+	buf_be64(&entry, b->bytes);
+	if (s->ignore_shared)
+		buf_be64(&entry, b->gpa);
+	ret = writer_put(s->stream.w, entry.data, entry.len);
+	buf_free(&entry);
+	return ret == 0 && sink->list_block ? sink->list_block(&s->stream, b, b->unlogged) : ret;
+}
+
 /* The START record: the list of blocks (migration-stream 3.2). */
 static int put_start(struct ram_save *s)
 {
 	const struct memory *mem = &s->m->mem;
-	struct buf b = {0};
+	struct buf head = {0};
 	int ret;
 
-	buf_u8(&b, TAG_START);
-	buf_be32(&b, s->stream.section_id);
-	buf_str8(&b, RAM_SECTION);
-	buf_be32(&b, 0);
-	buf_be32(&b, RAM_SECTION_VERSION);
-	buf_be64(&b, memory_total_bytes(mem) | RAM_FLAG_MEM_SIZE);
-	for (size_t i = 0; i < mem->n_blocks; i++) {
-		buf_str8(&b, mem->blocks[i]->name);
-		buf_be64(&b, mem->blocks[i]->bytes);
-		if (s->ignore_shared)
-			buf_be64(&b, mem->blocks[i]->gpa);
-	}
-	ret = writer_put(s->stream.w, b.data, b.len);
-	buf_free(&b);
+	buf_u8(&head, TAG_START);
+	buf_be32(&head, s->stream.section_id);
+	buf_str8(&head, RAM_SECTION);
+	buf_be32(&head, 0);
+	buf_be32(&head, RAM_SECTION_VERSION);
+	buf_be64(&head, memory_total_bytes(mem) | RAM_FLAG_MEM_SIZE);
+	ret = writer_put(s->stream.w, head.data, head.len);
+	for (size_t i = 0; ret == 0 && i < mem->n_blocks; i++)
+		ret = put_block(s, mem->blocks[i]);
+	buf_free(&head);
 	return ret < 0 ? ret : ram_stream_end(&s->stream, true);
 }
 

@@ -48,6 +48,11 @@ const struct migration_capability_info migration_capabilities[CAP_COUNT] = {
     UNLISTED(CAP_SWITCHOVER_ACK, "switchover-ack",
 	     "the destination agrees to the switchover first, in the way that "
 	     "switchover-ack-legacy says (both ends); query-migrate-capabilities does not list it"),
+    [CAP_MAPPED_RAM] = {.name = "mapped-ram",
+			     .offered = true,
+			     .must_match = true,
+			     .help = "give each page a place of its own in the file (both ends; file: "
+				"only)"},
 };
 
 int capability_parse(const char *name)

@@ -31,6 +31,7 @@ enum migration_capability {
 	CAP_POSTCOPY_PREEMPT,
 	CAP_DIRTY_LIMIT,    /* since 8.1 */
 	CAP_SWITCHOVER_ACK, /* since 8.1 */
+	CAP_MAPPED_RAM,     /* since 9.0 */
 	CAP_COUNT
 };
 

@@ -121,6 +121,8 @@ const struct migration_param_info migration_param_table[] = {
      RANGE(0, UINT64_MAX), INITIAL(0), .offered = true,
      .help = "bytes a second that the switchover can count on, to judge what fits downtime-limit; "
 	     "0: as measured"},
+    {"direct-io", PARAM_BOOL, AT(direct_io), RANGE(0, 1), INITIAL(0), .offered = true,
+     .help = "keep pages of mapped-ram out of the host's page cache (both ends)"},
     {"x-minivmm-deadline", PARAM_U32, AT(deadline), RANGE(0, YEAR_S), INITIAL(0),
      .phrase = "a value between 0 and 31536000, in seconds", .unstable = true, .offered = true,
      .help = "seconds after which the migration is given up or forced; 0: none"},

@@ -38,6 +38,7 @@ struct migration_params {
 	uint64_t x_vcpu_dirty_limit_period, vcpu_dirty_limit; /* ms; MB/s; since 8.1 */
 	uint8_t mode;                                         /* enum migration_kind; since 8.2 */
 	uint64_t avail_switchover_bandwidth; /* bytes/s, 0: as measured; since 8.2 */
+	bool direct_io;                      /* since 9.1 */
 	/* ours: seconds from 'migrate' on, 0: none; enum deadline_policy */
 	uint32_t deadline;
 	uint8_t deadline_policy;

@@ -23,7 +23,7 @@ static bool zero_copy_not_plain(const struct rules_subject *s)
 
 static bool multifd_on_one_connection(const struct rules_subject *s)
 {
-	return s->caps[CAP_MULTIFD] && s->one_connection;
+	return s->caps[CAP_MULTIFD] && s->one_connection && !s->caps[CAP_MAPPED_RAM];
 }
 
 static bool multifd_and_compress(const struct rules_subject *s)
@@ -56,6 +56,27 @@ static bool ack_without_return_path(const struct rules_subject *s)
 	return s->caps[CAP_SWITCHOVER_ACK] && !s->caps[CAP_RETURN_PATH];
 }
 
+static bool mapped_not_plain(const struct rules_subject *s)
+{
+	return s->caps[CAP_MAPPED_RAM] && s->caps[CAP_MULTIFD] &&
+	       (s->params->multifd_compression != MULTIFD_NONE || s->params->tls_creds[0]);
+}
+
+static bool mapped_and_xbzrle(const struct rules_subject *s)
+{
+	return s->caps[CAP_MAPPED_RAM] && s->caps[CAP_XBZRLE];
+}
+
+static bool mapped_and_compress(const struct rules_subject *s)
+{
+	return s->caps[CAP_MAPPED_RAM] && s->caps[CAP_COMPRESS];
+}
+
+static bool mapped_without_places(const struct rules_subject *s)
+{
+	return s->caps[CAP_MAPPED_RAM] && !s->seekable;
+}
+
 #define AT(moment) (1U << (moment))
 #define SET        (AT(RULES_SET) | AT(RULES_START))
 #define START      AT(RULES_START)
@@ -67,21 +88,27 @@ static const struct rule {
 	bool (*broken)(const struct rules_subject *s);
 	const char *words;
 } rules[] = {
-    {SET,     EINVAL,  zero_copy_not_plain,
-     "Zero copy only available for non-compressed non-TLS multifd migration"                     },
-    {CHANNEL, EINVAL,  multifd_on_one_connection,  "multifd is not supported by current protocol"},
-    {SET,     EINVAL,  multifd_and_compress,       "Multifd is not compatible with compress"     },
-    {SET,     EINVAL,  throttle_above_its_maximum,
-     "Parameter 'max_cpu_throttle' expects an integer in the range of cpu_throttle_initial to 99"},
-    {SET,     ENOTSUP, dirty_limit_without_ring,
-     "Capability 'dirty-limit' needs the dirty ring: start with -accel kvm,dirty-ring-size=N"    },
-    {SET,     EINVAL,  two_throttles,
+    {SET,	       EINVAL,  zero_copy_not_plain,
+     "Zero copy only available for non-compressed non-TLS multifd migration"                                        },
+    {CHANNEL,           EINVAL,  multifd_on_one_connection,  "multifd is not supported by current protocol"         },
+    {SET,	       EINVAL,  multifd_and_compress,       "Multifd is not compatible with compress"              },
+    {SET,	       EINVAL,  throttle_above_its_maximum,
+     "Parameter 'max_cpu_throttle' expects an integer in the range of cpu_throttle_initial to 99"                   },
+    {SET,	       EINVAL,  mapped_and_xbzrle,          "Mapped-ram migration is incompatible with xbzrle"     },
+    {SET,	       EINVAL,  mapped_and_compress,        "Mapped-ram migration is incompatible with compression"},
+    {SET,	       EINVAL,  mapped_not_plain,
+     "Mapped-ram only available for non-compressed non-TLS multifd migration"                                       },
+    {AT(RULES_CHANNEL), EINVAL,  mapped_without_places,
+     "Migration requires seekable transport (e.g. file)"							    },
+    {SET,	       ENOTSUP, dirty_limit_without_ring,
+     "Capability 'dirty-limit' needs the dirty ring: start with -accel kvm,dirty-ring-size=N"                       },
+    {SET,	       EINVAL,  two_throttles,
      "Capabilities 'dirty-limit' and 'auto-converge' exclude each other: one of them slows the "
-     "guest down"										},
-    {SET,     EINVAL,  ack_without_return_path,
-     "Capability 'switchover-ack' requires capability 'return-path'"                             },
-    {START,   EINVAL,  multifd_and_xbzrle,
-     "Multifd sends whole pages, so xbzrle has nothing to do: switch one of them off"            },
+     "guest down"												   },
+    {SET,	       EINVAL,  ack_without_return_path,
+     "Capability 'switchover-ack' requires capability 'return-path'"                                                },
+    {START,	     EINVAL,  multifd_and_xbzrle,
+     "Multifd sends whole pages, so xbzrle has nothing to do: switch one of them off"                               },
 };
 
 static int check_offered(const bool *caps, struct err *err)

@@ -23,6 +23,7 @@ struct rules_subject {
 	const struct migration_params *params; /* NULL: RULES_CHANNEL asks for none */
 	bool dirty_ring;                       /* the machine has one */
 	bool one_connection;                   /* the migration at hand cannot open more */
+	bool seekable;                         /* it is with a file: places can be chosen in it */
 };
 
 /* 0, or -errno with the sentence of the first rule that is broken.  Any thread. */

@@ -63,9 +63,10 @@ int settings_check_start(const struct migration_settings *s, struct err *err)
 	return check(s, s->caps, &s->params, false, RULES_START, err);
 }
 
-int settings_check_channel(const bool *caps, bool one_connection, struct err *err)
+int settings_check_channel(const bool *caps, bool one_connection, bool seekable, struct err *err)
 {
-	const struct rules_subject subject = {.caps = caps, .one_connection = one_connection};
+	const struct rules_subject subject = {
+	    .caps = caps, .one_connection = one_connection, .seekable = seekable};
 
 	return rules_check(RULES_CHANNEL, &subject, err);
 }

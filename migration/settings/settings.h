@@ -44,7 +44,7 @@ int settings_next_capabilities(const struct migration_settings *s,
 			       bool one_connection, bool next[CAP_COUNT], struct err *err);
 /* May a migration start with all this? */
 int settings_check_start(const struct migration_settings *s, struct err *err);
-/* May it use that kind of channel?  'caps': CAP_COUNT of them.  Any thread. */
-int settings_check_channel(const bool *caps, bool one_connection, struct err *err);
+/* May it use that kind of channel?  'caps': CAP_COUNT of them; 'seekable': a file.  Any thread. */
+int settings_check_channel(const bool *caps, bool one_connection, bool seekable, struct err *err);
 
 #endif

@@ -5,7 +5,8 @@
  * what is left to the front and reads until enough is there; the end of the
  * stream is no failure, the src just stays shorter.  'scatter' reads past the
  * empty buffer, straight to where the bytes belong; what was read too much is
- * put into the buffer again by 'unread'.  A failed read is final: every later
+ * put into the buffer again by 'unread'.  'seek' drops what was read ahead, and goes
+ * on elsewhere in the file.  A failed read is final: every later
  * call returns the same error.
  */
 #include "migration/stream/reader.h"
@@ -49,13 +50,14 @@ static void hold_again(const struct reader *r)
 		machine_lock(r->m);
 }
 
-static ssize_t read_unlocked(struct reader *r)
+static ssize_t read_unlocked(struct reader *r, size_t need)
 {
 	struct src *s = &r->src;
+	size_t n = r->exact ? need - (s->len - s->at) : r->cap - s->len;
 	ssize_t got;
 
 	let_go(r);
-	got = channel_read(r->ch, r->buf + s->len, r->cap - s->len, &r->err);
+	got = channel_read(r->ch, r->buf + s->len, n, &r->err);
 	hold_again(r);
 	return got;
 }
@@ -70,7 +72,7 @@ static int reader_fill(struct src *s, size_t n)
 		return -EINVAL;
 	make_room(r, n);
 	while (s->len - s->at < n) {
-		ssize_t got = read_unlocked(r);
+		ssize_t got = read_unlocked(r, n);
 
 		if (got < 0) {
 			r->failed = (int)got;
@@ -113,6 +115,15 @@ static uint8_t *reader_unread(struct src *s, size_t n)
 	return r->buf;
 }
 
+static void reader_seek(struct src *s, uint64_t to)
+{
+	struct reader *r = container_of(s, struct reader, src);
+
+	channel_seek(r->ch, (off_t)((uint64_t)r->start + to));
+	s->base = to;
+	s->at = s->len = 0;
+}
+
 struct reader *reader_new(struct channel *ch, struct machine *m)
 {
 	struct reader *r = NEW(struct reader);
@@ -125,6 +136,8 @@ struct reader *reader_new(struct channel *ch, struct machine *m)
 	r->src.fill = reader_fill;
 	r->src.scatter = channel_scatters(ch) ? reader_scatter : NULL;
 	r->src.unread = reader_unread;
+	r->start = channel_tell(ch);
+	r->src.seek = r->start >= 0 ? reader_seek : NULL;
 	return r;
 }
 

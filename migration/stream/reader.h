@@ -26,6 +26,8 @@ struct reader {
 	struct machine *m;
 	bool locked;
 	bool ended;     /* more was asked for than the stream has */
+	bool exact;     /* nothing is read ahead: what follows may belong to another reader */
+	int64_t start;  /* of the stream in the channel's file; negative: it has no places */
 	int failed;     /* -errno of the channel's read, 0: none */
 	struct err err; /* then: why */
 };

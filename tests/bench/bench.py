@@ -174,6 +174,41 @@ class Bench:
         self.copy("2 GiB random, multifd 2 zstd", 1.2, caps=("multifd",),
                   params={"multifd_channels": 2, "multifd_compression": "zstd"})
 
+    def save_and_load(self, kind, ram):
+        """Seconds for a file with mapped-ram, multifd 2, and out of it; QEMU's file is not yet on the disk then."""
+        self.count += 1
+        path, memory_size = f"{TMP}/saved{self.count}", f"{(COPIED + RANDOM_FROM) // MIB}M"
+        vms = [Vmm(kind, TMP, "idle", "", name=f"{name}{self.count}", memory=memory_size, backend="file",
+                   ram=file, incoming=incoming)
+               for name, file, incoming in (("s", ram[0], None), ("d", ram[1], "defer"))]
+        try:
+            for vm in vms:
+                vm.capabilities("events", "mapped-ram", "multifd")
+                vm.cmd("migrate-set-parameters", max_bandwidth=0, multifd_channels=2)
+            vms[0].serial.expect("idle")
+            measure.warm_cache(path, COPIED)
+            return measure.save(vms[0], path), measure.load(vms[1], path)
+        finally:
+            for vm in vms:
+                vm.close()
+            for name in (path, ram[1]):
+                if os.path.exists(name):
+                    os.unlink(name)
+
+    def mapped(self):
+        """Files with mapped-ram; a QEMU that has it (QEMU=...) is needed for the second figure."""
+        with memory.Warm(TMP, COPIED + RANDOM_FROM) as warm:
+            measure.fill(warm.content, COPIED + RANDOM_FROM, RANDOM_FROM, True)
+
+            def once(kind):
+                return self.save_and_load(kind, (warm.content, warm.path("dest")))
+            for kind in KINDS:
+                once(kind)      # the host backs the pages; not counted
+            got = self.alternate(once)
+        for i, what in enumerate(("save", "load")):
+            self.row(f"2 GiB random, mapped-ram, multifd 2, {what}: rate", "MiB/s",
+                     {k: [2048 / r[i] for r in v] for k, v in got.items()}, 1.3, True, warm.note)
+
     def untouched(self):
         for backend, aim in (("anonymous", 1 / 10), ("memfd", 1 / 50)):
             got = self.alternate(lambda kind, b=backend: self.one_move(
@@ -260,7 +295,7 @@ class Bench:
                      "aim: the same for each size")
 
 
-WORKS = ("start", "idle", "one_channel", "default_memory", "multifd_none", "multifd_zstd", "untouched", "zeros", "dirtying",
+WORKS = ("start", "idle", "one_channel", "default_memory", "multifd_none", "multifd_zstd", "mapped", "untouched", "zeros", "dirtying",
          "encoders", "scaling")
 
 

@@ -113,6 +113,34 @@ def patient_move(source, dest, uri, patience_s):
     return {"seen_s": time.monotonic() - start, "given_up": False}
 
 
+def warm_cache(path, size):
+    """So much memory that the host below has backed is free, for the page cache of a file: see memory.py."""
+    with open(path, "wb", buffering=0) as f:
+        for block in blocks(size):
+            f.write(block)
+    os.unlink(path)
+
+
+def save(source, path):
+    """Seconds from 'migrate' to the end that the source tells; the file is whole when this returns."""
+    start = time.monotonic()
+    source.cmd("migrate", uri=f"file:{path}")
+    if source.wait_migration("completed", "failed") != "completed":
+        raise RuntimeError(f"{source.kind}: {source.migration()}")
+    took = time.monotonic() - start
+    while source.status() != "postmigrate":
+        time.sleep(0.001)       # QEMU writes its last bytes behind the event
+    return took
+
+
+def load(dest, path):
+    start = time.monotonic()
+    dest.cmd("migrate-incoming", uri=f"file:{path}")
+    if dest.wait_migration("completed", "failed") != "completed":
+        raise RuntimeError(f"{dest.kind}: {dest.migration()}\n{dest.stderr()}")
+    return time.monotonic() - start
+
+
 def raw_copy(path, first, other):
     """Bytes per second of the same bytes from one mapping to another through a plain socket pair."""
     size = os.stat(path).st_size - first

@@ -119,8 +119,8 @@ PROPERTIES = {
     "switchover-ack-legacy": ["unit/test-switchover:test_source_waits_for_ack",
                               "unit/test-switchover:test_destination_agrees",
                               "interop/test_switchover_peers:test_ack"],
-    "multifd-flush-after-each-section": ["interop/test_multifd_peers:test_to_qemu",
-                                         "interop/test_multifd_peers:test_refused"],
+    "multifd-flush-after-each-section": ["interop/test_multifd_peers:test_sections_at_both_ends",
+                                         "interop/test_multifd_peers:test_old_qemu_refuses"],
 }
 
 # Members of what query-migrate returns, with those of the structs in it.

@@ -161,6 +161,11 @@ int src_skip(struct src *s, size_t n)
 	return 0;
 }
 
+void src_seek(struct src *s, uint64_t to)
+{
+	s->seek(s, to);
+}
+
 int src_u8(struct src *s, uint8_t *v)
 {
 	const uint8_t *p = src_take(s, 1);

@@ -52,6 +52,8 @@ struct src {
 	int (*scatter)(struct src *s, struct iovec *iov, int n_iov, size_t need, size_t *got);
 	/* After it: room for the last n bytes, at most SRC_UNREAD, which are read again. */
 	uint8_t *(*unread)(struct src *s, size_t n);
+	/* Go on at stream offset 'to'.  NULL: cannot. */
+	void (*seek)(struct src *s, uint64_t to);
 	void *opaque; /* for these */
 };
 
@@ -71,6 +73,8 @@ const uint8_t *src_take(struct src *s, size_t n);
 /* Each of these returns 0, or -EIO when the bytes end before the value does. */
 int src_get(struct src *s, void *p, size_t n);
 int src_skip(struct src *s, size_t n);
+/* The next byte is that at stream offset 'to'; only where there is a file behind it. */
+void src_seek(struct src *s, uint64_t to);
 int src_u8(struct src *s, uint8_t *v);
 int src_be16(struct src *s, uint16_t *v);
 int src_be32(struct src *s, uint32_t *v);

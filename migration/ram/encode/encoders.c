@@ -3,6 +3,7 @@
 
 #include "migration/ram/encode/compress.h"
 #include "migration/ram/encode/xbzrle.h"
+#include "migration/ram/mapped/mapped.h"
 #include "migration/ram/ram.h"
 #include "migration/settings/params.h"
 #include "vmm/base/units.h"
@@ -26,13 +27,14 @@ static const struct page_encoder *const with_both[] = {
 };
 
 static const struct {
-	bool xbzrle, compress;
+	bool xbzrle, compress, mapped;
 	const struct page_encoder *const *encoders;
 } modes[] = {
-    {false, false, precopy_encoders},
-    {true,  false, with_xbzrle     },
-    {false, true,  with_compress   },
-    {true,  true,  with_both       },
+    {false, false, false, precopy_encoders},
+    {true,  false, false, with_xbzrle     },
+    {false, true,  false, with_compress   },
+    {true,  true,  false, with_both       },
+    {false, false, true,  mapped_encoders },
 };
 
 int ram_save_encoders(struct ram_save *s, const bool caps[CAP_COUNT],
@@ -42,7 +44,9 @@ int ram_save_encoders(struct ram_save *s, const bool caps[CAP_COUNT],
 	int ret = 0;
 
 	for (size_t i = 0; i < ARRAY_LEN(modes); i++)
-		if (modes[i].xbzrle == caps[CAP_XBZRLE] && modes[i].compress == caps[CAP_COMPRESS])
+		if (modes[i].xbzrle == caps[CAP_XBZRLE] &&
+		    modes[i].compress == caps[CAP_COMPRESS] &&
+		    modes[i].mapped == caps[CAP_MAPPED_RAM])
 			s->stream.encoders = modes[i].encoders;
 	if (p->zero_page_detection == ZERO_PAGES_NONE)
 		s->stream.zero_pages = ZERO_UNTOUCHED;
