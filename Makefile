@@ -4,6 +4,7 @@
 #   make check       every test                          make check-fast  those without the lab
 #   make bench       side by side with QEMU              make fuzz T=60   each fuzz target for T seconds
 #                                                        make bench OLD=PATH   and with another build of it
+#                                                        make bench PEER=11.1  with another QEMU
 #   make lint        formats, clang-tidy, cppcheck...    make install     PREFIX, DESTDIR; make uninstall
 #
 # SAN=address,undefined builds with sanitizers; use another BUILD folder for it. Root's make installs
@@ -147,7 +148,7 @@ check-fast: $(BIN) $(BUILD)/kvm-probe
 	BUILD=$(BUILD) scripts/check --fast $(STRICT:%=--strict)
 
 bench: $(BIN) guests
-	BUILD=$(BUILD) /usr/bin/python3 tests/bench/bench.py --out $(BUILD)/bench $(if $(OLD),--old $(OLD))
+	BUILD=$(BUILD) /usr/bin/python3 tests/bench/bench.py --out $(BUILD)/bench $(if $(OLD),--old $(OLD)) $(PEER:%=--peer %)
 
 lint:
 	scripts/lint

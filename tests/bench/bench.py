@@ -1,7 +1,9 @@
 #!/usr/bin/python3
 """Side by side with QEMU: the same tiny guest, the same host, in turn, in one run.
 
-usage: bench.py [--runs N] [--only PATTERN] [--out DIR] [--old PATH]
+usage: bench.py [--runs N] [--only PATTERN] [--out DIR] [--old PATH] [--peer VERSION]
+
+--peer names the QEMU: 7.2 (the machine's own, if it is that one), 10.0 or 11.1, fetched by scripts/peer-root.
 
 --old is another build of minivmm, measured in the same turns: a second line per row has its figure and
 this build over it, best run against best run.
@@ -26,6 +28,8 @@ sys.path[:0] = [HERE, os.path.join(HERE, "..", "lib")]
 import chart  # noqa: E402
 import measure  # noqa: E402
 import memory  # noqa: E402
+import network  # noqa: E402
+import peers  # noqa: E402
 from measure import MIB  # noqa: E402
 from vmm import PROGRAMS, Vmm  # noqa: E402
 
@@ -63,35 +67,38 @@ class Bench:
 
     # ---- pieces ----
 
-    def pair(self, kind, guest, append, memory, backend, caps=(), params=None, ram=(None, None)):
-        """A source that runs and a destination that waits for it; ram: the files behind their memory."""
+    def pair(self, kind, guest, append, memory, backend, caps=(), params=None, ram=(None, None), hosts=None):
+        """A source that runs, a destination that waits for it, and its URI; ram: the files behind their memory."""
         self.count += 1
+        uri = f"tcp:{hosts.address}:4444" if hosts else f"unix:{TMP}/m{self.count}"
         options = dict(memory=memory, backend=backend)
-        source = Vmm(kind, TMP, guest, append, name=f"s{self.count}", ram=ram[0], **options)
-        dest = Vmm(kind, TMP, guest, append, name=f"d{self.count}", ram=ram[1], incoming="defer", **options)
+        prefixes = hosts.prefixes if hosts else ((), ())
+        source = Vmm(kind, TMP, guest, append, name=f"s{self.count}", ram=ram[0], prefix=prefixes[0], **options)
+        dest = Vmm(kind, TMP, guest, append, name=f"d{self.count}", ram=ram[1], prefix=prefixes[1],
+                   incoming="defer", **options)
         for vm in (source, dest):
             vm.capabilities("events", *caps)
             vm.cmd("migrate-set-parameters", **(params or {}))
         source.cmd("migrate-set-parameters", max_bandwidth=0)
-        dest.cmd("migrate-incoming", uri=f"unix:{TMP}/m{self.count}")
-        return source, dest
+        dest.cmd("migrate-incoming", uri=uri)
+        return source, dest, uri
 
     def one_move(self, kind, write=None, writes=False, rewrites=0, patience=None, **how):
         """write: (first, bytes) of memory that gets random content beforehand; writes: the guest does.
 
         rewrites: the guest goes over so many pages, which are random then (-1: as they are).
         """
-        source, dest = self.pair(kind, **how)
+        source, dest, uri = self.pair(kind, **how)
         try:
             source.serial.expect("counting on|idle|writing")
             if rewrites:
                 measure.fill_behind_stamps(source, rewrites)
                 measure.dirtying(source)
-                return measure.patient_move(source, dest, f"unix:{TMP}/m{self.count}", patience)
+                return measure.patient_move(source, dest, uri, patience)
             if write:
                 measure.write_memory(source, *write)
             rate = measure.dirtying(source) if writes else 0
-            return dict(measure.move(source, dest, f"unix:{TMP}/m{self.count}"), dirtied=rate)
+            return dict(measure.move(source, dest, uri), dirtied=rate)
         finally:
             source.close()
             dest.close()
@@ -154,6 +161,17 @@ class Bench:
                  {k: [r["source_beyond"] / MIB for r in v] for k, v in got.items()}, 0.25, False)
         self.row("resident beyond RAM after a move, destination", "MiB",
                  {k: [r["dest_beyond"] / MIB for r in v] for k, v in got.items()}, 0.25, False)
+
+    def tcp(self):
+        """Between two hosts, which is what most moves are."""
+        with network.Hosts() as hosts:
+            for name, caps, channels in (("one channel", (), 0), ("multifd, 2 channels", ("multifd",), 2),
+                                         ("multifd, 4 channels", ("multifd",), 4),
+                                         ("zero-copy-send, 2 channels", ("multifd", "zero-copy-send"), 2)):
+                got, _ = self.copy(f"2 GiB random, TCP, {name}", 2.2, hosts=hosts, caps=caps,
+                                   params={"multifd_channels": channels} if channels else None)
+                self.row("CPU seconds per GiB, both ends", "s",
+                         {k: [r["cpu_s"] / 2 for r in v] for k, v in got.items()}, 0.5, False)
 
     def default_memory(self):
         """The same with memory as it is without any option.
@@ -295,8 +313,8 @@ class Bench:
                      "aim: the same for each size")
 
 
-WORKS = ("start", "idle", "one_channel", "default_memory", "multifd_none", "multifd_zstd", "mapped", "untouched", "zeros", "dirtying",
-         "encoders", "scaling")
+WORKS = ("start", "idle", "one_channel", "default_memory", "multifd_none", "multifd_zstd", "tcp", "mapped", "untouched",
+         "zeros", "dirtying", "encoders", "scaling")
 
 
 def line(r):
@@ -323,7 +341,12 @@ def main():
     parser.add_argument("--only", default="*")
     parser.add_argument("--out", default="build/bench")
     parser.add_argument("--old")
+    parser.add_argument("--peer", default="7.2")
     args = parser.parse_args()
+    PROGRAMS["qemu"]["path"], why = peers.qemu(args.peer)
+    if why:
+        parser.error(f"there is no QEMU {args.peer}: {why}")
+    print(f"QEMU here is {args.peer}")
     if args.old:
         PROGRAMS["old"] = dict(PROGRAMS["minivmm"], path=os.path.abspath(args.old))
         KINDS.append("old")
@@ -345,7 +368,7 @@ def main():
         shutil.rmtree(TMP, ignore_errors=True)
     host = subprocess.run(["uname", "-srm"], capture_output=True, text=True, check=False).stdout.strip()
     with open(os.path.join(args.out, "bench.json"), "w", encoding="ascii") as f:
-        json.dump({"host": host, "cpus": os.cpu_count(), "runs": args.runs, "rows": bench.rows,
+        json.dump({"host": host, "cpus": os.cpu_count(), "runs": args.runs, "qemu": args.peer, "rows": bench.rows,
                    "not_measured": failed}, f, indent=1)
     with open(os.path.join(args.out, "bench.svg"), "w", encoding="ascii") as f:
         f.write(chart.svg(bench.rows))
