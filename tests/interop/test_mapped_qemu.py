@@ -34,7 +34,8 @@ def set_up(vm, multifd, direct):
 def is_whole(path):
     """The description ends the file."""
     with open(path, "rb") as f:
-        f.seek(-1, os.SEEK_END)
+        size = f.seek(0, os.SEEK_END)
+        f.seek(max(size - 1, 0))
         return f.read() == b"}"
 
 
