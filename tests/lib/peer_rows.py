@@ -50,5 +50,11 @@ NEEDS = {
 }
 
 COLUMNS = ("release", "way", "mode", "devices", "cpus")
-ROWS = {"_".join(map(str, row)).replace(".", "_"): dict(zip(COLUMNS, row))
+
+
+def name_of(*row):
+    return "_".join(map(str, row)).replace(".", "_")
+
+
+ROWS = {name_of(*row): dict(zip(COLUMNS, row))
         for row in product(RELEASES, WAYS, MODES, DEVICES, CPUS) if (row[2], row[0]) not in IMPOSSIBLE}
