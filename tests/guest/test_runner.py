@@ -12,7 +12,8 @@ FREE = {"_".join(map(str, v)): dict(zip("abcd", v)) for v in product(range(3), r
 LISTS = {f"{a}{b}{c}": {"a": [a], "b": {"is": b}, "c": c} for a, b, c in product(range(3), repeat=3)}
 TABLES = {
     "free": FREE,
-    "impossible": {name: row for name, row in FREE.items() if (row["a"], row["b"]) != (0, 0) and row["a"] + row["c"] < 3},
+    "impossible": {name: row for name, row in FREE.items()
+                   if (row["a"], row["b"]) != (0, 0) and row["a"] + row["c"] < 3},
     "unhashable": LISTS,
     "columns_missing": FREE | {"more": {"a": 0, "e": 1}},
     "one_column": {str(n): {"a": n} for n in range(3)},
