@@ -5,7 +5,7 @@ import os
 import peers
 import ram
 import vmm
-from case import table
+from case import pairwise, table
 from moves import destination, goes_on, machine, wait_saved
 
 VERSIONS = ("10.0", "11.1")
@@ -63,6 +63,7 @@ ROWS = {f"{name}_{version.replace('.', '_')}": {"version": version, **way}
         for version in VERSIONS for name, way in WAYS.items()}
 
 
+@pairwise
 @table(**ROWS)
 def test_to_qemu_and_back(t, version, multifd=False, direct=False, offset=0):
     """Saved while the guest writes, loaded by QEMU, saved there and loaded here; a reader need not use multifd."""

@@ -6,9 +6,9 @@ combination shows nearly as much by a choice of its rows. The choice is the same
 from itertools import combinations
 
 
-def pairs(row):
-    """Every two of a row's settings; values need not be hashable."""
-    settings = sorted((column, repr(value)) for column, value in row.items())
+def pairs(row, columns):
+    """Every two of a row's settings; values need not be hashable, and a column left out is a setting, too."""
+    settings = [(column, repr(row[column]) if column in row else None) for column in columns]
     return set(combinations(settings, 2)) or set(settings)
 
 
@@ -18,7 +18,8 @@ def choose(rows):
     Greedily: the row that shows the most pairs not seen yet, the first of equals. A pair that no row
     has is impossible and asked of none.
     """
-    shows = {name: pairs(row) for name, row in rows.items()}
+    columns = sorted(set().union(*rows.values()))
+    shows = {name: pairs(row, columns) for name, row in rows.items()}
     missing, chosen = set().union(*shows.values()), set()
     while missing:
         best = max(shows, key=lambda name: len(shows[name] & missing))
