@@ -84,14 +84,22 @@ static ssize_t file_read(struct channel *c, void *buf, size_t n)
 	return got;
 }
 
+/* At once on the disk.  0 or -errno. */
+static int put_at_start(const struct file_channel *f, const uint8_t *p, size_t n)
+{
+	ssize_t done = pwrite(f->ch.fd, p, n, f->start);
+
+	if (done != (ssize_t)n)
+		return done < 0 ? -errno : -EIO;
+	return fsync(f->ch.fd) < 0 ? -errno : 0;
+}
+
 /* Zeros in their place, before anything behind them changes. */
 static int clear_head(const struct file_channel *f)
 {
 	static const uint8_t zeros[HEAD_BYTES];
 
-	if (pwrite(f->ch.fd, zeros, HEAD_BYTES, f->start) != (ssize_t)HEAD_BYTES)
-		return errno ? -errno : -EIO;
-	return fdatasync(f->ch.fd) < 0 ? -errno : 0;
+	return put_at_start(f, zeros, HEAD_BYTES);
 }
 
 /* Keep what belongs to the head. */
@@ -106,13 +114,6 @@ static ssize_t hold_head(struct file_channel *f, const struct iovec *iov)
 	f->n_held += n;
 	f->at += (off_t)n;
 	return (ssize_t)n;
-}
-
-static int put_head(const struct file_channel *f)
-{
-	if (pwrite(f->ch.fd, f->head, f->n_held, f->start) != (ssize_t)f->n_held)
-		return errno ? -errno : -EIO;
-	return fsync(f->ch.fd) < 0 ? -errno : 0;
 }
 
 static ssize_t file_writev(struct channel *c, struct iovec *iov, int n_iov)
@@ -203,7 +204,7 @@ static int file_finish(struct channel *c, struct err *err)
 		return err_set(err, errno, "Unable to write to file '%s': fsync: %s", f->path,
 			       err_text(errno));
 	if (f->holds) {
-		ret = put_head(f);
+		ret = put_at_start(f, f->head, f->n_held);
 		if (ret < 0)
 			return err_set(err, -ret, "Unable to write to file '%s': %s", f->path,
 				       err_text(-ret));
