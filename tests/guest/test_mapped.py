@@ -1,13 +1,12 @@
 """mapped-ram: a guest saved with a place for each page, and loaded again; whole or not at all."""
 import os
 import resource
-import signal
 import struct
 import subprocess
 
 import ram
 from case import only_minivmm, table
-from moves import destination, goes_on, machine, wait_bytes
+from moves import destination, goes_on, interrupt_save, machine, wait_bytes
 from qmp import QmpError
 
 GUEST = {"guest": "smp-counter", "append": "pages=300 rate=3000", "cpus": 2}
@@ -195,20 +194,7 @@ def test_interrupted_save_leaves_the_older_file(t, how, multifd):
     goes_on(source)
     path, was = older(t, source)
     set_up(source, multifd=multifd)
-    source.cmd("migrate-set-parameters", max_bandwidth=2 << 20, downtime_limit=1)
-    source.cmd("migrate", uri=f"file:{path}")
-    wait_bytes(source, 300000)
-    if how == "cancel":
-        source.cmd("migrate_cancel")
-        source.wait_migration("cancelled")
-        goes_on(source)
-        left = [n for n in os.listdir(t.tmp) if n.startswith("saved") and n != "saved"]
-        assert not left, f"left behind: {left}"
-    else:
-        source.signal(signal.SIGKILL)
-        source.wait()
-    with open(path, "rb") as f:
-        assert f.read() == was, "the older file has been harmed"
+    interrupt_save(source, path, was, how)
 
 
 @only_minivmm("QEMU 7.2 has no mapped-ram")

@@ -1,11 +1,10 @@
 """Saving a machine into a file and bringing it back: whole or not at all."""
 import os
-import signal
 
 import ram
 import stream
 from case import only_minivmm, table
-from moves import (check_stopped, destination, goes_on, load_uri, machine, save_uri, wait_bytes, wait_end_or_failure,
+from moves import (check_stopped, destination, goes_on, interrupt_save, load_uri, machine, save_uri, wait_end_or_failure,
                    wait_saved)
 
 
@@ -112,20 +111,7 @@ def test_interrupted_save_leaves_the_older_file(t, how):
         older = f.read()
     source.cmd("cont")
     goes_on(source)
-    source.cmd("migrate-set-parameters", max_bandwidth=2 << 20, downtime_limit=1)
-    source.cmd("migrate", uri=f"file:{path}")
-    wait_bytes(source, 300000)
-    if how == "cancel":
-        source.cmd("migrate_cancel")
-        source.wait_migration("cancelled")
-        goes_on(source)
-        left = [n for n in os.listdir(t.tmp) if n.startswith("state") and n != "state"]
-        assert not left, f"left behind: {left}"
-    else:
-        source.signal(signal.SIGKILL)
-        source.wait()
-    with open(path, "rb") as f:
-        assert f.read() == older, "the older file has been harmed"
+    interrupt_save(source, path, older, how)
     stream.Stream(older)
 
 

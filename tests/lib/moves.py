@@ -1,6 +1,7 @@
 """Moving a machine: what the tests of tests/guest, tests/interop and tests/fault do alike."""
 import os
 import select
+import signal
 import socket
 import time
 
@@ -177,6 +178,25 @@ def wait_bytes(vm, wanted):
         if info.get("ram", {}).get("transferred", 0) >= wanted:
             return
         assert info.get("status") in ("setup", "active", "device"), f"it ended before {wanted} bytes: {info}"
+
+
+def interrupt_save(source, path, older, how):
+    """A save over a file with these bytes ends in the middle, by "cancel" or "kill": they are all that is there."""
+    source.cmd("migrate-set-parameters", max_bandwidth=2 << 20, downtime_limit=1)
+    source.cmd("migrate", uri=f"file:{path}")
+    wait_bytes(source, 300000)
+    if how == "cancel":
+        source.cmd("migrate_cancel")
+        source.wait_migration("cancelled")
+        goes_on(source)
+        folder, name = os.path.split(path)
+        left = [n for n in os.listdir(folder) if n.startswith(name) and n != name]
+        assert not left, f"left behind: {left}"
+    else:
+        source.signal(signal.SIGKILL)
+        source.wait()
+    with open(path, "rb") as f:
+        assert f.read() == older, "the older file has been harmed"
 
 
 def wait_end_or_failure(vm):
