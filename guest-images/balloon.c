@@ -9,6 +9,8 @@
  *           r  report the free memory: "reported"
  *           w  stamp the free memory anew: "stamped"
  *           f  check the stamps of the free memory: "free GOOD BAD"
+ *
+ * With "reuse" half of the free memory is stamped again before the hint of it.
  */
 #include "virtio.h"
 
@@ -103,6 +105,7 @@ static void follow_target(void)
 static void follow_hints(void)
 {
 	static uint32_t stop;
+	static bool holds;
 	uint32_t id;
 
 	if (!(dev.features & F_HINT))
@@ -110,14 +113,21 @@ static void follow_hints(void)
 	id = virtio_config32(&dev, CFG_CMD_ID);
 	if (id == cmd_id)
 		return;
-	if (id == CMD_DONE && cmd_id)
+	if (id == CMD_DONE && holds) {
+		holds = false;
 		text("free\n");
+	}
 	cmd_id = id;
 	if (id < CMD_FIRST)
 		return;
+	if (arg("reuse")) { /* half of what it is about to hint is in use again */
+		stamps += MAX_PAGES;
+		stamp(FREE_GPA, 0, pages / 2);
+	}
 	request(EXTRA, &cmd_id, sizeof(cmd_id), false);
 	request(EXTRA, at_gpa(FREE_GPA), pages * PAGE_BYTES, true);
 	request(EXTRA, &stop, sizeof(stop), false);
+	holds = true;
 	text("hinted\n");
 }
 

@@ -143,3 +143,85 @@ def test_statistics_are_asked_for(t):
     vm.cmd("stop")
     vm.cmd("cont")
     vm.serial.expect("statistics")
+
+
+def hinted(t, append="", **options):
+    """A source in its first pass, which has taken the guest's hints, and where it goes."""
+    vm = machine(t, "balloon", append, started=False,
+                 extra=("-device", "virtio-balloon-device,free-page-hint=on"), **options)
+    vm.serial.expect("ready")
+    vm.cmd("migrate-set-parameters", max_bandwidth=1 << 20)
+    dest = destination(t, vm, f"unix:{t.path('in')}")
+    vm.cmd("migrate", uri=f"unix:{t.path('in')}")
+    vm.serial.expect("hinted")
+    return vm, dest
+
+
+def sent(vm):
+    return vm.migration()["ram"]["normal"] * PAGE
+
+
+def free(vm):
+    vm.serial.write("f")
+    return tuple(int(n) for n in vm.serial.expect(r"free (\d+) (\d+)").groups())
+
+
+OURS = "QEMU wants an I/O thread for hints"
+
+
+@only_minivmm(OURS)
+@table(log={"ring": None}, ring={"ring": 4096})
+def test_hinted_pages_stay_behind(t, ring):
+    source, dest = hinted(t, ring=ring)
+    source.cmd("migrate-set-parameters", max_bandwidth=0)
+    arrived(source, dest)
+    assert sent(source) < PAGES * PAGE + (2 << 20), sent(source)
+    dest.wait_running()
+    check(dest, PAGES)
+    assert is_zero(dest, FREE_AT, PAGES)
+    inflate(dest, 10)
+    assert "free\n" in source.serial.seen + dest.serial.seen    # the driver has its pages again
+
+
+@only_minivmm(OURS)
+@table(log={"ring": None}, ring={"ring": 4096})
+def test_hinted_pages_that_are_used(t, ring):
+    """Written since the hints were asked for, before the hint or behind it: they arrive."""
+    source, dest = hinted(t, "reuse", ring=ring)
+    half = PAGES // 2
+    assert free(source) == (half, half)
+    source.cmd("migrate-set-parameters", max_bandwidth=0)
+    arrived(source, dest)
+    dest.wait_running()
+    assert free(dest) == (half, half)
+
+
+@only_minivmm(OURS)
+@table(log={"ring": None}, ring={"ring": 4096})
+def test_hinted_pages_that_are_used_again(t, ring):
+    source, dest = hinted(t, ring=ring)
+    source.serial.write("w")
+    source.serial.expect("stamped")
+    source.cmd("migrate-set-parameters", max_bandwidth=0)
+    arrived(source, dest)
+    dest.wait_running()
+    assert free(dest) == (PAGES, 0)
+    check(dest, PAGES)
+
+
+@only_minivmm(OURS)
+def test_cancelled_with_hints(t):
+    """The driver gets its pages back, and another move asks again."""
+    source, dest = hinted(t)
+    source.cmd("migrate_cancel")
+    source.wait_migration("cancelled")
+    source.serial.expect("free$")
+    assert free(source) == (PAGES, 0)
+    t.forget(dest)
+    again = destination(t, source, f"unix:{t.path('again')}")
+    source.cmd("migrate", uri=f"unix:{t.path('again')}")
+    source.serial.expect("hinted")
+    source.cmd("migrate-set-parameters", max_bandwidth=0)
+    arrived(source, again)
+    again.wait_running()
+    check(again, PAGES)
