@@ -117,14 +117,14 @@ static void parse_stats(struct balloon *b, const struct virtq_elem *e)
 	size_t n = copy_out(e, 0, raw, sizeof(raw));
 
 	pthread_mutex_lock(&b->v.irq_lock);
-	memset(b->stats, 0xff, sizeof(b->stats));
+	memset(b->stats.v, 0xff, sizeof(b->stats.v));
 	for (size_t at = 0; at + STAT_BYTES <= n; at += STAT_BYTES) {
 		uint16_t tag = get_le16(raw + at);
 
-		if (tag < BALLOON_MAX_STATS)
-			b->stats[tag] = get_le64(raw + at + 2);
+		if (tag < BALLOON_N_STATS)
+			b->stats.v[tag] = get_le64(raw + at + 2);
 	}
-	b->stats_s = time(NULL);
+	b->stats.updated_s = time(NULL);
 	pthread_mutex_unlock(&b->v.irq_lock);
 }
 

@@ -150,6 +150,16 @@ void balloon_hints_stop(struct balloon *b)
 
 /* ---- statistics ---- */
 
+struct balloon_stats balloon_stats(struct balloon *b)
+{
+	struct balloon_stats s;
+
+	pthread_mutex_lock(&b->v.irq_lock);
+	s = b->stats;
+	pthread_mutex_unlock(&b->v.irq_lock);
+	return s;
+}
+
 /* Main loop.  A period that begins with the answer would end with a driver that is reset. */
 static void stats_due(void *opaque)
 {
@@ -305,7 +315,7 @@ static int balloon_create(struct machine *m, const struct cfg_device *cfg, unsig
 	b->ram_bytes = m->mem.blocks[0]->bytes;
 	b->cmd_id = BALLOON_CMD_FIRST;
 	b->stats_interval_s = device_number(cfg, "guest-stats-polling-interval");
-	memset(b->stats, 0xff, sizeof(b->stats));
+	memset(b->stats.v, 0xff, sizeof(b->stats.v));
 	list_queues(b, sizes);
 	ret = virtio_init(&b->v, m, &ops, cfg, slot, sizes, err);
 	if (ret < 0) {

@@ -14,11 +14,9 @@
 #define BALLOON_F_POISON         VIRTIO_BIT(4)
 #define BALLOON_F_REPORTING      VIRTIO_BIT(5)
 
-#define BALLOON_CMD_STOP   0U
-#define BALLOON_CMD_DONE   1U
-#define BALLOON_CMD_FIRST  0x80000000U /* of a request for hints; the others count on from it */
-#define BALLOON_MAX_STATS  16U         /* tags that are kept */
-#define BALLOON_STAT_NEVER UINT64_MAX  /* the value of one that the guest has not told */
+#define BALLOON_CMD_STOP  0U
+#define BALLOON_CMD_DONE  1U
+#define BALLOON_CMD_FIRST 0x80000000U /* of a request for hints; the others count on from it */
 
 /* What a queue is for; which of them there are depends on the features offered. */
 enum balloon_role {
@@ -52,8 +50,7 @@ struct balloon {
 	uint32_t cmd_id, hint_status, poison_val;
 	balloon_drop_fn *drop; /* NULL: hints are of no use */
 	void *drop_opaque;
-	uint64_t stats[BALLOON_MAX_STATS];
-	int64_t stats_s; /* when they came, seconds since 1970; 0: never */
+	struct balloon_stats stats;
 	/* I/O loop */
 	bool holds; /* a chain of the queue of statistics, whose completion asks for new ones */
 	uint16_t held;

@@ -45,6 +45,14 @@ struct balloon;
 struct balloon *balloon_find(struct machine *m);
 /* The guest's memory less what it says is in the balloon. */
 uint64_t balloon_actual_bytes(struct balloon *b);
+/* What the guest's driver last said of its memory (virtio 1.2, 5.5.6.4), by tag. */
+#define BALLOON_N_STATS    10U
+#define BALLOON_STAT_NEVER UINT64_MAX /* it has not told this one */
+struct balloon_stats {
+	uint64_t v[BALLOON_N_STATS];
+	int64_t updated_s; /* since 1970; 0: never */
+};
+struct balloon_stats balloon_stats(struct balloon *b);
 /* Ask the guest's driver to leave the guest that much; more than all is all. */
 void balloon_set_target(struct balloon *b, uint64_t bytes);
 

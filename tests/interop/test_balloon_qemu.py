@@ -60,7 +60,7 @@ def hopped(t, source, hop, properties, inflated):
     arrived(source, dest)
     ram.assert_equal(needed(source, properties), needed(dest, properties))
     t.forget(source)
-    assert dest.cmd("query-balloon") == {"actual": MEMORY - inflated * PAGE}
+    assert dest.cmd("query-balloon")["actual"] == MEMORY - inflated * PAGE
     dest.cmd("cont")
     return dest
 

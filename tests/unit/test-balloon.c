@@ -278,9 +278,9 @@ START_TEST(statistics_are_asked_for)
 	put_stat(&r, 1, 0xffff, 1);
 	submit(&r, 2, LIST, 25, 0); /* two, and half a one */
 	ck_assert_uint_eq(ring_used_idx(&r.rings[2]), 0);
-	ck_assert_uint_eq(r.b->stats[4], 1234);
-	ck_assert_uint_eq(r.b->stats[5], BALLOON_STAT_NEVER);
-	ck_assert_int_ne(r.b->stats_s, 0);
+	ck_assert_uint_eq(r.b->stats.v[4], 1234);
+	ck_assert_uint_eq(r.b->stats.v[5], BALLOON_STAT_NEVER);
+	ck_assert_int_ne(r.b->stats.updated_s, 0);
 	/* submit() has paused the machine: the chain is the device's again. */
 	machine_lock(r.f.m);
 	balloon_ask_stats(r.b);
@@ -291,7 +291,7 @@ START_TEST(statistics_are_asked_for)
 	ck_assert_uint_eq(ring_used_idx(&r.rings[2]), 1);
 	put_stat(&r, 0, 4, 77);
 	submit(&r, 2, LIST, 10, 0);
-	ck_assert_uint_eq(r.b->stats[4], 77);
+	ck_assert_uint_eq(r.b->stats.v[4], 77);
 	rig_fini(&r);
 }
 END_TEST
