@@ -20,7 +20,7 @@ def start(t, *properties, **options):
 
 def inflate(vm, pages):
     vm.cmd("balloon", value=MEMORY - pages * PAGE)
-    vm.serial.expect(f"balloon {pages}$")
+    vm.serial.expect(f"balloon {pages}\n")
     vm.qmp.event("BALLOON_CHANGE", actual=MEMORY - pages * PAGE)
     assert vm.cmd("query-balloon")["actual"] == MEMORY - pages * PAGE
 
@@ -28,7 +28,7 @@ def inflate(vm, pages):
 def check(vm, pages):
     """The guest's own memory is what it wrote there."""
     vm.serial.write("c")
-    assert vm.serial.expect(r"checked (\d+) (\d+)").groups() == (str(pages), "0")
+    assert vm.serial.expect(r"checked (\d+) (\d+)\n").groups() == (str(pages), "0")
 
 
 def is_zero(vm, at, pages):
@@ -49,7 +49,7 @@ def test_in_and_out(t):
     check(vm, 0)
     assert vm.qmp.fails("balloon", value=0) == "Parameter 'target' expects a size"
     vm.cmd("balloon", value=1 << 50)
-    vm.serial.expect("balloon 0$")
+    vm.serial.expect("balloon 0\n")
     check(vm, PAGES)
 
 
@@ -68,7 +68,7 @@ def test_reports(t):
     vm.serial.write("w")
     vm.serial.expect("stamped")
     vm.serial.write("f")
-    vm.serial.expect(f"free {PAGES} 0")
+    vm.serial.expect(f"free {PAGES} 0\n")
 
 
 def anonymous(vm):
@@ -166,7 +166,7 @@ def sent(vm):
 
 def free(vm):
     vm.serial.write("f")
-    return tuple(int(n) for n in vm.serial.expect(r"free (\d+) (\d+)").groups())
+    return tuple(int(n) for n in vm.serial.expect(r"free (\d+) (\d+)\n").groups())
 
 
 OURS = "QEMU wants an I/O thread for hints"
@@ -218,7 +218,7 @@ def test_cancelled_with_hints(t):
     source, dest = hinted(t)
     source.cmd("migrate_cancel")
     source.wait_migration("cancelled")
-    source.serial.expect("free$")
+    source.serial.expect("free\n")
     assert free(source) == (PAGES, 0)
     t.forget(dest)
     again = destination(t, source, f"unix:{t.path('again')}")

@@ -23,13 +23,13 @@ def options(who, properties):
 
 def inflate(vm, pages):
     vm.cmd("balloon", value=MEMORY - pages * PAGE)
-    vm.serial.expect(f"balloon {pages}$")
+    vm.serial.expect(f"balloon {pages}\n")
     vm.qmp.event("BALLOON_CHANGE", actual=MEMORY - pages * PAGE)
 
 
 def check(vm, pages):
     vm.serial.write("c")
-    assert vm.serial.expect(r"checked (\d+) (\d+)").groups() == (str(pages), "0")
+    assert vm.serial.expect(r"checked (\d+) (\d+)\n").groups() == (str(pages), "0")
 
 
 def chain(t, hops, properties, inflated):
