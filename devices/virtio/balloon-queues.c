@@ -27,9 +27,9 @@
 #include "vmm/machine.h"
 
 #define PFN_BYTES      4U
-#define BATCH_PFNS     256U          /* what Linux gives at a time */
-#define MAX_PFNS       (64U * 1024U) /* of one chain; the rest stays as it is */
-#define STAT_BYTES     10U           /* u16 tag, u64 value */
+#define BATCH_PFNS     256U       /* what Linux gives at a time */
+#define MAX_PFNS       (64 * KiB) /* of one chain; the rest stays as it is */
+#define STAT_BYTES     10U        /* u16 tag, u64 value */
 #define MAX_STATS_ROOM (64U * STAT_BYTES)
 
 static void give_back(struct balloon *b, uint64_t gpa, uint64_t len)
