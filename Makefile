@@ -2,6 +2,7 @@
 #
 #   make             build/minivmm                       make demo        the main job, shown
 #   make check       every test                          make check-fast  those without the lab
+#   make check-all   every row of every table of tests
 #   make bench       side by side with QEMU              make fuzz T=60   each fuzz target for T seconds
 #                                                        make bench OLD=PATH   and with another build of it
 #                                                        make bench PEER=11.1  with another QEMU
@@ -24,8 +25,8 @@ endif
 
 # ---- set-up: what is missing is installed first, then make looks again ----
 GOALS := $(or $(MAKECMDGOALS),all)
-GROUPS := $(if $(filter-out clean uninstall,$(GOALS)),build) $(if $(filter check check-fast bench,$(GOALS)),check) \
-	$(if $(filter check demo,$(GOALS)),check guest lab) $(if $(filter lint fuzz check,$(GOALS)),lint)
+GROUPS := $(if $(filter-out clean uninstall,$(GOALS)),build) $(if $(filter check check-all check-fast bench,$(GOALS)),check) \
+	$(if $(filter check check-all demo,$(GOALS)),check guest lab) $(if $(filter lint fuzz check check-all,$(GOALS)),lint)
 ifneq ($(if $(NO_SETUP),,$(strip $(GROUPS))),)
 SETUP := $(shell scripts/setup $(sort $(GROUPS)) >&2 || echo failed)
 ifneq ($(SETUP),)
@@ -137,12 +138,15 @@ $(BUILD)/kvm-probe: scripts/kvm-probe.c
 	@$(CC) $(ALL_CFLAGS) $< -o $@
 
 # ---- the commands ----
-.PHONY: demo check check-fast bench lint install uninstall clean
+.PHONY: demo check check-all check-fast bench lint install uninstall clean
 demo: $(BIN) $(BUILD)/kvm-probe
 	BUILD=$(BUILD) scripts/demo
 
 check: $(BIN) $(BUILD)/kvm-probe
 	BUILD=$(BUILD) scripts/check $(STRICT:%=--strict)
+
+check-all: $(BIN) $(BUILD)/kvm-probe
+	BUILD=$(BUILD) scripts/check --all $(STRICT:%=--strict)
 
 check-fast: $(BIN) $(BUILD)/kvm-probe
 	BUILD=$(BUILD) scripts/check --fast $(STRICT:%=--strict)

@@ -119,9 +119,16 @@ int outgoing_channels_failure(struct outgoing *o, int ret, struct err *err)
 	return failed;
 }
 
+static uint64_t channels_bytes(const struct outgoing *o)
+{
+	if (o->mapped)
+		return mapped_save_thread_bytes(o->mapped);
+	return o->multifd ? multifd_send_bytes(o->multifd) : 0;
+}
+
 uint64_t outgoing_bytes(const struct outgoing *o)
 {
-	return o->w->bytes + (o->multifd ? multifd_send_bytes(o->multifd) : 0);
+	return o->w->bytes + channels_bytes(o);
 }
 
 uint64_t outgoing_pending_bytes(const struct outgoing *o)
@@ -133,9 +140,10 @@ void outgoing_count_channels(struct outgoing *o)
 {
 	uint64_t bytes;
 
-	if (!o->multifd)
+	if (!o->multifd && !o->mapped)
 		return;
-	bytes = multifd_send_bytes(o->multifd);
-	stats_multifd(&o->stats, bytes - o->multifd_counted, multifd_send_copied(o->multifd));
+	bytes = channels_bytes(o);
+	stats_multifd(&o->stats, bytes - o->multifd_counted,
+		      o->multifd ? multifd_send_copied(o->multifd) : 0);
 	o->multifd_counted = bytes;
 }

@@ -83,7 +83,7 @@ struct outgoing {
 	struct writer *w;
 	struct ram_save ram;
 	struct multifd_send *multifd; /* NULL: all goes over 'ch' */
-	uint64_t multifd_counted;     /* bytes of it that the statistics have */
+	uint64_t multifd_counted;     /* bytes of channels that the statistics have */
 	bool flush_unproven;        /* a QEMU has not said yet that it understands MULTIFD_FLUSH */
 	struct mapped_save *mapped; /* NULL: pages have no places in a file */
 	struct balloon *hints;      /* gives hints of free pages; NULL: none does */

@@ -53,6 +53,9 @@ def test_save_and_load(t, **how):
     source = machine(t, **GUEST)
     goes_on(source, 2)
     path = save(t, source, **how)
+    sent = source.migration()["ram"]
+    assert sent["multifd-bytes"] == (sent["normal-bytes"] if how.get("multifd") else 0), sent
+    assert sent["transferred"] == sent["precopy-bytes"] + sent["downtime-bytes"] + sent["multifd-bytes"], sent
     one = load(t, source, path, **how)
     two = load(t, source, path)
     ram.assert_equal(ram.read(source), ram.read(one))

@@ -187,7 +187,7 @@ def test_load(t, scheme, encoder):
     way.start(source, dest)
     if scheme == "file":
         source.wait_migration("completed")
-        dest.cmd("migrate-incoming", uri=dest.saved_at)
+        dest.cmd("migrate-incoming", uri=f"file:{dest.saved_at}")
     dest.wait_migration("failed")
     error = dest.migration()["error-desc"]
     assert path in error and "are missing" in error and "tmpfs" in error, error

@@ -5,26 +5,15 @@ import signal
 import ram
 import stream
 from case import only_minivmm, table
-from moves import check_stopped, destination, goes_on, machine, wait_bytes, wait_end_or_failure
-from vmm import PROGRAMS
-
-
-def save_uri(vm, path):
-    if PROGRAMS[vm.kind]["file_uri"]:
-        return f"file:{path}"
-    return f"exec:cat > {path}.part && mv {path}.part {path}"
-
-
-def load_uri(kind, path):
-    return f"file:{path}" if PROGRAMS[kind]["file_uri"] else f"exec:cat {path}"
+from moves import (check_stopped, destination, goes_on, load_uri, machine, save_uri, wait_bytes, wait_end_or_failure,
+                   wait_saved)
 
 
 def save(vm, path):
-    vm.cmd("migrate", uri=save_uri(vm, path))
+    vm.cmd("migrate", uri=save_uri(vm.kind, path))
     status = vm.wait_migration("completed", "failed")
     assert status == "completed", vm.migration()
-    while vm.kind == "qemu" and not os.path.exists(path):
-        os.sched_yield()        # the command behind the pipe is still writing
+    wait_saved(vm, path)
 
 
 def load(t, source, path, **options):
@@ -173,7 +162,7 @@ def test_save_into_nowhere(t):
     source = machine(t)
     path = "/nope/state"
     try:
-        source.cmd("migrate", uri=save_uri(source, path))
+        source.cmd("migrate", uri=save_uri(source.kind, path))
     except Exception as e:      # refused at once, or told later  # pylint: disable=broad-except
         assert path in str(e), e
     else:

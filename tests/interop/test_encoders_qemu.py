@@ -6,8 +6,8 @@ from encoders import BOTH, COMPRESS, GUEST, MODES, XBZRLE
 from moves import check_stopped, goes_on, machine, wait_end_or_failure
 
 DIRECTIONS = {"to_qemu": (None, "qemu"), "from_qemu": ("qemu", None)}
-USED = {"xbzrle": XBZRLE, "xbzrle_small": MODES["xbzrle_small"], "compress": COMPRESS,
-        "compress_no_wait": MODES["compress_no_wait"], "both": BOTH}
+# Beside those of test_peers.py
+USED = {"xbzrle_small": MODES["xbzrle_small"], "compress_no_wait": MODES["compress_no_wait"], "both": BOTH}
 
 
 def rows():

@@ -5,8 +5,8 @@ import os
 import peers
 import ram
 import vmm
-from case import table
-from moves import destination, goes_on, machine
+from case import pairwise, table
+from moves import destination, goes_on, machine, wait_saved
 
 VERSIONS = ("10.0", "11.1")
 GUEST = {"guest": "smp-counter", "append": "pages=400 rate=4000", "cpus": 2, "memory": "64M"}
@@ -31,14 +31,6 @@ def set_up(vm, multifd, direct):
     vm.cmd("migrate-set-parameters", multifd_channels=3, direct_io=direct)
 
 
-def is_whole(path):
-    """The description ends the file."""
-    with open(path, "rb") as f:
-        size = f.seek(0, os.SEEK_END)
-        f.seek(max(size - 1, 0))
-        return f.read() == b"}"
-
-
 def save(t, source, multifd, direct, offset):
     path = t.path("saved")
     set_up(source, multifd, direct)
@@ -48,8 +40,7 @@ def save(t, source, multifd, direct, offset):
     uri = f"file:{path}" + (f",offset={offset}" if offset else "")
     source.cmd("migrate", uri=uri)
     assert source.wait_migration("completed", "failed") == "completed", source.migration()
-    while source.kind == "qemu" and not is_whole(path):
-        os.sched_yield()        # there the event comes before the last bytes
+    wait_saved(source, path)
     if offset:
         with open(path, "rb") as f:
             assert f.read(offset) == b"h" * offset
@@ -72,6 +63,7 @@ ROWS = {f"{name}_{version.replace('.', '_')}": {"version": version, **way}
         for version in VERSIONS for name, way in WAYS.items()}
 
 
+@pairwise
 @table(**ROWS)
 def test_to_qemu_and_back(t, version, multifd=False, direct=False, offset=0):
     """Saved while the guest writes, loaded by QEMU, saved there and loaded here; a reader need not use multifd."""

@@ -9,8 +9,8 @@ import random
 
 import peers
 import ram
-from case import only_minivmm, table
-from moves import arrived, destination, goes_on, machine, several_passes
+from case import only_minivmm, pairwise, table
+from moves import arrived, destination, machine, several_passes
 
 VERSIONS = ("7.2", "10.0", "11.1")
 METHODS = ("none", "zlib", "zstd")
@@ -76,6 +76,7 @@ def finish(source, dest):
 
 
 @only_minivmm("one end is QEMU, the other one is ours")
+@pairwise
 @table(**dict(rows()))
 def test_ram_is_equal(t, version, way, method, zeros):
     there = "qemu" if way == "to" else t.kind
@@ -123,6 +124,7 @@ def test_settings_differ(t, version, method, on):
 
 
 @only_minivmm("one end is QEMU, the other one is ours")
+@pairwise
 @table(**{f"{way}_{version.replace('.', '_')}_{method}": {"way": way, "version": version, "method": method}
           for way in ("to", "from") for version in ("10.0", "11.1") for method in ("none", "zlib", "zstd")})
 def test_sections_at_both_ends(t, way, version, method):
@@ -135,6 +137,7 @@ def test_sections_at_both_ends(t, way, version, method):
 
 
 @only_minivmm("both ends are minivmm")
+@pairwise
 @table(**{f"{a}_{b}_{method}": {"here": a == "on", "there": b == "on", "method": method}
           for a in ("on", "off") for b in ("on", "off") for method in ("none", "zlib", "zstd")})
 def test_minivmm_agrees(t, here, there, method):

@@ -3,12 +3,9 @@
 QEMU writes the streams when the test runs; its own description of them says where each field is.
 With --kind qemu it is QEMU that loads and saves, which shows what differs by nature.
 """
-import os
-
 import stream
 from case import table
-from moves import destination, goes_on, machine
-from vmm import PROGRAMS
+from moves import destination, goes_on, load_uri, machine, save_uri, wait_saved
 
 # Fields that hold times, or what follows from them, by section and name.
 TIMES = {
@@ -82,14 +79,9 @@ def differences(a, b):
 
 
 def write(vm, path):
-    if PROGRAMS[vm.kind]["file_uri"]:
-        uri = f"file:{path}"
-    else:
-        uri = f"exec:cat > {path}.part && mv {path}.part {path}"
-    vm.cmd("migrate", uri=uri)
+    vm.cmd("migrate", uri=save_uri(vm.kind, path))
     assert vm.wait_migration("completed", "failed") == "completed", vm.migration()
-    while not os.path.exists(path):
-        os.sched_yield()        # the command behind the pipe is still writing
+    wait_saved(vm, path)
     return stream.load(path)
 
 
@@ -114,11 +106,7 @@ def test_load_and_save_again(t, options):
     if guest != "idle":
         goes_on(source, options.get("cpus", 1))
     first = write(source, t.path("first"))
-    if PROGRAMS[t.kind]["file_uri"]:
-        uri = f"file:{t.path('first')}"
-    else:
-        uri = f"exec:cat {t.path('first')}"
-    middle = destination(t, source, uri, kind=t.kind, paused=True)
+    middle = destination(t, source, load_uri(t.kind, t.path("first")), kind=t.kind, paused=True)
     assert middle.wait_loaded() == "completed", middle.migration()
     second = write(middle, t.path("second"))
 

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 
+from pairwise import choose
 from proxy import EchoNet, Proxy
 from tap import TapEcho
 from vmm import BUILD, PROGRAMS, Vmm, guest_path
@@ -29,6 +30,12 @@ def table(**rows):
         function.rows = rows
         return function
     return mark
+
+
+def pairwise(function):
+    """Of the table below only a choice runs that has every two settings together (pairwise.py); --every: all rows."""
+    function.chosen = frozenset(choose(function.rows))
+    return function
 
 
 def only_minivmm(reason):
@@ -172,4 +179,4 @@ class Test:
         shutil.rmtree(self.tmp, ignore_errors=True)
 
 
-__all__ = ["BUILD", "Skip", "Test", "only_minivmm", "table"]
+__all__ = ["BUILD", "Skip", "Test", "only_minivmm", "pairwise", "table"]

@@ -4,10 +4,11 @@ All of them would be some two hundred moves. What goes wrong hangs on one part o
 ROWS holds every pair of settings that can be had together at least once (and every encoder on every
 channel is such a pair). The choice is the same each time.
 """
-from itertools import combinations, product
+from itertools import product
 
 from encoders import ENCODERS
 from moves import ALL_SCHEMES
+from pairwise import choose
 
 TRACKERS = {"log": None, "ring": 1024}
 BACKENDS = ("anonymous", "memfd", "tmpfs", "private")
@@ -25,20 +26,8 @@ def why_not(encoder, scheme):
     return NEEDS_TCP if "zero-copy-send" in used and scheme != "tcp" else None
 
 
-def _pairs(row):
-    return set(combinations(enumerate(row), 2))
-
-
-def _choose():
-    """Greedily: the combination that shows the most pairs not seen yet, the first of equals."""
-    legal = [row for row in product(*PARTS) if not why_not(*row[:2])]
-    missing = set().union(*map(_pairs, legal))
-    while missing:
-        row = max(legal, key=lambda r: len(_pairs(r) & missing))
-        missing -= _pairs(row)
-        yield row
-
-
-ROWS = {"_".join(row): dict(zip(("encoder", "scheme", "backend", "tracker"), row)) for row in _choose()}
+_LEGAL = {"_".join(row): dict(zip(("encoder", "scheme", "backend", "tracker"), row))
+          for row in product(*PARTS) if not why_not(*row[:2])}
+ROWS = {name: _LEGAL[name] for name in choose(_LEGAL)}
 REFUSED = {f"{encoder}_{scheme}": {"encoder": encoder, "scheme": scheme}
            for encoder, scheme in product(ENCODERS, ALL_SCHEMES) if why_not(encoder, scheme)}

@@ -147,7 +147,7 @@ FIGURES = {
     "ram.dirty-sync-count": [WIRE],
     "ram.postcopy-requests": [NO_POSTCOPY],
     "ram.page-size": ["guest/test_migrate:test_events_and_statistics"],
-    "ram.multifd-bytes": ["guest/test_multifd:test_bytes_on_the_wire"],
+    "ram.multifd-bytes": ["guest/test_multifd:test_bytes_on_the_wire", "guest/test_mapped:test_save_and_load"],
     "ram.pages-per-second": [ESTIMATES],
     "ram.precopy-bytes": [WIRE, "guest/test_statistics:test_stopped_and_continued"],
     "ram.downtime-bytes": [WIRE, "guest/test_statistics:test_stopped_and_continued"],

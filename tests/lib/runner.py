@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """Finds and runs the tests on tiny guests: tests/guest, tests/interop, tests/fault.
 
-    runner.py [--kind minivmm|qemu] [--only PATTERN]... [--skip PATTERN]... [--sample] [--jobs N]
-              [--list] [--results FILE] [FOLDER...]
+    runner.py [--kind minivmm|qemu] [--only PATTERN]... [--skip PATTERN]... [--sample | --every]
+              [--jobs N] [--list] [--results FILE] [FOLDER...]
 
 Each test runs in a process of its own (and a process group, which is all that is killed after it),
 with its output kept and shown when it fails. One line per test:
@@ -48,7 +48,7 @@ def load(path):
 
 
 def discover(folders):
-    """(name, path, function, row) of every test, in order."""
+    """(name, path, function, row, whether the row is of its table's choice) of every test, in order."""
     for folder in folders:
         directory = os.path.join(TESTS, folder)
         files = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
@@ -59,8 +59,10 @@ def discover(folders):
                 if not function.startswith("test_") or not callable(value):
                     continue
                 name = f"{folder}/{file[:-3]}:{function}"
-                for row in getattr(value, "rows", None) or [None]:
-                    yield name + (f"[{row}]" if row else ""), path, function, row
+                rows = getattr(value, "rows", None) or [None]
+                for row in rows:
+                    yield name + (f"[{row}]" if row else ""), path, function, row, \
+                        row in getattr(value, "chosen", rows)
 
 
 def run_here(name, path, function, row, kind):
@@ -122,6 +124,8 @@ def arguments():
                         help="a part of the name, or a pattern with *")
     parser.add_argument("--skip", action="append", metavar="PATTERN", help="the same, to leave out")
     parser.add_argument("--sample", action="store_true", help="of each table the first row only")
+    parser.add_argument("--every", action="store_true",
+                        help="all rows of the tables that are marked pairwise, too (as a row that --only names)")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--once", action="store_true", help="a test that failed is not run again alone")
     parser.add_argument("--list", action="store_true")
@@ -136,9 +140,12 @@ def matches(name, patterns):
 
 def wanted(tests, options):
     """Those that the options ask for."""
+    named = [p for p in options.only or () if "[" in p]
     seen = set()
     for test in tests:
-        name, _, _, row = test
+        name, _, _, row, chosen = test
+        if not chosen and not options.every and not matches(name, named):
+            continue
         first = row is None or name.split("[")[0] not in seen
         seen.add(name.split("[")[0])
         if (not options.only or matches(name, options.only)) and not matches(name, options.skip) and \
@@ -157,7 +164,7 @@ def run_all(tests, options):
     done, groups = [], set()
     with concurrent.futures.ThreadPoolExecutor(max(1, options.jobs)) as pool:
         futures = {pool.submit(run_apart, name, options.kind, groups): name
-                   for name, _, _, _ in tests}
+                   for name, *_ in tests}
         try:
             for future in concurrent.futures.as_completed(futures):
                 result, text, seconds = future.result()
@@ -203,7 +210,7 @@ def main():
     tests = list(wanted(discover(options.folders), options))
     if options.one:
         test = next(t for t in discover([options.one.split("/")[0]]) if t[0] == options.one)
-        return run_here(*test, options.kind)
+        return run_here(*test[:4], options.kind)
     if options.list:
         print("\n".join(t[0] for t in tests))
         return 0

@@ -42,6 +42,9 @@ struct mapped_config {
 struct mapped_save *mapped_save_new(struct channel *ch, const struct memory *mem,
 				    const struct mapped_config *cfg, struct err *err);
 void mapped_save_free(struct mapped_save *s); /* ends the threads; NULL is fine */
+/* Of pages that threads of their own write: what counts as multifd-bytes, not as bytes of the
+ * stream. */
+uint64_t mapped_save_thread_bytes(const struct mapped_save *s);
 
 extern const struct page_sink sink_mapped;
 extern const struct page_encoder *const mapped_encoders[];

@@ -32,12 +32,13 @@ struct mapped_save {
 	struct channel *ch;       /* borrowed */
 	const struct memory *mem; /* borrowed */
 	struct page_io *io;       /* owned */
-	bool wants_sums;
+	bool wants_sums, threads;
 	/* the migration thread's */
 	struct mapped_block blocks[MEMORY_MAX_BLOCKS];
 	struct mapped_block *last;   /* that of the last page */
 	struct mapped_block *run_of; /* pages that wait for a neighbour: whose, ... */
 	uint64_t run_off, run_bytes; /* ... and which; 0 bytes: none */
+	uint64_t thread_bytes;       /* given to threads */
 };
 
 struct mapped_save *mapped_save_new(struct channel *ch, const struct memory *mem,
@@ -55,6 +56,7 @@ struct mapped_save *mapped_save_new(struct channel *ch, const struct memory *mem
 	s->ch = ch;
 	s->mem = mem;
 	s->wants_sums = cfg->sums;
+	s->threads = cfg->threads > 0;
 	s->io = page_io_new(ch, &io, err);
 	if (s->io)
 		return s;
@@ -72,6 +74,11 @@ void mapped_save_free(struct mapped_save *s)
 		free(s->blocks[i].sums);
 	}
 	free(s);
+}
+
+uint64_t mapped_save_thread_bytes(const struct mapped_save *s)
+{
+	return s->thread_bytes;
 }
 
 /* ---- pages ---- */
@@ -108,7 +115,7 @@ static int mapped_put_run(struct ram_stream *rs)
 	    .sums = mb->sums ? mb->sums + s->run_off / PAGE_BYTES : NULL,
 	};
 	s->run_bytes = 0;
-	rs->w->bytes += piece.bytes;
+	*(s->threads ? &s->thread_bytes : &rs->w->bytes) += piece.bytes;
 	return explain(rs, page_io_put(s->io, &piece));
 }
 
