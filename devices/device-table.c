@@ -13,8 +13,9 @@
 
 /* In the order of -device help. */
 static const struct device_row *const rows[] = {
-    &virtio_blk_row, &virtio_net_row, &virtio_rng_row,  &debug_exit_row,
-    &pvpanic_row,    &serial_row,     &virtio_mmio_row, NULL,
+    &virtio_blk_row,     &virtio_net_row,  &virtio_rng_row,
+    &virtio_balloon_row, &debug_exit_row,  &pvpanic_row,
+    &serial_row,         &virtio_mmio_row, NULL,
 };
 
 /* Models of QEMU that are not offered. */
@@ -40,7 +41,7 @@ static const struct {
     {"usb-tablet",             "microvm has no USB"						},
     {"usb-kbd",		"microvm has no USB"						},
     {"qemu-xhci",              "microvm has no USB"						},
-    {"virtio-balloon-device",  "memory cannot be taken back from a guest yet"                      },
+    {"virtio-balloon",         "microvm has no PCI bus; use virtio-balloon-device"                 },
     {"virtio-serial-device",   "use -serial"						       },
     {"virtconsole",            "use -serial"						       },
     {"virtserialport",         "use virtio-net-device"                                             },

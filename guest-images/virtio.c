@@ -181,6 +181,11 @@ uint32_t virtio_config32(struct virtio *v, unsigned off)
 	return read_reg(v, VIRTIO_CONFIG + off);
 }
 
+void virtio_config32_write(struct virtio *v, unsigned off, uint32_t value)
+{
+	write_reg(v, VIRTIO_CONFIG + off, value);
+}
+
 uint8_t virtio_config8(struct virtio *v, unsigned off)
 {
 	return mmio_read8(v->gpa + VIRTIO_CONFIG + off);

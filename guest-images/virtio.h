@@ -40,9 +40,10 @@ enum virtio_register {
 	VIRTIO_CONFIG = 0x100
 };
 
-#define VIRTIO_ID_NET 1u
-#define VIRTIO_ID_BLK 2u
-#define VIRTIO_ID_RNG 4u
+#define VIRTIO_ID_NET     1u
+#define VIRTIO_ID_BLK     2u
+#define VIRTIO_ID_RNG     4u
+#define VIRTIO_ID_BALLOON 5u
 
 #define VIRTIO_S_ACKNOWLEDGE 1u
 #define VIRTIO_S_DRIVER      2u
@@ -134,6 +135,7 @@ bool virtio_queue_setup(struct virtio *v, struct virtio_queue *q, unsigned index
 void virtio_ready(struct virtio *v);
 uint32_t virtio_status(struct virtio *v);
 uint32_t virtio_config32(struct virtio *v, unsigned off);
+void virtio_config32_write(struct virtio *v, unsigned off, uint32_t value);
 uint8_t virtio_config8(struct virtio *v, unsigned off);
 
 /* Publishes one request without waiting; tells the device when it asked for that. */

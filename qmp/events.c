@@ -255,6 +255,25 @@ static void fill_rtc(const struct notification *n, struct qmp_pool *pool, void *
 	d->path = "/machine/rtc";
 }
 
+/* ---- BALLOON_CHANGE ---- */
+
+struct balloon_data {
+	int64_t actual;
+};
+
+static const struct qmp_member balloon_members[] = {
+    QMP_REQ(struct balloon_data, actual, "actual"),
+    {0},
+};
+static const struct qmp_type balloon_type =
+    QMP_OBJECT_TYPE(struct balloon_data, "q_obj_BALLOON_CHANGE-arg", balloon_members);
+
+static void fill_balloon(const struct notification *n, struct qmp_pool *pool, void *data)
+{
+	(void)pool;
+	((struct balloon_data *)data)->actual = n->number;
+}
+
 /* ---- JOB_STATUS_CHANGE ---- */
 
 struct job_data {
@@ -298,6 +317,7 @@ static const struct qmp_event events[] = {
      fill_netdev,											 false},
     {"BLOCK_IO_ERROR",             NOTIFY_BLOCK_IO_ERROR,             &io_error_type,     fill_io_error,  false},
     {"RTC_CHANGE",                 NOTIFY_RTC_CHANGE,                 &rtc_type,          fill_rtc,       true },
+    {"BALLOON_CHANGE",             NOTIFY_BALLOON_CHANGE,             &balloon_type,      fill_balloon,   true },
     {"JOB_STATUS_CHANGE",          NOTIFY_JOB_STATUS,                 &job_type,          fill_job,       false},
 };
 

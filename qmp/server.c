@@ -24,8 +24,11 @@
 
 #define LIMIT_NS 1000000000LL
 
-/* A limited event: when it was last told, and what waits for its turn. */
+/* A limited event: when it was last told, and what waits for its turn.  Control lock. */
 struct limit {
+	struct qmp_server *s;
+	enum notify_kind kind;
+	struct loop_timer *timer;
 	int64_t told_ns; /* 0: never */
 	bool waiting;
 	int64_t number;
@@ -37,9 +40,9 @@ struct qmp_server {
 	struct qmp_context ctx;
 	struct qmp_session **sessions; /* owned */
 	size_t n_sessions;
-	struct loop_timer *timer;
 	struct notify_listener listener; /* machine lock */
-	struct limit rtc_change;         /* the only limited event there is; control lock */
+	struct limit *limits;            /* owned; one for each limited event */
+	size_t n_limits;
 };
 
 static void broadcast(struct qmp_server *s, const struct qmp_event *ev,
@@ -58,18 +61,26 @@ static void broadcast(struct qmp_server *s, const struct qmp_event *ev,
 	buf_free(&text[1]);
 }
 
-/* Told at once, or kept until a second has passed since the last one. */
-static bool must_wait(struct qmp_server *s, const struct notification *n,
-		      const struct timespec *when)
+static struct limit *limit_of(struct qmp_server *s, enum notify_kind kind)
 {
-	struct limit *l = &s->rtc_change;
+	for (size_t i = 0; i < s->n_limits; i++)
+		if (s->limits[i].kind == kind)
+			return &s->limits[i];
+	return NULL; /* not limited */
+}
+
+/* Told at once, or kept until a second has passed since the last one. */
+static bool must_wait(struct limit *l, const struct notification *n, const struct timespec *when)
+{
 	int64_t now = host_now_ns();
 
 	if (l->told_ns && now - l->told_ns < LIMIT_NS) {
 		if (!l->waiting)
-			loop_timer_arm_ms(s->timer,
+			loop_timer_arm_ms(l->timer,
 					  (uint64_t)(l->told_ns + LIMIT_NS - now) / 1000000 + 1);
-		*l = (struct limit){l->told_ns, true, n->number, *when};
+		l->waiting = true;
+		l->number = n->number;
+		l->when = *when;
 		return true;
 	}
 	l->told_ns = now;
@@ -81,6 +92,7 @@ static void on_notification(void *opaque, const struct notification *n)
 {
 	struct qmp_server *s = opaque;
 	const struct qmp_event *ev = qmp_event_of(n->kind);
+	struct limit *l = limit_of(s, n->kind);
 	struct timespec when;
 
 	if (!ev)
@@ -91,7 +103,7 @@ static void on_notification(void *opaque, const struct notification *n)
 	if (clock_gettime(CLOCK_REALTIME, &when) < 0)
 		when = (struct timespec){-1, -1};
 	pthread_mutex_lock(&s->ctx.m->control_lock);
-	if (!ev->limited || !must_wait(s, n, &when))
+	if (!l || !must_wait(l, n, &when))
 		broadcast(s, ev, n, &when);
 	pthread_mutex_unlock(&s->ctx.m->control_lock);
 }
@@ -99,15 +111,32 @@ static void on_notification(void *opaque, const struct notification *n)
 /* The time of an event that waited has come.  Control thread. */
 static void tell_waiting(void *opaque)
 {
-	struct qmp_server *s = opaque;
-	struct limit *l = &s->rtc_change;
-	struct notification n = {.kind = NOTIFY_RTC_CHANGE, .number = l->number};
+	struct limit *l = opaque;
+	struct notification n = {.kind = l->kind, .number = l->number};
 
 	if (!l->waiting)
 		return;
 	l->waiting = false;
 	l->told_ns = host_now_ns();
-	broadcast(s, qmp_event_of(n.kind), &n, &l->when);
+	broadcast(l->s, qmp_event_of(n.kind), &n, &l->when);
+}
+
+static void add_limits(struct qmp_server *s)
+{
+	const struct qmp_event *ev;
+
+	for (size_t i = 0; (ev = qmp_event_at(i)); i++)
+		s->n_limits += ev->limited;
+	s->limits = xcalloc(s->n_limits, sizeof(*s->limits));
+	for (size_t i = 0, n = 0; (ev = qmp_event_at(i)); i++) {
+		struct limit *l = &s->limits[n];
+
+		if (!ev->limited)
+			continue;
+		*l = (struct limit){.s = s, .kind = ev->kind};
+		l->timer = loop_timer_new(s->ctx.m->control, tell_waiting, l);
+		n++;
+	}
 }
 
 static int add_session(struct qmp_server *s, const struct cfg_monitor *cfg, struct err *err)
@@ -131,7 +160,7 @@ struct qmp_server *qmp_server_new(struct machine *m, struct backends *be, struct
 	const struct config *cfg = m->cfg;
 
 	s->ctx = (struct qmp_context){m, be, mg};
-	s->timer = loop_timer_new(m->control, tell_waiting, s);
+	add_limits(s);
 	s->listener = (struct notify_listener){.fn = on_notification, .opaque = s};
 	notify_subscribe(&m->notify, &s->listener);
 	s->sessions = xcalloc(cfg->n_monitors + 1, sizeof(struct qmp_session *));
@@ -164,7 +193,9 @@ void qmp_server_free(struct qmp_server *s)
 	if (!s)
 		return;
 	qmp_server_stop(s);
-	loop_timer_free(s->timer);
+	for (size_t i = 0; i < s->n_limits; i++)
+		loop_timer_free(s->limits[i].timer);
+	free(s->limits);
 	for (size_t i = 0; i < s->n_sessions; i++)
 		qmp_session_free(s->sessions[i]);
 	free(s->sessions);

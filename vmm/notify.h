@@ -27,6 +27,7 @@ enum notify_kind {
 	NOTIFY_NETDEV_STREAM_DISCONNECTED, /* text: netdev id */
 	NOTIFY_BLOCK_IO_ERROR, /* text: device id; text2: "read"/"write"; number: errno */
 	NOTIFY_RTC_CHANGE,     /* number: offset in seconds */
+	NOTIFY_BALLOON_CHANGE, /* number: bytes that the guest has outside the balloon */
 	NOTIFY_JOB_STATUS,     /* text: the job's id; text2: its status */
 };
 

@@ -53,6 +53,8 @@ static void config_write(struct virtio_device *v, uint64_t off, unsigned len, ui
 	/* What cannot be written stays as it is, in the stream, too. */
 	v->ops->get_config(v, v->config);
 	pthread_mutex_unlock(&v->irq_lock);
+	if (v->ops->config_written)
+		v->ops->config_written(v);
 }
 
 /* ---- reads ---- */

@@ -21,7 +21,7 @@ struct nic;
  * The models behind a virtio-mmio transport.  Each makes its registers,
  * interrupt, state and board entry, which belong to the machine afterwards.
  */
-extern const struct device_row virtio_blk_row, virtio_net_row, virtio_rng_row;
+extern const struct device_row virtio_blk_row, virtio_net_row, virtio_rng_row, virtio_balloon_row;
 /* Properties of the transport itself. */
 extern const struct device_row virtio_mmio_row;
 /* -global virtio-mmio.force-legacy=, or what -machine stock= makes of it. */
@@ -36,6 +36,37 @@ int virtio_mmio_add_empty_slots(struct machine *m, uint32_t used_mask, struct er
  * without a full stop, "; " between; nothing, if every release takes the guest.
  */
 void virtio_hints(struct machine *m, struct buf *out);
+
+/*
+ * The balloon, of which a machine has one at most; NULL: none.  All under the
+ * machine lock.
+ */
+struct balloon;
+struct balloon *balloon_find(struct machine *m);
+/* The guest's memory less what it says is in the balloon. */
+uint64_t balloon_actual_bytes(struct balloon *b);
+/* What the guest's driver last said of its memory (virtio 1.2, 5.5.6.4), by tag. */
+#define BALLOON_N_STATS    10U
+#define BALLOON_STAT_NEVER UINT64_MAX /* it has not told this one */
+struct balloon_stats {
+	uint64_t v[BALLOON_N_STATS];
+	int64_t updated_s; /* since 1970; 0: never */
+};
+struct balloon_stats balloon_stats(struct balloon *b);
+/* Ask the guest's driver to leave the guest that much; more than all is all. */
+void balloon_set_target(struct balloon *b, uint64_t bytes);
+
+/*
+ * Free page hinting (virtio 1.2, 5.5.6.6).  From balloon_hints_start() on drop(opaque, gpa,
+ * len) is told of memory that the guest does not use: what it held when the hints were
+ * started, or holds now, is of no interest unless the guest writes there later.  drop() runs
+ * on the I/O thread with a leaf lock held, not after balloon_hints_stop() has returned.
+ * False: the driver has not agreed to give hints, or wants pages to keep a pattern.
+ */
+typedef void balloon_drop_fn(void *opaque, uint64_t gpa, uint64_t len);
+bool balloon_hints_start(struct balloon *b, balloon_drop_fn *drop, void *opaque);
+/* Not started is fine.  Any thread; no lock needed. */
+void balloon_hints_stop(struct balloon *b);
 
 /*
  * Network cards, for announcements after a move.  fn is called for each in

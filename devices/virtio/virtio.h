@@ -32,7 +32,7 @@ struct virtio_device;
 struct vms_codec;
 struct vms_desc;
 
-#define VIRTIO_MAX_QUEUES   4
+#define VIRTIO_MAX_QUEUES   5
 #define VIRTIO_CONFIG_BYTES 64
 
 /* Device status bits (virtio 1.2, 2.1) */
@@ -70,6 +70,9 @@ struct virtio_ops {
 	void (*get_config)(struct virtio_device *v, uint8_t *config);
 	/* The driver has written config[]; machine lock, irq_lock held.  May be NULL. */
 	void (*set_config)(struct virtio_device *v, const uint8_t *config);
+	/* The same after irq_lock has been given up, for what needs the machine lock alone.  May be
+	 * NULL. */
+	void (*config_written)(struct virtio_device *v);
 	/* Machine lock, queues not served: the driver has accepted v->features.  May be NULL. */
 	void (*negotiated)(struct virtio_device *v);
 	/* I/O loop: chains may be available in queue q. */

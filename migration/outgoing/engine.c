@@ -12,6 +12,7 @@
 #include <poll.h>
 
 #include "migration/channel/channel.h"
+#include "migration/outgoing/hints.h"
 #include "migration/outgoing/outgoing.h"
 #include "migration/stream/writer.h"
 #include "vmm/base/units.h"
@@ -93,6 +94,7 @@ int outgoing_sync(struct outgoing *o, struct err *err)
 	uint64_t added = 0;
 	int ret = outgoing_flush(o, err);
 
+	hints_stop(o);
 	if (ret == 0)
 		ret = ram_save_sync(&o->ram, &added, err);
 	if (ret < 0)

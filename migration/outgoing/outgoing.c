@@ -19,6 +19,7 @@
 
 #include "devices/virtio/virtio-devices.h"
 #include "migration/channel/channel.h"
+#include "migration/outgoing/hints.h"
 #include "migration/outgoing/modes.h"
 #include "migration/outgoing/report.h"
 #include "migration/stream/writer.h"
@@ -119,6 +120,7 @@ static int outgoing_run(struct outgoing *o, struct err *err)
 
 	if (ret == 0)
 		ret = o->mode->run(o, err);
+	hints_stop(o);
 	if (ret < 0)
 		ret = outgoing_channels_failure(o, ret, err);
 	if (ret < 0 && ret != -ECANCELED)

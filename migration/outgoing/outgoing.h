@@ -27,6 +27,7 @@
 
 struct channel;
 struct dirty_limits;
+struct balloon;
 struct loop_fd;
 struct machine;
 struct mapped_save;
@@ -85,6 +86,7 @@ struct outgoing {
 	uint64_t multifd_counted;     /* bytes of channels that the statistics have */
 	bool flush_unproven;        /* a QEMU has not said yet that it understands MULTIFD_FLUSH */
 	struct mapped_save *mapped; /* NULL: pages have no places in a file */
+	struct balloon *hints;      /* gives hints of free pages; NULL: none does */
 	struct return_path rp;
 	struct device_state devices;
 	struct auto_converge auto_converge;

@@ -97,6 +97,7 @@ static int precopy_slice(struct outgoing *o, struct err *err)
 {
 	struct ram_counters before = o->ram.stream.count;
 	uint64_t bytes = o->w->bytes, wire = outgoing_bytes(o), left = ram_save_left_pages(&o->ram);
+	uint64_t hinted = page_set_removed(&o->ram.pages), gone;
 	struct page_sum sent;
 	int ret;
 
@@ -108,8 +109,10 @@ static int precopy_slice(struct outgoing *o, struct err *err)
 	if (ret < 0)
 		return writer_explain(o->w, ret, err);
 	ret = obey_limit(o, err);
+	gone = left - ram_save_left_pages(&o->ram);
+	hinted = page_set_removed(&o->ram.pages) - hinted;
 	sent = (struct page_sum){
-	    .pages = left - ram_save_left_pages(&o->ram),
+	    .pages = gone - MIN(hinted, gone),
 	    .zero_pages = o->ram.stream.count.duplicate - before.duplicate,
 	    .bytes = outgoing_bytes(o) - wire,
 	    .ns = host_now_ns() - o->slice_ns,

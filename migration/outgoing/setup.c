@@ -14,6 +14,7 @@
 #include <errno.h>
 
 #include "migration/channel/channel.h"
+#include "migration/outgoing/hints.h"
 #include "migration/outgoing/outgoing.h"
 #include "migration/outgoing/rp-wait.h"
 #include "migration/stream/device-state.h"
@@ -117,6 +118,8 @@ int outgoing_set_up(struct outgoing *o, struct err *err)
 	machine_lock(m);
 	if (!machine_running(m))
 		stats_stopped(&o->stats, host_now_ns());
+	else
+		hints_start(o);
 	active = status_move(m, &o->status, MIG_SETUP, MIG_ACTIVE);
 	machine_unlock(m);
 	stats_active(&o->stats);

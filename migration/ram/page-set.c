@@ -145,3 +145,21 @@ bool page_set_take(struct page_set *s, struct page_run *run, uint64_t max)
 	run->n = n;
 	return n > 0;
 }
+
+void page_set_remove(struct page_set *s, size_t block, uint64_t first, uint64_t n)
+{
+	uint64_t end = MIN(first + n, page_set_block_pages(s, block)), sum = 0;
+
+	while (first < end) {
+		uint64_t base = ALIGN_DOWN(first, BITS_PER_WORD);
+		uint64_t next = MIN(base + BITS_PER_WORD, end);
+		uint64_t bits = mask((unsigned)(first - base), (unsigned)(next - base));
+		uint64_t *word = &s->map[block][base / BITS_PER_WORD];
+
+		sum += (uint64_t)__builtin_popcountll(
+		    __atomic_fetch_and(word, ~bits, __ATOMIC_SEQ_CST) & bits);
+		first = next;
+	}
+	(void)__atomic_fetch_sub(&s->pages, sum, __ATOMIC_SEQ_CST);
+	(void)__atomic_fetch_add(&s->removed, sum, __ATOMIC_RELAXED);
+}

@@ -24,6 +24,7 @@ struct page_set {
 	const struct memory *mem;         /* borrowed */
 	uint64_t *map[MEMORY_MAX_BLOCKS]; /* owned; words atomic; NULL: the block is left out */
 	uint64_t pages;                   /* atomic: bits that are set */
+	uint64_t removed;                 /* atomic: by page_set_remove(), ever */
 };
 
 /* Empty, over all blocks but those that are not logged (ram_block.unlogged).  0 or -ENOMEM. */
@@ -44,6 +45,14 @@ uint64_t page_set_add_map(struct page_set *s, size_t block, const uint64_t *map)
  * there is none.  Any thread.
  */
 bool page_set_take(struct page_set *s, struct page_run *run, uint64_t max);
+
+/* Pages [first, first + n) need not go.  Any thread, but not while one adds; others may take. */
+void page_set_remove(struct page_set *s, size_t block, uint64_t first, uint64_t n);
+
+static inline uint64_t page_set_removed(const struct page_set *s)
+{
+	return __atomic_load_n(&s->removed, __ATOMIC_RELAXED);
+}
 
 static inline uint64_t page_set_pages(const struct page_set *s)
 {

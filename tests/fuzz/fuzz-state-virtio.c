@@ -2,8 +2,8 @@
  * Any bytes load as a virtio section or are refused; what has loaded can be saved, loads again to
  * the same, and runs.
  *
- * Input: a byte that chooses the device (0 blk, 1 net, 2 net with offloads, 3 rng; and 4: behind a
- * legacy transport), then the section.
+ * Input: a byte that chooses the device (0 blk, 1 net, 2 net with offloads, 3 rng; with 8: a
+ * balloon with all of its queues; and 4: behind a legacy transport), then the section.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +13,8 @@
 #include "vmm/base/buf.h"
 #include "vmm/base/log.h"
 
-#define SLOT 7
+#define SLOT    7
+#define BALLOON 4
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
@@ -34,6 +35,12 @@ static int make(struct machine *m, unsigned kind, struct backends *be)
 	case 0:
 		cfg = test_device("virtio-blk-device", NULL);
 		keyvals_add(&cfg.props, "drive", "disk0");
+		ret = device_create(m, &cfg, SLOT, be, NULL);
+		break;
+	case BALLOON:
+		cfg = test_device("virtio-balloon-device", NULL);
+		keyvals_add(&cfg.props, "free-page-hint", "on");
+		keyvals_add(&cfg.props, "free-page-reporting", "on");
 		ret = device_create(m, &cfg, SLOT, be, NULL);
 		break;
 	case 3:
@@ -99,7 +106,7 @@ static void use(struct machine *m, const struct vms_entry *e)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-	unsigned kind = len ? data[0] & 3 : 0;
+	unsigned kind = !len ? 0 : data[0] & 8 ? BALLOON : data[0] & 3;
 	struct machine *m;
 	struct disk disk;
 	struct fake_net net;

@@ -264,8 +264,8 @@ static const struct {
     ONE("-device virtio-gpu-pci", "virtio-gpu-pci: microvm has no PCI bus"),
     ONE("-device virtio-blk", "virtio-blk: microvm has no PCI bus; use virtio-blk-device"),
     ONE("-device e1000", "e1000: microvm has no PCI bus; use virtio-net-device"),
-    ONE("-device virtio-balloon-device",
-	"virtio-balloon-device is not supported: memory cannot be taken back from a guest yet"),
+    ONE("-device virtio-balloon", "virtio-balloon: microvm has no PCI bus; use "
+				  "virtio-balloon-device"),
     ONE("-device isa-serial", "Parameter 'chardev' is missing"),
     ONE("-device isa-serial,chardev=c,zz=1", "Property 'isa-serial.zz' not found"),
     ONE("-device isa-serial,chardev=c,index=1",

@@ -52,6 +52,29 @@ START_TEST(test_add_and_take)
 }
 END_TEST
 
+START_TEST(test_remove)
+{
+	struct memory mem;
+	struct page_set s;
+	struct page_run run = {.block = 0, .first = 0, .n = PAGES};
+
+	set_up(&mem, &s);
+	(void)page_set_add(&s, 0, 50, 200);
+	(void)page_set_add(&s, 1, 0, SMALL);
+	page_set_remove(&s, 0, 60, 130); /* whole words, and parts of them */
+	ck_assert_uint_eq(page_set_pages(&s), 70 + SMALL);
+	page_set_remove(&s, 0, 0, 61); /* some are not in it */
+	page_set_remove(&s, 1, 1, 100);
+	page_set_remove(&s, 2, 0, 1); /* a block that is left out */
+	ck_assert_uint_eq(page_set_pages(&s), 61);
+	ck_assert_uint_eq(page_set_removed(&s), 142);
+	ck_assert(page_set_take(&s, &run, PAGES));
+	ck_assert_uint_eq(run.first, 190);
+	ck_assert_uint_eq(run.n, 60);
+	page_set_fini(&s);
+}
+END_TEST
+
 START_TEST(test_whole_block)
 {
 	struct memory mem;
@@ -184,5 +207,5 @@ START_TEST(test_takers)
 }
 END_TEST
 
-CHECK_MAIN("page-queue", test_add_and_take, test_whole_block, test_urgent_first,
+CHECK_MAIN("page-queue", test_add_and_take, test_remove, test_whole_block, test_urgent_first,
 	   test_sweep_goes_round, test_takers)

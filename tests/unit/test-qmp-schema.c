@@ -255,6 +255,9 @@ START_TEST(test_queries_answer)
 
 		if (strncmp(qmp_command_at(i)->name, "query-", 6) != 0)
 			continue;
+		/* There is no such device here, and it says so. */
+		if (!strcmp(qmp_command_at(i)->name, "query-balloon"))
+			continue;
 		(void)ask(p, qmp_command_at(i)->name, &reply);
 		json_free(reply);
 	}

@@ -384,17 +384,24 @@ static const struct mem_slot *find_slot(const struct memory *mem, uint64_t gpa)
 	return NULL;
 }
 
-void *memory_ptr_some(const struct memory *mem, uint64_t gpa, uint64_t *len)
+const struct ram_block *memory_block_at(const struct memory *mem, uint64_t gpa, uint64_t *off,
+					uint64_t *len)
 {
 	const struct mem_slot *s = find_slot(mem, gpa);
-	uint64_t left;
 
 	if (!s)
 		return NULL;
-	left = s->bytes - (gpa - s->gpa);
-	if (*len > left)
-		*len = left;
-	return s->block->hva + s->off + (gpa - s->gpa);
+	*len = MIN(*len, s->bytes - (gpa - s->gpa));
+	*off = s->off + (gpa - s->gpa);
+	return s->block;
+}
+
+void *memory_ptr_some(const struct memory *mem, uint64_t gpa, uint64_t *len)
+{
+	uint64_t off;
+	const struct ram_block *b = memory_block_at(mem, gpa, &off, len);
+
+	return b ? b->hva + off : NULL;
 }
 
 void *memory_ptr(const struct memory *mem, uint64_t gpa, uint64_t len)

@@ -125,6 +125,19 @@ int memory_read(const struct memory *mem, uint64_t gpa, void *buf, uint64_t len)
 /* The same for bytes that change: they are marked dirty when they are there. */
 int memory_write(struct memory *mem, uint64_t gpa, const void *buf, uint64_t len);
 int memory_zero(struct memory *mem, uint64_t gpa, uint64_t len);
+/*
+ * The block that the guest sees at gpa, and where in it; *len is cut to what is contiguous
+ * from there on.  NULL: not RAM.
+ */
+const struct ram_block *memory_block_at(const struct memory *mem, uint64_t gpa, uint64_t *off,
+					uint64_t *len);
+/*
+ * The guest does not need what is in [gpa, gpa + len): give the whole pages of the host within
+ * it back, and mark them dirty.  They read as zero afterwards, or as the file that they are a
+ * private copy of.  -EFAULT when some of it is not RAM, or the host's -errno; pages before and
+ * behind are given back nevertheless.  Any thread but one that holds the machine lock.
+ */
+int memory_discard(struct memory *mem, uint64_t gpa, uint64_t len);
 /* A page at gpa could not be had: *err says what is lacking where (room.h).  Returns -ENOSPC. */
 int memory_say_no_room(const struct memory *mem, uint64_t gpa, struct err *err);
 /* The VMM wrote [gpa, gpa + len): after the bytes are visible.  Any thread; cheap while not

@@ -95,6 +95,12 @@ bool device_part_bool(const struct config *cfg, const struct device_row *row, co
 		.key = (k), .kind = OPT_BOOL, .off = OPT_NOWHERE, .values = "on|off",              \
 		.otherwise = "on", .bits = (b), .help = (h)                                        \
 	}
+/* The same, off unless it is turned on. */
+#define DEVICE_FEATURE_OFF(k, b, h)                                                                \
+	{                                                                                          \
+		.key = (k), .kind = OPT_BOOL, .off = OPT_NOWHERE, .values = "on|off",              \
+		.otherwise = "off", .bits = (b), .help = (h)                                       \
+	}
 /* Bits from 64 on, which are off unless the switch is turned on. */
 #define DEVICE_FEATURE_64(k, b, h)                                                                 \
 	{                                                                                          \

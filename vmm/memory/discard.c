@@ -1,0 +1,57 @@
+/*
+ * discard.c - pages that the guest does not need, back to the host
+ *
+ *     private, anonymous          MADV_DONTNEED
+ *     private, our own memfd      MADV_DONTNEED, and a hole in the memfd
+ *     private copy of a file      MADV_DONTNEED; the file's content shows again
+ *     shared, anonymous           MADV_REMOVE
+ *     shared, of a file or memfd  a hole in the file
+ *
+ * The host gives back whole pages of its own size only.  What was discarded reads
+ * otherwise than before, and no dirty log of KVM sees that: so the pages are marked
+ * dirty, after they have changed, like a device's writes.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+
+#include "vmm/base/units.h"
+#include "vmm/memory/memory.h"
+
+static int discard_pages(const struct ram_block *b, uint64_t off, uint64_t bytes)
+{
+	const int hole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+
+	if (!b->share && madvise(b->hva + off, bytes, MADV_DONTNEED) < 0)
+		return -errno;
+	if (b->share && b->fd < 0 && madvise(b->hva + off, bytes, MADV_REMOVE) < 0)
+		return -errno;
+	if (b->fd >= 0 && (b->share || b->own_memfd) &&
+	    fallocate(b->fd, hole, (off_t)off, (off_t)bytes) < 0)
+		return -errno;
+	return 0;
+}
+
+int memory_discard(struct memory *mem, uint64_t gpa, uint64_t len)
+{
+	int ret = 0;
+
+	while (len > 0) {
+		uint64_t n = len, off, first, end;
+		const struct ram_block *b = memory_block_at(mem, gpa, &off, &n);
+
+		if (!b)
+			return -EFAULT;
+		first = ALIGN_UP(off, b->page_bytes);
+		end = ALIGN_DOWN(off + n, b->page_bytes);
+		if (first < end) {
+			int r = discard_pages(b, first, end - first);
+
+			memory_mark_dirty(mem, gpa + (first - off), end - first);
+			ret = ret ? ret : r;
+		}
+		gpa += n;
+		len -= n;
+	}
+	return ret;
+}
