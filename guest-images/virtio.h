@@ -40,9 +40,10 @@ enum virtio_register {
 	VIRTIO_CONFIG = 0x100
 };
 
-#define VIRTIO_ID_NET 1u
-#define VIRTIO_ID_BLK 2u
-#define VIRTIO_ID_RNG 4u
+#define VIRTIO_ID_NET     1u
+#define VIRTIO_ID_BLK     2u
+#define VIRTIO_ID_CONSOLE 3u
+#define VIRTIO_ID_RNG     4u
 
 #define VIRTIO_S_ACKNOWLEDGE 1u
 #define VIRTIO_S_DRIVER      2u
