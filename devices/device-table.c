@@ -13,9 +13,18 @@
 
 /* In the order of -device help. */
 static const struct device_row *const rows[] = {
-    &virtio_blk_row,     &virtio_net_row,  &virtio_rng_row,
-    &virtio_balloon_row, &debug_exit_row,  &pvpanic_row,
-    &serial_row,         &virtio_mmio_row, NULL,
+    &virtio_blk_row,
+    &virtio_net_row,
+    &virtio_rng_row,
+    &virtio_balloon_row,
+    &virtio_serial_row,
+    &virtserialport_row,
+    &virtconsole_row,
+    &debug_exit_row,
+    &pvpanic_row,
+    &serial_row,
+    &virtio_mmio_row,
+    NULL,
 };
 
 /* Models of QEMU that are not offered. */
@@ -42,9 +51,6 @@ static const struct {
     {"usb-kbd",		"microvm has no USB"						},
     {"qemu-xhci",              "microvm has no USB"						},
     {"virtio-balloon",         "microvm has no PCI bus; use virtio-balloon-device"                 },
-    {"virtio-serial-device",   "use -serial"						       },
-    {"virtconsole",            "use -serial"						       },
-    {"virtserialport",         "use virtio-net-device"                                             },
     {"virtio-scsi-device",     "use virtio-blk-device"                                             },
     {"virtio-9p-device",       "use a disk or the network"                                         },
     {"virtio-gpu-device",      "microvm has no display; use -serial"                               },

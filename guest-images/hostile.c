@@ -11,8 +11,8 @@
 #define RANDOM_STEPS 300u
 #define RANDOM_AREA  0x10000u
 
-static struct virtio devices[3];
-static struct virtio_queue queues[3];
+static struct virtio devices[4];
+static struct virtio_queue queues[4];
 static unsigned n_devices;
 static uint64_t chance_state;
 
@@ -41,6 +41,13 @@ static void driver_ok(struct virtio *v)
 	set(v, VIRTIO_STATUS, VIRTIO_S_ACKNOWLEDGE | VIRTIO_S_DRIVER | VIRTIO_S_DRIVER_OK);
 }
 
+static bool sends_on_queue_1(const struct virtio *v)
+{
+	uint32_t id = mmio_read32(v->gpa + VIRTIO_DEVICE_ID);
+
+	return id == VIRTIO_ID_NET || id == VIRTIO_ID_CONSOLE;
+}
+
 /* One request of a kind that each device answers, so that its rings have been used. */
 static void use_once(struct virtio *v, struct virtio_queue *q)
 {
@@ -51,8 +58,7 @@ static void use_once(struct virtio *v, struct virtio_queue *q)
         };
 	uint32_t len;
 
-	if (!virtio_begin(v, VIRTIO_F_EVENT_IDX) ||
-	    !virtio_queue_setup(v, q, mmio_read32(v->gpa + VIRTIO_DEVICE_ID) == VIRTIO_ID_NET))
+	if (!virtio_begin(v, VIRTIO_F_EVENT_IDX) || !virtio_queue_setup(v, q, sends_on_queue_1(v)))
 		return;
 	virtio_ready(v);
 	switch (mmio_read32(v->gpa + VIRTIO_DEVICE_ID)) {
@@ -61,6 +67,7 @@ static void use_once(struct virtio *v, struct virtio_queue *q)
 		(void)virtio_request(q, pieces, 2, false, &len);
 		break;
 	case VIRTIO_ID_NET:
+	case VIRTIO_ID_CONSOLE:
 		pieces[0] = (struct piece){frame, sizeof(frame), false};
 		(void)virtio_request(q, pieces, 1, false, &len);
 		break;
@@ -144,11 +151,12 @@ static void report(void)
 
 void guest_main(void)
 {
-	static const unsigned ids[] = {VIRTIO_ID_BLK, VIRTIO_ID_NET, VIRTIO_ID_RNG};
+	static const unsigned ids[] = {VIRTIO_ID_BLK, VIRTIO_ID_NET, VIRTIO_ID_RNG,
+				       VIRTIO_ID_CONSOLE};
 
 	ticks_start();
 	commands_start();
-	for (unsigned i = 0; i < 3; i++)
+	for (unsigned i = 0; i < 4; i++)
 		n_devices += virtio_find(&devices[n_devices], ids[i], 0);
 	misbehave();
 	text("hostile\n");

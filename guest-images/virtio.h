@@ -42,6 +42,7 @@ enum virtio_register {
 
 #define VIRTIO_ID_NET     1u
 #define VIRTIO_ID_BLK     2u
+#define VIRTIO_ID_CONSOLE 3u
 #define VIRTIO_ID_RNG     4u
 #define VIRTIO_ID_BALLOON 5u
 

@@ -274,6 +274,30 @@ static void fill_balloon(const struct notification *n, struct qmp_pool *pool, vo
 	((struct balloon_data *)data)->actual = n->number;
 }
 
+/* ---- VSERPORT_CHANGE ---- */
+
+struct vserport_data {
+	const char *id;
+	bool open;
+};
+
+static const struct qmp_member vserport_members[] = {
+    QMP_REQ(struct vserport_data, id, "id"),
+    QMP_REQ(struct vserport_data, open, "open"),
+    {0},
+};
+static const struct qmp_type vserport_type =
+    QMP_OBJECT_TYPE(struct vserport_data, "q_obj_VSERPORT_CHANGE-arg", vserport_members);
+
+static void fill_vserport(const struct notification *n, struct qmp_pool *pool, void *data)
+{
+	struct vserport_data *d = data;
+
+	(void)pool;
+	d->id = n->text ? n->text : "";
+	d->open = n->number != 0;
+}
+
 /* ---- JOB_STATUS_CHANGE ---- */
 
 struct job_data {
@@ -318,6 +342,7 @@ static const struct qmp_event events[] = {
     {"BLOCK_IO_ERROR",             NOTIFY_BLOCK_IO_ERROR,             &io_error_type,     fill_io_error,  false},
     {"RTC_CHANGE",                 NOTIFY_RTC_CHANGE,                 &rtc_type,          fill_rtc,       true },
     {"BALLOON_CHANGE",             NOTIFY_BALLOON_CHANGE,             &balloon_type,      fill_balloon,   true },
+    {"VSERPORT_CHANGE",            NOTIFY_VSERPORT_CHANGE,            &vserport_type,     fill_vserport,  false},
     {"JOB_STATUS_CHANGE",          NOTIFY_JOB_STATUS,                 &job_type,          fill_job,       false},
 };
 

@@ -142,6 +142,7 @@ int chardev_attach(struct chardev *c, const struct chardev_client *client, void 
 		return err_set(err, EBUSY, "Device '%s' is in use", c->id);
 	c->client = client;
 	c->client_opaque = opaque;
+	c->client_closed = false;
 	if (c->connected && client->opened)
 		client->opened(opaque);
 	chardev_accept_input(c);
@@ -155,6 +156,11 @@ void chardev_detach(struct chardev *c)
 	c->client = NULL;
 	c->client_opaque = NULL;
 	chardev_accept_input(c); /* the back end stops reading */
+}
+
+void chardev_set_client_open(struct chardev *c, bool open)
+{
+	c->client_closed = !open;
 }
 
 ssize_t chardev_write(struct chardev *c, const uint8_t *p, size_t n)

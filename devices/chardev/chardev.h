@@ -64,7 +64,8 @@ struct chardev {
 	bool connected;
 	const struct chardev_client *client; /* borrowed, NULL: no front end */
 	void *client_opaque;
-	void *state; /* the back end's */
+	bool client_closed; /* a guest behind the front end does not use it: query-chardev */
+	void *state;        /* the back end's */
 };
 
 /* Open what cfg says (chardevs.c).  Returns owned, or NULL. */
@@ -76,6 +77,8 @@ void chardev_start(struct chardev *c);
 int chardev_attach(struct chardev *c, const struct chardev_client *client, void *opaque,
 		   struct err *err);
 void chardev_detach(struct chardev *c);
+/* Whether the guest uses the front end; it does, unless this says otherwise after the attach. */
+void chardev_set_client_open(struct chardev *c, bool open);
 /* Bytes taken, 0 when none now (writable() follows), or -errno. */
 ssize_t chardev_write(struct chardev *c, const uint8_t *p, size_t n);
 /* can_read() has grown. */

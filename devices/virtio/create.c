@@ -9,11 +9,14 @@
 #include "devices/virtio/virtio.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
+#include "vmm/base/units.h"
 #include "vmm/base/wake.h"
 #include "vmm/board.h"
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
 #include "vmm/options/device-row.h"
+
+#define MAX_LISTED 8U /* queues whose sizes the board's entry tells */
 
 /* The transport's size for every queue, 0: their own. */
 static int override_size(const struct config *cfg, uint32_t *size, struct err *err)
@@ -91,7 +94,7 @@ int virtio_init(struct virtio_device *v, struct machine *m, const struct virtio_
 struct board_device *virtio_board_add(struct virtio_device *v)
 {
 	struct board_device *b = board_add(&v->dev.m->board, BOARD_VIRTIO_MMIO, v->ops->name);
-	char sizes[VIRTIO_MAX_QUEUES * 8] = "";
+	char sizes[MAX_LISTED * 8] = "";
 	int n = 0;
 
 	if (!b)
@@ -104,7 +107,7 @@ struct board_device *virtio_board_add(struct virtio_device *v)
 	b->rare_features = v->rare_features;
 	b->taken = &v->features;
 	(void)snprintf(b->id, sizeof(b->id), "%s", v->dev.id ? v->dev.id : "");
-	for (unsigned i = 0; i < v->n_queues; i++)
+	for (unsigned i = 0; i < MIN(v->n_queues, MAX_LISTED); i++)
 		n += snprintf(sizes + n, sizeof(sizes) - (size_t)n, "%s%u", i ? " " : "",
 			      v->sizes[i]);
 	board_prop(b, "transport", "%s", v->legacy ? "legacy" : "modern");

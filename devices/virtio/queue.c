@@ -156,11 +156,13 @@ void virtq_suspend(struct virtq *q)
 
 static struct virtq_elem *elem_alloc(unsigned n_out, unsigned n_in)
 {
-	struct virtq_elem *e = xcalloc(1, sizeof(*e) + n_out * sizeof(struct iovec) +
-					      n_in * sizeof(struct virtq_piece));
+	struct virtq_elem *e =
+	    xcalloc(1, sizeof(*e) + n_out * (sizeof(struct iovec) + sizeof(uint64_t)) +
+			   n_in * sizeof(struct virtq_piece));
 
 	e->out = (struct iovec *)(e + 1);
 	e->in = (struct virtq_piece *)(e->out + n_out);
+	e->out_gpa = (uint64_t *)(e->in + n_in);
 	return e;
 }
 
@@ -178,6 +180,7 @@ struct virtq_elem *virtq_elem_dup(const struct virtq_elem *e)
 	d->n_in = e->n_in;
 	d->mem = e->mem;
 	memcpy(d->out, e->out, e->n_out * sizeof(d->out[0]));
+	memcpy(d->out_gpa, e->out_gpa, e->n_out * sizeof(d->out_gpa[0]));
 	memcpy(d->in, e->in, e->n_in * sizeof(d->in[0]));
 	return d;
 }
@@ -297,10 +300,12 @@ static int add_piece(struct virtq *q, struct virtq_elem *e, const struct desc *d
 			return broken(q, "a descriptor points outside RAM");
 		if (e->n_out + e->n_in == VIRTQ_MAX_NUM)
 			return broken(q, "a chain is too long");
-		if (d->flags & VIRTQ_DESC_WRITE)
+		if (d->flags & VIRTQ_DESC_WRITE) {
 			e->in[e->n_in++] = (struct virtq_piece){.hva = p, .gpa = gpa, .bytes = n};
-		else
+		} else {
+			e->out_gpa[e->n_out] = gpa;
 			e->out[e->n_out++] = (struct iovec){.iov_base = p, .iov_len = n};
+		}
 		gpa += n;
 		left -= n;
 	}

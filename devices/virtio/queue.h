@@ -37,6 +37,7 @@ struct virtq_elem {
 	uint16_t head;
 	unsigned n_out, n_in;   /* together at most VIRTQ_MAX_NUM */
 	struct iovec *out;      /* n_out pieces that the device reads, none empty */
+	uint64_t *out_gpa;      /* where the guest sees each of them */
 	struct virtq_piece *in; /* n_in pieces that it writes */
 	struct memory *mem;     /* borrowed; where 'in' lies */
 };

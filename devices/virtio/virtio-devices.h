@@ -21,7 +21,10 @@ struct nic;
  * The models behind a virtio-mmio transport.  Each makes its registers,
  * interrupt, state and board entry, which belong to the machine afterwards.
  */
-extern const struct device_row virtio_blk_row, virtio_net_row, virtio_rng_row, virtio_balloon_row;
+extern const struct device_row virtio_blk_row, virtio_net_row, virtio_rng_row;
+extern const struct device_row virtio_balloon_row, virtio_serial_row;
+/* The ports of a virtio-serial device that was made before them. */
+extern const struct device_row virtconsole_row, virtserialport_row;
 /* Properties of the transport itself. */
 extern const struct device_row virtio_mmio_row;
 /* -global virtio-mmio.force-legacy=, or what -machine stock= makes of it. */

@@ -32,7 +32,7 @@ struct virtio_device;
 struct vms_codec;
 struct vms_desc;
 
-#define VIRTIO_MAX_QUEUES   5
+#define VIRTIO_MAX_QUEUES   64 /* virtio-serial with 31 ports */
 #define VIRTIO_CONFIG_BYTES 64
 
 /* Device status bits (virtio 1.2, 2.1) */
@@ -135,7 +135,7 @@ struct virtio_device {
 	struct virtio_queue_regs regs[VIRTIO_MAX_QUEUES];
 	bool paused;     /* the machine is; true at creation */
 	bool started;    /* the I/O loop has been told to serve the queues, and not to stop */
-	unsigned warned; /* I/O loop: how often a broken ring was logged */
+	unsigned warned; /* I/O loop: how often a driver's mistake was logged */
 	/* irq_lock: a leaf (vmm/machine.h), taken by any thread */
 	pthread_mutex_t irq_lock;
 	uint8_t status, isr;

@@ -173,7 +173,7 @@ static int query_chardev(struct qmp_call *call, const void *arg, void *ret, stru
 		infos[i] = (struct chardev_info){
 		    .label = c->id,
 		    .filename = qmp_printf(call->pool, "%s", name),
-		    .frontend_open = c->client != NULL,
+		    .frontend_open = c->client && !c->client_closed,
 		};
 	}
 	pthread_mutex_unlock(&call->m->control_lock);

@@ -3,13 +3,14 @@
  * the same, and runs.
  *
  * Input: a byte that chooses the device (0 blk, 1 net, 2 net with offloads, 3 rng; with 8: a
- * balloon with all of its queues; and 4: behind a legacy transport), then the section.
+ * balloon with all of its queues; with 16: serial; and 4: behind a legacy transport), then the
+ * section.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #define GUEST_MUST(cond) ((cond) ? (void)0 : abort())
-#include "tests/unit/virtio-backends.h"
+#include "tests/unit/virtio-ports.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/log.h"
 
@@ -84,8 +85,8 @@ static void save(const struct vms_entry *e, struct buf *out)
 		abort();
 }
 
-/* Saved, loaded and saved again it is the same; then it runs. */
-static void use(struct machine *m, const struct vms_entry *e)
+/* Saved, loaded and saved again it is the same. */
+static void check_same(const struct vms_entry *e)
 {
 	struct buf first = {0}, second = {0};
 	struct src in;
@@ -99,9 +100,49 @@ static void use(struct machine *m, const struct vms_entry *e)
 		abort();
 	buf_free(&first);
 	buf_free(&second);
+}
+
+/* What has loaded is the same again, and runs. */
+static void use(struct machine *m, const struct vms_entry *e)
+{
+	check_same(e);
 	guest_resume(m);
 	kick(m, SLOT, 0);
 	guest_wait_idle(m);
+}
+
+/* With peers that come and go, and take what the guest sends in parts. */
+static void use_ports(struct ports *p)
+{
+	static const uint8_t bytes[100];
+
+	check_same(p->entry);
+	p->chr[1].room = 100;
+	guest_resume(p->m);
+	ports_connect(p, true);
+	for (unsigned q = 0; q < PORTS_RINGS; q++)
+		kick(p->m, SLOT, q);
+	(void)ports_from_peer(p, bytes, sizeof(bytes));
+	guest_pause(p->m);
+	check_same(p->entry);
+	guest_resume(p->m);
+	ports_connect(p, false);
+	ports_connect(p, true);
+	ports_writable(p, SIZE_MAX);
+}
+
+static int fuzz_ports(const uint8_t *data, size_t len)
+{
+	struct ports *p = ports_new_of(data[0] & 4 ? &guest_stock_config : &guest_no_config, 2);
+	struct buf section = expand(data + 1, len - 1);
+	struct src in = src_mem(section.data, section.len);
+
+	log_set_level(LOG_ERROR);
+	if (vms_load(p->entry->desc, p->entry->dev, &in, p->entry->desc->version, NULL) >= 0)
+		use_ports(p);
+	buf_free(&section);
+	ports_free(p);
+	return 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
@@ -122,6 +163,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 
 	if (!len)
 		return 0;
+	if (data[0] & 16)
+		return fuzz_ports(data, len);
 	m = new_machine(data[0] & 4);
 	disk_open(&disk, 4 * MiB, true, true, true);
 	fake_net_init(&net, m, kind == 2);

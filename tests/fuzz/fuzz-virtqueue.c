@@ -37,8 +37,11 @@ static void serve(struct virtq *q, struct memory *mem, struct virtq_elem *e)
 
 		if (e->n_out + e->n_in > VIRTQ_MAX_NUM)
 			abort();
-		for (unsigned k = 0; k < e->n_out; k++)
+		for (unsigned k = 0; k < e->n_out; k++) {
 			check_piece(mem, e->out[k].iov_base, e->out[k].iov_len);
+			if (memory_ptr(mem, e->out_gpa[k], e->out[k].iov_len) != e->out[k].iov_base)
+				abort();
+		}
 		for (unsigned k = 0; k < e->n_in; k++)
 			check_piece(mem, e->in[k].hva, e->in[k].bytes);
 		bytes = virtq_elem_room(e);

@@ -3,13 +3,15 @@ from case import only_minivmm, table
 from moves import Way, arrived, destination, machine
 
 NEEDS_RESET = 0x40
+PORTS = ["-device", "virtio-serial-device", "-chardev", "null,id=hvc", "-device", "virtconsole,chardev=hvc",
+         "-chardev", "null,id=port", "-device", "virtserialport,chardev=port"]
 DEEDS = {"driver_ok": "deed=driver-ok", "jump": "deed=jump", "ff": "deed=ff",
          **{f"random{seed}": f"deed=random seed={seed}" for seed in range(1, 9)}}
 
 
 def hostile(t, append, **options):
     source = machine(t, "hostile", append, started=False, disk=t.disk(), net=t.net().path, rng=True,
-                     **options)
+                     extra=PORTS, **options)
     source.serial.expect("hostile\n")
     return source
 
@@ -35,7 +37,7 @@ def test_moves_and_runs(t, append, scheme):
     dest = move(t, hostile(t, append), scheme)
     dest.wait_running()
     found = statuses(dest)
-    assert len(found) == 3
+    assert len(found) == 4
     # The I/O loop looks at a device's queues when it starts, beside the guest.
     while "random" not in append and not all(status & NEEDS_RESET for status in found):
         found = statuses(dest)
