@@ -171,10 +171,13 @@ static const struct {
 	"'hugetlbsize' needs hugetlb=on"),
     ONE("-object memory-backend-memfd,id=a,size=1M,hugetlb=on,hugetlbsize=3M",
 	"'hugetlbsize' must be a power of two"),
-    ONE("-object rng-random,id=r,filename=/dev/urandom",
-	"object type 'rng-random' is not supported: the entropy device has the host's random "
-	"bytes; "
-	"leave rng= out"),
+    ONE("-object rng-egd,id=r",
+	"object type 'rng-egd' is not supported: use rng-random, with a FIFO "
+	"or a device as filename="),
+    ONE("-object rng-random", "Parameter 'id' is missing"),
+    ONE("-object rng-builtin,id=r,filename=/x", "Invalid parameter 'filename'"),
+    ONE("-object rng-builtin,id=r,size=1M", "Invalid parameter 'size'"),
+    BARE("-object rng-builtin,id=r -M microvm,memory-backend=r", "Memory backend 'r' not found"),
     ONE("-object {\"qom-type\":\"zz\"}", "Parameter 'qom-type' does not accept value 'zz'"),
     BARE(RAM "id=a,size=64M -m 128 -M microvm,memory-backend=a",
 	 "Machine memory size does not match the size of the memory backend"),

@@ -53,7 +53,7 @@ static void dump_blocks(FILE *f, const struct config *c)
 			      (unsigned long long)o->size, o->share ? " share" : "",
 			      o->prealloc ? " prealloc" : "", o->hugetlb ? " hugetlb" : "",
 			      o->readonly ? " ro" : "", (unsigned long long)o->hugetlb_bytes,
-			      str(o->mem_path));
+			      str(o->mem_path ? o->mem_path : o->filename));
 	}
 	for (size_t i = 0; i < c->n_blockdevs; i++) {
 		const struct cfg_blockdev *b = &c->blockdevs[i];
@@ -211,6 +211,10 @@ static const struct {
 	"object memory-backend-memfd r 67108864 share huge=0 path=-"),
     ROW("-object memory-backend-memfd,id=r,size=1G,hugetlb=on,hugetlbsize=2M,share=off,prealloc=on",
 	"object memory-backend-memfd r 1073741824 prealloc hugetlb huge=2097152 path=-"),
+    ROW("-object rng-random,id=r", "object rng-random r 0 huge=0 path=/dev/urandom"),
+    ROW("-object rng-random,id=r,filename=/dev/hwrng",
+	"object rng-random r 0 huge=0 path=/dev/hwrng"),
+    ROW("-object rng-builtin,id=r", "object rng-builtin r 0 huge=0 path=-"),
     ROW("-object memory-backend-file,id=r,size=1M,mem-path=/dev/shm,share=on",
 	"object memory-backend-file r 1048576 share huge=0 path=/dev/shm"),
     ROW("-object {\"qom-type\":\"memory-backend-file\",\"id\":\"r\",\"size\":1048576,"

@@ -112,6 +112,7 @@ static void free_backends(struct config *c)
 		free(c->objects[i].type);
 		free(c->objects[i].id);
 		free(c->objects[i].mem_path);
+		free(c->objects[i].filename);
 	}
 	for (size_t i = 0; i < c->n_blockdevs; i++) {
 		free(c->blockdevs[i].where);

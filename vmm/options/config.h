@@ -26,7 +26,7 @@ struct keyvals {
 	size_t n;
 };
 
-/* -object TYPE,id=ID,... (memory-backend-ram|memfd|file) */
+/* -object TYPE,id=ID,... (memory-backend-ram|memfd|file, rng-random|builtin) */
 struct cfg_object {
 	char *type, *id;
 	uint64_t size;          /* bytes */
@@ -37,7 +37,8 @@ struct cfg_object {
 	bool reserve;           /* huge pages: be sure of them from the start (default) */
 	char *mem_path;         /* file only */
 	bool readonly;
-	char *where; /* owned: the option as typed, for messages; NULL: a default */
+	char *filename; /* rng-random only */
+	char *where;    /* owned: the option as typed, for messages; NULL: a default */
 };
 
 /* locking=: byte locks on an image file */

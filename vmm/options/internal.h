@@ -222,6 +222,7 @@ int opt_smp(struct opt_parse *p, struct err *err);
 int opt_m(struct opt_parse *p, struct err *err);
 /* object.c */
 extern const struct opt_list opt_memory_ram_list, opt_memory_memfd_list, opt_memory_file_list;
+extern const struct opt_list opt_rng_random_list, opt_rng_builtin_list;
 int opt_object(struct opt_parse *p, struct err *err);
 int opt_check_memory(struct opt_parse *p, struct err *err);
 /* drive.c, blockdev.c */

@@ -58,9 +58,11 @@ const struct opt_row option_table[] = {
     CALL_LISTS("m", "[size=]SIZE", opt_m, LISTS(&opt_m_list),
 	       "Guest RAM (default 128 MiB; the unit is MiB)."),
     CALL_LISTS("object", "TYPE,id=ID[,prop=value...]", opt_object,
-	       LISTS(&opt_memory_ram_list, &opt_memory_memfd_list, &opt_memory_file_list),
-	       "What guest RAM is made of: memory-backend-ram, memory-backend-memfd or "
-	       "memory-backend-file.  Takes JSON."),
+	       LISTS(&opt_memory_ram_list, &opt_memory_memfd_list, &opt_memory_file_list,
+		     &opt_rng_random_list, &opt_rng_builtin_list),
+	       "What guest RAM is made of (memory-backend-ram, memory-backend-memfd, "
+	       "memory-backend-file), or where random bytes come from (rng-random, rng-builtin).  "
+	       "Takes JSON."),
     CALL("global", "DRIVER.PROPERTY=VALUE", opt_global,
 	 "A default for a property of all devices of a kind.  migration.NAME=VALUE sets a "
 	 "parameter or capability of migration, or "
