@@ -190,7 +190,7 @@ static int passt_wait(struct net_backend *b, pid_t pid, const char *program, str
 		return err_set(err, EIO,
 			       "netdev '%s': %s exited with code %d, and says why itself%s", b->id,
 			       program, WEXITSTATUS(status),
-			       WEXITSTATUS(status) == 1 ? " (without quiet= it says more)" : "");
+			       WEXITSTATUS(status) == 1 ? " (with quiet=off it says more)" : "");
 	return 0;
 }
 
