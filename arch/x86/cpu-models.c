@@ -73,21 +73,21 @@ static const struct cpu_caches caches_EPYC_Genoa_v2 = {
 
 #define ROW(name, brand, level, xlevel, signature, caches, w0, w1, w2, w3, w4, w5, w6, w7, w8, w9, w10, w11, w12, w13, w14) \
 	{name, brand, level, xlevel, signature, caches, { \
-		[FEAT_1_EDX] = w0, \
-		[FEAT_1_ECX] = w1, \
-		[FEAT_7_EBX] = w2, \
-		[FEAT_7_ECX] = w3, \
-		[FEAT_7_EDX] = w4, \
-		[FEAT_7_1_EAX] = w5, \
-		[FEAT_8000_0001_EDX] = w6, \
-		[FEAT_8000_0001_ECX] = w7, \
-		[FEAT_8000_0007_EBX] = w8, \
-		[FEAT_8000_0007_EDX] = w9, \
-		[FEAT_8000_0008_EBX] = w10, \
-		[FEAT_8000_0021_EAX] = w11, \
-		[FEAT_ARCH_CAPS] = w12, \
-		[FEAT_XSAVE] = w13, \
-		[FEAT_6_EAX] = w14, \
+		[FEAT_1_EDX] = (w0), \
+		[FEAT_1_ECX] = (w1), \
+		[FEAT_7_EBX] = (w2), \
+		[FEAT_7_ECX] = (w3), \
+		[FEAT_7_EDX] = (w4), \
+		[FEAT_7_1_EAX] = (w5), \
+		[FEAT_8000_0001_EDX] = (w6), \
+		[FEAT_8000_0001_ECX] = (w7), \
+		[FEAT_8000_0007_EBX] = (w8), \
+		[FEAT_8000_0007_EDX] = (w9), \
+		[FEAT_8000_0008_EBX] = (w10), \
+		[FEAT_8000_0021_EAX] = (w11), \
+		[FEAT_ARCH_CAPS] = (w12), \
+		[FEAT_XSAVE] = (w13), \
+		[FEAT_6_EAX] = (w14), \
 		[FEAT_KVM] = KVM_FEATURES_DEFAULT}}
 
 const struct cpu_model_def cpu_models[] = {

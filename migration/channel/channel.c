@@ -61,7 +61,8 @@ void channel_seek(struct channel *c, off_t to)
 {
 	while (!c->ops->seek && c->below)
 		c = c->below;
-	c->ops->seek(c, to);
+	if (c->ops->seek)
+		c->ops->seek(c, to);
 }
 
 void channel_put_above(struct channel *c, const struct channel_ops *ops, struct channel *below)

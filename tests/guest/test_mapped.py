@@ -109,6 +109,7 @@ def test_only_into_files(t):
             raise AssertionError(f"{uri} is not refused")
         except QmpError as e:
             assert "Migration requires seekable transport (e.g. file)" in str(e), e
+        source.wait_migration("failed")
     os.mkfifo(t.path("fifo"))
     reader = os.open(t.path("fifo"), os.O_RDONLY | os.O_NONBLOCK)
     source.cmd("migrate", uri=f"file:{t.path('fifo')}")

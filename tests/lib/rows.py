@@ -36,6 +36,7 @@ CAPABILITIES = {
     "zero-copy-send": ["guest/test_multifd:test_zero_copy", "guest/test_multifd:test_zero_copy_conflicts"],
     "dirty-limit": ["guest/test_control:test_dirty_limit_capability",
                     "guest/test_control:test_dirty_limit_is_refused"],
+    "mapped-ram": ["guest/test_mapped:test_save_and_load", "interop/test_mapped_qemu:test_to_qemu_and_back"],
 }
 
 # Those that query-migrate-capabilities does not list, for managers switch on what it lists.
@@ -96,6 +97,7 @@ PARAMETERS = {
     "multifd-zstd-level": (1, [21], "a value between 0 and 20", ["guest/test_multifd:test_levels"]),
     "zero-page-detection": ("multifd", [], "", ["interop/test_multifd_peers:test_ram_is_equal",
                                                 "guest/test_multifd:test_zero_pages"]),
+    "direct-io": (False, [], "", ["guest/test_mapped:test_save_and_load", "interop/test_mapped_qemu:test_to_qemu_and_back"]),
     "x-vcpu-dirty-limit-period": (1000, [0, 1001], "a value between 1 and 1000",
                                   ["guest/test_control:test_dirty_limit_capability"]),
     "vcpu-dirty-limit": (1, [0], "at least 1, in MB/s", ["guest/test_control:test_dirty_limit_capability"]),
