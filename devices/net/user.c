@@ -6,10 +6,8 @@
  *                            \                    /
  *                             slirp  <-- poll --  epoll of its sockets
  *
- * All of it runs on the I/O loop.  Before the loop waits, slirp is asked which
- * sockets it wants to know about and for how long it may be left alone
- * (slirp_pollfds_fill); the answer goes into an epoll set, of which the loop
- * watches the one descriptor.  Nothing is asked while nothing has happened.
+ * All of it runs on the I/O loop; the sockets and timers of libslirp are in
+ * user-poll.c.
  *
  * A frame to the guest is never delivered from within slirp: the guest's frame
  * that caused it may still be in the device's hands.
@@ -20,16 +18,13 @@
  * has one.  After a move it resets such a connection when the guest next uses it.
  */
 #include <errno.h>
-#include <slirp/libslirp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <time.h>
-#include <unistd.h>
 #include <uv.h>
 
 #include "devices/net/backends.h"
 #include "devices/net/user-net.h"
+#include "devices/net/user-poll.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/error.h"
@@ -44,7 +39,6 @@
 #define SECTION_VERSION 4
 #define MAX_STATE_BYTES (4UL * MiB) /* of a section; a few hundred bytes without guestfwd= */
 #define MAX_QUEUE_BYTES (4UL * MiB) /* to a guest that takes none */
-#define READY_BATCH     64
 #define MAX_NAME_BYTES  255
 
 /* A frame that slirp has made. */
@@ -54,50 +48,17 @@ struct frame {
 	uint8_t bytes[];
 };
 
-/* slirp's own timers; the loop's exist while the back end is attached. */
-struct user_timer {
-	struct list link;
-	struct user *u;
-	SlirpTimerId id;
-	void *opaque;
-	int64_t when_ms; /* of CLOCK_MONOTONIC, -1: not armed */
-	struct loop_timer *timer;
-};
-
-/* A descriptor by its number. */
-struct user_fd {
-	uint32_t in_set; /* what epoll has for it, 0: not there */
-	uint32_t wanted; /* in this round */
-	uint32_t ready;  /* in this round */
-};
-
 struct user {
 	/* set at creation and then constant */
 	struct net_backend *b;
-	Slirp *slirp;
-	int epoll_fd;
+	SlirpCb callbacks;
 	/* I/O loop (the maker before attach) */
-	struct loop_fd *watch;
-	struct loop_timer *timer; /* slirp wants to be called then */
-	uv_prepare_t *prepare;    /* frees itself */
-	bool changed;             /* slirp may want other sockets or another time */
-	struct user_fd *fds;      /* n_fds, by descriptor */
-	size_t n_fds;
-	int *polled; /* n_polled, what slirp asked for last; may be one descriptor twice */
-	size_t n_polled, polled_room;
-	struct list frames; /* struct frame, oldest first */
+	struct user_poll poll; /* what libslirp's callbacks get */
+	uv_prepare_t *prepare; /* frees itself */
+	struct list frames;    /* struct frame, oldest first */
 	size_t frame_bytes;
 	bool blocked; /* the guest has no room for the first of frames */
-	struct list timers;
 };
-
-static int64_t now_ns(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000LL + t.tv_nsec;
-}
 
 /* ---- frames ---- */
 
@@ -128,7 +89,7 @@ static void frames_deliver(struct user *u)
 
 static ssize_t frame_from_slirp(const void *bytes, size_t n, void *opaque)
 {
-	struct user *u = opaque;
+	struct user *u = container_of(opaque, struct user, poll);
 	struct frame *f;
 
 	/* As on a wire, what finds no room is lost; TCP sends it again. */
@@ -142,127 +103,13 @@ static ssize_t frame_from_slirp(const void *bytes, size_t n, void *opaque)
 	return (ssize_t)n;
 }
 
-/* ---- sockets ---- */
-
-static struct user_fd *user_fd(struct user *u, int fd)
-{
-	size_t n = u->n_fds;
-
-	if ((size_t)fd >= n) {
-		u->n_fds = (size_t)fd + 16;
-		u->fds = xrealloc(u->fds, u->n_fds * sizeof(*u->fds));
-		memset(u->fds + n, 0, (u->n_fds - n) * sizeof(*u->fds));
-	}
-	return &u->fds[fd];
-}
-
-static void set_interest(struct user *u, int fd, uint32_t events)
-{
-	struct user_fd *f = user_fd(u, fd);
-	struct epoll_event e = {.events = events, .data.fd = fd};
-
-	if (f->in_set == events)
-		return;
-	if (!events)
-		(void)epoll_ctl(u->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
-	else if (epoll_ctl(u->epoll_fd, f->in_set ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &e) < 0 &&
-		 (errno == ENOENT || errno == EEXIST))
-		(void)epoll_ctl(u->epoll_fd, f->in_set ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd, &e);
-	f->in_set = events;
-}
-
-static int add_poll(int fd, int events, void *opaque)
-{
-	struct user *u = opaque;
-
-	user_fd(u, fd)->wanted |= (events & SLIRP_POLL_IN ? EPOLLIN : 0U) |
-				  (events & SLIRP_POLL_OUT ? EPOLLOUT : 0U) |
-				  (events & SLIRP_POLL_PRI ? EPOLLPRI : 0U) | EPOLLERR;
-	if (u->n_polled == u->polled_room) {
-		u->polled_room = u->polled_room * 2 + 16;
-		u->polled = xrealloc(u->polled, u->polled_room * sizeof(*u->polled));
-	}
-	u->polled[u->n_polled] = fd;
-	return (int)u->n_polled++;
-}
-
-static int get_revents(int i, void *opaque)
-{
-	struct user *u = opaque;
-	uint32_t ready;
-
-	if (i < 0 || (size_t)i >= u->n_polled)
-		return 0;
-	ready = user_fd(u, u->polled[i])->ready;
-	return (ready & EPOLLIN ? SLIRP_POLL_IN : 0) | (ready & EPOLLOUT ? SLIRP_POLL_OUT : 0) |
-	       (ready & EPOLLPRI ? SLIRP_POLL_PRI : 0) | (ready & EPOLLERR ? SLIRP_POLL_ERR : 0) |
-	       (ready & EPOLLHUP ? SLIRP_POLL_HUP : 0);
-}
-
-static void forget_fd(int fd, void *opaque)
-{
-	set_interest(opaque, fd, 0);
-}
-
-/* Which sockets, and until when? */
-static void slirp_ask(struct user *u)
-{
-	CLEANUP(cleanup_free) int *before = u->polled;
-	size_t n_before = u->n_polled;
-	uint32_t wait_ms = UINT32_MAX;
-
-	u->polled = NULL;
-	u->n_polled = u->polled_room = 0;
-	for (size_t i = 0; i < n_before; i++)
-		user_fd(u, before[i])->wanted = 0;
-	slirp_pollfds_fill(u->slirp, &wait_ms, add_poll, u);
-	for (size_t i = 0; i < n_before; i++)
-		if (!user_fd(u, before[i])->wanted)
-			set_interest(u, before[i], 0);
-	for (size_t i = 0; i < u->n_polled; i++)
-		set_interest(u, u->polled[i], user_fd(u, u->polled[i])->wanted);
-	if (wait_ms == UINT32_MAX)
-		loop_timer_cancel(u->timer);
-	else
-		loop_timer_arm_ms(u->timer, wait_ms);
-}
-
-static void slirp_tell(struct user *u)
-{
-	struct epoll_event ready[READY_BATCH];
-	int n = epoll_wait(u->epoll_fd, ready, READY_BATCH, 0);
-
-	for (int i = 0; i < n; i++)
-		user_fd(u, ready[i].data.fd)->ready = ready[i].events;
-	slirp_pollfds_poll(u->slirp, 0, get_revents, u);
-	for (int i = 0; i < n; i++)
-		user_fd(u, ready[i].data.fd)->ready = 0;
-	u->changed = true;
-}
-
-static void sockets_ready(void *opaque, int ready)
-{
-	(void)ready;
-	slirp_tell(opaque);
-}
-
-static void time_has_come(void *opaque)
-{
-	slirp_tell(opaque);
-}
-
-/* The loop is about to wait. */
 static void before_wait(uv_prepare_t *p)
 {
 	struct user *u = p->data;
 
 	frames_deliver(u);
-	if (u->changed)
-		slirp_ask(u);
-	u->changed = false;
+	user_poll_before_wait(&u->poll);
 }
-
-/* ---- what slirp calls ---- */
 
 static void guest_error(const char *msg, void *opaque)
 {
@@ -270,86 +117,6 @@ static void guest_error(const char *msg, void *opaque)
 	(void)msg;
 	(void)opaque;
 }
-
-static int64_t clock_now(void *opaque)
-{
-	(void)opaque;
-	return now_ns();
-}
-
-static void timer_fired(void *opaque)
-{
-	struct user_timer *t = opaque;
-
-	t->when_ms = -1;
-	slirp_handle_timer(t->u->slirp, t->id, t->opaque);
-	t->u->changed = true;
-}
-
-static void timer_arm(struct user_timer *t)
-{
-	int64_t left = t->when_ms - now_ns() / 1000000;
-
-	if (!t->timer || t->when_ms < 0)
-		return;
-	loop_timer_arm_ms(t->timer, left > 0 ? (uint64_t)left : 0);
-}
-
-static void *timer_new(SlirpTimerId id, void *id_opaque, void *opaque)
-{
-	struct user_timer *t = NEW(struct user_timer);
-
-	t->u = opaque;
-	t->id = id;
-	t->opaque = id_opaque;
-	t->when_ms = -1;
-	if (t->u->watch)
-		t->timer = loop_timer_new(t->u->b->io, timer_fired, t);
-	list_add_tail(&t->u->timers, &t->link);
-	return t;
-}
-
-static void timer_free(void *timer, void *opaque)
-{
-	struct user_timer *t = timer;
-
-	(void)opaque;
-	loop_timer_free(t->timer);
-	list_del(&t->link);
-	free(t);
-}
-
-static void timer_mod(void *timer, int64_t when_ms, void *opaque)
-{
-	struct user_timer *t = timer;
-
-	(void)opaque;
-	t->when_ms = when_ms;
-	timer_arm(t);
-}
-
-static void notify(void *opaque)
-{
-	((struct user *)opaque)->changed = true;
-}
-
-static void init_completed(Slirp *slirp, void *opaque)
-{
-	((struct user *)opaque)->slirp = slirp;
-}
-
-static const SlirpCb callbacks = {
-    .send_packet = frame_from_slirp,
-    .guest_error = guest_error,
-    .clock_get_ns = clock_now,
-    .timer_new_opaque = timer_new,
-    .timer_free = timer_free,
-    .timer_mod = timer_mod,
-    .register_poll_fd = forget_fd, /* a new one: what was known of its number is old */
-    .unregister_poll_fd = forget_fd,
-    .notify = notify,
-    .init_completed = init_completed,
-};
 
 /* ---- state: any thread; slirp itself only on the I/O loop ---- */
 
@@ -387,15 +154,15 @@ static void save_on_io(void *opaque)
 {
 	struct transfer *t = opaque;
 
-	slirp_state_save(t->u->slirp, put_bytes, t);
+	slirp_state_save(t->u->poll.slirp, put_bytes, t);
 }
 
 static void load_on_io(void *opaque)
 {
 	struct transfer *t = opaque;
 
-	t->ret = slirp_state_load(t->u->slirp, SECTION_VERSION, get_bytes, t);
-	t->u->changed = true;
+	t->ret = slirp_state_load(t->u->poll.slirp, SECTION_VERSION, get_bytes, t);
+	t->u->poll.changed = true;
 }
 
 static int state_save(void *dev, void *field, struct buf *out, struct err *err)
@@ -482,7 +249,7 @@ static int forward(struct user *u, const char *rule, struct err *err)
 
 	if (ret < 0)
 		return ret;
-	if (slirp_add_hostfwd(u->slirp, f.udp, f.host, f.host_port, f.guest, f.guest_port) < 0)
+	if (slirp_add_hostfwd(u->poll.slirp, f.udp, f.host, f.host_port, f.guest, f.guest_port) < 0)
 		return err_set(err, errno, "Could not set up host forwarding rule '%.96s': %s",
 			       rule, err_text(errno));
 	return 0;
@@ -524,20 +291,17 @@ static Slirp *make_slirp(struct user *u, const struct user_net *net, const struc
 				 .vnameserver6 = net->dns6,
 				 .vdnssearch = *search ? search : NULL,
 				 .vdomainname = keyvals_get(props, "domainname")},
-	    &callbacks, u);
+	    &u->callbacks, &u->poll);
 }
 
 static void user_close(struct net_backend *b)
 {
 	struct user *u = b->state;
 
-	if (u->slirp)
-		slirp_cleanup(u->slirp);
-	if (u->epoll_fd >= 0)
-		(void)close(u->epoll_fd);
+	if (u->poll.slirp)
+		slirp_cleanup(u->poll.slirp);
+	user_poll_fini(&u->poll);
 	frames_drop(u);
-	free(u->fds);
-	free(u->polled);
 	free(u);
 	b->state = NULL;
 }
@@ -552,12 +316,8 @@ static int set_up(struct user *u, const struct keyvals *props, struct err *err)
 		ret = check_names(props, err);
 	if (ret < 0)
 		return ret;
-	u->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (u->epoll_fd < 0)
-		return err_set(err, errno, "netdev '%s': cannot make an epoll set: %s", u->b->id,
-			       err_text(errno));
-	u->slirp = make_slirp(u, &net, props);
-	if (!u->slirp)
+	u->poll.slirp = make_slirp(u, &net, props);
+	if (!u->poll.slirp)
 		return err_set(err, EINVAL, "netdev '%s': libslirp %s refuses the options",
 			       u->b->id, slirp_version_string());
 	for (const char **rule = rules; *rule && ret >= 0; rule++)
@@ -571,11 +331,13 @@ static int user_open(struct net_backend *b, const struct cfg_netdev *cfg, struct
 	int ret;
 
 	u->b = b;
-	u->epoll_fd = -1;
 	list_init(&u->frames);
-	list_init(&u->timers);
+	u->callbacks = (SlirpCb){.send_packet = frame_from_slirp, .guest_error = guest_error};
+	user_poll_callbacks(&u->callbacks);
 	b->state = u;
-	ret = set_up(u, &cfg->props, err);
+	ret = user_poll_init(&u->poll, err);
+	if (ret >= 0)
+		ret = set_up(u, &cfg->props, err);
 	if (ret < 0) {
 		user_close(b);
 		return ret;
@@ -591,17 +353,11 @@ static int user_attach(struct net_backend *b, struct err *err)
 	struct user *u = b->state;
 
 	(void)err;
-	u->watch = loop_fd_add(b->io, u->epoll_fd, LOOP_READABLE, sockets_ready, u);
-	u->timer = loop_timer_new(b->io, time_has_come, u);
-	list_for_each (t, &u->timers, struct user_timer, link) {
-		t->timer = loop_timer_new(b->io, timer_fired, t);
-		timer_arm(t);
-	}
+	user_poll_attach(&u->poll, b->io);
 	u->prepare = NEW(uv_prepare_t);
 	(void)uv_prepare_init(loop_uv(b->io), u->prepare);
 	u->prepare->data = u;
 	(void)uv_prepare_start(u->prepare, before_wait);
-	u->changed = true;
 	return 0;
 }
 
@@ -616,15 +372,8 @@ static void user_detach(struct net_backend *b)
 
 	(void)uv_prepare_stop(u->prepare);
 	uv_close((uv_handle_t *)u->prepare, prepare_closed);
-	list_for_each (t, &u->timers, struct user_timer, link) {
-		loop_timer_free(t->timer);
-		t->timer = NULL;
-	}
-	loop_timer_free(u->timer);
-	loop_fd_del(u->watch);
+	user_poll_detach(&u->poll);
 	u->prepare = NULL;
-	u->timer = NULL;
-	u->watch = NULL;
 	u->blocked = false;
 	frames_drop(u);
 }
@@ -639,8 +388,8 @@ static ssize_t user_send(struct net_backend *b, const struct iovec *iov, int n_i
 		return -EMSGSIZE;
 	frame = xcalloc(1, bytes);
 	(void)iov_read(iov, (size_t)n_iov, 0, frame, bytes);
-	slirp_input(u->slirp, frame, (int)bytes);
-	u->changed = true;
+	slirp_input(u->poll.slirp, frame, (int)bytes);
+	u->poll.changed = true;
 	return (ssize_t)bytes;
 }
 
