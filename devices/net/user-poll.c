@@ -274,7 +274,10 @@ void user_poll_detach(struct user_poll *p)
 
 void user_poll_before_wait(struct user_poll *p)
 {
-	if (p->changed)
-		slirp_ask(p);
+	if (!p->changed)
+		return;
+	/* What waits within libslirp (for an answer of ARP) goes on in there only. */
+	slirp_tell(p);
+	slirp_ask(p);
 	p->changed = false;
 }

@@ -107,8 +107,8 @@ static void before_wait(uv_prepare_t *p)
 {
 	struct user *u = p->data;
 
-	frames_deliver(u);
 	user_poll_before_wait(&u->poll);
+	frames_deliver(u);
 }
 
 static void guest_error(const char *msg, void *opaque)

@@ -11,6 +11,11 @@
 #define ETH 14
 #define IP  20
 #define UDP 8
+#define TCP 20
+#define FIN 1
+#define SYN 2
+#define RST 4
+#define ACK 16
 
 static const uint8_t guest_mac[6] = {0x52, 0x54, 0, 0x12, 0x34, 0x56};
 
@@ -323,22 +328,31 @@ static uint16_t checksum(const uint8_t *p, size_t n)
 	return (uint16_t)~sum;
 }
 
-static void guest_sends_udp(struct fix *f, const char *from, const char *to, uint16_t sport,
-			    uint16_t dport, const void *data, size_t n)
+/* The headers before n bytes of 'protocol'. */
+static void ip_header(uint8_t *p, uint8_t protocol, const char *from, const char *to, size_t n)
 {
-	uint8_t p[600] = {0x52, 0x55, 10, 0, 2, 2};
-	uint8_t *ip = p + ETH, *udp = ip + IP;
+	uint8_t *ip = p + ETH;
 
-	ck_assert_uint_le(n, sizeof(p) - ETH - IP - UDP);
+	memcpy(p, (const uint8_t[]){0x52, 0x55, 10, 0, 2, 2}, 6);
 	memcpy(p + 6, guest_mac, 6);
 	put_be16(p + 12, 0x0800);
 	ip[0] = 0x45;
-	put_be16(ip + 2, (uint16_t)(IP + UDP + n));
+	put_be16(ip + 2, (uint16_t)(IP + n));
 	ip[8] = 64;
-	ip[9] = 17;
+	ip[9] = protocol;
 	(void)inet_pton(AF_INET, from, ip + 12);
 	(void)inet_pton(AF_INET, to, ip + 16);
 	put_be16(ip + 10, checksum(ip, IP));
+}
+
+static void guest_sends_udp(struct fix *f, const char *from, const char *to, uint16_t sport,
+			    uint16_t dport, const void *data, size_t n)
+{
+	uint8_t p[600] = {0};
+	uint8_t *udp = p + ETH + IP;
+
+	ck_assert_uint_le(n, sizeof(p) - ETH - IP - UDP);
+	ip_header(p, 17, from, to, UDP + n);
 	put_be16(udp, sport);
 	put_be16(udp + 2, dport);
 	put_be16(udp + 4, (uint16_t)(UDP + n));
@@ -356,6 +370,29 @@ static void guest_asks_dhcp(struct fix *f)
 	wait_for_ip(f);
 	ck_assert_uint_eq(get_be16(f->frame + ETH + IP + 2), 68);
 	ck_assert_int_eq(memcmp(f->frame + ETH + IP + UDP + 16, "\x0a\x00\x02\x0f", 4), 0);
+}
+
+/* A segment from port 4000 without data. */
+static void guest_sends_tcp(struct fix *f, uint16_t dport, uint32_t seq, uint32_t ack,
+			    uint8_t flags)
+{
+	uint8_t p[ETH + IP + TCP] = {0}, pseudo[12 + TCP] = {0};
+	uint8_t *tcp = p + ETH + IP;
+
+	ip_header(p, 6, "10.0.2.15", "10.0.2.2", TCP);
+	put_be16(tcp, 4000);
+	put_be16(tcp + 2, dport);
+	put_be32(tcp + 4, seq);
+	put_be32(tcp + 8, ack);
+	tcp[12] = 0x50;
+	tcp[13] = flags;
+	put_be16(tcp + 14, 4096);
+	memcpy(pseudo, p + ETH + 12, 8);
+	pseudo[9] = 6;
+	put_be16(pseudo + 10, TCP);
+	memcpy(pseudo + 12, tcp, TCP);
+	put_be16(tcp + 16, checksum(pseudo, sizeof(pseudo)));
+	guest_sends(f, p, sizeof(p));
 }
 
 static int host_socket(int type, uint16_t *port)
@@ -477,6 +514,45 @@ START_TEST(state_moves)
 }
 END_TEST
 
+/* libslirp saves no connection to a socket of the host: it is reset where the guest next uses it.
+ */
+START_TEST(connections_do_not_move)
+{
+	uint16_t port;
+	int listening = host_socket(SOCK_STREAM, &port), fd;
+	struct fix a, b;
+	struct buf state;
+	uint32_t theirs;
+	char byte;
+
+	ck_assert_int_eq(listen(listening, 1), 0);
+	begin(&a, "");
+	begin(&b, "");
+	guest_asks_dhcp(&a);
+	guest_sends_tcp(&a, port, 100, 0, SYN);
+	wait_for_ip(&a);
+	ck_assert_uint_eq(a.frame[ETH + IP + 13], SYN | ACK);
+	theirs = get_be32(a.frame + ETH + IP + 4) + 1;
+	guest_sends_tcp(&a, port, 101, theirs, ACK);
+	fd = accept(listening, NULL, NULL);
+	ck_assert_int_ge(fd, 0);
+	state = saved(&a, 0);
+	ck_assert_uint_eq(state.len, 131);
+	ck_assert_int_eq(load(&b, state.data, state.len, NULL), 0);
+	guest_sends_tcp(&b, port, 101, theirs, ACK);
+	wait_for_ip(&b);
+	ck_assert_uint_eq(b.frame[ETH + IP + 13] & (RST | SYN), RST);
+	/* at the source it is as it was */
+	guest_sends_tcp(&a, port, 101, theirs, FIN | ACK);
+	ck_assert_int_eq(read(fd, &byte, 1), 0);
+	buf_free(&state);
+	end(&a);
+	end(&b);
+	(void)close(fd);
+	(void)close(listening);
+}
+END_TEST
+
 START_TEST(hostile_state)
 {
 	uint8_t *ones = malloc(8 * MiB);
@@ -506,4 +582,4 @@ START_TEST(hostile_state)
 END_TEST
 
 CHECK_MAIN("net-user", addresses, addresses_refused, one_ip_alone, rules, udp_there_and_back,
-	   forwarded_port, state_moves, hostile_state)
+	   forwarded_port, state_moves, connections_do_not_move, hostile_state)
