@@ -4,7 +4,7 @@
 # version    libslirp-dev 4.7.0-1 of Debian 12
 # guess      with a -dev package installed, pkg-config says how to build with its library
 # behaviour  slirp.pc has "Requires: glib-2.0", and the package depends on libslirp0 only: where libglib2.0-dev is not
-#            there for another reason, pkg-config fails, for --cflags too. Nothing in libslirp.h needs GLib
+#            there for another reason, pkg-config fails, for --cflags too. Nothing in its header needs GLib
 # seen       "depends on: libslirp0 (= 4.7.0-1)", "pkg-config: Package 'glib-2.0', required by 'slirp', not found",
 #            "builds with -lslirp alone"
 #

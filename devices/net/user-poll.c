@@ -72,6 +72,8 @@ static int add_poll(int fd, int events, void *opaque)
 {
 	struct user_poll *p = opaque;
 
+	if (fd < 0)
+		return -1;
 	find_fd(p, fd)->wanted |= (events & SLIRP_POLL_IN ? EPOLLIN : 0U) |
 				  (events & SLIRP_POLL_OUT ? EPOLLOUT : 0U) |
 				  (events & SLIRP_POLL_PRI ? EPOLLPRI : 0U) | EPOLLERR;
@@ -98,7 +100,8 @@ static int get_revents(int i, void *opaque)
 
 static void forget_fd(int fd, void *opaque)
 {
-	set_interest(opaque, fd, 0);
+	if (fd >= 0) /* a socket of a state that was refused has none */
+		set_interest(opaque, fd, 0);
 }
 
 /* Which sockets, and until when? */

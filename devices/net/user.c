@@ -73,11 +73,11 @@ static void frames_drop(struct user *u)
 
 static void frames_deliver(struct user *u)
 {
-	struct net_backend *b = u->b;
+	const struct net_backend *b = u->b;
 
-	while (!u->blocked && !list_empty(&u->frames)) {
-		struct frame *f = container_of(u->frames.next, struct frame, link);
-
+	if (u->blocked)
+		return;
+	list_for_each_safe (f, &u->frames, struct frame, link) {
 		u->blocked = b->client->receive(b->client_opaque, f->bytes, f->n) == -EAGAIN;
 		if (u->blocked)
 			return;

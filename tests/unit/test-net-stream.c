@@ -404,7 +404,7 @@ START_TEST(what_cannot_be_opened)
 		const char *says;
 	} cases[] = {
 	    {{.type = (char *)(uintptr_t) "vde", .fd = -1},
-	     "netdev type 'vde' is not supported (tap, stream, user, passt)"},
+	     "netdev type 'vde' is not supported (tap, stream, user, passt)"                },
 	    {{.type = (char *)(uintptr_t) "stream", .fd = -1}, "Parameter 'addr' is missing"},
 	    {{.type = (char *)(uintptr_t) "stream",
 	      .addr_type = (char *)(uintptr_t) "fd",
