@@ -1,7 +1,7 @@
 #!/bin/bash
 # Linux tap: UDP segmentation for IPv4 is refused unless IPv6's is asked for, too
 #
-# version    Linux 6.2 and later (seen with 6.18), TUNSETOFFLOAD; TUN_F_USO4 0x20 and TUN_F_USO6 0x40 of linux/if_tun.h
+# version    Linux 6.2 and later (seen with 6.18), TUNSETOFFLOAD; TUN_F_USO4 0x20 and TUN_F_USO6 0x40 of the kernel
 # guess      like TUN_F_TSO4 and TUN_F_TSO6, each of the two may be switched on by itself: virtio-net has a feature
 #            bit for each (54, 55), and a guest negotiates one without the other as it likes
 # behaviour  TSO4 or TSO6 alone is taken, USO4 or USO6 alone is EINVAL, only both together are taken. A program
