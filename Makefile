@@ -41,7 +41,8 @@ WARN := -Wall -Wextra -Werror -Wshadow -Wvla -Wundef -Wformat=2 -Wpointer-arith 
 PKGS := libuv json-c liburing zlib libzstd
 OPT  ?= -O2
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lfdt
+# libslirp: its .pc file wants the one of GLib, which its -dev package does not bring.
+PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lfdt -lslirp
 # The program holds these libraries itself, where their static form is installed (the -dev packages of
 # Debian bring it): six files less to open, map and relocate before the guest's first byte, and fewer pages
 # resident. SHARED=1 uses the shared ones. Relative relocations are packed, which are most of them.

@@ -98,7 +98,7 @@ static int device_refuse(const char *name, struct err *err)
 }
 
 const struct device_table device_table = {
-    .rows = rows, .disk = &virtio_blk_row, .refuse = device_refuse};
+    .rows = rows, .disk = &virtio_blk_row, .nic = &virtio_net_row, .refuse = device_refuse};
 
 int device_create(struct machine *m, const struct cfg_device *cfg, unsigned slot,
 		  struct backends *be, struct err *err)

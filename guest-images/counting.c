@@ -102,6 +102,43 @@ struct frame {
 	uint8_t header[12], to[6], from[6], type[2], count[8], rest[30];
 };
 
+/*
+ * arp=1: the network is a real one, with a host 10.0.2.2.  The frame asks for
+ * its address, and the count is in the guest's own, which the answer repeats.
+ */
+static bool with_arp;
+
+struct arp {
+	uint8_t kind[8], sender[6], sender_ip[4], target[6], target_ip[4];
+};
+
+static uint8_t arp_host(uint64_t n)
+{
+	return (uint8_t)(16 + n % 200);
+}
+
+static void arp_ask(struct frame *f, uint64_t n)
+{
+	static const uint8_t request[8] = {0, 1, 8, 0, 6, 4, 0, 1}, host[4] = {10, 0, 2, 2};
+	struct arp a = {.sender_ip = {10, 0, 2, arp_host(n)}};
+
+	memcpy(a.kind, request, sizeof(request));
+	memcpy(a.sender, f->from, sizeof(a.sender));
+	memcpy(a.target_ip, host, sizeof(host));
+	f->type[0] = 0x08;
+	f->type[1] = 0x06;
+	memcpy(f->count, &a, sizeof(a));
+}
+
+static bool arp_answered(const struct frame *f, uint64_t n)
+{
+	struct arp a;
+
+	memcpy(&a, f->count, sizeof(a));
+	return f->type[0] == 0x08 && f->type[1] == 0x06 && a.kind[7] == 2 &&
+	       a.target_ip[3] == arp_host(n);
+}
+
 static bool frame_send(uint64_t n)
 {
 	static struct frame out;
@@ -114,6 +151,8 @@ static bool frame_send(uint64_t n)
 	out.type[0] = 0x88; /* an experimental type */
 	out.type[1] = 0xb5;
 	memcpy(out.count, &n, sizeof(n));
+	if (with_arp)
+		arp_ask(&out, n);
 	return virtio_request(&dev.tx, &transmit, 1, false, &len);
 }
 
@@ -136,7 +175,7 @@ static bool frame_echoed(uint64_t n)
 			return false;
 		dev.receiving = false;
 		memcpy(&got, in.f.count, sizeof(got));
-		if (len == sizeof(in.f) && got == n)
+		if (with_arp ? arp_answered(&in.f, n) : len == sizeof(in.f) && got == n)
 			return true;
 	}
 }
@@ -179,6 +218,7 @@ static void devices_start(void)
 		      virtio_begin(&dev.net, rings | VIRTIO_F_NET_MAC | arg_number("net", 0)) &&
 		      virtio_queue_setup(&dev.net, &dev.rx, 0) &&
 		      virtio_queue_setup(&dev.net, &dev.tx, 1);
+	with_arp = arg_number("arp", 0);
 	if (dev.has_net)
 		virtio_ready(&dev.net);
 }

@@ -153,6 +153,7 @@ int vms_load(const struct vms_desc *d, void *dev, struct src *in, uint32_t versi
 /* Where an entry stands in the stream; equal ranks keep the order of registration. */
 enum vms_rank {
 	VMS_RANK_TIMER,
+	VMS_RANK_SLIRP,
 	VMS_RANK_FW_CFG,
 	VMS_RANK_CPU, /* per vCPU: cpu_common, cpu, (kvm-tpr-opt after the first), apic */
 	VMS_RANK_IOAPIC,

@@ -6,5 +6,7 @@
 
 extern const struct net_backend_ops net_tap_ops;
 extern const struct net_backend_ops net_stream_ops;
+extern const struct net_backend_ops net_user_ops;
+extern const struct net_backend_ops net_passt_ops;
 
 #endif

@@ -26,6 +26,8 @@ static const struct net_backend_ops *find_ops(const char *type)
 	} kinds[] = {
 	    {"tap",    &net_tap_ops   },
 	    {"stream", &net_stream_ops},
+	    {"user",   &net_user_ops  },
+	    {"passt",  &net_passt_ops },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
@@ -41,7 +43,8 @@ struct net_backend *net_backend_new(struct machine *m, const struct cfg_netdev *
 	struct net_backend *b;
 
 	if (!ops) {
-		(void)err_set(err, ENOTSUP, "netdev type '%s' is not supported (tap, stream)",
+		(void)err_set(err, ENOTSUP,
+			      "netdev type '%s' is not supported (tap, stream, user, passt)",
 			      cfg->type);
 		return NULL;
 	}

@@ -41,7 +41,7 @@ struct net_client {
 };
 
 struct net_backend_ops {
-	const char *type; /* "tap", "stream" */
+	const char *type; /* "tap", "stream", "user", "passt" */
 	int (*open)(struct net_backend *b, const struct cfg_netdev *cfg, struct err *err);
 	int (*attach)(struct net_backend *b, struct err *err); /* watch on b->io */
 	void (*detach)(struct net_backend *b);

@@ -10,6 +10,8 @@
  * is down.  A length that is 0 or above NET_MAX_FRAME ends the connection: the
  * peer does not speak this protocol.
  */
+#include "devices/net/stream.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
@@ -125,7 +127,7 @@ static int use_fd(struct stream *s, const struct cfg_netdev *cfg, struct host *h
 
 /* ---- opening ---- */
 
-static void stream_close(struct net_backend *b)
+void stream_close(struct net_backend *b)
 {
 	struct stream *s = b->state;
 
@@ -157,6 +159,16 @@ static int stream_open(struct net_backend *b, const struct cfg_netdev *cfg, stru
 	if (ret < 0)
 		stream_close(b);
 	return ret;
+}
+
+void stream_open_fd(struct net_backend *b, int fd, const char *name)
+{
+	struct stream *s = NEW(struct stream);
+
+	(void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+	s->fd = fd;
+	s->name = xstrdup(name);
+	b->state = s;
 }
 
 /* ---- events for QMP ---- */
@@ -413,7 +425,7 @@ static void stream_ready(void *opaque, int ready)
 		stream_receive(b);
 }
 
-static ssize_t stream_send(struct net_backend *b, const struct iovec *iov, int n_iov)
+ssize_t stream_send(struct net_backend *b, const struct iovec *iov, int n_iov)
 {
 	struct stream *s = b->state;
 	uint64_t bytes = iov_bytes(iov, (size_t)n_iov);
@@ -440,7 +452,7 @@ static ssize_t stream_send(struct net_backend *b, const struct iovec *iov, int n
 	return 0;
 }
 
-static void stream_can_receive(struct net_backend *b)
+void stream_can_receive(struct net_backend *b)
 {
 	struct stream *s = b->state;
 
@@ -450,7 +462,7 @@ static void stream_can_receive(struct net_backend *b)
 	go_on(b);
 }
 
-static int stream_attach(struct net_backend *b, struct err *err)
+int stream_attach(struct net_backend *b, struct err *err)
 {
 	struct stream *s = b->state;
 
@@ -467,7 +479,7 @@ static int stream_attach(struct net_backend *b, struct err *err)
 	return 0;
 }
 
-static void stream_detach(struct net_backend *b)
+void stream_detach(struct net_backend *b)
 {
 	struct stream *s = b->state;
 

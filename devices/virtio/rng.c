@@ -1,11 +1,14 @@
 /*
- * rng.c - virtio-rng (virtio 1.2, 5.4): each chain is filled with getrandom()'s bytes
+ * rng.c - virtio-rng (virtio 1.2, 5.4): each chain is filled from the source that rng= names
+ *
+ * A chain stays in the ring until the source has bytes for it, so that no
+ * request is in flight when the guest is stopped or moved.
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/random.h>
 
 #include "devices/virtio/props.h"
+#include "devices/virtio/rng-source.h"
 #include "devices/virtio/virtio-devices.h"
 #include "devices/virtio/virtio.h"
 #include "vmm/base/alloc.h"
@@ -19,19 +22,34 @@
 #define MAX_BYTES   (64 * KiB)
 #define CHUNK_BYTES 256 /* getrandom() gives this much without a stop */
 
+struct rng {
+	struct virtio_device v; /* first */
+	struct rng_source *source;
+};
+
+static struct rng *to_rng(struct virtio_device *v)
+{
+	return container_of(v, struct rng, v);
+}
+
 static bool serve_one(struct virtio_device *v)
 {
 	const struct virtq_elem *e = v->elem;
 	uint64_t room = MIN(virtq_elem_room(e), MAX_BYTES), done = 0;
+	ssize_t n = 0;
 
 	while (done < room) {
 		uint8_t chunk[CHUNK_BYTES];
-		ssize_t n = getrandom(chunk, MIN(room - done, sizeof(chunk)), 0);
 
+		n = rng_source_read(to_rng(v)->source, chunk, MIN(room - done, sizeof(chunk)));
 		if (n <= 0)
 			break;
 		(void)virtq_elem_write(e, done, chunk, (size_t)n);
 		done += (uint64_t)n;
+	}
+	if (n == -EAGAIN && !done) {
+		virtq_unpop(&v->queues[0], 1);
+		return false;
 	}
 	virtio_push(v, 0, e, done);
 	return true;
@@ -40,6 +58,24 @@ static bool serve_one(struct virtio_device *v)
 static void rng_serve(struct virtio_device *v, unsigned q)
 {
 	virtio_serve_all(v, q, serve_one);
+}
+
+static void source_ready(void *opaque)
+{
+	struct rng *rng = opaque;
+
+	if (rng->v.serving)
+		virtio_again(&rng->v, 0);
+}
+
+static void rng_stop(struct virtio_device *v)
+{
+	rng_source_quiet(to_rng(v)->source);
+}
+
+static void rng_destroy(struct virtio_device *v)
+{
+	rng_source_free(to_rng(v)->source);
 }
 
 static const struct vms_field section_fields[] = {
@@ -61,6 +97,8 @@ static const struct virtio_ops ops = {
     .feature_name = feature_name,
     .legacy_features = VIRTIO_F_NOTIFY_ON_EMPTY | VIRTIO_F_ANY_LAYOUT,
     .serve = rng_serve,
+    .stop = rng_stop,
+    .destroy = rng_destroy,
     .section = &section,
 };
 
@@ -68,18 +106,23 @@ static int rng_create(struct machine *m, const struct cfg_device *cfg, unsigned 
 		      struct backends *be, struct err *err)
 {
 	static const uint16_t sizes[VIRTIO_MAX_QUEUES] = {8};
-	struct virtio_device *v = NEW(struct virtio_device);
-	int ret;
+	struct rng *rng = NEW(struct rng);
+	int ret = -EINVAL;
 
 	(void)be;
-	v->host_features = props_features(cfg);
-	ret = virtio_init(v, m, &ops, cfg, slot, sizes, err);
+	rng->v.host_features = props_features(cfg);
+	rng->source = rng_source_new(m, cfg, source_ready, rng, err);
+	if (rng->source) {
+		ret = virtio_init(&rng->v, m, &ops, cfg, slot, sizes, err);
+		if (ret < 0)
+			virtio_fini(&rng->v);
+	}
 	if (ret < 0) {
-		virtio_fini(v);
-		free(v);
+		rng_source_free(rng->source);
+		free(rng);
 		return ret;
 	}
-	(void)virtio_board_add(v);
+	(void)virtio_board_add(&rng->v);
 	return 0;
 }
 
@@ -87,7 +130,9 @@ static int rng_create(struct machine *m, const struct cfg_device *cfg, unsigned 
 #define NO_LIMIT "there is no rate limit; leave it out"
 
 static const struct opt_prop props[] = {
-    PROP_REFUSED("rng", "the host's getrandom() is the source; leave it out"),
+    DEVICE_TEXT("rng", "ID",
+		"the -object rng-random or rng-builtin that bytes come from (default: "
+		"the host's generator)"),
     PROP_REFUSED("max-bytes", NO_LIMIT),
     PROP_REFUSED("period", NO_LIMIT),
     VIRTIO_PROPS,

@@ -30,7 +30,7 @@ static const struct {
     {"cpu_common",  "give it as many vCPUs with -smp",                                0},
     {"cpu",         "give it as many vCPUs with -smp",                                0},
     {"apic",        "give it as many vCPUs with -smp",                                0},
-    {"slirp",       "-netdev user is a part of the source's program: it cannot move", 0},
+    {"slirp",       "give it -netdev user, as many as the source has",                0},
 };
 
 /* Of transport 23, say, with only 8 of them here; or of one that is empty here. */

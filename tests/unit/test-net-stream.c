@@ -403,8 +403,8 @@ START_TEST(what_cannot_be_opened)
 		struct cfg_netdev cfg;
 		const char *says;
 	} cases[] = {
-	    {{.type = (char *)(uintptr_t) "user", .fd = -1},
-	     "netdev type 'user' is not supported (tap, stream)"                            },
+	    {{.type = (char *)(uintptr_t) "vde", .fd = -1},
+	     "netdev type 'vde' is not supported (tap, stream, user, passt)"                },
 	    {{.type = (char *)(uintptr_t) "stream", .fd = -1}, "Parameter 'addr' is missing"},
 	    {{.type = (char *)(uintptr_t) "stream",
 	      .addr_type = (char *)(uintptr_t) "fd",

@@ -53,7 +53,7 @@ static void dump_blocks(FILE *f, const struct config *c)
 			      (unsigned long long)o->size, o->share ? " share" : "",
 			      o->prealloc ? " prealloc" : "", o->hugetlb ? " hugetlb" : "",
 			      o->readonly ? " ro" : "", (unsigned long long)o->hugetlb_bytes,
-			      str(o->mem_path));
+			      str(o->mem_path ? o->mem_path : o->filename));
 	}
 	for (size_t i = 0; i < c->n_blockdevs; i++) {
 		const struct cfg_blockdev *b = &c->blockdevs[i];
@@ -84,6 +84,12 @@ static void dump_streams(FILE *f, const struct config *c)
 		    n->type, n->id, str(n->ifname), str(n->script), str(n->downscript), n->fd,
 		    n->vnet_hdr, str(n->addr_type), str(n->host), str(n->port), str(n->path),
 		    n->server ? " server" : "", (unsigned long long)n->reconnect_ms);
+		if (strcmp(n->type, "user") != 0 && strcmp(n->type, "passt") != 0)
+			continue;
+		(void)fprintf(f, "network");
+		for (size_t k = 0; k < n->props.n; k++)
+			(void)fprintf(f, " %s=%s", n->props.v[k].key, n->props.v[k].val);
+		(void)fputc('\n', f);
 	}
 	for (size_t i = 0; i < c->n_chardevs; i++) {
 		const struct cfg_chardev *d = &c->chardevs[i];
@@ -211,6 +217,10 @@ static const struct {
 	"object memory-backend-memfd r 67108864 share huge=0 path=-"),
     ROW("-object memory-backend-memfd,id=r,size=1G,hugetlb=on,hugetlbsize=2M,share=off,prealloc=on",
 	"object memory-backend-memfd r 1073741824 prealloc hugetlb huge=2097152 path=-"),
+    ROW("-object rng-random,id=r", "object rng-random r 0 huge=0 path=/dev/urandom"),
+    ROW("-object rng-random,id=r,filename=/dev/hwrng",
+	"object rng-random r 0 huge=0 path=/dev/hwrng"),
+    ROW("-object rng-builtin,id=r", "object rng-builtin r 0 huge=0 path=-"),
     ROW("-object memory-backend-file,id=r,size=1M,mem-path=/dev/shm,share=on",
 	"object memory-backend-file r 1048576 share huge=0 path=/dev/shm"),
     ROW("-object {\"qom-type\":\"memory-backend-file\",\"id\":\"r\",\"size\":1048576,"
@@ -296,6 +306,22 @@ static const struct {
     ROW("-netdev {\"type\":\"stream\",\"id\":\"n\",\"addr\":{\"type\":\"fd\",\"str\":\"5\"}}",
 	"netdev stream n if=- up=- down=- fd=5 hdr=1 fd - - - retry=0"),
     ROW("-nic none -net none", "!netdev"),
+    ROW("-netdev user,id=n,hostfwd=tcp::2-:22,hostfwd=udp::3-:33,restrict",
+	"network type=user id=n hostfwd=tcp::2-:22 hostfwd=udp::3-:33 restrict=on"),
+    ROW("-netdev {\"type\":\"user\",\"id\":\"n\",\"restrict\":true,\"hostfwd\":[{\"str\":\"a\"},"
+	"{\"str\":\"b\"}]}",
+	"network type=user id=n restrict=on hostfwd=a hostfwd=b"),
+    ROW("-netdev passt,id=n,tcp-ports=80,tcp-ports=443,quiet=off",
+	"network type=passt id=n tcp-ports=80 tcp-ports=443 quiet=off"),
+    ROW("-nic user", "netdev user #net0 if=- up=- down=- fd=-1 hdr=1 - - - - retry=0",
+	"device virtio-net-device - netdev=#net0"),
+    ROW("-netdev tap,id=nic -nic user,id=n,model=virtio-net-device,mac=52:54:00:12:34:57 -nic "
+	"tap,ifname=t",
+	"netdev tap nic if=- up=- down=- fd=-1 hdr=1 - - - - retry=0",
+	"netdev user n if=- up=- down=- fd=-1 hdr=1 - - - - retry=0",
+	"netdev tap #net2 if=t up=- down=- fd=-1 hdr=1 - - - - retry=0",
+	"device virtio-net-device - netdev=n mac=52:54:00:12:34:57",
+	"device virtio-net-device - netdev=#net2"),
     /* characters and monitors */
     ROW("-serial none", "serial=-", "!chardev"),
     ROW("-nodefaults", "serial=-", "!chardev"),

@@ -310,11 +310,11 @@ START_TEST(properties)
 	static const struct {
 		const char *key, *val, *says;
 	} bad[] = {
-	    {"zz",        "1",     "Property 'virtio-rng-device.zz' not found"           },
-	    {"packed",    "on",    "packed=on is not supported: queues are split rings"  },
-	    {"event_idx", "maybe", "Parameter 'event_idx' expects 'on' or 'off'"         },
+	    {"zz",        "1",     "Property 'virtio-rng-device.zz' not found"                },
+	    {"packed",    "on",    "packed=on is not supported: queues are split rings"       },
+	    {"event_idx", "maybe", "Parameter 'event_idx' expects 'on' or 'off'"              },
 	    {"rng",       "rng0",
-	     "'rng' is not supported: the host's getrandom() is the source; leave it out"},
+	     "Device 'rng0' not found: rng= is the id of an -object rng-random or rng-builtin"},
 	};
 	struct machine *m = guest_machine();
 	struct cfg_device cfg = test_device("virtio-rng-device", "r0");

@@ -35,7 +35,8 @@ int spawn_program(pid_t *pid, const struct spawn *s)
 	(void)posix_spawnattr_setflags(&attr,
 				       (short)(POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK |
 					       (s->group ? POSIX_SPAWN_SETPGROUP : 0)));
-	ret = posix_spawn(pid, s->argv[0], &actions, &attr, argv, environ);
+	ret = (s->search ? posix_spawnp : posix_spawn)(pid, s->argv[0], &actions, &attr, argv,
+						       environ);
 	(void)posix_spawnattr_destroy(&attr);
 	(void)posix_spawn_file_actions_destroy(&actions);
 	return ret;

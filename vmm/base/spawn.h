@@ -10,6 +10,7 @@ struct spawn {
 	const char *folder;      /* its working directory; NULL: ours */
 	int in, out;             /* descriptors (borrowed) that become its 0 and 1; -1: ours */
 	bool group;              /* in a process group of its own */
+	bool search;             /* argv[0] without a slash is looked up in PATH */
 };
 
 /*

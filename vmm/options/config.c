@@ -5,6 +5,7 @@
 
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
+#include "vmm/options/internal.h"
 
 static bool same_id(const char *a, const char *b)
 {
@@ -56,6 +57,16 @@ const char *keyvals_get(const struct keyvals *kv, const char *key)
 	return NULL;
 }
 
+bool keyvals_bool(const struct keyvals *kv, const char *key, bool otherwise)
+{
+	const char *val = keyvals_get(kv, key);
+	bool on = otherwise;
+
+	if (val)
+		(void)opt_parse_bool(val, &on);
+	return on;
+}
+
 void keyvals_add(struct keyvals *kv, const char *key, const char *val)
 {
 	kv->v = xrealloc(kv->v, (kv->n + 1) * sizeof(kv->v[0]));
@@ -100,6 +111,9 @@ void config_make_absolute(struct config *c, const char *folder)
 		make_absolute(&c->blockdevs[i].filename, folder);
 	for (size_t i = 0; i < c->n_netdevs; i++) {
 		make_absolute(&c->netdevs[i].path, folder);
+		for (size_t k = 0; k < c->netdevs[i].props.n; k++)
+			if (!strcmp(c->netdevs[i].props.v[k].key, "tftp"))
+				make_absolute(&c->netdevs[i].props.v[k].val, folder);
 		if (c->netdevs[i].downscript && strcmp(c->netdevs[i].downscript, "no") != 0)
 			make_absolute(&c->netdevs[i].downscript, folder);
 	}
@@ -112,6 +126,7 @@ static void free_backends(struct config *c)
 		free(c->objects[i].type);
 		free(c->objects[i].id);
 		free(c->objects[i].mem_path);
+		free(c->objects[i].filename);
 	}
 	for (size_t i = 0; i < c->n_blockdevs; i++) {
 		free(c->blockdevs[i].where);
@@ -134,6 +149,7 @@ static void free_backends(struct config *c)
 		free(n->host);
 		free(n->port);
 		free(n->path);
+		keyvals_fini(&n->props);
 	}
 	for (size_t i = 0; i < c->n_chardevs; i++) {
 		struct cfg_chardev *d = &c->chardevs[i];

@@ -26,7 +26,7 @@ struct keyvals {
 	size_t n;
 };
 
-/* -object TYPE,id=ID,... (memory-backend-ram|memfd|file) */
+/* -object TYPE,id=ID,... (memory-backend-ram|memfd|file, rng-random|builtin) */
 struct cfg_object {
 	char *type, *id;
 	uint64_t size;          /* bytes */
@@ -37,7 +37,8 @@ struct cfg_object {
 	bool reserve;           /* huge pages: be sure of them from the start (default) */
 	char *mem_path;         /* file only */
 	bool readonly;
-	char *where; /* owned: the option as typed, for messages; NULL: a default */
+	char *filename; /* rng-random only */
+	char *where;    /* owned: the option as typed, for messages; NULL: a default */
 };
 
 /* locking=: byte locks on an image file */
@@ -65,7 +66,7 @@ struct cfg_blockdev {
 	char *where;      /* owned: the option as typed, for messages; NULL: a default */
 };
 
-/* -netdev tap|stream|socket,id=... */
+/* -netdev tap|stream|user|passt,id=... */
 struct cfg_netdev {
 	char *type, *id;
 	char *ifname, *script, *downscript; /* tap; no script: NULL */
@@ -76,7 +77,8 @@ struct cfg_netdev {
 	unsigned ipv4, ipv6;                /* ... enum ip_choice */
 	uint64_t reconnect_ms;              /* stream client: try again after that time; 0: never */
 	bool vnet_hdr;                      /* tap: offer offloads (default true) */
-	char *where; /* owned: the option as typed, for messages; NULL: a default */
+	struct keyvals props; /* as given and checked, members of lists without a number */
+	char *where;          /* owned: the option as typed, for messages; NULL: a default */
 };
 
 /* -chardev, or what -serial, -qmp and -monitor stand for */
@@ -188,6 +190,8 @@ const struct cfg_netdev *config_netdev(const struct config *c, const char *id);
 const struct cfg_chardev *config_chardev(const struct config *c, const char *id);
 /* The last value given for key, or NULL. */
 const char *keyvals_get(const struct keyvals *kv, const char *key);
+/* The same as a switch, checked before. */
+bool keyvals_bool(const struct keyvals *kv, const char *key, bool otherwise);
 /* Put "where: " in front of the message if there is a 'where'; returns 'ret'. */
 int config_where(const char *where, int ret, struct err *err);
 /* Append a copy of key=val. */

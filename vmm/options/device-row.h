@@ -44,6 +44,7 @@ struct device_row {
 struct device_table {
 	const struct device_row *const *rows; /* ends with NULL */
 	const struct device_row *disk;        /* what -drive if=virtio makes, with drive= */
+	const struct device_row *nic;         /* what -nic makes, with netdev= and mac= */
 	/* Refuse a name that is in no row with the reason and what to use instead; 0: nothing is
 	 * known of it. */
 	int (*refuse)(const char *name, struct err *err);

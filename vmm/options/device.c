@@ -99,7 +99,7 @@ static void free_device(struct cfg_device *d)
 	keyvals_fini(&d->props);
 }
 
-static int add_device(struct opt_parse *p, const struct keyvals *kv, struct err *err)
+int opt_add_device(struct opt_parse *p, const struct keyvals *kv, struct err *err)
 {
 	const char *driver = keyvals_get(kv, "driver"), *id = keyvals_get(kv, "id");
 	struct cfg_device d = {0};
@@ -137,7 +137,7 @@ int opt_device(struct opt_parse *p, struct err *err)
 	if (opt_wants_help(p->val))
 		return device_help(p, err);
 	ret = opt_split_any(&kv, p->val, "driver", false, err);
-	return ret < 0 ? ret : add_device(p, &kv, err);
+	return ret < 0 ? ret : opt_add_device(p, &kv, err);
 }
 
 /* ---- -global ---- */

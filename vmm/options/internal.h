@@ -222,6 +222,7 @@ int opt_smp(struct opt_parse *p, struct err *err);
 int opt_m(struct opt_parse *p, struct err *err);
 /* object.c */
 extern const struct opt_list opt_memory_ram_list, opt_memory_memfd_list, opt_memory_file_list;
+extern const struct opt_list opt_rng_random_list, opt_rng_builtin_list;
 int opt_object(struct opt_parse *p, struct err *err);
 int opt_check_memory(struct opt_parse *p, struct err *err);
 /* drive.c, blockdev.c */
@@ -240,14 +241,24 @@ void opt_add_blockdev(struct config *cfg, const struct cfg_blockdev *bd);
 void opt_blockdev_fini(struct cfg_blockdev *bd);
 /* device.c */
 int opt_device(struct opt_parse *p, struct err *err);
+/* Add the device of these pairs, as -device has them. */
+int opt_add_device(struct opt_parse *p, const struct keyvals *kv, struct err *err);
 int opt_global(struct opt_parse *p, struct err *err);
 /* Disks of -drive if=virtio, and what -global says about devices. */
 void opt_finish_devices(struct opt_parse *p);
 /* net.c */
 extern const struct opt_list opt_tap_list, opt_stream_list;
 int opt_netdev(struct opt_parse *p, struct err *err);
-int opt_nic(struct opt_parse *p, struct err *err);
+/* Add the back end of these pairs; 'id': what it is called instead of what they say, or NULL. */
+int opt_add_netdev(struct opt_parse *p, const struct keyvals *kv, const char *id, struct err *err);
+bool opt_netdev_help(struct opt_parse *p);
 void opt_check_peers(const struct opt_parse *p);
+/* net-user.c */
+extern const struct opt_list opt_user_list, opt_passt_list;
+/* nic.c */
+extern const struct opt_list opt_nic_list;
+int opt_nic(struct opt_parse *p, struct err *err);
+int opt_net(struct opt_parse *p, struct err *err);
 /* chardev.c */
 extern const struct opt_list opt_null_list, opt_stdio_list, opt_file_list, opt_socket_list;
 int opt_chardev(struct opt_parse *p, struct err *err);

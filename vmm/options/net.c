@@ -1,4 +1,4 @@
-/* net.c - -netdev: where a network card's frames go; -nic none */
+/* net.c - -netdev: where a network card's frames go */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -120,21 +120,22 @@ const struct opt_list opt_stream_list = {
 static const struct opt_type types[] = {
     {"tap",    &opt_tap_list   },
     {"stream", &opt_stream_list},
+    {"user",   &opt_user_list  },
+    {"passt",  &opt_passt_list },
 };
 
 static const struct {
 	const char *name, *use;
 } others[] = {
-    {"user",       "use tap, or stream to a program like passt"},
-    {"socket",     "use stream"				},
-    {"dgram",      "use stream"				},
-    {"bridge",     "use tap"				   },
-    {"hubport",    "use the host's bridge with tap"            },
-    {"l2tpv3",     "use tap"				   },
-    {"vde",        "use tap"				   },
-    {"netmap",     "use tap"				   },
-    {"vhost-user", "use tap"				   },
-    {"vhost-vdpa", "use tap"				   },
+    {"socket",     "use stream"                    },
+    {"dgram",      "use stream"                    },
+    {"bridge",     "use tap"                       },
+    {"hubport",    "use the host's bridge with tap"},
+    {"l2tpv3",     "use tap"                       },
+    {"vde",        "use tap"                       },
+    {"netmap",     "use tap"                       },
+    {"vhost-user", "use tap"                       },
+    {"vhost-vdpa", "use tap"                       },
 };
 
 static int check_tap(const struct cfg_netdev *n, const struct keyvals *kv, struct err *err)
@@ -175,11 +176,43 @@ static int check_stream(struct cfg_netdev *n, const struct keyvals *kv, struct e
 	return opt_reconnect(kv, n->server, &n->reconnect_ms, err);
 }
 
+/* Members of lists, which JSON has as "hostfwd.0.str", are the same key several times. */
+static void add_flat(struct keyvals *to, const struct keyvals *from)
+{
+	for (size_t i = 0; i < from->n; i++) {
+		CLEANUP(cleanup_free) char *key = xstrdup(from->v[i].key);
+		char *dot = strchr(key, '.');
+		size_t digits = dot ? strspn(dot + 1, "0123456789") : 0;
+
+		if (digits && strcmp(dot + 1 + digits, ".str") == 0)
+			*dot = '\0';
+		keyvals_add(to, key, from->v[i].val);
+	}
+}
+
+static const struct opt_type *netdev_type(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(types); i++)
+		if (strcmp(types[i].name, name) == 0)
+			return &types[i];
+	return NULL;
+}
+
+static int check_netdev(struct cfg_netdev *n, const struct keyvals *kv, const struct opt_list *list,
+			struct err *err)
+{
+	if (list == &opt_tap_list)
+		return check_tap(n, kv, err);
+	if (list == &opt_stream_list)
+		return check_stream(n, kv, err);
+	return 0;
+}
+
 static int fill_netdev(struct opt_parse *p, struct cfg_netdev *n, const struct keyvals *kv,
-		       struct err *err)
+		       const char *id, struct err *err)
 {
 	const char *type = keyvals_get(kv, "type");
-	bool tap = type && !strcmp(type, "tap"), stream = type && !strcmp(type, "stream");
+	const struct opt_type *known = type ? netdev_type(type) : NULL;
 	int ret;
 
 	for (size_t i = 0; type && i < ARRAY_LEN(others); i++) {
@@ -187,48 +220,52 @@ static int fill_netdev(struct opt_parse *p, struct cfg_netdev *n, const struct k
 			return err_set(err, ENOTSUP, "netdev type '%s' is not supported: %s", type,
 				       others[i].use);
 	}
-	if (type && !tap && !stream)
+	if (type && !known)
 		return err_set(err, EINVAL,
 			       "Parameter 'type' does not accept value '" OPT_QUOTE
-			       "': use tap or stream",
+			       "': use tap, stream, user or passt",
 			       type);
 	if (!keyvals_get(kv, "id"))
 		return opt_missing("id", err);
-	if (!type)
+	if (!known)
 		return opt_missing("type", err);
 	n->type = xstrdup(type);
-	ret = opt_apply(p, tap ? &opt_tap_list : &opt_stream_list, n, kv, err);
+	add_flat(&n->props, kv);
+	ret = opt_apply(p, known->list, n, &n->props, err);
 	if (ret < 0)
 		return ret;
+	if (id)
+		opt_set_str(&n->id, id);
 	if (config_netdev(p->cfg, n->id))
 		return opt_duplicate(n->id, "netdev", err);
-	return tap ? check_tap(n, kv, err) : check_stream(n, kv, err);
+	return check_netdev(n, kv, known->list, err);
 }
 
-int opt_netdev(struct opt_parse *p, struct err *err)
+int opt_add_netdev(struct opt_parse *p, const struct keyvals *kv, const char *id, struct err *err)
 {
-	CLEANUP(keyvals_fini) struct keyvals kv = {0};
 	struct cfg_netdev n = {.fd = -1, .vnet_hdr = true};
-	int ret;
+	int ret = fill_netdev(p, &n, kv, id, err);
 
-	if (opt_type_help(p, "Available netdev backend types:", types, ARRAY_LEN(types)))
-		return 0;
-	ret = opt_split_any(&kv, p->val, "type", false, err);
-	if (ret == 0)
-		ret = fill_netdev(p, &n, &kv, err);
 	n.where = opt_where(p);
 	/* Either the config has it now, or the strings go. */
 	*OPT_ADD(p->cfg->netdevs, p->cfg->n_netdevs) = n;
 	return ret;
 }
 
-int opt_nic(struct opt_parse *p, struct err *err)
+bool opt_netdev_help(struct opt_parse *p)
 {
-	if (!strcmp(p->val, "none"))
+	return opt_type_help(p, "Available netdev backend types:", types, ARRAY_LEN(types));
+}
+
+int opt_netdev(struct opt_parse *p, struct err *err)
+{
+	CLEANUP(keyvals_fini) struct keyvals kv = {0};
+	int ret;
+
+	if (opt_netdev_help(p))
 		return 0;
-	return err_set(
-	    err, ENOTSUP,
-	    "only none is supported here: use -netdev, and a -device that takes netdev=");
+	ret = opt_split_any(&kv, p->val, "type", false, err);
+	return ret < 0 ? ret : opt_add_netdev(p, &kv, NULL, err);
 }
 
 void opt_check_peers(const struct opt_parse *p)

@@ -1,4 +1,4 @@
-/* object.c - -object: what guest RAM is made of */
+/* object.c - -object: what guest RAM is made of, where random bytes come from */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -72,33 +72,59 @@ const struct opt_list opt_memory_file_list = {
     .props = file_props,
 };
 
-#define WHY_RNG "the entropy device has the host's random bytes; leave rng= out"
+#define RNG_PROPS                                                                                  \
+	PROP_SEEN("qom-type", "rng-...", "the kind of object"),                                    \
+	    PROP_NEEDED("id", OPT_ID, AT(id), NULL, "the name for -device virtio-rng-device,rng=")
+
+static const struct opt_prop rng_random_props[] = {
+    RNG_PROPS,
+    PROP(
+	"filename", OPT_STRING, AT(filename), "PATH",
+	"the file that bytes are read from (default /dev/urandom); one that has none at the moment "
+	"makes the guest wait"),
+    PROP_END,
+};
+static const struct opt_prop rng_builtin_props[] = {RNG_PROPS, PROP_END};
+
+const struct opt_list opt_rng_random_list = {
+    .title = "-object rng-random",
+    .implied = "qom-type",
+    .style = OPT_STYLE_OBJECT,
+    .props = rng_random_props,
+};
+const struct opt_list opt_rng_builtin_list = {
+    .title = "-object rng-builtin",
+    .implied = "qom-type",
+    .style = OPT_STYLE_OBJECT,
+    .props = rng_builtin_props,
+};
+
 #define WHY_TLS "TLS is not offered"
 
 static const struct opt_type kinds[] = {
     {"memory-backend-ram",   &opt_memory_ram_list  },
     {"memory-backend-memfd", &opt_memory_memfd_list},
     {"memory-backend-file",  &opt_memory_file_list },
+    {"rng-random",           &opt_rng_random_list  },
+    {"rng-builtin",          &opt_rng_builtin_list },
 };
 
 static const struct {
 	const char *name, *use;
 } others[] = {
-    {"rng-random",         WHY_RNG					 },
-    {"rng-builtin",        WHY_RNG					 },
-    {"rng-egd",            WHY_RNG					 },
-    {"tls-creds-x509",     WHY_TLS					 },
-    {"tls-creds-psk",      WHY_TLS					 },
-    {"tls-creds-anon",     WHY_TLS					 },
-    {"authz-simple",       WHY_TLS					 },
-    {"authz-list",         WHY_TLS					 },
-    {"authz-list-file",    WHY_TLS					 },
-    {"authz-pam",          WHY_TLS					 },
-    {"secret",             "nothing here is encrypted"                     },
-    {"iothread",           "queues have an I/O thread; leave iothread= out"},
-    {"throttle-group",     "use the host's cgroups"                        },
-    {"memory-backend-epc", "use memory-backend-memfd"                      },
-    {"filter-dump",        "capture on the tap device"                     },
+    {"rng-egd",            "use rng-random, with a FIFO or a device as filename="},
+    {"tls-creds-x509",     WHY_TLS					       },
+    {"tls-creds-psk",      WHY_TLS					       },
+    {"tls-creds-anon",     WHY_TLS					       },
+    {"authz-simple",       WHY_TLS					       },
+    {"authz-list",         WHY_TLS					       },
+    {"authz-list-file",    WHY_TLS					       },
+    {"authz-pam",          WHY_TLS					       },
+    {"secret",             "nothing here is encrypted"                           },
+    {"iothread",           "queues have an I/O thread; leave iothread= out"      },
+    {"throttle-group",     "use the host's cgroups"                              },
+    {"memory-backend-epc", "use memory-backend-memfd"                            },
+    {"filter-dump",        "capture on the tap device"                           },
 };
 
 static int object_kind(const char *type, const struct opt_list **out, struct err *err)
@@ -123,12 +149,15 @@ static int object_kind(const char *type, const struct opt_list **out, struct err
 		       type, opt_near_text(&n, "", near));
 }
 
-static int check_object(const struct config *cfg, const struct cfg_object *o, struct err *err)
+static bool is_memory(const struct cfg_object *o)
+{
+	return strncmp(o->type, "memory-backend-", strlen("memory-backend-")) == 0;
+}
+
+static int check_memory(const struct cfg_object *o, struct err *err)
 {
 	uint64_t page = o->hugetlb_bytes;
 
-	if (config_object(cfg, o->id))
-		return opt_duplicate(o->id, "object", err);
 	if (o->size == 0)
 		return err_set(err, EINVAL, "property 'size' of %s doesn't take value '0'",
 			       o->type);
@@ -141,6 +170,16 @@ static int check_object(const struct config *cfg, const struct cfg_object *o, st
 			       "guest RAM cannot be a read-only file that is shared: "
 			       "use share=off");
 	return 0;
+}
+
+static int check_object(const struct config *cfg, struct cfg_object *o, const struct opt_list *list,
+			struct err *err)
+{
+	if (config_object(cfg, o->id))
+		return opt_duplicate(o->id, "object", err);
+	if (list == &opt_rng_random_list && !o->filename)
+		o->filename = xstrdup("/dev/urandom");
+	return is_memory(o) ? check_memory(o, err) : 0;
 }
 
 int opt_object(struct opt_parse *p, struct err *err)
@@ -167,7 +206,7 @@ int opt_object(struct opt_parse *p, struct err *err)
 	o.reserve = true;
 	ret = opt_apply(p, list, &o, &kv, err);
 	if (ret == 0)
-		ret = check_object(p->cfg, &o, err);
+		ret = check_object(p->cfg, &o, list, err);
 	if (ret == 0) {
 		o.where = opt_where(p);
 		*OPT_ADD(p->cfg->objects, p->cfg->n_objects) = o;
@@ -176,6 +215,7 @@ int opt_object(struct opt_parse *p, struct err *err)
 	free(o.type);
 	free(o.id);
 	free(o.mem_path);
+	free(o.filename);
 	return ret;
 }
 
@@ -187,7 +227,7 @@ int opt_check_memory(struct opt_parse *p, struct err *err)
 	if (!cfg->memory_backend)
 		return 0;
 	o = config_object(cfg, cfg->memory_backend);
-	if (!o)
+	if (!o || !is_memory(o))
 		return err_set(err, ENOENT, "Memory backend '" OPT_QUOTE "' not found",
 			       cfg->memory_backend);
 	if (p->ram_given && o->size != cfg->ram_bytes)

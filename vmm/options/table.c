@@ -58,9 +58,11 @@ const struct opt_row option_table[] = {
     CALL_LISTS("m", "[size=]SIZE", opt_m, LISTS(&opt_m_list),
 	       "Guest RAM (default 128 MiB; the unit is MiB)."),
     CALL_LISTS("object", "TYPE,id=ID[,prop=value...]", opt_object,
-	       LISTS(&opt_memory_ram_list, &opt_memory_memfd_list, &opt_memory_file_list),
-	       "What guest RAM is made of: memory-backend-ram, memory-backend-memfd or "
-	       "memory-backend-file.  Takes JSON."),
+	       LISTS(&opt_memory_ram_list, &opt_memory_memfd_list, &opt_memory_file_list,
+		     &opt_rng_random_list, &opt_rng_builtin_list),
+	       "What guest RAM is made of (memory-backend-ram, memory-backend-memfd, "
+	       "memory-backend-file), or where random bytes come from (rng-random, rng-builtin).  "
+	       "Takes JSON."),
     CALL("global", "DRIVER.PROPERTY=VALUE", opt_global,
 	 "A default for a property of all devices of a kind.  migration.NAME=VALUE sets a "
 	 "parameter or capability of migration, or "
@@ -90,11 +92,14 @@ const struct opt_row option_table[] = {
 	 "come last.  Takes JSON."),
 
     HEADING("Network"),
-    CALL_LISTS("netdev", "tap|stream,id=ID[,prop=value...]", opt_netdev,
-	       LISTS(&opt_tap_list, &opt_stream_list),
+    CALL_LISTS("netdev", "tap|stream|user|passt,id=ID[,prop=value...]", opt_netdev,
+	       LISTS(&opt_tap_list, &opt_stream_list, &opt_user_list, &opt_passt_list),
 	       "Where a network card's frames go.  Takes JSON."),
-    CALL("nic", "none", opt_nic, "No network card; there is none by default."),
-    CALL("net", "none", opt_nic, "The same as -nic none."),
+    CALL_LISTS("nic", "none|TYPE[,model=NAME][,mac=MAC][,prop=value...]", opt_nic,
+	       LISTS(&opt_nic_list),
+	       "A network card and what is behind it, with the properties of -netdev TYPE; id= is "
+	       "the back end's.  none: no network card, which is the default."),
+    CALL("net", "none", opt_net, "The same as -nic none."),
 
     HEADING("Characters and monitors"),
     CALL_LISTS("chardev", "null|stdio|file|socket,id=ID[,prop=value...]", opt_chardev,

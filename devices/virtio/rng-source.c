@@ -1,0 +1,144 @@
+/*
+ * rng-source.c - a file is read without blocking: one that has nothing (a hardware generator, a
+ * FIFO) is watched on the I/O loop while the device waits for it, and no thread waits
+ */
+#include "devices/virtio/rng-source.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "vmm/base/alloc.h"
+#include "vmm/base/error.h"
+#include "vmm/base/log.h"
+#include "vmm/loop.h"
+#include "vmm/machine.h"
+#include "vmm/options/config.h"
+#include "vmm/options/device-row.h"
+
+struct rng_source {
+	/* set at creation and then constant */
+	struct machine *m;
+	void (*ready)(void *opaque);
+	void *opaque;
+	char *filename; /* owned; NULL: getrandom() */
+	int fd;         /* -1: getrandom() */
+	/* I/O loop */
+	struct loop_fd *watch; /* while somebody waits */
+	bool warned;           /* that the file gives no more */
+};
+
+static int find_object(struct machine *m, const char *id, const struct cfg_object **out,
+		       struct err *err)
+{
+	const struct cfg_object *o = config_object(m->cfg, id);
+
+	if (!o)
+		return err_set(err, ENOENT,
+			       "Device '%s' not found: rng= is the id of an -object rng-random or "
+			       "rng-builtin",
+			       id);
+	if (strncmp(o->type, "rng-", 4) != 0)
+		return err_set(err, EINVAL,
+			       "Invalid parameter type for 'rng', expected: rng-backend "
+			       "('%s' is a %s)",
+			       id, o->type);
+	*out = o;
+	return 0;
+}
+
+static int open_file(struct rng_source *s, const struct cfg_object *o, struct err *err)
+{
+	s->filename = xstrdup(o->filename);
+	s->fd = open(s->filename, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (s->fd < 0)
+		return err_set(err, errno, "-object %s,id=%s: Could not open '%s': %s", o->type,
+			       o->id, s->filename, err_text(errno));
+	return 0;
+}
+
+struct rng_source *rng_source_new(struct machine *m, const struct cfg_device *cfg,
+				  void (*ready)(void *opaque), void *opaque, struct err *err)
+{
+	struct rng_source *s = NEW(struct rng_source);
+	const char *id = device_text(cfg, "rng");
+	const struct cfg_object *o = NULL;
+	int ret = id ? find_object(m, id, &o, err) : 0;
+
+	*s = (struct rng_source){.m = m, .ready = ready, .opaque = opaque, .fd = -1};
+	if (ret >= 0 && o && o->filename)
+		ret = open_file(s, o, err);
+	if (ret >= 0)
+		return s;
+	free(s->filename);
+	free(s);
+	return NULL;
+}
+
+static void file_ready(void *opaque, int ready)
+{
+	struct rng_source *s = opaque;
+
+	(void)ready;
+	rng_source_quiet(s);
+	s->ready(s->opaque);
+}
+
+static void warn_once(struct rng_source *s, const char *why)
+{
+	if (!s->warned)
+		log_warn("virtio-rng: '%s' gives no more random bytes (%s), the guest gets none: "
+			 "start with another filename= of -object rng-random",
+			 s->filename, why);
+	s->warned = true;
+}
+
+ssize_t rng_source_read(struct rng_source *s, uint8_t *buf, size_t n)
+{
+	ssize_t got;
+
+	if (s->fd < 0) {
+		got = getrandom(buf, n, 0);
+		return got < 0 ? -errno : got;
+	}
+	if (s->watch)
+		return -EAGAIN;
+	do
+		got = read(s->fd, buf, n);
+	while (got < 0 && errno == EINTR);
+	if (got > 0)
+		return got;
+	if (got < 0 && errno == EAGAIN) {
+		s->watch = loop_fd_add(s->m->io, s->fd, LOOP_READABLE, file_ready, s);
+		return -EAGAIN;
+	}
+	got = got < 0 ? -errno : 0;
+	warn_once(s, got < 0 ? err_text((int)-got) : "it has ended");
+	return got;
+}
+
+void rng_source_quiet(struct rng_source *s)
+{
+	loop_fd_del(s->watch);
+	s->watch = NULL;
+}
+
+static void quiet_on_io(void *opaque)
+{
+	rng_source_quiet(opaque);
+}
+
+void rng_source_free(struct rng_source *s)
+{
+	if (!s)
+		return;
+	if (s->fd >= 0) {
+		loop_call(s->m->io, quiet_on_io, s);
+		(void)close(s->fd);
+	}
+	free(s->filename);
+	free(s);
+}
