@@ -22,6 +22,10 @@
 #define HEED_BYTES (8 * MiB) /* read without a look at cancel_fd */
 #define PIECE_MS   500       /* of a wait whose limit may change */
 
+/* So many bytes, if that many are needed, wake a reader up. */
+#define LOW_WATER_MIN (64 * KiB)
+#define LOW_WATER_MAX (256 * KiB)
+
 int channel_fd(const struct channel *c)
 {
 	while (c->below)
@@ -194,6 +198,19 @@ static ssize_t try_readv(struct channel *c, struct iovec *iov, int n_iov)
 	return c->ops->read(c, iov->iov_base, iov->iov_len);
 }
 
+/* Until n bytes have come, many at a time: to be woken up for a few costs more than to read them. */
+static int wait_for_bytes(const struct channel *c, size_t n)
+{
+	int ret;
+
+	if (!c->ops->low_water || n < LOW_WATER_MIN)
+		return channel_wait(c, POLLIN, -1);
+	c->ops->low_water(c, MIN(n, LOW_WATER_MAX));
+	ret = channel_wait(c, POLLIN, -1);
+	c->ops->low_water(c, 1);
+	return ret;
+}
+
 int channel_readv(struct channel *c, struct iovec *iov, int n_iov, size_t need, size_t *got,
 		  struct err *err)
 {
@@ -207,7 +224,7 @@ int channel_readv(struct channel *c, struct iovec *iov, int n_iov, size_t need, 
 			n = try_readv(c, iov, n_iov);
 
 		if (n == -EAGAIN || n == -EINTR) {
-			n = channel_wait(c, POLLIN, -1);
+			n = wait_for_bytes(c, need - have);
 			if (n >= 0)
 				continue;
 		}

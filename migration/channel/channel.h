@@ -58,6 +58,9 @@ struct channel_ops {
 	/* The place in the file of the next byte.  Regular files and disks only, else NULL. */
 	off_t (*tell)(struct channel *c);
 	void (*seek)(struct channel *c, off_t to);
+	/* Poll says that there is something to read once n bytes have come, or the end or a
+	 * failure.  NULL: it does at the first byte. */
+	void (*low_water)(const struct channel *c, size_t n);
 	/* All is written: make it last (exit status, fsync and rename).  NULL: nothing to do. */
 	int (*finish)(struct channel *c, struct err *err);
 	/* See channel_peer_end().  NULL: not known. */
@@ -163,8 +166,8 @@ int channel_write_fd(struct channel *c, const void *p, size_t n, int fd, struct 
 /* From now on keep descriptors that come with the bytes, up to CHANNEL_MAX_FDS at a time. */
 void channel_accept_fds(struct channel *c);
 /*
- * From now on channel_splice() may be used: for a unix socket whose peer reads
- * on this host.  Nothing happens where the kernel or the channel cannot.
+ * From now on channel_splice() may be used, if c is a socket; its peer must be one that
+ * says when it has everything (rp.h).  Nothing happens where the kernel or the channel cannot.
  */
 void channel_use_splice(struct channel *c);
 bool channel_splices(const struct channel *c);

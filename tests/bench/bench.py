@@ -1,9 +1,11 @@
 #!/usr/bin/python3
 """Side by side with QEMU: the same tiny guest, the same host, in turn, in one run.
 
-usage: bench.py [--runs N] [--only PATTERN] [--out DIR] [--old PATH] [--peer VERSION]
+usage: bench.py [--runs N] [--only PATTERN] [--out DIR] [--old PATH] [--peer VERSION] [--congestion NAME]
 
 --peer names the QEMU: 7.2 (the machine's own, if it is that one), 10.0 or 11.1, fetched by scripts/peer-root.
+
+--congestion is the TCP congestion control of the rows over TCP (cubic, bbr); without it the host's own.
 
 --old is another build of minivmm, measured in the same turns: a second line per row has its figure and
 this build over it, best run against best run.
@@ -60,8 +62,9 @@ def against_old(values, larger_is_better):
 
 
 class Bench:
-    def __init__(self, runs):
+    def __init__(self, runs, congestion=None):
         self.runs = runs
+        self.congestion = congestion
         self.rows = []
         self.count = 0
 
@@ -164,14 +167,14 @@ class Bench:
 
     def tcp(self):
         """Between two hosts, which is what most moves are."""
-        with network.Hosts() as hosts:
+        with network.Hosts(self.congestion) as hosts:
             for name, caps, channels in (("one channel", (), 0), ("multifd, 2 channels", ("multifd",), 2),
                                          ("multifd, 4 channels", ("multifd",), 4),
                                          ("zero-copy-send, 2 channels", ("multifd", "zero-copy-send"), 2)):
                 got, _ = self.copy(f"2 GiB random, TCP, {name}", 2.2, hosts=hosts, caps=caps,
                                    params={"multifd_channels": channels} if channels else None)
                 self.row("CPU seconds per GiB, both ends", "s",
-                         {k: [r["cpu_s"] / 2 for r in v] for k, v in got.items()}, 0.5, False)
+                         {k: [r["cpu_s"] / 2 for r in v] for k, v in got.items()}, 0.5, False, hosts.control())
 
     def default_memory(self):
         """The same with memory as it is without any option.
@@ -342,6 +345,7 @@ def main():
     parser.add_argument("--out", default="build/bench")
     parser.add_argument("--old")
     parser.add_argument("--peer", default="7.2")
+    parser.add_argument("--congestion")
     args = parser.parse_args()
     PROGRAMS["qemu"]["path"], why = peers.qemu(args.peer)
     if why:
@@ -353,7 +357,7 @@ def main():
     shutil.rmtree(TMP, ignore_errors=True)
     os.makedirs(TMP)
     os.makedirs(args.out, exist_ok=True)
-    bench = Bench(args.runs)
+    bench = Bench(args.runs, args.congestion)
     print(f"{'work':50} {'minivmm':>9} {'QEMU':>9} {'unit':6} {'ratio':>8} {'aim':>8}")
     failed = []
     try:

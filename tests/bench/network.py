@@ -8,9 +8,18 @@ class Hosts:
 
     address = "10.97.0.2"
 
-    def __init__(self):
+    def __init__(self, congestion=None):
+        """congestion: how TCP paces itself; None: as on this host."""
+        self.congestion = congestion
         self.names = [f"mvbench{os.getpid()}{side}" for side in "ab"]
         self.prefixes = [("ip", "netns", "exec", name) for name in self.names]
+
+    def control(self):
+        """The name of it, for a table."""
+        if self.congestion:
+            return self.congestion
+        with open("/proc/sys/net/ipv4/tcp_congestion_control", encoding="ascii") as f:
+            return f.read().strip()
 
     @staticmethod
     def _ip(*words):
@@ -25,6 +34,9 @@ class Hosts:
             for name, address in ((a, "10.97.0.1"), (b, self.address)):
                 self._ip("-n", name, "addr", "add", f"{address}/24", "dev", "veth0")
                 self._ip("-n", name, "link", "set", "veth0", "up")
+                if self.congestion:
+                    self._ip("-n", name, "route", "change", "10.97.0.0/24", "dev", "veth0", "scope", "link",
+                             "src", address, "congctl", self.congestion)
         except subprocess.CalledProcessError as e:
             self.__exit__()
             raise RuntimeError(f"no network namespaces: {e.stderr.decode().strip()}") from e

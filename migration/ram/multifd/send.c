@@ -143,7 +143,8 @@ void multifd_send_splice(struct multifd_send *s)
 {
 	pthread_mutex_lock(&s->lock); /* nothing is queued yet: no thread looks at its channel */
 	for (unsigned i = 0; i < s->n_channels; i++)
-		channel_use_splice(s->channels[i].ch);
+		if (s->cfg.zero_copy || channel_passes_fds(s->channels[i].ch))
+			channel_use_splice(s->channels[i].ch);
 	pthread_mutex_unlock(&s->lock);
 }
 
