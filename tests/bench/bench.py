@@ -242,6 +242,7 @@ class Bench:
 
     def zeros(self):
         self.copy("2 GiB of touched zeros", 2, random=False)
+        self.copy("2 GiB of touched zeros, multifd 2", 2, random=False, caps=("multifd",), params={"multifd_channels": 2})
 
     def dirtying(self):
         for mb in (50, 200, 500):
