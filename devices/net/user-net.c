@@ -10,7 +10,8 @@
 #include "vmm/base/units.h"
 #include "vmm/options/config.h"
 
-#define MAX_PREFIX6 126
+#define MAX_PREFIX6     126
+#define DEFAULT_PREFIX6 64
 
 /* What the option says of this key, if it says something. */
 static int parse_ipv4(const struct keyvals *props, const char *key, const char *what,
@@ -146,7 +147,7 @@ static bool same_net6(const struct user_net *u, const struct in6_addr *a)
 static int ipv6_addresses(struct user_net *u, const struct keyvals *props, struct err *err)
 {
 	const char *len = keyvals_get(props, "ipv6-prefixlen");
-	unsigned long bits = len ? strtoul(len, NULL, 0) : 64;
+	unsigned long bits = len ? strtoul(len, NULL, 0) : 0;
 	int ret;
 
 	(void)inet_pton(AF_INET6, "fec0::", &u->prefix6);
@@ -157,7 +158,7 @@ static int ipv6_addresses(struct user_net *u, const struct keyvals *props, struc
 		return err_set(err, EINVAL,
 			       "Invalid IPv6 prefix provided (IPv6 prefix length must be between 0 "
 			       "and 126)");
-	u->prefix6_len = (uint8_t)bits;
+	u->prefix6_len = bits ? (uint8_t)bits : DEFAULT_PREFIX6; /* QEMU's 0 is none given, too */
 	u->host6 = u->dns6 = u->prefix6;
 	u->host6.s6_addr[15] |= 2;
 	u->dns6.s6_addr[15] |= 3;

@@ -185,8 +185,16 @@ static int state_load(void *dev, void *field, struct src *in, struct err *err)
 {
 	struct user *u = dev;
 	struct transfer t = {.u = u, .in = in, .left = MAX_STATE_BYTES};
+	const uint8_t *first = src_peek(in, 1);
 
 	(void)field;
+	/* Not 0: a connection follows, with buffers and numbers of its own; there can be none here,
+	 * and libslirp keeps half of one that it refuses. */
+	if (first && *first)
+		return err_set(err, ENOTSUP,
+			       "netdev '%s': the source's -netdev user has a connection through "
+			       "guestfwd=, which is not offered here: leave it out there",
+			       u->b->id);
 	loop_call(u->b->m->io, load_on_io, &t);
 	if (t.cut)
 		return err_set(
@@ -196,7 +204,7 @@ static int state_load(void *dev, void *field, struct src *in, struct err *err)
 	if (t.ret < 0)
 		return err_set(err, EINVAL,
 			       "libslirp refuses the state of netdev '%s' (%s): give it the "
-			       "options that the source's -netdev user has, and no guestfwd= there",
+			       "options that the source's -netdev user has",
 			       u->b->id, err_text(-t.ret));
 	return 0;
 }

@@ -29,6 +29,7 @@
 #define PFN_BYTES      4U
 #define BATCH_PFNS     256U       /* what Linux gives at a time */
 #define MAX_PFNS       (64 * KiB) /* of one chain; the rest stays as it is */
+#define LONG_PFNS      KiB        /* the loop's other users have their turn after so many */
 #define STAT_BYTES     10U        /* u16 tag, u64 value */
 #define MAX_STATS_ROOM (64U * STAT_BYTES)
 
@@ -96,7 +97,8 @@ static void give_back_pfns(struct balloon *b, const uint8_t *pfns, size_t n)
 	}
 }
 
-static void inflate(struct balloon *b, const struct virtq_elem *e)
+/* Returns how many bytes of numbers there were. */
+static uint64_t inflate(struct balloon *b, const struct virtq_elem *e)
 {
 	uint8_t pfns[BATCH_PFNS * PFN_BYTES];
 	uint64_t off = 0;
@@ -107,6 +109,7 @@ static void inflate(struct balloon *b, const struct virtq_elem *e)
 		off += n;
 		give_back_pfns(b, pfns, n / PFN_BYTES);
 	} while (n == sizeof(pfns) && off < MAX_PFNS * PFN_BYTES);
+	return off;
 }
 
 /* ---- statistics ---- */
@@ -198,14 +201,18 @@ static bool hints_one(struct virtio_device *v)
 {
 	struct balloon *b = to_balloon(v);
 	const struct virtq_elem *e = v->elem;
+	uint64_t left = BALLOON_CHAIN_BYTES;
 
 	if (e->n_out)
 		take_cmd_id(b, e);
-	for (unsigned i = 0; i < e->n_in; i++) {
+	for (unsigned i = 0; i < e->n_in && left > 0; i++) {
+		uint64_t n = MIN(e->in[i].bytes, left);
+
 		pthread_mutex_lock(&v->irq_lock);
 		if (b->drop && b->hint_status == HINTS_STARTED)
-			b->drop(b->drop_opaque, e->in[i].gpa, e->in[i].bytes);
+			b->drop(b->drop_opaque, e->in[i].gpa, n);
 		pthread_mutex_unlock(&v->irq_lock);
+		left -= n;
 	}
 	virtio_push(v, BALLOON_HINTS, e, 0);
 	return v->serving;
@@ -213,19 +220,33 @@ static bool hints_one(struct virtio_device *v)
 
 /* ---- reports ---- */
 
+/* A page with a pattern has to keep it, and zeros are what is there afterwards, but in a private
+ * copy of a file. */
+static bool may_forget(struct balloon *b)
+{
+	uint32_t poison;
+
+	if (!virtio_has(&b->v, BALLOON_F_POISON))
+		return true;
+	pthread_mutex_lock(&b->v.irq_lock);
+	poison = b->poison_val;
+	pthread_mutex_unlock(&b->v.irq_lock);
+	return !poison && memory_discards_to_zero(b->v.dev.m->mem.blocks[0]);
+}
+
 static bool reports_one(struct virtio_device *v)
 {
 	struct balloon *b = to_balloon(v);
-	unsigned q = v->n_queues - 1; /* the last there is */
-	uint32_t poison;
+	const struct virtq_elem *e = v->elem;
+	uint64_t left = may_forget(b) ? BALLOON_CHAIN_BYTES : 0;
 
-	pthread_mutex_lock(&v->irq_lock);
-	poison = b->poison_val;
-	pthread_mutex_unlock(&v->irq_lock);
-	/* A page with a pattern has to keep it. */
-	for (unsigned i = 0; !poison && i < v->elem->n_in; i++)
-		give_back(b, v->elem->in[i].gpa, v->elem->in[i].bytes);
-	virtio_push(v, q, v->elem, 0);
+	for (unsigned i = 0; i < e->n_in && left > 0; i++) {
+		uint64_t n = MIN(e->in[i].bytes, left);
+
+		give_back(b, e->in[i].gpa, n);
+		left -= n;
+	}
+	virtio_push(v, v->n_queues - 1, e, 0); /* the last there is */
 	return true;
 }
 
@@ -233,9 +254,13 @@ static bool reports_one(struct virtio_device *v)
 
 static bool inflate_one(struct virtio_device *v)
 {
-	inflate(to_balloon(v), v->elem);
+	uint64_t bytes = inflate(to_balloon(v), v->elem);
+
 	virtio_push(v, BALLOON_INFLATE, v->elem, 0);
-	return true;
+	if (bytes <= LONG_PFNS * PFN_BYTES)
+		return true;
+	virtio_again(v, BALLOON_INFLATE);
+	return false;
 }
 
 static bool deflate_one(struct virtio_device *v)

@@ -7,6 +7,7 @@
 
 #include "devices/virtio/virtio-devices.h"
 #include "devices/virtio/virtio.h"
+#include "vmm/base/units.h"
 
 #define BALLOON_F_STATS_VQ       VIRTIO_BIT(1)
 #define BALLOON_F_DEFLATE_ON_OOM VIRTIO_BIT(2)
@@ -17,6 +18,9 @@
 #define BALLOON_CMD_STOP  0U
 #define BALLOON_CMD_DONE  1U
 #define BALLOON_CMD_FIRST 0x80000000U /* of a request for hints; the others count on from it */
+
+/* A chain that says more than this is free is not read to its end: it names memory twice. */
+#define BALLOON_CHAIN_BYTES GiB
 
 /* What a queue is for; which of them there are depends on the features offered. */
 enum balloon_role {

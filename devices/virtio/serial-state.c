@@ -187,7 +187,7 @@ static int port_apply(struct vser *s, struct vser_wire_port *w, struct err *err)
 			       w->id, w->offset, w->piece, c->n);
 	p->guest_open = w->guest_open != 0;
 	p->told_open = w->host_open != 0;
-	p->hold = w->host_open || c;
+	p->hold = p->chr && (w->host_open || c);
 	if (!c)
 		return 0;
 	for (unsigned i = 0; i < w->piece; i++)

@@ -300,7 +300,7 @@ END_TEST
 
 static struct {
 	unsigned n;
-	uint64_t gpa, len;
+	uint64_t gpa, len, sum;
 } dropped;
 
 static void drop(void *opaque, uint64_t gpa, uint64_t len)
@@ -309,6 +309,7 @@ static void drop(void *opaque, uint64_t gpa, uint64_t len)
 	dropped.n++;
 	dropped.gpa = gpa;
 	dropped.len = len;
+	dropped.sum += len;
 }
 
 static void send_id(struct rig *r, uint32_t id)
@@ -386,6 +387,31 @@ START_TEST(hints_without_an_agreement)
 }
 END_TEST
 
+/* A chain that names all of RAM again and again holds nobody up: the rest of it is sent. */
+START_TEST(hints_without_end)
+{
+	const uint32_t piece = (uint32_t)(90 * MiB);
+	const unsigned pieces = 2 + (unsigned)(BALLOON_CHAIN_BYTES / piece);
+	struct rig r;
+
+	memset(&dropped, 0, sizeof(dropped));
+	rig_init(&r, "free-page-hint", BALLOON_F_HINT, 4);
+	ck_assert(hints_start(&r));
+	send_id(&r, reg_get(r.f.m, SLOT, CFG + 8));
+	for (unsigned i = 0; i < pieces; i++)
+		ring_desc(&r.rings[3], (uint16_t)i, FREE, piece,
+			  VIRTQ_DESC_WRITE | (i + 1 < pieces ? VIRTQ_DESC_NEXT : 0),
+			  (uint16_t)(i + 1));
+	ring_avail(&r.rings[3], 0);
+	kick(r.f.m, SLOT, 3);
+	guest_wait_idle(r.f.m);
+	answered(&r, 3);
+	ck_assert_uint_eq(dropped.sum, BALLOON_CHAIN_BYTES);
+	balloon_hints_stop(r.b);
+	rig_fini(&r);
+}
+END_TEST
+
 START_TEST(short_command_id)
 {
 	struct rig r;
@@ -420,6 +446,30 @@ START_TEST(reported_pages_go_back)
 }
 END_TEST
 
+/* A private copy of a file would show the file's bytes: a guest that has said what its free pages
+ * hold finds just that. */
+START_TEST(reported_pages_of_a_file_stay)
+{
+	static const bool says[] = {true, false};
+
+	for (size_t i = 0; i < ARRAY_LEN(says); i++) {
+		struct ram_block *b;
+		struct rig r;
+
+		rig_init(&r, "free-page-reporting",
+			 BALLOON_F_REPORTING | (says[i] ? BALLOON_F_POISON : 0), 4);
+		fill(&r);
+		b = r.f.m->mem.blocks[0];
+		b->fd = 0; /* looks like one */
+		submit(&r, 3, FREE, PAGE_BYTES, VIRTQ_DESC_WRITE);
+		b->fd = -1;
+		answered(&r, 3);
+		ck_assert_int_eq(is_zero(&r, 0), !says[i]);
+		rig_fini(&r);
+	}
+}
+END_TEST
+
 START_TEST(one_balloon)
 {
 	struct cfg_device cfg = test_device("virtio-balloon-device", NULL);
@@ -439,5 +489,5 @@ END_TEST
 CHECK_MAIN("balloon", real_sections_survive, target_and_what_the_driver_says,
 	   configuration_is_as_long_as_the_features, inflated_pages_go_back_and_are_dirty,
 	   hostile_page_numbers, back_ends_give_pages_back, statistics_are_asked_for,
-	   hints_count_between_start_and_stop, hints_without_an_agreement, short_command_id,
-	   reported_pages_go_back, one_balloon)
+	   hints_count_between_start_and_stop, hints_without_an_agreement, hints_without_end,
+	   short_command_id, reported_pages_go_back, reported_pages_of_a_file_stay, one_balloon)

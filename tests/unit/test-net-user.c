@@ -132,6 +132,10 @@ START_TEST(one_ip_alone)
 	ck_assert_int_eq(user_net_parse(&u, &kv, NULL), 0);
 	ck_assert(!u.ipv4 && u.ipv6);
 	keyvals_fini(&kv);
+	add_pairs(&kv, "ipv6-prefixlen=0"); /* as if it was not given, as in QEMU */
+	ck_assert_int_eq(user_net_parse(&u, &kv, NULL), 0);
+	ck_assert_uint_eq(u.prefix6_len, 64);
+	keyvals_fini(&kv);
 	add_pairs(&kv, "ipv6=off");
 	ck_assert_int_eq(user_net_parse(&u, &kv, NULL), 0);
 	ck_assert(u.ipv4 && !u.ipv6);
@@ -566,7 +570,12 @@ START_TEST(hostile_state)
 	for (size_t n = 0; n < s.len; n++)
 		ck_assert_int_lt(load(&f, s.data, n, &err), 0);
 	ck_assert_ptr_nonnull(strstr(err.msg, "the state of netdev 'n' ends too early"));
-	/* connections of guestfwd=, without an end */
+	/* A connection of guestfwd= is not libslirp's to parse, whose numbers it trusts. */
+	memset(ones, 1, 100);
+	ck_assert_int_eq(load(&f, ones, 100, &err), -ENOTSUP);
+	ck_assert_ptr_nonnull(strstr(err.msg, "the source's -netdev user has a connection through "
+					      "guestfwd="));
+	/* ... without an end */
 	for (int v = 0; v < 256; v += 6) {
 		memset(ones, v, 8 * MiB);
 		(void)load(&f, ones, 8 * MiB, &err);

@@ -137,6 +137,27 @@ START_TEST(rest_comes_out_there)
 }
 END_TEST
 
+/* No peer will ever come to a port without a chardev: nothing waits for one. */
+START_TEST(port_without_a_chardev)
+{
+	struct ports *a = in_flight(4099), *b = ports_new_of(&guest_no_config, 1);
+	struct buf out = save(a);
+	struct err err = {0};
+
+	machine_lock(b->m);
+	ports_add(b, "virtserialport", "agent", NULL, NULL);
+	machine_unlock(b->m);
+	copy_memory(b, a);
+	ck_assert_msg(load(b, &out, &err) == 0, "%s", err.msg);
+	guest_resume(b->m);
+	ports_settle(b);
+	ck_assert_uint_eq(ring_used_idx(&b->ring[PORT_OUT]), 1);
+	buf_free(&out);
+	ports_free(a);
+	ports_free(b);
+}
+END_TEST
+
 /* The move fails after the save, and the source goes on. */
 START_TEST(source_goes_on)
 {
@@ -261,5 +282,6 @@ START_TEST(cut_sections)
 }
 END_TEST
 
-CHECK_MAIN("virtio-serial-state", real_sections_survive, rest_comes_out_there, source_goes_on,
-	   peer_leaves_during_the_pause, hostile_sections, cut_sections)
+CHECK_MAIN("virtio-serial-state", real_sections_survive, rest_comes_out_there,
+	   port_without_a_chardev, source_goes_on, peer_leaves_during_the_pause, hostile_sections,
+	   cut_sections)

@@ -138,6 +138,11 @@ const struct ram_block *memory_block_at(const struct memory *mem, uint64_t gpa, 
  * behind are given back nevertheless.  Any thread but one that holds the machine lock.
  */
 int memory_discard(struct memory *mem, uint64_t gpa, uint64_t len);
+/* What is discarded of the block reads as zero, and not as a file that it is a private copy of. */
+static inline bool memory_discards_to_zero(const struct ram_block *b)
+{
+	return b->share || b->own_memfd || b->fd < 0;
+}
 /* A page at gpa could not be had: *err says what is lacking where (room.h).  Returns -ENOSPC. */
 int memory_say_no_room(const struct memory *mem, uint64_t gpa, struct err *err);
 /* The VMM wrote [gpa, gpa + len): after the bytes are visible.  Any thread; cheap while not
