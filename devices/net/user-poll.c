@@ -1,6 +1,7 @@
 #include "devices/net/user-poll.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -60,6 +61,9 @@ static void set_interest(struct user_poll *p, int fd, uint32_t events)
 
 	if (f->in_set == events)
 		return;
+	/* libslirp's accept() leaves a connection open in every program that is started. */
+	if (!f->in_set)
+		(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
 	if (!events)
 		(void)epoll_ctl(p->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
 	else if (epoll_ctl(p->epoll_fd, f->in_set ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &e) < 0 &&

@@ -2,9 +2,8 @@
  * Any bytes load as a virtio section or are refused; what has loaded can be saved, loads again to
  * the same, and runs.
  *
- * Input: a byte that chooses the device (0 blk, 1 net, 2 net with offloads, 3 rng; with 8: a
- * balloon with all of its queues; with 16: serial; and 4: behind a legacy transport), then the
- * section.
+ * Input: a byte that chooses the device (0 blk, 1 net, 2 net with offloads, 3 rng; 8 a balloon, 9
+ * one with all of its queues; with 16: serial; and 4: behind a legacy transport), then the section.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +14,8 @@
 #include "vmm/base/log.h"
 
 #define SLOT    7
-#define BALLOON 4
+#define BALLOON 8 /* and FULL */
+#define FULL    1
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
@@ -39,9 +39,10 @@ static int make(struct machine *m, unsigned kind, struct backends *be)
 		ret = device_create(m, &cfg, SLOT, be, NULL);
 		break;
 	case BALLOON:
+	case BALLOON | FULL:
 		cfg = test_device("virtio-balloon-device", NULL);
-		keyvals_add(&cfg.props, "free-page-hint", "on");
-		keyvals_add(&cfg.props, "free-page-reporting", "on");
+		keyvals_add(&cfg.props, "free-page-hint", kind & FULL ? "on" : "off");
+		keyvals_add(&cfg.props, "free-page-reporting", kind & FULL ? "on" : "off");
 		ret = device_create(m, &cfg, SLOT, be, NULL);
 		break;
 	case 3:
@@ -147,7 +148,7 @@ static int fuzz_ports(const uint8_t *data, size_t len)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-	unsigned kind = !len ? 0 : data[0] & 8 ? BALLOON : data[0] & 3;
+	unsigned kind = !len ? 0 : data[0] & (data[0] & BALLOON ? BALLOON | FULL : 3);
 	struct machine *m;
 	struct disk disk;
 	struct fake_net net;

@@ -1,5 +1,6 @@
 /* The user back end: addresses and rules, frames to and from sockets of the host, state. */
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <sys/socket.h>
 
 #include "devices/net/user-net.h"
@@ -376,15 +377,15 @@ static void guest_asks_dhcp(struct fix *f)
 	ck_assert_int_eq(memcmp(f->frame + ETH + IP + UDP + 16, "\x0a\x00\x02\x0f", 4), 0);
 }
 
-/* A segment from port 4000 without data. */
-static void guest_sends_tcp(struct fix *f, uint16_t dport, uint32_t seq, uint32_t ack,
-			    uint8_t flags)
+/* A segment without data. */
+static void guest_answers_tcp(struct fix *f, uint16_t sport, uint16_t dport, uint32_t seq,
+			      uint32_t ack, uint8_t flags)
 {
 	uint8_t p[ETH + IP + TCP] = {0}, pseudo[12 + TCP] = {0};
 	uint8_t *tcp = p + ETH + IP;
 
 	ip_header(p, 6, "10.0.2.15", "10.0.2.2", TCP);
-	put_be16(tcp, 4000);
+	put_be16(tcp, sport);
 	put_be16(tcp + 2, dport);
 	put_be32(tcp + 4, seq);
 	put_be32(tcp + 8, ack);
@@ -397,6 +398,12 @@ static void guest_sends_tcp(struct fix *f, uint16_t dport, uint32_t seq, uint32_
 	memcpy(pseudo + 12, tcp, TCP);
 	put_be16(tcp + 16, checksum(pseudo, sizeof(pseudo)));
 	guest_sends(f, p, sizeof(p));
+}
+
+static void guest_sends_tcp(struct fix *f, uint16_t dport, uint32_t seq, uint32_t ack,
+			    uint8_t flags)
+{
+	guest_answers_tcp(f, 4000, dport, seq, ack, flags);
 }
 
 static int host_socket(int type, uint16_t *port)
@@ -439,6 +446,22 @@ START_TEST(udp_there_and_back)
 }
 END_TEST
 
+/* This program's end of the connection to fd. */
+static int other_end(int fd)
+{
+	struct sockaddr_in ours = {0}, theirs;
+	socklen_t len = sizeof(ours);
+
+	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&ours, &len), 0);
+	for (int i = 0; i < 1024; i++) {
+		len = sizeof(theirs);
+		if (getpeername(i, (struct sockaddr *)&theirs, &len) == 0 &&
+		    theirs.sin_family == AF_INET && theirs.sin_port == ours.sin_port)
+			return i;
+	}
+	ck_abort_msg("no descriptor has port %u at the other end", ntohs(ours.sin_port));
+}
+
 /* A connection to the host's port arrives at the guest, although it has no room at first. */
 START_TEST(forwarded_port)
 {
@@ -469,6 +492,12 @@ START_TEST(forwarded_port)
 	ck_assert_uint_eq(f.frame[ETH + 9], 6); /* TCP */
 	ck_assert_uint_eq(get_be16(f.frame + ETH + IP + 2), 22);
 	ck_assert_uint_eq(f.frame[ETH + IP + 13], 2); /* SYN */
+	guest_answers_tcp(&f, 22, get_be16(f.frame + ETH + IP), 1,
+			  get_be32(f.frame + ETH + IP + 4) + 1, SYN | ACK);
+	wait_for_ip(&f);
+	guest_sync(f.m);
+	/* A program that is started now does not hold it open. */
+	ck_assert(fcntl(other_end(fd), F_GETFD) & FD_CLOEXEC);
 	end(&f);
 	(void)close(fd);
 }
