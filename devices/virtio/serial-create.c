@@ -34,11 +34,13 @@ static int serial_create(struct machine *m, const struct cfg_device *cfg, unsign
 	for (unsigned i = 0; i < 2 * (s->max_ports + 1); i++)
 		sizes[i] = i / 2 == VSER_CONTROL_IN / 2 ? CONTROL_QUEUE_SIZE : DATA_QUEUE_SIZE;
 	ret = vser_init(s, m, err);
-	if (ret >= 0)
+	if (ret >= 0) {
 		ret = virtio_init(&s->v, m, &vser_ops, cfg, slot, sizes, err);
+		if (ret < 0)
+			virtio_fini(&s->v);
+	}
 	if (ret < 0) {
 		vser_fini(s);
-		virtio_fini(&s->v);
 		free(s);
 		return ret;
 	}

@@ -1,5 +1,8 @@
 /* virtio-serial: what drivers are told, bytes in both directions, pressure back, hostile drivers.
  */
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include "tests/unit/check-main.h"
 #include "tests/unit/virtio-ports.h"
 #include "vmm/notify.h"
@@ -424,8 +427,35 @@ START_TEST(refused_on_the_command_line)
 }
 END_TEST
 
+/* Of the two that it needs itself it gets none, or one. */
+START_TEST(no_descriptors_left)
+{
+	struct ports *p = ports_new();
+	struct cfg_device cfg = test_device("virtio-serial-device", NULL);
+	int free_fd = dup(STDERR_FILENO);
+	struct rlimit limit;
+
+	ck_assert_int_ge(free_fd, 0);
+	(void)close(free_fd);
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	for (rlim_t n = 0; n < 2; n++) {
+		struct err err = {0};
+
+		limit.rlim_cur = (rlim_t)free_fd + n;
+		ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+		machine_lock(p->m);
+		ck_assert_int_lt(device_create(p->m, &cfg, 0, &p->be, &err), 0);
+		machine_unlock(p->m);
+		ck_assert_ptr_nonnull(strstr(err.msg, "virtio-console: cannot make an eventfd"));
+	}
+	device_free(&cfg);
+	ports_free(p);
+}
+END_TEST
+
 CHECK_MAIN("virtio-serial", device_is_as_in_qemu, driver_is_told_of_ports,
 	   messages_wait_for_buffers, hostile_control_messages, output_reaches_the_peer,
 	   output_waits_for_the_peer, console_never_waits, output_without_a_peer_is_dropped,
 	   input_is_what_the_guest_has_room_for, hostile_rings, reset_forgets_the_chain,
-	   changes_are_told, driver_without_multiport, refused_on_the_command_line)
+	   changes_are_told, driver_without_multiport, refused_on_the_command_line,
+	   no_descriptors_left)
