@@ -180,10 +180,10 @@ START_TEST(frames_in_pieces)
 	for (size_t i = 0; i < 103; i++) /* every cut of the stream */
 		peer_writes(&f, p + i, 1);
 	guest_sync(f.m);
-	ck_assert_uint_eq(f.frames, 0);
+	ck_assert_uint_eq(count(&f.frames), 0);
 	peer_writes(&f, p + 103, 1);
 	wait_for_event(&f);
-	ck_assert_uint_eq(f.frames, 1);
+	ck_assert_uint_eq(count(&f.frames), 1);
 	ck_assert_uint_eq(f.bytes, 100);
 	ck_assert_mem_eq(f.frame, p + 4, 100);
 	free(p);
@@ -235,14 +235,14 @@ START_TEST(slow_peer)
 	while (send_frame(&f, 60000) == 0)
 		sent++;
 	ck_assert_uint_gt(sent, 0);
-	ck_assert_uint_eq(f.writable, 0);
+	ck_assert_uint_eq(count(&f.writable), 0);
 	for (unsigned i = 0; i < sent; i++) { /* no byte is lost or doubled */
 		ck_assert_int_eq(recv(f.fd, buf, 60004, MSG_WAITALL), 60004);
 		ck_assert_uint_eq(get_be32(buf), 60000);
 		ck_assert_uint_eq(buf[60003], 'x');
 	}
 	wait_for_event(&f);
-	ck_assert_uint_eq(f.writable, 1);
+	ck_assert_uint_eq(count(&f.writable), 1);
 	ck_assert_int_eq(send_frame(&f, 60000), 0);
 	free(buf);
 	fix_fini(&f);
@@ -260,7 +260,7 @@ START_TEST(slow_guest)
 	peer_writes(&f, p, 54);
 	wait_for_event(&f);
 	ck_assert_uint_eq(f.refused, 1);
-	ck_assert_uint_eq(f.frames, 0);
+	ck_assert_uint_eq(count(&f.frames), 0);
 	__atomic_store_n(&f.full, false, __ATOMIC_SEQ_CST);
 	loop_call(f.m->io, can_receive_on_io, f.b);
 	while (count(&f.frames) < 2)

@@ -7,6 +7,7 @@
 #ifndef MINIVMM_TESTS_VIRTIO_GUEST_H
 #define MINIVMM_TESTS_VIRTIO_GUEST_H
 
+#include <endian.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,8 +92,11 @@ static inline void ring_desc(struct ring *r, uint16_t i, uint64_t addr, uint32_t
 
 static inline void ring_avail(struct ring *r, uint16_t head)
 {
+	uint8_t *idx = memory_ptr(r->mem, r->avail + 2, 2);
+
 	put16(r->mem, r->avail + 4 + 2ULL * (r->avail_idx % r->num), head);
-	put16(r->mem, r->avail + 2, ++r->avail_idx);
+	/* A device that polls may look meanwhile. */
+	__atomic_store_n((uint16_t *)(void *)idx, htole16(++r->avail_idx), __ATOMIC_RELEASE);
 }
 
 static inline uint16_t ring_used_idx(const struct ring *r)
