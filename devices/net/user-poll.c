@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@
 #include "vmm/loop.h"
 
 #define READY_BATCH 64
+#define AGAIN_MS    100
 
 /* slirp's own timers; the loop's exist while the back end is attached. */
 struct poll_timer {
@@ -30,6 +32,7 @@ struct poll_fd {
 	uint32_t in_set; /* what epoll has for it, 0: not there */
 	uint32_t wanted; /* in this round */
 	uint32_t ready;  /* in this round */
+	bool listens;
 };
 
 static int64_t now_ns(void)
@@ -41,6 +44,14 @@ static int64_t now_ns(void)
 }
 
 /* ---- sockets ---- */
+
+static bool is_listening(int fd)
+{
+	int yes = 0;
+	socklen_t len = sizeof(yes);
+
+	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &yes, &len) == 0 && yes;
+}
 
 static struct poll_fd *find_fd(struct user_poll *p, int fd)
 {
@@ -64,6 +75,8 @@ static void set_interest(struct user_poll *p, int fd, uint32_t events)
 	/* libslirp's accept() leaves a connection open in every program that is started. */
 	if (!f->in_set)
 		(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+	if (!f->in_set)
+		f->listens = is_listening(fd);
 	if (!events)
 		(void)epoll_ctl(p->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
 	else if (epoll_ctl(p->epoll_fd, f->in_set ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &e) < 0 &&
@@ -131,13 +144,34 @@ static void slirp_ask(struct user_poll *p)
 		loop_timer_arm_ms(p->timer, wait_ms);
 }
 
+/* A connection for which there is no descriptor left stays ready: do not look at it all the time.
+ */
+static void rest_if_full(struct user_poll *p)
+{
+	int fd = fcntl(p->epoll_fd, F_DUPFD_CLOEXEC, 0);
+
+	if (fd >= 0) {
+		(void)close(fd);
+		return;
+	}
+	loop_fd_events(p->watch, 0);
+	loop_timer_arm_ms(p->again, AGAIN_MS);
+}
+
 static void slirp_tell(struct user_poll *p)
 {
 	struct epoll_event ready[READY_BATCH];
 	int n = epoll_wait(p->epoll_fd, ready, READY_BATCH, 0);
+	bool comes = false;
 
-	for (int i = 0; i < n; i++)
-		find_fd(p, ready[i].data.fd)->ready = ready[i].events;
+	for (int i = 0; i < n; i++) {
+		struct poll_fd *f = find_fd(p, ready[i].data.fd);
+
+		f->ready = ready[i].events;
+		comes |= f->listens;
+	}
+	if (comes)
+		rest_if_full(p);
 	slirp_pollfds_poll(p->slirp, 0, get_revents, p);
 	for (int i = 0; i < n; i++)
 		find_fd(p, ready[i].data.fd)->ready = 0;
@@ -148,6 +182,13 @@ static void sockets_ready(void *opaque, int ready)
 {
 	(void)ready;
 	slirp_tell(opaque);
+}
+
+static void look_again(void *opaque)
+{
+	struct user_poll *p = opaque;
+
+	loop_fd_events(p->watch, LOOP_READABLE);
 }
 
 static void time_has_come(void *opaque)
@@ -260,6 +301,7 @@ void user_poll_attach(struct user_poll *p, struct loop *io)
 	p->io = io;
 	p->watch = loop_fd_add(io, p->epoll_fd, LOOP_READABLE, sockets_ready, p);
 	p->timer = loop_timer_new(io, time_has_come, p);
+	p->again = loop_timer_new(io, look_again, p);
 	list_for_each (t, &p->timers, struct poll_timer, link) {
 		t->timer = loop_timer_new(io, timer_fired, t);
 		timer_arm(t);
@@ -274,8 +316,9 @@ void user_poll_detach(struct user_poll *p)
 		t->timer = NULL;
 	}
 	loop_timer_free(p->timer);
+	loop_timer_free(p->again);
 	loop_fd_del(p->watch);
-	p->timer = NULL;
+	p->timer = p->again = NULL;
 	p->watch = NULL;
 }
 

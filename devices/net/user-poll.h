@@ -30,8 +30,10 @@ struct user_poll {
 	struct loop *io;
 	struct loop_fd *watch;
 	struct loop_timer *timer; /* libslirp wants to be called then */
-	bool changed;             /* it may want other sockets or another time */
-	struct poll_fd *fds;      /* n_fds, by descriptor */
+	struct loop_timer
+	    *again;          /* the sockets are looked at again then; armed while they are not */
+	bool changed;        /* it may want other sockets or another time */
+	struct poll_fd *fds; /* n_fds, by descriptor */
 	size_t n_fds;
 	int *polled; /* n_polled, what was asked for last; may be one descriptor twice */
 	size_t n_polled, polled_room;

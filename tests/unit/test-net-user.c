@@ -1,6 +1,7 @@
 /* The user back end: addresses and rules, frames to and from sockets of the host, state. */
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "devices/net/user-net.h"
@@ -503,6 +504,38 @@ START_TEST(forwarded_port)
 }
 END_TEST
 
+/* A connection to the host's port for which there is no descriptor waits until there is one. */
+START_TEST(forwarded_port_without_a_descriptor)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	uint16_t port;
+	int fd = host_socket(SOCK_STREAM, &port), first;
+	CLEANUP(cleanup_free) char *props = xasprintf("hostfwd=tcp:127.0.0.1:%u-:22", port);
+	struct rlimit limit, none;
+	struct fix f;
+
+	(void)close(fd);
+	begin(&f, props);
+	guest_asks_dhcp(&f);
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	first = dup(fd);
+	(void)close(first);
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = limit;
+	none.rlim_cur = (rlim_t)first;
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+	a.sin_port = htons(port);
+	ck_assert_int_eq(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	for (int i = 0; i < 100; i++)
+		guest_sync(f.m);
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	wait_for_ip(&f);
+	ck_assert_uint_eq(get_be16(f.frame + ETH + IP + 2), 22);
+	end(&f);
+	(void)close(fd);
+}
+END_TEST
+
 /* ---- state ---- */
 
 static struct buf saved(struct fix *f, uint32_t instance)
@@ -620,4 +653,5 @@ START_TEST(hostile_state)
 END_TEST
 
 CHECK_MAIN("net-user", addresses, addresses_refused, one_ip_alone, rules, udp_there_and_back,
-	   forwarded_port, state_moves, connections_do_not_move, hostile_state)
+	   forwarded_port, forwarded_port_without_a_descriptor, state_moves,
+	   connections_do_not_move, hostile_state)
