@@ -13,18 +13,9 @@
 
 /* In the order of -device help. */
 static const struct device_row *const rows[] = {
-    &virtio_blk_row,
-    &virtio_net_row,
-    &virtio_rng_row,
-    &virtio_balloon_row,
-    &virtio_serial_row,
-    &virtserialport_row,
-    &virtconsole_row,
-    &debug_exit_row,
-    &pvpanic_row,
-    &serial_row,
-    &virtio_mmio_row,
-    NULL,
+    &virtio_blk_row,    &virtio_net_row,     &virtio_rng_row,  &virtio_balloon_row,
+    &virtio_serial_row, &virtserialport_row, &virtconsole_row, &debug_exit_row,
+    &pvpanic_row,       &serial_row,         &virtio_mmio_row, NULL,
 };
 
 /* Models of QEMU that are not offered. */

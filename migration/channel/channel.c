@@ -198,7 +198,8 @@ static ssize_t try_readv(struct channel *c, struct iovec *iov, int n_iov)
 	return c->ops->read(c, iov->iov_base, iov->iov_len);
 }
 
-/* Until n bytes have come, many at a time: to be woken up for a few costs more than to read them. */
+/* Until n bytes have come, many at a time: to be woken up for a few costs more than to read them.
+ */
 static int wait_for_bytes(const struct channel *c, size_t n)
 {
 	int ret;

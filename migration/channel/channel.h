@@ -167,7 +167,7 @@ int channel_write_fd(struct channel *c, const void *p, size_t n, int fd, struct 
 void channel_accept_fds(struct channel *c);
 /*
  * From now on channel_splice() may be used, if c is a socket; its peer must be one that
- * says when it has everything (rp.h).  Nothing happens where the kernel or the channel cannot.
+ * says when it has everything (READY).  Nothing happens where the kernel or the channel cannot.
  */
 void channel_use_splice(struct channel *c);
 bool channel_splices(const struct channel *c);

@@ -29,7 +29,8 @@ struct pair {
 
 static void pair_open(struct pair *p)
 {
-	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in addr = {.sin_family = AF_INET,
+				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t len = sizeof(addr);
 	int listener = socket(AF_INET, SOCK_STREAM, 0), one = socket(AF_INET, SOCK_STREAM, 0);
 
@@ -62,9 +63,8 @@ static void *write_pieces(void *opaque)
 	struct pair *p = opaque;
 
 	for (size_t at = 0; at < p->to_send; at += MIN(PIECE, p->to_send - at))
-		ck_assert_int_eq(channel_write(p->writer, p->sent + at, MIN(PIECE, p->to_send - at),
-					       NULL),
-				 0);
+		ck_assert_int_eq(
+		    channel_write(p->writer, p->sent + at, MIN(PIECE, p->to_send - at), NULL), 0);
 	return NULL;
 }
 

@@ -19,7 +19,7 @@ static const struct {
     {"i8254",				   0, true,  "-machine pit=on"        },
     {"serial",				  0, true,  "-serial"                },
     {"cpu",				     3, true,  "-smp"                   },
-    {"slirp",				   0, true,  "cannot move"            },
+    {"slirp",				   0, true,  "-netdev user"           },
     {"virtio-mmio@00000000feb02e00/virtio-blk", 0, false, "in slots 23 and below"  },
     {"virtio-mmio@00000000feb02e00/virtio-blk", 0, true,  "-device virtio-blk-devi"},
     {"virtio-mmio@00000000feb00e00/virtio-net", 0, false, "-device virtio-net-devi"},
