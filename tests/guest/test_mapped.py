@@ -283,9 +283,10 @@ def test_file_size_limit(t, multifd):
 
 
 @only_minivmm("QEMU 7.2 has no mapped-ram")
-def test_a_second_attempt(t):
+@table(shared={"backend": "file"}, anonymous={"backend": "anonymous"})
+def test_a_second_attempt(t, backend):
     """A file that was refused has left pages in memory: what comes next is whole all the same."""
-    source = machine(t, **GUEST)
+    source = machine(t, **GUEST, backend=backend)
     goes_on(source, 2)
     path = save(t, source)
     with open(path, "rb") as f:
