@@ -6,7 +6,7 @@ import subprocess
 
 import ram
 from case import only_minivmm, table
-from moves import destination, goes_on, interrupt_save, machine, wait_bytes
+from moves import Way, arrived, destination, goes_on, interrupt_save, machine, wait_bytes
 from qmp import QmpError
 
 GUEST = {"guest": "smp-counter", "append": "pages=300 rate=3000", "cpus": 2}
@@ -93,6 +93,50 @@ def test_many_passes(t):
     assert info.st_blocks * 512 < content + MIB, (info, content)
     dest = load(t, source, path)
     ram.assert_equal(ram.read(source), ram.read(dest))
+
+
+@only_minivmm("QEMU 7.2 has no mapped-ram")
+@table(truncated={"harm": os.truncate}, truncated_multifd={"harm": os.truncate, "multifd": True},
+       overwritten={"harm": lambda path, _: overwrite(path)}, private={"harm": os.truncate, "backend": "private"})
+def test_file_is_not_needed_afterwards(t, harm, multifd=False, backend="anonymous"):
+    """Once 'completed' is said, the guest is all in memory, whatever is done to the file that it came from."""
+    source = machine(t, **GUEST, backend=backend)
+    goes_on(source, 2)
+    path = save(t, source, multifd=multifd)
+    dest = load(t, source, path, multifd=multifd)
+    harm(path, 0)
+    ram.assert_equal(ram.read(source), ram.read(dest))
+    t.forget(source)
+    dest.cmd("cont")
+    goes_on(dest, 2)
+
+
+def overwrite(path):
+    with open(path, "r+b") as f:
+        f.write(b"\xa5" * os.stat(path).st_size)
+
+
+@only_minivmm("QEMU 7.2 has no mapped-ram")
+@table(anonymous={"backend": "anonymous"}, private={"backend": "private"})
+def test_moves_on_at_once(t, backend):
+    """A guest that was loaded and has not run has touched no page itself: it is moved on and saved whole all the same."""
+    source = machine(t, **GUEST, backend=backend)
+    goes_on(source, 2)
+    path = save(t, source)
+    was = ram.read(source)
+    t.forget(source)
+    one = load(t, source, path)
+    way = Way(t, "unix")
+    one.cmd("migrate-set-capabilities", capabilities=[{"capability": "mapped-ram", "state": False}])
+    two = destination(t, source, way.incoming(), paused=True)
+    way.start(one, two)
+    arrived(one, two)
+    ram.assert_equal(was, ram.read(two))
+    t.forget(one)
+    three = load(t, source, save(t, two, multifd=True), multifd=True)
+    ram.assert_equal(was, ram.read(three))
+    three.cmd("cont")
+    goes_on(three, 2)
 
 
 # ---- what is refused ----
@@ -239,9 +283,10 @@ def test_file_size_limit(t, multifd):
 
 
 @only_minivmm("QEMU 7.2 has no mapped-ram")
-def test_a_second_attempt(t):
+@table(shared={"backend": "file"}, anonymous={"backend": "anonymous"})
+def test_a_second_attempt(t, backend):
     """A file that was refused has left pages in memory: what comes next is whole all the same."""
-    source = machine(t, **GUEST)
+    source = machine(t, **GUEST, backend=backend)
     goes_on(source, 2)
     path = save(t, source)
     with open(path, "rb") as f:

@@ -5,6 +5,10 @@
  * bitmap, then runs of pages, given to the threads, and the stream goes on behind
  * them.  Pages without a bit are zero; one that memory holds something in is
  * cleared meanwhile.
+ *
+ * Pages are read, not mapped.  Truncating a file takes pages out of private mappings
+ * even where they are copies already, so a guest in such a mapping would never be rid of its
+ * file; nor would populated.c see the pages that it has not touched yet.
  */
 #include <errno.h>
 #include <inttypes.h>
