@@ -15,6 +15,7 @@
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
 #include "vmm/host.h"
+#include "vmm/options/numbers.h"
 
 #define FORMS "tcp:HOST:PORT, unix:PATH, fd:NAME, exec:COMMAND or file:PATH"
 
@@ -147,10 +148,12 @@ static int parse_plain(struct migration_uri *u, const char *s, struct err *err)
 static int parse_file(struct migration_uri *u, const char *s, struct err *err)
 {
 	static const char key[] = ",offset=";
-	const char *opt = strstr(s, key), *end;
+	const char *opt = strstr(s, key);
 
-	if (opt && (parse_number(opt + strlen(key), &end, INT64_MAX, &u->offset) < 0 || *end))
-		return err_set(err, EINVAL, "error parsing address '%s': offset=N wants bytes", s);
+	if (opt && (opt_parse_size(opt + strlen(key), &u->offset) < 0 || u->offset > INT64_MAX))
+		return err_set(err, EINVAL,
+			       "error parsing address '%s': offset=N wants bytes: 4096, 0x1000, 4k",
+			       s);
 	u->path = opt ? xstrndup(s, (size_t)(opt - s)) : xstrdup(s);
 	if (!*u->path)
 		return err_set(err, EINVAL, "error parsing address '%s': the file has no name", s);

@@ -4,6 +4,7 @@ Nothing runs: what arrives is compared where it stands.
 """
 import lzma
 import os
+import struct
 
 import ram
 import stream
@@ -16,6 +17,8 @@ NEWER = {"variant": "own", "memory": "64M"}
 CARD = ("-device", "virtio-net-device,netdev=net0")
 REST = ("-device", "virtio-rng-device", "-device", "virtio-balloon-device", "-device", "virtio-serial-device",
         "-chardev", "null,id=hvc0", "-device", "virtconsole,chardev=hvc0")
+SMALL = {"variant": "stock", "memory": "16M"}
+NUMBERED = (*range(256, 320), 4000, 4095)       # pages that hold their number, in each word; the others nothing
 EACH = ("-netdev", "user,id=net0", *CARD, *REST)        # a device of each kind
 WALL_CLOCK = 0x3600000       # of the Linux guest: KVM writes it when the MSR that says where is loaded
 DEVICES = {"net": True, "rng": True, "disk": 1}
@@ -44,9 +47,12 @@ def stock(more=EACH, disk=1, **properties):
     q11_tap=dict(name="q11-tap", options=NEWER, tap="net0"),
     q11_mapped=dict(name="q11-mapped", options=NEWER, capabilities=("mapped-ram",)),
     q11_snapshot=dict(name="q11-snapshot", options=dict(NEWER, disk=1)),
+    mapped_10=dict(name="mapped-ram-10.0", options=SMALL, capabilities=("mapped-ram",), offset=0x1000, numbered=NUMBERED),
+    mapped_11=dict(name="mapped-ram-multifd-11.1", options=SMALL, capabilities=("mapped-ram", "multifd"), offset=0x1000,
+                   numbered=NUMBERED),
     q11_stock=dict(name="q11-stock", options=dict(variant="stock", memory="64M")),
 )
-def test_captured(t, name, options, tap=None, capabilities=(), written=()):
+def test_captured(t, name, options, tap=None, capabilities=(), written=(), offset=0, numbered=()):
     path, options = t.path("saved"), dict(options)
     with lzma.open(os.path.join(DATA, name + ".mig.xz")) as packed, open(path, "wb") as f:
         f.write(packed.read())
@@ -61,10 +67,15 @@ def test_captured(t, name, options, tap=None, capabilities=(), written=()):
         options["net"] = t.net().path
     vm = t.vmm("idle", "", backend="anonymous", incoming="defer", paused=True, extra=extra, **options)
     vm.capabilities("events", *capabilities)
-    vm.cmd("migrate-incoming", uri=f"file:{path}")
+    vm.cmd("migrate-incoming", uri=f"file:{path},offset={offset:#x}")
     assert vm.wait_migration("completed", "failed") == "completed", vm.migration()
     assert vm.status() in ("prelaunch", "paused"), vm.status()
-    if "mapped-ram" in capabilities:    # the pages are not among the records: see test_mapped_qemu
+    if numbered:
+        want = bytearray(vm.ram_bytes)
+        for page in numbered:
+            want[page * ram.PAGE:(page + 1) * ram.PAGE] = struct.pack("<Q", page) * (ram.PAGE // 8)
+        ram.assert_equal(bytes(want), ram.read(vm), "what was saved and the guest")
+    elif "mapped-ram" in capabilities:  # the pages are not among the records: see test_mapped_qemu
         pages = ram.read(vm, 16 << 20, 16 << 20)
         rounds = {pages[at:at + 8] for at in range(0, len(pages), 4096)}
         assert len(rounds) <= 2 and bytes(8) not in rounds, rounds

@@ -121,7 +121,10 @@ START_TEST(test_file_and_exec)
 	save_and_load(out, out);
 	ck_assert_int_eq(stat(file, &st), 0);
 	(void)snprintf(out, sizeof(out), "file:%s,offset=8192", file);
-	save_and_load(out, out);
+	(void)snprintf(in, sizeof(in), "file:%s,offset=0x2000", file);
+	save_and_load(out, in);
+	(void)snprintf(out, sizeof(out), "file:%s,offset=8k", file);
+	save_and_load(out, in);
 	(void)snprintf(out, sizeof(out), "exec:gzip -1 > %s", file);
 	(void)snprintf(in, sizeof(in), "exec:gzip -dc < %s", file);
 	save_and_load(out, in);
@@ -440,16 +443,19 @@ END_TEST
 static const struct {
 	const char *uri, *error;
 } refused_uris[] = {
-    {"zz:1",	      BAD_PROTOCOL						},
-    {"tcp:",	      BAD_TCP("")						 },
-    {"tcp:1",             BAD_TCP("1")						},
-    {"tcp:h:",            BAD_TCP("h:")					       },
-    {"tcp:h:99999",       "error parsing address 'h:99999': no port is above 65535"   },
-    {"tcp:h:1,zz=on",     BAD_TCP_OPTION					      },
-    {"unix:",             "invalid Unix socket address: unix: wants a path"           },
-    {"fd:zz",             "File descriptor named 'zz' has not been found"             },
-    {"file:",             "error parsing address '': the file has no name"            },
-    {"file:x,offset=abc", "error parsing address 'x,offset=abc': offset=N wants bytes"},
+    {"zz:1",			      BAD_PROTOCOL					     },
+    {"tcp:",			      BAD_TCP("")					      },
+    {"tcp:1",			     BAD_TCP("1")					     },
+    {"tcp:h:",			    BAD_TCP("h:")					    },
+    {"tcp:h:99999",		       "error parsing address 'h:99999': no port is above 65535"},
+    {"tcp:h:1,zz=on",                     BAD_TCP_OPTION					   },
+    {"unix:",			     "invalid Unix socket address: unix: wants a path"        },
+    {"fd:zz",			     "File descriptor named 'zz' has not been found"          },
+    {"file:",			     "error parsing address '': the file has no name"         },
+    {"file:x,offset=abc",
+     "error parsing address 'x,offset=abc': offset=N wants bytes: 4096, 0x1000, 4k"                },
+    {"file:x,offset=9223372036854775808", "error parsing address 'x,offset=9223372036854775808': "
+     "offset=N wants bytes: 4096, 0x1000, 4k"                                                          },
 };
 
 START_TEST(test_refused_uris)

@@ -22,6 +22,7 @@
 #include "vmm/base/alloc.h"
 #include "vmm/options/config.h"
 #include "vmm/options/device-row.h"
+#include "vmm/options/numbers.h"
 #include "vmm/options/prop.h"
 
 struct err;
@@ -113,12 +114,10 @@ int opt_split_json(struct keyvals *kv, const char *text, struct err *err);
 int opt_split_any(struct keyvals *kv, const char *text, const char *implied, bool strict,
 		  struct err *err);
 
-/* ---- scalars; 0, -EINVAL or -ERANGE, and *out untouched then ---- */
+/* ---- scalars; numbers are in numbers.h ---- */
 
+/* 0, or -EINVAL, and *out untouched then. */
 int opt_parse_bool(const char *s, bool *out);
-int opt_parse_u64(const char *s, uint64_t *out); /* decimal or 0x hexadecimal */
-/* "1.5G", "64k", "0x1000": bytes. */
-int opt_parse_size(const char *s, uint64_t *out);
 bool opt_is_id(const char *s);
 /* Is the value of this key the name of a file? */
 bool opt_is_file_key(const char *key);
