@@ -30,7 +30,7 @@ def load(t, source, path, **how):
     dest = destination(t, source, None, paused=True)
     set_up(dest, **how)
     dest.cmd("migrate-incoming", uri=f"file:{path}")
-    assert dest.wait_loaded() == "completed", dest.migration()
+    assert dest.wait_migration("completed", "failed") == "completed", dest.migration()
     return dest
 
 
@@ -296,7 +296,7 @@ def test_a_second_attempt(t, backend):
     dest = destination(t, source, None, paused=True)
     set_up(dest, multifd=True)
     dest.cmd("migrate-incoming", uri=f"file:{t.path('cut')}")
-    assert dest.wait_loaded() == "failed"
+    assert dest.wait_migration("completed", "failed") == "failed", dest.migration()
     dest.cmd("migrate-incoming", uri=f"file:{path}")
     assert dest.wait_migration("completed", "failed") == "completed", dest.migration()
     ram.assert_equal(ram.read(source), ram.read(dest))
