@@ -297,9 +297,11 @@ class Vmm:
     def wait_loaded(self):
         """The same for a machine whose incoming stream may have been read before events were on."""
         status = self.migration().get("status")
-        if status in ("completed", "failed"):
-            return status
-        return self.wait_migration("completed", "failed")
+        if status not in ("completed", "failed"):
+            return self.wait_migration("completed", "failed")
+        # Or after: what has been said stands before the reply, and is not to be taken for the next move's.
+        self.qmp.events[:] = [e for e in self.qmp.events if e["event"] != "MIGRATION"]
+        return status
 
     def wait_running(self):
         """Waits until an incoming migration has ended in a running guest."""
