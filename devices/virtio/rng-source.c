@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "vmm/base/alloc.h"
@@ -52,12 +53,21 @@ static int find_object(struct machine *m, const char *id, const struct cfg_objec
 
 static int open_file(struct rng_source *s, const struct cfg_object *o, struct err *err)
 {
+	struct stat st;
+	int ret = 0;
+
 	s->filename = xstrdup(o->filename);
 	s->fd = open(s->filename, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	if (s->fd < 0)
-		return err_set(err, errno, "-object %s,id=%s: Could not open '%s': %s", o->type,
-			       o->id, s->filename, err_text(errno));
-	return 0;
+	if (s->fd < 0 || fstat(s->fd, &st) < 0)
+		ret = -errno;
+	else if (S_ISDIR(st.st_mode))
+		ret = -EISDIR;
+	if (ret == 0)
+		return 0;
+	if (s->fd >= 0)
+		(void)close(s->fd);
+	return err_set(err, -ret, "-object %s,id=%s: Could not open '%s': %s", o->type, o->id,
+		       s->filename, err_text(-ret));
 }
 
 struct rng_source *rng_source_new(struct machine *m, const struct cfg_device *cfg,

@@ -144,16 +144,19 @@ START_TEST(refused)
 	    {"file",
 	     "-object rng-random,id=file: Could not open '/nope': No such file or directory"        },
 	};
+	struct err err = {0};
 	struct rig g;
 
 	rig_begin(&g);
 	g.objects[0].filename = (char *)"/nope";
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		struct err err = {0};
-
 		ck_assert_int_lt(rig_device(&g, rows[i].rng, &err), 0);
 		ck_assert_str_eq(err.msg, rows[i].says);
 	}
+	g.objects[0].filename = (char *)"/tmp";
+	ck_assert_int_lt(rig_device(&g, "file", &err), 0);
+	ck_assert_str_eq(err.msg,
+			 "-object rng-random,id=file: Could not open '/tmp': Is a directory");
 	rig_end(&g);
 }
 END_TEST
