@@ -20,6 +20,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "vmm/base/alloc.h"
@@ -218,6 +220,20 @@ int host_wait(const struct host *h, const int *fds, int n, short events, const c
 		return 0;
 	return err_set(err, EINTR, "ended by signal %d while %s", host_next_signal(h, &by_terminal),
 		       what_for);
+}
+
+int host_wait_program(const struct host *h, pid_t pid, const char *what_for, int *status,
+		      struct err *err)
+{
+	CLEANUP(cleanup_close) int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	int ret = pidfd < 0 ? 0 : host_wait(h, &pidfd, 1, POLLIN, what_for, err);
+
+	if (ret < 0)
+		(void)kill(pid, SIGTERM);
+	while (waitpid(pid, status, 0) < 0)
+		if (errno != EINTR)
+			return err_set(err, errno, "%s: %s", what_for, err_text(errno));
+	return ret;
 }
 
 struct run {

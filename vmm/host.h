@@ -19,6 +19,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 struct err;
 struct sockaddr_list;
@@ -72,6 +73,13 @@ int host_next_signal(const struct host *h, bool *by_terminal);
  */
 int host_wait(const struct host *h, const int *fds, int n, short events, const char *what_for,
 	      struct err *err);
+/*
+ * The same until a program that was started has ended, with its wait status; being told
+ * to end ends it too (SIGTERM).  It has been reaped in any case.  A kernel without
+ * pidfds waits without listening.
+ */
+int host_wait_program(const struct host *h, pid_t pid, const char *what_for, int *status,
+		      struct err *err);
 /*
  * fn(arg) at start, where it may block for minutes (a name is looked up), on a
  * thread of its own: 0 once it has returned, or -EINTR as host_wait().  After

@@ -8,19 +8,17 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "devices/net/backends.h"
 #include "devices/net/stream.h"
 #include "vmm/base/alloc.h"
+#include "vmm/base/buf.h"
 #include "vmm/base/error.h"
 #include "vmm/base/spawn.h"
 #include "vmm/base/units.h"
@@ -94,31 +92,30 @@ static void args_fini(struct args *a)
 	free(a->v);
 }
 
-/* All values of the key; joined to one when there is a separator. */
-static void args_add_list(struct args *a, const struct keyvals *props, const char *key,
-			  const char *flag, const char *separator)
+/* FLAG and all values of the key as one word. */
+static void args_add_joined(struct args *a, const struct keyvals *props, const char *key,
+			    const char *flag, char separator)
 {
-	CLEANUP(cleanup_free) char *joined = NULL;
+	CLEANUP(cleanup_free) const char **v = keyvals_all(props, key);
+	struct buf joined = {0};
 
-	for (size_t i = 0; i < props->n; i++) {
-		CLEANUP(cleanup_free) char *before = joined;
-		const char *val = props->v[i].val;
+	if (!*v)
+		return;
+	for (size_t i = 0; v[i]; i++) {
+		buf_put(&joined, v[i], strlen(v[i]));
+		buf_u8(&joined, (uint8_t)(v[i + 1] ? separator : 0));
+	}
+	args_add(a, flag);
+	args_add(a, (const char *)joined.data);
+	buf_free(&joined);
+}
 
-		joined = NULL;
-		if (strcmp(props->v[i].key, key) != 0) {
-			joined = before;
-			before = NULL;
-		} else if (!separator) {
-			args_add(a, val);
-		} else {
-			joined =
-			    before ? xasprintf("%s%s%s", before, separator, val) : xstrdup(val);
-		}
-	}
-	if (joined) {
-		args_add(a, flag);
-		args_add(a, joined);
-	}
+static void args_add_each(struct args *a, const struct keyvals *props, const char *key)
+{
+	CLEANUP(cleanup_free) const char **v = keyvals_all(props, key);
+
+	for (size_t i = 0; v[i]; i++)
+		args_add(a, v[i]);
 }
 
 static void args_add_option(struct args *a, const struct keyvals *props, size_t row)
@@ -134,13 +131,13 @@ static void args_add_option(struct args *a, const struct keyvals *props, size_t 
 		}
 		break;
 	case LIST:
-		args_add_list(a, props, key, flag, ",");
+		args_add_joined(a, props, key, flag, ',');
 		break;
 	case WORDS:
-		args_add_list(a, props, key, flag, " ");
+		args_add_joined(a, props, key, flag, ' ');
 		break;
 	case RAW:
-		args_add_list(a, props, key, flag, NULL);
+		args_add_each(a, props, key);
 		break;
 	case IF_ON:
 		if (keyvals_bool(props, key, false))
@@ -171,16 +168,8 @@ static void args_of(struct args *a, const struct keyvals *props, const char *pro
 static int passt_wait(struct net_backend *b, pid_t pid, const char *program, struct err *err)
 {
 	CLEANUP(cleanup_free) char *what = xasprintf("%s starts", program);
-	CLEANUP(cleanup_close) int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	int ret = pidfd < 0 ? 0 : host_wait(b->m->host, &pidfd, 1, POLLIN, what, err);
-	int status = 0;
+	int status = 0, ret = host_wait_program(b->m->host, pid, what, &status, err);
 
-	if (ret < 0)
-		(void)kill(pid, SIGTERM);
-	while (waitpid(pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return err_set(err, errno, "netdev '%s': %s: %s", b->id, program,
-				       err_text(errno));
 	if (ret < 0)
 		return ret;
 	if (WIFSIGNALED(status))

@@ -9,13 +9,10 @@
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -55,21 +52,11 @@ static bool is_script(const char *path)
 	return path && *path && strcmp(path, "no") != 0;
 }
 
-static int wait_for_script(pid_t pid, const char *path, const struct host *host, struct err *err)
-{
-	CLEANUP(cleanup_free) char *what = xasprintf("network script %s runs", path);
-	CLEANUP(cleanup_close) int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	int ret = pidfd < 0 ? 0 : host_wait(host, &pidfd, 1, POLLIN, what, err);
-
-	if (ret < 0)
-		(void)kill(pid, SIGTERM);
-	return ret;
-}
-
 /* 'host': a signal that ends the program ends the script too; NULL: the call waits for it. */
 static int run_script(const char *path, const char *ifname, const struct host *host,
 		      struct err *err)
 {
+	CLEANUP(cleanup_free) char *what = xasprintf("network script %s runs", path);
 	const char *const argv[] = {path, ifname, NULL};
 	struct spawn s = {.argv = argv, .in = -1, .out = -1};
 	int status, ret;
@@ -78,10 +65,7 @@ static int run_script(const char *path, const char *ifname, const struct host *h
 	ret = spawn_program(&pid, &s);
 	if (ret)
 		return err_set(err, ret, "cannot run network script %s: %s", path, err_text(ret));
-	ret = host ? wait_for_script(pid, path, host, err) : 0;
-	while (waitpid(pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return err_set(err, errno, "network script %s: %s", path, err_text(errno));
+	ret = host_wait_program(host, pid, what, &status, err);
 	if (ret < 0)
 		return ret;
 	if (!WIFEXITED(status) || WEXITSTATUS(status))

@@ -263,21 +263,9 @@ static int forward(struct user *u, const char *rule, struct err *err)
 	return 0;
 }
 
-/* All values of a key that may come several times, NULL-terminated; strings are borrowed. */
-static const char **all_values(const struct keyvals *props, const char *key)
-{
-	const char **v = xcalloc(props->n + 1, sizeof(*v));
-	size_t n = 0;
-
-	for (size_t i = 0; i < props->n; i++)
-		if (strcmp(props->v[i].key, key) == 0)
-			v[n++] = props->v[i].val;
-	return v;
-}
-
 static Slirp *make_slirp(struct user *u, const struct user_net *net, const struct keyvals *props)
 {
-	CLEANUP(cleanup_free) const char **search = all_values(props, "dnssearch");
+	CLEANUP(cleanup_free) const char **search = keyvals_all(props, "dnssearch");
 
 	return slirp_new(
 	    &(const SlirpConfig){.version = 4,
@@ -316,7 +304,7 @@ static void user_close(struct net_backend *b)
 
 static int set_up(struct user *u, const struct keyvals *props, struct err *err)
 {
-	CLEANUP(cleanup_free) const char **rules = all_values(props, "hostfwd");
+	CLEANUP(cleanup_free) const char **rules = keyvals_all(props, "hostfwd");
 	struct user_net net;
 	int ret = user_net_parse(&net, props, err);
 

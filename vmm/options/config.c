@@ -67,6 +67,17 @@ bool keyvals_bool(const struct keyvals *kv, const char *key, bool otherwise)
 	return on;
 }
 
+const char **keyvals_all(const struct keyvals *kv, const char *key)
+{
+	const char **v = xcalloc(kv->n + 1, sizeof(*v));
+	size_t n = 0;
+
+	for (size_t i = 0; i < kv->n; i++)
+		if (strcmp(kv->v[i].key, key) == 0)
+			v[n++] = kv->v[i].val;
+	return v;
+}
+
 void keyvals_add(struct keyvals *kv, const char *key, const char *val)
 {
 	kv->v = xrealloc(kv->v, (kv->n + 1) * sizeof(kv->v[0]));

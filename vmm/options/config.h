@@ -192,6 +192,11 @@ const struct cfg_chardev *config_chardev(const struct config *c, const char *id)
 const char *keyvals_get(const struct keyvals *kv, const char *key);
 /* The same as a switch, checked before. */
 bool keyvals_bool(const struct keyvals *kv, const char *key, bool otherwise);
+/*
+ * All values of a key that may come several times, NULL-terminated.  The array is the caller's
+ * (free()), the strings are borrowed.
+ */
+const char **keyvals_all(const struct keyvals *kv, const char *key);
 /* Put "where: " in front of the message if there is a 'where'; returns 'ret'. */
 int config_where(const char *where, int ret, struct err *err);
 /* Append a copy of key=val. */
