@@ -166,10 +166,11 @@ int channel_write_fd(struct channel *c, const void *p, size_t n, int fd, struct 
 /* From now on keep descriptors that come with the bytes, up to CHANNEL_MAX_FDS at a time. */
 void channel_accept_fds(struct channel *c);
 /*
- * From now on channel_splice() may be used, if c is a socket; its peer must be one that
+ * From now on channel_splice() may be used, if c is a unix socket, or 'tcp' any socket:
+ * over TCP copying is faster where both ends are on one host.  The peer must be one that
  * says when it has everything (READY).  Nothing happens where the kernel or the channel cannot.
  */
-void channel_use_splice(struct channel *c);
+void channel_use_splice(struct channel *c, bool tcp);
 bool channel_splices(const struct channel *c);
 /*
  * Write n bytes without copying them: the peer's read takes them from where

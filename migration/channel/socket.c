@@ -161,9 +161,9 @@ bool channel_passes_fds(const struct channel *c)
 	       addr.ss_family == AF_UNIX;
 }
 
-void channel_use_splice(struct channel *c)
+void channel_use_splice(struct channel *c, bool tcp)
 {
-	if (!c->splicer && c->ops == &socket_ops)
+	if (!c->splicer && (tcp ? c->ops == &socket_ops : channel_passes_fds(c)))
 		c->splicer = splicer_new(c->fd);
 }
 

@@ -68,10 +68,8 @@ static int outgoing_set_up_ram(struct outgoing *o, struct err *err)
 	ram_save_init(&o->ram, m, o->w, o->checksum ? RAM_ID_CHECKSUM : o->ram_section_id);
 	o->ram.ignore_shared = o->caps[CAP_X_IGNORE_SHARED];
 	o->ram.stream.runs = o->rp.minivmm;
-	/* minivmm says that it has them all before the guest is given up.  Over TCP, copying is
-	 * faster where both ends are on one host. */
-	if (o->rp.minivmm && channel_passes_fds(o->ch))
-		channel_use_splice(o->ch);
+	if (o->rp.minivmm) /* which says that it has them all before the guest is given up */
+		channel_use_splice(o->ch, false);
 	machine_lock(m);
 	ret = load_kernel(m, err);
 	if (ret == 0)

@@ -237,7 +237,7 @@ static void open_ends(int cancel_fd)
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
 	ends[0] = channel_from_socket(pair[0], cancel_fd);
 	ends[1] = channel_from_socket(pair[1], -1);
-	channel_use_splice(ends[0]);
+	channel_use_splice(ends[0], false);
 	ck_assert(channel_splices(ends[0]));
 }
 
@@ -365,7 +365,7 @@ START_TEST(test_splice_not_everywhere)
 	ends[0] = channel_from_socket(pair[0], -1);
 	ends[1] = channel_from_fd(open("/dev/null", O_RDWR | O_NONBLOCK), -1, NULL);
 	for (int i = 0; i < 2; i++) {
-		channel_use_splice(ends[i]);
+		channel_use_splice(ends[i], false);
 		ck_assert(!channel_splices(ends[i]));
 	}
 	close_ends();

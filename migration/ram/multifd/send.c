@@ -143,8 +143,7 @@ void multifd_send_splice(struct multifd_send *s)
 {
 	pthread_mutex_lock(&s->lock); /* nothing is queued yet: no thread looks at its channel */
 	for (unsigned i = 0; i < s->n_channels; i++)
-		if (s->cfg.zero_copy || channel_passes_fds(s->channels[i].ch))
-			channel_use_splice(s->channels[i].ch);
+		channel_use_splice(s->channels[i].ch, s->cfg.zero_copy);
 	pthread_mutex_unlock(&s->lock);
 }
 
