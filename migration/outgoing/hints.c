@@ -31,9 +31,8 @@ static void drop(void *opaque, uint64_t gpa, uint64_t len)
 			return;
 		first = ALIGN_UP(off, PAGE_BYTES) / PAGE_BYTES;
 		end = (off + n) / PAGE_BYTES;
-		for (size_t i = 0; first < end && i < s->mem->n_blocks; i++)
-			if (s->mem->blocks[i] == b)
-				page_set_remove(s, i, first, end - first);
+		if (first < end)
+			page_set_remove(s, memory_block_index(s->mem, b), first, end - first);
 		gpa += n;
 		len -= n;
 	}

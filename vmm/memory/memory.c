@@ -384,6 +384,15 @@ static const struct mem_slot *find_slot(const struct memory *mem, uint64_t gpa)
 	return NULL;
 }
 
+size_t memory_block_index(const struct memory *mem, const struct ram_block *b)
+{
+	size_t i = 0;
+
+	while (mem->blocks[i] != b)
+		i++;
+	return i;
+}
+
 const struct ram_block *memory_block_at(const struct memory *mem, uint64_t gpa, uint64_t *off,
 					uint64_t *len)
 {

@@ -131,6 +131,8 @@ int memory_zero(struct memory *mem, uint64_t gpa, uint64_t len);
  */
 const struct ram_block *memory_block_at(const struct memory *mem, uint64_t gpa, uint64_t *off,
 					uint64_t *len);
+/* Which of mem->blocks it is. */
+size_t memory_block_index(const struct memory *mem, const struct ram_block *b);
 /*
  * The guest does not need what is in [gpa, gpa + len): give the whole pages of the host within
  * it back, and mark them dirty.  They read as zero afterwards, or as the file that they are a

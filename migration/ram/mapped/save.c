@@ -85,11 +85,8 @@ uint64_t mapped_save_thread_bytes(const struct mapped_save *s)
 
 static struct mapped_block *block_of(struct mapped_save *s, const struct ram_block *b)
 {
-	if (s->last && s->last->block == b)
-		return s->last;
-	for (size_t i = 0; i < s->mem->n_blocks; i++)
-		if (s->mem->blocks[i] == b)
-			s->last = &s->blocks[i];
+	if (!s->last || s->last->block != b)
+		s->last = &s->blocks[memory_block_index(s->mem, b)];
 	return s->last;
 }
 
