@@ -6,13 +6,13 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
 #include "vmm/loop.h"
+#include "vmm/vclock.h"
 
 #define READY_BATCH 64
 #define AGAIN_MS    100
@@ -34,14 +34,6 @@ struct poll_fd {
 	uint32_t ready;  /* in this round */
 	bool listens;
 };
-
-static int64_t now_ns(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000LL + t.tv_nsec;
-}
 
 /* ---- sockets ---- */
 
@@ -73,10 +65,10 @@ static void set_interest(struct user_poll *p, int fd, uint32_t events)
 	if (f->in_set == events)
 		return;
 	/* libslirp's accept() leaves a connection open in every program that is started. */
-	if (!f->in_set)
+	if (!f->in_set) {
 		(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
-	if (!f->in_set)
 		f->listens = is_listening(fd);
+	}
 	if (!events)
 		(void)epoll_ctl(p->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
 	else if (epoll_ctl(p->epoll_fd, f->in_set ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &e) < 0 &&
@@ -201,7 +193,7 @@ static void time_has_come(void *opaque)
 static int64_t clock_now(void *opaque)
 {
 	(void)opaque;
-	return now_ns();
+	return host_now_ns();
 }
 
 static void timer_fired(void *opaque)
@@ -215,7 +207,7 @@ static void timer_fired(void *opaque)
 
 static void timer_arm(struct poll_timer *t)
 {
-	int64_t left = t->when_ms - now_ns() / 1000000;
+	int64_t left = t->when_ms - host_now_ns() / 1000000;
 
 	if (!t->timer || t->when_ms < 0)
 		return;
