@@ -188,6 +188,7 @@ def test_again(t):
     source = machine(t)
     source.cmd("migrate_cancel")
     assert source.migration() == {}
+    goes_on(source)             # has written: else the move may be over before it is cancelled
     encoders.slow(source)
     way = Way(t, "unix")
     dest = destination(t, source, way.incoming())
