@@ -57,7 +57,7 @@ ALL_CFLAGS := $(BASE_CFLAGS) $(OPT) -MMD -MP -fstack-protector-strong $(WARN) \
 	$(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -w) $(CFLAGS)
 ALL_LDFLAGS := -pthread $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
 
-DIRS := vmm/base vmm/memory vmm/options vmm arch/x86 devices devices/virtio devices/block devices/net \
+DIRS := vmm/base vmm/memory vmm/options vmm arch/x86 devices devices/virtio devices/block devices/block/qcow2 devices/net \
 	devices/chardev migration/settings migration/channel migration/stream migration/ram \
 	migration/ram/encode migration/ram/mapped migration/ram/multifd migration/peer migration/outgoing migration/incoming \
 	migration/dirty migration qmp qmp/commands
