@@ -193,6 +193,7 @@ static int x86_stage_boot(struct machine *m, struct err *err)
 	int ret;
 
 	*cpu = bsp->cpu;
+	boot_refresh(&x->boot, &m->board);
 	machine_unlock(m);
 	ret = boot_stage(m, &x->boot, first, cpu, err);
 	machine_lock(m);
