@@ -169,6 +169,7 @@ struct qcow2_snapshot {
 	uint64_t vm_clock_ns;
 	uint64_t vmstate_bytes;
 	uint64_t disk_bytes;
+	uint64_t vmstate_off; /* where its VM state begins, for qcow2_snapshot_read() */
 	uint64_t icount;
 };
 
