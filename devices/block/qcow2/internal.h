@@ -264,15 +264,29 @@ struct qcow2 {
 	struct list claims; /* struct qcow2_claim */
 
 	/*
-	 * A saving under way (snapshot.c).  Bit i set: the L2 table of L1 entry i is the instant's
-	 * too, whatever its COPIED flag says.  NULL: none.  tables.c looks at it wherever it looks
-	 * at COPIED of an L1 entry, through qcow2_l1_private(); when it makes a table of one's own
-	 * out of such a one it adds a reference to each of its clusters, clears their COPIED flags
-	 * in the copy, leaves the old one's refcount (it is the instant's alone now), and clears
-	 * the bit.
+	 * A saving under way (snapshot.c): from qcow2_saving_begin() on.
+	 *
+	 * held   bit i set: beneath L1 entry i nothing has been changed since the instant.  The
+	 *        first change there calls qcow2_saving_hold(), which keeps the L2 table as it was
+	 *        (a copy, known to the saving alone) and clears the bit; the active table is then
+	 *        changed in place.  NULL: no saving.
+	 * since  bit by host cluster: allocated since the instant (qcow2_alloc() sets it).  All
+	 *        other clusters are the instant's, too: they are never written in place, whatever
+	 *        COPIED says, and when the active table lets go of one (qcow2_release()), its
+	 *        reference passes to the instant instead of being taken away.
+	 *
+	 * So until the commit the image on the medium is one without the snapshot, with leaks.
+	 * (A commit changes refcounts and COPIED flags of what both have, which no order of writes
+	 * does without a moment in which a check finds them different; both hang from one sector:
+	 * new L1, L2s, refcount table and blocks beside the old ones, and one write of the header.)
 	 */
-	uint64_t *held;              /* owned */
+	uint64_t *held;  /* owned */
+	uint64_t *since; /* owned: since_n bits, grows; what is beyond is not set */
+	uint64_t since_n;
 	struct qcow2_saving *saving; /* owned */
+	/* Where the next compressed cluster goes, in a cluster that has room behind others; 0: a
+	 * new one.  A saving begins with 0. */
+	uint64_t compress_at;
 
 	/* snapshot.c */
 	struct qcow2_snapshot *snapshots; /* owned, q->h.n_snapshots of them */
@@ -372,11 +386,17 @@ static inline uint32_t qcow2_l2_index(const struct qcow2 *q, uint64_t off)
 	return (uint32_t)(off >> q->cluster_bits & ((1ULL << q->l2_bits) - 1));
 }
 
-/* May the L2 table of this L1 entry be changed in place? */
-static inline bool qcow2_l1_private(const struct qcow2 *q, uint64_t i)
+/* Does the cluster at 'host' belong to the instant of a saving, too? */
+static inline bool qcow2_is_held(const struct qcow2 *q, uint64_t host)
 {
-	return q->l1.e[i] & QCOW2_COPIED && !(q->held && q->held[i / 64] >> i % 64 & 1);
+	uint64_t c = host >> q->cluster_bits;
+
+	return q->held && (c >= q->since_n || !(q->since[c / 64] >> c % 64 & 1));
 }
+
+/* The active table's reference to these clusters is gone from it: qcow2_unref(), or the instant of
+ * a saving has it now. */
+void qcow2_release(struct qcow2 *q, uint64_t host, uint64_t bytes);
 
 /* An L2 entry: bitmap is 0 without extended L2 (low half: allocated, high half: zeroes). */
 struct qcow2_entry {
@@ -458,6 +478,8 @@ void qcow2_unclaim(struct qcow2 *q, struct qcow2_claim *c);
 int qcow2_snapshots_load(struct qcow2 *q, struct err *err);
 /* Forgotten, at close and deactivate; a saving under way is aborted. */
 void qcow2_snapshots_fini(struct qcow2 *q);
+/* q->held has bit i: the L2 table beneath is about to be changed; it is cleared on success. */
+int qcow2_saving_hold(struct qcow2 *q, uint64_t i);
 
 /* Loaded; where the image is written they are marked as in use, on the medium. */
 int qcow2_bitmaps_load(struct qcow2 *q, struct err *err);
