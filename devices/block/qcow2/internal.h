@@ -192,15 +192,18 @@ void qcow2_cache_fini(struct qcow2_cache *c);
  */
 int qcow2_block_get(struct qcow2 *q, struct qcow2_cache *c, uint64_t host, struct qcow2_block **b);
 /* Only if it is there; NULL: it is not.  Pinned. */
-struct qcow2_block *qcow2_block_peek(struct qcow2_cache *c, uint64_t host);
+struct qcow2_block *qcow2_block_peek(struct qcow2 *q, struct qcow2_cache *c, uint64_t host);
+/* The same, of a table that is new: all zero in memory, nothing is read.  Not dirty: what the
+ * storage has there is zero, too, or the caller marks all of it. */
+int qcow2_block_new(struct qcow2 *q, struct qcow2_cache *c, uint64_t host, struct qcow2_block **b);
 void qcow2_block_put(struct qcow2_block *b);
 void qcow2_block_dirty(struct qcow2_cache *c, struct qcow2_block *b, uint32_t at, uint32_t bytes);
 /* Dirty pieces are written; 'fresh_only': only such. */
 int qcow2_cache_write(struct qcow2 *q, struct qcow2_cache *c, bool fresh_only);
 /* [host, host + bytes) is forgotten, dirty or not: it is no table any more, or was written. */
-void qcow2_cache_drop(struct qcow2_cache *c, uint64_t host, uint64_t bytes);
+void qcow2_cache_drop(struct qcow2 *q, struct qcow2_cache *c, uint64_t host, uint64_t bytes);
 /* All is forgotten. */
-void qcow2_cache_empty(struct qcow2_cache *c);
+void qcow2_cache_empty(struct qcow2 *q, struct qcow2_cache *c);
 
 /* ---- the image ---- */
 

@@ -27,6 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/block/qcow2/saving.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/bitmap.h"
 #include "vmm/base/bytes.h"
@@ -404,6 +405,7 @@ static int switch_header(struct qcow2 *q, const struct qcow2_relink *r, struct e
 	if (ret == 0)
 		return 0;
 	q->h = before;
+	q->header_image_bytes = 0; /* what is there is not known: all of it is written */
 	err_set(err, -ret, "the image's header cannot be written: %s", err_text(-ret));
 	if (qcow2_header_commit(q) < 0) {
 		q->broken = true;
@@ -438,7 +440,7 @@ static void follow(struct qcow2 *q, struct qcow2_relink *r, const struct qcow2_h
 	note_old(r, q->l1.host, whole_clusters(q, (uint64_t)q->l1.n * 8));
 	for (uint32_t i = 0; i < q->l1.n; i++)
 		if (q->l1.e[i] & QCOW2_OFF_MASK)
-			qcow2_cache_drop(&q->l2c, q->l1.e[i] & QCOW2_OFF_MASK, q->cluster_bytes);
+			qcow2_cache_drop(q, &q->l2c, q->l1.e[i] & QCOW2_OFF_MASK, q->cluster_bytes);
 	table_take(&q->l1, &r->new_l1);
 	for (size_t i = 0; i < r->n_tables; i++)
 		qcow2_table_note(q, r->tables[i]);
@@ -450,7 +452,7 @@ static void follow(struct qcow2 *q, struct qcow2_relink *r, const struct qcow2_h
 			uint64_t host = q->rt.e[r->blocks[i]] & QCOW2_RT_MASK;
 
 			note_old(r, host, q->cluster_bytes);
-			qcow2_cache_drop(&q->rbc, host, q->cluster_bytes);
+			qcow2_cache_drop(q, &q->rbc, host, q->cluster_bytes);
 			qcow2_table_note(q, r->new_blocks[i]);
 		}
 		table_take(&q->rt, &r->new_rt);
@@ -487,7 +489,7 @@ int qcow2_relink(struct qcow2 *q, struct qcow2_relink *r, struct err *err)
 	const struct qcow2_header before = q->h;
 	CLEANUP(cleanup_free) uint8_t *list = NULL;
 	CLEANUP(cleanup_free) uint8_t *buf = malloc(q->piece_bytes);
-	const struct snapshot_table *old = q->snapshot_state;
+	const struct snapshot_state *state = q->snapshot_state;
 	size_t list_bytes = 0;
 	int ret;
 
@@ -506,7 +508,7 @@ int qcow2_relink(struct qcow2 *q, struct qcow2_relink *r, struct err *err)
 	if (ret == 0)
 		ret = switch_header(q, r, err);
 	if (ret == 0)
-		follow(q, r, &before, old ? old->bytes : 0);
+		follow(q, r, &before, state ? state->table.bytes : 0);
 	return ret;
 }
 

@@ -4,25 +4,6 @@
 #include "devices/block/qcow2/internal.h"
 #include "vmm/base/error.h"
 
-int qcow2_snapshots_load(struct qcow2 *q, struct err *err)
-{
-	(void)q;
-	(void)err;
-	return 0;
-}
-
-void qcow2_snapshots_fini(struct qcow2 *q)
-{
-	(void)q;
-}
-
-int qcow2_saving_hold(struct qcow2 *q, uint64_t i)
-{
-	(void)q;
-	(void)i;
-	return -ENOTSUP;
-}
-
 int qcow2_bitmaps_load(struct qcow2 *q, struct err *err)
 {
 	(void)q;
