@@ -27,6 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/block/qcow2/refblock.h"
 #include "devices/block/qcow2/saving.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/bitmap.h"
@@ -190,21 +191,6 @@ static uint64_t whole_clusters(const struct qcow2 *q, uint64_t bytes)
 	return ALIGN_UP(bytes, q->cluster_bytes);
 }
 
-/* A table of n entries in memory, all clean. */
-static int table_init(struct qcow2_table *t, uint32_t n)
-{
-	uint64_t *e = calloc((size_t)n + 1, sizeof(*e));
-	uint64_t *dirty = bitmap_new(((size_t)n * 8 + 511) / 512);
-
-	if (!e || !dirty) {
-		free(e);
-		free(dirty);
-		return -ENOMEM;
-	}
-	*t = (struct qcow2_table){.e = e, .n = n, .dirty = dirty};
-	return 0;
-}
-
 /* Taking room may need refcount blocks, and these a larger refcount table: that is last. */
 static int take_refcount_table(struct qcow2 *q, struct qcow2_relink *r)
 {
@@ -216,11 +202,9 @@ static int take_refcount_table(struct qcow2 *q, struct qcow2_relink *r)
 		if (ret < 0)
 			return ret;
 		if (q->rt.n == n) {
-			ret = table_init(&r->new_rt, n);
-			if (ret == 0) {
-				r->new_rt.host = host;
+			ret = qcow2_table_init(&r->new_rt, host, n);
+			if (ret == 0)
 				return 0;
-			}
 		}
 		qcow2_unalloc(q, host, whole_clusters(q, (uint64_t)n * 8));
 		if (ret < 0)
@@ -236,7 +220,7 @@ static int take_room(struct qcow2 *q, struct qcow2_relink *r, struct err *err)
 	r->n_tables = 0;
 	r->tables = calloc(n_tables + 1, sizeof(*r->tables));
 	r->new_blocks = calloc(r->n_blocks + 1, sizeof(*r->new_blocks));
-	if (!r->tables || !r->new_blocks || table_init(&r->new_l1, r->l1_n) < 0)
+	if (!r->tables || !r->new_blocks || qcow2_table_init(&r->new_l1, 0, r->l1_n) < 0)
 		return no_memory(err);
 	ret = take_clusters(q, r->tables, n_tables, &r->n_tables);
 	if (ret == 0)
@@ -345,9 +329,9 @@ static int write_block(struct qcow2 *q, const struct qcow2_relink *r, uint32_t b
 		for (uint64_t c = counts_next(&r->refs, cluster); c < cluster + in_piece;
 		     c = counts_next(&r->refs, c + 1)) {
 			uint32_t i = (uint32_t)(c - cluster);
-			uint64_t now = qcow2_refcount_unpack(q->refcount_order, buf, i);
+			uint64_t now = refblock_get(q->refcount_order, buf, i);
 
-			qcow2_refcount_pack(q->refcount_order, buf, i,
+			refblock_set(q->refcount_order, buf, i,
 					    now + (uint64_t)(int64_t)counts_get(&r->refs, c));
 		}
 		ret = qcow2_pwrite(q, buf, q->piece_bytes, to + at);
@@ -394,7 +378,6 @@ static void put_header(struct qcow2 *q, const struct qcow2_relink *r)
 	}
 }
 
-/* Either it is there, or it is not: what neither can be said of is broken. */
 static int switch_header(struct qcow2 *q, const struct qcow2_relink *r, struct err *err)
 {
 	const struct qcow2_header before = q->h;
@@ -405,13 +388,9 @@ static int switch_header(struct qcow2 *q, const struct qcow2_relink *r, struct e
 	if (ret == 0)
 		return 0;
 	q->h = before;
-	q->header_image_bytes = 0; /* what is there is not known: all of it is written */
-	err_set(err, -ret, "the image's header cannot be written: %s", err_text(-ret));
-	if (qcow2_header_commit(q) < 0) {
-		q->broken = true;
-		(void)err_prefix(err, ret, "the image can no longer be used");
-	}
-	return ret;
+	qcow2_header_restore(q);
+	return err_set(err, -ret, "the image's header cannot be written: %s%s", err_text(-ret),
+		       q->broken ? "; the image can no longer be used" : "");
 }
 
 /* ---- step 6 ---- */
@@ -431,6 +410,21 @@ static void table_take(struct qcow2_table *to, struct qcow2_table *from)
 	qcow2_table_fini(to);
 	*to = *from;
 	*from = (struct qcow2_table){0};
+}
+
+/* Clusters that nobody uses any more: pieces of tables in them are forgotten. */
+static void forget_free(struct qcow2 *q, const struct qcow2_relink *r)
+{
+	for (uint64_t c = counts_next(&r->refs, 0); c != UINT64_MAX;
+	     c = counts_next(&r->refs, c + 1)) {
+		uint64_t host = c << q->cluster_bits, count;
+
+		if (counts_get(&r->refs, c) > 0)
+			continue;
+		qcow2_cache_drop(q, &q->l2c, host, q->cluster_bytes);
+		if (q->how.discards && qcow2_refcount_get(q, c, &count) == 0 && count == 0)
+			(void)q->s.ops->discard(q->s.opaque, host, q->cluster_bytes, false);
+	}
 }
 
 /* Memory follows; the references to the L2 tables that were replaced went with r->refs. */
@@ -458,6 +452,7 @@ static void follow(struct qcow2 *q, struct qcow2_relink *r, const struct qcow2_h
 		table_take(&q->rt, &r->new_rt);
 		qcow2_refcounts_changed(q);
 	}
+	forget_free(q, r);
 	qcow2_info_update(q);
 }
 

@@ -28,10 +28,6 @@ int qcow2_tree_count(struct qcow2 *q, struct counts *c, const uint64_t *l1, uint
 int qcow2_range_count(const struct qcow2 *q, struct counts *c, uint64_t host, uint64_t bytes,
 		      int by);
 
-/* Refcount i in a piece of a block. */
-uint64_t qcow2_refcount_unpack(uint32_t order, const uint8_t *p, uint32_t i);
-void qcow2_refcount_pack(uint32_t order, uint8_t *p, uint32_t i, uint64_t count);
-
 struct qcow2_relink {
 	/* set by the caller */
 	struct counts refs;  /* references that come and go; owned */

@@ -10,33 +10,6 @@
 #include "devices/block/qcow2/relink.h"
 #include "vmm/base/error.h"
 
-uint64_t qcow2_refcount_unpack(uint32_t order, const uint8_t *p, uint32_t i)
-{
-	uint32_t bits = 1U << order, per_byte = 8 / bits;
-	uint64_t v = 0;
-
-	if (order < 3)
-		return p[i / per_byte] >> (i % per_byte * bits) & ((1U << bits) - 1);
-	for (uint32_t k = 0; k < bits / 8; k++)
-		v = v << 8 | p[i * (bits / 8) + k];
-	return v;
-}
-
-void qcow2_refcount_pack(uint32_t order, uint8_t *p, uint32_t i, uint64_t count)
-{
-	uint32_t bits = 1U << order;
-
-	if (order < 3) {
-		uint32_t per_byte = 8 / bits, shift = i % per_byte * bits;
-		uint32_t mask = ((1U << bits) - 1) << shift;
-
-		p[i / per_byte] = (uint8_t)((p[i / per_byte] & ~mask) | (uint32_t)count << shift);
-		return;
-	}
-	for (uint32_t k = bits / 8; k-- > 0; count >>= 8)
-		p[i * (bits / 8) + k] = (uint8_t)count;
-}
-
 /* Is there a refcount for each cluster of it? */
 static bool tree_within(const struct qcow2 *q, uint64_t host, uint64_t bytes)
 {
