@@ -97,6 +97,12 @@ static int read_table(struct qcow2 *q, const struct bitmap_entry *e, uint64_t **
 	return ret;
 }
 
+/* Are there any, for those who know what the header says of them? */
+static bool bitmaps_there(const struct qcow2 *q)
+{
+	return q->h.n_bitmaps && q->h.version >= 3 && q->h.autoclear & QCOW2_AUTOCLEAR_BITMAPS;
+}
+
 /* ---- load ---- */
 
 static bool is_known(const struct bitmap_entry *e)
@@ -222,7 +228,7 @@ int qcow2_bitmaps_load(struct qcow2 *q, struct err *err)
 	struct bitmap_state *s;
 	struct err why = {0};
 
-	if (!q->h.n_bitmaps || q->h.version < 3 || !(q->h.autoclear & QCOW2_AUTOCLEAR_BITMAPS))
+	if (!bitmaps_there(q))
 		return 0;
 	s = q->bitmap_state = NEW(struct bitmap_state);
 	if (read_directory(q, s, &why) < 0) {
@@ -475,18 +481,33 @@ static int walk_one(struct qcow2 *q, const struct bitmap_entry *e, qcow2_place_f
 	return ret;
 }
 
+static int walk_all(struct qcow2 *q, const struct bitmap_state *s, qcow2_place_fn *fn, void *opaque,
+		    struct err *err)
+{
+	int ret = fn(opaque, "directory of bitmaps", q->h.bitmap_dir_host,
+		     whole_clusters(q, q->h.bitmap_dir_bytes));
+
+	for (uint32_t i = 0; i < s->n && ret == 0; i++)
+		ret = walk_one(q, &s->dir[i], fn, opaque, err);
+	return ret;
+}
+
 int qcow2_bitmaps_walk(struct qcow2 *q, qcow2_place_fn *fn, void *opaque, struct err *err)
 {
 	const struct bitmap_state *s = q->bitmap_state;
+	struct bitmap_state now = {0};
 	int ret;
 
-	if (!s)
+	if (!bitmaps_there(q))
 		return 0;
-	if (s->damaged)
+	if (s && s->damaged)
 		return err_set(err, EIO, "%s", s->damaged);
-	ret = fn(opaque, "directory of bitmaps", q->h.bitmap_dir_host,
-		 whole_clusters(q, q->h.bitmap_dir_bytes));
-	for (uint32_t i = 0; i < s->n && ret == 0; i++)
-		ret = walk_one(q, &s->dir[i], fn, opaque, err);
+	if (s)
+		return walk_all(q, s, fn, opaque, err);
+	ret = read_directory(q, &now, err); /* they are loaded later */
+	if (ret == 0)
+		ret = walk_all(q, &now, fn, opaque, err);
+	free(now.bits);
+	bitmap_dir_free(now.dir, now.n);
 	return ret;
 }

@@ -293,6 +293,18 @@ static int check_again(struct qcow2 *q, struct qcow2_check *c, struct err *err)
 	return ret;
 }
 
+/* The tables on the storage are those in memory, with refcounts that are written later, too. */
+static int write_all(struct qcow2 *q)
+{
+	int ret = qcow2_write_back(q);
+
+	if (ret == 0)
+		ret = qcow2_cache_write(q, &q->rbc, false);
+	if (ret == 0)
+		ret = qcow2_barrier(q);
+	return ret < 0 ? ret : qcow2_table_write(q, &q->rt);
+}
+
 static int may_check(struct qcow2 *q, unsigned repair, struct err *err)
 {
 	int ret;
@@ -305,7 +317,7 @@ static int may_check(struct qcow2 *q, unsigned repair, struct err *err)
 		return err_set(err, EBUSY, "a snapshot of the image is being saved");
 	if (!q->how.writable || q->broken)
 		return 0;
-	ret = qcow2_write_back(q);
+	ret = write_all(q);
 	return ret < 0 ? err_set(err, -ret, "the image cannot be written: %s", err_text(-ret)) : 0;
 }
 

@@ -23,9 +23,4 @@ int qcow2_snapshots_may_change(struct qcow2 *q, struct err *err);
 void qcow2_snapshots_replace(struct qcow2 *q, struct snapshot_table *t, uint64_t host,
 			     uint64_t bytes);
 
-/* The active tables no longer refer to these clusters, which are the instant's: lock held. */
-void qcow2_saving_keep(struct qcow2 *q, uint64_t host, uint64_t bytes);
-/* The saving, if there is one, is aborted and gone.  Lock held. */
-void qcow2_saving_drop(struct qcow2 *q);
-
 #endif

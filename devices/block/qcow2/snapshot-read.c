@@ -46,38 +46,8 @@ static int read_l1(struct qcow2 *q, const struct snapshot *s)
 	return 0;
 }
 
-/* What is at 'in' of a cluster, to where the kind changes or the cluster ends. */
-static void entry_piece(const struct qcow2 *q, const struct qcow2_entry *e, uint64_t in,
-			struct piece *p)
-{
-	uint64_t sub = in >> q->subcluster_bits, host = e->desc & QCOW2_OFF_MASK;
-	uint64_t n = q->cluster_bytes >> q->subcluster_bits, end = sub + 1;
-	uint64_t alloc = e->bitmap >> sub & 1, zero = e->bitmap >> 32 >> sub & 1;
-
-	*p = (struct piece){.kind = QCOW2_HOLE, .bytes = q->cluster_bytes - in, .entry = *e, .in = in};
-	if (qcow2_entry_is_compressed(e)) {
-		p->kind = QCOW2_COMPRESSED;
-	} else if (q->entry_bytes == 8) {
-		if (q->h.version >= 3 && e->desc & QCOW2_ZERO_FLAG)
-			p->kind = QCOW2_ZERO;
-		else if (host)
-			p->kind = QCOW2_DATA;
-	} else {
-		while (end < n && (e->bitmap >> end & 1) == alloc &&
-		       (e->bitmap >> 32 >> end & 1) == zero)
-			end++;
-		p->bytes = (end << q->subcluster_bits) - in;
-		if (zero)
-			p->kind = QCOW2_ZERO;
-		else if (alloc && host)
-			p->kind = QCOW2_DATA;
-	}
-	if (p->kind == QCOW2_DATA)
-		p->host = host + in;
-}
-
-/* May q, which follows p, be moved with it? */
-static bool piece_follows(const struct piece *p, const struct piece *next)
+/* Is the part, which follows the piece, moved with it? */
+static bool piece_goes_on(const struct piece *p, const struct qcow2_part *next)
 {
 	return next->kind == p->kind && p->kind != QCOW2_COMPRESSED &&
 	       (p->kind != QCOW2_DATA || next->host == p->host + p->bytes);
@@ -91,7 +61,6 @@ static int find_piece(struct qcow2 *q, uint64_t off, uint64_t bytes, struct piec
 	uint64_t in = off & (q->cluster_bytes - 1);
 	uint64_t left = q->l2_covers - (off & (q->l2_covers - 1));
 	struct qcow2_l2_pos pos;
-	const char *wrong = NULL;
 	int ret;
 
 	*p = (struct piece){.kind = QCOW2_HOLE, .bytes = MIN(bytes, left)};
@@ -101,27 +70,23 @@ static int find_piece(struct qcow2 *q, uint64_t off, uint64_t bytes, struct piec
 	if (ret < 0)
 		return ret;
 	p->bytes = 0;
-	for (uint32_t k = 0; k < pos.n && p->bytes < bytes;) {
+	for (uint32_t k = 0; ret == 0 && k < pos.n && p->bytes < bytes; k += in == 0) {
 		const struct qcow2_entry e = qcow2_entry_get(q, &pos, k);
-		struct piece next;
+		struct qcow2_part part;
 
-		wrong = qcow2_entry_wrong(q, &e);
-		if (wrong)
-			break;
-		entry_piece(q, &e, in, &next);
-		if (p->bytes && !piece_follows(p, &next))
+		ret = qcow2_part_get(q, &e, in, &part);
+		if (ret < 0 || (p->bytes && !piece_goes_on(p, &part)))
 			break;
 		if (p->bytes == 0)
-			*p = next, p->bytes = 0;
-		p->bytes += next.bytes;
-		in = (in + next.bytes) & (q->cluster_bytes - 1);
-		k += in == 0;
+			*p = (struct piece){part.kind, 0, part.host, e, in};
+		p->bytes += part.bytes;
+		in = (in + part.bytes) & (q->cluster_bytes - 1);
 	}
 	qcow2_l2_put(&pos);
 	p->bytes = MIN(p->bytes, bytes);
-	if (p->kind == QCOW2_COMPRESSED)
+	if (p->bytes && p->kind == QCOW2_COMPRESSED)
 		q->readers++;
-	return p->bytes ? 0 : -EIO;
+	return p->bytes ? 0 : ret;
 }
 
 static int read_compressed(struct qcow2 *q, const struct piece *p, uint8_t *buf)
