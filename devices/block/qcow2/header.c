@@ -453,7 +453,8 @@ static void changed(const struct qcow2 *q, const uint8_t *p, size_t bytes, size_
 	*first = bytes;
 	*end = 0;
 	for (size_t at = 0; at < bytes; at += 512) {
-		if (at < q->header_image_bytes && memcmp(p + at, q->header_image + at, 512) == 0)
+		if (!q->header_unsure && at < q->header_image_bytes &&
+		    memcmp(p + at, q->header_image + at, 512) == 0)
 			continue;
 		*first = MIN(*first, at);
 		*end = at + 512;
@@ -475,9 +476,11 @@ int qcow2_header_write(struct qcow2 *q)
 	changed(q, p, bytes, &first, &end);
 	if (first >= end)
 		return 0;
+	q->header_unsure = true;
 	ret = qcow2_pwrite(q, p + first, end - first, first);
 	if (ret < 0)
 		return ret;
+	q->header_unsure = false;
 	if (bytes > q->header_image_bytes) {
 		q->header_image = xrealloc(q->header_image, bytes);
 		q->header_image_bytes = bytes;
@@ -493,4 +496,12 @@ int qcow2_header_commit(struct qcow2 *q)
 	if (ret == 0)
 		ret = qcow2_header_write(q);
 	return ret < 0 ? ret : qcow2_barrier(q);
+}
+
+void qcow2_header_restore(struct qcow2 *q)
+{
+	qcow2_info_update(q);
+	q->header_unsure = true;
+	if (qcow2_header_write(q) < 0)
+		q->broken = true;
 }

@@ -8,7 +8,8 @@
  *     open.c      opening, closing, handing over; flush, and the order of the write-back
  *     cache.c     pieces of tables in bounded memory, least recently used first out
  *     tables.c    L1 and L2: entries, looking up, tables of one's own, resize
- *     refcount.c  refcounts: reading, changing, finding room, letting go
+ *     refcount.c  refcounts: reading, changing, letting go
+ *     alloc.c     room for clusters, refcount blocks and a larger refcount table
  *     cluster.c   what is at a guest offset; reading
  *     write.c     writing: in place, into new clusters, copy on write
  *     zero.c      zeroes, discard
@@ -138,6 +139,8 @@ int qcow2_header_write(struct qcow2 *q);
 /* The same between two barriers: what was written before is there before it, and it before what
  * follows. */
 int qcow2_header_commit(struct qcow2 *q);
+/* After one that failed, q->h as it was before again: the storage too, or the image is broken. */
+void qcow2_header_restore(struct qcow2 *q);
 
 /* ---- tables that are in memory as a whole: L1, refcount table ---- */
 
@@ -151,6 +154,8 @@ struct qcow2_table {
 
 /* n entries from 'host'; bounds are the caller's.  *t is filled in on success. */
 int qcow2_table_load(struct qcow2 *q, struct qcow2_table *t, uint64_t host, uint32_t n);
+/* All zero, not dirty; nothing is read or written. */
+int qcow2_table_init(struct qcow2_table *t, uint64_t host, uint32_t n);
 void qcow2_table_fini(struct qcow2_table *t);
 void qcow2_table_set(struct qcow2_table *t, uint32_t i, uint64_t v);
 int qcow2_table_write(struct qcow2 *q, struct qcow2_table *t); /* what is dirty */
@@ -235,6 +240,7 @@ struct qcow2 {
 	struct qcow2_header h;
 	uint8_t *header_image; /* owned: the first header_image_bytes as they are on the storage */
 	size_t header_image_bytes;
+	bool header_unsure; /* a write of it failed: it may be there or not */
 
 	/* from the header, constant while active */
 	uint32_t cluster_bits;
@@ -325,10 +331,12 @@ int qcow2_write_back(struct qcow2 *q);
  * is set on the medium.
  */
 int qcow2_may_change(struct qcow2 *q);
+/* Without writing anything; not in use by any thread, the lock is free. */
+void qcow2_free(struct qcow2 *q);
 /* q->info follows q->h. */
 void qcow2_info_update(struct qcow2 *q);
 
-/* ---- refcounts and room (refcount.c) ---- */
+/* ---- refcounts and room (refcount.c, alloc.c) ---- */
 
 int qcow2_refcounts_load(struct qcow2 *q, struct err *err); /* the table; at open and activate */
 void qcow2_refcounts_fini(struct qcow2 *q);
@@ -353,6 +361,8 @@ static inline bool qcow2_has_frees(const struct qcow2 *q)
 {
 	return q->n_frees != 0;
 }
+/* All is written back when too much waits to be let go. */
+int qcow2_bound_frees(struct qcow2 *q);
 /* Step 6 of THE ORDER; qcow2_write_back() calls it. */
 int qcow2_apply_frees(struct qcow2 *q);
 
@@ -363,14 +373,18 @@ int qcow2_apply_frees(struct qcow2 *q);
 int qcow2_alloc(struct qcow2 *q, uint64_t clusters, uint64_t *host);
 /* At least 1 and at most *clusters in a row; *clusters: how many.  '*zero': they read as zero. */
 int qcow2_alloc_some(struct qcow2 *q, uint64_t *clusters, uint64_t *host, bool *zero);
+/* n clusters were allocated since the instant of a saving; nothing without one. */
+void qcow2_since_add(struct qcow2 *q, uint64_t first, uint64_t n);
 /* The way back, as long as nothing in any table refers to them.  Does not fail (leaks at most). */
 void qcow2_unalloc(struct qcow2 *q, uint64_t host, uint64_t bytes);
 /* Room for a table of n bytes, whole clusters: as qcow2_alloc(). */
 int qcow2_alloc_bytes(struct qcow2 *q, uint64_t bytes, uint64_t *host);
 
-/* Does [host, host + bytes) touch header, L1, refcount table or block, snapshot table, an L2 table
- * of the active L1?  The name of it, or NULL. */
-const char *qcow2_overlaps(struct qcow2 *q, uint64_t host, uint64_t bytes);
+/*
+ * Does [host, host + bytes) touch header, L1, refcount table or block, snapshot table, or, with
+ * 'l2', an L2 table of the active L1?  The name of it, or NULL.
+ */
+const char *qcow2_overlaps(struct qcow2 *q, uint64_t host, uint64_t bytes, bool l2);
 /* A table at this place is in use from now on (for qcow2_overlaps()). */
 void qcow2_table_note(struct qcow2 *q, uint64_t host);
 
@@ -455,8 +469,30 @@ int qcow2_l2_unref_all(struct qcow2 *q, uint64_t l1_entry);
  * the entries are the caller's.  qcow2_write_back() comes first, inside.
  */
 int qcow2_l1_replace(struct qcow2 *q, const uint64_t *e, uint32_t n, uint64_t bytes);
+/* The L1 table on the medium has all new L2 tables; qcow2_write_back() calls it. */
+void qcow2_fresh_clear(struct qcow2 *q);
 /* L1 entries that a disk of this size needs. */
 uint64_t qcow2_l1_needs(const struct qcow2 *q, uint64_t bytes);
+
+/* ---- what is where (cluster.c) ---- */
+
+/* What the guest reads in a piece of one cluster. */
+struct qcow2_part {
+	enum qcow2_kind kind;
+	uint64_t host;  /* of its first byte; 0: no place */
+	uint64_t bytes; /* to the end of what is alike in this cluster */
+	bool own;       /* the cluster is the active table's alone: may be written in place */
+};
+
+/* By an entry, from byte 'at' of the cluster on.  -EIO: damaged. */
+int qcow2_part_get(struct qcow2 *q, const struct qcow2_entry *e, uint64_t at, struct qcow2_part *p);
+/* qcow2_map() under the lock; *e: the first entry, when it is not NULL. */
+int qcow2_map_locked(struct qcow2 *q, uint64_t off, uint64_t bytes, bool wait,
+		     struct qcow2_extent *x, struct qcow2_entry *e);
+/* qcow2_readv() of one buffer, also behind the disk's end (zeroes).  No lock. */
+int qcow2_read_buf(struct qcow2 *q, void *p, size_t bytes, uint64_t off);
+/* [off, off + bytes) reads as zero without a look below?  -errno. */
+int qcow2_is_zero(struct qcow2 *q, uint64_t off, uint64_t bytes);
 
 /* ---- compressed clusters (compress.c); no lock ---- */
 

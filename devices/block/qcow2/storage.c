@@ -212,6 +212,13 @@ static int file_discard(void *opaque, uint64_t off, uint64_t bytes, bool zero)
 	return errno == EOPNOTSUPP || errno == EINVAL || errno == ENODEV ? -ENOTSUP : -errno;
 }
 
+static int file_allocate(void *opaque, uint64_t off, uint64_t bytes)
+{
+	if (fallocate(*(const int *)opaque, 0, (off_t)off, (off_t)bytes) == 0)
+		return 0;
+	return errno == EOPNOTSUPP || errno == ENODEV ? -ENOTSUP : -errno;
+}
+
 const struct qcow2_storage_ops qcow2_storage_file = {
     .readv = file_readv,
     .writev = file_writev,
@@ -219,6 +226,7 @@ const struct qcow2_storage_ops qcow2_storage_file = {
     .size = file_size,
     .truncate = file_truncate,
     .discard = file_discard,
+    .allocate = file_allocate,
 };
 
 /* ---- the same, of an open image ---- */
