@@ -40,6 +40,9 @@ struct qcow2_storage_ops {
 	/* What is there is not needed: read as zero from now on ('zero'), or as anything.
 	 * -ENOTSUP: cannot be done cheaply, nothing has happened. */
 	int (*discard)(void *opaque, uint64_t off, uint64_t bytes, bool zero);
+	/* Room for it is there from now on, and reads as before.  -ENOTSUP: cannot; NULL: the same.
+	 */
+	int (*allocate)(void *opaque, uint64_t off, uint64_t bytes);
 };
 
 struct qcow2_storage {
@@ -135,6 +138,8 @@ int qcow2_discard(struct qcow2 *q, uint64_t off, uint64_t bytes);
 int qcow2_write_compressed(struct qcow2 *q, const void *p, size_t bytes, uint64_t off);
 /* Tables and data are on the medium. */
 int qcow2_flush(struct qcow2 *q);
+/* What a backing file has behind the old end of the disk shows: its zeroes are the caller's to
+ * write. */
 int qcow2_resize(struct qcow2 *q, uint64_t bytes, struct err *err);
 
 /* ---- making one ---- */
@@ -169,6 +174,7 @@ struct qcow2_snapshot {
 	uint64_t vm_clock_ns;
 	uint64_t vmstate_bytes;
 	uint64_t disk_bytes;
+	uint64_t vmstate_off; /* where its VM state begins, for qcow2_snapshot_read() */
 	uint64_t icount;
 };
 
@@ -183,7 +189,8 @@ const struct qcow2_snapshot *qcow2_snapshot_named(const struct qcow2 *q, const c
  *     begin    the instant: no request is in flight; in memory alone, the disk as it is now is
  *              held.  From here on the guest's writes go elsewhere.
  *     write    the VM state, from any thread, in any order and piece
- *     commit   the snapshot is in the list, and all of it on the medium; then *s is gone
+ *     commit   the snapshot is in the list, and all of it on the medium, and *s is gone; a failure
+ *              has done all that abort does, which may be called then or not
  *     abort    ... or nothing of it is left
  *
  * One at a time for an image; meanwhile no resize, delete and apply.
