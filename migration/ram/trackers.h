@@ -2,7 +2,7 @@
  * trackers.h - which pages were written while a migration runs, and have to go again
  *
  * A row for each way to know.  Precopy lets the guest write, and asks KVM's
- * dirty log or dirty ring (vmm/dirty.h).
+ * dirty log or dirty ring (vmm/dirty.h); a guest that stands still writes nothing.
  */
 #ifndef MINIVMM_MIGRATION_TRACKERS_H
 #define MINIVMM_MIGRATION_TRACKERS_H
@@ -28,6 +28,6 @@ struct ram_tracker {
 	void (*stop)(struct machine *m);
 };
 
-extern const struct ram_tracker tracker_dirty;
+extern const struct ram_tracker tracker_dirty, tracker_none;
 
 #endif
