@@ -55,6 +55,23 @@ const struct qcow2_snapshot *snapshot_node_find(const struct block_node *n, cons
 	return qcow2_snapshot_named(snapshot_node_image(n), tag);
 }
 
+int snapshot_node_delete(struct machine *m, const struct block_node *n, const char *id,
+			 struct err *err)
+{
+	int ret;
+
+	machine_lock(m);
+	ret = machine_pause(m);
+	machine_unlock(m);
+	if (ret < 0)
+		return err_set(err, ECANCELED, "the program ends");
+	ret = qcow2_snapshot_delete(snapshot_node_image(n), id, err);
+	machine_lock(m);
+	machine_resume(m);
+	machine_unlock(m);
+	return ret;
+}
+
 void snapshot_list_name(struct buf *b, const char *name)
 {
 	buf_printf(b, "%s'%s'", b->len ? ", " : "", name);

@@ -43,6 +43,7 @@ struct snapshot_request {
 	size_t n_devices;
 	bool complete; /* save: refuse to leave a writable disk out */
 	bool replace;  /* save: instead of one of that name */
+	bool stopped;  /* save: the guest stands still until it is done */
 };
 
 /* ---- the thread may wait, machine lock not held; -errno with *err set ---- */
