@@ -9,9 +9,12 @@
 #ifndef MINIVMM_DEVICES_BLOCK_IMAGE_H
 #define MINIVMM_DEVICES_BLOCK_IMAGE_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "devices/block/lock.h"
 
 struct err;
 struct iovec;
@@ -39,6 +42,8 @@ struct image {
 	bool writable, direct, no_flush, discards;
 	struct qcow2 *q;       /* owned; NULL: raw */
 	struct image *backing; /* owned; NULL: none */
+	/* O_DIRECT: held while a part of a sector is written; a leaf, taken inside */
+	pthread_mutex_t partial;
 	/* changed by a resize and a snapshot that is loaded; atomic */
 	uint64_t bytes; /* of the disk, a multiple of 512 */
 };
@@ -55,6 +60,13 @@ struct image *image_open_fd(int fd, const char *filename, const struct image_ope
 /* -errno with *err: not all of it is on the storage.  It is gone in any case; NULL is fine. */
 int image_close(struct image *img, struct err *err);
 
+/*
+ * The file below, as the header names it and seen from the image's folder; owned, NULL: none.
+ * -errno with *err: the name is no plain file's, or its format is not there.
+ */
+int image_backing_file(const struct image *img, char **filename, enum image_format *f,
+		       struct err *err);
+
 /* Off and length are within the disk; 0 or -errno. */
 int image_readv(struct image *img, const struct iovec *iov, int n_iov, uint64_t off);
 int image_writev(struct image *img, const struct iovec *iov, int n_iov, uint64_t off);
@@ -62,6 +74,14 @@ int image_write_zeroes(struct image *img, uint64_t off, uint64_t bytes, bool unm
 int image_discard(struct image *img, uint64_t off, uint64_t bytes);
 int image_flush(struct image *img);
 int image_resize(struct image *img, uint64_t bytes, struct err *err);
+
+/*
+ * Byte locks (lock.h): 'top' for the image, and for each file below it those of a reader.
+ * 'probe': only see whether that would be possible.  As block_lock() answers; nothing is held
+ * after a failure.
+ */
+int image_lock(struct image *img, struct block_perms top, bool probe, struct err *err);
+void image_unlock(struct image *img);
 
 struct image_extent {
 	uint64_t bytes;

@@ -11,13 +11,11 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "devices/block/file-open.h"
 #include "devices/block/file.h"
 #include "devices/block/lock.h"
 #include "vmm/base/alloc.h"
@@ -28,74 +26,15 @@
 
 /* ---- opening ---- */
 
-static int open_file(const struct cfg_blockdev *cfg, struct err *err)
-{
-	/* O_NONBLOCK: a FIFO must not hang us before we know what it is. */
-	int flags = O_CLOEXEC | O_NONBLOCK | (cfg->readonly ? O_RDONLY : O_RDWR);
-	int fd;
-
-	if (!strncmp(cfg->filename, "/dev/fdset/", strlen("/dev/fdset/")))
-		return err_set(err, ENOTSUP,
-			       "Could not open '%s': descriptor sets are not supported",
-			       cfg->filename);
-	fd = open(cfg->filename, flags | (cfg->direct ? O_DIRECT : 0));
-	if (fd < 0 && errno == EINVAL && cfg->direct)
-		return err_set(err, EINVAL,
-			       "Could not open '%s': its file system does not support O_DIRECT",
-			       cfg->filename);
-	if (fd < 0)
-		return err_set(err, errno, "Could not open '%s': %s", cfg->filename,
-			       err_text(errno));
-	return fd;
-}
-
-static int file_size(int fd, const char *filename, uint64_t *bytes, struct err *err)
-{
-	struct stat st;
-
-	if (fstat(fd, &st) < 0)
-		return err_set(err, errno, "Could not open '%s': %s", filename, err_text(errno));
-	if (S_ISDIR(st.st_mode))
-		return err_set(err, EISDIR, "Could not open '%s': %s", filename, err_text(EISDIR));
-	if (S_ISBLK(st.st_mode)) {
-		if (ioctl(fd, BLKGETSIZE64, bytes) < 0)
-			return err_set(err, errno, "Could not get the size of '%s': %s", filename,
-				       err_text(errno));
-		return 0;
-	}
-	if (!S_ISREG(st.st_mode))
-		return err_set(err, EINVAL,
-			       "Could not open '%s': neither a regular file nor a block device",
-			       filename);
-	*bytes = (uint64_t)st.st_size;
-	return 0;
-}
-
-/* A medium with larger sectors than the guest is told of cannot be read directly. */
-static void check_direct(struct block_node *n)
-{
-	void *sector;
-
-	if (!n->direct || posix_memalign(&sector, PAGE_BYTES, PAGE_BYTES))
-		return;
-	if (pread(n->fd, sector, BLOCK_SECTOR_BYTES, 0) < 0 && errno == EINVAL &&
-	    fcntl(n->fd, F_SETFL, fcntl(n->fd, F_GETFL) & ~O_DIRECT) == 0) {
-		log_warn("'%s' has sectors of more than %d bytes: the host's page cache is used",
-			 n->filename, BLOCK_SECTOR_BYTES);
-		n->direct = false;
-	}
-	free(sector);
-}
-
 struct block_node *block_node_new(const struct cfg_blockdev *cfg, struct err *err)
 {
 	struct block_node *n;
 	uint64_t bytes = 0;
-	int fd = open_file(cfg, err);
+	int fd = file_open(cfg->filename, !cfg->readonly, cfg->direct, err);
 
 	if (fd < 0)
 		return NULL;
-	if (file_size(fd, cfg->filename, &bytes, err) < 0) {
+	if (file_bytes(fd, cfg->filename, &bytes, err) < 0) {
 		(void)close(fd);
 		return NULL;
 	}
@@ -110,12 +49,11 @@ struct block_node *block_node_new(const struct cfg_blockdev *cfg, struct err *er
 	n->bytes = ALIGN_UP(bytes, BLOCK_SECTOR_BYTES);
 	n->readonly = cfg->readonly;
 	n->force_share = cfg->force_share;
-	n->direct = cfg->direct;
+	n->direct = cfg->direct && file_check_direct(fd, cfg->filename);
 	n->writeback = cfg->writeback;
 	n->no_flush = cfg->no_flush;
 	n->discard = cfg->discard;
 	n->locking = cfg->locking;
-	check_direct(n);
 	return n;
 }
 

@@ -2,14 +2,12 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "devices/block/file-io.h"
 #include "devices/block/file.h"
 
 bool block_req_aligned(const struct block_node *n, const struct block_req *req)
 {
-	for (int i = 0; n->direct && i < req->n_iov; i++)
-		if (((uintptr_t)req->iov[i].iov_base | req->iov[i].iov_len) % BLOCK_SECTOR_BYTES)
-			return false;
-	return true;
+	return !n->direct || file_iov_aligned(req->iov, req->n_iov);
 }
 
 #define COUNT(counter, by) ((void)__atomic_fetch_add(&(counter), (by), __ATOMIC_RELAXED))

@@ -1,0 +1,255 @@
+/*
+ * image-io.c - the requests of an image
+ *
+ * Raw requests go to the file.  Those of a qcow2 image go to the qcow2 library, which comes back
+ * with its own requests to the file below it (image_storage) and for what the image does not
+ * have (image_read_backing): so a read goes down the chain by recursion.
+ */
+#include "devices/block/image-io.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+#include "devices/block/file-io.h"
+#include "devices/block/file-open.h"
+#include "devices/block/image.h"
+#include "vmm/base/error.h"
+#include "vmm/base/iov.h"
+#include "vmm/base/units.h"
+
+static uint64_t disk_bytes(const struct image *img)
+{
+	return __atomic_load_n(&img->bytes, __ATOMIC_RELAXED);
+}
+
+/* ---- the file as the qcow2 library's storage ---- */
+
+static int storage_readv(void *opaque, const struct iovec *iov, int n_iov, uint64_t off)
+{
+	const struct image *img = opaque;
+
+	return file_readv(img->fd, img->direct, iov, n_iov, off);
+}
+
+static int storage_writev(void *opaque, const struct iovec *iov, int n_iov, uint64_t off)
+{
+	struct image *img = opaque;
+	bool partial =
+	    img->direct && (off | iov_bytes(iov, (size_t)n_iov)) % FILE_SECTOR_BYTES != 0;
+	int ret;
+
+	if (partial)
+		pthread_mutex_lock(&img->partial);
+	ret = file_writev(img->fd, img->direct, iov, n_iov, off);
+	if (partial)
+		pthread_mutex_unlock(&img->partial);
+	return ret;
+}
+
+static int storage_flush(void *opaque)
+{
+	const struct image *img = opaque;
+
+	return fdatasync(img->fd) < 0 ? -errno : 0;
+}
+
+static int storage_size(void *opaque, uint64_t *bytes)
+{
+	const struct image *img = opaque;
+
+	return file_bytes(img->fd, img->filename, bytes, NULL);
+}
+
+static int storage_truncate(void *opaque, uint64_t bytes)
+{
+	const struct image *img = opaque;
+
+	if (bytes > INT64_MAX)
+		return -EFBIG;
+	return ftruncate(img->fd, (off_t)bytes) < 0 ? -errno : 0;
+}
+
+static int storage_discard(void *opaque, uint64_t off, uint64_t bytes, bool zero)
+{
+	const struct image *img = opaque;
+	int ret = file_punch(img->fd, off, bytes);
+
+	(void)zero; /* a hole reads as zero in any case */
+	return ret == -EOPNOTSUPP ? -ENOTSUP : ret;
+}
+
+const struct qcow2_storage_ops image_storage = {
+    .readv = storage_readv,
+    .writev = storage_writev,
+    .flush = storage_flush,
+    .size = storage_size,
+    .truncate = storage_truncate,
+    .discard = storage_discard,
+};
+
+int image_read_backing(void *opaque, const struct iovec *iov, int n_iov, uint64_t off)
+{
+	struct image *below = ((struct image *)opaque)->backing;
+	uint64_t bytes = iov_bytes(iov, (size_t)n_iov), end = below ? disk_bytes(below) : 0;
+	uint64_t there = off < end ? MIN(bytes, end - off) : 0;
+	uint64_t done = 0;
+	int ret = 0;
+
+	if (there == bytes)
+		return image_readv(below, iov, n_iov, off);
+	(void)iov_zero(iov, (size_t)n_iov, there, bytes - there);
+	/* At the end of the file below: piece by piece. */
+	for (int i = 0; i < n_iov && done < there && ret == 0; i++) {
+		struct iovec v = iov[i];
+
+		v.iov_len = MIN(v.iov_len, there - done);
+		ret = image_readv(below, &v, 1, off + done);
+		done += v.iov_len;
+	}
+	return ret;
+}
+
+/* ---- requests ---- */
+
+static bool within(const struct image *img, uint64_t off, uint64_t bytes)
+{
+	uint64_t end = disk_bytes(img);
+
+	return bytes <= end && off <= end - bytes;
+}
+
+int image_readv(struct image *img, const struct iovec *iov, int n_iov, uint64_t off)
+{
+	if (!within(img, off, iov_bytes(iov, (size_t)n_iov)))
+		return -EINVAL;
+	return img->q ? qcow2_readv(img->q, iov, n_iov, off) : storage_readv(img, iov, n_iov, off);
+}
+
+int image_writev(struct image *img, const struct iovec *iov, int n_iov, uint64_t off)
+{
+	if (!img->writable)
+		return -EROFS;
+	if (!within(img, off, iov_bytes(iov, (size_t)n_iov)))
+		return -EINVAL;
+	return img->q ? qcow2_writev(img->q, iov, n_iov, off)
+		      : storage_writev(img, iov, n_iov, off);
+}
+
+int image_write_zeroes(struct image *img, uint64_t off, uint64_t bytes, bool unmap)
+{
+	if (!img->writable)
+		return -EROFS;
+	if (!within(img, off, bytes))
+		return -EINVAL;
+	if (img->q)
+		return qcow2_write_zeroes(img->q, off, bytes, unmap);
+	return file_write_zeroes(img->fd, img->direct, off, bytes, unmap);
+}
+
+int image_discard(struct image *img, uint64_t off, uint64_t bytes)
+{
+	int ret;
+
+	if (!img->writable)
+		return -EROFS;
+	if (!within(img, off, bytes))
+		return -EINVAL;
+	if (img->q)
+		return qcow2_discard(img->q, off, bytes);
+	ret = img->discards ? file_punch(img->fd, off, bytes) : 0;
+	return ret == -EOPNOTSUPP ? 0 : ret; /* a hint */
+}
+
+int image_flush(struct image *img)
+{
+	if (!img->writable)
+		return 0;
+	if (img->q)
+		return qcow2_flush(img->q); /* which knows of no_flush */
+	return img->no_flush ? 0 : storage_flush(img);
+}
+
+int image_resize(struct image *img, uint64_t bytes, struct err *err)
+{
+	int ret;
+
+	if (!img->writable)
+		return err_set(err, EROFS, "'%s' is read-only", img->filename);
+	if (bytes % FILE_SECTOR_BYTES)
+		return err_set(err, EINVAL, "The new size must be a multiple of %d",
+			       FILE_SECTOR_BYTES);
+	if (img->q)
+		ret = qcow2_resize(img->q, bytes, err);
+	else if ((ret = storage_truncate(img, bytes)) < 0)
+		ret =
+		    err_set(err, -ret, "'%s' cannot be resized: %s", img->filename, err_text(-ret));
+	if (ret == 0)
+		__atomic_store_n(&img->bytes, bytes, __ATOMIC_RELAXED);
+	return ret;
+}
+
+/* ---- what is where ---- */
+
+static void map_raw(const struct image *img, uint64_t off, uint64_t bytes, struct image_extent *e)
+{
+	off_t data = lseek(img->fd, (off_t)off, SEEK_DATA), hole;
+
+	*e = (struct image_extent){.bytes = bytes, .file = img, .off = off, .has_off = true};
+	if (data < 0) {
+		/* ENXIO: behind the last byte of data; else the file system cannot tell */
+		e->zero = errno == ENXIO;
+		e->data = !e->zero;
+		return;
+	}
+	if ((uint64_t)data > off) {
+		e->zero = true;
+		e->bytes = MIN(bytes, (uint64_t)data - off);
+		return;
+	}
+	hole = lseek(img->fd, (off_t)off, SEEK_HOLE);
+	e->data = true;
+	if (hole >= 0 && (uint64_t)hole > off)
+		e->bytes = MIN(bytes, ALIGN_UP((uint64_t)hole - off, FILE_SECTOR_BYTES));
+}
+
+/* A hole of this image: what lies below, as far as it reaches. */
+static int map_below(struct image *img, uint64_t off, uint64_t bytes, struct image_extent *e)
+{
+	struct image *below = img->backing;
+	uint64_t end = below ? disk_bytes(below) : 0;
+	int ret;
+
+	*e = (struct image_extent){.bytes = bytes, .zero = true, .file = img};
+	if (off >= end)
+		return 0;
+	ret = image_map(below, off, MIN(bytes, end - off), e);
+	e->depth++;
+	return ret;
+}
+
+int image_map(struct image *img, uint64_t off, uint64_t bytes, struct image_extent *e)
+{
+	struct qcow2_extent q;
+	int ret;
+
+	if (bytes == 0 || !within(img, off, bytes))
+		return -EINVAL;
+	if (!img->q) {
+		map_raw(img, off, bytes, e);
+		return 0;
+	}
+	ret = qcow2_map(img->q, off, bytes, true, &q);
+	if (ret < 0)
+		return ret;
+	if (q.kind == QCOW2_HOLE)
+		return map_below(img, off, q.bytes, e);
+	*e = (struct image_extent){.bytes = q.bytes,
+				   .data = q.kind != QCOW2_ZERO,
+				   .zero = q.kind == QCOW2_ZERO,
+				   .compressed = q.kind == QCOW2_COMPRESSED,
+				   .has_off = q.kind == QCOW2_DATA ||
+					      (q.kind == QCOW2_ZERO && q.host_off != 0),
+				   .off = q.host_off,
+				   .file = img};
+	return 0;
+}
