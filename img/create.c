@@ -140,7 +140,8 @@ static void print_formatting(const char *filename, const struct img_create *c)
 		return;
 	}
 	printf(" cluster_size=%" PRIu64 " extended_l2=%s",
-	       c->cluster_bytes ? c->cluster_bytes : (uint64_t)(64 * KiB), c->extended_l2 ? "on" : "off");
+	       c->cluster_bytes ? c->cluster_bytes : (uint64_t)(64 * KiB),
+	       c->extended_l2 ? "on" : "off");
 	if (c->prealloc)
 		printf(" preallocation=%s", c->prealloc);
 	printf(" compression_type=%s size=%" PRIu64, c->compression ? c->compression : "zlib",
