@@ -40,6 +40,9 @@ struct qcow2_storage_ops {
 	/* What is there is not needed: read as zero from now on ('zero'), or as anything.
 	 * -ENOTSUP: cannot be done cheaply, nothing has happened. */
 	int (*discard)(void *opaque, uint64_t off, uint64_t bytes, bool zero);
+	/* Room for it is there from now on, and reads as before.  -ENOTSUP: cannot; NULL: the same.
+	 */
+	int (*allocate)(void *opaque, uint64_t off, uint64_t bytes);
 };
 
 struct qcow2_storage {
@@ -135,6 +138,8 @@ int qcow2_discard(struct qcow2 *q, uint64_t off, uint64_t bytes);
 int qcow2_write_compressed(struct qcow2 *q, const void *p, size_t bytes, uint64_t off);
 /* Tables and data are on the medium. */
 int qcow2_flush(struct qcow2 *q);
+/* What a backing file has behind the old end of the disk shows: its zeroes are the caller's to
+ * write. */
 int qcow2_resize(struct qcow2 *q, uint64_t bytes, struct err *err);
 
 /* ---- making one ---- */
