@@ -9,8 +9,8 @@
  *
  * A stream over a channel that cannot answer (file:, a command, a pipe or file behind
  * fd:) is a saved one: nobody can be told to give the guest up, and the same
- * bytes may be loaded again.  The guest that it makes is a copy, and gets a new
- * generation ID.  One that comes over a connection has moved, and keeps its own.
+ * bytes may be loaded again.  The guest that it makes is a copy (copy.h).  One that
+ * comes over a connection has moved, and goes on as what it was.
  *
  * The source of a stream that fails is told the cause when it is minivmm, and
  * that it failed in any case.  Then the program ends with status 1, or stays
@@ -34,6 +34,7 @@
 #include "migration/channel/checksum.h"
 #include "migration/channel/open.h"
 #include "migration/incoming/commands.h"
+#include "migration/incoming/copy.h"
 #include "migration/incoming/loader.h"
 #include "migration/incoming/report.h"
 #include "migration/peer/process.h"
@@ -267,7 +268,7 @@ static int incoming_load(struct incoming *in, struct loader *l, struct err *err)
 	if (ret == 0)
 		ret = push_state_to_kvm(in, err);
 	if (ret == 0)
-		ret = saved ? vmgenid_changed(l->m, err) : vmgenid_kept(l->m, err);
+		ret = saved ? copy_loaded(l->m, in->set, 0, err) : vmgenid_kept(l->m, err);
 	if (ret == 0 && l->commands.minivmm) {
 		ret = send_ready(ch, err);
 		if (ret == 0)
