@@ -7,15 +7,26 @@
 #include "devices/pvpanic.h"
 #include "devices/serial.h"
 #include "devices/virtio/virtio-devices.h"
+#include "devices/vmgenid.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
 #include "vmm/options/config.h"
 
 /* In the order of -device help. */
 static const struct device_row *const rows[] = {
-    &virtio_blk_row,    &virtio_net_row,     &virtio_rng_row,  &virtio_balloon_row,
-    &virtio_serial_row, &virtserialport_row, &virtconsole_row, &debug_exit_row,
-    &pvpanic_row,       &serial_row,         &virtio_mmio_row, NULL,
+    &virtio_blk_row,
+    &virtio_net_row,
+    &virtio_rng_row,
+    &virtio_balloon_row,
+    &virtio_serial_row,
+    &virtserialport_row,
+    &virtconsole_row,
+    &debug_exit_row,
+    &pvpanic_row,
+    &vmgenid_row,
+    &serial_row,
+    &virtio_mmio_row,
+    NULL,
 };
 
 /* Models of QEMU that are not offered. */
@@ -53,7 +64,6 @@ static const struct {
     {"vhost-vsock-device",     "use virtio-net-device"                                             },
     {"vhost-user-fs-device",   "use a disk or the network"                                         },
     {"vhost-user-blk-device",  "use virtio-blk-device"                                             },
-    {"vmgenid",		"leave it out"						      },
     {"vmcoreinfo",             "leave it out"						      },
     {"loader",		 "use -kernel and -initrd"					   },
     {"i6300esb",               "there is no watchdog"					      },

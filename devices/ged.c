@@ -40,11 +40,16 @@ void ged_write_register(struct ged *g, unsigned reg, uint8_t val)
 		machine_request_reset(g->dev.m, CAUSE_GUEST_RESET);
 }
 
-void ged_press_power_button(struct ged *g)
+static void add_event(struct ged *g, uint32_t event)
 {
-	g->events.sel |= GED_EVENT_POWER_BUTTON;
+	g->events.sel |= event;
 	machine_irq(g->dev.m, BOARD_GSI_GED, true);
 	machine_irq(g->dev.m, BOARD_GSI_GED, false);
+}
+
+void ged_press_power_button(struct ged *g)
+{
+	add_event(g, GED_EVENT_POWER_BUTTON);
 }
 
 static uint64_t event_read(void *dev, uint64_t off, unsigned len)
@@ -150,6 +155,13 @@ static const struct device_ops ged_ops = {
     .reset = ged_reset,
     .destroy = ged_destroy,
 };
+
+void ged_raise(struct machine *m, uint32_t event)
+{
+	list_for_each (d, &m->devices, struct device, link)
+		if (d->ops == &ged_ops)
+			add_event(container_of(d, struct ged, dev), event);
+}
 
 static void ged_powerdown(void *opaque)
 {

@@ -17,7 +17,8 @@ struct machine;
 struct vms_desc;
 
 #define GED_EVENT_POWER_BUTTON 0x02
-#define GED_RESET_VALUE        0x42 /* what the reset register wants written */
+#define GED_EVENT_GENERATION   0x100 /* those below are QEMU's */
+#define GED_RESET_VALUE        0x42  /* what the reset register wants written */
 
 struct ged_events {
 	uint32_t sel; /* pending events */
@@ -37,6 +38,9 @@ struct ged {
 
 /* Make the GED of the board, which becomes the machine's power button. */
 int ged_create(struct machine *m, struct err *err);
+/* Tell the guest of GED_EVENT_...; machine lock held, the guest may stand still.  Without a GED:
+ * nothing. */
+void ged_raise(struct machine *m, uint32_t event);
 
 /* The registers, for tests. */
 uint32_t ged_read_events(struct ged *g);

@@ -25,6 +25,7 @@
 #define BOARD_IOAPIC_BYTES 0x10000ULL /* from one to the next */
 #define BOARD_IOAPIC_PINS  24
 #define BOARD_LAPIC_BASE   0xfee00000ULL
+#define BOARD_VMGENID_GPA  0xdf000ULL /* in RAM, behind the ACPI tables */
 #define BOARD_PORT_SERIAL  0x3f8
 #define BOARD_PORT_RTC     0x70
 #define BOARD_PORT_FW_CFG  0x510
@@ -55,6 +56,7 @@ enum board_kind {
 	BOARD_FW_CFG,
 	BOARD_DEBUG_EXIT,
 	BOARD_PVPANIC,
+	BOARD_VMGENID, /* base: of RAM that holds 'content' from the boot on */
 };
 
 /* A property that migration depends on (capacity, mac, queue size...). */
@@ -81,6 +83,7 @@ struct board_device {
 	 */
 	uint64_t rare_features;
 	const uint64_t *taken;
+	const uint8_t *content; /* 'bytes' of it; borrowed, read under the machine lock */
 };
 
 /* Virtio's transports, on the last pins of the last IOAPIC: how many, and the GSI of slot 0. */

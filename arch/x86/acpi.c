@@ -24,6 +24,7 @@
 #define FADT_FLAG_HW_REDUCED      (1U << 20)
 #define GED_RESET_VALUE           0x42
 #define GED_POWER_BUTTON          2
+#define GED_GENERATION            0x100
 #define SLEEP_TYPE_OFF            5
 #define MADT_FLAG_PCAT            1
 #define STA_PRESENT_ENABLED_WORKS 0xb
@@ -65,10 +66,11 @@ static size_t put_table(struct buf *out, const char sig[4], uint8_t revision, st
 
 /* ---- DSDT ---- */
 
-static void add_fw_cfg(struct buf *sb, const struct board_device *d)
+static void add_fw_cfg(struct buf *sb, const struct board *board, const struct board_device *d)
 {
 	struct buf dev = {0}, res = {0};
 
+	(void)board;
 	aml_name_string(&dev, "_HID", "QEMU0002");
 	aml_name_int(&dev, "_STA", STA_PRESENT_ENABLED_WORKS);
 	aml_res_io(&res, (uint16_t)d->base, 1, 12);
@@ -76,10 +78,11 @@ static void add_fw_cfg(struct buf *sb, const struct board_device *d)
 	aml_device(sb, "FWCF", &dev);
 }
 
-static void add_serial(struct buf *sb, const struct board_device *d)
+static void add_serial(struct buf *sb, const struct board *board, const struct board_device *d)
 {
 	struct buf dev = {0}, res = {0};
 
+	(void)board;
 	aml_name_eisa(&dev, "_HID", "PNP0501");
 	aml_name_int(&dev, "_UID", 1);
 	aml_name_int(&dev, "_STA", STA_ALL);
@@ -89,10 +92,11 @@ static void add_serial(struct buf *sb, const struct board_device *d)
 	aml_device(sb, "COM1", &dev);
 }
 
-static void add_rtc(struct buf *sb, const struct board_device *d)
+static void add_rtc(struct buf *sb, const struct board *board, const struct board_device *d)
 {
 	struct buf dev = {0}, res = {0};
 
+	(void)board;
 	aml_name_eisa(&dev, "_HID", "PNP0B00");
 	aml_res_io(&res, (uint16_t)d->base, 1, 8);
 	aml_res_irq(&res, d->gsi);
@@ -100,28 +104,46 @@ static void add_rtc(struct buf *sb, const struct board_device *d)
 	aml_device(sb, "RTC_", &dev);
 }
 
-/* Local0 = ESEL; If ((Local0 & 2) == 2) { Notify (PWRB, 0x80) } */
-static void add_ged_event(struct buf *ged)
+/* If ((Local0 & bit) == bit) { Notify (device, 0x80) } */
+static void add_notify(struct buf *evt, uint32_t bit, const char device[4])
 {
-	struct buf evt = {0}, cond = {0}, then = {0};
+	struct buf cond = {0}, then = {0};
+
+	aml_op(&cond, AML_EQUAL);
+	aml_op(&cond, AML_AND);
+	aml_op(&cond, AML_LOCAL0);
+	aml_int(&cond, bit);
+	aml_op(&cond, AML_NO_TARGET);
+	aml_int(&cond, bit);
+	aml_op(&then, AML_NOTIFY);
+	aml_nameseg(&then, device);
+	aml_int(&then, 0x80);
+	aml_if(evt, &cond, &then);
+}
+
+static bool has(const struct board *board, enum board_kind kind)
+{
+	for (size_t i = 0; i < board->n; i++)
+		if (board->devices[i].kind == kind)
+			return true;
+	return false;
+}
+
+/* Local0 = ESEL; then what each event is for */
+static void add_ged_event(struct buf *ged, const struct board *board)
+{
+	struct buf evt = {0};
 
 	aml_op(&evt, AML_STORE);
 	aml_nameseg(&evt, "ESEL");
 	aml_op(&evt, AML_LOCAL0);
-	aml_op(&cond, AML_EQUAL);
-	aml_op(&cond, AML_AND);
-	aml_op(&cond, AML_LOCAL0);
-	aml_int(&cond, GED_POWER_BUTTON);
-	aml_op(&cond, AML_NO_TARGET);
-	aml_int(&cond, GED_POWER_BUTTON);
-	aml_op(&then, AML_NOTIFY);
-	aml_nameseg(&then, "PWRB");
-	aml_int(&then, 0x80);
-	aml_if(&evt, &cond, &then);
+	add_notify(&evt, GED_POWER_BUTTON, "PWRB");
+	if (has(board, BOARD_VMGENID))
+		add_notify(&evt, GED_GENERATION, "VGEN");
 	aml_method(ged, "_EVT", 1, &evt);
 }
 
-static void add_ged(struct buf *sb, const struct board_device *d)
+static void add_ged(struct buf *sb, const struct board *board, const struct board_device *d)
 {
 	struct buf ged = {0}, res = {0}, button = {0};
 
@@ -131,12 +153,26 @@ static void add_ged(struct buf *sb, const struct board_device *d)
 	aml_name_resources(&ged, "_CRS", &res);
 	aml_region_memory(&ged, "EREG", (uint32_t)d->base, 4);
 	aml_field32(&ged, "EREG", "ESEL");
-	add_ged_event(&ged);
+	add_ged_event(&ged, board);
 	aml_device(sb, "GED_", &ged);
 
 	aml_name_string(&button, "_HID", "PNP0C0C");
 	aml_name_int(&button, "_UID", 0);
 	aml_device(sb, "PWRB", &button);
+}
+
+/* The generation ID, as "Virtual Machine Generation ID" (Microsoft, 2012) lays it down. */
+static void add_vmgenid(struct buf *sb, const struct board *board, const struct board_device *d)
+{
+	const uint32_t halves[] = {(uint32_t)d->base, (uint32_t)(d->base >> 32)};
+	struct buf dev = {0};
+
+	(void)board;
+	aml_name_string(&dev, "_HID", "QEMUVGID");
+	aml_name_string(&dev, "_CID", "VM_Gen_Counter");
+	aml_name_string(&dev, "_DDN", "VM_Gen_Counter");
+	aml_name_package(&dev, "ADDR", halves, ARRAY_LEN(halves));
+	aml_device(sb, "VGEN", &dev);
 }
 
 static void add_virtio(struct buf *sb, const struct board_device *d)
@@ -157,12 +193,13 @@ static void add_virtio(struct buf *sb, const struct board_device *d)
 /* In this order, whatever the order of creation; virtio from the highest slot down. */
 static const struct {
 	enum board_kind kind;
-	void (*add)(struct buf *sb, const struct board_device *d);
+	void (*add)(struct buf *sb, const struct board *board, const struct board_device *d);
 } isa_like[] = {
-    {BOARD_FW_CFG, add_fw_cfg},
-    {BOARD_SERIAL, add_serial},
-    {BOARD_RTC,    add_rtc   },
-    {BOARD_GED,    add_ged   },
+    {BOARD_FW_CFG,  add_fw_cfg },
+    {BOARD_SERIAL,  add_serial },
+    {BOARD_RTC,     add_rtc    },
+    {BOARD_GED,     add_ged    },
+    {BOARD_VMGENID, add_vmgenid},
 };
 
 static void add_devices(struct buf *sb, const struct board *board)
@@ -170,7 +207,7 @@ static void add_devices(struct buf *sb, const struct board *board)
 	for (size_t k = 0; k < ARRAY_LEN(isa_like); k++)
 		for (size_t i = 0; i < board->n; i++)
 			if (board->devices[i].kind == isa_like[k].kind)
-				isa_like[k].add(sb, &board->devices[i]);
+				isa_like[k].add(sb, board, &board->devices[i]);
 	for (int slot = BOARD_MAX_SLOTS - 1; slot >= 0; slot--)
 		for (size_t i = 0; i < board->n; i++) {
 			const struct board_device *d = &board->devices[i];
@@ -182,7 +219,7 @@ static void add_devices(struct buf *sb, const struct board *board)
 
 static size_t put_dsdt(struct buf *out, const struct board *board)
 {
-	static const uint8_t s5[] = {SLEEP_TYPE_OFF, 0, 0, 0};
+	static const uint32_t s5[] = {SLEEP_TYPE_OFF, 0, 0, 0};
 	struct buf body = {0}, sb = {0}, root = {0};
 
 	add_devices(&sb, board);

@@ -208,7 +208,7 @@ void aml_name_resources(struct buf *out, const char name[4], struct buf *resourc
 	package(out, &all);
 }
 
-void aml_name_package(struct buf *out, const char name[4], const uint8_t *ints, uint8_t n)
+void aml_name_package(struct buf *out, const char name[4], const uint32_t *ints, uint8_t n)
 {
 	struct buf all = {0};
 

@@ -23,7 +23,7 @@ void aml_name_int(struct buf *out, const char name[4], uint64_t v);
 void aml_name_string(struct buf *out, const char name[4], const char *s);
 void aml_name_eisa(struct buf *out, const char name[4], const char id[7]); /* "PNP0501" */
 void aml_name_resources(struct buf *out, const char name[4], struct buf *resources);
-void aml_name_package(struct buf *out, const char name[4], const uint8_t *ints, uint8_t n);
+void aml_name_package(struct buf *out, const char name[4], const uint32_t *ints, uint8_t n);
 void aml_region_memory(struct buf *out, const char name[4], uint32_t base, uint8_t bytes);
 /* One 32-bit field, accessed as such. */
 void aml_field32(struct buf *out, const char region[4], const char name[4]);

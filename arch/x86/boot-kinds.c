@@ -231,16 +231,43 @@ void boot_free(struct boot_image *b)
 
 /* ---- staging ---- */
 
+void boot_refresh(struct boot_image *b, const struct board *board)
+{
+	b->generation_gpa = 0;
+	for (size_t i = 0; i < board->n; i++) {
+		const struct board_device *d = &board->devices[i];
+
+		if (d->kind == BOARD_VMGENID && d->content && d->bytes == sizeof(b->generation)) {
+			b->generation_gpa = d->base;
+			memcpy(b->generation, d->content, sizeof(b->generation));
+		}
+	}
+}
+
+/* For kernels: firmware makes tables of its own. */
+static int stage_tables(struct machine *m, const struct boot_image *b, struct err *err)
+{
+	int ret = 0;
+
+	if (b->kind != BOOT_BZIMAGE && b->kind != BOOT_PVH)
+		return 0;
+	if (b->acpi.len > 0)
+		ret = boot_write(m, BOOT_ACPI, b->acpi.data, b->acpi.len, "ACPI tables", err);
+	if (ret == 0 && b->generation_gpa)
+		ret = boot_write(m, b->generation_gpa, b->generation, sizeof(b->generation),
+				 "generation ID", err);
+	return ret;
+}
+
 int boot_stage(struct machine *m, const struct boot_image *b, bool first, struct cpu_state *bsp,
 	       struct err *err)
 {
-	bool tables = b->kind == BOOT_BZIMAGE || b->kind == BOOT_PVH;
 	int ret = boot_stage_firmware(m, b, err);
 
 	if (ret == 0 && b->initrd_bytes > 0)
 		ret = boot_write(m, b->initrd_gpa, b->initrd, b->initrd_bytes, "initrd", err);
-	if (ret == 0 && tables && b->acpi.len > 0)
-		ret = boot_write(m, BOOT_ACPI, b->acpi.data, b->acpi.len, "ACPI tables", err);
+	if (ret == 0)
+		ret = stage_tables(m, b, err);
 	if (ret < 0)
 		return ret;
 	switch (b->kind) {

@@ -21,7 +21,7 @@ size_t boot_e820(uint64_t ram_bytes, struct e820_range out[E820_MAX])
 
 	out[n++] = (struct e820_range){0, 0x9fc00, E820_RAM};
 	out[n++] = (struct e820_range){0x9fc00, 0x400, E820_RESERVED};
-	out[n++] = (struct e820_range){0xe0000, 0x20000, E820_RESERVED};
+	out[n++] = (struct e820_range){BOOT_ACPI, MiB - BOOT_ACPI, E820_RESERVED};
 	if (low > MiB)
 		out[n++] = (struct e820_range){MiB, low - MiB, E820_RAM};
 	if (ram_bytes > low)

@@ -9,7 +9,7 @@
  *     0x00500  GDT                       0x20000  command line
  *     0x06000  what an ELF file is told          0x30000  setup_data: the device tree
  *     0x07000  zero page                 0xd0000  RSDP and ACPI tables
- *     0x09000  page tables (6 pages)
+ *     0x09000  page tables (6 pages)            0xdf000  generation ID (BOARD_VMGENID_GPA)
  */
 #ifndef MINIVMM_ARCH_X86_BOOT_H
 #define MINIVMM_ARCH_X86_BOOT_H
@@ -20,6 +20,7 @@
 
 #include "vmm/base/buf.h"
 
+struct board;
 struct config;
 struct cpu_state;
 struct err;
@@ -36,7 +37,7 @@ struct memory;
 #define BOOT_SETUP_DATA     0x30000
 #define BOOT_SETUP_DATA_MAX 0x60000
 #define BOOT_ACPI           0xd0000
-#define BOOT_ACPI_MAX       0x10000
+#define BOOT_ACPI_MAX       0xf000
 
 #define E820_RAM      1
 #define E820_RESERVED 2
@@ -89,6 +90,9 @@ struct boot_image {
 	struct buf acpi, dtb; /* owned */
 	uint8_t *firmware;    /* owned; of -bios, NULL without */
 	size_t firmware_bytes;
+	/* what the board's BOARD_VMGENID shows its guest; 0: there is none */
+	uint64_t generation_gpa;
+	uint8_t generation[16];
 };
 
 /*
@@ -126,6 +130,8 @@ int boot_stage_firmware(struct machine *m, const struct boot_image *b, struct er
 /* boot-kinds.c: read and check what the config names; fills *b.  See x86_load_boot_files(). */
 int boot_load(struct machine *m, struct boot_image *b, struct err *err);
 void boot_free(struct boot_image *b);
+/* Note what changes from boot to boot; machine lock held. */
+void boot_refresh(struct boot_image *b, const struct board *board);
 /* Copy into guest memory and set the registers of the boot processor, which are at their reset
  * values. */
 int boot_stage(struct machine *m, const struct boot_image *b, bool first, struct cpu_state *bsp,

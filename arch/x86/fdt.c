@@ -147,13 +147,15 @@ static const char *compatible(enum board_kind kind)
 		return "minivmm,debug-exit";
 	case BOARD_PVPANIC:
 		return "qemu,pvpanic";
+	case BOARD_VMGENID:
+		return "minivmm,vmgenid";
 	}
 	return "minivmm,unknown";
 }
 
 static bool is_memory_mapped(const struct board_device *d)
 {
-	return d->kind == BOARD_VIRTIO_MMIO || d->kind == BOARD_GED;
+	return d->kind == BOARD_VIRTIO_MMIO || d->kind == BOARD_GED || d->kind == BOARD_VMGENID;
 }
 
 static void add_device(struct tree *t, const struct board_device *d)

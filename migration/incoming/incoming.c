@@ -7,6 +7,11 @@
  * lets this end acquire the disks and run the guest; any other source expects the
  * guest to run now (outgoing/handover.c draws the whole hand-over).
  *
+ * A stream over a channel that cannot answer (file:, a command, a pipe or file behind
+ * fd:) is a saved one: nobody can be told to give the guest up, and the same
+ * bytes may be loaded again.  The guest that it makes is a copy (copy.h).  One that
+ * comes over a connection has moved, and goes on as what it was.
+ *
  * The source of a stream that fails is told the cause when it is minivmm, and
  * that it failed in any case.  Then the program ends with status 1, or stays
  * as it is (exit-on-error=off; the default after -incoming defer): run state
@@ -24,10 +29,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/vmgenid.h"
 #include "migration/channel/channel.h"
 #include "migration/channel/checksum.h"
 #include "migration/channel/open.h"
 #include "migration/incoming/commands.h"
+#include "migration/incoming/copy.h"
 #include "migration/incoming/loader.h"
 #include "migration/incoming/report.h"
 #include "migration/peer/process.h"
@@ -243,7 +250,7 @@ static int incoming_load(struct incoming *in, struct loader *l, struct err *err)
 {
 	struct channel *ch = l->reader->ch;
 	struct go_requests asked = {0};
-	bool saved = !ch->two_way; /* else the two machines compare themselves */
+	bool saved = !ch->two_way; /* see the theory; else the two machines compare themselves */
 	bool compared = false;
 	int ret = 0;
 
@@ -260,6 +267,8 @@ static int incoming_load(struct incoming *in, struct loader *l, struct err *err)
 		ret = room_check_files(&l->m->mem, err); /* is what came still there? */
 	if (ret == 0)
 		ret = push_state_to_kvm(in, err);
+	if (ret == 0)
+		ret = saved ? copy_loaded(l->m, in->set, 0, err) : vmgenid_kept(l->m, err);
 	if (ret == 0 && l->commands.minivmm) {
 		ret = send_ready(ch, err);
 		if (ret == 0)

@@ -25,6 +25,7 @@
 #include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
+#include "vmm/base/uuid.h"
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
 
@@ -166,14 +167,9 @@ static int load_uuid(struct loader *l, struct err *err)
 		log_warn("UUID received, but this machine has none");
 		return 0;
 	}
-	if (memcmp(uuid, cfg->uuid, sizeof(uuid)) != 0) {
-#define UUID_FMT "%08x-%04x-%04x-%04x-%04x%08x"
-#define UUID_ARGS(u)                                                                               \
-	get_be32(u), get_be16((u) + 4), get_be16((u) + 6), get_be16((u) + 8), get_be16((u) + 10),  \
-	    get_be32((u) + 12)
-		return err_set(err, EINVAL, "UUID received is " UUID_FMT " and local is " UUID_FMT,
-			       UUID_ARGS(uuid), UUID_ARGS(cfg->uuid));
-	}
+	if (memcmp(uuid, cfg->uuid, sizeof(uuid)) != 0)
+		return err_set(err, EINVAL, "UUID received is %s and local is %s",
+			       uuid_text(uuid).s, uuid_text(cfg->uuid).s);
 	return 0;
 }
 

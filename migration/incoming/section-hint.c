@@ -30,6 +30,7 @@ static const struct {
     {"cpu_common",  "give it as many vCPUs with -smp",                                0},
     {"cpu",         "give it as many vCPUs with -smp",                                0},
     {"apic",        "give it as many vCPUs with -smp",                                0},
+    {"vmgenid",     "give it -device vmgenid",                                        0},
     {"slirp",       "give it -netdev user, as many as the source has",                0},
 };
 

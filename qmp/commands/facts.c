@@ -1,7 +1,12 @@
 /* facts.c - what this machine is: name, uuid, processors, what it could be (qmp-surface 5.1, 5.2)
  */
+#include <errno.h>
+
+#include "devices/vmgenid.h"
 #include "qmp/command.h"
+#include "vmm/base/error.h"
 #include "vmm/base/units.h"
+#include "vmm/base/uuid.h"
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
 #include "vmm/vcpu.h"
@@ -10,7 +15,7 @@
 	255 /* the highest APIC id that fits the interrupt controllers' 8 bits, less one           \
 	     */
 
-/* ---- query-name, query-uuid, query-kvm ---- */
+/* ---- query-name, query-uuid ---- */
 
 struct name {
 	const char *name;
@@ -42,16 +47,33 @@ static const struct qmp_type uuid_type = QMP_OBJECT_TYPE(struct uuid, "UuidInfo"
 
 static int query_uuid(struct qmp_call *call, const void *arg, void *ret, struct err *err)
 {
-	const uint8_t *u = call->m->cfg->uuid;
-
 	(void)arg;
 	(void)err;
-	((struct uuid *)ret)->uuid = qmp_printf(
-	    call->pool, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
-	    u[0], u[1], u[2], u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13],
-	    u[14], u[15]);
+	((struct uuid *)ret)->uuid = qmp_printf(call->pool, "%s", uuid_text(call->m->cfg->uuid).s);
 	return 0;
 }
+
+/* ---- query-vm-generation-id ---- */
+
+static const struct qmp_member generation_members[] = {
+    QMP_REQ(struct uuid, uuid, "guid"),
+    {0},
+};
+static const struct qmp_type generation_type =
+    QMP_OBJECT_TYPE(struct uuid, "GuidInfo", generation_members);
+
+static int query_generation(struct qmp_call *call, const void *arg, void *ret, struct err *err)
+{
+	const struct vmgenid *v = vmgenid_find(call->m);
+
+	(void)arg;
+	if (!v)
+		return err_set(err, ENODEV, "VM Generation ID device not found");
+	((struct uuid *)ret)->uuid = qmp_printf(call->pool, "%s", uuid_text(v->guid).s);
+	return 0;
+}
+
+/* ---- query-kvm ---- */
 
 struct kvm {
 	bool enabled, present;
@@ -250,13 +272,14 @@ static int query_none(struct qmp_call *call, const void *arg, void *ret, struct 
 }
 
 const struct qmp_command qmp_facts_commands[] = {
-    {"query-name",    NULL, &name_type, query_name, 0},
-    {"query-uuid",     NULL, &uuid_type, query_uuid, 0},
-    {"query-kvm",              NULL, &kvm_type, query_kvm, QMP_DEPRECATED},
-    {"query-cpus-fast",    NULL, &cpu_list, query_cpus, 0},
-    {"query-target",     NULL, &target_type, query_target, 0},
-    {"query-machines",              NULL, &machine_list, query_machines, 0},
-    {"query-current-machine",     NULL, &current_type, query_current_machine, 0},
-    {"query-iothreads",      NULL, &iothread_list, query_none, 0},
-    {0},
+    {"query-name",             NULL, &name_type, query_name, 0},
+    {"query-uuid",              NULL, &uuid_type, query_uuid, 0},
+    {"query-vm-generation-id",                       NULL, &generation_type, query_generation, 0},
+    {"query-kvm",             NULL, &kvm_type, query_kvm, QMP_DEPRECATED},
+    {"query-cpus-fast",              NULL, &cpu_list, query_cpus, 0},
+    {"query-target",		       NULL, &target_type, query_target, 0},
+    {"query-machines", NULL, &machine_list, query_machines, 0},
+    {"query-current-machine",        NULL, &current_type, query_current_machine, 0},
+    {"query-iothreads",                       NULL, &iothread_list, query_none, 0},
+    {0	     },
 };

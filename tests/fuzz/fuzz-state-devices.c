@@ -12,8 +12,10 @@
 #include "devices/ged.h"
 #include "devices/rtc.h"
 #include "devices/serial.h"
+#include "devices/vmgenid.h"
 #include "tests/unit/bare-machine.h"
 #include "vmm/base/buf.h"
+#include "vmm/base/bytes.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
 
@@ -66,6 +68,16 @@ static void use_ged(void *dev)
 	(void)ged_read_events(dev);
 }
 
+/* A place that was taken is RAM. */
+static void use_vmgenid(void *dev)
+{
+	struct vmgenid *v = dev;
+	uint64_t gpa = get_le64(v->address_le);
+
+	if (gpa && memory_write(&v->dev.m->mem, gpa, v->guest_bytes, UUID_BYTES) < 0)
+		abort();
+}
+
 static void load(const struct vms_desc *d, void *dev, void (*use)(void *dev), const uint8_t *data,
 		 size_t len)
 {
@@ -97,24 +109,32 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	struct machine *m;
 	struct rtc rtc = {0};
 	struct serial serial = {0};
+	const struct ram_backend be = {.kind = RAM_ANONYMOUS, .fd = -1};
+	struct vmgenid vmgenid = {0};
 	struct ged ged = {0};
+	struct ram_block *ram;
 	struct fw_cfg *fw;
 
 	if (!len)
 		return 0;
 	m = bare_machine_new(&cfg);
 	fw = NEW(struct fw_cfg);
-	serial.uart.m = ged.dev.m = m;
+	serial.uart.m = ged.dev.m = vmgenid.dev.m = m;
+	ram = memory_add_block(&m->mem, "microvm.ram", cfg.ram_bytes, &be, NULL);
+	if (!ram || memory_map_block(&m->mem, ram, 0, 0, ram->bytes, NULL) < 0)
+		abort();
 	fw_cfg_init(fw, m);
 	rtc_init(&rtc, m, fixed_clock);
-	if (data[0] % 4 == 0)
+	if (data[0] % 5 == 0)
 		load(&rtc_vmstate, &rtc, use_rtc, data + 1, len - 1);
-	else if (data[0] % 4 == 1)
+	else if (data[0] % 5 == 1)
 		load(&serial_vmstate, &serial, use_serial, data + 1, len - 1);
-	else if (data[0] % 4 == 2)
+	else if (data[0] % 5 == 2)
 		load(&fw_cfg_vmstate, fw, use_fw_cfg, data + 1, len - 1);
-	else
+	else if (data[0] % 5 == 3)
 		load(&ged_vmstate, &ged, use_ged, data + 1, len - 1);
+	else
+		load(&vmgenid_vmstate, &vmgenid, use_vmgenid, data + 1, len - 1);
 	fw_cfg_fini(fw);
 	free(fw);
 	bare_machine_free(m);

@@ -185,12 +185,57 @@ static int run(const char *dir, const char *const argv[])
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
+static void add_generation(struct board *board)
+{
+	struct board_device *d = board_add(board, BOARD_VMGENID, "vmgenid");
+
+	d->base = BOARD_VMGENID_GPA;
+	d->bytes = 16;
+	d->slot = -1;
+}
+
+static const uint8_t *find(const struct tables *t, const void *what, size_t n)
+{
+	return memmem(t->dsdt, t->dsdt_bytes, what, n);
+}
+
+/* Device VGEN, the address in two halves, and its event at the GED. */
+START_TEST(test_generation)
+{
+	static const uint8_t addr[] = {'A',  'D',  'D',  'R',  0x12, 8,   2,
+				       0x0c, 0x00, 0xf0, 0x0d, 0x00, 0x00};
+	/* And (Local0, 0x100) == 0x100, then Notify (VGEN, 0x80) */
+	static const uint8_t notify[] = {0x93, 0x7b, 0x60, 0x0b, 0x00, 0x01, 0x00, 0x0b, 0x00,
+					 0x01, 0x86, 'V',  'G',  'E',  'N',  0x0a, 0x80};
+	struct board *board = test_board(1);
+	struct buf b = {0};
+	struct tables t;
+
+	acpi_build(board, 1, GPA, &b);
+	t = walk(&b);
+	ck_assert_ptr_null(find(&t, "VGEN", 4));
+	buf_free(&b);
+	add_generation(board);
+	acpi_build(board, 1, GPA, &b);
+	t = walk(&b);
+	ck_assert_ptr_nonnull(find(&t, "_CID\x0dVM_Gen_Counter", 20));
+	ck_assert_ptr_nonnull(find(&t, "_HID\x0dQEMUVGID", 14));
+	ck_assert_ptr_nonnull(find(&t, addr, sizeof(addr)));
+	ck_assert_ptr_nonnull(find(&t, notify, sizeof(notify)));
+	ck_assert_ptr_nonnull(find(&t, "PWRB\x0a\x80", 6));
+	buf_free(&b);
+	free(board);
+}
+END_TEST
+
 /* Disassembled, and compiled again from that, it is the same. */
 START_TEST(test_disassembles)
 {
 	static const char *const probe[] = {"iasl", "-v", NULL};
 	static const char *const disassemble[] = {"iasl", "-d", "dsdt.aml", NULL};
-	static const char *const compile[] = {"iasl", "-p", "again", "dsdt.dsl", NULL};
+	/* 6035: QEMU's name of the generation ID, QEMUVGID, is not one of the registry's */
+	static const char *const compile[] = {"iasl",  "-vw",      "6035", "-p",
+					      "again", "dsdt.dsl", NULL};
 	char dir[] = "/tmp/acpi-XXXXXX";
 	struct board *board;
 	struct buf b = {0};
@@ -203,6 +248,7 @@ START_TEST(test_disassembles)
 		return;
 	}
 	board = test_board(8);
+	add_generation(board);
 	ck_assert_ptr_nonnull(mkdtemp(dir));
 	acpi_build(board, 2, GPA, &b);
 	t = walk(&b);
@@ -220,4 +266,5 @@ START_TEST(test_disassembles)
 }
 END_TEST
 
-CHECK_MAIN("acpi", test_same_as_qemu, test_many_cpus, test_bare_board, test_disassembles)
+CHECK_MAIN("acpi", test_same_as_qemu, test_many_cpus, test_bare_board, test_generation,
+	   test_disassembles)

@@ -13,6 +13,8 @@
 #include "vmm/base/error.h"
 #include "vmm/base/list.h"
 #include "vmm/base/log.h"
+#include "vmm/base/units.h"
+#include "vmm/base/uuid.h"
 
 /* ---- bitmap ---- */
 
@@ -502,6 +504,39 @@ START_TEST(strings)
 }
 END_TEST
 
+START_TEST(uuids)
+{
+	static const char text[] = "324e6eaf-d1d1-4bf6-bf41-b9bb6c91fb87";
+	static const char *const wrong[] = {
+	    "",
+	    "324e6eaf-d1d1-4bf6-bf41-b9bb6c91fb8",
+	    "324e6eaf-d1d1-4bf6-bf41-b9bb6c91fb877",
+	    "324e6eafd1d1-4bf6-bf41-b9bb6c91fb87-",
+	    "324e6eag-d1d1-4bf6-bf41-b9bb6c91fb87",
+	    "{324e6eaf-d1d1-4bf6-bf41-b9bb6c91fb87}",
+	};
+	static const uint8_t swapped[] = {0xaf, 0x6e, 0x4e, 0x32, 0xd1, 0xd1, 0xf6, 0x4b,
+					  0xbf, 0x41, 0xb9, 0xbb, 0x6c, 0x91, 0xfb, 0x87};
+	uint8_t uuid[UUID_BYTES] = {0}, other[UUID_BYTES];
+
+	for (size_t i = 0; i < ARRAY_LEN(wrong); i++)
+		ck_assert_msg(!uuid_parse(wrong[i], uuid), "%s", wrong[i]);
+	ck_assert_uint_eq(uuid[0], 0);
+	ck_assert(uuid_parse("324E6EAF-D1D1-4bf6-BF41-b9bb6c91fB87", uuid));
+	ck_assert_uint_eq(uuid[0], 0x32);
+	ck_assert_str_eq(uuid_text(uuid).s, text);
+	uuid_swap(uuid, other);
+	ck_assert_mem_eq(other, swapped, sizeof(swapped));
+	uuid_swap(other, other);
+	ck_assert_mem_eq(uuid, other, UUID_BYTES);
+	ck_assert_int_eq(uuid_random(uuid), 0);
+	ck_assert_int_eq(uuid_random(other), 0);
+	ck_assert_mem_ne(uuid, other, UUID_BYTES);
+	ck_assert_int_eq(uuid_text(uuid).s[14], '4');
+	ck_assert_ptr_nonnull(strchr("89ab", uuid_text(uuid).s[19]));
+}
+END_TEST
+
 CHECK_MAIN("base", bitmap_ranges, bitmap_random, bitmap_single, bitmap_ends, bitmap_union,
 	   buf_values, buf_grows, src_values, src_cut, src_string, src_filled, src_skipped,
-	   src_broken, byte_orders, lists, units, errors, logs, strings)
+	   src_broken, byte_orders, lists, units, errors, logs, strings, uuids)

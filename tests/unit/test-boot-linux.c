@@ -89,8 +89,9 @@ START_TEST(test_e820)
 	ck_assert_uint_eq(boot_e820(3 * GiB, map), 4);
 	ck_assert_uint_eq(map[0].bytes, 0x9fc00);
 	ck_assert_uint_eq(map[1].type, E820_RESERVED);
-	ck_assert_uint_eq(map[2].gpa, 0xe0000);
-	ck_assert_uint_eq(map[2].bytes, 0x20000);
+	ck_assert_uint_eq(map[2].gpa, BOOT_ACPI);
+	ck_assert_uint_eq(map[2].bytes, MiB - BOOT_ACPI);
+	ck_assert_uint_ge(BOARD_VMGENID_GPA, BOOT_ACPI + BOOT_ACPI_MAX);
 	ck_assert_uint_eq(boot_e820(5 * GiB, map), 5);
 	ck_assert_uint_eq(map[3].bytes, 3 * GiB - MiB);
 	ck_assert_uint_eq(map[4].gpa, 4 * GiB);
@@ -320,6 +321,35 @@ START_TEST(test_nothing_to_boot)
 }
 END_TEST
 
+/* The generation ID is put beside the tables as it is at this boot, and only for a kernel. */
+START_TEST(test_generation)
+{
+	struct boot_rig *r = rig_new(64 * MiB);
+	struct board_device *d = board_add(&r->m.board, BOARD_VMGENID, "vmgenid");
+	CLEANUP(cleanup_free) uint8_t *img = xcalloc(1, IMAGE);
+	uint8_t id[16];
+
+	make_image(img);
+	rig_write(r->path, img, IMAGE);
+	d->base = BOARD_VMGENID_GPA;
+	d->bytes = sizeof(id);
+	d->content = id;
+	ck_assert_str_eq(rig_load(r), "");
+	for (unsigned i = 1; i < 3; i++) {
+		memset(id, (int)i, sizeof(id));
+		boot_refresh(&r->image, &r->m.board);
+		rig_stage(r, i == 1);
+		ck_assert_mem_eq(rig_at(r, BOARD_VMGENID_GPA, sizeof(id)), id, sizeof(id));
+	}
+	r->image.kind = BOOT_NONE;
+	memset(id, 3, sizeof(id));
+	boot_refresh(&r->image, &r->m.board);
+	rig_stage(r, false);
+	ck_assert_uint_eq(*rig_at(r, BOARD_VMGENID_GPA, 1), 2);
+	rig_free(r);
+}
+END_TEST
+
 CHECK_MAIN("boot-linux", test_staged, test_e820, test_broken_headers, test_every_cut,
 	   test_placement, test_initrd_place, test_wrong_files, test_initrd_limit,
-	   test_nothing_to_boot)
+	   test_nothing_to_boot, test_generation)

@@ -36,6 +36,20 @@ START_TEST(power_button)
 }
 END_TEST
 
+/* Several events wait together. */
+START_TEST(generation)
+{
+	setup();
+	ged_raise(m, GED_EVENT_GENERATION);
+	ck_assert_uint_eq(bus_read(&m->mmio, BOARD_GED_EVENT, 4), 0x100);
+	ged_raise(m, GED_EVENT_GENERATION);
+	m->powerdown(m->powerdown_opaque);
+	ck_assert_uint_eq(bus_read(&m->mmio, BOARD_GED_EVENT, 4), 0x102);
+	ck_assert_uint_eq(bus_read(&m->mmio, BOARD_GED_EVENT, 4), 0);
+	teardown();
+}
+END_TEST
+
 START_TEST(sleep_register)
 {
 	setup();
@@ -115,4 +129,5 @@ START_TEST(debug_exit_properties)
 }
 END_TEST
 
-CHECK_MAIN("ged", power_button, sleep_register, reset_register, debug_exit, debug_exit_properties)
+CHECK_MAIN("ged", power_button, generation, sleep_register, reset_register, debug_exit,
+	   debug_exit_properties)

@@ -25,6 +25,7 @@ static const struct {
     {"virtio-mmio@00000000feb00e00/virtio-net", 0, false, "-device virtio-net-devi"},
     {"virtio-mmio@ffffffffffffffff/x",          0, false, "-device x-device"       },
     {"virtio-mmio@",			    0, true,  "-device virtio-device"  },
+    {"vmgenid",				 0, true,  "-device vmgenid"        },
     {"e1000",				   0, true,  "no option gives it one" },
 };
 

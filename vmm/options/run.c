@@ -4,6 +4,7 @@
 
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
+#include "vmm/base/uuid.h"
 #include "vmm/options/internal.h"
 
 #define AT(member) offsetof(struct config, member)
@@ -19,38 +20,12 @@ static const struct opt_prop name_props[] = {
 };
 const struct opt_list opt_name_list = {"-name", "guest", .props = name_props};
 
-static int hex(char c)
-{
-	const char *digits = "0123456789abcdef";
-	const char *at = c ? strchr(digits, c >= 'A' && c <= 'F' ? c | 0x20 : c) : NULL;
-
-	return at ? (int)(at - digits) : -1;
-}
-
 int opt_uuid(struct opt_parse *p, struct err *err)
 {
-	uint8_t uuid[16];
-	const char *s = p->val;
-
-	for (size_t i = 0; i < sizeof(uuid); i++) {
-		int high, low;
-
-		if ((i == 4 || i == 6 || i == 8 || i == 10) && *s++ != '-')
-			goto wrong;
-		high = hex(s[0]);
-		low = high < 0 ? -1 : hex(s[1]);
-		if (low < 0)
-			goto wrong;
-		uuid[i] = (uint8_t)(high << 4 | low);
-		s += 2;
-	}
-	if (*s)
-		goto wrong;
-	memcpy(p->cfg->uuid, uuid, sizeof(uuid));
+	if (!uuid_parse(p->val, p->cfg->uuid))
+		return err_set(err, EINVAL, "failed to parse UUID string: wrong format");
 	p->cfg->uuid_set = true;
 	return 0;
-wrong:
-	return err_set(err, EINVAL, "failed to parse UUID string: wrong format");
 }
 
 /* ---- -action, -incoming, -msg ---- */
