@@ -8,6 +8,7 @@ static const struct {
 	enum migration_capability cap; /* CAP_COUNT: when no other row is asked for */
 	const struct migration_mode *mode;
 } modes[] = {
+    {CAP_BACKGROUND_SNAPSHOT, &background_mode},
     {CAP_COUNT, &precopy_mode},
 };
 

@@ -32,8 +32,8 @@ void report_outgoing_start(struct outgoing *o, const struct migration_where *whe
 {
 	free(o->where);
 	o->where = uri_spell(where);
-	o->saves = o->uri.kind == URI_FILE || o->uri.kind == URI_EXEC ||
-		   (o->uri.kind == URI_FD && !is_socket(o->fd));
+	o->saves = o->caps[CAP_BACKGROUND_SNAPSHOT] || o->uri.kind == URI_FILE ||
+		   o->uri.kind == URI_EXEC || (o->uri.kind == URI_FD && !is_socket(o->fd));
 	log_notice(o->saves ? "the guest is being saved to " WHERE : "the guest moves to " WHERE,
 		   o->where);
 }
@@ -41,9 +41,10 @@ void report_outgoing_start(struct outgoing *o, const struct migration_where *whe
 static void report_success(const struct outgoing *o, double total, double pause)
 {
 	if (o->saves)
-		log_notice("the guest is saved to " WHERE ": %.3f s, paused for %.0f ms; it is "
-			   "stopped here",
-			   o->where, total, pause);
+		log_notice("the guest is saved to " WHERE
+			   ": %.3f s, paused for %.*f ms; it %s here",
+			   o->where, total, o->caps[CAP_BACKGROUND_SNAPSHOT] ? 1 : 0, pause,
+			   o->caps[CAP_BACKGROUND_SNAPSHOT] ? "goes on" : "is stopped");
 	else
 		log_notice("the guest has moved to " WHERE ": %.3f s, paused for %.0f ms", o->where,
 			   total, pause);

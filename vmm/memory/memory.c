@@ -42,6 +42,7 @@
 void memory_init(struct memory *mem, int vm_fd)
 {
 	*mem = (struct memory){.vm_fd = vm_fd};
+	pthread_mutex_init(&mem->discard_lock, NULL);
 }
 
 static void block_free(struct ram_block *b)
@@ -63,6 +64,7 @@ void memory_fini(struct memory *mem)
 {
 	for (size_t i = 0; i < mem->n_blocks; i++)
 		block_free(mem->blocks[i]);
+	pthread_mutex_destroy(&mem->discard_lock);
 	*mem = (struct memory){.vm_fd = -1};
 }
 

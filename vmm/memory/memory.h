@@ -15,6 +15,7 @@
 #ifndef MINIVMM_MEMORY_H
 #define MINIVMM_MEMORY_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -75,6 +76,8 @@ struct memory {
 	struct mem_slot slots[MEMORY_MAX_SLOTS];
 	size_t n_slots;
 	bool tracking; /* atomic: dma_dirty bits are being collected */
+	pthread_mutex_t discard_lock;
+	unsigned held; /* under discard_lock: memory_hold() calls outstanding */
 };
 
 void memory_init(struct memory *mem, int vm_fd);
@@ -140,6 +143,14 @@ size_t memory_block_index(const struct memory *mem, const struct ram_block *b);
  * behind are given back nevertheless.  Any thread but one that holds the machine lock.
  */
 int memory_discard(struct memory *mem, uint64_t gpa, uint64_t len);
+/*
+ * No page is given back from now on: memory_discard() leaves the pages as they are, which the
+ * guest may not rely on either way.  For a thread that saves memory while the guest runs,
+ * and for which a page that vanishes is lost.  A discard that is under way has ended on
+ * return.  Nests.  Any thread.
+ */
+void memory_hold(struct memory *mem);
+void memory_unhold(struct memory *mem);
 /* What is discarded of the block reads as zero, and not as a file that it is a private copy of. */
 static inline bool memory_discards_to_zero(const struct ram_block *b)
 {

@@ -1,0 +1,129 @@
+/*
+ * fault-thread.c - reads page faults, one handler for all
+ *
+ * A fault costs the thread that waits for it two wake-ups: of this thread, and of
+ * the waiting one.  The first is saved while faults come in a row: after the last
+ * one the thread goes on asking for SPIN_NS before it sleeps in poll().
+ */
+#include "vmm/memory/fault-thread.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "vmm/base/units.h"
+#include "vmm/base/wake.h"
+#include "vmm/memory/userfault.h"
+
+#define SPIN_NS  50000 /* about what waking a thread on another core takes */
+#define MESSAGES 16U
+
+static int64_t now_ns(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
+}
+
+static bool stopping(const struct fault_thread *t)
+{
+	return __atomic_load_n(&t->stop, __ATOMIC_SEQ_CST);
+}
+
+static void fault_woken(struct fault_thread *t)
+{
+	if (!__atomic_exchange_n(&t->woken, false, __ATOMIC_SEQ_CST))
+		return;
+	wake_clear(t->wake_fd);
+	if (t->ops->woken && !stopping(t))
+		t->ops->woken(t->opaque);
+}
+
+static int fault_wait(struct fault_thread *t)
+{
+	struct pollfd p[] = {
+	    {.fd = t->u->fd,   .events = POLLIN},
+	    {.fd = t->wake_fd, .events = POLLIN},
+	};
+
+	if (poll(p, ARRAY_LEN(p), -1) < 0 && errno != EINTR)
+		return -errno;
+	if (p[0].revents & (POLLERR | POLLHUP | POLLNVAL))
+		return -EBADF;
+	return 0;
+}
+
+/* Faults that wait; returns how many there were, or -errno. */
+static int fault_serve(struct fault_thread *t)
+{
+	struct userfault_msg msgs[MESSAGES];
+	int n = userfault_read(t->u, msgs, MESSAGES), ret = 0;
+
+	for (int i = 0; ret == 0 && i < n; i++)
+		ret = t->ops->handle(t->opaque, msgs[i].hva, msgs[i].flags);
+	return ret < 0 ? ret : n;
+}
+
+static int fault_loop(struct fault_thread *t)
+{
+	int64_t asleep_ns = 0; /* when to sleep again */
+	int ret = 0;
+
+	while (ret >= 0 && !stopping(t)) {
+		if (now_ns() >= asleep_ns)
+			ret = fault_wait(t);
+		fault_woken(t);
+		if (ret >= 0)
+			ret = fault_serve(t);
+		if (ret > 0)
+			asleep_ns = now_ns() + SPIN_NS;
+	}
+	return ret < 0 ? ret : 0;
+}
+
+static void *fault_main(void *opaque)
+{
+	struct fault_thread *t = opaque;
+	struct err err;
+	int ret = fault_loop(t);
+
+	if (ret < 0) {
+		(void)err_set(&err, -ret, "page faults of the guest cannot be resolved: %s",
+			      err_text(-ret));
+		t->ops->failed(t->opaque, &err);
+	}
+	return NULL;
+}
+
+int fault_thread_start(struct fault_thread *t, const struct userfault *u,
+		       const struct fault_ops *ops, void *opaque, struct err *err)
+{
+	int ret;
+
+	*t = (struct fault_thread){.u = u, .ops = ops, .opaque = opaque, .wake_fd = wake_open()};
+	if (t->wake_fd < 0)
+		return err_set(err, errno, "cannot start thread %s: %s", ops->name,
+			       err_text(errno));
+	ret = thread_start(&t->thread, ops->name, THREAD_FAULT, fault_main, t, err);
+	if (ret < 0)
+		(void)close(t->wake_fd);
+	return ret;
+}
+
+void fault_thread_wake(struct fault_thread *t)
+{
+	__atomic_store_n(&t->woken, true, __ATOMIC_SEQ_CST);
+	wake_set(t->wake_fd);
+}
+
+void fault_thread_stop(struct fault_thread *t)
+{
+	if (!t->thread.live)
+		return;
+	__atomic_store_n(&t->stop, true, __ATOMIC_SEQ_CST);
+	fault_thread_wake(t);
+	thread_join(&t->thread);
+	(void)close(t->wake_fd);
+}
