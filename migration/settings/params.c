@@ -134,6 +134,12 @@ const struct migration_param_info migration_param_table[] = {
      .help = "seconds in which the destination does nothing, after which the migration fails; 0: for ever"},
     {"x-minivmm-checksum", PARAM_BOOL, AT(checksum), RANGE(0, 1), INITIAL(0), .unstable = true,
      .offered = true, .help = "put a checksum at the end of a saved guest"},
+    {"x-minivmm-lazy-load", PARAM_BOOL, AT(lazy_load), RANGE(0, 1), INITIAL(1), .unstable = true,
+     .offered = true,
+     .help = "run a guest from a mapped-ram file at once, and bring its pages as it touches them"},
+    {"x-minivmm-lazy-rate", PARAM_SIZE, AT(lazy_rate), RANGE(0, UINT64_MAX), INITIAL(0),
+     .unstable = true, .offered = true,
+     .help = "bytes a second of pages that a lazy load brings before they are touched; 0: no limit"},
     {.name = NULL},
 };
 /* clang-format on */

@@ -17,8 +17,9 @@
 
 #include "vmm/base/units.h"
 #include "vmm/memory/memory.h"
+#include "vmm/memory/missing.h"
 
-static int discard_pages(const struct ram_block *b, uint64_t off, uint64_t bytes)
+int memory_give_back(const struct ram_block *b, uint64_t off, uint64_t bytes)
 {
 	const int hole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
 
@@ -30,6 +31,14 @@ static int discard_pages(const struct ram_block *b, uint64_t off, uint64_t bytes
 	    fallocate(b->fd, hole, (off_t)off, (off_t)bytes) < 0)
 		return -errno;
 	return 0;
+}
+
+int memory_discard_pages(const struct ram_block *b, uint64_t off, uint64_t bytes)
+{
+	struct missing *x = b->missing;
+
+	return x ? x->ops->discard(x, b, off, bytes, memory_give_back)
+		 : memory_give_back(b, off, bytes);
 }
 
 int memory_discard(struct memory *mem, uint64_t gpa, uint64_t len)
@@ -45,7 +54,7 @@ int memory_discard(struct memory *mem, uint64_t gpa, uint64_t len)
 		first = ALIGN_UP(off, b->page_bytes);
 		end = ALIGN_DOWN(off + n, b->page_bytes);
 		if (first < end) {
-			int r = discard_pages(b, first, end - first);
+			int r = memory_discard_pages(b, first, end - first);
 
 			memory_mark_dirty(mem, gpa + (first - off), end - first);
 			ret = ret ? ret : r;
