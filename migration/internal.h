@@ -12,6 +12,7 @@
 #include "migration/incoming/incoming.h"
 #include "migration/outgoing/outgoing.h"
 #include "migration/settings/settings.h"
+#include "migration/snapshot/snapshot.h"
 #include "migration/stream/globalstate.h"
 #include "vmm/base/list.h"
 #include "vmm/notify.h"
@@ -30,6 +31,7 @@ struct migration {
 	struct outgoing out;
 	struct incoming in;
 	struct globalstate globalstate;
+	struct snapshots snapshots;
 	struct list announcers;
 	struct dirty_limits *dirty_limits; /* owned */
 	struct dirty_rate *dirty_rate;     /* owned */

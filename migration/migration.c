@@ -60,6 +60,14 @@ static void announce_arrival(struct migration *mg)
 	(void)migration_announce(mg, &args, NULL);
 }
 
+/* Machine lock held. */
+static bool is_migrating(void *opaque)
+{
+	struct migration *mg = opaque;
+
+	return status_busy(status_get(&mg->out.status)) || status_get(&mg->in.status) == MIG_ACTIVE;
+}
+
 /* Main loop. */
 static void woken(void *opaque, int ready)
 {
@@ -130,7 +138,7 @@ struct migration *migration_new(struct machine *m, struct err *err)
 	    .wake_fd = mg->wake_fd,
 	    .ram_section_id = m->vmstate.next_id++,
 	};
-	outgoing_init(&mg->out);
+	outgoing_init(&mg->out, -1);
 	mg->in = (struct incoming){
 	    .m = m,
 	    .set = &mg->set,
@@ -143,6 +151,13 @@ struct migration *migration_new(struct machine *m, struct err *err)
 		  ? -errno
 		  : 0;
 	globalstate_init(&mg->globalstate, m);
+	mg->snapshots = (struct snapshots){
+	    .m = m,
+	    .globalstate = &mg->globalstate,
+	    .ram_section_id = mg->out.ram_section_id,
+	    .migrating = is_migrating,
+	    .opaque = mg,
+	};
 	mg->listener = (struct notify_listener){.fn = notified, .opaque = mg};
 	notify_subscribe(&m->notify, &mg->listener);
 	settings_init(&mg->set, m->ring != NULL);
@@ -210,6 +225,8 @@ static int may_start(struct migration *mg, const struct migrate_args *args, stru
 		return err_set(err, EINVAL, "Guest is waiting for an incoming migration");
 	if (machine_check_memory(mg->m, err) < 0)
 		return -ENODATA;
+	if (machine_check_whole(mg->m, err) < 0)
+		return -EBUSY;
 	if (mg->m->state == RS_POSTMIGRATE)
 		return err_set(err, EINVAL,
 			       "Can't migrate the vm that was paused due to previous migration");
@@ -343,6 +360,11 @@ struct dirty_rate *migration_dirty_rate(struct migration *mg)
 	return mg->dirty_rate;
 }
 
+struct snapshots *migration_snapshots(struct migration *mg)
+{
+	return &mg->snapshots;
+}
+
 struct dirty_limits *migration_dirty_limits(struct migration *mg)
 {
 	return mg->dirty_limits;
@@ -396,5 +418,5 @@ int migration_set_capabilities(struct migration *mg, const enum migration_capabi
 
 bool migration_busy(struct migration *mg)
 {
-	return status_busy(status_get(&mg->out.status)) || status_get(&mg->in.status) == MIG_ACTIVE;
+	return is_migrating(mg) || mg->snapshots.busy;
 }

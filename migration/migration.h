@@ -23,6 +23,7 @@ struct migration;
 
 struct dirty_limits;
 struct dirty_rate;
+struct snapshots;
 
 struct migration *migration_new(struct machine *m, struct err *err);
 /*
@@ -76,6 +77,9 @@ int migration_set_capabilities(struct migration *mg, const enum migration_capabi
 			       const bool *states, size_t n, struct err *err);
 /* Any migration in progress on either side ("busy" of qmp-surface 2). */
 bool migration_busy(struct migration *mg);
+
+/* Snapshots of this machine (snapshot/snapshot.h). */
+struct snapshots *migration_snapshots(struct migration *mg);
 
 /* What measures (dirty/rate.h) and limits (dirty/limit.h) how fast the guest dirties memory. */
 struct dirty_rate *migration_dirty_rate(struct migration *mg);

@@ -216,6 +216,18 @@ int job_pause_point(struct job *j)
 	return ret;
 }
 
+int job_commit_point(struct job *j)
+{
+	int ret;
+
+	machine_lock(j->m);
+	pause_point_locked(j);
+	ret = j->cancelled ? -ECANCELED : 0;
+	j->committed = ret == 0;
+	machine_unlock(j->m);
+	return ret;
+}
+
 int job_wait_complete(struct job *j)
 {
 	int ret;
@@ -353,6 +365,9 @@ int job_apply(struct job *j, enum job_verb v, struct err *err)
 	if (!job_accepts(v, j->status))
 		return err_set(err, EPERM, "Job '%s' in state '%s' cannot accept command verb '%s'",
 			       j->id, job_status_name(j->status), job_verb_name(v));
+	if (v == JOB_CANCEL && j->committed)
+		return err_set(err, EBUSY, "Job '%s' is about to end: it is too late to cancel it",
+			       j->id);
 	switch (v) {
 	case JOB_PAUSE:
 	case JOB_RESUME:
@@ -378,7 +393,7 @@ void jobs_end(struct machine *m)
 {
 	machine_lock(m);
 	list_for_each (j, &m->jobs, struct job, link)
-		if (job_accepts(JOB_CANCEL, j->status))
+		if (job_accepts(JOB_CANCEL, j->status) && !j->committed)
 			job_cancel(j);
 	machine_unlock(m);
 	list_for_each_safe (j, &m->jobs, struct job, link)

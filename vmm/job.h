@@ -88,6 +88,7 @@ struct job {
 	bool paused;     /* a client wants it to be */
 	bool completing; /* a client has asked for it */
 	bool cancelled;
+	bool committed; /* too late to cancel it */
 	struct err err; /* errnum 0: none */
 	pthread_cond_t changed;
 	struct thread thread;
@@ -130,6 +131,9 @@ void jobs_end(struct machine *m);
 
 /* Waits while the job is paused; -ECANCELED once it is cancelled. */
 int job_pause_point(struct job *j);
+/* What cannot be taken back is about to be done: -ECANCELED, or from here on cancels are refused.
+ */
+int job_commit_point(struct job *j);
 /* 'ready', until a client completes the job: 0, or -ECANCELED. */
 int job_wait_complete(struct job *j);
 

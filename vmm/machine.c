@@ -526,6 +526,8 @@ int machine_start(struct machine *m, struct err *err)
 		return err_set(err, EBUSY, "Migration is not finalized yet");
 	ret = machine_check_memory(m, err); /* forcing does not override this */
 	if (ret == 0)
+		ret = machine_check_hold(m, err); /* nor this */
+	if (ret == 0)
 		ret = machine_check_kept(m, err);
 	if (ret == 0 && needs_reset(m))
 		ret = err_set(err, EINVAL, "Resetting the Virtual Machine is required");
@@ -571,13 +573,14 @@ int machine_reset(struct machine *m, struct err *err)
 	for (unsigned i = 0; i < m->n_vcpus; i++)
 		m->vcpus[i]->held = false;
 	ret = m->arch->reset(m, err);
-	if (ret < 0 || m->state == RS_INMIGRATE)
+	if (ret < 0 || m->state == RS_INMIGRATE || m->hold == HOLD_LOAD)
 		return ret;
 	m->resetting = true;
 	ret = m->arch->stage_boot(m, err);
 	m->resetting = false;
 	pthread_cond_broadcast(&m->cond);
 	m->needs_boot = ret < 0;
+	m->broken.errnum = m->needs_boot ? m->broken.errnum : 0;
 	return ret;
 }
 

@@ -37,10 +37,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "vmm/base/error.h"
 #include "vmm/base/thread.h"
 #include "vmm/board.h"
 #include "vmm/bus.h"
 #include "vmm/device.h"
+#include "vmm/hold.h"
 #include "vmm/memory/memory.h"
 #include "vmm/notify.h"
 #include "vmm/requests.h"
@@ -147,17 +149,21 @@ struct machine {
 	struct notify notify;
 	struct vclock vclock;
 	enum runstate state;
-	enum runstate before_stop; /* of a switchover: where it leads there, and back here */
-	bool paused;               /* vCPUs must park */
-	bool draining;             /* they have, and the devices have been asked to pause */
-	bool quiet;                /* ... and are idle */
-	bool quitting;             /* vCPU threads must end */
-	bool autostart;            /* run when an incoming migration has finished */
-	bool needs_boot;           /* stage_boot before the next run */
-	bool resetting;            /* machine_reset() has given the lock up: vCPUs stay outside */
-	bool memory_given;         /* RAM is another process's now: nothing may run in it here */
-	bool memory_released;      /* RAM has been given back to the host, or is about to be */
-	unsigned pause_depth;      /* machine_pause() calls outstanding */
+	/* of a switchover or a snapshot: where it leads there, and back here */
+	enum runstate before_stop;
+	enum machine_hold hold; /* hold.h: a snapshot is being saved or loaded */
+	bool hold_stopped;      /* ... and the guest ran before */
+	struct err broken;      /* errnum 0, or why there is no guest to run until it is reset */
+	bool paused;            /* vCPUs must park */
+	bool draining;          /* they have, and the devices have been asked to pause */
+	bool quiet;             /* ... and are idle */
+	bool quitting;          /* vCPU threads must end */
+	bool autostart;         /* run when an incoming migration has finished */
+	bool needs_boot;        /* stage_boot before the next run */
+	bool resetting;         /* machine_reset() has given the lock up: vCPUs stay outside */
+	bool memory_given;      /* RAM is another process's now: nothing may run in it here */
+	bool memory_released;   /* RAM has been given back to the host, or is about to be */
+	unsigned pause_depth;   /* machine_pause() calls outstanding */
 	struct requests requests;
 	/*
 	 * The guest was handed over: the URI of its new place, owned; NULL: it is
@@ -266,7 +272,7 @@ int machine_check_memory(const struct machine *m, struct err *err);
 int machine_stop(struct machine *m, enum runstate s);
 int machine_stop_cancellable(struct machine *m, enum runstate s, int cancel_fd);
 /*
- * The guest stands still for a switchover and is to stay so: where it goes, or
+ * The guest stands still for a switchover or a snapshot and is to stay so: where it goes, or
  * here should it come back.  -EBUSY, with the place, once that cannot be told any
  * more.  Run state finish-migrate.
  */

@@ -15,6 +15,7 @@
 #include "devices/microvm.h"
 #include "migration/migration.h"
 #include "migration/settings/manual.h"
+#include "migration/snapshot/snapshot.h"
 #include "qmp/channels.h"
 #include "qmp/server.h"
 #include "vmm/base/buf.h"
@@ -225,6 +226,20 @@ static int await_guest(struct program *p, struct err *err)
 	return ret < 0 ? err_prefix(err, ret, "-incoming %s", uri) : 0;
 }
 
+/* The loop does not run yet, so this may wait.  Machine lock held; given up meanwhile. */
+static int load_snapshot(struct program *p, struct err *err)
+{
+	struct snapshot_request r = {.blocks = &p->be.blocks, .tag = p->cfg.loadvm};
+	int ret;
+
+	machine_unlock(p->m);
+	host_let_signals_kill(&p->host, true);
+	ret = snapshot_load(migration_snapshots(p->mg), &r, NULL, err);
+	host_let_signals_kill(&p->host, false);
+	machine_lock(p->m);
+	return ret < 0 ? err_prefix(err, ret, "-loadvm %s", p->cfg.loadvm) : 0;
+}
+
 static int program_run(struct program *p, struct err *err)
 {
 	struct machine *m = p->m;
@@ -237,6 +252,8 @@ static int program_run(struct program *p, struct err *err)
 		return ret < 0 ? ret : await_guest(p, err);
 	}
 	ret = machine_reset(m, err);
+	if (ret >= 0 && p->cfg.loadvm)
+		ret = load_snapshot(p, err);
 	if (ret >= 0 && !p->cfg.paused)
 		ret = machine_start(m, err);
 	return ret;
@@ -254,8 +271,8 @@ static int fds_needed(const struct config *cfg)
  * first. */
 static int check_purpose(const struct config *cfg, struct err *err)
 {
-	if (cfg->kernel || cfg->bios || cfg->paused || cfg->incoming || cfg->n_monitors ||
-	    cfg->dumpdtb || cfg->dump_vmstate)
+	if (cfg->kernel || cfg->bios || cfg->paused || cfg->incoming || cfg->loadvm ||
+	    cfg->n_monitors || cfg->dumpdtb || cfg->dump_vmstate)
 		return 0;
 	return err_set(err, EINVAL,
 		       "there is nothing to run: give -kernel FILE or -bios FILE, -incoming URI to "

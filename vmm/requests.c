@@ -14,6 +14,7 @@
  *                      state has been collected ('frozen'); from then on the
  *                      switchover finds them (migration/outgoing/switchover.c)
  *     handed over      everything: the guest is another machine's
+ *     held             everything, until the snapshot is there (hold.h)
  *
  * What ends the program waits for nothing, and is the main loop's.
  */
@@ -49,7 +50,7 @@ static bool must_wait(const struct machine *m, enum request r)
 
 	if (r == REQUEST_SHUTDOWN && ends_program(m))
 		return false;
-	if (m->handed_to || m->state == RS_INMIGRATE)
+	if (m->handed_to || m->state == RS_INMIGRATE || m->hold)
 		return true;
 	return m->state == RS_FINISH_MIGRATE && (m->requests.frozen || !in_place);
 }

@@ -15,6 +15,7 @@
 struct cfg_blockdev;
 struct block_node;
 struct err;
+struct image;
 struct loop;
 
 #define BLOCK_SECTOR_BYTES 512
@@ -54,6 +55,7 @@ struct block_node {
 	char *name, *drive_id, *filename; /* owned; "" for no drive_id */
 	char *format;                     /* "raw"; owned */
 	int fd;
+	struct image *img; /* qcow2; owned; NULL: raw, the file is the disk */
 	uint64_t bytes; /* multiple of 512 */
 	bool readonly, direct, writeback, no_flush;
 	bool discard; /* discards reach the file; else they are done when they come */

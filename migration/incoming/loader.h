@@ -32,7 +32,8 @@ struct loader {
 	/* the caller's */
 	struct machine *m;
 	struct src *in;
-	struct reader *reader;         /* the one behind 'in'; NULL: 'in' is memory */
+	struct reader *reader; /* the one behind 'in'; NULL: 'in' is memory */
+	bool checks; /* set before loader_header(): nothing is changed, devices are passed over */
 	struct command_state commands; /* its 'caps' also tell what both ends must agree on */
 	/* the loader's */
 	bool caps_seen[CAP_COUNT]; /* on at the source */

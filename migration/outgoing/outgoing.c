@@ -36,10 +36,10 @@
 #define RETRY_NS  (10 * NS_PER_MS)
 #define DISKS_NS  (3000 * NS_PER_MS) /* how long a destination that failed may hold the disks */
 
-void outgoing_init(struct outgoing *o)
+void outgoing_init(struct outgoing *o, int cancel_fd)
 {
 	o->fd = -1;
-	o->cancel_fd = wake_open();
+	o->cancel_fd = cancel_fd >= 0 ? cancel_fd : wake_open();
 	o->kick_fd = wake_open();
 	stats_init(&o->stats);
 	(void)deadline_init(&o->deadline, o->cancel_fd); /* stop_fd says whether */
@@ -108,7 +108,8 @@ static void outgoing_attach(struct outgoing *o, struct channel *ch)
 {
 	o->ch = ch;
 	ch->patience = &o->patience;
-	yank_add(&o->m->yanks, &o->yank, YANK_MIGRATION, "", channel_fd(ch));
+	if (!o->snapshot)
+		yank_add(&o->m->yanks, &o->yank, YANK_MIGRATION, "", channel_fd(ch));
 	o->w = writer_new(ch);
 	o->rp = (struct return_path){.ch = ch};
 	stats_phase(&o->stats, MIG_PHASE_SETUP);

@@ -35,6 +35,16 @@ struct migration_mode;
 struct resolve;
 struct writer;
 
+/* A snapshot's save, which is not a migration but goes the same way. */
+struct outgoing_snapshot {
+	/*
+	 * The instant that is saved: the guest stands still, its devices are collected, and it
+	 * runs on after this.  Machine lock held.  0, or -errno with *err set.
+	 */
+	int (*instant)(void *opaque, struct err *err);
+	void *opaque;
+};
+
 struct outgoing {
 	/* set at creation and then constant; all borrowed */
 	struct machine *m;
@@ -52,9 +62,10 @@ struct outgoing {
 	 * from it any more: from here on the source does not resume by itself.
 	 */
 	bool released;
-	bool stored;       /* it is a store of bytes: the guest is here as well */
-	bool go_on;        /* migrate-continue has come */
-	bool saves;        /* into a file or a command: no destination takes the guest over */
+	bool stored; /* it is a store of bytes: the guest is here as well */
+	bool go_on;  /* migrate-continue has come */
+	bool saves;  /* into a file or a command: no destination takes the guest over */
+	const struct outgoing_snapshot *snapshot; /* borrowed; NULL: a migration */
 	char *where;       /* owned; the address as it was given, for messages */
 	bool shared_given; /* the destination has been passed the memory itself */
 	struct thread thread;
@@ -102,8 +113,8 @@ struct outgoing {
 
 /* ---- outgoing.c: machine lock held ---- */
 
-/* 'o' is zeroed but for what is constant. */
-void outgoing_init(struct outgoing *o);
+/* 'o' is zeroed but for what is constant.  Takes 'cancel_fd'; -1: it gets one of its own. */
+void outgoing_init(struct outgoing *o, int cancel_fd);
 /*
  * Migration thread, the lock not held: move the guest over 'ch' (taken) in the
  * way of o->mode, and end in a status.  'ret' < 0: the stage that opens the

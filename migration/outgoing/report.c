@@ -57,6 +57,8 @@ void report_outgoing_end(struct outgoing *o)
 	int64_t total_ns, pause_ns;
 	double total, pause;
 
+	if (o->snapshot) /* the job says it */
+		return;
 	stats_durations(&o->stats, &total_ns, &pause_ns);
 	total = seconds(total_ns);
 	pause = (double)pause_ns / 1e6;

@@ -44,6 +44,12 @@ void ram_load_ignore_shared(struct ram_load *l)
 	l->ignore_shared = true;
 }
 
+void ram_load_check_only(struct ram_load *l)
+{
+	l->checks = true;
+	l->placer = &placer_none;
+}
+
 void ram_load_take_runs(struct ram_load *l)
 {
 	l->take_runs = true;

@@ -27,6 +27,7 @@ struct ram_load {
 	struct load_block blocks[MEMORY_MAX_BLOCKS + RAM_LOAD_DROPPED];
 	size_t n_blocks;
 	bool ignore_shared, take_runs;
+	bool checks;                        /* nothing is changed: would it load? */
 	bool listed;                        /* the list of blocks has begun */
 	struct load_block *last;            /* named by the last page record */
 	const struct load_block *row_block; /* where the last plain page came in ... */

@@ -38,7 +38,7 @@ struct page_placer {
 	int (*zero)(struct load_block *lb, uint64_t off);
 };
 
-extern const struct page_placer placer_copy;
+extern const struct page_placer placer_copy, placer_none; /* none: what comes is dropped */
 
 /*
  * placer_copy has said that some of these bytes are fresh: have their pages

@@ -119,6 +119,8 @@ void ram_load_ignore_shared(struct ram_load *l);
 int ram_load_sparse(struct ram_load *l, const struct ram_block *b, struct err *err);
 /* Take COMPRESS records, which are refused otherwise, with that many threads. */
 int ram_load_compressed(struct ram_load *l, unsigned threads, struct err *err);
+/* Read and check everything, and change nothing; before the first body. */
+void ram_load_check_only(struct ram_load *l);
 /* The source is minivmm: RUN records may come. */
 void ram_load_take_runs(struct ram_load *l);
 /* Pages are at their places in a file, and none comes as a record.  Borrowed. */

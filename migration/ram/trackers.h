@@ -4,7 +4,7 @@
  * A row for each way to know.  Precopy lets the guest write and sends what was written
  * again: it asks KVM's dirty log or dirty ring (vmm/dirty.h).  A background
  * snapshot keeps the guest from writing until the page has been copied, and sends
- * each page once (write-protect.h).
+ * each page once (write-protect.h).  A guest that stands still writes nothing.
  */
 #ifndef MINIVMM_MIGRATION_TRACKERS_H
 #define MINIVMM_MIGRATION_TRACKERS_H
@@ -47,6 +47,7 @@ struct ram_tracker {
 };
 
 extern const struct ram_tracker tracker_dirty;
+extern const struct ram_tracker tracker_none;
 extern const struct ram_tracker tracker_write_protect; /* write-protect.c */
 
 #endif

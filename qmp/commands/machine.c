@@ -44,12 +44,12 @@ static int stop(struct qmp_call *call, const void *arg, void *ret, struct err *e
 	(void)ret;
 	if (m->state == RS_INMIGRATE)
 		m->autostart = false;
-	if (!machine_running(m) && m->state != RS_FINISH_MIGRATE)
+	if (!machine_running(m) && m->state != RS_FINISH_MIGRATE && !m->hold)
 		return 0;
 	if (machine_stop(m, RS_PAUSED) < 0)
 		return err_set(err, ECANCELED, "the program ends");
 	/* Perhaps only since we began to wait; the move may even have ended. */
-	if (m->state == RS_FINISH_MIGRATE || m->handed_to)
+	if (m->state == RS_FINISH_MIGRATE || m->handed_to || m->hold)
 		return machine_stay_stopped(m, err);
 	r = machine_flush(m, -1, &why);
 	return r < 0 ? err_set(err, -r, "The guest is stopped, but %s", why.msg) : 0;

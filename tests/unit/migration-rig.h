@@ -168,6 +168,7 @@ static inline void rig_event(void *opaque, const struct notification *n)
 			   : n->kind == NOTIFY_RESUME         ? "RESUME"
 			   : n->kind == NOTIFY_RESET          ? "RESET"
 			   : n->kind == NOTIFY_POWERDOWN      ? "POWERDOWN"
+			   : n->kind == NOTIFY_JOB_STATUS     ? n->text2
 							      : "?";
 	size_t len = strlen(r->events), w = strlen(what);
 

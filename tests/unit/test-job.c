@@ -1,6 +1,7 @@
 /* test-job.c - jobs: the tables of states and verbs, and lives of a fake one */
 #include <check.h>
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -18,6 +19,7 @@ static struct notify_listener listener;
 /* What the fake job does; under the machine lock. */
 static struct {
 	bool go;       /* its work may end */
+	bool final;    /* it cannot be taken back */
 	int ret;       /* of the work */
 	int commit;    /* of the last step */
 	bool wordless; /* it fails without a text */
@@ -50,6 +52,8 @@ static int fake_run(struct job *j, struct err *err)
 	fake.runs++;
 	job_set_total(j, 100);
 	job_add_done(j, 40);
+	if (fake.final && job_commit_point(j) < 0)
+		return -ECANCELED;
 	do {
 		int ret = j->ops->completes ? job_wait_complete(j) : job_pause_point(j);
 
@@ -382,7 +386,46 @@ START_TEST(the_end_of_the_machine_ends_them)
 }
 END_TEST
 
+/* Cancelled before, nothing is done; after, it is refused, also at the end of the machine. */
+START_TEST(point_of_no_return)
+{
+	struct job *j;
+
+	set_up();
+	fake.final = true;
+	j = make(&plain_ops, false, true);
+	job_start(j);
+	while (!j->committed) {
+		machine_unlock(&m);
+		(void)sched_yield();
+		machine_lock(&m);
+	}
+	refused(j, JOB_CANCEL, "Job 'j0' is about to end: it is too late to cancel it");
+	fake.go = true;
+	tear_down();
+	ck_assert_str_eq(told, "created running waiting pending concluded");
+	ck_assert_uint_eq(fake.aborts, 0);
+}
+END_TEST
+
+START_TEST(cancelled_before_it)
+{
+	struct job *j;
+
+	set_up();
+	fake.final = true;
+	j = make(&plain_ops, false, true);
+	applied(j, JOB_PAUSE);
+	job_start(j);
+	await("created running paused");
+	applied(j, JOB_CANCEL);
+	await("created running paused running aborting concluded");
+	ck_assert(!j->committed);
+	tear_down();
+}
+END_TEST
+
 CHECK_MAIN("job", table_of_transitions, table_of_verbs, life_of_a_success,
 	   one_that_dismisses_itself_leaves_its_name, life_of_a_failure, pause_and_resume,
 	   ready_standby_complete, finalized_by_a_client, cancelled, names,
-	   the_end_of_the_machine_ends_them)
+	   the_end_of_the_machine_ends_them, point_of_no_return, cancelled_before_it)

@@ -461,7 +461,6 @@ static const struct {
     ONE("-vnc", "not supported: there is no display"),
     ONE("-usb", "not supported: the board has no USB controller"),
     ONE("-hda", "not supported: use -drive file=..."),
-    ONE("-loadvm", "not supported: use -incoming file:PATH"),
 };
 
 START_TEST(refused)

@@ -16,8 +16,9 @@ static const char *const table[] = {
     "paused: running finish-migrate postmigrate prelaunch colo shutdown internal-error "
     "guest-panicked",
     "postmigrate: running finish-migrate prelaunch internal-error",
-    "save-vm: running",
-    "restore-vm: running prelaunch",
+    /* and where a 'stop' during a snapshot leads */
+    "save-vm: running paused",
+    "restore-vm: running prelaunch paused",
     "shutdown: paused finish-migrate prelaunch colo internal-error",
     "suspended: running finish-migrate prelaunch colo internal-error",
     "watchdog: running finish-migrate prelaunch colo internal-error",

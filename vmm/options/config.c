@@ -178,9 +178,9 @@ static void free_backends(struct config *c)
 void config_fini(struct config *c)
 {
 	char *const strings[] = {
-	    c->name,         c->process, c->memory_backend, c->cpu_model, c->cpu_features,
-	    c->kernel,       c->initrd,  c->append,         c->bios,      c->dumpdtb,
-	    c->dump_vmstate, c->serial,  c->incoming,       c->pidfile,   c->logfile,
+	    c->name,     c->process, c->memory_backend, c->cpu_model, c->cpu_features, c->kernel,
+	    c->initrd,   c->append,  c->bios,           c->dumpdtb,   c->dump_vmstate, c->serial,
+	    c->incoming, c->pidfile, c->logfile,        c->loadvm,
 	};
 
 	for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++)

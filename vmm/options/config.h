@@ -168,6 +168,7 @@ struct config {
 
 	/* running */
 	char *incoming; /* URI or "defer" */
+	char *loadvm;   /* tag of a snapshot */
 	bool paused;    /* -S */
 	bool no_reboot, no_shutdown;
 	enum cfg_action_panic panic;

@@ -266,6 +266,7 @@ int opt_add_chardev(struct opt_parse *p, const char *type, const char *id, const
 		    struct err *err);
 void opt_add_ref(struct opt_parse *p, int kind, const char *chardev);
 int opt_check_run_with(struct opt_parse *p, struct err *err);
+int opt_check_loadvm(struct opt_parse *p, struct err *err);
 int opt_check_chardevs(struct opt_parse *p, struct err *err);
 /* serial.c */
 extern const struct opt_list opt_mon_list;

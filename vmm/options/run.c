@@ -183,6 +183,14 @@ static const struct opt_prop run_with_props[] = {
 };
 const struct opt_list opt_run_with_list = {"-run-with", .props = run_with_props};
 
+/* Both say where the guest comes from. */
+int opt_check_loadvm(struct opt_parse *p, struct err *err)
+{
+	if (p->cfg->loadvm && p->cfg->incoming)
+		return err_set(err, EINVAL, "-loadvm cannot be used with -incoming");
+	return 0;
+}
+
 /* Its parent ends as soon as it is in the background. */
 int opt_check_run_with(struct opt_parse *p, struct err *err)
 {

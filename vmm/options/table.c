@@ -131,6 +131,9 @@ const struct opt_row option_table[] = {
 	 "migrate-incoming.  JSON is an object as in migrate-incoming's channels.  A load that "
 	 "fails ends minivmm with status 1, unless "
 	 "it is written behind exit-on-error=off, or defer."),
+    STRING("loadvm", "TAG", loadvm,
+	   "Start with the snapshot of that name, which all writable disks must have.  When it "
+	   "cannot be loaded minivmm ends with status 1."),
     FLAG("S", paused, "Do not start the guest until QMP says cont."),
     FLAG("no-reboot", no_reboot, "End instead of rebooting: -action reboot=shutdown."),
     FLAG("no-shutdown", no_shutdown,
@@ -186,7 +189,6 @@ const struct opt_row option_table[] = {
     REFUSED("hdd", "use -drive file=..."),
     REFUSED("icount", "the guest runs on KVM in real time"),
     REFUSED("iscsi", "use a raw file or block device"),
-    REFUSED("loadvm", "use -incoming file:PATH"),
     REFUSED("mem-path", "use -object memory-backend-file"),
     REFUSED("mem-prealloc", "use -object memory-backend-ram with prealloc=on"),
     REFUSED("mtdblock", "use -drive file=..."),

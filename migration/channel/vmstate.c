@@ -1,0 +1,148 @@
+/*
+ * vmstate.c - a stream into a snapshot's VM state, and out of it
+ *
+ * What is written is gathered in a buffer of PIECE_BYTES and goes into the image in such pieces,
+ * which begin at multiples of it: whole clusters, so that none has to be filled up from elsewhere.
+ * The rest is written by finish.  Reading goes to the image as it is asked for, for the reader
+ * behind it has a buffer of its own.
+ */
+#include "migration/channel/vmstate.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "devices/block/qcow2/qcow2.h"
+#include "migration/channel/channel.h"
+#include "vmm/base/alloc.h"
+#include "vmm/base/error.h"
+#include "vmm/base/units.h"
+
+#define PIECE_BYTES (2 * MiB)
+
+struct vmstate_channel {
+	struct channel base;
+	/* writing */
+	struct vmstate_area *area; /* borrowed; NULL: reading */
+	uint8_t *piece;            /* owned */
+	size_t filled;
+	/* reading */
+	struct qcow2 *q; /* borrowed */
+	char *id;        /* owned */
+	uint64_t at, bytes;
+	struct err *why; /* borrowed */
+};
+
+static struct vmstate_channel *of(struct channel *c)
+{
+	return (struct vmstate_channel *)c;
+}
+
+/* What has been gathered goes into the image. */
+static int write_piece(struct vmstate_channel *v)
+{
+	struct iovec iov = iov_of(v->piece, v->filled);
+	int ret = v->area->go_on ? v->area->go_on(v->area->opaque) : 0;
+
+	if (ret == 0)
+		ret = qcow2_saving_write(v->area->saving, &iov, 1, v->area->bytes, &v->area->err);
+	if (ret < 0)
+		return ret;
+	v->area->bytes += v->filled;
+	v->filled = 0;
+	return 0;
+}
+
+static ssize_t vmstate_writev(struct channel *c, struct iovec *iov, int n_iov)
+{
+	struct vmstate_channel *v = of(c);
+	size_t done = 0;
+
+	for (int i = 0; i < n_iov && v->filled < PIECE_BYTES; i++) {
+		size_t n = MIN(iov[i].iov_len, PIECE_BYTES - v->filled);
+
+		memcpy(v->piece + v->filled, iov[i].iov_base, n);
+		v->filled += n;
+		done += n;
+	}
+	if (v->filled == PIECE_BYTES) {
+		int ret = write_piece(v);
+
+		if (ret < 0)
+			return ret;
+	}
+	return (ssize_t)done;
+}
+
+static int vmstate_finish(struct channel *c, struct err *err)
+{
+	struct vmstate_channel *v = of(c);
+	int ret = v->filled ? write_piece(v) : 0;
+
+	return ret < 0 ? channel_say_failed(c, ret, "write to", err) : 0;
+}
+
+static ssize_t vmstate_read(struct channel *c, void *buf, size_t n)
+{
+	struct vmstate_channel *v = of(c);
+	int ret;
+
+	n = (size_t)MIN((uint64_t)n, v->bytes - v->at);
+	if (n == 0)
+		return 0;
+	ret =
+	    qcow2_snapshot_read(v->q, v->id, buf, n, qcow2_info(v->q)->vmstate_off + v->at, v->why);
+	if (ret < 0)
+		return ret;
+	v->at += n;
+	return (ssize_t)n;
+}
+
+static void vmstate_close(struct channel *c)
+{
+	struct vmstate_channel *v = of(c);
+
+	free(v->piece);
+	free(v->id);
+	free(v);
+}
+
+static const struct channel_ops vmstate_ops = {
+    .kind = "VM state",
+    .read = vmstate_read,
+    .writev = vmstate_writev,
+    .finish = vmstate_finish,
+    .close = vmstate_close,
+};
+
+static struct vmstate_channel *vmstate_new(int cancel_fd)
+{
+	struct vmstate_channel *v = NEW(struct vmstate_channel);
+
+	v->base.ops = &vmstate_ops;
+	v->base.fd = -1;
+	v->base.cancel_fd = cancel_fd;
+	v->base.steady = true;
+	return v;
+}
+
+struct channel *channel_vmstate_write(struct vmstate_area *area, int cancel_fd)
+{
+	struct vmstate_channel *v = vmstate_new(cancel_fd);
+
+	v->area = area;
+	v->area->bytes = 0;
+	v->piece = xcalloc(1, PIECE_BYTES);
+	return &v->base;
+}
+
+struct channel *channel_vmstate_read(struct qcow2 *q, const char *id, uint64_t bytes, int cancel_fd,
+				     struct err *why)
+{
+	struct vmstate_channel *v = vmstate_new(cancel_fd);
+
+	v->q = q;
+	v->id = xstrdup(id);
+	v->bytes = bytes;
+	v->why = why;
+	return &v->base;
+}

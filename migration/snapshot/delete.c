@@ -1,0 +1,114 @@
+/*
+ * delete.c - a snapshot is deleted from all images that have it
+ *
+ * The one with the VM state loses it first: a snapshot that is left in some images after a failure
+ * can then not be loaded any more, and deleting it again goes on where the failure was.  The guest
+ * is paused for it, without an event, because clusters become free that no request may be on.
+ */
+#include "migration/snapshot/snapshot.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "devices/block/node.h"
+#include "devices/block/qcow2/qcow2.h"
+#include "migration/snapshot/nodes.h"
+#include "vmm/base/alloc.h"
+#include "vmm/base/error.h"
+#include "vmm/base/log.h"
+#include "vmm/machine.h"
+
+/* The node whose turn it is: the first that has it, one with a VM state before all others. */
+static const struct block_node *next_node(const struct snapshot_nodes *ns, const char *tag)
+{
+	const struct block_node *found = NULL;
+
+	for (size_t i = 0; i < ns->n; i++) {
+		const struct qcow2_snapshot *snap = snapshot_node_find(ns->v[i], tag);
+
+		if (snap && snap->vmstate_bytes)
+			return ns->v[i];
+		if (snap && !found)
+			found = ns->v[i];
+	}
+	return found;
+}
+
+/* *err says which images still have it. */
+static int say_left(const struct snapshot_nodes *ns, const char *tag, int ret, struct err *err)
+{
+	struct buf left = {0};
+	struct err why = *err;
+
+	for (size_t i = 0; i < ns->n; i++)
+		if (snapshot_node_find(ns->v[i], tag))
+			snapshot_list_name(&left, snapshot_node_name(ns->v[i]));
+	ret = err_set(err, -ret, "snapshot '%.100s' is still in %.*s: %.250s", tag, (int)left.len,
+		      (const char *)left.data, why.msg);
+	buf_free(&left);
+	return ret;
+}
+
+static int delete_all(const struct snapshot_nodes *ns, const char *tag, struct err *err)
+{
+	const struct block_node *n;
+	int ret = 0;
+
+	while (ret == 0 && (n = next_node(ns, tag))) {
+		char *id = xstrdup(snapshot_node_find(n, tag)->id);
+
+		ret = qcow2_snapshot_delete(snapshot_node_image(n), id, err);
+		free(id);
+	}
+	return ret < 0 ? say_left(ns, tag, ret, err) : 0;
+}
+
+static int delete_paused(struct machine *m, const struct snapshot_nodes *ns, const char *tag,
+			 int cancel_fd, struct err *err)
+{
+	int ret;
+
+	machine_lock(m);
+	ret = machine_pause_cancellable(m, cancel_fd);
+	machine_unlock(m);
+	if (ret < 0)
+		return ret;
+	ret = delete_all(ns, tag, err);
+	machine_lock(m);
+	machine_resume(m);
+	machine_unlock(m);
+	return ret;
+}
+
+int snapshot_delete(struct snapshots *s, const struct snapshot_request *r, struct job *j,
+		    struct err *err)
+{
+	struct snapshot_nodes ns = {0};
+	struct machine *m = s->m;
+	struct err why = {0};
+	int ret;
+
+	machine_lock(m);
+	ret = snapshots_claim(s, err);
+	if (ret < 0) {
+		machine_unlock(m);
+		return ret;
+	}
+	ret = snapshot_nodes_find(&ns, r, false, &why);
+	machine_unlock(m);
+	if (ret == 0 && j)
+		ret = job_commit_point(j);
+	if (ret == 0 && next_node(&ns, r->tag))
+		ret = delete_paused(m, &ns, r->tag, j ? j->cancel_fd : -1, &why);
+	if (ret == 0)
+		log_notice("snapshot '%s' is deleted", r->tag);
+	else if (why.errnum)
+		log_notice("snapshot '%s' could not be deleted: %s", r->tag, why.msg);
+	if (ret < 0 && why.errnum && err)
+		*err = why;
+	machine_lock(m);
+	snapshots_release(s);
+	machine_unlock(m);
+	snapshot_nodes_fini(&ns);
+	return ret;
+}

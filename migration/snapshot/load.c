@@ -1,0 +1,254 @@
+/*
+ * load.c - a snapshot is loaded: disks and memory go back to its instant
+ *
+ *     check     the nodes and their snapshots, and the whole stream (check.c); a refusal leaves
+ *               the guest running and its disks as they are
+ *     hold      the guest stands still, its disks are drained
+ *     disks     each image becomes that of the snapshot
+ *     load      the devices are reset, RAM and their states are loaded, and pushed into KVM; a
+ *               guest with a generation ID (devices/vmgenid.h) gets a new one, for it is a copy
+ *     let go    what ran runs on; what did not keeps its run state, whatever was saved
+ *
+ * From 'disks' on there is no way back: what fails then leaves no guest, and 'cont' is refused
+ * until a snapshot has been loaded or the machine has been reset.
+ */
+#include "migration/snapshot/snapshot.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "devices/block/node.h"
+#include "devices/block/qcow2/qcow2.h"
+#include "devices/vmgenid.h"
+#include "migration/channel/channel.h"
+#include "migration/channel/vmstate.h"
+#include "migration/incoming/loader.h"
+#include "migration/snapshot/nodes.h"
+#include "migration/snapshot/stream.h"
+#include "migration/stream/globalstate.h"
+#include "vmm/base/alloc.h"
+#include "vmm/base/error.h"
+#include "vmm/base/log.h"
+#include "vmm/base/units.h"
+#include "vmm/machine.h"
+
+struct restorer {
+	struct snapshots *s;
+	const struct snapshot_request *r;
+	struct job *j; /* NULL: none */
+	struct snapshot_nodes nodes;
+	char **ids; /* owned; of the snapshot, in each node's image */
+	struct snapshot_source source;
+	bool no_way_back;
+};
+
+static int restorer_cancel_fd(const struct restorer *rs)
+{
+	return rs->j ? rs->j->cancel_fd : -1;
+}
+
+/* ---- check ---- */
+
+/* A disk's size is the machine's too, which does not change with a snapshot. */
+static int check_disk(const struct block_node *n, const struct qcow2_snapshot *snap,
+		      struct err *err)
+{
+	if (snap->disk_bytes == n->bytes)
+		return 0;
+	return err_set(err, ENOTSUP,
+		       "disk '%s' had %llu bytes in snapshot '%s' and has %llu now: resize it to "
+		       "that size first (block_resize)",
+		       snapshot_node_name(n), (unsigned long long)snap->disk_bytes, snap->name,
+		       (unsigned long long)n->bytes);
+}
+
+/* Machine lock held. */
+static int check_snapshots(struct restorer *rs, struct err *err)
+{
+	const struct snapshot_nodes *ns = &rs->nodes;
+
+	rs->ids = xcalloc(ns->n + 1, sizeof(*rs->ids));
+	for (size_t i = 0; i < ns->n; i++) {
+		const struct qcow2_snapshot *snap = snapshot_node_find(ns->v[i], rs->r->tag);
+		int ret;
+
+		if (!snap)
+			return err_set(err, ENOENT,
+				       "Snapshot '%.200s' does not exist in one or more devices "
+				       "('%s' lacks it)",
+				       rs->r->tag, snapshot_node_name(ns->v[i]));
+		ret = check_disk(ns->v[i], snap, err);
+		if (ret < 0)
+			return ret;
+		rs->ids[i] = xstrdup(snap->id);
+		if (i == ns->vmstate)
+			rs->source.bytes = snap->vmstate_bytes;
+	}
+	rs->source.q = snapshot_node_image(ns->v[ns->vmstate]);
+	rs->source.id = rs->ids[ns->vmstate];
+	if (!rs->source.bytes)
+		return err_set(
+		    err, EINVAL,
+		    "This is a disk-only snapshot. Revert to it  offline using qemu-img");
+	return 0;
+}
+
+/* Machine lock held. */
+static int load_check(struct restorer *rs, struct err *err)
+{
+	int ret = machine_check_holdable(rs->s->m, HOLD_LOAD, err);
+
+	if (ret == 0)
+		ret = snapshot_nodes_find(&rs->nodes, rs->r, true, err);
+	if (ret == 0)
+		ret = check_snapshots(rs, err);
+	if (ret == 0 && rs->nodes.left_out.len)
+		log_warn("snapshot '%s' is loaded without %.*s, to which the guest can write: they "
+			 "stay as they are",
+			 rs->r->tag, (int)rs->nodes.left_out.len,
+			 (const char *)rs->nodes.left_out.data);
+	return ret;
+}
+
+/* ---- disks and guest ---- */
+
+/* No request is in flight. */
+static int load_disks(struct restorer *rs, struct err *err)
+{
+	rs->no_way_back = true;
+	for (size_t i = 0; i < rs->nodes.n; i++) {
+		const struct block_node *n = rs->nodes.v[i];
+		int ret = qcow2_snapshot_apply(snapshot_node_image(n), rs->ids[i], err);
+
+		if (ret < 0)
+			return err_prefix(err, ret, "disk '%s'", snapshot_node_name(n));
+	}
+	return 0;
+}
+
+static int load_guest(struct restorer *rs, struct err *err)
+{
+	struct machine *m = rs->s->m;
+	int ret;
+
+	machine_lock(m);
+	ret = machine_reset(m, err);
+	machine_unlock(m);
+	if (ret == 0)
+		ret = snapshot_source_load(&rs->source, m, rs->j, err);
+	if (ret < 0)
+		return ret;
+	machine_lock(m);
+	ret = m->arch->push(m, err);
+	machine_unlock(m);
+	if (ret == 0)
+		ret = vmgenid_changed(m, err);
+	machine_lock(m);
+	if (ret == 0) {
+		m->needs_boot = false;
+		m->broken.errnum = 0;
+	}
+	rs->s->globalstate->received = false; /* whether it ran when it was saved does not matter */
+	machine_unlock(m);
+	return ret;
+}
+
+/* ---- all of it ---- */
+
+static void say_broken(const struct restorer *rs, struct err *err)
+{
+	struct err why = *err;
+
+	(void)err_set(err, why.errnum,
+		      "snapshot '%.100s' could not be loaded, and there is no guest to run until "
+		      "one is loaded or the machine is reset: %.300s",
+		      rs->r->tag, why.msg);
+}
+
+static int load_held(struct restorer *rs, struct err *err)
+{
+	struct machine *m = rs->s->m;
+	int ret;
+
+	machine_lock(m);
+	ret = machine_hold(m, HOLD_LOAD, restorer_cancel_fd(rs), err);
+	machine_unlock(m);
+	if (ret < 0)
+		return ret;
+	ret = rs->j ? job_commit_point(rs->j) : 0;
+	if (ret == 0)
+		ret = load_disks(rs, err);
+	if (ret == 0)
+		ret = load_guest(rs, err);
+	machine_lock(m);
+	if (ret < 0 && rs->no_way_back) {
+		say_broken(rs, err);
+		machine_let_go_broken(m, err);
+	} else {
+		int kept = machine_let_go(m, ret < 0 ? NULL : err);
+
+		ret = ret < 0 ? ret : kept;
+	}
+	machine_unlock(m);
+	return ret;
+}
+
+static void report(const struct restorer *rs, int ret, int64_t ns, const struct err *err)
+{
+	double s = (double)ns / 1e9;
+
+	if (ret == 0)
+		log_notice("snapshot '%s' is loaded: %.3f s", rs->r->tag, s);
+	else if (ret == -ECANCELED)
+		log_notice("loading snapshot '%s' was cancelled", rs->r->tag);
+	else if (rs->no_way_back)
+		log_notice("%s", err->msg);
+	else
+		log_notice("snapshot '%s' is not loaded, guest and disks are as they were: %s",
+			   rs->r->tag, err->msg);
+}
+
+static int restorer_run(struct restorer *rs, struct err *err)
+{
+	int64_t since = host_now_ns();
+	struct err why = {0};
+	int ret;
+
+	if (rs->j)
+		job_set_total(rs->j, 2 * rs->source.bytes); /* it is read twice */
+	ret = snapshot_source_check(&rs->source, rs->s->m, rs->j, &why);
+	if (ret == 0)
+		ret = load_held(rs, &why);
+	snapshot_source_end(&rs->source, rs->j);
+	report(rs, ret, host_now_ns() - since, &why);
+	if (ret < 0 && ret != -ECANCELED && err)
+		*err = why;
+	return ret;
+}
+
+int snapshot_load(struct snapshots *s, const struct snapshot_request *r, struct job *j,
+		  struct err *err)
+{
+	struct restorer rs = {.s = s, .r = r, .j = j};
+	struct machine *m = s->m;
+	int ret;
+
+	machine_lock(m);
+	ret = snapshots_claim(s, err);
+	if (ret < 0) {
+		machine_unlock(m);
+		return ret;
+	}
+	ret = load_check(&rs, err);
+	machine_unlock(m);
+	if (ret == 0)
+		ret = restorer_run(&rs, err);
+	for (size_t i = 0; rs.ids && i < rs.nodes.n; i++)
+		free(rs.ids[i]);
+	free(rs.ids);
+	machine_lock(m);
+	snapshots_release(s);
+	machine_unlock(m);
+	snapshot_nodes_fini(&rs.nodes);
+	return ret;
+}

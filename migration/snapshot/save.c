@@ -1,0 +1,355 @@
+/*
+ * save.c - a snapshot is saved: disks and memory of one instant, into the disks' own images
+ *
+ *     check     everything that can be known first: nodes, names, what else goes on; nothing
+ *               has been touched, and a refusal does not stop the guest
+ *     hold      the guest stands still, its disks are drained
+ *     instant   devices are collected, and each image holds its disk as it is now, in memory
+ *               alone (qcow2_saving_begin())
+ *     memory    the stream goes into the VM state area of one image (engine.c)
+ *     commit    image after image, the one with the VM state last: whoever finds it there finds
+ *               the others complete
+ *
+ * What fails or is cancelled before the commit is forgotten by all images.  An image that cannot
+ * be committed takes the snapshot back from those that could.
+ */
+#include "migration/snapshot/snapshot.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "devices/block/node.h"
+#include "devices/block/qcow2/qcow2.h"
+#include "migration/snapshot/engine.h"
+#include "migration/snapshot/nodes.h"
+#include "migration/snapshot/stopped.h"
+#include "vmm/base/alloc.h"
+#include "vmm/base/error.h"
+#include "vmm/base/log.h"
+#include "vmm/base/units.h"
+#include "vmm/blocker.h"
+#include "vmm/machine.h"
+
+#define TAG_MAX_BYTES 255U
+#define NS_PER_S      INT64_C(1000000000)
+
+struct saver {
+	struct snapshots *s;
+	const struct snapshot_request *r;
+	struct job *j; /* NULL: none */
+	struct snapshot_nodes nodes;
+	struct qcow2_saving **saving; /* owned; a node each; NULL: not begun, or over */
+	struct snapshot_engine engine;
+	struct outgoing_snapshot hook;
+	struct qcow2_snapshot what; /* of the instant */
+	uint64_t reported;          /* bytes of progress */
+	bool instant_over;
+};
+
+static int job_cancel_fd(const struct job *j)
+{
+	return j ? j->cancel_fd : -1;
+}
+
+/* ---- check: machine lock held ---- */
+
+static int check_tags(const struct saver *sv, struct err *err)
+{
+	const struct snapshot_nodes *ns = &sv->nodes;
+
+	if (strlen(sv->r->tag) > TAG_MAX_BYTES)
+		return err_set(err, EINVAL, "the tag has more than %u bytes", TAG_MAX_BYTES);
+	for (size_t i = 0; i < ns->n; i++)
+		if (!sv->r->replace && snapshot_node_find(ns->v[i], sv->r->tag))
+			return err_set(err, EEXIST,
+				       "Snapshot '%s' already exists in one or more devices ('%s' "
+				       "has it)",
+				       sv->r->tag, snapshot_node_name(ns->v[i]));
+	return 0;
+}
+
+static int check_left_out(const struct saver *sv, struct err *err)
+{
+	const struct buf *b = &sv->nodes.left_out;
+
+	if (!b->len)
+		return 0;
+	if (sv->r->complete)
+		return err_set(err, EINVAL,
+			       "the guest can write to %.*s, which 'devices' leaves out "
+			       "(x-minivmm-complete)",
+			       (int)b->len, (const char *)b->data);
+	log_warn("snapshot '%s' is made without %.*s, to which the guest can write: their content "
+		 "will not be of that instant",
+		 sv->r->tag, (int)b->len, (const char *)b->data);
+	return 0;
+}
+
+static int check_machine(const struct machine *m, struct err *err)
+{
+	list_for_each (b, &m->blockers, struct blocker, link)
+		return err_set(err, ENOTSUP, "%s", b->reason);
+	return machine_check_holdable(m, HOLD_SAVE, err);
+}
+
+static int save_check(struct saver *sv, struct err *err)
+{
+	int ret = check_machine(sv->s->m, err);
+
+	if (ret == 0)
+		ret = snapshot_nodes_find(&sv->nodes, sv->r, true, err);
+	if (ret == 0)
+		ret = check_tags(sv, err);
+	return ret == 0 ? check_left_out(sv, err) : ret;
+}
+
+/* ---- the instant ---- */
+
+static void note_time(struct saver *sv)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	sv->what = (struct qcow2_snapshot){
+	    .name = sv->r->tag,
+	    .date_s = (uint32_t)now.tv_sec,
+	    .date_ns = (uint32_t)now.tv_nsec,
+	    .vm_clock_ns = (uint64_t)MAX(vclock_now_ns(&sv->s->m->vclock), 0),
+	    .icount = QCOW2_NO_ICOUNT,
+	};
+}
+
+/* The guest stands still and no request is in flight.  Machine lock held. */
+static int save_instant(void *opaque, struct err *err)
+{
+	struct saver *sv = opaque;
+	struct snapshot_nodes *ns = &sv->nodes;
+
+	note_time(sv);
+	for (size_t i = 0; i < ns->n; i++) {
+		int ret = qcow2_saving_begin(snapshot_node_image(ns->v[i]), &sv->saving[i], err);
+
+		if (ret < 0)
+			return err_prefix(err, ret, "disk '%s'", snapshot_node_name(ns->v[i]));
+	}
+	sv->engine.area.saving = sv->saving[ns->vmstate];
+	return 0;
+}
+
+/* ---- memory ---- */
+
+/* Before each write into the image: the job's pauses, its cancel and its progress. */
+static int save_goes_on(void *opaque)
+{
+	struct saver *sv = opaque;
+	uint64_t done = snapshot_engine_done(&sv->engine);
+
+	if (!sv->j)
+		return 0;
+	if (done > sv->reported)
+		job_add_done(sv->j, done - sv->reported);
+	sv->reported = MAX(done, sv->reported);
+	return job_pause_point(sv->j);
+}
+
+static int save_memory(struct saver *sv, struct err *err)
+{
+	struct machine *m = sv->s->m;
+	char *where = xasprintf("snapshot '%.255s'", sv->r->tag);
+	int ret;
+
+	sv->hook = (struct outgoing_snapshot){.instant = save_instant, .opaque = sv};
+	ret = snapshot_engine_init(&sv->engine, m, sv->s->ram_section_id, &sv->hook,
+				   job_cancel_fd(sv->j), where, err);
+	sv->engine.area.go_on = save_goes_on;
+	sv->engine.area.opaque = sv;
+	if (ret == 0 && sv->j)
+		job_set_total(sv->j, snapshot_engine_total(&sv->engine));
+	if (ret == 0)
+		ret = snapshot_engine_run(&sv->engine, &stopped_mode, err);
+	sv->what.vmstate_bytes = sv->engine.area.bytes;
+	snapshot_engine_fini(&sv->engine);
+	free(where);
+	return ret;
+}
+
+/* ---- commit ---- */
+
+static int commit_node(struct saver *sv, size_t i, struct err *err)
+{
+	struct qcow2_snapshot what = sv->what;
+	struct qcow2_saving *s = sv->saving[i];
+	int ret;
+
+	if (i != sv->nodes.vmstate)
+		what.vmstate_bytes = 0;
+	sv->saving[i] = NULL;
+	ret = qcow2_saving_commit(s, &what, err);
+	return ret < 0 ? err_prefix(err, ret, "disk '%s'", snapshot_node_name(sv->nodes.v[i])) : 0;
+}
+
+/* The first 'n' in the order of the commit have it: they are to forget it again. */
+static void take_back(struct saver *sv, const size_t *order, size_t n, struct err *err)
+{
+	for (size_t k = 0; k < n; k++) {
+		struct block_node *node = sv->nodes.v[order[k]];
+		const struct qcow2_snapshot *snap = snapshot_node_find(node, sv->r->tag);
+		char *id = snap ? xstrdup(snap->id) : NULL;
+		struct err why = {0};
+		int ret = id ? qcow2_snapshot_delete(snapshot_node_image(node), id, &why) : 0;
+
+		free(id);
+		if (ret < 0)
+			(void)err_prefix(err, 0, "disk '%s' keeps a useless snapshot '%s' (%s)",
+					 snapshot_node_name(node), sv->r->tag, why.msg);
+	}
+}
+
+static int save_commit(struct saver *sv, struct err *err)
+{
+	size_t n = sv->nodes.n, k = 0;
+	size_t *order = xcalloc(n, sizeof(*order));
+	int ret = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (i != sv->nodes.vmstate)
+			order[k++] = i;
+	order[k] = sv->nodes.vmstate;
+	for (k = 0; ret == 0 && k < n; k++)
+		ret = commit_node(sv, order[k], err);
+	if (ret < 0)
+		take_back(sv, order, k - 1, err);
+	free(order);
+	return ret;
+}
+
+static void save_abort(struct saver *sv)
+{
+	for (size_t i = 0; i < sv->nodes.n; i++) {
+		if (sv->saving[i])
+			qcow2_saving_abort(sv->saving[i]);
+		sv->saving[i] = NULL;
+	}
+}
+
+/* One of that name that is older than the last one; NULL: none. */
+static const struct qcow2_snapshot *find_older(const struct qcow2 *q, const char *tag)
+{
+	const struct qcow2_snapshot *last = qcow2_snapshot_named(q, tag), *snap;
+
+	for (size_t k = 0; (snap = qcow2_snapshot_at(q, k)); k++)
+		if (snap != last && !strcmp(snap->name, tag))
+			return snap;
+	return NULL;
+}
+
+static void delete_replaced(struct saver *sv)
+{
+	for (size_t i = 0; i < sv->nodes.n; i++) {
+		struct qcow2 *q = snapshot_node_image(sv->nodes.v[i]);
+		const struct qcow2_snapshot *old;
+		struct err why = {0};
+		int ret = 0;
+
+		while (ret == 0 && (old = find_older(q, sv->r->tag))) {
+			char *id = xstrdup(old->id);
+
+			ret = qcow2_snapshot_delete(q, id, &why);
+			free(id);
+		}
+		if (ret < 0)
+			log_warn("the snapshot that '%s' replaces stays in '%s': %s", sv->r->tag,
+				 snapshot_node_name(sv->nodes.v[i]), why.msg);
+	}
+}
+
+/* ---- all of it ---- */
+
+static int save_held(struct saver *sv, struct err *err)
+{
+	int ret = save_memory(sv, err);
+
+	if (ret == 0 && sv->j)
+		ret = job_commit_point(sv->j);
+	if (ret == 0)
+		ret = save_commit(sv, err);
+	if (ret == 0 && sv->r->replace)
+		delete_replaced(sv);
+	save_abort(sv);
+	return ret;
+}
+
+static void report(const struct saver *sv, int ret, int64_t ns, const struct err *err)
+{
+	double s = (double)ns / (double)NS_PER_S;
+
+	if (ret == 0)
+		log_notice("snapshot '%s' is saved: %.1f MiB of VM state in '%s', %.3f s",
+			   sv->r->tag, (double)sv->what.vmstate_bytes / MiB,
+			   snapshot_node_name(sv->nodes.v[sv->nodes.vmstate]), s);
+	else if (ret == -ECANCELED)
+		log_notice("saving snapshot '%s' was cancelled after %.3f s", sv->r->tag, s);
+	else
+		log_notice("saving snapshot '%s' has failed after %.3f s: %s", sv->r->tag, s,
+			   err->msg);
+}
+
+/* The progress ends where it was to end, also when it failed (qcow2-vmstate 4). */
+static void end_progress(struct saver *sv, uint64_t total)
+{
+	if (sv->j && total > sv->reported)
+		job_add_done(sv->j, total - sv->reported);
+}
+
+static int save_guest(struct saver *sv, struct err *err)
+{
+	struct machine *m = sv->s->m;
+	int64_t since = host_now_ns();
+	struct err why = {0};
+	int ret, kept;
+
+	machine_lock(m);
+	ret = machine_hold(m, HOLD_SAVE, job_cancel_fd(sv->j), &why);
+	machine_unlock(m);
+	if (ret == 0) {
+		ret = save_held(sv, &why);
+		machine_lock(m);
+		kept = machine_let_go(m, ret < 0 ? NULL : &why);
+		if (ret == 0 && kept < 0)
+			log_error("snapshot '%s' is saved, but %s", sv->r->tag, why.msg);
+		machine_unlock(m);
+	}
+	end_progress(sv, memory_total_bytes(&m->mem));
+	report(sv, ret, host_now_ns() - since, &why);
+	if (ret < 0 && ret != -ECANCELED && err)
+		*err = why;
+	return ret;
+}
+
+int snapshot_save(struct snapshots *s, const struct snapshot_request *r, struct job *j,
+		  struct err *err)
+{
+	struct saver sv = {.s = s, .r = r, .j = j};
+	struct machine *m = s->m;
+	int ret;
+
+	machine_lock(m);
+	ret = snapshots_claim(s, err);
+	if (ret < 0) {
+		machine_unlock(m);
+		return ret;
+	}
+	ret = save_check(&sv, err);
+	machine_unlock(m);
+	sv.saving = xcalloc(sv.nodes.n + 1, sizeof(*sv.saving));
+	if (ret == 0)
+		ret = save_guest(&sv, err);
+	machine_lock(m);
+	snapshots_release(s);
+	machine_unlock(m);
+	free(sv.saving);
+	snapshot_nodes_fini(&sv.nodes);
+	return ret;
+}

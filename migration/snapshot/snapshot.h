@@ -1,0 +1,64 @@
+/*
+ * snapshot.h - snapshots of a guest: its disks and memory of one instant, in its qcow2 images
+ *
+ * Saved, loaded and deleted by jobs (snapshot-save and its like), or by a call that waits
+ * (savevm and its like, -loadvm).  One at a time, and not beside a migration.
+ */
+#ifndef MINIVMM_MIGRATION_SNAPSHOT_H
+#define MINIVMM_MIGRATION_SNAPSHOT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vmm/job.h"
+
+struct block_nodes;
+struct err;
+struct globalstate;
+struct job;
+struct machine;
+
+struct snapshots {
+	/* set at creation and then constant; borrowed */
+	struct machine *m;
+	struct globalstate *globalstate;
+	uint32_t ram_section_id;
+	bool (*migrating)(void *opaque); /* is a migration under way?  Machine lock held */
+	void *opaque;
+	/* machine lock */
+	bool busy; /* one is being saved, loaded or deleted */
+};
+
+/* All borrowed, but by snapshots_start_job(), which copies the strings. */
+struct snapshot_request {
+	const struct block_nodes *blocks;
+	const char *tag;
+	/*
+	 * Node names: where the VM state lies, and the disks.  Without devices (NULL): all disks of
+	 * the guest that can be written, the VM state in the first that can have it.
+	 */
+	const char *vmstate;
+	const char *const *devices;
+	size_t n_devices;
+	bool complete; /* save: refuse to leave a writable disk out */
+	bool replace;  /* save: instead of one of that name */
+};
+
+/* ---- the thread may wait, machine lock not held; -errno with *err set ---- */
+
+/* 'j': the job whose thread it is, for progress, pauses and its cancel; NULL: none. */
+int snapshot_save(struct snapshots *s, const struct snapshot_request *r, struct job *j,
+		  struct err *err);
+int snapshot_load(struct snapshots *s, const struct snapshot_request *r, struct job *j,
+		  struct err *err);
+int snapshot_delete(struct snapshots *s, const struct snapshot_request *r, struct job *j,
+		    struct err *err);
+
+/* ---- machine lock held, does not wait ---- */
+
+/* JOB_SNAPSHOT_SAVE, _LOAD or _DELETE.  Fails for the job's id only. */
+int snapshots_start_job(struct snapshots *s, enum job_type type, const char *id,
+			const struct snapshot_request *r, struct err *err);
+
+#endif

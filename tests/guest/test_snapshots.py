@@ -1,0 +1,307 @@
+"""snapshot-save, snapshot-load, snapshot-delete: disks and memory of one instant, in the disks' own images."""
+import os
+
+import ram
+import snapshots
+from case import only_minivmm, table
+from moves import goes_on
+from qmp import QmpError
+from snapshots import check, do, guest, image, listing, run
+
+SAVED = ["created", "running", "STOP", "migration-setup", "MIGRATION_PASS", "migration-completed", "RESUME", "waiting",
+         "pending", "concluded"]
+LOADED = ["created", "running", "STOP", "RESUME", "waiting", "pending", "concluded"]
+REFUSED = ["created", "running", "aborting", "concluded"]
+
+
+def two_disks(t, **options):
+    return guest(t, {"d0": image(t, "d0"), "d1": image(t, "d1", 128, "-o", "cluster_size=4k")}, **options)
+
+
+def look(t, vm, tag):
+    """The guest of a snapshot, loaded into a machine that does not run; it goes on after that."""
+    vm.cmd("stop")
+    do(vm, "load", tag)
+    status = snapshots.check_instant(t, vm, tag)
+    vm.cmd("cont")
+    goes_on(vm)
+    return status
+
+
+def test_there_and_back(t):
+    """Saved at work, changed, loaded: memory and disk are of the instant, and go on from it."""
+    vm = two_disks(t)
+    goes_on(vm, rounds=2)
+    before = ram.status(vm)
+    do(vm, "save", "one")
+    goes_on(vm, rounds=3)
+    after = ram.status(vm)
+    do(vm, "save", "two")
+    goes_on(vm, rounds=2)
+    one = look(t, vm, "one")
+    assert before["generation"] <= one["generation"] <= after["generation"], (before, one, after)
+    two = look(t, vm, "two")
+    assert two["generation"] >= after["generation"] and two["disk"] > one["disk"], (one, after, two)
+    vm.cmd("quit")
+    vm.wait()
+    for path in vm.images.values():
+        check(path)
+        assert sorted(listing(path)) == ["one", "two"], listing(path)
+    sizes = [listing(path)["one"] for path in vm.images.values()]
+    assert sizes[0] > 0 and sizes[1] == 0, sizes
+
+
+@table(own={"variant": "own"}, split={"variant": "split"}, stock={"variant": "stock"})
+def test_into_another_program(t, variant):
+    """-loadvm, and snapshot-load into a program that has just been started."""
+    vm = two_disks(t, variant=variant)
+    goes_on(vm, rounds=2)
+    do(vm, "save", "one")
+    vm.cmd("quit")
+    vm.wait()
+    for loadvm in (True, False):
+        images = {node: snapshots.copy(t, path, f"{node}-{loadvm}") for node, path in vm.images.items()}
+        other = snapshots.again(t, vm, *(["-loadvm", "one"] if loadvm else []), images=images, paused=True)
+        if not loadvm:
+            do(other, "load", "one")
+        assert other.status() == "prelaunch", other.status()
+        snapshots.check_instant(t, other, "one")
+        other.cmd("cont")
+        goes_on(other)
+
+
+@only_minivmm("QEMU's -loadvm starts the guest with other words")
+def test_loadvm_runs(t):
+    """Without -S the guest runs at once."""
+    vm = two_disks(t)
+    do(vm, "save", "one")
+    vm.cmd("quit")
+    vm.wait()
+    other = snapshots.again(t, vm, "-loadvm", "one")
+    assert other.status() == "running"
+    goes_on(other)
+
+
+@only_minivmm("QEMU says other words")
+@table(unknown={"tag": "nope", "words": "-loadvm nope: Snapshot 'nope' does not exist in one or more devices"},
+       half={"tag": "half", "words": "-loadvm half: Snapshot 'half' does not exist in one or more devices ('d1' lacks it)"},
+       disks={"tag": "disks", "words": "-loadvm disks: This is a disk-only snapshot"})
+def test_loadvm_fails(t, tag, words):
+    """Exit status 1, and the reason on stderr."""
+    vm = two_disks(t)
+    do(vm, "save", "half", devices=["d0"])
+    vm.cmd("quit")
+    vm.wait()
+    for path in vm.images.values():
+        snapshots.tool("qemu-img", "snapshot", "-c", "disks", path)
+    before = [snapshots.content(t, path) for path in vm.images.values()]
+    argv = [w for w in vm.argv if not w.startswith("chardev=mon") and w not in ("-mon",)]
+    del argv[argv.index("-chardev"):]
+    more = [word for node, path in vm.images.items() for word in snapshots.disk(node, path)]
+    import subprocess
+    done = subprocess.run([*argv, *more, "-loadvm", tag], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1 and words in done.stderr, (done.returncode, done.stderr)
+    assert before == [snapshots.content(t, path) for path in vm.images.values()]
+
+
+@only_minivmm("QEMU's passes and statuses are other ones")
+def test_events(t):
+    """What a client is told, in this order, of a guest that runs and of one that does not."""
+    vm = two_disks(t)
+    assert do(vm, "save", "one").events == SAVED
+    assert do(vm, "load", "one").events == LOADED
+    assert do(vm, "delete", "one").events == ["created", "running", "waiting", "pending", "concluded"]
+    vm.cmd("stop")
+    assert do(vm, "save", "two").events == [e for e in SAVED if e not in ("STOP", "RESUME")]
+    assert do(vm, "load", "two").events == [e for e in LOADED if e not in ("STOP", "RESUME")]
+    assert vm.status() == "paused"
+    assert run(vm, "save", "two").events == REFUSED
+    vm.cmd("cont")
+    goes_on(vm)
+
+
+CASES = dict(
+    exists=dict(what="save", tag="old", words="Snapshot 'old' already exists in one or more devices"),
+    no_device=dict(what="save", tag="new", devices=["d0", "d9"], words="No block device node 'd9'"),
+    none=dict(what="save", tag="new", devices=[], words="At least one device is required for snapshot"),
+    no_vmstate=dict(what="save", tag="new", vmstate="d9", words="vmstate block device 'd9' does not exist"),
+    not_among=dict(what="save", tag="new", devices=["d1"], words="vmstate block device 'd0' "),
+    raw=dict(what="save", tag="new", devices=["d0", "d1", "raw"],
+             words="Device 'raw' is writable but does not support snapshots"),
+    readonly=dict(what="save", tag="new", devices=["d0", "d1", "ro"], words="Device 'ro' is "),
+    complete=dict(what="save", tag="new", devices=["d0"], more={"x-minivmm-complete": True},
+                  words="'d1', 'raw', which 'devices' leaves out"),
+    load_unknown=dict(what="load", tag="new", words="Snapshot 'new' does not exist in one or more devices"),
+    load_half=dict(what="load", tag="half", words="Snapshot 'half' does not exist in one or more devices"),
+    load_disks=dict(what="load", tag="old", vmstate="d1", words="This is a disk-only snapshot"),
+)
+
+
+@only_minivmm("QEMU stops the guest for some of them, and says other words")
+@table(**CASES)
+def test_refused(t, what, tag, words, devices=None, vmstate=None, more=None):
+    """Before anything is touched: the guest has not been stopped, the images are as they were."""
+    raw, ro = t.disk(), image(t, "ro")
+    extra = ["-blockdev", f"driver=raw,node-name=raw,file.driver=file,file.filename={raw}",
+             "-device", "virtio-blk-device,drive=raw", *snapshots.disk("ro", ro, "read-only=on")]
+    vm = two_disks(t, extra=extra)
+    do(vm, "save", "old")
+    do(vm, "save", "half", devices=["d0"])
+    ended = run(vm, what, tag, devices=devices, vmstate=vmstate, **(more or {}))
+    assert ended.error and words in ended.error, ended.error
+    assert ended.events == REFUSED, ended.events
+    assert vm.status() == "running"
+    goes_on(vm)
+    vm.cmd("quit")
+    vm.wait()
+    assert sorted(listing(vm.images["d0"])) == ["half", "old"]
+    assert sorted(listing(vm.images["d1"])) == ["old"]
+    for path in vm.images.values():
+        check(path)
+
+
+@only_minivmm("QEMU says nothing of it")
+def test_left_out(t):
+    """A disk that the guest can write to is left out: it is made all the same, and the log names it."""
+    vm = two_disks(t)
+    do(vm, "save", "one", devices=["d0"])
+    assert "snapshot 'one' is made without 'd1', to which the guest can write" in vm.stderr(), vm.stderr()
+
+
+@only_minivmm("QEMU 7.2 dies, 11.1 refuses")
+def test_every_capability(t):
+    """What is switched on for moves plays no part."""
+    vm = two_disks(t)
+    for c in vm.cmd("query-migrate-capabilities"):
+        try:
+            vm.cmd("migrate-set-capabilities", capabilities=[{"capability": c["capability"], "state": True}])
+        except QmpError:
+            pass        # not with what is on already, or not here
+    do(vm, "save", "one")
+    goes_on(vm)
+    look(t, vm, "one")
+
+
+@only_minivmm("QEMU does not unlock it meanwhile")
+def test_commands_while_it_is_saved(t):
+    """A paused job holds the guest: no cont, no migration, no other snapshot; a stop is remembered."""
+    vm = two_disks(t, append="pages=1500 rate=20000")
+    goes_on(vm)
+    job = snapshots.begin(vm, "save", "one")
+    try:
+        vm.cmd("job-pause", id=job)
+    except QmpError as e:
+        t.skip(f"it was too fast: {e}")
+    vm.qmp.any_event(lambda e: e["event"] == "JOB_STATUS_CHANGE" and e["data"]["status"] in ("paused", "concluded"),
+                     "paused")
+    jobs = {j["id"]: j["status"] for j in vm.cmd("query-jobs")}
+    if jobs[job] == "paused":
+        assert "There's a migration process in progress" in vm.qmp.fails("migrate", uri=f"file:{t.path('x')}")
+        other = run(vm, "save", "two")
+        assert "another snapshot is being saved" in other.error, other.error
+        vm.cmd("job-resume", id=job)
+    vm.cmd("job-dismiss", id=job) if jobs[job] == "concluded" else snapshots.Ended(vm, job)
+    goes_on(vm)
+
+
+@only_minivmm("QEMU's job ends within the command")
+def test_cancel(t):
+    """Nothing of it is left, and the guest runs."""
+    vm = two_disks(t, append="pages=1500 rate=20000")
+    goes_on(vm)
+    job = snapshots.begin(vm, "save", "one")
+    try:
+        vm.cmd("job-cancel", id=job)
+    except QmpError as e:
+        t.skip(f"it was too fast: {e}")
+    ended = snapshots.Ended(vm, job)
+    assert ended.error == "Operation canceled", ended.error
+    vm.cmd("quit")
+    vm.wait()
+    for path in vm.images.values():
+        check(path)
+        assert listing(path) == {}
+
+
+@only_minivmm("QEMU leaves the guest stopped and the disks reverted")
+@table(memory={"change": {"memory": "32M"}, "words": "RAM block 'microvm.ram'"},
+       cpus={"change": {"cpus": 2}, "words": "vCPUs: 1"},
+       device={"change": {"rng": True}, "words": "the saved machine and this one differ"})
+def test_other_machine(t, change, words):
+    """It is not loaded, and the guest that runs there runs on, with its disks."""
+    vm = two_disks(t)
+    do(vm, "save", "one")
+    goes_on(vm)
+    vm.cmd("quit")
+    vm.wait()
+    other = snapshots.again(t, vm, **change)
+    other.serial.expect("counting on")
+    goes_on(other)
+    ended = run(other, "load", "one")
+    assert ended.error and words in ended.error, ended.error
+    assert ended.events == REFUSED, ended.events
+    goes_on(other)
+    before = ram.status(other)["disk"]
+    other.cmd("stop")
+    status = ram.status(other)
+    assert status["disk"] >= before and status["disk_errors"] == 0, status
+
+
+@only_minivmm("QEMU removes nothing")
+@table(vmstate={"node": "d0"}, other={"node": "d1"})
+def test_no_space(t, node):
+    """The image with the VM state, or the one that follows, is on a full disk: no trace in either, the guest runs."""
+    small = t.tmpfs(1500 if node == "d0" else 520)
+    images = {n: image(t, n, 64) for n in ("d0", "d1")}
+    moved = os.path.join(small, "small.qcow2")
+    os.rename(images[node], moved)
+    images[node] = moved
+    vm = guest(t, images, append="pages=1000 rate=2000 every=16")
+    goes_on(vm)
+    if node == "d1":        # only what the snapshot's own tables need is missing
+        with open(os.path.join(small, "fill"), "wb") as f:
+            try:
+                while True:
+                    f.write(bytes(4096))
+                    f.flush()
+            except OSError:
+                pass
+    ended = run(vm, "save", "one")
+    assert ended.error and "No space left on device" in ended.error, ended.error
+    assert ended.events[-3:] == ["RESUME", "aborting", "concluded"], ended.events
+    goes_on(vm)
+    vm.cmd("quit")
+    vm.wait()
+    for path in images.values():
+        check(path)
+        assert listing(path) == {}
+
+
+def test_delete(t):
+    vm = two_disks(t)
+    for tag in ("one", "two"):
+        do(vm, "save", tag)
+    do(vm, "delete", "one")
+    do(vm, "delete", "never was")
+    look(t, vm, "two")
+    do(vm, "delete", "two")
+    goes_on(vm)
+    vm.cmd("quit")
+    vm.wait()
+    for path in vm.images.values():
+        check(path)
+        assert listing(path) == {}
+
+
+def test_many(t):
+    """Saved ten times at work; each is loaded and is what it was."""
+    vm = two_disks(t)
+    low = []
+    for n in range(10):
+        goes_on(vm)
+        low.append(ram.status(vm)["generation"])
+        do(vm, "save", f"s{n}")
+    for n in (3, 9, 0, 7, 5):
+        status = look(t, vm, f"s{n}")
+        assert status["generation"] >= low[n], (n, status, low)
+        assert n == 9 or status["generation"] <= low[n + 1], (n, status, low)
