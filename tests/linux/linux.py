@@ -15,6 +15,7 @@ import time
 
 import encoders
 import qmp
+import snapshots
 import vmm as vmm_module
 from vmm import Vmm
 
@@ -88,7 +89,7 @@ class Linux:
     """The guest, wherever it runs: 'vmm' is the machine that it runs in now."""
 
     def __init__(self, test, cpus=1, net=False, cpu=None, kernel="vmlinuz", options=(), words="",
-                 variant="own", kind=None, generic=False):
+                 variant="own", kind=None, generic=False, images=None):
         self.files = GENERIC if generic else GUEST
         if not self.files:
             test.skip(f"no {'generic ' if generic else ''}Linux guest: run scripts/linux-tests")
@@ -96,7 +97,8 @@ class Linux:
         self.test = test
         self.cpus = cpus
         self.kernel = os.path.join(self.files, kernel)
-        self.disk = test.disk(16)
+        self.images = images    # {node: qcow2 file} of its disks, instead of a raw one
+        self.disk = None if images else test.disk(16)
         self.net = Network() if net else None
         self.moves = 0
         self.tap = 0  # which one the guest's machine has; a destination takes the other
@@ -115,10 +117,13 @@ class Linux:
             tap = self.net.taps[self.tap if "incoming" not in how else 1 - self.tap]
             extra += ["-netdev", f"tap,id=net0,ifname={tap},script=no,downscript=no,vhost=off",
                       "-device", "virtio-net-device,netdev=net0,mac=52:54:00:12:34:56"]
+        for node, path in (self.images or {}).items():
+            extra += snapshots.disk(node, path)
         extra += ["-device", "virtio-rng-device"]
         machine = self.test.vmm(self.kernel, self.append, memory="128M", cpus=self.cpus, variant=self.variant,
                                 backend="memfd", disk=self.disk, extra=extra, **how)
         machine.capabilities("events")
+        machine.images = self.images
         return machine
 
     # ---- what it says ----

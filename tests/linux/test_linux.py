@@ -6,6 +6,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import encoders  # noqa: E402  pylint: disable=wrong-import-position
 import peers  # noqa: E402  pylint: disable=wrong-import-position
+import snapshots  # noqa: E402  pylint: disable=wrong-import-position
 from case import only_minivmm, table  # noqa: E402  pylint: disable=wrong-import-position
 from moves import make_older  # noqa: E402  pylint: disable=wrong-import-position
 from linux import CLOCK_SLACK, Linux  # noqa: E402  pylint: disable=wrong-import-position
@@ -168,6 +169,44 @@ def test_copies(t, cpus):
     guest.move()
     guest.works()
     assert RESEEDED not in guest.vmm.serial.seen
+
+
+def round_of_files(guest):
+    """The guest has written one file more and read them all."""
+    return int(guest.vmm.serial.expect(r"^F (\d+)$")[1])
+
+
+@only_minivmm("QEMU stops the guest for the whole save")
+@table(three={"times": 3}, ten={"times": 10})
+def test_snapshots(t, times):
+    """Saved under load into its disks, two of qcow2 and one of them with ext4: each snapshot goes on where it was."""
+    t.need("mkfs.ext4", "e2fsck", "qemu-img")
+    work, files, raw = snapshots.image(t, "work", 16 << 10), t.path("files.qcow2"), t.disk(32)
+    snapshots.tool("mkfs.ext4", "-q", raw)
+    snapshots.tool("qemu-img", "convert", "-O", "qcow2", raw, files)
+    guest = Linux(t, cpus=2, images={"work": work, "files": files}, words="work.files=1")
+    guest.started()
+    saved = {}
+    for n in range(times):
+        beat = guest.works(mem=16, disk=1)
+        round_of_files(guest)
+        snapshots.do(guest.vmm, "save", f"s{n}")
+        saved[f"s{n}"] = (beat, round_of_files(guest))
+    for tag, (beat, newest) in reversed(saved.items()):
+        snapshots.do(guest.vmm, "load", tag)
+        guest.vmm.serial.pass_over()
+        guest.first = guest.last = None
+        assert round_of_files(guest) <= newest + 1, tag
+        back = guest.works(mem=16, disk=1)
+        print(f"{tag}: saved after {beat}; loaded, {back}", flush=True)
+    guest.vmm.cmd("quit")
+    assert guest.vmm.wait() == 0
+    for path in (work, files):
+        snapshots.check(path)
+    for tag in saved:
+        snapshots.tool("qemu-img", "convert", "-l", f"snapshot.name={tag}", "-O", "raw", files, raw)
+        snapshots.tool("e2fsck", "-fy", raw, status=(0, 1))     # its journal
+        snapshots.tool("e2fsck", "-fn", raw)
 
 
 def test_cancel_in_flight(t):
