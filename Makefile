@@ -1,6 +1,6 @@
 # minivmm
 #
-#   make             build/minivmm                       make demo        the main job, shown
+#   make             build/minivmm, build/minivmm-img    make demo        the main job, shown
 #   make check       every test                          make check-fast  those without the lab
 #   make check-all   every row of every table of tests
 #   make bench       side by side with QEMU              make fuzz T=60   each fuzz target for T seconds
@@ -59,18 +59,24 @@ ALL_LDFLAGS := -pthread $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
 
 DIRS := vmm/base vmm/memory vmm/options vmm arch/x86 devices devices/virtio devices/block devices/block/qcow2 devices/net \
 	devices/chardev migration/settings migration/channel migration/stream migration/ram \
-	migration/ram/encode migration/ram/mapped migration/ram/multifd migration/peer migration/outgoing migration/incoming \
-	migration/dirty migration/snapshot migration qmp qmp/commands
+	migration/ram/encode migration/ram/lazy migration/ram/mapped migration/ram/multifd migration/peer \
+	migration/outgoing migration/incoming migration/dirty migration/snapshot migration qmp qmp/commands img
 SRC  := $(sort $(foreach d,$(DIRS),$(wildcard $(d)/*.c)))
 OBJ  := $(SRC:%.c=$(BUILD)/%.o)
-LIB_OBJ := $(filter-out $(BUILD)/vmm/main.o,$(OBJ))
+LIB_OBJ := $(filter-out $(BUILD)/vmm/main.o $(BUILD)/img/main.o,$(OBJ))
 LIB  := $(BUILD)/libminivmm.a
 BIN  := $(BUILD)/minivmm
+IMG  := $(BUILD)/minivmm-img
 
 .PHONY: all
-all: $(BIN)
+all: $(BIN) $(IMG)
 
 $(BIN): $(BUILD)/vmm/main.o $(LIB)
+	@echo "  LD   $@"
+	@$(CC) $(ALL_LDFLAGS) $(OWN_LDFLAGS) $^ $(OWN_LIBS) -o $@
+
+# Of the library only what images need: neither io_uring's loop nor a network.
+$(IMG): $(BUILD)/img/main.o $(LIB)
 	@echo "  LD   $@"
 	@$(CC) $(ALL_LDFLAGS) $(OWN_LDFLAGS) $^ $(OWN_LIBS) -o $@
 
@@ -143,16 +149,16 @@ $(BUILD)/kvm-probe: scripts/kvm-probe.c
 demo: $(BIN) $(BUILD)/kvm-probe
 	BUILD=$(BUILD) scripts/demo
 
-check: $(BIN) $(BUILD)/kvm-probe
+check: $(BIN) $(IMG) $(BUILD)/kvm-probe
 	BUILD=$(BUILD) scripts/check $(STRICT:%=--strict)
 
-check-all: $(BIN) $(BUILD)/kvm-probe
+check-all: $(BIN) $(IMG) $(BUILD)/kvm-probe
 	BUILD=$(BUILD) scripts/check --all $(STRICT:%=--strict)
 
-check-fast: $(BIN) $(BUILD)/kvm-probe
+check-fast: $(BIN) $(IMG) $(BUILD)/kvm-probe
 	BUILD=$(BUILD) scripts/check --fast $(STRICT:%=--strict)
 
-bench: $(BIN) guests
+bench: $(BIN) $(IMG) guests
 	BUILD=$(BUILD) /usr/bin/python3 tests/bench/bench.py --out $(BUILD)/bench $(if $(OLD),--old $(OLD)) $(PEER:%=--peer %)
 
 lint:
@@ -166,18 +172,20 @@ BASH_DIR := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 # The README's links work in there, too, as far as they lead to pages of docs/.
 PAGES := README.md CHANGELOG.md CONTRIBUTING.md LICENSE $(wildcard docs/*.md docs/interfaces/*.md)
 
-install: $(BIN)
+install: $(BIN) $(IMG)
 	$(BIN) -man >$(BUILD)/minivmm.1
 	$(BIN) -completion >$(BUILD)/completion
 	install -d "$(BIN_DIR)" "$(MAN_DIR)" "$(DOC_DIR)" "$(BASH_DIR)"
-	install -m 755 $(BIN) "$(BIN_DIR)/minivmm"
-	install -m 644 $(BUILD)/minivmm.1 "$(MAN_DIR)/minivmm.1"
+	install -m 755 $(BIN) $(IMG) "$(BIN_DIR)"
+	install -m 644 $(BUILD)/minivmm.1 $(BUILD)/minivmm-img.1 "$(MAN_DIR)"
 	install -m 644 $(BUILD)/completion "$(BASH_DIR)/minivmm"
+	install -m 644 $(BUILD)/completion-img "$(BASH_DIR)/minivmm-img"
 	for page in $(PAGES); do install -D -m 644 $$page "$(DOC_DIR)/$$page" || exit 1; done
 
 # What install has made, and no folder that others may use.
 uninstall:
 	rm -f "$(BIN_DIR)/minivmm" "$(MAN_DIR)/minivmm.1" "$(BASH_DIR)/minivmm"
+	rm -f "$(BIN_DIR)/minivmm-img" "$(MAN_DIR)/minivmm-img.1" "$(BASH_DIR)/minivmm-img"
 	rm -rf "$(DOC_DIR)"
 
 clean:

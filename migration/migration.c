@@ -16,6 +16,7 @@
 #include "migration/announce.h"
 #include "migration/dirty/limit.h"
 #include "migration/dirty/rate.h"
+#include "migration/incoming/lazy.h"
 #include "migration/internal.h"
 #include "migration/settings/globals.h"
 #include "vmm/base/alloc.h"
@@ -26,6 +27,7 @@
 #include "vmm/device.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
+#include "vmm/memory/missing.h"
 #include "vmm/memory/userfault.h"
 #include "vmm/options/config.h"
 
@@ -38,6 +40,7 @@ static void follow_params(struct migration *mg)
 {
 	settings_publish(&mg->set);
 	outgoing_follow(&mg->out);
+	incoming_lazy_follow(&mg->in);
 }
 
 /* A guest that came by migration begins to run here. */
@@ -151,6 +154,7 @@ struct migration *migration_new(struct machine *m, struct err *err)
 	mg->snapshots = (struct snapshots){
 	    .m = m,
 	    .globalstate = &mg->globalstate,
+	    .set = &mg->set,
 	    .ram_section_id = mg->out.ram_section_id,
 	    .migrating = is_migrating,
 	    .opaque = mg,
@@ -227,6 +231,10 @@ static int may_start(struct migration *mg, const struct migrate_args *args, stru
 	if (mg->m->state == RS_POSTMIGRATE)
 		return err_set(err, EINVAL,
 			       "Can't migrate the vm that was paused due to previous migration");
+	if (migration_check_pages(mg, err) < 0)
+		return -EIO;
+	if (mg->set.caps[CAP_X_IGNORE_SHARED] && memory_check_complete(&mg->m->mem, err) < 0)
+		return err_prefix(err, -EBUSY, "Capability 'x-ignore-shared' has to wait");
 	reasons = migration_blockers(mg, &n);
 	if (n)
 		return err_set(err, EINVAL, "%s", reasons[0]);
@@ -324,11 +332,16 @@ int migration_check_cont(const struct migration *mg, struct err *err)
 	const struct incoming *in = &mg->in;
 
 	if (mg->m->state != RS_INMIGRATE || !in->failed)
-		return 0;
+		return migration_check_pages(mg, err);
 	return err_set(err, EBUSY,
 		       "there is no guest to run, for its load failed (migrate-incoming tries "
 		       "again): %s",
 		       in->error_text ? in->error_text : in->error.msg);
+}
+
+int migration_check_pages(const struct migration *mg, struct err *err)
+{
+	return incoming_lazy_check(&mg->in, err);
 }
 
 /* ---- questions and settings ---- */
@@ -387,7 +400,8 @@ bool migration_get_capability(struct migration *mg, enum migration_capability c)
 int migration_set_capabilities(struct migration *mg, const enum migration_capability *caps,
 			       const bool *states, size_t n, struct err *err)
 {
-	bool comes_alone = status_busy(status_get(&mg->in.status)) && !mg->in.listens;
+	enum migration_status comes = status_get(&mg->in.status);
+	bool comes_alone = (comes == MIG_SETUP || comes == MIG_ACTIVE) && !mg->in.listens;
 	bool next[CAP_COUNT];
 	int ret;
 

@@ -54,8 +54,11 @@ void migration_incoming_refused(struct migration *mg, const struct err *why);
  * attempt that has just begun.
  */
 void migration_set_exit_on_error(struct migration *mg, bool on, bool this_one);
-/* The last attempt to load a guest has failed: -EBUSY, and why there is nothing to run. */
+/* The last attempt to load a guest has failed: -EBUSY, and why there is nothing to run; or as
+ * migration_check_pages(). */
 int migration_check_cont(const struct migration *mg, struct err *err);
+/* -EIO, and why: pages of a guest that was loaded lazily cannot be read, now. */
+int migration_check_pages(const struct migration *mg, struct err *err);
 /* A guest is being saved: -EBUSY, and what 'quit' would give up. */
 int migration_check_quit(struct migration *mg, struct err *err);
 /* The program ends: tell the log which move or save ends with it. */

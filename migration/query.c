@@ -1,4 +1,5 @@
 /* query.c - what query-migrate shows of either end (qmp-surface 3.3) */
+#include "migration/incoming/lazy.h"
 #include "migration/incoming/report.h"
 #include "migration/internal.h"
 #include "migration/migration.h"
@@ -11,7 +12,7 @@
 
 static void put_error(struct migration_info *info, const struct err *err, const char *whole)
 {
-	if (info->status == MIG_FAILED)
+	if (info->status == MIG_FAILED || info->status == MIG_POSTCOPY_PAUSED)
 		info->error_desc = whole ? whole : err->msg;
 }
 
@@ -70,6 +71,7 @@ void migration_query(struct migration *mg, struct migration_info *info)
 	struct forecast_figures f = figures_of(mg);
 
 	*info = (struct migration_info){.status = status_get(&mg->out.status), .error_desc = ""};
+	incoming_lazy_query(&mg->in, info);
 	if (info->status != MIG_NONE) {
 		stats_fill(&mg->out.stats, &f, info);
 		put_silence(mg, info);

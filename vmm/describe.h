@@ -33,10 +33,12 @@ enum desc_kind {
 	DESC_SECTION = 5, /* str8 idstr, be32 instance, be32 version */
 	/* the processor's: arch/ */
 	DESC_ARCH = 0x100,
-	DESC_CPUID = 0x100,    /* be32 leaf, be32 subleaf, be32 EAX, EBX, ECX, EDX of vCPU 0 */
-	DESC_MSR = 0x101,      /* be32 index, be16 how many from there on, str8 name */
-	DESC_TSC_KHZ = 0x102,  /* be32, of vCPU 0 */
-	DESC_CPU_MODEL = 0x103 /* str8 name */
+	DESC_CPUID = 0x100,     /* be32 leaf, be32 subleaf, be32 EAX, EBX, ECX, EDX of vCPU 0 */
+	DESC_MSR = 0x101,       /* be32 index, be16 how many from there on, str8 name */
+	DESC_TSC_KHZ = 0x102,   /* be32, of vCPU 0 */
+	DESC_CPU_MODEL = 0x103, /* str8 name */
+	DESC_CLOCK = 0x104      /* be64 ns of the guest's clock at the stop, be64 ns since 1970
+				   then; 0, 0: it runs, or nothing is known.  Not compared */
 };
 
 #define DESC_NO_SLOT 0xffff

@@ -83,6 +83,13 @@ struct arch_ops {
 	 */
 	void (*stopped)(struct machine *m);
 	void (*starting)(struct machine *m);
+	/*
+	 * The guest that was loaded was stopped at 'since_ns' (since 1970; 0: as the description
+	 * says that was compared with this machine): at the next start its clocks go on by
+	 * the time that has passed.  Machine lock held; -ENODATA: nothing says since when, and
+	 * they go on from where they stood.  NULL: there are none.
+	 */
+	int (*advance)(struct machine *m, uint64_t since_ns);
 	/* Fetch all vCPU and irqchip state from KVM, before save. */
 	int (*fetch)(struct machine *m, struct err *err);
 	/* Push what the state tables loaded into KVM, after the last section of a stream. */

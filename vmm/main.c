@@ -29,6 +29,7 @@
 #include "vmm/job.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
+#include "vmm/memory/missing.h"
 #include "vmm/options/config.h"
 #include "vmm/options/options.h"
 #include "vmm/vmstate-dump.h"
@@ -342,9 +343,11 @@ static bool program_end(struct program *p)
 		if (all)
 			qmp_server_free(p->qmp);
 		machine_unlock(p->m);
+		/* Threads that wait for a page that does not come cannot be waited for. */
+		all = all && (!p->mg || migration_check_pages(p->mg, NULL) == 0);
 		if (all)
 			migration_free(p->mg);
-		all = all && machine_end(p->m);
+		all = all && machine_end(p->m) && memory_set_missing(&p->m->mem, NULL);
 		loop_fd_del(p->signals);
 		if (all) {
 			net_backends_close(&p->be.nets);

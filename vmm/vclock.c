@@ -19,6 +19,14 @@ int64_t host_now_ns(void)
 	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
+uint64_t host_realtime_ns(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_REALTIME, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
 int64_t vclock_now_ns(const struct vclock *c)
 {
 	return c->running ? c->offset_ns + host_now_ns() : c->offset_ns;

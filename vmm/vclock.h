@@ -27,6 +27,8 @@ void vclock_stop(struct vclock *c);
 
 /* CLOCK_MONOTONIC in ns. */
 int64_t host_now_ns(void);
+/* The host's time of day (CLOCK_REALTIME): ns since 1970. */
+uint64_t host_realtime_ns(void);
 
 extern const struct vms_desc vclock_vmstate; /* over struct vclock */
 

@@ -17,8 +17,17 @@
  * within a second of what KVM expects is taken for an attempt to synchronise
  * vCPUs and changes nothing.  Where KVM has no offsets, the TSC of a guest
  * that is only paused is left to run on.
+ *
+ * A guest that was loaded from a file may be asked to go on as if it had run
+ * meanwhile (x86_clock_advance): when the machine starts, kvmclock and TSCs, which
+ * are held then, are both put forward by the time since they were read.  A LAPIC
+ * deadline is a TSC value, so that one that has passed fires at once.  When the
+ * clock was read, KVM says (KVM_CLOCK_REALTIME, Linux 5.16), else the host's time of
+ * day is read beside it; it travels in the description of a saved machine, with the
+ * clock's value, because QEMU knows no field for it.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
@@ -39,6 +48,8 @@ static void read_kvmclock(struct machine *m, struct x86_clock *c)
 		return;
 	}
 	c->clock_ns = data.clock;
+	c->realtime_ns = data.flags & KVM_CLOCK_REALTIME ? data.realtime : host_realtime_ns();
+	c->told_clock_ns = c->told_realtime_ns = 0;
 	c->clock_held = true;
 }
 
@@ -195,6 +206,49 @@ static void release_kvmclock(struct machine *m, struct x86 *x, bool with_tsc)
 		(void)ioctl(m->vcpus[i]->fd, KVM_KVMCLOCK_CTRL, 0);
 }
 
+/* ---- after a load: as if it had run ---- */
+
+uint64_t x86_clock_realtime(const struct x86_clock *c)
+{
+	if (!c->clock_held)
+		return 0;
+	return c->told_realtime_ns && c->told_clock_ns == c->clock_ns ? c->told_realtime_ns
+								      : c->realtime_ns;
+}
+
+uint64_t x86_clock_ticks(uint64_t ns, int64_t tsc_khz)
+{
+	return tsc_khz > 0 ? (uint64_t)((unsigned __int128)ns * (uint64_t)tsc_khz / 1000000) : 0;
+}
+
+int x86_clock_advance(struct machine *m, uint64_t since_ns)
+{
+	struct x86 *x = m->arch_state;
+
+	x->clock.advance_from_ns = since_ns ? since_ns : x86_clock_realtime(&x->clock);
+	return x->clock.advance_from_ns ? 0 : -ENODATA;
+}
+
+void x86_clock_put_forward(struct machine *m, uint64_t now_ns)
+{
+	struct x86 *x = m->arch_state;
+	uint64_t from = x->clock.advance_from_ns, ticks;
+
+	x->clock.advance_from_ns = 0;
+	if (now_ns < from) {
+		log_warn("the guest was saved %" PRIu64 " s later than it is on this host's clock: "
+			 "the guest's clock does not go forward",
+			 (from - now_ns) / 1000000000);
+		return;
+	}
+	x->clock.clock_ns += now_ns - from;
+	if (!x->clock.tsc_held || !m->n_vcpus)
+		return;
+	ticks = x86_clock_ticks(now_ns - from, x86_vcpu(m->vcpus[0])->cpu.tsc_khz);
+	for (unsigned i = 0; i < m->n_vcpus; i++)
+		x86_vcpu(m->vcpus[i])->cpu.tsc += ticks;
+}
+
 /* ---- stop and start ---- */
 
 void x86_clock_stopped(struct machine *m)
@@ -214,8 +268,12 @@ void x86_clock_stopped(struct machine *m)
 void x86_clock_starting(struct machine *m)
 {
 	struct x86 *x = m->arch_state;
-	bool with_tsc = x->clock.tsc_held && m->n_vcpus > 0 && release_tsc(m, x);
 	struct err err = {0};
+	bool with_tsc;
+
+	if (x->clock.advance_from_ns && x->clock.clock_held)
+		x86_clock_put_forward(m, host_realtime_ns());
+	with_tsc = x->clock.tsc_held && m->n_vcpus > 0 && release_tsc(m, x);
 
 	if (x->clock.clock_held)
 		release_kvmclock(m, x, with_tsc);
@@ -231,6 +289,7 @@ static int clock_pre_load(void *dev, struct err *err)
 
 	(void)err;
 	c->clock_is_reliable = false;
+	c->realtime_ns = c->advance_from_ns = 0;
 	return 0;
 }
 

@@ -31,6 +31,16 @@ static void describe_cpuid(const struct kvm_cpuid2 *table, struct buf *out)
 	}
 }
 
+static void describe_clock(const struct x86_clock *c, struct buf *out)
+{
+	uint64_t realtime_ns = x86_clock_realtime(c);
+	size_t begun = desc_begin(out, DESC_CLOCK);
+
+	buf_be64(out, realtime_ns ? c->clock_ns : 0);
+	buf_be64(out, realtime_ns);
+	desc_end(out, begun);
+}
+
 /* All vCPUs have the same but for their APIC ids. */
 void x86_describe(struct machine *m, struct buf *out)
 {
@@ -50,6 +60,7 @@ void x86_describe(struct machine *m, struct buf *out)
 	begun = desc_begin(out, DESC_TSC_KHZ);
 	buf_be32(out, (uint32_t)first->cpu.tsc_khz);
 	desc_end(out, begun);
+	describe_clock(&x->clock, out);
 }
 
 static int compare_cpuid(const struct kvm_cpuid2 *own, struct src *body, struct buf *diff)
@@ -93,9 +104,21 @@ static int compare_model(const struct x86 *x, struct src *body, struct buf *diff
 	return 0;
 }
 
+/* No two clocks are alike; x86_clock_advance() may ask. */
+static int note_clock(struct x86_clock *c, struct src *body)
+{
+	uint64_t clock_ns, realtime_ns;
+
+	if (src_be64(body, &clock_ns) < 0 || src_be64(body, &realtime_ns) < 0)
+		return -EIO;
+	c->told_clock_ns = clock_ns;
+	c->told_realtime_ns = realtime_ns;
+	return 0;
+}
+
 int x86_compare(struct machine *m, unsigned kind, struct src *body, struct buf *diff)
 {
-	const struct x86 *x = m->arch_state;
+	struct x86 *x = m->arch_state;
 
 	if (!m->n_vcpus)
 		return 0;
@@ -108,6 +131,8 @@ int x86_compare(struct machine *m, unsigned kind, struct src *body, struct buf *
 		return x86_msrs_compare(x, body, diff);
 	case DESC_TSC_KHZ:
 		return compare_tsc(x, body, diff);
+	case DESC_CLOCK:
+		return note_clock(&x->clock, body);
 	default:
 		return 0;
 	}

@@ -28,8 +28,13 @@ struct vms_desc;
 
 /* Section kvmclock, and what the clocks need between a stop and the next start. */
 struct x86_clock {
-	uint64_t clock_ns; /* KVM_GET_CLOCK at the stop, or from the stream */
+	uint64_t clock_ns;    /* KVM_GET_CLOCK at the stop, or from the stream */
+	uint64_t realtime_ns; /* the host's time of day then; 0: not known */
 	bool clock_is_reliable;
+	/* what a saved guest's description says: the same two, which belong to clock_ns if equal */
+	uint64_t told_clock_ns, told_realtime_ns;
+	/* at the next start all clocks go on by the time since then; 0: from where they stood */
+	uint64_t advance_from_ns;
 	/* clock_ns is to be set at the next start */
 	bool clock_held;
 	/*
@@ -126,5 +131,13 @@ extern const struct vms_desc kvmclock_vmstate; /* over struct x86_clock */
 bool x86_clock_has_tsc_offset(const struct vcpu *v);
 void x86_clock_stopped(struct machine *m);
 void x86_clock_starting(struct machine *m);
+/* arch_ops.advance */
+int x86_clock_advance(struct machine *m, uint64_t since_ns);
+/* The host's time of day when clock_ns was read; 0: not known. */
+uint64_t x86_clock_realtime(const struct x86_clock *c);
+/* Put what is held forward by the time from advance_from_ns to now. */
+void x86_clock_put_forward(struct machine *m, uint64_t now_ns);
+/* How many ticks of a TSC of that rate are in so many ns. */
+uint64_t x86_clock_ticks(uint64_t ns, int64_t tsc_khz);
 
 #endif

@@ -181,6 +181,7 @@ static int x86_reset(struct machine *m, struct err *err)
 	for (unsigned i = 0; i < m->n_vcpus; i++)
 		reset_state(x, x86_vcpu(m->vcpus[i]));
 	irqchip_reset(&x->irqchip);
+	x->clock.advance_from_ns = 0;
 	return push_all(m, err);
 }
 
@@ -285,6 +286,7 @@ static const struct arch_ops x86_ops = {
     .stage_boot = x86_stage_boot,
     .stopped = x86_clock_stopped,
     .starting = x86_clock_starting,
+    .advance = x86_clock_advance,
     .fetch = x86_fetch,
     .push = x86_push,
     .describe = x86_describe,

@@ -11,7 +11,7 @@
  *     E mem page 17 word 0 ...           a fault, when it is found (the first few)
  *     B                                  the power button was pressed
  *
- * A character read from the console: 's' a line now, 'o' power off, 'r' reboot.
+ * A character read from the console: 's' a line now, 'd' the time of day, 'o' power off, 'r' reboot.
  *
  * memory   one process per CPU, pinned.  Each page holds words made from its
  *          number and a generation.  The first half of a region is written
@@ -425,6 +425,8 @@ static void obey(void)
 
 	if (read(STDIN_FILENO, &c, 1) != 1)
 		return;
+	if (c == 'd')
+		printf("D %lld\n", (long long)(now_ns(CLOCK_REALTIME) / 1000000));
 	if (c == 'o')
 		end_machine(RB_POWER_OFF);
 	if (c == 'r')

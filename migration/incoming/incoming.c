@@ -9,8 +9,8 @@
  *
  * A stream over a channel that cannot answer (file:, a command, a pipe or file behind
  * fd:) is a saved one: nobody can be told to give the guest up, and the same
- * bytes may be loaded again.  The guest that it makes is a copy, and gets a new
- * generation ID.  One that comes over a connection has moved, and keeps its own.
+ * bytes may be loaded again.  The guest that it makes is a copy (copy.h).  One that
+ * comes over a connection has moved, and goes on as what it was.
  *
  * The source of a stream that fails is told the cause when it is minivmm, and
  * that it failed in any case.  Then the program ends with status 1, or stays
@@ -34,6 +34,8 @@
 #include "migration/channel/checksum.h"
 #include "migration/channel/open.h"
 #include "migration/incoming/commands.h"
+#include "migration/incoming/copy.h"
+#include "migration/incoming/lazy.h"
 #include "migration/incoming/loader.h"
 #include "migration/incoming/report.h"
 #include "migration/peer/process.h"
@@ -120,13 +122,16 @@ static int take_over(struct incoming *in, const struct go_requests *asked, struc
 	go_requests_ask(asked, m);
 	if (asked->stop) /* which the run state that came before does not know */
 		globalstate_replace(in->globalstate, RS_PAUSED);
-	ret = enter_state(in, err);
+	ret = incoming_lazy_run(in, err);
+	if (ret == 0)
+		ret = enter_state(in, err);
 	if (ret < 0) {
 		in->arrived = false;
 		(void)machine_handover(m, HANDOVER_RELEASE, NULL);
 		go_requests_drop(asked, m); /* the source takes all of it back */
 	} else {
-		status_set(m, &in->status, MIG_COMPLETED);
+		in->resumed_ns = host_now_ns();
+		status_set(m, &in->status, in->lazy ? MIG_POSTCOPY_ACTIVE : MIG_COMPLETED);
 		report_incoming_done(in);
 	}
 	machine_unlock(m);
@@ -265,9 +270,11 @@ static int incoming_load(struct incoming *in, struct loader *l, struct err *err)
 	if (ret == 0)
 		ret = room_check_files(&l->m->mem, err); /* is what came still there? */
 	if (ret == 0)
+		ret = incoming_lazy_begin(in, l, err);
+	if (ret == 0)
 		ret = push_state_to_kvm(in, err);
 	if (ret == 0)
-		ret = saved ? vmgenid_changed(l->m, err) : vmgenid_kept(l->m, err);
+		ret = saved ? copy_loaded(l->m, in->set, 0, err) : vmgenid_kept(l->m, err);
 	if (ret == 0 && l->commands.minivmm) {
 		ret = send_ready(ch, err);
 		if (ret == 0)
@@ -283,7 +290,7 @@ static int prepare(struct incoming *in, struct loader *l, struct err *err)
 	struct machine *m = in->m;
 	struct mapped_config file;
 	unsigned threads;
-	bool mapped;
+	bool mapped, lazily;
 	int ret = 0;
 
 	machine_lock(m);
@@ -292,6 +299,7 @@ static int prepare(struct incoming *in, struct loader *l, struct err *err)
 	in->dirty = ret < 0;
 	threads = set->caps[CAP_COMPRESS] ? set->params.decompress_threads : 0;
 	mapped = set->caps[CAP_MAPPED_RAM];
+	lazily = mapped && set->params.lazy_load;
 	file = (struct mapped_config){
 	    .threads = set->caps[CAP_MULTIFD] ? set->params.multifd_channels : 0,
 	    .direct = set->params.direct_io,
@@ -299,6 +307,8 @@ static int prepare(struct incoming *in, struct loader *l, struct err *err)
 	machine_unlock(m);
 	if (ret == 0 && mapped)
 		ret = loader_map(l, &file, err);
+	if (ret == 0 && lazily)
+		incoming_lazy_prepare(in, l, file.direct);
 	return ret == 0 && threads ? ram_load_compressed(l->ram, threads, err) : ret;
 }
 
@@ -372,6 +382,7 @@ static void incoming_fail(struct incoming_attempt *a, const struct err *err,
 	struct incoming *in = a->in;
 	struct machine *m = in->m;
 
+	incoming_lazy_abort(in);
 	machine_lock(m);
 	in->error = *err;
 	if (differs->len)

@@ -23,6 +23,7 @@
 
 struct connections;
 struct channel;
+struct lazy;
 struct listener;
 struct loader;
 struct machine;
@@ -67,6 +68,8 @@ struct incoming {
 	char *where;             /* owned; the address as it was given, for messages */
 	char *from;              /* owned; the source's address */
 	int64_t begun_ns;        /* when */
+	int64_t resumed_ns;      /* the guest was here and could run */
+	struct lazy *lazy;       /* the memory's; pages of the last guest came later; or NULL */
 	struct resolve *resolve; /* while the host's name is being looked up */
 	struct migration_uri uri; /* ... of that */
 	struct listen_set listening;

@@ -17,6 +17,7 @@
 #include "migration/channel/channel.h"
 #include "migration/channel/checksum.h"
 #include "migration/incoming/section-hint.h"
+#include "migration/ram/lazy/lazy.h"
 #include "migration/incoming/section-skip.h"
 #include "migration/ram/mapped/mapped.h"
 #include "migration/ram/ram.h"
@@ -46,6 +47,7 @@ void loader_init(struct loader *l, struct machine *m, struct reader *reader, str
 
 void loader_fini(struct loader *l)
 {
+	lazy_free(l->lazy);
 	mapped_load_free(l->mapped);
 	ram_load_free(l->ram);
 	buf_free(&l->commands.differs);

@@ -14,6 +14,7 @@
 #include "migration/settings/capabilities.h"
 
 struct err;
+struct lazy;
 struct machine;
 struct mapped_config;
 struct mapped_load;
@@ -38,6 +39,7 @@ struct loader {
 	bool caps_seen[CAP_COUNT]; /* on at the source */
 	struct ram_load *ram;
 	struct mapped_load *mapped; /* owned; NULL: pages have no places in a file */
+	struct lazy *lazy; /* owned until it has begun; NULL: all pages are loaded at once */
 	struct seen_section *seen;  /* owned; sections announced by START or FULL */
 	size_t n_seen;
 };

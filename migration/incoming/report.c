@@ -63,6 +63,12 @@ void report_incoming_done(const struct incoming *in)
 				    : "");
 }
 
+void report_incoming_resident(const struct incoming *in)
+{
+	log_notice("all memory of the guest from " WHERE " is here: %.3f s", in->from,
+		   seconds(host_now_ns() - in->begun_ns));
+}
+
 void report_incoming_failure(const struct incoming *in)
 {
 	log_notice("the guest from " WHERE

@@ -14,6 +14,7 @@ void report_incoming_awaited(const struct incoming *in);
 void report_incoming_start(struct incoming *in, int fd);
 /* The guest is here, in the machine's run state. */
 void report_incoming_done(const struct incoming *in);
+void report_incoming_resident(const struct incoming *in);
 /* The guest is not here; in->error says why. */
 void report_incoming_failure(const struct incoming *in);
 /* The program ends while the guest is being loaded. */

@@ -16,6 +16,7 @@
 #include "migration/channel/checksum.h"
 #include "migration/channel/open.h"
 #include "migration/incoming/incoming.h"
+#include "migration/incoming/lazy.h"
 #include "migration/incoming/report.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/log.h"
@@ -176,4 +177,5 @@ void incoming_fini(struct incoming *in)
 	}
 	list_init(&in->attempts);
 	incoming_free_channels(in);
+	incoming_lazy_fini(in);
 }

@@ -194,7 +194,8 @@ static int load_list_entry(struct ram_load *l, struct src *in, uint64_t *left, s
 			clear_touched(lb);
 	}
 	return l->mapped
-		   ? mapped_load_block(l->mapped, lb, ram_load_ignores(l, lb), l->placer, in, err)
+		   ? mapped_load_block(l->mapped, lb, ram_load_ignores(l, lb), l->placer,
+				       &l->m->mem, in, err)
 		   : 0;
 }
 

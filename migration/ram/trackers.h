@@ -4,7 +4,7 @@
  * A row for each way to know.  Precopy lets the guest write and sends what was written
  * again: it asks KVM's dirty log or dirty ring (vmm/dirty.h).  A background
  * snapshot keeps the guest from writing until the page has been copied, and sends
- * each page once (write-protect.h).  A guest that stands still to the end writes nothing.
+ * each page once (write-protect.h).  A guest that stands still writes nothing.
  */
 #ifndef MINIVMM_MIGRATION_TRACKERS_H
 #define MINIVMM_MIGRATION_TRACKERS_H
@@ -46,7 +46,8 @@ struct ram_tracker {
 	void (*stop)(struct ram_save *s);
 };
 
-extern const struct ram_tracker tracker_dirty, tracker_none;
+extern const struct ram_tracker tracker_dirty;
+extern const struct ram_tracker tracker_none;
 extern const struct ram_tracker tracker_write_protect; /* write-protect.c */
 
 #endif

@@ -98,6 +98,17 @@ struct migration_step {
 	char text[192];
 };
 
+/* A guest that ran before all of its memory was there; times since the load began. */
+struct migration_lazy_stats {
+	uint64_t resume_us; /* until it could run */
+	bool has_resident_us;
+	uint64_t resident_us;      /* until all was there */
+	uint64_t total, remaining; /* bytes of pages with content */
+	uint64_t faults;           /* pages that were waited for */
+	uint64_t working_set;      /* bytes that came first, since an earlier load had noted them */
+	bool stalled;              /* pages cannot be read */
+};
+
 /* What query-migrate shows; has_* say which members are there. */
 struct migration_info {
 	enum migration_status status;
@@ -111,6 +122,8 @@ struct migration_info {
 	uint32_t throttle_percent; /* of the vCPUs' time, taken away by auto-converge; 0: none */
 	bool has_address;
 	struct migration_address address;
+	bool has_lazy; /* shown as "x-minivmm-lazy", also of a guest that moves on */
+	struct migration_lazy_stats lazy;
 	/* beyond QEMU, shown as "x-minivmm" while a migration runs or after it */
 	bool has_progress;
 	enum migration_phase phase;

@@ -18,6 +18,7 @@
 static const char *const compressions[] = {"none", "zlib", "zstd", NULL};
 static const char *const detections[] = {"none", "legacy", "multifd", NULL};
 static const char *const modes[] = {"normal", NULL}; /* no cpr-reboot, cpr-transfer, cpr-exec */
+static const char *const load_clocks[] = {"freeze", "advance", NULL};
 static const char *const policies[] = {"cancel", "force", "postcopy", NULL};
 
 #define AT(m)         .offset = offsetof(struct migration_params, m)
@@ -134,6 +135,15 @@ const struct migration_param_info migration_param_table[] = {
      .help = "seconds in which the destination does nothing, after which the migration fails; 0: for ever"},
     {"x-minivmm-checksum", PARAM_BOOL, AT(checksum), RANGE(0, 1), INITIAL(0), .unstable = true,
      .offered = true, .help = "put a checksum at the end of a saved guest"},
+    {"x-minivmm-load-clock", PARAM_ENUM, AT(load_clock), RANGE(0, LOAD_CLOCK_ADVANCE),
+     INITIAL(LOAD_CLOCK_FREEZE), .values = load_clocks, .unstable = true, .offered = true,
+     .help = "the clock of a guest that is loaded from a file: goes on from where it stood, or by the time that has passed"},
+    {"x-minivmm-lazy-load", PARAM_BOOL, AT(lazy_load), RANGE(0, 1), INITIAL(1), .unstable = true,
+     .offered = true,
+     .help = "run a guest from a mapped-ram file at once, and bring its pages as it touches them"},
+    {"x-minivmm-lazy-rate", PARAM_SIZE, AT(lazy_rate), RANGE(0, UINT64_MAX), INITIAL(0),
+     .unstable = true, .offered = true,
+     .help = "bytes a second of pages that a lazy load brings before they are touched; 0: no limit"},
     {.name = NULL},
 };
 /* clang-format on */

@@ -16,6 +16,7 @@ struct err;
 enum multifd_compression { MULTIFD_NONE, MULTIFD_ZLIB, MULTIFD_ZSTD };
 enum zero_page_detection { ZERO_PAGES_NONE, ZERO_PAGES_LEGACY, ZERO_PAGES_MULTIFD };
 enum migration_kind { MODE_NORMAL };
+enum load_clock { LOAD_CLOCK_FREEZE, LOAD_CLOCK_ADVANCE };
 enum deadline_policy { DEADLINE_CANCEL, DEADLINE_FORCE, DEADLINE_POSTCOPY };
 
 struct migration_params {
@@ -43,8 +44,11 @@ struct migration_params {
 	uint32_t deadline;
 	uint8_t deadline_policy;
 	uint32_t
-	    peer_timeout; /* ours: seconds in which the destination does nothing, 0: for ever */
-	bool checksum;    /* ours: of a saved guest, at its end */
+	    peer_timeout;   /* ours: seconds in which the destination does nothing, 0: for ever */
+	bool checksum;      /* ours: of a saved guest, at its end */
+	uint8_t load_clock; /* ours: enum load_clock, of a guest that is loaded from a file */
+	bool lazy_load;   /* ours: of a saved guest, where it is possible */
+	uint64_t lazy_rate; /* ours: bytes/s of what is not waited for, 0: all that goes */
 };
 
 enum param_kind {

@@ -18,11 +18,13 @@ struct err;
 struct globalstate;
 struct job;
 struct machine;
+struct migration_settings;
 
 struct snapshots {
 	/* set at creation and then constant; borrowed */
 	struct machine *m;
 	struct globalstate *globalstate;
+	const struct migration_settings *set; /* what is done to a guest that is loaded */
 	uint32_t ram_section_id;
 	bool (*migrating)(void *opaque); /* is a migration under way?  Machine lock held */
 	void *opaque;

@@ -80,6 +80,8 @@ static int cont(struct qmp_call *call, const void *arg, void *ret, struct err *e
 	}
 	if (m->state == RS_SUSPENDED)
 		return 0;
+	if (migration_check_cont(call->mg, err) < 0)
+		return -EIO;
 	return a->force ? machine_start_forced(m, err) : machine_start(m, err);
 }
 
@@ -92,7 +94,8 @@ static int system_reset(struct qmp_call *call, const void *arg, void *ret, struc
 {
 	(void)arg;
 	(void)ret;
-	if (machine_check_memory(call->m, err) < 0 || machine_check_kept(call->m, err) < 0)
+	if (machine_check_memory(call->m, err) < 0 || machine_check_kept(call->m, err) < 0 ||
+	    migration_check_pages(call->mg, err) < 0)
 		return -EBUSY;
 	machine_request_reset(call->m, CAUSE_HOST_QMP_SYSTEM_RESET);
 	machine_do_requests(call->m);

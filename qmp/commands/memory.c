@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "migration/migration.h"
 #include "qmp/command.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
@@ -195,6 +196,8 @@ static int pmemsave(struct qmp_call *call, const void *arg, void *ret, struct er
 	int r = machine_check_memory(call->m, err);
 
 	(void)ret;
+	if (r == 0)
+		r = migration_check_pages(call->mg, err);
 	if (r == 0)
 		r = check_range(&call->m->mem, a->gpa, a->bytes, err);
 	if (r == 0) {

@@ -108,13 +108,14 @@ static const char *param_value_at(const struct qmp_type *t, size_t i, unsigned *
 }
 
 static const struct qmp_type param_enums[] = {
-    {.kind = QMP_KIND_ENUM, .name = "multifd-compression", .size = 1, .value_at = param_value_at},
-    {.kind = QMP_KIND_ENUM, .name = "zero-page-detection", .size = 1, .value_at = param_value_at},
-    {.kind = QMP_KIND_ENUM, .name = "mode",                .size = 1, .value_at = param_value_at},
+    {.kind = QMP_KIND_ENUM, .name = "multifd-compression",  .size = 1, .value_at = param_value_at},
+    {.kind = QMP_KIND_ENUM, .name = "zero-page-detection",  .size = 1, .value_at = param_value_at},
+    {.kind = QMP_KIND_ENUM, .name = "mode",                 .size = 1, .value_at = param_value_at},
     {.kind = QMP_KIND_ENUM,
      .name = "x-minivmm-deadline-policy",
      .size = 1,
-     .value_at = param_value_at								 },
+     .value_at = param_value_at								  },
+    {.kind = QMP_KIND_ENUM, .name = "x-minivmm-load-clock", .size = 1, .value_at = param_value_at},
 };
 
 static const struct qmp_type *param_enum(const struct migration_param_info *p)

@@ -121,6 +121,19 @@ static const struct qmp_member progress_members[] = {
 static const struct qmp_type progress_type =
     QMP_OBJECT_TYPE(struct progress, "MinivmmMigrationProgress", progress_members);
 
+static const struct qmp_member lazy_members[] = {
+    QMP_REQ(struct migration_lazy_stats, resume_us, "resume-us"),
+    QMP_OPT(struct migration_lazy_stats, resident_us, "resident-us"),
+    QMP_REQ(struct migration_lazy_stats, total, "total"),
+    QMP_REQ(struct migration_lazy_stats, remaining, "remaining"),
+    QMP_REQ(struct migration_lazy_stats, faults, "faults"),
+    QMP_REQ(struct migration_lazy_stats, working_set, "working-set"),
+    QMP_REQ(struct migration_lazy_stats, stalled, "stalled"),
+    {0},
+};
+static const struct qmp_type lazy_type =
+    QMP_OBJECT_TYPE(struct migration_lazy_stats, "MinivmmLazyLoad", lazy_members);
+
 struct migrate_info {
 	bool has_status, has_ram, has_total, has_setup, has_expected, has_downtime, has_progress;
 	bool has_throttle;
@@ -134,6 +147,8 @@ struct migrate_info {
 	const char *error_desc;
 	struct qmp_array blocked, address;
 	struct progress progress;
+	bool has_lazy;
+	struct migration_lazy_stats lazy;
 };
 
 static const struct qmp_type address_list = QMP_ARRAY_TYPE(&qmp_socket_address_type);
@@ -156,6 +171,12 @@ static const struct qmp_member info_members[] = {
 								     .offset = offsetof(struct migrate_info, progress),
 								     .has = offsetof(struct migrate_info, has_progress),
 								     .size = sizeof(struct progress),
+								     .features = QMP_UNSTABLE},
+    {.name = "x-minivmm-lazy",
+								     .type = &lazy_type,
+								     .offset = offsetof(struct migrate_info, lazy),
+								     .has = offsetof(struct migrate_info, has_lazy),
+								     .size = sizeof(struct migration_lazy_stats),
 								     .features = QMP_UNSTABLE},
     {0},
 };
@@ -233,6 +254,8 @@ static int query_migrate(struct qmp_call *call, const void *arg, void *ret, stru
 	    .throttle = i->throttle_percent,
 	    .error_desc = *i->error_desc ? i->error_desc : NULL,
 	    .has_progress = i->has_progress,
+	    .has_lazy = i->has_lazy,
+	    .lazy = i->lazy,
 	};
 	if (i->has_progress)
 		o->progress = progress_of(call->pool, i);

@@ -36,6 +36,7 @@ def check_table(table):
 
 @only_minivmm("QEMU is compared with")
 def test_shape(t):
+    t.need("kvm")
     ours = dump(t, "minivmm", *DEVICES)
     assert ours.pop("vmschkmachine") == {"Name": "microvm"}
     for name, section in ours.items():
@@ -50,7 +51,7 @@ def test_shape(t):
 @only_minivmm("QEMU is compared with")
 def test_same_as_qemu(t):
     """Every device that both have: the same table by name and version, fields of the same names and versions."""
-    t.need("qemu")
+    t.need("kvm", "qemu")
     theirs = dump(t, "qemu")
     ours = dump(t, "minivmm", *DEVICES)
     both = set(ours) & set(theirs) - {"vmschkmachine"}

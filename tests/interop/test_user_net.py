@@ -128,6 +128,7 @@ def test_passt(t):
        fails={"path": "/bin/false", "says": "/bin/false exited with code 1, and says why itself"})
 @only_minivmm("QEMU says it in other words")
 def test_passt_does_not_start(t, path, says):
+    t.need("kvm")
     done = subprocess.run([PROGRAMS[t.kind]["path"], "-nodefaults", "-S", "-nic", f"passt,path={path}"], check=False,
                           capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=GUARD)
     assert done.returncode == 1 and says in done.stderr, done

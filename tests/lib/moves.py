@@ -1,5 +1,6 @@
 """Moving a machine: what the tests of tests/guest, tests/interop and tests/fault do alike."""
 import os
+import re
 import select
 import signal
 import socket
@@ -35,6 +36,21 @@ def wait_saved(source, path):
     """Behind "completed": QEMU says it before the last bytes, or its command, have got there."""
     while not is_whole(source.kind, path):
         os.sched_yield()
+
+
+CLOCK = re.compile(rb"01040010[0-9a-f]{16}([0-9a-f]{16})")      # vmm/describe.h: DESC_CLOCK
+
+
+def make_older(path, seconds):
+    """As if it had been saved so many seconds before."""
+    with open(path, "rb") as f:
+        data = f.read()
+    now = time.time()
+    found = [m for m in CLOCK.finditer(data) if abs(int(m[1], 16) / 1e9 - now) < 3600]
+    assert len(found) == 1, found
+    older = b"%016x" % (int(found[0][1], 16) - seconds * 10 ** 9)
+    with open(path, "wb") as f:
+        f.write(data[:found[0].start(1)] + older + data[found[0].end(1):])
 
 
 class Way:

@@ -111,6 +111,7 @@ PARAMETERS = {
     "x-minivmm-peer-timeout": (0, [31536001], "a value between 0 and 31536000, in seconds",
                                ["guest/test_sockets:test_peer_never_reads"]),
     "x-minivmm-checksum": (False, [], "", ["guest/test_checksum:test_damaged"]),
+    "x-minivmm-load-clock": ("freeze", [], "", ["guest/test_clock:test_load", "unit/test-clock:advance"]),
 }
 
 # -global migration.NAME=on|off of what is neither; the manual lists them.

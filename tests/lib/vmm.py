@@ -102,6 +102,11 @@ class Serial:
                     raise Hang(f"no {pattern!r} on the serial port within {GUARD:.0f} s; "
                                f"it said: {self.seen[-500:]!r}")
 
+    def pass_over(self):
+        """What it has said until now is not looked at any more."""
+        with self.changed:
+            self.mark = len(self.seen)
+
     def all(self):
         """Everything, up to the close."""
         deadline = time.monotonic() + GUARD

@@ -15,12 +15,14 @@ import time
 
 import encoders
 import qmp
+import snapshots
 import vmm as vmm_module
 from vmm import Vmm
 
 qmp.GUARD = vmm_module.GUARD = float(os.environ.get("GUARD", "240"))
 
 GUEST = os.environ.get("GUEST", "")
+GENERIC = os.environ.get("GUEST_GENERIC", "")       # the same with a kernel that has more drivers
 CONSOLE = "console=ttyS0 loglevel=5 panic=-1 mitigations=off nokaslr random.trust_cpu=on"
 BEAT = re.compile(r"^T (\d+) up=(\d+\.\d+) mem=(\d+) disk=(\d+) net=(\d+) err=(\d+)$")
 HOST_IP, GUEST_IP, PORT = "10.77.0.1", "10.77.0.2", 7000
@@ -87,14 +89,16 @@ class Linux:
     """The guest, wherever it runs: 'vmm' is the machine that it runs in now."""
 
     def __init__(self, test, cpus=1, net=False, cpu=None, kernel="vmlinuz", options=(), words="",
-                 variant="own", kind=None):
-        if not GUEST:
-            test.skip("no Linux guest: run scripts/linux-tests")
+                 variant="own", kind=None, generic=False, images=None):
+        self.files = GENERIC if generic else GUEST
+        if not self.files:
+            test.skip(f"no {'generic ' if generic else ''}Linux guest: run scripts/linux-tests")
         test.need("root", "kvm")
         self.test = test
         self.cpus = cpus
-        self.kernel = os.path.join(GUEST, kernel)
-        self.disk = test.disk(16)
+        self.kernel = os.path.join(self.files, kernel)
+        self.images = images    # {node: qcow2 file} of its disks, instead of a raw one
+        self.disk = None if images else test.disk(16)
         self.net = Network() if net else None
         self.moves = 0
         self.tap = 0  # which one the guest's machine has; a destination takes the other
@@ -108,15 +112,18 @@ class Linux:
 
     def machine(self, more=(), **how):
         """Starts a machine for this guest, with more options; with incoming=, to take it over."""
-        extra = ["-initrd", os.path.join(GUEST, "initrd"), *self.options, *more]
+        extra = ["-initrd", os.path.join(self.files, "initrd"), *self.options, *more]
         if self.net:
             tap = self.net.taps[self.tap if "incoming" not in how else 1 - self.tap]
             extra += ["-netdev", f"tap,id=net0,ifname={tap},script=no,downscript=no,vhost=off",
                       "-device", "virtio-net-device,netdev=net0,mac=52:54:00:12:34:56"]
+        for node, path in (self.images or {}).items():
+            extra += snapshots.disk(node, path)
         extra += ["-device", "virtio-rng-device"]
         machine = self.test.vmm(self.kernel, self.append, memory="128M", cpus=self.cpus, variant=self.variant,
                                 backend="memfd", disk=self.disk, extra=extra, **how)
         machine.capabilities("events")
+        machine.images = self.images
         return machine
 
     # ---- what it says ----
@@ -148,6 +155,13 @@ class Linux:
                or (self.net and b.net < start.net + net)):
             b = self.beat()
         return b
+
+    def ahead(self):
+        """By how many seconds its time of day is ahead of the host's: at least, at most."""
+        before = time.time()
+        self.vmm.serial.write("d")
+        now = int(self.vmm.serial.expect(r"^D (\d+)$")[1]) / 1000
+        return now - time.time(), now - before
 
     # ---- moving ----
 

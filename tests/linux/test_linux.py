@@ -6,8 +6,10 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import encoders  # noqa: E402  pylint: disable=wrong-import-position
 import peers  # noqa: E402  pylint: disable=wrong-import-position
+import snapshots  # noqa: E402  pylint: disable=wrong-import-position
 from case import only_minivmm, table  # noqa: E402  pylint: disable=wrong-import-position
-from linux import Linux  # noqa: E402  pylint: disable=wrong-import-position
+from moves import make_older  # noqa: E402  pylint: disable=wrong-import-position
+from linux import CLOCK_SLACK, Linux  # noqa: E402  pylint: disable=wrong-import-position
 
 OVERRIDE = ("-global", "virtio-mmio.x-override-queue-size=1024")
 
@@ -122,6 +124,89 @@ def test_save_and_load(t):
     guest.works()
     guest.move()
     guest.works()
+
+
+AGE = 1000          # seconds by which a file is made older
+RESEEDED = "random: crng reseeded due to virtual machine fork"
+
+
+def load(guest, path, load_clock):
+    """Brings the guest back from a file, in a machine of its own."""
+    guest.test.forget(guest.vmm)
+    guest.moves += 1
+    guest.vmm = guest.machine(incoming="defer", name=f"loaded{guest.moves}")
+    guest.vmm.cmd("migrate-set-parameters", x_minivmm_load_clock=load_clock)
+    guest.vmm.cmd("migrate-incoming", uri="file:" + path)
+    guest.vmm.wait_running()
+    guest.vmm.serial.expect(RESEEDED)
+    guest.first = guest.last = None     # its clock may have gone on without it
+    guest.works()
+
+
+@only_minivmm("QEMU's microvm does not tell its guest of a generation ID")
+@table(one={"cpus": 1}, two={"cpus": 2})
+def test_copies(t, cpus):
+    """Each load is another machine to Linux, a move is none; its clocks go on as they are asked to, and stay in step."""
+    guest = Linux(t, cpus=cpus, options=("-device", "vmgenid"), words="loglevel=6", generic=True)
+    guest.started()
+    guest.works()
+    guest.move()
+    guest.works()
+    assert RESEEDED not in guest.vmm.serial.seen
+    least, most = guest.ahead()
+    path = t.path("saved")
+    guest.vmm.cmd("migrate", uri="file:" + path)
+    assert guest.vmm.wait_migration("completed", "failed") == "completed"
+    make_older(path, AGE)
+    load(guest, path, "advance")
+    ahead = guest.ahead()
+    print(f"advance: ahead by {ahead}, before by {(least, most)}", flush=True)
+    assert least + AGE - CLOCK_SLACK < ahead[1] and ahead[0] < most + AGE + CLOCK_SLACK, (ahead, least, most)
+    load(guest, path, "freeze")
+    ahead = guest.ahead()
+    print(f"freeze: ahead by {ahead}", flush=True)
+    assert ahead[0] < most + CLOCK_SLACK, (ahead, most)
+    guest.move()
+    guest.works()
+    assert RESEEDED not in guest.vmm.serial.seen
+
+
+def round_of_files(guest):
+    """The guest has written one file more and read them all."""
+    return int(guest.vmm.serial.expect(r"^F (\d+)$")[1])
+
+
+@only_minivmm("QEMU stops the guest for the whole save")
+@table(three={"times": 3}, ten={"times": 10})
+def test_snapshots(t, times):
+    """Saved under load into its disks, two of qcow2 and one of them with ext4: each snapshot goes on where it was."""
+    t.need("mkfs.ext4", "e2fsck", "qemu-img")
+    work, files, raw = snapshots.image(t, "work", 16 << 10), t.path("files.qcow2"), t.disk(32)
+    snapshots.tool("mkfs.ext4", "-q", raw)
+    snapshots.tool("qemu-img", "convert", "-O", "qcow2", raw, files)
+    guest = Linux(t, cpus=2, images={"work": work, "files": files}, words="work.files=1")
+    guest.started()
+    saved = {}
+    for n in range(times):
+        beat = guest.works(mem=16, disk=1)
+        round_of_files(guest)
+        snapshots.do(guest.vmm, "save", f"s{n}")
+        saved[f"s{n}"] = (beat, round_of_files(guest))
+    for tag, (beat, newest) in reversed(saved.items()):
+        snapshots.do(guest.vmm, "load", tag)
+        guest.vmm.serial.pass_over()
+        guest.first = guest.last = None
+        assert round_of_files(guest) <= newest + 1, tag
+        back = guest.works(mem=16, disk=1)
+        print(f"{tag}: saved after {beat}; loaded, {back}", flush=True)
+    guest.vmm.cmd("quit")
+    assert guest.vmm.wait() == 0
+    for path in (work, files):
+        snapshots.check(path)
+    for tag in saved:
+        snapshots.tool("qemu-img", "convert", "-l", f"snapshot.name={tag}", "-O", "raw", files, raw)
+        snapshots.tool("e2fsck", "-fy", raw, status=(0, 1))     # its journal
+        snapshots.tool("e2fsck", "-fn", raw)
 
 
 def test_cancel_in_flight(t):

@@ -20,8 +20,9 @@
 
 #include "vmm/base/units.h"
 #include "vmm/memory/memory.h"
+#include "vmm/memory/missing.h"
 
-static int discard_pages(const struct ram_block *b, uint64_t off, uint64_t bytes)
+int memory_give_back(const struct ram_block *b, uint64_t off, uint64_t bytes)
 {
 	const int hole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
 
@@ -33,6 +34,14 @@ static int discard_pages(const struct ram_block *b, uint64_t off, uint64_t bytes
 	    fallocate(b->fd, hole, (off_t)off, (off_t)bytes) < 0)
 		return -errno;
 	return 0;
+}
+
+int memory_discard_pages(const struct ram_block *b, uint64_t off, uint64_t bytes)
+{
+	struct missing *x = b->missing;
+
+	return x ? x->ops->discard(x, b, off, bytes, memory_give_back)
+		 : memory_give_back(b, off, bytes);
 }
 
 void memory_hold(struct memory *mem)
@@ -57,7 +66,7 @@ static int discard_unless_held(struct memory *mem, const struct ram_block *b, ui
 
 	pthread_mutex_lock(&mem->discard_lock);
 	if (!mem->held) {
-		ret = discard_pages(b, off, end - off);
+		ret = memory_discard_pages(b, off, end - off);
 		memory_mark_dirty(mem, gpa, end - off);
 	}
 	pthread_mutex_unlock(&mem->discard_lock);

@@ -34,6 +34,7 @@
 #include "vmm/base/units.h"
 #include "vmm/memory/backing.h"
 #include "vmm/memory/fault.h"
+#include "vmm/memory/missing.h"
 #include "vmm/memory/room.h"
 
 /* Blocks start on a huge page's boundary, so that the host may use huge pages for them. */
@@ -62,6 +63,7 @@ static void block_free(struct ram_block *b)
 
 void memory_fini(struct memory *mem)
 {
+	(void)memory_set_missing(mem, NULL);
 	for (size_t i = 0; i < mem->n_blocks; i++)
 		block_free(mem->blocks[i]);
 	pthread_mutex_destroy(&mem->discard_lock);
@@ -288,29 +290,17 @@ void memory_commit_backing(struct ram_block *b, bool keep)
 	block_advise(b);
 }
 
-static int release_block(const struct ram_block *b)
-{
-	if (b->share)
-		return 0;
-	if (madvise(b->hva, b->bytes, MADV_DONTNEED) < 0)
-		return -errno;
-	/* Pages that were only ever read are the memfd's, not copies of ours. */
-	if (b->own_memfd &&
-	    fallocate(b->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)b->bytes) < 0)
-		return -errno;
-	return 0;
-}
-
 int memory_release(const struct memory *mem, struct err *err)
 {
 	int ret = 0;
 
 	for (size_t i = 0; i < mem->n_blocks; i++) {
-		int r = release_block(mem->blocks[i]);
+		const struct ram_block *b = mem->blocks[i];
+		int r = b->share ? 0 : memory_discard_pages(b, 0, b->bytes);
 
 		if (r < 0 && ret == 0)
 			ret = err_set(err, -r, "guest memory '%s' cannot be released: %s",
-				      mem->blocks[i]->name, err_text(-r));
+				      b->name, err_text(-r));
 	}
 	return ret;
 }

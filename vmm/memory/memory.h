@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 struct err;
+struct missing;
 
 #define RAM_NAME_BYTES    256
 #define MEMORY_MAX_BLOCKS 8
@@ -57,6 +58,7 @@ struct ram_block {
 	bool no_dump, merge, no_reserve; /* as struct ram_backend says */
 	size_t map_bytes;                /* with guards */
 	int aside_fd; /* its own backing, while another one is tried in its place; else -1 */
+	struct missing *missing; /* borrowed; some pages are still to come (missing.h), or NULL */
 	/* under the machine lock, changed only while pages are not tracked */
 	bool unlogged; /* its writes are not tracked (dirty log only) */
 	/* any thread, atomically; meaningful while memory.tracking */
@@ -75,6 +77,7 @@ struct memory {
 	size_t n_blocks;
 	struct mem_slot slots[MEMORY_MAX_SLOTS];
 	size_t n_slots;
+	struct missing *missing; /* owned; see missing.h; NULL: all pages are there */
 	bool tracking; /* atomic: dma_dirty bits are being collected */
 	pthread_mutex_t discard_lock;
 	unsigned held; /* under discard_lock: memory_hold() calls outstanding */
@@ -151,6 +154,12 @@ int memory_discard(struct memory *mem, uint64_t gpa, uint64_t len);
  */
 void memory_hold(struct memory *mem);
 void memory_unhold(struct memory *mem);
+/*
+ * memory_discard() for whole pages of the block (page_bytes), which are not marked dirty.  0 or -errno;
+ * memory_give_back() does not care whether they are still to come (missing.h).
+ */
+int memory_discard_pages(const struct ram_block *b, uint64_t off, uint64_t bytes);
+int memory_give_back(const struct ram_block *b, uint64_t off, uint64_t bytes);
 /* What is discarded of the block reads as zero, and not as a file that it is a private copy of. */
 static inline bool memory_discards_to_zero(const struct ram_block *b)
 {

@@ -21,6 +21,9 @@
  * hugetlbfs does not know holes, but how much memory the file has in all.  If
  * our page tables have as much, they have all of it.
  *
+ * A page that a lazy load has still to bring (missing.h) is neither here nor there, and
+ * may hold something: it counts as touched.
+ *
  * PAGEMAP_SCAN walks page tables and names only what is there, in time that
  * depends on that.  It also knows the zero page, which a page is that was only
  * read.  The older way reads eight bytes for every page, there or not.
@@ -40,6 +43,7 @@
 #include "vmm/base/bitmap.h"
 #include "vmm/base/units.h"
 #include "vmm/memory/memory.h"
+#include "vmm/memory/missing.h"
 #include "vmm/memory/pagemap-scan.h"
 
 #define PAGEMAP_PRESENT (1ULL << 63)
@@ -213,12 +217,26 @@ static int find_shared(const struct page_tables *only, const struct ram_block *b
 	return file_holds(b, bitmap_count(map, b->bytes / PAGE_BYTES) * PAGE_BYTES) ? 0 : -ENOTSUP;
 }
 
+/* Returns owned; NULL: none, or no memory to tell. */
+static uint64_t *pages_to_come(const struct ram_block *b)
+{
+	uint64_t *map = b->missing ? bitmap_new(b->bytes / PAGE_BYTES) : NULL;
+
+	if (map)
+		b->missing->ops->mark(b->missing, b, map);
+	return map;
+}
+
 void ram_populated_by(const struct page_tables *only, const struct ram_block *b, uint64_t *map)
 {
+	/* First: a page that comes while we look is in the page tables afterwards. */
+	CLEANUP(cleanup_free) uint64_t *coming = pages_to_come(b);
 	int ret = b->share ? find_shared(only, b, map) : find_private(only, b, map);
 
-	if (ret < 0)
+	if (ret < 0 || (b->missing && !coming))
 		bitmap_set_range(map, 0, b->bytes / PAGE_BYTES);
+	else if (coming)
+		(void)bitmap_or(map, coming, b->bytes / PAGE_BYTES);
 }
 
 void ram_populated(const struct ram_block *b, uint64_t *map)

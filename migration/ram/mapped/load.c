@@ -6,6 +6,8 @@
  * them.  Pages without a bit are zero; one that memory holds something in is
  * cleared meanwhile.
  *
+ * A block that can be loaded lazily ends with its bitmap: the session reads the pages (lazy/).
+ *
  * Pages are read, not mapped.  Truncating a file takes pages out of private mappings
  * even where they are copies already, so a guest in such a mapping would never be rid of its
  * file; nor would populated.c see the pages that it has not touched yet.
@@ -17,14 +19,17 @@
 
 #include "migration/channel/channel.h"
 #include "migration/channel/checksum.h"
+#include "migration/ram/lazy/lazy.h"
 #include "migration/ram/load.h"
 #include "migration/ram/mapped/layout.h"
 #include "migration/ram/mapped/mapped.h"
 #include "migration/ram/mapped/page-io.h"
+#include "migration/ram/mapped/source.h"
 #include "migration/stream/reader.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/bitmap.h"
 #include "vmm/base/buf.h"
+#include "vmm/base/log.h"
 #include "vmm/base/units.h"
 
 #define RUN_PAGES (PAGE_IO_BYTES / PAGE_BYTES)
@@ -35,6 +40,7 @@ struct mapped_load {
 	uint64_t start;        /* of the stream, in the file */
 	uint64_t file_bytes;   /* when the load began */
 	struct page_io *io;    /* owned */
+	struct lazy *lazy;     /* borrowed; NULL: all pages come now */
 	bool wants_sums;
 	uint64_t sum; /* of the pages loaded */
 };
@@ -85,6 +91,11 @@ void mapped_load_free(struct mapped_load *l)
 void mapped_load_sums(struct mapped_load *l, bool wanted)
 {
 	l->wants_sums = wanted;
+}
+
+void mapped_load_lazily(struct mapped_load *l, struct lazy *lazy)
+{
+	l->lazy = lazy;
 }
 
 void mapped_load_listed(struct mapped_load *l)
@@ -182,11 +193,39 @@ static int load_pages(struct mapped_load *l, const struct job *j, struct err *er
 
 /* ---- one block ---- */
 
-static int load_placed(struct mapped_load *l, struct job *j, struct err *err)
+/* 1: its pages come later.  0: it has to be loaded now. */
+static int take_lazily(struct mapped_load *l, struct job *j, const struct memory *mem)
+{
+	const struct ram_block *b = j->lb->block;
+	uint64_t *comes = j->in_file;
+	struct err why = {0};
+
+	if (!l->lazy)
+		return 0;
+	if (l->wants_sums) {
+		log_info("RAM block '%s' is loaded before the guest runs, not lazily: the file has a "
+			 "checksum of all of it",
+			 b->name);
+		return 0;
+	}
+	mapped_source_add(lazy_source(l->lazy), memory_block_index(mem, b), j->place.pages_off,
+			  comes, j->pages);
+	comes = bitmap_new(j->pages);
+	if (!comes)
+		return 0;
+	(void)bitmap_or(comes, j->in_file, j->pages);
+	if (lazy_take(l->lazy, b, comes, &why) == 0)
+		return 1;
+	log_info("RAM block '%s' is loaded before the guest runs, not lazily: %s", b->name, why.msg);
+	return 0;
+}
+
+static int load_placed(struct mapped_load *l, struct job *j, const struct memory *mem,
+		       struct err *err)
 {
 	int ret = load_bitmap(l, j, err);
 
-	if (ret == 0)
+	if (ret == 0 && !take_lazily(l, j, mem))
 		ret = load_pages(l, j, err);
 	if (ret == 0 && l->wants_sums)
 		channel_checksum_pages(l->ch, l->sum);
@@ -196,7 +235,8 @@ static int load_placed(struct mapped_load *l, struct job *j, struct err *err)
 }
 
 int mapped_load_block(struct mapped_load *l, struct load_block *lb, bool ignored,
-		      const struct page_placer *placer, struct src *in, struct err *err)
+		      const struct page_placer *placer, const struct memory *mem,
+		      struct src *in, struct err *err)
 {
 	struct job j = {.lb = lb, .placer = placer, .pages = lb->bytes / PAGE_BYTES};
 	uint8_t header[MAPPED_HEADER_BYTES];
@@ -209,7 +249,7 @@ int mapped_load_block(struct mapped_load *l, struct load_block *lb, bool ignored
 	ret = mapped_get_header(&j.place, header, lb->name, lb->bytes, l->start + src_offset(in),
 				l->file_bytes, err);
 	if (ret == 0 && lb->block)
-		ret = load_placed(l, &j, err);
+		ret = load_placed(l, &j, mem, err);
 	if (ret == 0)
 		src_seek(in, j.place.pages_off + lb->bytes - l->start);
 	return ret;

@@ -23,6 +23,7 @@ struct err;
 struct load_block;
 struct mapped_load;
 struct mapped_save;
+struct lazy;
 struct memory;
 struct page_encoder;
 struct page_placer;
@@ -60,6 +61,11 @@ struct mapped_load *mapped_load_new(struct reader *r, const struct mapped_config
 void mapped_load_free(struct mapped_load *l);
 /* The file has a checksum, or not: before the list of blocks. */
 void mapped_load_sums(struct mapped_load *l, bool wanted);
+/*
+ * Blocks that can are given to 'lazy' (borrowed), and their pages come later; of a file with a
+ * checksum none, for all of it has to be read.  Before the list of blocks.
+ */
+void mapped_load_lazily(struct mapped_load *l, struct lazy *lazy);
 /* The list has ended: from here on the stream is one piece. */
 void mapped_load_listed(struct mapped_load *l);
 /*
@@ -68,6 +74,7 @@ void mapped_load_listed(struct mapped_load *l);
  * 0, or -errno with *err set.
  */
 int mapped_load_block(struct mapped_load *l, struct load_block *lb, bool ignored,
-		      const struct page_placer *placer, struct src *in, struct err *err);
+		      const struct page_placer *placer, const struct memory *mem,
+		      struct src *in, struct err *err);
 
 #endif

@@ -1,0 +1,117 @@
+/* snapshot.c - "snapshot": list, create, apply, delete internal snapshots */
+#include "img/img.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#include "devices/block/qcow2/qcow2.h"
+#include "img/commands.h"
+#include "vmm/base/error.h"
+#include "vmm/base/units.h"
+
+/* By its name; where there is none, by its id (apply only, as qemu-img does). */
+static const struct qcow2_snapshot *find(const struct qcow2 *q, const char *name, bool by_id)
+{
+	const struct qcow2_snapshot *s = qcow2_snapshot_named(q, name);
+
+	for (size_t i = 0; !s && by_id && (s = qcow2_snapshot_at(q, i)) != NULL; i++) {
+		if (!strcmp(s->id, name))
+			return s;
+		s = NULL;
+	}
+	return s;
+}
+
+static int snapshot_create(struct qcow2 *q, const char *name, struct err *err)
+{
+	struct qcow2_snapshot s = {.id = "", .name = name};
+	struct qcow2_saving *saving;
+	struct timespec now;
+	int ret;
+
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	s.date_s = (uint32_t)now.tv_sec;
+	s.date_ns = (uint32_t)(now.tv_nsec / 1000 * 1000);
+	ret = qcow2_saving_begin(q, &saving, err);
+	if (ret < 0)
+		return ret;
+	return qcow2_saving_commit(saving, &s, err);
+}
+
+static int snapshot_do(struct qcow2 *q, int what, const char *name, struct err *err)
+{
+	const struct qcow2_snapshot *s;
+	char id[256];
+
+	if (what == 'c')
+		return snapshot_create(q, name, err);
+	s = find(q, name, what == 'a');
+	if (!s)
+		return err_set(err, ENOENT, "snapshot not found");
+	(void)snprintf(id, sizeof(id), "%s", s->id);
+	return what == 'a' ? qcow2_snapshot_apply(q, id, err) : qcow2_snapshot_delete(q, id, err);
+}
+
+static int work(const struct img_args *a, struct image *img, int what, struct err *err)
+{
+	const char *verb = what == 'c' ? "create" : what == 'a' ? "apply" : "delete";
+	int ret;
+
+	if (what == 'l') {
+		img_print_snapshots(stdout, img->q);
+		return 0;
+	}
+	ret = img->q ? snapshot_do(img->q, what, a->val[what], err)
+		     : err_set(err, ENOTSUP, "raw images have no snapshots");
+	return ret < 0 ? err_prefix(err, ret, "Could not %s snapshot '%s'", verb, a->val[what]) : 0;
+}
+
+static int run(const struct img_args *a)
+{
+	static const char verbs[] = "lcad";
+	struct img_open how = {.format = a->val['f'], .force_share = img_has(a, 'U')};
+	struct err err = {0}, why = {0};
+	struct image *img;
+	int ret, closed, what = 0;
+
+	for (const char *v = verbs; *v; v++) {
+		if (!img_has(a, *v))
+			continue;
+		if (what)
+			return img_refuse(1, "Cannot mix '-l', '-a', '-c', '-d'");
+		what = *v;
+	}
+	if (!what)
+		what = 'l';
+	how.writable = what != 'l';
+	/* The disk of an overlay is not read: its backing file need not be trusted or there. */
+	how.no_backing = true;
+	img = img_open(a->file[0], &how, &err);
+	ret = img ? work(a, img, what, &err) : -EIO;
+	closed = image_close(img, &why);
+	if (ret < 0)
+		return img_fail(1, &err);
+	return closed < 0 ? img_fail(1, &why) : 0;
+}
+
+static const struct img_opt opts[] = {
+    {'l', NULL,          NULL,     "list them (the default)"                                      },
+    {'c', NULL,          "NAME",   "make one of the disk as it is"                                },
+    {'a', NULL,          "NAME",   "apply one: the disk is again what it was (a name, else an id)"},
+    {'d', NULL,          "NAME",   "delete one"						   },
+    {'f', NULL,          "FORMAT", "the format of the image; else what its first bytes say"       },
+    {'q', NULL,          NULL,     "quiet: print nothing but errors"                              },
+    {'U', "force-share", NULL,     "list them also while another program writes to the image"     },
+    IMG_COMMON_OPTS,
+};
+
+const struct img_command img_snapshot_command = {
+    .name = "snapshot",
+    .files = "FILE",
+    .help = "list, make, apply, delete snapshots",
+    .opts = opts,
+    .min_files = 1,
+    .max_files = 1,
+    .run = run,
+};

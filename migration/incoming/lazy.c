@@ -1,0 +1,155 @@
+/* lazy.c - what becomes of a guest whose pages still come (lazy.h) */
+#include "migration/incoming/lazy.h"
+
+#include <errno.h>
+
+#include "migration/channel/channel.h"
+#include "migration/incoming/incoming.h"
+#include "migration/incoming/loader.h"
+#include "migration/incoming/report.h"
+#include "migration/ram/lazy/lazy.h"
+#include "migration/ram/mapped/mapped.h"
+#include "migration/ram/mapped/source.h"
+#include "migration/stream/reader.h"
+#include "vmm/base/log.h"
+#include "vmm/base/wake.h"
+#include "vmm/machine.h"
+#include "vmm/memory/missing.h"
+#include "vmm/vclock.h"
+
+/* ---- called by the session's thread ---- */
+
+static void on_resident(void *opaque)
+{
+	struct incoming *in = opaque;
+
+	machine_lock(in->m);
+	in->error = (struct err){0};
+	status_set(in->m, &in->status, MIG_COMPLETED);
+	report_incoming_resident(in);
+	machine_unlock(in->m);
+	wake_set(in->wake_fd);
+}
+
+static void on_stalled(void *opaque, const struct err *why)
+{
+	struct incoming *in = opaque;
+	struct machine *m = in->m;
+
+	machine_lock(m);
+	in->error = *why;
+	log_error("the guest's memory cannot be loaded further%s: %s",
+		  machine_running(m) ? ", so the guest is stopped" : "", why->msg);
+	status_set(m, &in->status, MIG_POSTCOPY_PAUSED);
+	if (machine_running(m))
+		machine_request_stop(m, RS_IO_ERROR);
+	machine_unlock(m);
+}
+
+static void on_recovered(void *opaque)
+{
+	struct incoming *in = opaque;
+
+	machine_lock(in->m);
+	in->error = (struct err){0};
+	status_set(in->m, &in->status, MIG_POSTCOPY_ACTIVE);
+	log_notice("the guest's memory can be loaded again%s",
+		   machine_running(in->m) ? "" : "; 'cont' runs the guest");
+	machine_unlock(in->m);
+}
+
+/* ---- load thread ---- */
+
+void incoming_lazy_prepare(struct incoming *in, struct loader *l, bool direct)
+{
+	struct page_source *source;
+	struct err why = {0};
+
+	source = mapped_source_new(l->reader->ch, direct, &why);
+	l->lazy = source ? lazy_new(&in->m->mem, source, &why) : NULL;
+	if (!l->lazy) {
+		log_info("the guest's memory is loaded before the guest runs, not lazily: %s", why.msg);
+		return;
+	}
+	mapped_load_lazily(l->mapped, l->lazy);
+}
+
+int incoming_lazy_begin(struct incoming *in, struct loader *l, struct err *err)
+{
+	const struct lazy_owner owner = {
+	    .resident = on_resident,
+	    .stalled = on_stalled,
+	    .recovered = on_recovered,
+	    .opaque = in,
+	};
+	struct lazy *lazy = l->lazy;
+	int ret;
+
+	if (!lazy || !lazy_blocks(lazy))
+		return 0;
+	l->lazy = NULL;
+	ret = lazy_begin(lazy, &owner, err);
+	machine_lock(in->m);
+	in->lazy = lazy;
+	incoming_lazy_follow(in);
+	machine_unlock(in->m);
+	return ret;
+}
+
+int incoming_lazy_run(struct incoming *in, struct err *err)
+{
+	return in->lazy ? lazy_run(in->lazy, err) : 0;
+}
+
+void incoming_lazy_abort(struct incoming *in)
+{
+	if (!in->lazy)
+		return;
+	lazy_disown(in->lazy);
+	machine_lock(in->m);
+	in->lazy = NULL;
+	machine_unlock(in->m);
+	(void)memory_set_missing(&in->m->mem, NULL);
+}
+
+/* ---- main thread ---- */
+
+void incoming_lazy_fini(struct incoming *in)
+{
+	if (in->lazy)
+		lazy_disown(in->lazy);
+	in->lazy = NULL;
+}
+
+void incoming_lazy_follow(struct incoming *in)
+{
+	if (in->lazy)
+		lazy_set_rate(in->lazy, in->set->params.lazy_rate);
+}
+
+void incoming_lazy_query(const struct incoming *in, struct migration_info *info)
+{
+	struct lazy_info l;
+
+	info->has_lazy = in->lazy != NULL;
+	if (!in->lazy)
+		return;
+	lazy_query(in->lazy, &l);
+	info->lazy = (struct migration_lazy_stats){
+	    .resume_us = (uint64_t)(in->resumed_ns - in->begun_ns) / 1000,
+	    .has_resident_us = l.resident_ns != 0,
+	    .resident_us = l.resident_ns ? (uint64_t)(l.resident_ns - in->begun_ns) / 1000 : 0,
+	    .total = l.total_bytes,
+	    .remaining = l.left_bytes,
+	    .faults = l.faults,
+	    .working_set = l.working_set_pages * PAGE_BYTES,
+	    .stalled = l.stalled,
+	};
+}
+
+int incoming_lazy_check(const struct incoming *in, struct err *err)
+{
+	if (!in->lazy || status_get(&in->status) != MIG_POSTCOPY_PAUSED)
+		return 0;
+	return err_set(err, EIO, "a part of the guest's memory cannot be loaded: %s", in->error.msg);
+}

@@ -1,0 +1,39 @@
+/*
+ * lazy.h - a saved guest runs before all of its memory has been read
+ *
+ * The load thread prepares a session (ram/lazy/lazy.h) and starts it; from then on it tells what
+ * happens from its own thread: status postcopy-active until all is there, then completed;
+ * postcopy-paused while pages cannot be read, with the guest stopped.
+ */
+#ifndef MINIVMM_MIGRATION_INCOMING_LAZY_H
+#define MINIVMM_MIGRATION_INCOMING_LAZY_H
+
+#include <stdbool.h>
+
+struct err;
+struct incoming;
+struct loader;
+struct migration_info;
+
+/* ---- load thread ---- */
+
+/* Pages may come later, if the parameters and the host allow; else the log says why not. */
+void incoming_lazy_prepare(struct incoming *in, struct loader *l, bool direct);
+/* All else has been loaded: from now on guest memory may be touched.  0 or -errno. */
+int incoming_lazy_begin(struct incoming *in, struct loader *l, struct err *err);
+/* The guest is about to run.  Machine lock held. */
+int incoming_lazy_run(struct incoming *in, struct err *err);
+/* The load has failed, whatever had begun.  The machine lock is not held. */
+void incoming_lazy_abort(struct incoming *in);
+
+/* ---- main thread ---- */
+
+/* Nothing of 'in' is used by a session any more.  The machine lock is not held. */
+void incoming_lazy_fini(struct incoming *in);
+/* The rest: machine lock held.  Parameters have changed. */
+void incoming_lazy_follow(struct incoming *in);
+void incoming_lazy_query(const struct incoming *in, struct migration_info *info);
+/* -EIO when pages of the guest's memory cannot be read, with the sentence why. */
+int incoming_lazy_check(const struct incoming *in, struct err *err);
+
+#endif

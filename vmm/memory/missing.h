@@ -1,0 +1,56 @@
+/*
+ * missing.h - pages of guest memory that are not there yet, although the guest may run
+ *
+ * A guest that is loaded lazily touches pages before they have come: the thread
+ * that does waits until the page has been filled in (userfault.h).  What else looks at guest
+ * memory has to know of it: a page that is still to come is not one that was never
+ * touched (populated.h), and one that is given back to the host must not
+ * be filled in afterwards (memory_discard()).
+ *
+ * A block's pointer is set before its guest runs and constant then, and what it points to
+ * lives until memory_set_missing() replaces it or memory_fini(); it is asked after
+ * the last page has come, too.
+ */
+#ifndef MINIVMM_MEMORY_MISSING_H
+#define MINIVMM_MEMORY_MISSING_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct err;
+struct memory;
+struct missing;
+struct ram_block;
+
+struct missing_ops {
+	/* Set the bit of each page of the block that is to come.  Any thread. */
+	void (*mark)(struct missing *x, const struct ram_block *b, uint64_t *map);
+	/*
+	 * give_back() the bytes (whole pages of the block) to the host: those still to come do not
+	 * come any more, and read as zero.  What give_back() returns.  Any thread but those
+	 * that hold the machine lock.
+	 */
+	int (*discard)(struct missing *x, const struct ram_block *b, uint64_t off, uint64_t bytes,
+		       int (*give_back)(const struct ram_block *b, uint64_t off, uint64_t bytes));
+	/* Are there pages to come?  *err (may be NULL): -EBUSY, and from where. */
+	int (*check)(struct missing *x, struct err *err);
+	/*
+	 * Nothing touches guest memory, for good, or no guest has run in it: stop filling in,
+	 * and free.  False: a thread does not end, and the process has to, with _exit().
+	 */
+	bool (*end)(struct missing *x);
+};
+
+struct missing {
+	const struct missing_ops *ops;
+};
+
+/*
+ * From now on the blocks that 'x' has taken (ram_block.missing) have pages missing; NULL:
+ * none has.  What was set before is ended first: false as there.
+ */
+bool memory_set_missing(struct memory *mem, struct missing *x);
+/* 0 when all of the guest's memory is there; -EBUSY with a sentence about where it comes from. */
+int memory_check_complete(const struct memory *mem, struct err *err);
+
+#endif
