@@ -18,9 +18,9 @@
 #include "vmm/machine.h"
 
 /* The node whose turn it is: the first that has it, one with a VM state before all others. */
-static const struct block_node *next_node(const struct snapshot_nodes *ns, const char *tag)
+static struct block_node *next_node(const struct snapshot_nodes *ns, const char *tag)
 {
-	const struct block_node *found = NULL;
+	struct block_node *found = NULL;
 
 	for (size_t i = 0; i < ns->n; i++) {
 		const struct qcow2_snapshot *snap = snapshot_node_find(ns->v[i], tag);
@@ -51,7 +51,7 @@ static int say_left(const struct snapshot_nodes *ns, const char *tag, int ret, s
 static int delete_all(struct machine *m, const struct snapshot_nodes *ns, const char *tag,
 		      struct err *err)
 {
-	const struct block_node *n;
+	struct block_node *n;
 	int ret = 0;
 
 	while (ret == 0 && (n = next_node(ns, tag))) {
@@ -91,7 +91,7 @@ int snapshot_delete(struct snapshots *s, const struct snapshot_request *r, struc
 		*err = why;
 	machine_lock(m);
 	snapshots_release(s);
-	machine_unlock(m);
 	snapshot_nodes_fini(&ns);
+	machine_unlock(m);
 	return ret;
 }

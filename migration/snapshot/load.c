@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "devices/block/node-info.h"
 #include "devices/block/node.h"
 #include "devices/block/qcow2/qcow2.h"
 #include "migration/channel/channel.h"
@@ -55,13 +56,13 @@ static int restorer_cancel_fd(const struct restorer *rs)
 static int check_disk(const struct block_node *n, const struct qcow2_snapshot *snap,
 		      struct err *err)
 {
-	if (snap->disk_bytes == n->bytes)
+	if (snap->disk_bytes == block_node_bytes(n))
 		return 0;
 	return err_set(err, ENOTSUP,
 		       "disk '%s' had %llu bytes in snapshot '%s' and has %llu now: resize it to "
 		       "that size first (block_resize)",
 		       snapshot_node_name(n), (unsigned long long)snap->disk_bytes, snap->name,
-		       (unsigned long long)n->bytes);
+		       (unsigned long long)block_node_bytes(n));
 }
 
 /* Machine lock held. */
@@ -120,9 +121,10 @@ static int load_disks(struct restorer *rs, struct err *err)
 {
 	rs->no_way_back = true;
 	for (size_t i = 0; i < rs->nodes.n; i++) {
-		const struct block_node *n = rs->nodes.v[i];
+		struct block_node *n = rs->nodes.v[i];
 		int ret = qcow2_snapshot_apply(snapshot_node_image(n), rs->ids[i], err);
 
+		block_node_refresh(n);
 		if (ret < 0)
 			return err_prefix(err, ret, "disk '%s'", snapshot_node_name(n));
 	}
@@ -251,7 +253,7 @@ int snapshot_load(struct snapshots *s, const struct snapshot_request *r, struct 
 	free(rs.ids);
 	machine_lock(m);
 	snapshots_release(s);
-	machine_unlock(m);
 	snapshot_nodes_fini(&rs.nodes);
+	machine_unlock(m);
 	return ret;
 }

@@ -22,6 +22,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "devices/block/node-info.h"
 #include "devices/block/node.h"
 #include "devices/block/qcow2/qcow2.h"
 #include "migration/outgoing/modes.h"
@@ -194,6 +195,7 @@ static int commit_node(struct saver *sv, size_t i, struct err *err)
 		what.vmstate_bytes = 0;
 	sv->saving[i] = NULL;
 	ret = qcow2_saving_commit(s, &what, err);
+	block_node_refresh(sv->nodes.v[i]);
 	return ret < 0 ? err_prefix(err, ret, "disk '%s'", snapshot_node_name(sv->nodes.v[i])) : 0;
 }
 
@@ -381,8 +383,8 @@ int snapshot_save(struct snapshots *s, const struct snapshot_request *r, struct 
 		ret = save_guest(&sv, err);
 	machine_lock(m);
 	snapshots_release(s);
+	snapshot_nodes_fini(&sv.nodes);
 	machine_unlock(m);
 	free(sv.saving);
-	snapshot_nodes_fini(&sv.nodes);
 	return ret;
 }
