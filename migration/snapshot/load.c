@@ -31,6 +31,7 @@
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
 #include "vmm/machine.h"
+#include "vmm/memory/missing.h"
 
 #define NS_PER_S UINT64_C(1000000000)
 
@@ -102,6 +103,8 @@ static int load_check(struct restorer *rs, struct err *err)
 {
 	int ret = machine_check_holdable(rs->s->m, HOLD_LOAD, err);
 
+	if (ret == 0) /* what still comes would come on top of it */
+		ret = memory_check_complete(&rs->s->m->mem, err);
 	if (ret == 0)
 		ret = snapshot_nodes_find(&rs->nodes, rs->r, true, err);
 	if (ret == 0)

@@ -35,6 +35,7 @@
 #include "vmm/base/units.h"
 #include "vmm/blocker.h"
 #include "vmm/machine.h"
+#include "vmm/memory/missing.h"
 #include "vmm/memory/userfault.h"
 
 #define TAG_MAX_BYTES 255U
@@ -97,6 +98,8 @@ static int check_machine(const struct machine *m, struct err *err)
 {
 	list_for_each (b, &m->blockers, struct blocker, link)
 		return err_set(err, ENOTSUP, "%s", b->reason);
+	if (memory_check_complete(&m->mem, err) < 0) /* of what is not there yet nothing is known */
+		return -EBUSY;
 	return machine_check_holdable(m, HOLD_SAVE, err);
 }
 
