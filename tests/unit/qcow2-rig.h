@@ -192,7 +192,8 @@ static inline void rig_fail(struct rig *r, unsigned long in, int with, bool for_
 	r->failed = false;
 }
 
-/* A loss of power: each write since the last flush is there, or not, or in a part of its sectors. */
+/* A loss of power: each write since the last flush is there, or not, or in a part of its sectors.
+ */
 static inline void rig_cut(struct rig *r, unsigned *seed)
 {
 	for (size_t i = r->n_log; i > 0; i--) {
@@ -210,7 +211,7 @@ static inline void rig_cut(struct rig *r, unsigned *seed)
 static inline void rig_load(struct rig *r, const char *path)
 {
 	FILE *f = fopen(path, "rb");
-	uint8_t buf[65536];
+	uint8_t buf[4096];
 	size_t n;
 
 	if (!f)
