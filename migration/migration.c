@@ -154,6 +154,7 @@ struct migration *migration_new(struct machine *m, struct err *err)
 	mg->snapshots = (struct snapshots){
 	    .m = m,
 	    .globalstate = &mg->globalstate,
+	    .set = &mg->set,
 	    .ram_section_id = mg->out.ram_section_id,
 	    .migrating = is_migrating,
 	    .opaque = mg,

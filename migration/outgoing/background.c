@@ -107,6 +107,8 @@ static int background_collect(struct outgoing *o, struct err *err)
 		ret = m->arch->fetch(m, err);
 	if (ret == 0)
 		ret = device_state_collect(&o->devices, m, err);
+	if (ret == 0 && o->snapshot)
+		ret = o->snapshot->instant(o->snapshot->opaque, err);
 	return ret;
 }
 

@@ -2,8 +2,7 @@
  * delete.c - a snapshot is deleted from all images that have it
  *
  * The one with the VM state loses it first: a snapshot that is left in some images after a failure
- * can then not be loaded any more, and deleting it again goes on where the failure was.  The guest
- * is paused for it, without an event, because clusters become free that no request may be on.
+ * can then not be loaded any more, and deleting it again goes on where the failure was.
  */
 #include "migration/snapshot/snapshot.h"
 
@@ -19,9 +18,9 @@
 #include "vmm/machine.h"
 
 /* The node whose turn it is: the first that has it, one with a VM state before all others. */
-static const struct block_node *next_node(const struct snapshot_nodes *ns, const char *tag)
+static struct block_node *next_node(const struct snapshot_nodes *ns, const char *tag)
 {
-	const struct block_node *found = NULL;
+	struct block_node *found = NULL;
 
 	for (size_t i = 0; i < ns->n; i++) {
 		const struct qcow2_snapshot *snap = snapshot_node_find(ns->v[i], tag);
@@ -49,35 +48,19 @@ static int say_left(const struct snapshot_nodes *ns, const char *tag, int ret, s
 	return ret;
 }
 
-static int delete_all(const struct snapshot_nodes *ns, const char *tag, struct err *err)
+static int delete_all(struct machine *m, const struct snapshot_nodes *ns, const char *tag,
+		      struct err *err)
 {
-	const struct block_node *n;
+	struct block_node *n;
 	int ret = 0;
 
 	while (ret == 0 && (n = next_node(ns, tag))) {
 		char *id = xstrdup(snapshot_node_find(n, tag)->id);
 
-		ret = qcow2_snapshot_delete(snapshot_node_image(n), id, err);
+		ret = snapshot_node_delete(m, n, id, err);
 		free(id);
 	}
 	return ret < 0 ? say_left(ns, tag, ret, err) : 0;
-}
-
-static int delete_paused(struct machine *m, const struct snapshot_nodes *ns, const char *tag,
-			 int cancel_fd, struct err *err)
-{
-	int ret;
-
-	machine_lock(m);
-	ret = machine_pause_cancellable(m, cancel_fd);
-	machine_unlock(m);
-	if (ret < 0)
-		return ret;
-	ret = delete_all(ns, tag, err);
-	machine_lock(m);
-	machine_resume(m);
-	machine_unlock(m);
-	return ret;
 }
 
 int snapshot_delete(struct snapshots *s, const struct snapshot_request *r, struct job *j,
@@ -98,8 +81,8 @@ int snapshot_delete(struct snapshots *s, const struct snapshot_request *r, struc
 	machine_unlock(m);
 	if (ret == 0 && j)
 		ret = job_commit_point(j);
-	if (ret == 0 && next_node(&ns, r->tag))
-		ret = delete_paused(m, &ns, r->tag, j ? j->cancel_fd : -1, &why);
+	if (ret == 0)
+		ret = delete_all(m, &ns, r->tag, &why);
 	if (ret == 0)
 		log_notice("snapshot '%s' is deleted", r->tag);
 	else if (why.errnum)
@@ -108,7 +91,7 @@ int snapshot_delete(struct snapshots *s, const struct snapshot_request *r, struc
 		*err = why;
 	machine_lock(m);
 	snapshots_release(s);
-	machine_unlock(m);
 	snapshot_nodes_fini(&ns);
+	machine_unlock(m);
 	return ret;
 }

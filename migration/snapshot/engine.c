@@ -69,6 +69,14 @@ int snapshot_engine_run(struct snapshot_engine *e, const struct migration_mode *
 	return err_set(err, o->error.errnum, "%s", o->error.msg);
 }
 
+int64_t snapshot_engine_pause_ns(struct snapshot_engine *e)
+{
+	int64_t total_ns, pause_ns;
+
+	stats_durations(&e->out.stats, &total_ns, &pause_ns);
+	return pause_ns;
+}
+
 uint64_t snapshot_engine_total(const struct snapshot_engine *e)
 {
 	return memory_total_bytes(&e->out.m->mem);

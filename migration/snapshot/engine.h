@@ -30,6 +30,8 @@ int snapshot_engine_init(struct snapshot_engine *e, struct machine *m, uint32_t 
 int snapshot_engine_run(struct snapshot_engine *e, const struct migration_mode *mode,
 			struct err *err);
 void snapshot_engine_fini(struct snapshot_engine *e);
+/* How long the guest stood still for it, after the run. */
+int64_t snapshot_engine_pause_ns(struct snapshot_engine *e);
 
 /* Bytes of guest memory: of all, and of those that have been saved.  The engine's thread. */
 uint64_t snapshot_engine_total(const struct snapshot_engine *e);

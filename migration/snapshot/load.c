@@ -5,8 +5,8 @@
  *               the guest running and its disks as they are
  *     hold      the guest stands still, its disks are drained
  *     disks     each image becomes that of the snapshot
- *     load      the devices are reset, RAM and their states are loaded, and pushed into KVM; a
- *               guest with a generation ID (devices/vmgenid.h) gets a new one, for it is a copy
+ *     load      the devices are reset, RAM and their states are loaded, and pushed into KVM; what
+ *               tells a copy from the guest itself is done (incoming/copy.h)
  *     let go    what ran runs on; what did not keeps its run state, whatever was saved
  *
  * From 'disks' on there is no way back: what fails then leaves no guest, and 'cont' is refused
@@ -17,12 +17,12 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "devices/block/node-info.h"
 #include "devices/block/node.h"
 #include "devices/block/qcow2/qcow2.h"
-#include "devices/vmgenid.h"
 #include "migration/channel/channel.h"
 #include "migration/channel/vmstate.h"
-#include "migration/incoming/loader.h"
+#include "migration/incoming/copy.h"
 #include "migration/snapshot/nodes.h"
 #include "migration/snapshot/stream.h"
 #include "migration/stream/globalstate.h"
@@ -32,6 +32,8 @@
 #include "vmm/base/units.h"
 #include "vmm/machine.h"
 
+#define NS_PER_S UINT64_C(1000000000)
+
 struct restorer {
 	struct snapshots *s;
 	const struct snapshot_request *r;
@@ -39,6 +41,7 @@ struct restorer {
 	struct snapshot_nodes nodes;
 	char **ids; /* owned; of the snapshot, in each node's image */
 	struct snapshot_source source;
+	uint64_t saved_ns; /* since 1970 */
 	bool no_way_back;
 };
 
@@ -53,13 +56,13 @@ static int restorer_cancel_fd(const struct restorer *rs)
 static int check_disk(const struct block_node *n, const struct qcow2_snapshot *snap,
 		      struct err *err)
 {
-	if (snap->disk_bytes == n->bytes)
+	if (snap->disk_bytes == block_node_bytes(n))
 		return 0;
 	return err_set(err, ENOTSUP,
 		       "disk '%s' had %llu bytes in snapshot '%s' and has %llu now: resize it to "
 		       "that size first (block_resize)",
 		       snapshot_node_name(n), (unsigned long long)snap->disk_bytes, snap->name,
-		       (unsigned long long)n->bytes);
+		       (unsigned long long)block_node_bytes(n));
 }
 
 /* Machine lock held. */
@@ -83,6 +86,7 @@ static int check_snapshots(struct restorer *rs, struct err *err)
 		rs->ids[i] = xstrdup(snap->id);
 		if (i == ns->vmstate)
 			rs->source.bytes = snap->vmstate_bytes;
+		rs->saved_ns = snap->date_s * NS_PER_S + snap->date_ns;
 	}
 	rs->source.q = snapshot_node_image(ns->v[ns->vmstate]);
 	rs->source.id = rs->ids[ns->vmstate];
@@ -117,9 +121,10 @@ static int load_disks(struct restorer *rs, struct err *err)
 {
 	rs->no_way_back = true;
 	for (size_t i = 0; i < rs->nodes.n; i++) {
-		const struct block_node *n = rs->nodes.v[i];
+		struct block_node *n = rs->nodes.v[i];
 		int ret = qcow2_snapshot_apply(snapshot_node_image(n), rs->ids[i], err);
 
+		block_node_refresh(n);
 		if (ret < 0)
 			return err_prefix(err, ret, "disk '%s'", snapshot_node_name(n));
 	}
@@ -142,7 +147,7 @@ static int load_guest(struct restorer *rs, struct err *err)
 	ret = m->arch->push(m, err);
 	machine_unlock(m);
 	if (ret == 0)
-		ret = vmgenid_changed(m, err);
+		ret = copy_loaded(m, rs->s->set, rs->saved_ns, err);
 	machine_lock(m);
 	if (ret == 0) {
 		m->needs_boot = false;
@@ -248,7 +253,7 @@ int snapshot_load(struct snapshots *s, const struct snapshot_request *r, struct 
 	free(rs.ids);
 	machine_lock(m);
 	snapshots_release(s);
-	machine_unlock(m);
 	snapshot_nodes_fini(&rs.nodes);
+	machine_unlock(m);
 	return ret;
 }

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "devices/block/image.h"
+#include "devices/block/node-info.h"
 #include "devices/block/node.h"
 #include "devices/block/qcow2/qcow2.h"
 #include "migration/snapshot/snapshot.h"
@@ -55,6 +56,29 @@ const struct qcow2_snapshot *snapshot_node_find(const struct block_node *n, cons
 	return qcow2_snapshot_named(snapshot_node_image(n), tag);
 }
 
+/* In BLOCK_CALL: 'arg' is the snapshot's id. */
+static int delete_fn(struct block_node *n, uint64_t arg, struct err *err)
+{
+	const char *id = (const char *)(uintptr_t)arg;
+	int ret = qcow2_snapshot_delete(snapshot_node_image(n), id, err);
+
+	block_node_refresh(n);
+	return ret;
+}
+
+int snapshot_node_delete(struct machine *m, struct block_node *n, const char *id, struct err *err)
+{
+	char *copy = xstrdup(id);
+	int ret;
+
+	machine_lock(m);
+	ret = block_node_call(n, m, delete_fn, (uint64_t)(uintptr_t)copy, err);
+	machine_unlock(m);
+	if (ret != -ECANCELED) /* it may still be read */
+		free(copy);
+	return ret;
+}
+
 void snapshot_list_name(struct buf *b, const char *name)
 {
 	buf_printf(b, "%s'%s'", b->len ? ", " : "", name);
@@ -89,6 +113,10 @@ static int check_node(const struct block_node *n, struct err *err)
 			       "Device '%.100s' is writable but does not support snapshots (its "
 			       "format is %s; qcow2 does)",
 			       name, n->format);
+	if (!block_node_active(n))
+		return err_set(err, EBUSY,
+			       "Device '%.100s' is inactive: another process may have its image",
+			       name);
 	return 0;
 }
 
@@ -96,8 +124,10 @@ static int add_node(struct snapshot_nodes *ns, struct block_node *n, struct err 
 {
 	int ret = is_among(ns, n) ? 0 : check_node(n, err);
 
-	if (ret == 0 && !is_among(ns, n))
+	if (ret == 0 && !is_among(ns, n)) {
 		ns->v[ns->n++] = n;
+		n->jobs++;
+	}
 	return ret;
 }
 
@@ -167,6 +197,8 @@ int snapshot_nodes_find(struct snapshot_nodes *ns, const struct snapshot_request
 
 void snapshot_nodes_fini(struct snapshot_nodes *ns)
 {
+	for (size_t i = 0; i < ns->n; i++)
+		ns->v[i]->jobs--;
 	free(ns->v);
 	buf_free(&ns->left_out);
 	*ns = (struct snapshot_nodes){0};

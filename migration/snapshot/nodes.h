@@ -13,6 +13,7 @@
 
 struct block_node;
 struct err;
+struct machine;
 struct qcow2;
 struct qcow2_snapshot;
 struct snapshot_request;
@@ -31,7 +32,8 @@ void snapshots_release(struct snapshots *s);
 
 /*
  * Find them: all there, each able to have snapshots.  'with_vmstate': r->vmstate is one of them.
- * 0, or -errno with *err set; snapshot_nodes_fini() in any case.
+ * They are neither deleted nor resized until snapshot_nodes_fini(), which follows in any case.
+ * 0, or -errno with *err set.
  */
 int snapshot_nodes_find(struct snapshot_nodes *ns, const struct snapshot_request *r,
 			bool with_vmstate, struct err *err);
@@ -40,6 +42,11 @@ void snapshot_nodes_fini(struct snapshot_nodes *ns);
 struct qcow2 *snapshot_node_image(const struct block_node *n);
 /* The node's last snapshot of that name, or NULL.  Borrowed until the image's list changes. */
 const struct qcow2_snapshot *snapshot_node_find(const struct block_node *n, const char *tag);
+/*
+ * Delete the snapshot with that id; nothing is in flight on the disk meanwhile.  The lock is not
+ * held, the thread may wait.  0, or -errno with *err set.
+ */
+int snapshot_node_delete(struct machine *m, struct block_node *n, const char *id, struct err *err);
 /* What messages call it: its node name, or its drive's id. */
 const char *snapshot_node_name(const struct block_node *n);
 /* Append "'name'", behind a comma if it is not the first. */

@@ -3,15 +3,17 @@
  *
  *     check     everything that can be known first: nodes, names, what else goes on; nothing
  *               has been touched, and a refusal does not stop the guest
- *     hold      the guest stands still, its disks are drained
- *     instant   devices are collected, and each image holds its disk as it is now, in memory
- *               alone (qcow2_saving_begin())
- *     memory    the stream goes into the VM state area of one image (engine.c)
+ *     instant   the guest stands still, its disks are drained: devices are collected, each image
+ *               holds its disk as it is now, in memory alone (qcow2_saving_begin()), and
+ *               memory is protected against writes.  The guest runs on
+ *     memory    the stream goes into the VM state area of one image (engine.c), each page as
+ *               it was at the instant (outgoing/background.c)
  *     commit    image after image, the one with the VM state last: whoever finds it there finds
  *               the others complete
  *
- * What fails or is cancelled before the commit is forgotten by all images.  An image that cannot
- * be committed takes the snapshot back from those that could.
+ * Where memory cannot be protected, or the guest is to stand still, it is held from the instant to
+ * the commit (stopped.c).  What fails or is cancelled before the commit is forgotten by all
+ * images.  An image that cannot be committed takes the snapshot back from those that could.
  */
 #include "migration/snapshot/snapshot.h"
 
@@ -20,8 +22,10 @@
 #include <string.h>
 #include <time.h>
 
+#include "devices/block/node-info.h"
 #include "devices/block/node.h"
 #include "devices/block/qcow2/qcow2.h"
+#include "migration/outgoing/modes.h"
 #include "migration/snapshot/engine.h"
 #include "migration/snapshot/nodes.h"
 #include "migration/snapshot/stopped.h"
@@ -31,6 +35,7 @@
 #include "vmm/base/units.h"
 #include "vmm/blocker.h"
 #include "vmm/machine.h"
+#include "vmm/memory/userfault.h"
 
 #define TAG_MAX_BYTES 255U
 #define NS_PER_S      INT64_C(1000000000)
@@ -45,7 +50,8 @@ struct saver {
 	struct outgoing_snapshot hook;
 	struct qcow2_snapshot what; /* of the instant */
 	uint64_t reported;          /* bytes of progress */
-	bool instant_over;
+	bool background;            /* the guest runs on from the instant */
+	int64_t pause_ns;
 };
 
 static int job_cancel_fd(const struct job *j)
@@ -168,8 +174,10 @@ static int save_memory(struct saver *sv, struct err *err)
 	if (ret == 0 && sv->j)
 		job_set_total(sv->j, snapshot_engine_total(&sv->engine));
 	if (ret == 0)
-		ret = snapshot_engine_run(&sv->engine, &stopped_mode, err);
+		ret = snapshot_engine_run(&sv->engine,
+					  sv->background ? &background_mode : &stopped_mode, err);
 	sv->what.vmstate_bytes = sv->engine.area.bytes;
+	sv->pause_ns = snapshot_engine_pause_ns(&sv->engine);
 	snapshot_engine_fini(&sv->engine);
 	free(where);
 	return ret;
@@ -187,6 +195,7 @@ static int commit_node(struct saver *sv, size_t i, struct err *err)
 		what.vmstate_bytes = 0;
 	sv->saving[i] = NULL;
 	ret = qcow2_saving_commit(s, &what, err);
+	block_node_refresh(sv->nodes.v[i]);
 	return ret < 0 ? err_prefix(err, ret, "disk '%s'", snapshot_node_name(sv->nodes.v[i])) : 0;
 }
 
@@ -198,7 +207,7 @@ static void take_back(struct saver *sv, const size_t *order, size_t n, struct er
 		const struct qcow2_snapshot *snap = snapshot_node_find(node, sv->r->tag);
 		char *id = snap ? xstrdup(snap->id) : NULL;
 		struct err why = {0};
-		int ret = id ? qcow2_snapshot_delete(snapshot_node_image(node), id, &why) : 0;
+		int ret = id ? snapshot_node_delete(sv->s->m, node, id, &why) : 0;
 
 		free(id);
 		if (ret < 0)
@@ -256,7 +265,7 @@ static void delete_replaced(struct saver *sv)
 		while (ret == 0 && (old = find_older(q, sv->r->tag))) {
 			char *id = xstrdup(old->id);
 
-			ret = qcow2_snapshot_delete(q, id, &why);
+			ret = snapshot_node_delete(sv->s->m, sv->nodes.v[i], id, &why);
 			free(id);
 		}
 		if (ret < 0)
@@ -267,7 +276,7 @@ static void delete_replaced(struct saver *sv)
 
 /* ---- all of it ---- */
 
-static int save_held(struct saver *sv, struct err *err)
+static int save_all(struct saver *sv, struct err *err)
 {
 	int ret = save_memory(sv, err);
 
@@ -275,10 +284,45 @@ static int save_held(struct saver *sv, struct err *err)
 		ret = job_commit_point(sv->j);
 	if (ret == 0)
 		ret = save_commit(sv, err);
+	save_abort(sv);
 	if (ret == 0 && sv->r->replace)
 		delete_replaced(sv);
-	save_abort(sv);
 	return ret;
+}
+
+/* The guest stands still until all is done. */
+static int save_held(struct saver *sv, struct err *err)
+{
+	struct machine *m = sv->s->m;
+	int64_t since = host_now_ns();
+	struct err why = {0};
+	int ret;
+
+	machine_lock(m);
+	ret = machine_hold(m, HOLD_SAVE, job_cancel_fd(sv->j), err);
+	machine_unlock(m);
+	if (ret < 0)
+		return ret;
+	ret = save_all(sv, err);
+	machine_lock(m);
+	if (machine_let_go(m, &why) < 0 && ret == 0)
+		log_error("snapshot '%s' is saved, but %s", sv->r->tag, why.msg);
+	machine_unlock(m);
+	sv->pause_ns = host_now_ns() - since;
+	return ret;
+}
+
+/* Can the guest run on meanwhile?  Machine lock held. */
+static bool can_run_on(const struct saver *sv)
+{
+	struct err why = {0};
+
+	if (sv->r->stopped)
+		return false;
+	if (userfault_probe(&sv->s->m->mem, USERFAULT_WP, &why) == 0)
+		return true;
+	log_info("the guest is stopped while snapshot '%s' is saved: %s", sv->r->tag, why.msg);
+	return false;
 }
 
 static void report(const struct saver *sv, int ret, int64_t ns, const struct err *err)
@@ -286,9 +330,11 @@ static void report(const struct saver *sv, int ret, int64_t ns, const struct err
 	double s = (double)ns / (double)NS_PER_S;
 
 	if (ret == 0)
-		log_notice("snapshot '%s' is saved: %.1f MiB of VM state in '%s', %.3f s",
+		log_notice("snapshot '%s' is saved: %.1f MiB of VM state in '%s', %.3f s, paused "
+			   "for %.1f ms",
 			   sv->r->tag, (double)sv->what.vmstate_bytes / MiB,
-			   snapshot_node_name(sv->nodes.v[sv->nodes.vmstate]), s);
+			   snapshot_node_name(sv->nodes.v[sv->nodes.vmstate]), s,
+			   (double)sv->pause_ns / 1e6);
 	else if (ret == -ECANCELED)
 		log_notice("saving snapshot '%s' was cancelled after %.3f s", sv->r->tag, s);
 	else
@@ -305,23 +351,11 @@ static void end_progress(struct saver *sv, uint64_t total)
 
 static int save_guest(struct saver *sv, struct err *err)
 {
-	struct machine *m = sv->s->m;
 	int64_t since = host_now_ns();
 	struct err why = {0};
-	int ret, kept;
+	int ret = sv->background ? save_all(sv, &why) : save_held(sv, &why);
 
-	machine_lock(m);
-	ret = machine_hold(m, HOLD_SAVE, job_cancel_fd(sv->j), &why);
-	machine_unlock(m);
-	if (ret == 0) {
-		ret = save_held(sv, &why);
-		machine_lock(m);
-		kept = machine_let_go(m, ret < 0 ? NULL : &why);
-		if (ret == 0 && kept < 0)
-			log_error("snapshot '%s' is saved, but %s", sv->r->tag, why.msg);
-		machine_unlock(m);
-	}
-	end_progress(sv, memory_total_bytes(&m->mem));
+	end_progress(sv, memory_total_bytes(&sv->s->m->mem));
 	report(sv, ret, host_now_ns() - since, &why);
 	if (ret < 0 && ret != -ECANCELED && err)
 		*err = why;
@@ -342,14 +376,15 @@ int snapshot_save(struct snapshots *s, const struct snapshot_request *r, struct 
 		return ret;
 	}
 	ret = save_check(&sv, err);
+	sv.background = ret == 0 && can_run_on(&sv);
 	machine_unlock(m);
 	sv.saving = xcalloc(sv.nodes.n + 1, sizeof(*sv.saving));
 	if (ret == 0)
 		ret = save_guest(&sv, err);
 	machine_lock(m);
 	snapshots_release(s);
+	snapshot_nodes_fini(&sv.nodes);
 	machine_unlock(m);
 	free(sv.saving);
-	snapshot_nodes_fini(&sv.nodes);
 	return ret;
 }

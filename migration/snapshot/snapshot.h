@@ -18,11 +18,13 @@ struct err;
 struct globalstate;
 struct job;
 struct machine;
+struct migration_settings;
 
 struct snapshots {
 	/* set at creation and then constant; borrowed */
 	struct machine *m;
 	struct globalstate *globalstate;
+	const struct migration_settings *set; /* what is done to a guest that is loaded */
 	uint32_t ram_section_id;
 	bool (*migrating)(void *opaque); /* is a migration under way?  Machine lock held */
 	void *opaque;
@@ -43,6 +45,7 @@ struct snapshot_request {
 	size_t n_devices;
 	bool complete; /* save: refuse to leave a writable disk out */
 	bool replace;  /* save: instead of one of that name */
+	bool stopped;  /* save: the guest stands still until it is done */
 };
 
 /* ---- the thread may wait, machine lock not held; -errno with *err set ---- */

@@ -9,7 +9,7 @@
 struct snapshot_args {
 	const char *job_id, *tag, *vmstate;
 	struct qmp_array devices; /* of const char * */
-	bool has_complete, complete;
+	bool has_complete, complete, has_stopped, stopped;
 };
 
 static const struct qmp_member save_members[] = {
@@ -18,6 +18,7 @@ static const struct qmp_member save_members[] = {
     QMP_REQ(struct snapshot_args, vmstate, "vmstate"),
     QMP_REQ_T(struct snapshot_args, devices, "devices", &qmp_str_array),
     QMP_OPT(struct snapshot_args, complete, "x-minivmm-complete"),
+    QMP_OPT(struct snapshot_args, stopped, "x-minivmm-stopped"),
     {0},
 };
 static const struct qmp_type save_type =
@@ -52,6 +53,7 @@ static int start(struct qmp_call *call, const void *arg, enum job_type type, str
 	    .devices = a->devices.v,
 	    .n_devices = a->devices.n,
 	    .complete = a->complete,
+	    .stopped = a->stopped,
 	};
 
 	return snapshots_start_job(migration_snapshots(call->mg), type, a->job_id, &r, err);

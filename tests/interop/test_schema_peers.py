@@ -69,6 +69,8 @@ class Comparison:
 ELSEWHERE = {"yank.instances[].id", "yank.instances[].node-name"}
 # Deprecated by a release between the two, or by the later one.
 LATER = {"10.0": {"query-kvm": "deprecated", "migrate.detach": "deprecated"}, "11.1": {}}
+# Its feature savevm-monitor-nodes is about a line that ours does not have.
+WITHOUT = {"human-monitor-command"}
 # Values that came after it.
 NEWER = {"10.0": {"migrate-continue.state.failing", "migrate-continue.state.postcopy-device"}, "11.1": set()}
 
@@ -85,6 +87,6 @@ def test_deprecated(t, version):
             c.command(name)
     unmarked = {path for path, f in c.dropped.items() if "deprecated" not in f and "x-minivmm" not in path}
     assert unmarked - NEWER[version] - ELSEWHERE == set(), unmarked
-    differ = {path: f for path, f in c.marked.items() if path not in LATER[version]}
+    differ = {path: f for path, f in c.marked.items() if path not in WITHOUT | set(LATER[version])}
     assert not differ, differ
     assert {"migrate.blk", "migrate.inc", "query-migrate.ram.skipped"} <= set(c.dropped), c.dropped

@@ -155,6 +155,7 @@ def test_copies(t, cpus):
     assert RESEEDED not in guest.vmm.serial.seen
     least, most = guest.ahead()
     path = t.path("saved")
+    guest.vmm.qmp.events.clear()        # of its own arrival
     guest.vmm.cmd("migrate", uri="file:" + path)
     assert guest.vmm.wait_migration("completed", "failed") == "completed"
     make_older(path, AGE)

@@ -13,6 +13,7 @@
 #include <sys/uio.h>
 
 #include "devices/block/image.h"
+#include "devices/block/node-info.h"
 #include "devices/block/node.h"
 #include "devices/block/qcow2/qcow2.h"
 #include "vmm/base/alloc.h"
@@ -186,6 +187,18 @@ int qcow2_snapshot_read(struct qcow2 *q, const char *id, void *buf, size_t bytes
 
 /* ---- nodes over them ---- */
 
+void block_node_refresh(struct block_node *n)
+{
+	(void)n;
+}
+
+int block_node_call(struct block_node *n, struct machine *m, block_node_fn *fn, uint64_t arg,
+		    struct err *err)
+{
+	(void)m;
+	return fn(n, arg, err);
+}
+
 struct fake_disk {
 	struct block_node node;
 	struct image image;
@@ -207,6 +220,7 @@ static inline void fake_disk_init(struct fake_disk *d, const char *name)
 	d->node.name = d->node.drive_id = d->node.filename = d->name;
 	d->node.format = d->format;
 	d->node.bytes = FAKE_DISK_BYTES;
+	d->node.active = true;
 	d->node.user = &device;
 }
 

@@ -45,6 +45,8 @@ static void open_disk(struct shelf *s, int i)
 	s->node[i].img = image_open(s->path[i], &how, &err);
 	ck_assert_msg(s->node[i].img != NULL, "%s", err.msg);
 	s->node[i].bytes = DISK_BYTES;
+	s->node[i].active = true;
+	pthread_mutex_init(&s->node[i].info_mutex, NULL);
 	s->node[i].user = &device;
 	s->v[i] = &s->node[i];
 }
