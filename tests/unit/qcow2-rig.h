@@ -33,6 +33,7 @@ struct rig {
 	unsigned long calls, writes, flushes, fail_at;
 	int fail_with;
 	bool fail_for_good, failed;
+	uint64_t limit; /* a write behind this finds no room; 0: none */
 	/* since the last flush */
 	bool remember;
 	struct rig_write *log;
@@ -112,6 +113,8 @@ static int rig_writev(void *opaque, const struct iovec *iov, int n_iov, uint64_t
 		return ret;
 	if (off + n > GiB)
 		return -EFBIG;
+	if (r->limit && off + n > r->limit)
+		return -ENOSPC;
 	r->writes++;
 	rig_room(r, off + n);
 	rig_note(r, off, n);

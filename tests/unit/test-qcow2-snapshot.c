@@ -19,7 +19,7 @@ static const char *const layouts[] = {
 
 static void save_and_look(const char *layout)
 {
-	struct mem_storage *m = new_image(layout, DISK);
+	struct rig *m = new_image(layout, DISK);
 	struct qcow2 *q = open_image(m);
 	uint8_t *first = malloc(DISK), *now = malloc(DISK);
 	struct qcow2_saving *s;
@@ -77,7 +77,7 @@ static void save_and_look(const char *layout)
 	ck_assert_int_eq(qemu_check(m), 0);
 	free(first);
 	free(now);
-	mem_free(m);
+	free_image(m);
 }
 
 START_TEST(test_layouts)
