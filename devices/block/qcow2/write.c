@@ -353,7 +353,8 @@ static int step_in_place(struct qcow2 *q, struct request *r, uint64_t host, uint
 	(void)pthread_mutex_unlock(&q->lock);
 	ret = q->s.ops->writev(q->s.opaque, r->part, slice(r, n), host);
 	(void)pthread_mutex_lock(&q->lock);
-	r->done += n;
+	if (ret == 0)
+		r->done += n;
 	return ret;
 }
 
