@@ -33,6 +33,7 @@ struct rig {
 	unsigned long calls, writes, flushes, fail_at;
 	int fail_with;
 	bool fail_for_good, failed;
+	uint64_t limit; /* a write behind this finds no room; 0: none */
 	/* since the last flush */
 	bool remember;
 	struct rig_write *log;
@@ -112,6 +113,8 @@ static int rig_writev(void *opaque, const struct iovec *iov, int n_iov, uint64_t
 		return ret;
 	if (off + n > GiB)
 		return -EFBIG;
+	if (r->limit && off + n > r->limit)
+		return -ENOSPC;
 	r->writes++;
 	rig_room(r, off + n);
 	rig_note(r, off, n);
@@ -192,7 +195,8 @@ static inline void rig_fail(struct rig *r, unsigned long in, int with, bool for_
 	r->failed = false;
 }
 
-/* A loss of power: each write since the last flush is there, or not, or in a part of its sectors. */
+/* A loss of power: each write since the last flush is there, or not, or in a part of its sectors.
+ */
 static inline void rig_cut(struct rig *r, unsigned *seed)
 {
 	for (size_t i = r->n_log; i > 0; i--) {
@@ -210,7 +214,7 @@ static inline void rig_cut(struct rig *r, unsigned *seed)
 static inline void rig_load(struct rig *r, const char *path)
 {
 	FILE *f = fopen(path, "rb");
-	uint8_t buf[65536];
+	uint8_t buf[4096];
 	size_t n;
 
 	if (!f)

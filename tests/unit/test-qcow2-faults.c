@@ -27,12 +27,12 @@ struct layout {
 };
 
 static const struct layout layouts[] = {
-    {512, 64, false, false, false, false, true},
-    {512, 16, false, false, false, true, false},
-    {4096, 16, false, true, false, false, true},
-    {65536, 16, false, false, false, true, true},
-    {16384, 16, true, false, false, false, false},
-    {4096, 16, false, false, true, false, false},
+    {512,   64, false, false, false, false, true },
+    {512,   16, false, false, false, true,  false},
+    {4096,  16, false, true,  false, false, true },
+    {65536, 16, false, false, false, true,  true },
+    {16384, 16, true,  false, false, false, false},
+    {4096,  16, false, false, true,  false, false},
 };
 
 /* What a sector may hold: the value of the last flush, and those that were written since. */

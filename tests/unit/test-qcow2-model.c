@@ -18,19 +18,19 @@ struct layout {
 };
 
 static const struct layout layouts[] = {
-    {512, 16, false, false, false, false, false, false, 0, 1000},
-    {512, 1, false, false, false, true, true, false, 8192, 800},
-    {1024, 64, false, false, true, false, true, false, 0, 600},
-    {4096, 2, false, false, false, true, false, true, 65536, 800},
-    {4096, 16, false, true, false, true, true, false, 0, 800},
-    {65536, 16, false, false, false, false, true, false, 0, 1200},
-    {65536, 16, false, true, false, false, false, false, 0, 600},
-    {65536, 16, false, false, true, true, true, true, 0, 800},
-    {65536, 32, true, false, false, true, true, false, 0, 1000},
-    {16384, 4, true, false, false, false, true, false, 0, 1000},
-    {2097152, 8, true, false, false, true, true, true, 0, 400},
-    {2097152, 16, false, false, false, false, true, false, 0, 300},
-    {131072, 16, false, false, false, true, false, false, 0, 700},
+    {512,     16, false, false, false, false, false, false, 0,     1000},
+    {512,     1,  false, false, false, true,  true,  false, 8192,  800 },
+    {1024,    64, false, false, true,  false, true,  false, 0,     600 },
+    {4096,    2,  false, false, false, true,  false, true,  65536, 800 },
+    {4096,    16, false, true,  false, true,  true,  false, 0,     800 },
+    {65536,   16, false, false, false, false, true,  false, 0,     1200},
+    {65536,   16, false, true,  false, false, false, false, 0,     600 },
+    {65536,   16, false, false, true,  true,  true,  true,  0,     800 },
+    {65536,   32, true,  false, false, true,  true,  false, 0,     1000},
+    {16384,   4,  true,  false, false, false, true,  false, 0,     1000},
+    {2097152, 8,  true,  false, false, true,  true,  true,  0,     400 },
+    {2097152, 16, false, false, false, false, true,  false, 0,     300 },
+    {131072,  16, false, false, false, true,  false, false, 0,     700 },
 };
 
 struct model {
@@ -234,8 +234,7 @@ static void do_resize(struct model *m)
 	if (bytes > old) {
 		memset(m->disk + old, 0, bytes - old);
 		if (m->l->backing)
-			ck_assert_int_eq(
-			    qcow2_write_zeroes(m->q, old, bytes - old, rnd(m, 2)), 0);
+			ck_assert_int_eq(qcow2_write_zeroes(m->q, old, bytes - old, rnd(m, 2)), 0);
 	}
 	ck_assert_uint_eq(qcow2_info(m->q)->bytes, bytes);
 }

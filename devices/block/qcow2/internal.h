@@ -519,6 +519,10 @@ int qcow2_snapshots_load(struct qcow2 *q, struct err *err);
 void qcow2_snapshots_fini(struct qcow2 *q);
 /* q->held has bit i: the L2 table beneath is about to be changed; it is cleared on success. */
 int qcow2_saving_hold(struct qcow2 *q, uint64_t i);
+/* The active tables no longer refer to these clusters, which are the instant's (qcow2_release()). */
+void qcow2_saving_keep(struct qcow2 *q, uint64_t host, uint64_t bytes);
+/* The saving, if there is one, is aborted and gone: before a clean close. */
+void qcow2_saving_drop(struct qcow2 *q);
 
 /* Loaded; where the image is written they are marked as in use, on the medium. */
 int qcow2_bitmaps_load(struct qcow2 *q, struct err *err);

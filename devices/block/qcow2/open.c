@@ -370,6 +370,7 @@ static int make_clean(struct qcow2 *q, struct err *err)
 
 	if (!q->how.writable || !q->active)
 		return 0;
+	qcow2_saving_drop(q);
 	if (!q->broken && !q->how.checking)
 		ret = qcow2_bitmaps_store(q, err);
 	if (ret < 0)

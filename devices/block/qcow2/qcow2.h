@@ -185,6 +185,7 @@ struct qcow2_snapshot {
 	uint64_t vm_clock_ns;
 	uint64_t vmstate_bytes;
 	uint64_t disk_bytes;
+	uint64_t vmstate_off; /* where its VM state begins, for qcow2_snapshot_read() */
 	uint64_t icount;
 };
 
@@ -199,7 +200,8 @@ const struct qcow2_snapshot *qcow2_snapshot_named(const struct qcow2 *q, const c
  *     begin    the instant: no request is in flight; in memory alone, the disk as it is now is
  *              held.  From here on the guest's writes go elsewhere.
  *     write    the VM state, from any thread, in any order and piece
- *     commit   the snapshot is in the list, and all of it on the medium; then *s is gone
+ *     commit   the snapshot is in the list, and all of it on the medium, and *s is gone; a failure
+ *              has done all that abort does, which may be called then or not
  *     abort    ... or nothing of it is left
  *
  * One at a time for an image; meanwhile no resize, delete and apply.

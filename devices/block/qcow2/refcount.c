@@ -355,7 +355,9 @@ void qcow2_release(struct qcow2 *q, uint64_t host, uint64_t bytes)
 	uint64_t first = ALIGN_DOWN(host, q->cluster_bytes);
 
 	for (uint64_t at = first; at < host + bytes; at += q->cluster_bytes)
-		if (!qcow2_is_held(q, at))
+		if (qcow2_is_held(q, at))
+			qcow2_saving_keep(q, at, q->cluster_bytes);
+		else
 			qcow2_unref(q, at, q->cluster_bytes);
 }
 

@@ -1,0 +1,26 @@
+/* saving.h - what of a snapshot in the making the rest of the room has to know */
+#ifndef MINIVMM_DEVICES_BLOCK_QCOW2_SAVING_H
+#define MINIVMM_DEVICES_BLOCK_QCOW2_SAVING_H
+
+#include "devices/block/qcow2/internal.h"
+#include "devices/block/qcow2/snapshot-table.h"
+
+/* What snapshot.c keeps in q->snapshot_state. */
+struct snapshot_state {
+	struct snapshot_table table;
+	bool damaged; /* the list in the file cannot be read: 'why' */
+	char *why;    /* owned */
+
+	/* the L1 table of the last snapshot that was read; read_l1_host 0: none */
+	uint64_t *read_l1; /* owned */
+	uint32_t read_l1_n;
+	uint64_t read_l1_host;
+};
+
+/* May the list of snapshots be changed?  Lock held. */
+int qcow2_snapshots_may_change(struct qcow2 *q, struct err *err);
+/* It is *t now (taken), at this place. */
+void qcow2_snapshots_replace(struct qcow2 *q, struct snapshot_table *t, uint64_t host,
+			     uint64_t bytes);
+
+#endif

@@ -1,0 +1,292 @@
+/*
+ * Storage that fails, dies or is full at any call of a save, a delete and an apply of a snapshot: the
+ * image has leaks at most, and what it had before is what it was.
+ */
+#include "tests/unit/qcow2-judge.h"
+
+/* ---- failing storage ---- */
+
+#define FAULT_DISK (1 * MiB)
+#define OLD_STATE  70000
+
+/* What the disk is in each state that it may have after a fault. */
+struct faulty {
+	struct rig *base;
+	uint8_t *old;    /* at the snapshot 'old' */
+	uint8_t *before; /* what the operation begins with, and has flushed */
+	uint8_t *after;
+};
+
+enum fault_op { OP_SAVE, OP_DELETE, OP_APPLY };
+
+static void faulty_init(struct faulty *f, const char *layout)
+{
+	struct qcow2 *q;
+
+	f->base = new_image(layout, FAULT_DISK);
+	f->old = malloc(FAULT_DISK);
+	f->before = malloc(FAULT_DISK);
+	f->after = malloc(FAULT_DISK);
+	q = open_image(f->base);
+	ck_assert_int_eq(fill(q, 0x11, 0, 300000), 0);
+	ck_assert_int_eq(fill(q, 0x12, 600000, 100000), 0);
+	read_all(q, f->old, FAULT_DISK);
+	must_save(q, "old", OLD_STATE);
+	ck_assert_int_eq(fill(q, 0x21, 100000, 300000), 0);
+	must_save(q, "other", 5);
+	ck_assert_int_eq(fill(q, 0x31, 50000, 100000), 0);
+	read_all(q, f->before, FAULT_DISK);
+	close_image(q);
+}
+
+static void faulty_fini(struct faulty *f)
+{
+	free_image(f->base);
+	free(f->old);
+	free(f->before);
+	free(f->after);
+}
+
+/* A save in which the guest writes and flushes. */
+static int busy_save(struct qcow2 *q, struct err *err)
+{
+	const struct qcow2_snapshot what = {.name = "new", .vmstate_bytes = 50000};
+	struct qcow2_saving *s;
+	static uint8_t state[50000];
+	const struct iovec iov = {state, sizeof(state)};
+	int ret = qcow2_saving_begin(q, &s, err), guest;
+
+	if (ret < 0)
+		return ret;
+	state_bytes(state, sizeof(state), 'n');
+	guest = fill(q, 0x41, 200000, 50000);
+	ret = qcow2_saving_write(s, &iov, 1, 0, err);
+	if (guest == 0)
+		guest = qcow2_write_zeroes(q, 0, 65536, true);
+	if (guest == 0)
+		guest = qcow2_flush(q);
+	if (guest == 0)
+		guest = fill(q, 0x51, 280000, 50000);
+	if (ret == 0 && guest == 0)
+		return qcow2_saving_commit(s, &what, err);
+	qcow2_saving_abort(s);
+	return ret < 0 ? ret : guest;
+}
+
+static int run_op(struct qcow2 *q, enum fault_op op, struct err *err)
+{
+	if (op == OP_SAVE)
+		return busy_save(q, err);
+	return op == OP_DELETE ? qcow2_snapshot_delete(q, "1", err)
+			       : qcow2_snapshot_apply(q, "1", err);
+}
+
+/* Opens, has no errors, and every snapshot of before is what it was. */
+static struct qcow2 *assert_whole(const struct faulty *f, enum fault_op op, struct rig *m,
+				  bool leaks)
+{
+	struct qcow2 *q = open_image(m);
+	struct qcow2_check c = own_check_of(q);
+
+	ck_assert_uint_eq(c.errors, 0);
+	ck_assert(leaks || c.leaks == 0);
+	if (op != OP_DELETE || qcow2_snapshot_named(q, "old")) {
+		assert_disk_of(q, "old", f->old, FAULT_DISK);
+		assert_state(q, "old", OLD_STATE);
+	}
+	assert_state(q, "other", 5);
+	if (qcow2_snapshot_named(q, "new")) {
+		assert_disk_of(q, "new", f->before, FAULT_DISK);
+		assert_state(q, "new", 50000);
+	}
+	return q;
+}
+
+/* The disk of an apply is that of before or that of the snapshot; of a delete, as it was. */
+static void assert_disk(const struct faulty *f, enum fault_op op, struct qcow2 *q)
+{
+	uint8_t *now = malloc(FAULT_DISK);
+
+	read_all(q, now, FAULT_DISK);
+	if (op == OP_APPLY && memcmp(now, f->old, FAULT_DISK) == 0)
+		(void)0;
+	else if (op != OP_SAVE)
+		ck_assert_int_eq(memcmp(now, f->before, FAULT_DISK), 0);
+	else /* what the save does not write */
+		ck_assert_int_eq(memcmp(now + 400000, f->before + 400000, FAULT_DISK - 400000), 0);
+	free(now);
+}
+
+/* What of the writes since the last flush is on the medium is chance. */
+static void power_cut(struct rig *cut, const struct rig *m, unsigned seed)
+{
+	for (size_t i = 0; i < m->n_log; i++) {
+		rig_note(cut, m->log[i].off, m->log[i].bytes);
+		memcpy(cut->log[i].was, m->log[i].was, m->log[i].bytes);
+	}
+	rig_cut(cut, &seed);
+}
+
+/* Dead from the n-th call on; false: there are not so many. */
+static bool killed_at(const struct faulty *f, enum fault_op op, unsigned n, bool judge)
+{
+	struct rig *m = copy_image(f->base);
+	struct qcow2 *q = open_image(m);
+	bool hit;
+
+	rig_fail(m, n, -EIO, true);
+	(void)run_op(q, op, NULL);
+	hit = m->failed;
+	for (unsigned seed = 0; seed < 4; seed++) {
+		struct rig *cut = copy_image(m);
+		struct qcow2 *again;
+
+		if (seed)
+			power_cut(cut, m, seed * 1000 + n);
+		if (seed == 0 && judge) {
+			int says = qemu_check(cut);
+
+			ck_assert_msg(says == 0 || says == 3, "call %u: qemu-img says %d", n, says);
+		}
+		again = assert_whole(f, op, cut, true);
+		assert_disk(f, op, again);
+		close_image(again);
+		free_image(cut);
+	}
+	(void)qcow2_close(q, NULL);
+	free_image(m);
+	return hit;
+}
+
+/* The n-th call alone fails: what was to be done is done or not, and nothing leaks. */
+static bool failed_at(const struct faulty *f, enum fault_op op, unsigned n, int errnum, bool judge)
+{
+	struct rig *m = copy_image(f->base);
+	struct qcow2 *q = open_image(m);
+	struct err err = {0};
+	bool hit;
+	int ret;
+
+	rig_fail(m, n, -errnum, false);
+	ret = run_op(q, op, &err);
+	hit = m->failed;
+	rig_fail(m, 0, 0, false);
+	ck_assert(hit || ret == 0);
+	ck_assert(ret == 0 || op != OP_SAVE || !qcow2_snapshot_named(q, "new"));
+	assert_disk(f, op, q);
+	ck_assert_int_eq(fill(q, 0x61, 900000, 1000), 0);
+	close_image(q);
+	if (judge)
+		ck_assert_int_eq(qemu_check(m), 0);
+	q = assert_whole(f, op, m, false);
+	close_image(q);
+	free_image(m);
+	return hit;
+}
+
+/* No byte more than now, and then a little more each time, until it is enough. */
+static void full_disk(const struct faulty *f, enum fault_op op)
+{
+	for (uint64_t room = 0;; room += 8192) {
+		struct rig *m = copy_image(f->base);
+		struct qcow2 *q = open_image(m);
+		int ret;
+
+		m->limit = m->bytes + room;
+		ret = run_op(q, op, NULL);
+		ck_assert(ret == 0 || ret == -ENOSPC);
+		close_image(q);
+		ck_assert_int_eq(qemu_check(m), 0);
+		q = assert_whole(f, op, m, false);
+		assert_disk(f, op, q);
+		close_image(q);
+		free_image(m);
+		if (ret == 0)
+			return;
+		ck_assert_uint_lt(room, 16 * MiB);
+	}
+}
+
+/* qemu-img judges each 'every'-th image. */
+static void kills(const char *layout, enum fault_op op, unsigned every)
+{
+	struct faulty f;
+	unsigned n = 1;
+
+	if (!qemu_img_there())
+		return;
+	begin_dir();
+	faulty_init(&f, layout);
+	while (killed_at(&f, op, n, n % every == 0))
+		n++;
+	(void)printf("%s: %u calls\n", layout, n - 1);
+	faulty_fini(&f);
+	end_dir();
+}
+
+static void failures(const char *layout, enum fault_op op)
+{
+	static const int errnums[] = {EIO, ENOSPC};
+	struct faulty f;
+
+	if (!qemu_img_there())
+		return;
+	begin_dir();
+	faulty_init(&f, layout);
+	for (size_t i = 0; i < ARRAY_LEN(errnums); i++)
+		for (unsigned n = 1; failed_at(&f, op, n, errnums[i], n % 16 == 0); n++)
+			continue;
+	full_disk(&f, op);
+	faulty_fini(&f);
+	end_dir();
+}
+
+#define SMALL "-o cluster_size=4096"
+#define TINY  "-o cluster_size=512"
+
+START_TEST(test_save_killed)
+{
+	kills(SMALL, OP_SAVE, 1);
+}
+END_TEST
+
+START_TEST(test_save_killed_tiny)
+{
+	kills(TINY, OP_SAVE, 16);
+}
+END_TEST
+
+START_TEST(test_save_fails)
+{
+	failures(SMALL, OP_SAVE);
+}
+END_TEST
+
+START_TEST(test_delete_killed)
+{
+	kills(SMALL, OP_DELETE, 1);
+	kills(TINY, OP_DELETE, 16);
+}
+END_TEST
+
+START_TEST(test_delete_fails)
+{
+	failures(SMALL, OP_DELETE);
+}
+END_TEST
+
+START_TEST(test_apply_killed)
+{
+	kills(SMALL, OP_APPLY, 1);
+	kills(TINY, OP_APPLY, 16);
+}
+END_TEST
+
+START_TEST(test_apply_fails)
+{
+	failures(SMALL, OP_APPLY);
+}
+END_TEST
+
+CHECK_MAIN("qcow2-snapshot-faults", test_save_killed, test_save_killed_tiny, test_save_fails,
+	   test_delete_killed, test_delete_fails, test_apply_killed, test_apply_fails)
