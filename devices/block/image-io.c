@@ -8,6 +8,7 @@
 #include "devices/block/image-io.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "devices/block/file-io.h"
@@ -78,6 +79,15 @@ static int storage_discard(void *opaque, uint64_t off, uint64_t bytes, bool zero
 	return ret == -EOPNOTSUPP ? -ENOTSUP : ret;
 }
 
+static int storage_allocate(void *opaque, uint64_t off, uint64_t bytes)
+{
+	const struct image *img = opaque;
+
+	if (fallocate(img->fd, 0, (off_t)off, (off_t)bytes) == 0)
+		return 0;
+	return errno == EOPNOTSUPP || errno == ENOSYS || errno == ENODEV ? -ENOTSUP : -errno;
+}
+
 const struct qcow2_storage_ops image_storage = {
     .readv = storage_readv,
     .writev = storage_writev,
@@ -85,6 +95,7 @@ const struct qcow2_storage_ops image_storage = {
     .size = storage_size,
     .truncate = storage_truncate,
     .discard = storage_discard,
+    .allocate = storage_allocate,
 };
 
 int image_read_backing(void *opaque, const struct iovec *iov, int n_iov, uint64_t off)
@@ -169,6 +180,32 @@ int image_flush(struct image *img)
 	return img->no_flush ? 0 : storage_flush(img);
 }
 
+/*
+ * What the files below have behind the old end must not show in a disk that has grown.  The disk is
+ * larger when this fails, and is made as small again as it was.
+ */
+static int hide_backing(struct image *img, uint64_t old, uint64_t bytes)
+{
+	uint64_t end = img->backing ? MIN(bytes, disk_bytes(img->backing)) : 0;
+	int ret = end > old ? qcow2_write_zeroes(img->q, old, end - old, false) : 0;
+
+	return ret < 0 ? ret : qcow2_flush(img->q);
+}
+
+static int resize_qcow2(struct image *img, uint64_t bytes, struct err *err)
+{
+	uint64_t old = disk_bytes(img);
+	int ret = qcow2_resize(img->q, bytes, err);
+
+	if (ret < 0 || bytes <= old)
+		return ret;
+	ret = hide_backing(img, old, bytes);
+	if (ret == 0)
+		return 0;
+	(void)qcow2_resize(img->q, old, NULL);
+	return err_set(err, -ret, "'%s' cannot be resized: %s", img->filename, err_text(-ret));
+}
+
 int image_resize(struct image *img, uint64_t bytes, struct err *err)
 {
 	int ret;
@@ -179,7 +216,7 @@ int image_resize(struct image *img, uint64_t bytes, struct err *err)
 		return err_set(err, EINVAL, "The new size must be a multiple of %d",
 			       FILE_SECTOR_BYTES);
 	if (img->q)
-		ret = qcow2_resize(img->q, bytes, err);
+		ret = resize_qcow2(img, bytes, err);
 	else if ((ret = storage_truncate(img, bytes)) < 0)
 		ret =
 		    err_set(err, -ret, "'%s' cannot be resized: %s", img->filename, err_text(-ret));

@@ -14,6 +14,8 @@ int image_lock(struct image *img, struct block_perms top, bool probe, struct err
 			return ret;
 		}
 		perms = block_disk_perms(true, false);
+		if (!top.unshared) /* what others do is their affair */
+			perms.unshared = 0;
 	}
 	return 0;
 }

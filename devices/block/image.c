@@ -170,6 +170,8 @@ static int open_backing(struct image *img, const struct image_open *how, const s
 	if (ret < 0 || !filename)
 		return ret;
 	img->backing = image_open_in(filename, &below, c, err);
+	if (!img->backing && c->above)
+		return -EINVAL; /* the top is named below, the file at fault by itself */
 	return img->backing ? 0
 			    : err_prefix(err, -EINVAL, "the backing file of '%s'", img->filename);
 }
