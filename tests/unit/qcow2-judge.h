@@ -114,7 +114,7 @@ static inline struct qcow2_check own_check_of(struct qcow2 *q)
 	return c;
 }
 
-static inline void assert_clean(struct qcow2 *q)
+__attribute__((noinline, unused)) static void assert_clean(struct qcow2 *q)
 {
 	struct qcow2_check c = own_check_of(q);
 
@@ -189,14 +189,14 @@ static inline int save(struct qcow2 *q, const char *name, size_t n, struct err *
 	return ret < 0 ? ret : qcow2_saving_commit(s, &what, err);
 }
 
-static inline void must_save(struct qcow2 *q, const char *name, size_t n)
+__attribute__((noinline, unused)) static void must_save(struct qcow2 *q, const char *name, size_t n)
 {
 	struct err err = {0};
 
 	ck_assert_msg(save(q, name, n, &err) == 0, "%s", err.msg);
 }
 
-static inline void assert_state(struct qcow2 *q, const char *name, size_t n)
+__attribute__((noinline, unused)) static void assert_state(struct qcow2 *q, const char *name, size_t n)
 {
 	const struct qcow2_snapshot *s = qcow2_snapshot_named(q, name);
 	uint8_t *want = malloc(n + 1), *have = malloc(n + 1);
@@ -212,7 +212,7 @@ static inline void assert_state(struct qcow2 *q, const char *name, size_t n)
 	free(have);
 }
 
-static inline void assert_disk_of(struct qcow2 *q, const char *name, const uint8_t *want, size_t n)
+__attribute__((noinline, unused)) static void assert_disk_of(struct qcow2 *q, const char *name, const uint8_t *want, size_t n)
 {
 	const struct qcow2_snapshot *s = qcow2_snapshot_named(q, name);
 	uint8_t *have = malloc(n);
