@@ -274,5 +274,7 @@ int microvm_create_devices(struct machine *m, struct backends *be, struct err *e
 	m->board.ioapic2 = m->cfg->ioapic2;
 	m->board.legacy_virtio = virtio_mmio_is_legacy(m);
 	ret = add_fixed(m, be, err);
-	return ret < 0 ? ret : add_optional(m, be, err);
+	if (ret >= 0)
+		ret = add_optional(m, be, err);
+	return ret < 0 ? ret : block_nodes_keep(&be->blocks, m, err);
 }

@@ -26,8 +26,9 @@ struct qmp_call {
 	struct machine *m;
 	struct backends *be;
 	struct migration *mg;
-	struct qmp_session *session;       /* the monitor that asks, */
-	struct qmp_connection *connection; /* and its client */
+	struct qmp_session *session;         /* the monitor that asks, */
+	struct qmp_connection *connection;   /* and its client */
+	const struct json_object *arguments; /* as they came; NULL: there are none */
 	int *fd;                 /* came with the request; -1: none, or taken by the command */
 	struct qmp_pool *pool;   /* memory that lives until the reply is written */
 	const char *error_class; /* of a failure; NULL: GenericError */
@@ -60,7 +61,7 @@ struct qmp_command {
 extern const struct qmp_command qmp_machine_commands[], qmp_migration_commands[],
     qmp_facts_commands[], qmp_memory_commands[], qmp_block_commands[], qmp_net_commands[],
     qmp_misc_commands[], qmp_options_commands[], qmp_dirty_commands[], qmp_query_migrate_commands[],
-    qmp_yank_commands[], qmp_job_commands[], qmp_balloon_commands[];
+    qmp_yank_commands[], qmp_job_commands[], qmp_balloon_commands[], qmp_blockdev_commands[];
 
 /* The i-th of all commands, NULL behind the last. */
 const struct qmp_command *qmp_command_at(size_t i);

@@ -232,6 +232,8 @@ static const char *mention(struct walk *w, const struct qmp_type *t)
 
 	if (!t)
 		return "0";
+	if (t->kind == QMP_KIND_BELOW)
+		t = t->element;
 	name = builtin_name(t);
 	if (name)
 		return name;

@@ -319,7 +319,7 @@ static int parse_object(struct parse *p, const struct qmp_type *t, // NOLINT(mis
 		if (ret < 0)
 			return ret;
 	}
-	return refuse_unknown(p, t, v, out);
+	return t->open ? 0 : refuse_unknown(p, t, v, out);
 }
 
 static int parse_value(struct parse *p, const struct qmp_type *t, // NOLINT(misc-no-recursion)
@@ -351,6 +351,7 @@ static int parse_value(struct parse *p, const struct qmp_type *t, // NOLINT(misc
 	case QMP_KIND_OBJECT:
 		return parse_object(p, t, v, out);
 	case QMP_KIND_NULL:
+	case QMP_KIND_BELOW:
 		return json_kind(v) == JSON_NULL ? 0 : wrong_type(p, t->name);
 	default:
 		return parse_integer(p, t, v, out);
@@ -387,7 +388,7 @@ static bool is_present(const struct qmp_member *m, const void *object)
 		return *(const bool *)((const char *)object + m->has);
 	if (m->type->kind == QMP_KIND_ARRAY)
 		return ((const struct qmp_array *)p)->n > 0;
-	return *(const char *const *)p != NULL;
+	return *(const void *const *)p != NULL;
 }
 
 static void write_members(struct json_writer *w, // NOLINT(misc-no-recursion)
@@ -422,7 +423,7 @@ static void write_integer(struct json_writer *w, const struct qmp_type *t, const
 	}
 }
 
-/* Recursion is as deep as the type, which is ours. */
+/* Recursion is as deep as the type, or the chain of objects in it, which is ours. */
 void qmp_write(struct json_writer *w, const struct qmp_type *t, // NOLINT(misc-no-recursion)
 	       const void *p)
 {
@@ -454,6 +455,9 @@ void qmp_write(struct json_writer *w, const struct qmp_type *t, // NOLINT(misc-n
 		for (size_t i = 0; i < a->n; i++)
 			qmp_write(w, t->element, (const char *)a->v + i * t->element->size);
 		jw_close(w, ']');
+		break;
+	case QMP_KIND_BELOW:
+		qmp_write(w, t->element, *(const void *const *)p);
 		break;
 	case QMP_KIND_OBJECT:
 		jw_open(w, '{');

@@ -47,6 +47,8 @@ enum qmp_kind {
 	QMP_KIND_ENUM,
 	QMP_KIND_ARRAY,
 	QMP_KIND_OBJECT,
+	QMP_KIND_BELOW, /* const void *: an 'element' elsewhere, so that a type may contain itself;
+			   output only */
 };
 
 struct qmp_array {
@@ -61,7 +63,7 @@ struct qmp_array {
 /* How a member's presence shows in the struct: a bool's offset, or one of these. */
 #define QMP_REQUIRED ((size_t)-1) /* must be given; is always written */
 #define QMP_ALWAYS   ((size_t)-2) /* optional in the schema, always written; output only */
-#define QMP_IF_SET   ((size_t)-3) /* a string that is not NULL, an array that is not empty */
+#define QMP_IF_SET   ((size_t)-3) /* a pointer that is not NULL, an array that is not empty */
 
 struct qmp_member {
 	const char *name;
@@ -82,7 +84,8 @@ struct qmp_type {
 	bool (*member_at)(const struct qmp_type *t, size_t i, struct qmp_member *out);
 	const char *(*value_at)(const struct qmp_type *t, size_t i,
 				unsigned *features); /* NULL: no more */
-	const struct qmp_type *element;              /* arrays */
+	const struct qmp_type *element;              /* arrays, what is below */
+	bool open; /* objects: members that are not in the table are the command's to judge */
 	/*
 	 * Unions: the required enum member that decides, and the object type of each of its
 	 * values, offsets from the same struct (NULL: no further members).
@@ -128,6 +131,10 @@ extern const struct qmp_type qmp_str, qmp_chars, qmp_bool, qmp_i64, qmp_u64, qmp
 	{                                                                                          \
 		.kind = QMP_KIND_ARRAY, .name = "array", .size = sizeof(struct qmp_array),         \
 		.element = (t)                                                                     \
+	}
+#define QMP_BELOW_TYPE(t)                                                                          \
+	{                                                                                          \
+		.kind = QMP_KIND_BELOW, .name = "object", .size = sizeof(void *), .element = (t)   \
 	}
 #define QMP_ENUM_TYPE(wire, list)                                                                  \
 	{                                                                                          \

@@ -20,8 +20,8 @@ struct machine;
 
 /* What machine_handover() asks of a device whose back end one process at a time may use. */
 enum handover {
-	HANDOVER_ACQUIRE, /* use it (again) */
-	HANDOVER_RELEASE, /* stop using it; the device is paused, and flushed */
+	HANDOVER_ACQUIRE, /* use it (again); FLUSH_ACQUIRE follows */
+	HANDOVER_RELEASE, /* stop using it; the device is paused, and FLUSH_RELEASE has been */
 	HANDOVER_PROBE,   /* nothing changes: could it be acquired now? */
 };
 
@@ -41,7 +41,8 @@ struct device_ops {
 	/* A migration or load has completed here and the guest is about to run: e.g. announce.  May
 	 * be NULL. */
 	void (*arrived)(struct device *d);
-	/* Put everything written on stable storage: begin, for flush.h.  May be NULL. */
+	/* Put everything written on stable storage, or what else flush_kind() says: begin, for
+	 * flush.h.  May be NULL. */
 	void (*flush)(struct device *d, struct flush *f);
 	/*
 	 * What other processes may not use at the same time (disk images).

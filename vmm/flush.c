@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -22,6 +23,7 @@
 #include "vmm/machine.h"
 
 struct flush {
+	enum flush_kind kind;  /* constant */
 	int done_fd;           /* constant; readable once every disk has ended its flush */
 	pthread_mutex_t mutex; /* a leaf (vmm/machine.h) */
 	/* under mutex */
@@ -30,7 +32,7 @@ struct flush {
 	struct err err; /* the first failure */
 };
 
-static struct flush *flush_new(struct err *err)
+static struct flush *flush_new(enum flush_kind kind, struct err *err)
 {
 	int fd = wake_open();
 	struct flush *f;
@@ -40,6 +42,7 @@ static struct flush *flush_new(struct err *err)
 		return NULL;
 	}
 	f = NEW(struct flush);
+	f->kind = kind;
 	f->done_fd = fd;
 	f->disks = f->users = 1;
 	pthread_mutex_init(&f->mutex, NULL);
@@ -76,22 +79,37 @@ static void one_less(struct flush *f)
 	pthread_mutex_unlock(&f->mutex);
 }
 
-void flush_end(struct flush *f, int ret, const char *name)
+void flush_end(struct flush *f, const struct err *failure)
 {
-	if (ret < 0) {
+	if (failure) {
 		pthread_mutex_lock(&f->mutex);
 		if (!f->err.errnum)
-			(void)err_set(&f->err, -ret, "'%s' cannot be flushed: %s", name,
-				      err_text(-ret));
+			f->err = *failure;
 		pthread_mutex_unlock(&f->mutex);
 	}
 	one_less(f);
 	flush_put(f);
 }
 
-int machine_flush(struct machine *m, int cancel_fd, struct err *err)
+enum flush_kind flush_kind(const struct flush *f)
 {
-	struct flush *f = flush_new(err);
+	return f->kind;
+}
+
+/* Then the machine lock is not given up. */
+static bool nothing_asked(struct flush *f)
+{
+	bool nothing;
+
+	pthread_mutex_lock(&f->mutex);
+	nothing = f->kind != FLUSH_ONLY && f->users == 1;
+	pthread_mutex_unlock(&f->mutex);
+	return nothing;
+}
+
+int machine_flush_for(struct machine *m, enum flush_kind kind, int cancel_fd, struct err *err)
+{
+	struct flush *f = flush_new(kind, err);
 	struct err why = {0};
 	int ret;
 
@@ -101,7 +119,7 @@ int machine_flush(struct machine *m, int cancel_fd, struct err *err)
 		if (d->ops->flush)
 			d->ops->flush(d, f);
 	one_less(f);
-	ret = machine_wait(m, f->done_fd, cancel_fd);
+	ret = nothing_asked(f) ? 0 : machine_wait(m, f->done_fd, cancel_fd);
 	if (ret == 0) {
 		pthread_mutex_lock(&f->mutex);
 		why = f->err;
@@ -111,4 +129,9 @@ int machine_flush(struct machine *m, int cancel_fd, struct err *err)
 	if (ret < 0)
 		return err_set(err, ECANCELED, "flushing the disks was cancelled");
 	return why.errnum ? err_set(err, why.errnum, "%s", why.msg) : 0;
+}
+
+int machine_flush(struct machine *m, int cancel_fd, struct err *err)
+{
+	return machine_flush_for(m, FLUSH_ONLY, cancel_fd, err);
 }

@@ -12,18 +12,29 @@ struct err;
 struct flush;
 struct machine;
 
+/* What is asked of each disk. */
+enum flush_kind {
+	FLUSH_ONLY,
+	FLUSH_RELEASE, /* ... and forget what is held of it: another process has it next */
+	FLUSH_ACQUIRE, /* nothing is flushed: read again what was forgotten */
+};
+
 /*
  * Flush all disks.  0, or -errno with *err set: a disk's failure, or
  * -ECANCELED: 'cancel_fd' (-1: none) is readable or the program ends.  Machine
  * lock held, given up meanwhile; not on the main loop.
  */
 int machine_flush(struct machine *m, int cancel_fd, struct err *err);
+/* The same in another kind; for machine_handover(). */
+int machine_flush_for(struct machine *m, enum flush_kind kind, int cancel_fd, struct err *err);
 
 /* ---- for devices: struct device_ops.flush ---- */
 
+enum flush_kind flush_kind(const struct flush *f);
 /* The wait includes one more disk.  Machine lock held. */
 void flush_begin(struct flush *f);
-/* It is done: 0 or -errno; 'name' is what a message calls the disk.  Any thread. */
-void flush_end(struct flush *f, int ret, const char *name);
+/* It is done; 'failure' (borrowed) says what has failed, on which disk, NULL: nothing.  Any thread.
+ */
+void flush_end(struct flush *f, const struct err *failure);
 
 #endif

@@ -34,6 +34,7 @@
 #include "vmm/base/wake.h"
 #include "vmm/device.h"
 #include "vmm/dirty-ring.h"
+#include "vmm/flush.h"
 #include "vmm/loop.h"
 #include "vmm/options/config.h"
 #include "vmm/vcpu.h"
@@ -447,7 +448,7 @@ int machine_stay_stopped(struct machine *m, struct err *err)
 	return 0;
 }
 
-int machine_handover(struct machine *m, enum handover what, struct err *err)
+static int handover_step(struct machine *m, enum handover what, struct err *err)
 {
 	list_for_each (d, &m->devices, struct device, link) {
 		int ret = d->ops->handover ? d->ops->handover(d, what, err) : 0;
@@ -457,6 +458,17 @@ int machine_handover(struct machine *m, enum handover what, struct err *err)
 					  d->id ? d->id : "");
 	}
 	return 0;
+}
+
+int machine_handover(struct machine *m, enum handover what, struct err *err)
+{
+	int ret = what == HANDOVER_RELEASE ? machine_flush_for(m, FLUSH_RELEASE, -1, err) : 0;
+
+	if (ret == 0)
+		ret = handover_step(m, what, err);
+	if (ret == 0 && what == HANDOVER_ACQUIRE)
+		ret = machine_flush_for(m, FLUSH_ACQUIRE, -1, err);
+	return ret;
 }
 
 void machine_set_handed(struct machine *m, const char *to, bool certain)

@@ -228,7 +228,9 @@ void machine_resume(struct machine *m);
 
 /*
  * Release what other processes may not use at the same time (disk images),
- * acquire it, or ask whether it could be acquired; the machine is paused.
+ * acquire it, or ask whether it could be acquired; the machine is paused.  What is held of them in
+ * memory is written back before the release and read again after the acquisition, for which the
+ * lock is given up, so not on the main loop.
  * The first device that refuses is named; those asked before it have done what
  * they were asked for.
  */

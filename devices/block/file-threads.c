@@ -35,7 +35,7 @@ static int transfer(const struct block_node *n, const struct block_req *req)
 		   : file_writev(n->fd, n->direct, req->iov, req->n_iov, req->off);
 }
 
-static int threads_run(struct block_node *n, const struct block_req *req)
+static int threads_run(struct block_node *n, struct block_req *req)
 {
 	switch (req->op) {
 	case BLOCK_READ:
@@ -46,7 +46,10 @@ static int threads_run(struct block_node *n, const struct block_req *req)
 	case BLOCK_DISCARD:
 		return discard(n, req);
 	case BLOCK_WRITE_ZEROES:
-		return file_write_zeroes(n->fd, n->direct, req->off, req->bytes, false);
+		return file_write_zeroes(n->fd, n->direct, req->off, req->bytes,
+					 req->unmap && n->discard);
+	case BLOCK_CALL:
+		return req->call(req);
 	}
 	return -EINVAL;
 }

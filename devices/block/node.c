@@ -1,10 +1,13 @@
 /*
- * node.c - opening a disk image, choosing its driver, counting and locking
+ * node.c - opening a disk image, and choosing its driver
  *
- * A node's requests go to io_uring, or to libuv's threads where io_uring is not
+ * A raw node's requests go to io_uring, or to libuv's threads where io_uring is not
  * available or aio=threads was given; the driver is chosen when the node is
  * attached.  O_DIRECT is tried with one sector: a medium with larger sectors
  * than the guest is told of falls back to the page cache.
+ *
+ * A qcow2 node stands on an image (image.h), which does what has to wait, and on a file node
+ * over the image's descriptor, which does the rest.
  */
 #include "devices/block/node.h"
 
@@ -15,9 +18,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "devices/block/file-io.h"
 #include "devices/block/file-open.h"
 #include "devices/block/file.h"
-#include "devices/block/lock.h"
+#include "devices/block/image.h"
+#include "devices/block/node-info.h"
+#include "devices/block/qcow2-node.h"
+#include "devices/block/qcow2/qcow2.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
@@ -26,7 +33,48 @@
 
 /* ---- opening ---- */
 
-struct block_node *block_node_new(const struct cfg_blockdev *cfg, struct err *err)
+static void node_init(struct block_node *n, const struct cfg_blockdev *cfg, int fd)
+{
+	n->cfg = config_blockdev_copy(cfg);
+	n->name = xstrdup(cfg->node_name ? cfg->node_name : "");
+	n->drive_id = xstrdup(cfg->drive_id ? cfg->drive_id : "");
+	n->filename = xstrdup(cfg->filename);
+	n->fd = fd;
+	n->readonly = cfg->readonly;
+	n->force_share = cfg->force_share;
+	n->direct = cfg->direct;
+	n->writeback = cfg->writeback;
+	n->no_flush = cfg->no_flush;
+	n->discard = cfg->discard;
+	n->locking = cfg->locking;
+	pthread_mutex_init(&n->info_mutex, NULL);
+}
+
+static const struct block_driver *file_driver(const struct cfg_blockdev *cfg)
+{
+	return cfg->aio_threads ? &block_file_threads : &block_file_uring;
+}
+
+static bool is_qcow2(const struct cfg_blockdev *cfg)
+{
+	return cfg->driver && !strcmp(cfg->driver, "qcow2");
+}
+
+/* The format is never guessed: a guest may write a header into its raw disk. */
+static void warn_qcow2(const struct block_node *n)
+{
+	static const char magic[] = "QFI\xfb";
+	char start[BLOCK_SECTOR_BYTES] = "";
+	struct iovec v = {.iov_base = start, .iov_len = sizeof(start)};
+
+	if (file_readv(n->fd, n->direct, &v, 1, 0) == 0 && !memcmp(start, magic, strlen(magic)))
+		log_warn(
+		    "'%s' begins like a qcow2 image, and no format was given: it is a raw disk; "
+		    "say format=qcow2 if it is not",
+		    n->filename);
+}
+
+static struct block_node *raw_new(const struct cfg_blockdev *cfg, struct err *err)
 {
 	struct block_node *n;
 	uint64_t bytes = 0;
@@ -40,29 +88,125 @@ struct block_node *block_node_new(const struct cfg_blockdev *cfg, struct err *er
 	}
 	(void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
 	n = NEW(struct block_node);
-	n->driver = cfg->aio_threads ? &block_file_threads : &block_file_uring;
-	n->name = xstrdup(cfg->node_name ? cfg->node_name : "");
-	n->drive_id = xstrdup(cfg->drive_id ? cfg->drive_id : "");
-	n->filename = xstrdup(cfg->filename);
-	n->format = xstrdup("raw");
-	n->fd = fd;
+	node_init(n, cfg, fd);
+	n->driver = file_driver(cfg);
+	n->format = xstrdup(cfg->driver && !strcmp(cfg->driver, "file") ? "file" : "raw");
 	n->bytes = ALIGN_UP(bytes, BLOCK_SECTOR_BYTES);
-	n->readonly = cfg->readonly;
-	n->force_share = cfg->force_share;
 	n->direct = cfg->direct && file_check_direct(fd, cfg->filename);
-	n->writeback = cfg->writeback;
-	n->no_flush = cfg->no_flush;
-	n->discard = cfg->discard;
-	n->locking = cfg->locking;
+	if (cfg->unsaid)
+		warn_qcow2(n);
 	return n;
+}
+
+/* ---- qcow2 ---- */
+
+static bool passes_discards(const struct cfg_blockdev *cfg)
+{
+	return cfg->pass_discard == CFG_AUTO ? cfg->discard : cfg->pass_discard == CFG_ON;
+}
+
+/* With what lies below it, as far as that is given. */
+static struct image *open_image(const struct cfg_blockdev *cfg, bool top, struct err *err)
+{
+	struct image_open how = {.format = is_qcow2(cfg) ? IMAGE_QCOW2 : IMAGE_RAW,
+				 .writable = top && !cfg->readonly,
+				 .direct = cfg->direct,
+				 .no_flush = cfg->no_flush,
+				 .discards = passes_discards(cfg),
+				 .inactive = top,
+				 .no_backing = cfg->no_backing,
+				 .cache_bytes = cfg->cache_bytes};
+	struct image *img;
+
+	if (cfg->backing) {
+		how.backing = open_image(cfg->backing, false, err);
+		if (!how.backing)
+			return NULL;
+	}
+	img = image_open(cfg->filename, &how, err);
+	if (!img)
+		(void)image_close(how.backing, NULL);
+	return img;
+}
+
+/* lazy-refcounts= is no knob here: the image says what it has. */
+static int check_lazy(const struct cfg_blockdev *cfg, const struct image *img, struct err *err)
+{
+	bool lazy = qcow2_info(img->q)->lazy_refcounts;
+
+	if (cfg->lazy_refcounts == CFG_AUTO || (cfg->lazy_refcounts == CFG_ON) == lazy)
+		return 0;
+	return err_set(
+	    err, ENOTSUP,
+	    "lazy-refcounts=%s is not supported for '%s', which was made with %s ('qemu-img "
+	    "amend -o lazy_refcounts=%s' changes it)",
+	    lazy ? "off" : "on", img->filename, lazy ? "on" : "off", lazy ? "off" : "on");
+}
+
+/* The file below: requests of clusters in place, and nothing else, go to it. */
+static struct block_node *file_below(const struct cfg_blockdev *cfg, const struct image *img)
+{
+	struct block_node *f = NEW(struct block_node);
+
+	node_init(f, cfg, img->fd);
+	free(f->name);
+	f->name = xstrdup(cfg->file_node ? cfg->file_node : "");
+	f->driver = file_driver(cfg);
+	f->format = xstrdup("file");
+	f->direct = img->direct;
+	f->bytes = INT64_MAX; /* it grows */
+	return f;
+}
+
+static struct block_node *qcow2_new(const struct cfg_blockdev *cfg, struct err *err)
+{
+	struct image *img = open_image(cfg, true, err);
+	struct block_node *n;
+
+	if (!img)
+		return NULL;
+	if (check_lazy(cfg, img, err) < 0) {
+		(void)image_close(img, NULL);
+		return NULL;
+	}
+	n = NEW(struct block_node);
+	node_init(n, cfg, img->fd);
+	n->driver = &block_qcow2;
+	n->format = xstrdup("qcow2");
+	n->img = img;
+	n->file = file_below(cfg, img);
+	n->bytes = img->bytes;
+	n->direct = img->direct;
+	return n;
+}
+
+struct block_node *block_node_new(const struct cfg_blockdev *cfg, struct err *err)
+{
+	return is_qcow2(cfg) ? qcow2_new(cfg, err) : raw_new(cfg, err);
+}
+
+static void close_image(struct block_node *n)
+{
+	struct err err = {0};
+
+	n->file->fd = -1; /* the image's */
+	block_node_free(n->file);
+	if (image_close(n->img, &err) < 0)
+		log_error("not all of %s", err.msg);
 }
 
 void block_node_free(struct block_node *n)
 {
 	if (!n)
 		return;
-	assert(!n->io);
-	(void)close(n->fd);
+	assert(!n->io && !n->user && !n->keeper);
+	if (n->img)
+		close_image(n);
+	else if (n->fd >= 0)
+		(void)close(n->fd);
+	block_node_info_free(n->info);
+	pthread_mutex_destroy(&n->info_mutex);
+	config_blockdev_fini(&n->cfg);
 	free(n->name);
 	free(n->drive_id);
 	free(n->filename);
@@ -79,7 +223,7 @@ int block_node_attach(struct block_node *n, struct loop *io, struct err *err)
 
 	n->io = io;
 	ret = n->driver->attach(n, io, &why);
-	if (ret < 0 && n->driver != &block_file_threads) {
+	if (ret < 0 && n->driver == &block_file_uring) {
 		log_info("'%s' is served by threads: %s", n->filename, why.msg);
 		n->driver = &block_file_threads;
 		ret = n->driver->attach(n, io, &why);
@@ -101,83 +245,10 @@ void block_node_detach(struct block_node *n)
 
 void block_submit(struct block_node *n, struct block_req *req)
 {
-	assert(n->io && req->bytes <= n->bytes && req->off <= n->bytes - req->bytes);
+	/* A flush may be what a write has become, and the disk smaller since. */
+	assert(n->io && (req->op == BLOCK_FLUSH || (req->bytes <= block_node_bytes(n) &&
+						    req->off <= block_node_bytes(n) - req->bytes)));
 	req->node = n;
 	req->next = NULL;
 	n->driver->submit(n, req);
-}
-
-/* ---- locking ---- */
-
-static int lock_node(struct block_node *n, bool probe, struct err *err)
-{
-	struct block_perms perms = block_disk_perms(n->readonly, n->share_rw);
-	struct err why = {0};
-	int ret;
-
-	if (n->force_share)
-		perms.unshared = 0;
-	ret = block_lock(n->fd, n->filename, perms, probe, err ? &why : NULL);
-
-	if (ret == -ENOTSUP && n->locking == BLOCK_LOCKING_AUTO) {
-		log_warn("'%s' is on a file system without locks: nothing keeps other programs "
-			 "from writing to it",
-			 n->filename);
-		n->locking = BLOCK_LOCKING_OFF;
-		return 0;
-	}
-	return ret < 0 ? err_set(err, -ret, "%s", why.msg) : 0;
-}
-
-int block_node_lock(struct block_node *n, struct err *err)
-{
-	int ret = n->locked || n->locking == BLOCK_LOCKING_OFF ? 0 : lock_node(n, false, err);
-
-	n->locked = ret == 0;
-	return ret;
-}
-
-int block_node_lock_probe(struct block_node *n, struct err *err)
-{
-	return n->locked || n->locking == BLOCK_LOCKING_OFF ? 0 : lock_node(n, true, err);
-}
-
-void block_node_unlock(struct block_node *n)
-{
-	if (n->locked && n->locking != BLOCK_LOCKING_OFF)
-		block_unlock(n->fd);
-	n->locked = false;
-}
-
-/* ---- all of them ---- */
-
-int block_nodes_open(struct block_nodes *bs, const struct config *cfg, struct err *err)
-{
-	*bs = (struct block_nodes){.v = xcalloc(cfg->n_blockdevs + 1, sizeof(struct block_node *))};
-	for (size_t i = 0; i < cfg->n_blockdevs; i++) {
-		struct block_node *n = block_node_new(&cfg->blockdevs[i], err);
-
-		if (!n) {
-			block_nodes_close(bs);
-			return config_where(cfg->blockdevs[i].where, -EINVAL, err);
-		}
-		bs->v[bs->n++] = n;
-	}
-	return 0;
-}
-
-struct block_node *block_nodes_find(const struct block_nodes *bs, const char *name)
-{
-	for (size_t i = 0; *name && i < bs->n; i++)
-		if (!strcmp(bs->v[i]->name, name) || !strcmp(bs->v[i]->drive_id, name))
-			return bs->v[i];
-	return NULL;
-}
-
-void block_nodes_close(struct block_nodes *bs)
-{
-	for (size_t i = 0; i < bs->n; i++)
-		block_node_free(bs->v[i]);
-	free(bs->v);
-	*bs = (struct block_nodes){0};
 }

@@ -163,6 +163,13 @@ static void blk_describe(struct virtio_blk *b)
 	board_prop(d, "serial", "%s", b->serial);
 }
 
+static void blk_resized(void *user)
+{
+	struct virtio_blk *b = user;
+
+	virtio_config_changed(&b->v);
+}
+
 static int blk_set_up(struct virtio_blk *b, struct machine *m, const struct cfg_device *cfg,
 		      unsigned slot, struct err *err)
 {
@@ -187,17 +194,18 @@ static int blk_set_up(struct virtio_blk *b, struct machine *m, const struct cfg_
 		return -EBUSY;
 	loop_call(m->io, blk_attach, &a);
 	if (a.ret < 0) {
-		block_node_unlock(b->node);
+		block_node_release(b->node);
 		return a.ret;
 	}
 	ret = virtio_init(&b->v, m, &virtio_blk_ops, cfg, slot, sizes, err);
 	if (ret < 0) {
 		loop_call(m->io, virtio_blk_detach, b->node);
-		block_node_unlock(b->node);
+		block_node_release(b->node);
 		virtio_fini(&b->v);
 		return ret;
 	}
 	b->node->user = b;
+	b->node->resized = blk_resized;
 	blk_describe(b);
 	return 0;
 }

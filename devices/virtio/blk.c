@@ -20,7 +20,6 @@
 #include "vmm/base/error.h"
 #include "vmm/base/iov.h"
 #include "vmm/base/log.h"
-#include "vmm/flush.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
 #include "vmm/vmstate.h"
@@ -119,7 +118,7 @@ static void req_done(struct block_req *io, int ret)
 
 static bool range_ok(const struct virtio_blk *b, uint64_t sector, uint64_t bytes)
 {
-	uint64_t total = b->node->bytes;
+	uint64_t total = block_node_bytes(b->node);
 
 	return bytes <= MAX_BYTES && bytes <= total && bytes % b->blk_bytes == 0 &&
 	       sector % (b->blk_bytes / BLK_SECTOR_BYTES) == 0 &&
@@ -140,7 +139,8 @@ static size_t req_data(const struct virtq_elem *e, enum block_op op, uint64_t by
 	}
 }
 
-static void blk_submit(struct virtio_blk *b, enum block_op op, uint64_t sector, uint64_t bytes)
+static void blk_submit(struct virtio_blk *b, enum block_op op, uint64_t sector, uint64_t bytes,
+		       bool unmap)
 {
 	const struct virtq_elem *e = b->v.elem;
 	struct blk_req *r = xcalloc(1, sizeof(*r) + (e->n_out + e->n_in) * sizeof(struct iovec));
@@ -152,6 +152,7 @@ static void blk_submit(struct virtio_blk *b, enum block_op op, uint64_t sector, 
 				   .n_iov = (int)req_data(e, op, bytes, r->iov),
 				   .off = sector * BLK_SECTOR_BYTES,
 				   .bytes = bytes,
+				   .unmap = unmap,
 				   .done = req_done};
 	r->then_flush = op != BLOCK_READ && op != BLOCK_FLUSH &&
 			!__atomic_load_n(&b->writeback, __ATOMIC_RELAXED);
@@ -171,7 +172,7 @@ static int blk_transfer(struct virtio_blk *b, uint32_t type, uint64_t sector)
 		return S_IOERR;
 	if (!range_ok(b, sector, bytes))
 		return S_IOERR;
-	blk_submit(b, type == T_IN ? BLOCK_READ : BLOCK_WRITE, sector, bytes);
+	blk_submit(b, type == T_IN ? BLOCK_READ : BLOCK_WRITE, sector, bytes, false);
 	return S_OK;
 }
 
@@ -195,7 +196,8 @@ static int change_range(struct virtio_blk *b, uint32_t type)
 	if (b->node->readonly || bytes / BLK_SECTOR_BYTES > MAX_RANGE ||
 	    !range_ok(b, sector, bytes))
 		return S_IOERR;
-	blk_submit(b, type == T_DISCARD ? BLOCK_DISCARD : BLOCK_WRITE_ZEROES, sector, bytes);
+	blk_submit(b, type == T_DISCARD ? BLOCK_DISCARD : BLOCK_WRITE_ZEROES, sector, bytes,
+		   flags & RANGE_UNMAP);
 	return S_OK;
 }
 
@@ -228,7 +230,7 @@ static bool serve_one(struct virtio_device *v)
 		status = blk_transfer(b, type, get_le64(header + 8));
 		break;
 	case T_FLUSH:
-		blk_submit(b, BLOCK_FLUSH, 0, 0);
+		blk_submit(b, BLOCK_FLUSH, 0, 0, false);
 		break;
 	case T_GET_ID:
 		get_id(b);
@@ -260,7 +262,7 @@ static void get_config(struct virtio_device *v, uint8_t *c)
 	uint32_t per_block = b->blk_bytes / BLK_SECTOR_BYTES;
 	uint8_t track = TRACK_SECTORS;
 
-	if (b->node->bytes / HEADS / TRACK_SECTORS % b->blk_bytes)
+	if (block_node_bytes(b->node) / HEADS / TRACK_SECTORS % b->blk_bytes)
 		track = (uint8_t)(track & ~(per_block - 1));
 	memset(c, 0, v->config_bytes);
 	put_le64(c, virtio_blk_capacity(b));
@@ -374,63 +376,39 @@ static void blk_destroy(struct virtio_device *v)
 	struct virtio_blk *b = to_blk(v);
 
 	loop_call(v->dev.m->io, virtio_blk_detach, b->node);
-	block_node_unlock(b->node);
+	block_node_release(b->node);
 	b->node->user = NULL;
 }
 
 /* ---- flush: a request of the machine's own ---- */
 
-struct own_flush {
-	struct block_req io;
-	struct virtio_blk *b;
-	struct flush *f;
-};
-
-static void own_flush_done(struct block_req *io, int ret)
+static void own_flush_ended(void *opaque)
 {
-	struct own_flush *o = container_of(io, struct own_flush, io);
-
-	flush_end(o->f, ret, o->b->node->filename);
-	virtio_request_end(&o->b->v);
-	free(o);
+	virtio_request_end(opaque);
 }
 
 static void own_flush_on_io(void *opaque)
 {
-	struct own_flush *o = opaque;
+	struct block_req *req = opaque;
+	struct virtio_device *v = req->opaque;
 
-	virtio_request_begin(&o->b->v);
-	virtio_posted_seen(&o->b->v);
-	block_submit(o->b->node, &o->io);
+	virtio_request_begin(v);
+	virtio_posted_seen(v);
+	block_submit(to_blk(v)->node, req);
 }
 
 static void blk_flush(struct device *d, struct flush *f)
 {
 	struct virtio_blk *b = container_of(d, struct virtio_blk, v.dev);
-	struct own_flush *o = NEW(struct own_flush);
+	struct block_req *req = block_node_flush_req(b->node, f, own_flush_ended, &b->v);
 
-	o->io = (struct block_req){.op = BLOCK_FLUSH, .done = own_flush_done};
-	o->b = b;
-	o->f = f;
-	flush_begin(f);
-	virtio_post(&b->v, own_flush_on_io, o);
+	if (req)
+		virtio_post(&b->v, own_flush_on_io, req);
 }
 
-/* Nothing is reopened: a node keeps its descriptor, and the host's page cache is shared. */
 static int blk_handover(struct device *d, enum handover what, struct err *err)
 {
-	struct block_node *n = container_of(d, struct virtio_blk, v.dev)->node;
-
-	switch (what) {
-	case HANDOVER_ACQUIRE:
-		return block_node_lock(n, err);
-	case HANDOVER_RELEASE:
-		block_node_unlock(n); /* flushed by the machine */
-		return 0;
-	case HANDOVER_PROBE:
-		return block_node_lock_probe(n, err);
-	}
-	return -EINVAL;
+	return block_node_handover(container_of(d, struct virtio_blk, v.dev)->node, what, err);
 }
 
 const struct virtio_ops virtio_blk_ops = {

@@ -43,7 +43,7 @@ static inline struct virtio_blk *to_blk(struct virtio_device *v)
 
 static inline uint64_t virtio_blk_capacity(const struct virtio_blk *b)
 {
-	return b->node->bytes / BLK_SECTOR_BYTES;
+	return block_node_bytes(b->node) / BLK_SECTOR_BYTES;
 }
 
 /* For loop_call(): 'opaque' is the node. */

@@ -1,105 +1,17 @@
 /* block.c - disks and what they are stored in (qmp-surface 5.3) */
-#include <sys/stat.h>
-
 #include "devices/microvm.h"
 #include "qmp/command.h"
+#include "qmp/commands/block-info.h"
 #include "vmm/device.h"
 
-/* ---- one node ---- */
-
-struct cache {
-	bool writeback, direct, no_flush;
-};
-
-struct image {
-	const char *filename, *format;
-	bool has_dirty, dirty;
-	bool has_actual;
-	int64_t actual, virtual;
-};
-
-/* No limits, no encryption, no backing file: the members say so, as zeros. */
-struct node {
-	const char *file, *name, *drv;
-	bool ro, encrypted;
-	int64_t zero;
-	int detect_zeroes;
-	struct image image;
-	struct cache cache;
-};
-
-static const char *const detect_values[] = {"off", NULL};
-static const struct qmp_type detect_type =
-    QMP_ENUM_TYPE("BlockdevDetectZeroesOptions", detect_values);
-
-static const struct qmp_member cache_members[] = {
-    QMP_REQ(struct cache, writeback, "writeback"),
-    QMP_REQ(struct cache, direct, "direct"),
-    QMP_REQ(struct cache, no_flush, "no-flush"),
-    {0},
-};
-static const struct qmp_type cache_type =
-    QMP_OBJECT_TYPE(struct cache, "BlockdevCacheInfo", cache_members);
-
-static const struct qmp_member image_members[] = {
-    QMP_REQ(struct image, filename, "filename"),    QMP_REQ(struct image, format, "format"),
-    QMP_OPT(struct image, dirty, "dirty-flag"),     QMP_OPT(struct image, actual, "actual-size"),
-    QMP_REQ(struct image, virtual, "virtual-size"), {0},
-};
-static const struct qmp_type image_type = QMP_OBJECT_TYPE(struct image, "ImageInfo", image_members);
-
-static const struct qmp_member node_members[] = {
-    QMP_REQ(struct node, file, "file"),
-    QMP_SET(struct node, name, "node-name"),
-    QMP_REQ(struct node, ro, "ro"),
-    QMP_REQ(struct node, drv, "drv"),
-    QMP_REQ(struct node, zero, "backing_file_depth"),
-    QMP_REQ(struct node, encrypted, "encrypted"),
-    QMP_REQ_T(struct node, detect_zeroes, "detect_zeroes", &detect_type),
-    QMP_REQ(struct node, zero, "bps"),
-    QMP_REQ(struct node, zero, "bps_rd"),
-    QMP_REQ(struct node, zero, "bps_wr"),
-    QMP_REQ(struct node, zero, "iops"),
-    QMP_REQ(struct node, zero, "iops_rd"),
-    QMP_REQ(struct node, zero, "iops_wr"),
-    QMP_REQ_T(struct node, image, "image", &image_type),
-    QMP_REQ_T(struct node, cache, "cache", &cache_type),
-    QMP_REQ(struct node, zero, "write_threshold"),
-    {0},
-};
-static const struct qmp_type node_type =
-    QMP_OBJECT_TYPE(struct node, "BlockDeviceInfo", node_members);
-static const struct qmp_type node_list = QMP_ARRAY_TYPE(&node_type);
-
-static struct node node_of(const struct block_node *n)
-{
-	struct stat st;
-	bool known = n->fd >= 0 && fstat(n->fd, &st) == 0;
-
-	return (struct node){
-	    .file = n->filename,
-	    .name = n->name,
-	    .drv = n->format,
-	    .ro = n->readonly,
-	    .image =
-		{
-			.filename = n->filename,
-			.format = n->format,
-			.has_dirty = true,
-			.has_actual = known,
-			.actual = known ? (int64_t)st.st_blocks * 512 : 0,
-			.virtual = (int64_t)n->bytes,
-			},
-	    .cache = {n->writeback, n->direct, n->no_flush                },
-	};
-}
+static const struct qmp_type node_list = QMP_ARRAY_TYPE(&qmp_block_info);
 
 struct flat_args {
 	bool has_flat, flat;
 };
 
 static const struct qmp_member flat_members[] = {
-    QMP_OPT(struct flat_args, flat, "flat"), /* there is nothing below a node to hide */
+    QMP_OPT(struct flat_args, flat, "flat"), /* nothing is said of backing files */
     {0},
 };
 static const struct qmp_type flat_type =
@@ -108,13 +20,17 @@ static const struct qmp_type flat_type =
 static int query_nodes(struct qmp_call *call, const void *arg, void *ret, struct err *err)
 {
 	const struct block_nodes *bs = &call->be->blocks;
-	struct node *nodes = qmp_alloc(call->pool, bs->n, sizeof(*nodes));
+	bool flat = ((const struct flat_args *)arg)->flat;
+	struct block_info *nodes;
+	size_t room = 0, n = 0;
 
-	(void)arg;
 	(void)err;
 	for (size_t i = 0; i < bs->n; i++)
-		nodes[i] = node_of(bs->v[i]);
-	*(struct qmp_array *)ret = (struct qmp_array){nodes, bs->n};
+		room += block_info_parts(bs->v[i]);
+	nodes = qmp_alloc(call->pool, room, sizeof(*nodes));
+	for (size_t i = 0; i < bs->n; i++)
+		n += block_info_fill(bs->v[i], flat, call->pool, nodes + n);
+	*(struct qmp_array *)ret = (struct qmp_array){nodes, n};
 	return 0;
 }
 
@@ -124,7 +40,7 @@ struct disk {
 	const char *device, *qdev, *type;
 	bool removable, locked;
 	bool has_inserted;
-	struct node inserted;
+	struct block_info inserted;
 	bool has_io_status;
 	int io_status;
 };
@@ -139,7 +55,7 @@ static const struct qmp_member disk_members[] = {
     QMP_REQ(struct disk, type, "type"),
     QMP_REQ(struct disk, removable, "removable"),
     QMP_REQ(struct disk, locked, "locked"),
-    QMP_OPT_T(struct disk, inserted, "inserted", &node_type),
+    QMP_OPT_T(struct disk, inserted, "inserted", &qmp_block_info),
     QMP_OPT_T(struct disk, io_status, "io-status", &io_state_type),
     {0},
 };
@@ -167,7 +83,7 @@ static int query_block(struct qmp_call *call, const void *arg, void *ret, struct
 	(void)arg;
 	(void)err;
 	for (size_t i = 0; i < bs->n; i++) {
-		const struct block_node *b = bs->v[i];
+		struct block_node *b = bs->v[i];
 
 		if (!is_disk(b))
 			continue;
@@ -176,7 +92,7 @@ static int query_block(struct qmp_call *call, const void *arg, void *ret, struct
 		    .qdev = device_id(b),
 		    .type = "unknown",
 		    .has_inserted = true,
-		    .inserted = node_of(b),
+		    .inserted = block_info_of(b, false, call->pool),
 		    .has_io_status = b->user != NULL,
 		};
 	}
@@ -189,6 +105,8 @@ static int query_block(struct qmp_call *call, const void *arg, void *ret, struct
 struct stats {
 	const char *device, *qdev, *name;
 	struct block_stats stats;
+	const struct stats
+	    *parent; /* the file below a qcow2 node; so called for its place in QEMU */
 };
 
 struct stats_args {
@@ -205,11 +123,14 @@ static const struct qmp_member counter_members[] = {
 };
 static const struct qmp_type counter_type =
     QMP_OBJECT_TYPE(struct block_stats, "BlockDeviceStats", counter_members);
+static const struct qmp_type stats_type;
+static const struct qmp_type stats_parent = QMP_BELOW_TYPE(&stats_type);
 static const struct qmp_member stats_members[] = {
     QMP_SET(struct stats, device, "device"),
     QMP_SET(struct stats, qdev, "qdev"),
     QMP_SET(struct stats, name, "node-name"),
     QMP_REQ_T(struct stats, stats, "stats", &counter_type),
+    QMP_SET_T(struct stats, parent, "parent", &stats_parent),
     {0},
 };
 static const struct qmp_type stats_type =
@@ -238,6 +159,19 @@ static struct block_stats counters(const struct block_stats *s)
 	};
 }
 
+/* NULL: the node is the file. */
+static const struct stats *parent_stats(const struct block_node *n, struct qmp_pool *pool)
+{
+	struct stats *s;
+
+	if (!n->file)
+		return NULL;
+	s = qmp_alloc(pool, 1, sizeof(*s));
+	s->name = *n->file->name ? n->file->name : NULL;
+	s->stats = counters(&n->file->stats);
+	return s;
+}
+
 static int query_blockstats(struct qmp_call *call, const void *arg, void *ret, struct err *err)
 {
 	const struct block_nodes *bs = &call->be->blocks;
@@ -258,6 +192,7 @@ static int query_blockstats(struct qmp_call *call, const void *arg, void *ret, s
 		    .qdev = all ? NULL : device_id(b),
 		    .name = b->name,
 		    .stats = counters(&b->stats),
+		    .parent = parent_stats(b, call->pool),
 		};
 	}
 	*(struct qmp_array *)ret = (struct qmp_array){v, n};

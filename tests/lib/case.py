@@ -142,6 +142,17 @@ class Test:
             f.truncate(megabytes << 20)
         return path
 
+    def qcow2(self, size="1M", backing=None, **options):
+        """A qcow2 image as qemu-img makes it; backing=(path, format)."""
+        self.need("qemu-img")
+        self._count += 1
+        path = self.path(f"disk{self._count}.qcow2")
+        more = ["-b", backing[0], "-F", backing[1]] if backing else []
+        o = ",".join(f"{k}={v}" for k, v in options.items())
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *more, *(["-o", o] if o else []), path, str(size)],
+                       check=True, timeout=60)
+        return path
+
     def tmpfs(self, kilobytes):
         """A directory with so much room and no more; needs root and the right to mount."""
         self.need("root", "mount")

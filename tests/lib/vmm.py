@@ -125,7 +125,7 @@ class Vmm:
              "private" (a file, share=off), "memfd", "anonymous"
     ram      path of the file behind backend "file" (default: one of its own)
     ring     entries of the dirty ring of each vCPU (default: the dirty log)
-    disk     path of a raw image
+    disk     path of an image: a raw one, or NAME.qcow2
     rng      with an entropy device
     net      path of a unix socket that speaks the stream netdev's framing
     incoming URI, "defer", or a file descriptor for "fd:"
@@ -216,7 +216,8 @@ class Vmm:
     def _devices(self, disk, rng, net):
         argv = []
         if disk:
-            argv += ["-drive", f"file={disk},if=none,id=disk0,format=raw",
+            form = "qcow2" if disk.endswith(".qcow2") else "raw"
+            argv += ["-drive", f"file={disk},if=none,id=disk0,format={form}",
                      "-device", "virtio-blk-device,drive=disk0,serial=minivmm-disk"]
         if net:
             argv += ["-netdev", f"stream,id=net0,server=off,addr.type=unix,addr.path={net}",

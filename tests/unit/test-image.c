@@ -54,7 +54,8 @@ static int write_at(struct image *img, const void *p, size_t n, uint64_t off)
 static void all_are(const uint8_t *p, size_t n, uint8_t value)
 {
 	for (size_t i = 0; i < n; i++)
-		ck_assert_uint_eq(p[i], value);
+		if (p[i] != value)
+			ck_abort_msg("byte %zu is %u, not %u", i, p[i], value);
 }
 
 START_TEST(test_raw)

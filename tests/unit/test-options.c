@@ -55,15 +55,18 @@ static void dump_blocks(FILE *f, const struct config *c)
 			      o->readonly ? " ro" : "", (unsigned long long)o->hugetlb_bytes,
 			      str(o->mem_path ? o->mem_path : o->filename));
 	}
-	for (size_t i = 0; i < c->n_blockdevs; i++) {
-		const struct cfg_blockdev *b = &c->blockdevs[i];
-
-		(void)fprintf(f, "node %s %s %s drive=%s%s%s%s%s%s%s file=%s\n", b->node_name,
-			      b->driver, b->filename, b->drive_id, b->readonly ? " ro" : "",
-			      b->direct ? " direct" : "", b->no_flush ? " noflush" : "",
-			      b->writeback ? "" : " through", b->aio_threads ? " threads" : "",
-			      b->discard ? " discard" : "", str(b->file_node));
-	}
+	for (size_t i = 0; i < c->n_blockdevs; i++)
+		for (const struct cfg_blockdev *b = &c->blockdevs[i]; b; b = b->backing) {
+			(void)fprintf(f, "%s %s %s %s drive=%s%s%s%s%s%s%s file=%s",
+				      b == &c->blockdevs[i] ? "node" : "below", str(b->node_name),
+				      b->driver, b->filename, b->drive_id, b->readonly ? " ro" : "",
+				      b->direct ? " direct" : "", b->no_flush ? " noflush" : "",
+				      b->writeback ? "" : " through",
+				      b->aio_threads ? " threads" : "",
+				      b->discard ? " discard" : "", str(b->file_node));
+			(void)fprintf(f, "%s%s\n", b->no_backing ? " alone" : "",
+				      b->cache_bytes ? " cache" : "");
+		}
 	for (size_t i = 0; i < c->n_devices; i++) {
 		const struct cfg_device *d = &c->devices[i];
 
@@ -272,6 +275,21 @@ static const struct {
     ROW("-drive file=d,aio=native,cache=none", "node #block000 raw d drive=virtio0 direct file=-"),
     ROW("-drive file=d,discard=unmap,werror=report,media=disk,snapshot=off,node-name=n",
 	"node n raw d drive=virtio0 discard file=-"),
+    ROW("-drive file=d,format=qcow2,discard=unmap,cache-size=1M",
+	"node #block000 qcow2 d drive=virtio0 discard file=- cache"),
+    ROW("-blockdev qcow2,node-name=n,file.driver=file,file.filename=d,backing=",
+	"node n qcow2 d drive= file=- alone"),
+    ROW("-blockdev {\"driver\":\"qcow2\",\"node-name\":\"n\",\"file\":{\"driver\":\"file\","
+	"\"filename\":\"d\"},\"backing\":null}",
+	"node n qcow2 d drive= file=- alone"),
+    ROW("-blockdev file,node-name=f,filename=b -blockdev raw,node-name=r,file=f -blockdev "
+	"qcow2,node-name=n,file.driver=file,file.filename=d,backing=r",
+	"node n qcow2 d drive= file=-\nbelow r raw b drive= file=f", "!node r", "!node f"),
+    ROW("-blockdev {\"driver\":\"qcow2\",\"node-name\":\"n\",\"file\":{\"driver\":\"file\","
+	"\"filename\":\"d\"},\"backing\":{\"driver\":\"qcow2\",\"file\":{\"driver\":\"file\","
+	"\"filename\":\"e\"},\"backing\":{\"driver\":\"file\",\"filename\":\"g\"}}}",
+	"node n qcow2 d drive= file=-\nbelow - qcow2 e drive= ro file=-\nbelow - file g drive= ro "
+	"file=-"),
     ROW("-blockdev driver=file,filename=d,node-name=n", "node n file d drive= file=-"),
     ROW("-blockdev driver=raw,node-name=n,file.driver=file,file.filename=d",
 	"node n raw d drive= file=-"),

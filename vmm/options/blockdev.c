@@ -1,130 +1,29 @@
 /*
  * blockdev.c - -blockdev: nodes by name
  *
- * A "file" node is a host file; a "raw" node is what a disk sees of one.  The
- * raw node describes its file inline (file.filename=) or names a node that
- * came earlier (file=NODE).  A named file node becomes part of the raw node
- * and is no longer a node of its own: its name stays taken (file_node).
+ * A "file" node is a host file; a "raw" or "qcow2" node is what a disk sees of one.  It
+ * describes its file inline (file.filename=) or names a node that came earlier (file=NODE), and
+ * a qcow2 node its backing file likewise (backing.driver=, backing=NODE).  A named node below
+ * becomes part of the node above and is no longer a node of its own: its name stays taken
+ * (file_node, backing->node_name).
  */
 #include <errno.h>
 #include <stdlib.h>
 
 #include "vmm/base/error.h"
-#include "vmm/base/log.h"
 #include "vmm/base/units.h"
 #include "vmm/options/internal.h"
+#include "vmm/options/options.h"
 
-#define AT(member)    offsetof(struct cfg_blockdev, member)
-#define ON_OFF        "on|off"
 #define NODE_NAME_MAX 31
+#define BACKING       "backing."
+#define DEPTH_MAX     16 /* of nodes that are given inline */
 
 #define OTHER_DRIVERS                                                                              \
-	"qcow2|qcow|qed|vmdk|vdi|vpc|vhdx|parallels|dmg|bochs|cloop|luks|vvfat|host_device|"       \
+	"qcow|qed|vmdk|vdi|vpc|vhdx|parallels|dmg|bochs|cloop|luks|vvfat|host_device|"             \
 	"host_cdrom|nbd|nfs|iscsi|rbd|ssh|http|https|ftp|ftps|gluster|null-co|null-aio|nvme|"      \
 	"blkdebug|blklogwrites|blkverify|compress|copy-before-write|copy-on-read|preallocate|"     \
 	"quorum|replication|snapshot-access|throttle|io_uring|virtio-blk-vhost-user"
-
-int opt_set_aio(struct opt_parse *p, void *base, const char *val, struct err *err)
-{
-	struct cfg_blockdev *bd = base;
-	int i = opt_word_index("io_uring|threads|native", val, strlen(val));
-
-	if (i < 0)
-		return err_set(err, EINVAL, "Parameter 'aio' does not accept value '" OPT_QUOTE "'",
-			       val);
-	if (i == 2) {
-		CLEANUP(cleanup_free) char *where = opt_where(p);
-
-		log_warn("%s: aio=native is served by io_uring", where);
-	}
-	bd->aio_threads = i == 1;
-	return 0;
-}
-
-int opt_set_discard(struct opt_parse *p, void *base, const char *val, struct err *err)
-{
-	struct cfg_blockdev *bd = base;
-	int i = opt_word_index("ignore|off|unmap|on", val, strlen(val));
-
-	(void)p;
-	if (i < 0)
-		return err_set(err, EINVAL, "Invalid discard option");
-	bd->discard = i >= 2;
-	return 0;
-}
-
-/* What a file node and the inline file of a raw node have in common. */
-#define FILE_PROPS(pre)                                                                            \
-	PROP_CALL(pre "aio", "io_uring|threads|native", opt_set_aio,                               \
-		  "how requests reach the host (default io_uring, which also serves native)"),     \
-	    PROP(pre "cache.direct", OPT_BOOL, AT(direct), ON_OFF,                                 \
-		 "bypass the host's page cache (default off)"),                                    \
-	    PROP(pre "cache.no-flush", OPT_BOOL, AT(no_flush), ON_OFF,                             \
-		 "ignore flushes: fast and unsafe (default off)"),                                 \
-	    PROP_CALL(pre "discard", "ignore|unmap", opt_set_discard,                              \
-		      "what a discard of the guest does to the file (default ignore)"),            \
-	    PROP(pre "read-only", OPT_BOOL, AT(readonly), ON_OFF, "no writing (default off)"),     \
-	    PROP(pre "auto-read-only", OPT_BOOL, OPT_NOWHERE, ON_OFF,                              \
-		 "no effect: read-only decides"),                                                  \
-	    PROP(pre "force-share", OPT_BOOL, AT(force_share), ON_OFF,                             \
-		 "read an image that other programs write to; with read-only=on (default off)"),   \
-	    PROP_ONLY(pre "detect-zeroes", OPT_ENUM, OPT_NOWHERE, "off|on|unmap", "off",           \
-		      "blocks are written as they come; use detect-zeroes=off",                    \
-		      "look for zeroes in writes")
-
-#define LOCKING_PROP(pre)                                                                          \
-	PROP(pre "locking", OPT_ENUM, AT(locking), "auto|on|off",                                  \
-	     "lock the image, so that no second program writes to it (default auto: where the "    \
-	     "file system can)")
-
-static const struct opt_prop file_props[] = {
-    PROP_SEEN("driver", "file", "a file of the host"),
-    PROP_SEEN("node-name", "NAME", "the node's name, 31 characters at most"),
-    PROP_NEEDED("filename", OPT_STRING, AT(filename), "PATH", "the file"),
-    FILE_PROPS(""),
-    LOCKING_PROP(""),
-    PROP_REFUSED("pr-manager", "persistent reservations are not offered"),
-    PROP_END,
-};
-
-static const struct opt_prop raw_props[] = {
-    PROP_SEEN("driver", "raw", "an image without a format"),
-    PROP_SEEN("node-name", "NAME", "the node's name, 31 characters at most"),
-    PROP_SEEN("file", "NODE", "a file node of an earlier -blockdev"),
-    PROP_SEEN("file.driver", "file", "the file, given here instead"),
-    PROP("file.filename", OPT_STRING, AT(filename), "PATH", "its path"),
-    PROP_SEEN("file.node-name", "NAME", "its node name"),
-    FILE_PROPS("file."),
-    LOCKING_PROP("file."),
-    FILE_PROPS(""),
-    PROP_REFUSED("offset", "the whole file is the disk"),
-    PROP_REFUSED("size", "the whole file is the disk"),
-    PROP_END,
-};
-
-const struct opt_list opt_blockdev_file_list = {
-    .title = "-blockdev driver=file",
-    .implied = "driver",
-    .style = OPT_STYLE_KEYVAL,
-    .props = file_props,
-};
-const struct opt_list opt_blockdev_raw_list = {
-    .title = "-blockdev driver=raw",
-    .implied = "driver",
-    .style = OPT_STYLE_KEYVAL,
-    .props = raw_props,
-};
-
-void opt_blockdev_fini(struct cfg_blockdev *bd)
-{
-	free(bd->where);
-	free(bd->node_name);
-	free(bd->driver);
-	free(bd->filename);
-	free(bd->drive_id);
-	free(bd->file_node);
-	*bd = (struct cfg_blockdev){0};
-}
 
 void opt_add_blockdev(struct config *cfg, const struct cfg_blockdev *bd)
 {
@@ -141,15 +40,29 @@ int opt_check_force_share(const struct cfg_blockdev *bd, struct err *err)
 	return 0;
 }
 
+/* Is it the node's, or that of a node below? */
+static bool has_name(const struct cfg_blockdev *bd, const char *name)
+{
+	for (; bd; bd = bd->backing)
+		if ((bd->node_name && !strcmp(bd->node_name, name)) ||
+		    (bd->file_node && !strcmp(bd->file_node, name)))
+			return true;
+	return false;
+}
+
+static int duplicate_node(const char *name, struct err *err)
+{
+	return err_set(err, EEXIST, "Duplicate nodes with node-name='" OPT_QUOTE "'", name);
+}
+
 int opt_check_node_name(const struct config *cfg, const char *name, struct err *err)
 {
 	for (size_t i = 0; i < cfg->n_blockdevs; i++) {
 		const struct cfg_blockdev *b = &cfg->blockdevs[i];
 
-		if (!strcmp(b->node_name, name) || (b->file_node && !strcmp(b->file_node, name)))
-			return err_set(err, EEXIST,
-				       "Duplicate nodes with node-name='" OPT_QUOTE "'", name);
-		if (!strcmp(b->drive_id, name))
+		if (has_name(b, name))
+			return duplicate_node(name, err);
+		if (b->drive_id && !strcmp(b->drive_id, name))
 			return err_set(err, EEXIST,
 				       "node-name=" OPT_QUOTE " is conflicting with a device id",
 				       name);
@@ -157,13 +70,52 @@ int opt_check_node_name(const struct config *cfg, const char *name, struct err *
 	return 0;
 }
 
-static int check_name(const struct config *cfg, const char *name, struct err *err)
+static int check_name(const char *name, struct err *err)
 {
 	if (!opt_is_id(name))
 		return err_set(err, EINVAL, "Invalid node-name: '" OPT_QUOTE "'", name);
 	if (strlen(name) > NODE_NAME_MAX)
 		return err_set(err, EINVAL, "Node name too long");
-	return opt_check_node_name(cfg, name, err);
+	return 0;
+}
+
+/* The names of the node and of all below it: each once. */
+static int check_names(const struct config *cfg, const struct cfg_blockdev *bd, struct err *err)
+{
+	for (; bd; bd = bd->backing) {
+		const char *const names[] = {bd->node_name, bd->file_node};
+
+		for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+			bool again =
+			    names[i] && (has_name(bd->backing, names[i]) ||
+					 (i && bd->node_name && !strcmp(bd->node_name, names[i])));
+			int ret = again ? duplicate_node(names[i], err) : 0;
+
+			if (ret == 0 && names[i])
+				ret = opt_check_node_name(cfg, names[i], err);
+			if (ret < 0)
+				return ret;
+		}
+	}
+	return 0;
+}
+
+/* ---- nodes that came earlier ---- */
+
+static int no_such_node(const char *name, struct err *err)
+{
+	return err_set(err, ENOENT,
+		       "Cannot find device='" OPT_QUOTE "' nor node-name='" OPT_QUOTE "'", name,
+		       name);
+}
+
+/* Out of the list, into *out. */
+static void take_node(struct config *cfg, size_t i, struct cfg_blockdev *out)
+{
+	*out = cfg->blockdevs[i];
+	cfg->n_blockdevs--;
+	memmove(&cfg->blockdevs[i], &cfg->blockdevs[i + 1],
+		(cfg->n_blockdevs - i) * sizeof(cfg->blockdevs[0]));
 }
 
 /* file=NODE: take over what the file node says, and the file node itself. */
@@ -171,39 +123,64 @@ static int adopt_file(struct config *cfg, struct cfg_blockdev *bd, const char *n
 		      struct err *err)
 {
 	for (size_t i = 0; i < cfg->n_blockdevs; i++) {
-		struct cfg_blockdev *f = &cfg->blockdevs[i];
-		bool part = f->file_node && !strcmp(f->file_node, node);
+		struct cfg_blockdev *b = &cfg->blockdevs[i], f;
+		bool part = strcmp(b->node_name, node) != 0;
 
-		if (!part && strcmp(f->node_name, node) != 0)
+		if (!has_name(b, node))
 			continue;
-		if (part || strcmp(f->driver, "file") != 0)
+		if (part || strcmp(b->driver, "file") != 0)
 			return err_set(err, EBUSY,
 				       "node '" OPT_QUOTE "' cannot be the file below this node: "
 				       "it %s",
 				       node, part ? "is in use" : "is not a file node");
-		bd->filename = f->filename;
-		bd->file_node = f->node_name;
-		bd->readonly |= f->readonly;
-		bd->force_share = f->force_share;
-		bd->direct |= f->direct;
-		bd->no_flush |= f->no_flush;
-		bd->discard |= f->discard;
-		bd->locking = f->locking;
-		bd->aio_threads |= f->aio_threads;
-		free(f->where);
-		free(f->driver);
-		free(f->drive_id);
-		cfg->n_blockdevs--;
-		memmove(f, f + 1, (cfg->n_blockdevs - i) * sizeof(*f));
+		take_node(cfg, i, &f);
+		bd->filename = f.filename;
+		bd->file_node = f.node_name;
+		bd->file_adopted = true;
+		bd->readonly |= f.readonly;
+		bd->force_share = f.force_share;
+		bd->direct |= f.direct;
+		bd->no_flush |= f.no_flush;
+		bd->discard |= f.discard;
+		bd->locking = f.locking;
+		bd->aio_threads |= f.aio_threads;
+		f.filename = f.node_name = NULL;
+		config_blockdev_fini(&f);
 		return 0;
 	}
-	return err_set(err, ENOENT,
-		       "Cannot find device='" OPT_QUOTE "' nor node-name='" OPT_QUOTE "'", node,
-		       node);
+	return no_such_node(node, err);
 }
 
-static int raw_file(struct config *cfg, struct cfg_blockdev *bd, const struct keyvals *kv,
-		    struct err *err)
+/* backing=NODE */
+static int adopt_backing(struct config *cfg, struct cfg_blockdev *bd, const char *node,
+			 struct err *err)
+{
+	for (size_t i = 0; i < cfg->n_blockdevs; i++) {
+		struct cfg_blockdev *b = &cfg->blockdevs[i];
+
+		if (!has_name(b, node))
+			continue;
+		if (strcmp(b->node_name, node) != 0 || *b->drive_id)
+			return err_set(err, EBUSY,
+				       "node '" OPT_QUOTE "' cannot be the backing file of this "
+				       "node: it is in use",
+				       node);
+		bd->backing = NEW(struct cfg_blockdev);
+		take_node(cfg, i, bd->backing);
+		bd->backing->adopted = true;
+		return 0;
+	}
+	return no_such_node(node, err);
+}
+
+/* ---- one node ---- */
+
+static int fill_node(struct opt_parse *p, struct cfg_blockdev *bd, const struct keyvals *all,
+		     unsigned depth, struct err *err);
+
+/* The file below a raw or qcow2 node. */
+static int find_file(struct config *cfg, struct cfg_blockdev *bd, const struct keyvals *kv,
+		     struct err *err)
 {
 	const char *node = keyvals_get(kv, "file"), *driver = keyvals_get(kv, "file.driver");
 	const char *name = keyvals_get(kv, "file.node-name");
@@ -221,16 +198,35 @@ static int raw_file(struct config *cfg, struct cfg_blockdev *bd, const struct ke
 			       driver);
 	if (!bd->filename)
 		return opt_missing("file.filename", err);
-	if (name) {
-		ret = check_name(cfg, name, err);
-		if (ret < 0)
-			return ret;
-		if (!strcmp(name, bd->node_name))
-			return err_set(err, EEXIST,
-				       "Duplicate nodes with node-name='" OPT_QUOTE "'", name);
+	ret = name ? check_name(name, err) : 0;
+	if (ret == 0 && name)
 		bd->file_node = xstrdup(name);
+	return ret;
+}
+
+/* 'below': what was given as backing.KEY. */
+static int find_backing(struct opt_parse *p, struct cfg_blockdev *bd, const struct keyvals *kv,
+			const struct keyvals *below, unsigned depth, struct err *err)
+{
+	const char *node = keyvals_get(kv, "backing");
+	int ret;
+
+	if (node && below->n)
+		return err_set(err, EINVAL,
+			       "'backing' and 'backing." OPT_QUOTE "' cannot be used together",
+			       below->v[0].key);
+	if (node && !*node) {
+		bd->no_backing = true;
+		return 0;
 	}
-	return 0;
+	if (node)
+		return adopt_backing(p->cfg, bd, node, err);
+	if (!below->n)
+		return 0;
+	bd->backing = NEW(struct cfg_blockdev);
+	bd->backing->readonly = bd->backing->writeback = true;
+	ret = fill_node(p, bd->backing, below, depth + 1, err);
+	return err_prefix(err, ret, "backing");
 }
 
 static int driver_list(const char *driver, const struct opt_list **list, struct err *err)
@@ -239,9 +235,12 @@ static int driver_list(const char *driver, const struct opt_list **list, struct 
 		*list = &opt_blockdev_file_list;
 	else if (!strcmp(driver, "raw"))
 		*list = &opt_blockdev_raw_list;
+	else if (!strcmp(driver, "qcow2"))
+		*list = &opt_blockdev_qcow2_list;
 	else if (opt_word_index(OTHER_DRIVERS, driver, strlen(driver)) >= 0)
 		return err_set(err, ENOTSUP,
-			       "driver '%s' is not supported: use driver=raw over driver=file",
+			       "driver '%s' is not supported: use driver=raw or driver=qcow2 over "
+			       "driver=file",
 			       driver);
 	else
 		return err_set(err, EINVAL,
@@ -249,10 +248,38 @@ static int driver_list(const char *driver, const struct opt_list **list, struct 
 	return 0;
 }
 
-static int fill_blockdev(struct opt_parse *p, struct cfg_blockdev *bd, const struct keyvals *kv,
-			 struct err *err)
+/* The pairs of 'all' that describe the node below, without their prefix, and the others. */
+static void split_backing(const struct keyvals *all, struct keyvals *own, struct keyvals *below)
 {
-	const char *driver = keyvals_get(kv, "driver"), *name = keyvals_get(kv, "node-name");
+	size_t n = strlen(BACKING);
+
+	for (size_t i = 0; i < all->n; i++) {
+		const struct keyval *v = &all->v[i];
+
+		if (!strncmp(v->key, BACKING, n))
+			keyvals_add(below, v->key + n, v->val);
+		else
+			keyvals_add(own, v->key, v->val);
+	}
+}
+
+/* Its own name, which a node that is given inline need not have. */
+static int set_name(struct cfg_blockdev *bd, const char *name, bool needed, struct err *err)
+{
+	int ret;
+
+	if (!name && needed)
+		return err_set(err, EINVAL, "'node-name' must be specified for the root node");
+	ret = name ? check_name(name, err) : 0;
+	if (ret == 0 && name)
+		bd->node_name = xstrdup(name);
+	return ret;
+}
+
+static int fill_own(struct opt_parse *p, struct cfg_blockdev *bd, const struct keyvals *kv,
+		    unsigned depth, struct err *err)
+{
+	const char *driver = keyvals_get(kv, "driver");
 	const struct opt_list *list = NULL;
 	int ret;
 
@@ -261,20 +288,33 @@ static int fill_blockdev(struct opt_parse *p, struct cfg_blockdev *bd, const str
 	ret = driver_list(driver, &list, err);
 	if (ret == 0)
 		ret = opt_apply(p, list, bd, kv, err);
+	if (ret == 0)
+		ret = opt_check_force_share(bd, err);
+	if (ret == 0)
+		ret = set_name(bd, keyvals_get(kv, "node-name"), depth == 0, err);
 	if (ret < 0)
 		return ret;
-	ret = opt_check_force_share(bd, err);
-	if (ret < 0)
-		return ret;
-	if (!name)
-		return err_set(err, EINVAL, "'node-name' must be specified for the root node");
-	ret = check_name(p->cfg, name, err);
-	if (ret < 0)
-		return ret;
-	bd->node_name = xstrdup(name);
 	bd->driver = xstrdup(driver);
 	bd->drive_id = xstrdup("");
-	return list == &opt_blockdev_raw_list ? raw_file(p->cfg, bd, kv, err) : 0;
+	return list == &opt_blockdev_file_list ? 0 : find_file(p->cfg, bd, kv, err);
+}
+
+static int fill_node(struct opt_parse *p, struct cfg_blockdev *bd, const struct keyvals *all,
+		     unsigned depth, struct err *err)
+{
+	CLEANUP(keyvals_fini) struct keyvals own = {0}, below = {0};
+	const char *driver = keyvals_get(all, "driver");
+	bool qcow2 = driver && !strcmp(driver, "qcow2");
+	int ret;
+
+	if (depth == DEPTH_MAX)
+		return err_set(err, E2BIG, "more than %d nodes within each other", DEPTH_MAX);
+	if (qcow2)
+		split_backing(all, &own, &below);
+	ret = fill_own(p, bd, qcow2 ? &own : all, depth, err);
+	if (ret == 0 && qcow2)
+		ret = find_backing(p, bd, &own, &below, depth, err);
+	return ret;
 }
 
 int opt_blockdev(struct opt_parse *p, struct err *err)
@@ -284,12 +324,26 @@ int opt_blockdev(struct opt_parse *p, struct err *err)
 	int ret = opt_split_any(&kv, p->val, "driver", true, err);
 
 	if (ret == 0)
-		ret = fill_blockdev(p, &bd, &kv, err);
+		ret = fill_node(p, &bd, &kv, 0, err);
+	if (ret == 0)
+		ret = check_names(p->cfg, &bd, err);
 	if (ret < 0) {
-		opt_blockdev_fini(&bd);
+		config_blockdev_fini(&bd);
 		return ret;
 	}
 	bd.where = opt_where(p);
 	opt_add_blockdev(p->cfg, &bd);
+	return ret;
+}
+
+int options_blockdev(struct config *cfg, const char *json, struct err *err)
+{
+	struct opt_parse p = {.cfg = cfg, .opt = "blockdev-add", .val = json};
+	int ret = opt_blockdev(&p, err);
+
+	if (ret == 0) { /* its messages are the command's */
+		free(cfg->blockdevs[cfg->n_blockdevs - 1].where);
+		cfg->blockdevs[cfg->n_blockdevs - 1].where = NULL;
+	}
 	return ret;
 }

@@ -48,6 +48,42 @@ const struct cfg_chardev *config_chardev(const struct config *c, const char *id)
 	return NULL;
 }
 
+static char *copy_of(const char *s)
+{
+	return s ? xstrdup(s) : NULL;
+}
+
+struct cfg_blockdev config_blockdev_copy(const struct cfg_blockdev *bd)
+{
+	struct cfg_blockdev c = *bd;
+
+	c.node_name = copy_of(bd->node_name);
+	c.driver = copy_of(bd->driver);
+	c.filename = copy_of(bd->filename);
+	c.file_node = copy_of(bd->file_node);
+	c.drive_id = copy_of(bd->drive_id);
+	c.where = copy_of(bd->where);
+	if (bd->backing) {
+		c.backing = NEW(struct cfg_blockdev);
+		*c.backing = config_blockdev_copy(bd->backing);
+	}
+	return c;
+}
+
+void config_blockdev_fini(struct cfg_blockdev *bd)
+{
+	free(bd->where);
+	free(bd->node_name);
+	free(bd->driver);
+	free(bd->filename);
+	free(bd->drive_id);
+	free(bd->file_node);
+	if (bd->backing)
+		config_blockdev_fini(bd->backing);
+	free(bd->backing);
+	*bd = (struct cfg_blockdev){0};
+}
+
 const char *keyvals_get(const struct keyvals *kv, const char *key)
 {
 	for (size_t i = kv->n; i > 0; i--) {
@@ -119,7 +155,8 @@ void config_make_absolute(struct config *c, const char *folder)
 		make_absolute(&c->chardevs[i].logfile, folder);
 	}
 	for (size_t i = 0; i < c->n_blockdevs; i++)
-		make_absolute(&c->blockdevs[i].filename, folder);
+		for (struct cfg_blockdev *b = &c->blockdevs[i]; b; b = b->backing)
+			make_absolute(&b->filename, folder);
 	for (size_t i = 0; i < c->n_netdevs; i++) {
 		make_absolute(&c->netdevs[i].path, folder);
 		for (size_t k = 0; k < c->netdevs[i].props.n; k++)
@@ -139,14 +176,8 @@ static void free_backends(struct config *c)
 		free(c->objects[i].mem_path);
 		free(c->objects[i].filename);
 	}
-	for (size_t i = 0; i < c->n_blockdevs; i++) {
-		free(c->blockdevs[i].where);
-		free(c->blockdevs[i].node_name);
-		free(c->blockdevs[i].driver);
-		free(c->blockdevs[i].filename);
-		free(c->blockdevs[i].file_node);
-		free(c->blockdevs[i].drive_id);
-	}
+	for (size_t i = 0; i < c->n_blockdevs; i++)
+		config_blockdev_fini(&c->blockdevs[i]);
 	for (size_t i = 0; i < c->n_netdevs; i++) {
 		struct cfg_netdev *n = &c->netdevs[i];
 

@@ -41,6 +41,8 @@ struct cfg_object {
 	char *where;    /* owned: the option as typed, for messages; NULL: a default */
 };
 
+enum cfg_auto { CFG_AUTO, CFG_ON, CFG_OFF };
+
 /* locking=: byte locks on an image file */
 enum block_locking {
 	BLOCK_LOCKING_AUTO, /* where the file system has them */
@@ -51,19 +53,28 @@ enum block_locking {
 /* -blockdev, or what -drive stands for: one node over one file. */
 struct cfg_blockdev {
 	char *node_name;
-	char *driver;   /* "raw" or "file" (a raw node names the file below it) */
+	char *driver;   /* "raw", "qcow2" or "file" (the others name the file below them) */
 	char *filename; /* host path, may be /dev/fdset/N */
 	bool readonly;
-	bool force_share; /* other programs may write to the image; readonly only */
-	bool direct;      /* O_DIRECT (cache.direct=on, cache=none) */
-	bool no_flush;    /* cache=unsafe: flushes are not passed on */
-	bool writeback;   /* the guest sees a write cache (default) */
-	bool aio_threads; /* aio=threads: preadv/pwritev instead of io_uring */
-	unsigned locking; /* enum block_locking */
-	bool discard;     /* discard=unmap: what the guest discards is given back to the host */
-	char *file_node;  /* a raw node over a named file node: that node's name, else NULL */
-	char *drive_id;   /* -drive's id ("" for blockdev): what query-block calls device */
-	char *where;      /* owned: the option as typed, for messages; NULL: a default */
+	bool force_share;  /* other programs may write to the image; readonly only */
+	bool direct;       /* O_DIRECT (cache.direct=on, cache=none) */
+	bool no_flush;     /* cache=unsafe: flushes are not passed on */
+	bool writeback;    /* the guest sees a write cache (default) */
+	bool aio_threads;  /* aio=threads: preadv/pwritev instead of io_uring */
+	unsigned locking;  /* enum block_locking */
+	bool discard;      /* discard=unmap: what the guest discards is given back to the host */
+	bool unsaid;       /* driver "raw" is the default, no format was given */
+	char *file_node;   /* over a named file node: that node's name, else NULL */
+	bool file_adopted; /* which was a node of its own */
+	bool adopted;      /* a node below another: it was one of its own */
+	char *drive_id;    /* -drive's id ("" for blockdev): what query-block calls device */
+	/* qcow2 */
+	unsigned pass_discard;   /* enum cfg_auto: give freed clusters back; auto: as 'discard' */
+	unsigned lazy_refcounts; /* enum cfg_auto: the image must have them; auto: as it is */
+	uint64_t cache_bytes;    /* for tables; 0: as much as it needs, 8 MiB at most */
+	bool no_backing;         /* backing=null: what the header names is not opened */
+	struct cfg_blockdev *backing; /* owned: instead of what the header names; NULL: that */
+	char *where; /* owned: the option as typed, for messages; NULL: a default */
 };
 
 /* -netdev tap|stream|user|passt,id=... */
@@ -109,8 +120,6 @@ struct cfg_device {
 	struct keyvals props;
 	char *where; /* owned: the option as typed, for messages; NULL: a default */
 };
-
-enum cfg_auto { CFG_AUTO, CFG_ON, CFG_OFF };
 
 enum cfg_irqchip { IRQCHIP_ON, IRQCHIP_OFF, IRQCHIP_SPLIT, IRQCHIP_DEFAULT };
 
@@ -188,6 +197,10 @@ const struct cfg_object *config_object(const struct config *c, const char *id);
 const struct cfg_blockdev *config_blockdev(const struct config *c, const char *name);
 const struct cfg_netdev *config_netdev(const struct config *c, const char *id);
 const struct cfg_chardev *config_chardev(const struct config *c, const char *id);
+/* A deep copy; config_blockdev_fini() frees it. */
+struct cfg_blockdev config_blockdev_copy(const struct cfg_blockdev *bd);
+/* Frees all that it owns, not the struct. */
+void config_blockdev_fini(struct cfg_blockdev *bd);
 /* The last value given for key, or NULL. */
 const char *keyvals_get(const struct keyvals *kv, const char *key);
 /* The same as a switch, checked before. */

@@ -15,7 +15,7 @@
 enum drive_if { IF_NONE, IF_VIRTIO };
 
 struct drive {
-	struct cfg_blockdev bd; /* owned strings */
+	struct cfg_blockdev bd; /* first; owned strings */
 	enum drive_if interface;
 	uint32_t index;
 	bool has_index;
@@ -25,7 +25,7 @@ struct drive {
 
 /* Image formats and protocols of QEMU that are not offered. */
 #define OTHER_FORMATS                                                                              \
-	"qcow2|qcow|qed|vmdk|vdi|vpc|vhdx|parallels|dmg|bochs|cloop|luks|vvfat|file|host_device"
+	"qcow|qed|vmdk|vdi|vpc|vhdx|parallels|dmg|bochs|cloop|luks|vvfat|file|host_device"
 
 static int set_interface(struct opt_parse *p, void *base, const char *val, struct err *err)
 {
@@ -48,14 +48,17 @@ static int set_interface(struct opt_parse *p, void *base, const char *val, struc
 
 static int set_format(struct opt_parse *p, void *base, const char *val, struct err *err)
 {
+	struct drive *d = base;
+
 	(void)p;
-	(void)base;
-	if (!strcmp(val, "raw"))
+	if (!strcmp(val, "raw") || !strcmp(val, "qcow2")) {
+		opt_set_str(&d->bd.driver, val);
 		return 0;
+	}
 	if (opt_word_index(OTHER_FORMATS, val, strlen(val)) >= 0)
 		return err_set(err, ENOTSUP,
-			       "format '%s' is not supported: use format=raw "
-			       "('qemu-img convert -O raw' converts an image)",
+			       "format '%s' is not supported: use format=raw or format=qcow2 "
+			       "('qemu-img convert' converts an image)",
 			       val);
 	return err_set(err, EINVAL, "Unknown driver '" OPT_QUOTE "'", val);
 }
@@ -131,8 +134,9 @@ static const struct opt_prop drive_props[] = {
 	 "lock the image, so that no second program writes to it (default auto: where the file "
 	 "system can)"),
     PROP("file.driver", OPT_ENUM, OPT_NOWHERE, "file", "how the image is reached"),
-    PROP_CALL("format", "raw", set_format, "the image's format (default raw; it is never guessed)"),
-    PROP_CALL("driver", "raw", set_format, "the same as format="),
+    PROP_CALL("format", "raw|qcow2", set_format,
+	      "the image's format (default raw; it is never guessed)"),
+    PROP_CALL("driver", "raw|qcow2", set_format, "the same as format="),
     PROP_CALL("if", "virtio|none", set_interface,
 	      "virtio makes the disk too (default); none leaves that to -device"),
     PROP("id", OPT_ID, AT(drive_id), NULL,
@@ -165,7 +169,9 @@ static const struct opt_prop drive_props[] = {
     PROP_ONLY("snapshot", OPT_BOOL, OPT_NOWHERE, ON_OFF, "off",
 	      "writes go to the image; use a copy of it", "throw writes away at the end"),
     PROP_ONLY("copy-on-read", OPT_BOOL, OPT_NOWHERE, ON_OFF, "off",
-	      "raw images have no backing file", "copy from the backing file"),
+	      "what is read stays where it is; use a copy of the image",
+	      "copy from the backing file"),
+    OPT_QCOW2_PROPS(offsetof(struct drive, bd)),
     PROP_REFUSED("bus", "use -device with bus="),
     PROP_REFUSED("unit", "use index="),
     PROP_REFUSED("serial", "use if=none, and serial= of the disk's -device"),
@@ -199,6 +205,19 @@ static int take_index(struct opt_parse *p, struct drive *d, struct err *err)
 	return 0;
 }
 
+static int check_format(const struct cfg_blockdev *bd, struct err *err)
+{
+	bool qcow2 = bd->driver && !strcmp(bd->driver, "qcow2");
+	const char *key = bd->cache_bytes      ? "cache-size"
+			  : bd->pass_discard   ? "pass-discard-request"
+			  : bd->lazy_refcounts ? "lazy-refcounts"
+					       : NULL;
+
+	if (qcow2 || !key)
+		return 0;
+	return err_set(err, EINVAL, "Block format 'raw' does not support the option '%s'", key);
+}
+
 static int check_drive(struct opt_parse *p, struct drive *d, struct err *err)
 {
 	struct cfg_blockdev *bd = &d->bd;
@@ -206,7 +225,9 @@ static int check_drive(struct opt_parse *p, struct drive *d, struct err *err)
 
 	if (!bd->filename || !*bd->filename)
 		return err_set(err, EINVAL, "Must specify either driver or file");
-	ret = opt_check_force_share(bd, err);
+	ret = check_format(bd, err);
+	if (ret == 0)
+		ret = opt_check_force_share(bd, err);
 	if (ret == 0)
 		ret = take_index(p, d, err);
 	if (ret < 0)
@@ -237,10 +258,12 @@ static int add_drive(struct opt_parse *p, const struct keyvals *kv, struct err *
 	if (ret == 0)
 		ret = check_drive(p, &d, err);
 	if (ret < 0) {
-		opt_blockdev_fini(&d.bd);
+		config_blockdev_fini(&d.bd);
 		return ret;
 	}
-	d.bd.driver = xstrdup("raw");
+	d.bd.unsaid = !d.bd.driver;
+	if (!d.bd.driver)
+		d.bd.driver = xstrdup("raw");
 	if (d.interface == IF_VIRTIO)
 		keyvals_add(&p->drives, d.bd.drive_id, "");
 	d.bd.where = opt_where(p);

@@ -225,19 +225,41 @@ extern const struct opt_list opt_rng_random_list, opt_rng_builtin_list;
 int opt_object(struct opt_parse *p, struct err *err);
 int opt_check_memory(struct opt_parse *p, struct err *err);
 /* drive.c, blockdev.c */
-extern const struct opt_list opt_drive_list, opt_blockdev_file_list, opt_blockdev_raw_list;
+extern const struct opt_list opt_drive_list;
 int opt_drive(struct opt_parse *p, struct err *err);
 int opt_blockdev(struct opt_parse *p, struct err *err);
 int opt_disk_image(struct opt_parse *p, const char *path, struct err *err);
+/* blockdev-props.c */
+extern const struct opt_list opt_blockdev_file_list, opt_blockdev_raw_list, opt_blockdev_qcow2_list;
 int opt_set_aio(struct opt_parse *p, void *base, const char *val, struct err *err);
 int opt_set_discard(struct opt_parse *p, void *base, const char *val, struct err *err);
+int opt_set_pass_discard(struct opt_parse *p, void *base, const char *val, struct err *err);
+int opt_set_lazy_refcounts(struct opt_parse *p, void *base, const char *val, struct err *err);
+/* What only a qcow2 image has; 'base': where the struct cfg_blockdev is in what they fill. */
+#define OPT_QCOW2_PROPS(base)                                                                      \
+	PROP("cache-size", OPT_SIZE, (base) + offsetof(struct cfg_blockdev, cache_bytes), "SIZE",  \
+	     "memory for the image's tables (default enough for 64 GiB of 64 KiB clusters)"),      \
+	    PROP("l2-cache-size", OPT_SIZE, (base) + offsetof(struct cfg_blockdev, cache_bytes),   \
+		 "SIZE", "the same as cache-size="),                                               \
+	    PROP_CALL("pass-discard-request", "on|off", opt_set_pass_discard,                      \
+		      "clusters that are freed are given back to the host (default as discard=)"), \
+	    PROP_CALL("lazy-refcounts", "on|off", opt_set_lazy_refcounts,                          \
+		      "must be as the image was made (default so)"),                               \
+	    PROP_REFUSED("pass-discard-snapshot", "pass-discard-request stands for it"),           \
+	    PROP_REFUSED("pass-discard-other", "pass-discard-request stands for it"),              \
+	    PROP_REFUSED("discard-no-unref", "clusters that are discarded are freed"),             \
+	    PROP_REFUSED("overlap-check", "there is one kind of check, which is always on"),       \
+	    PROP_REFUSED("refcount-cache-size", "that cache has one size; use cache-size"),        \
+	    PROP_REFUSED("l2-cache-entry-size", "an entry is a table; use cache-size"),            \
+	    PROP_REFUSED("cache-clean-interval", "tables stay in memory; use cache-size"),         \
+	    PROP_REFUSED("data-file", "the image's data is in the image"),                         \
+	    PROP_REFUSED("encrypt.format", "encrypted images are not supported")
 /* Is the image read-only, if other programs may write to it? */
 int opt_check_force_share(const struct cfg_blockdev *bd, struct err *err);
 /* No node and no drive may have this name already. */
 int opt_check_node_name(const struct config *cfg, const char *name, struct err *err);
 /* Make room for a node in the config and take *bd over. */
 void opt_add_blockdev(struct config *cfg, const struct cfg_blockdev *bd);
-void opt_blockdev_fini(struct cfg_blockdev *bd);
 /* device.c */
 int opt_device(struct opt_parse *p, struct err *err);
 /* Add the device of these pairs, as -device has them. */

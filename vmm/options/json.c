@@ -2,8 +2,8 @@
  * json.c - the {...} form of an option's argument, flattened
  *
  * {"driver": "raw", "file": {"filename": "x"}} is driver=raw,file.filename=x.
- * true and false become on and off, numbers keep their spelling, members of
- * arrays are numbered from 0.  Depth, pairs and the length of a flattened key
+ * true and false become on and off, null (of a backing file) an empty text, numbers keep their
+ * spelling, members of arrays are numbered from 0.  Depth, pairs and the length of a flattened key
  * are bounded, and nothing recurses.
  */
 #include <errno.h>
@@ -154,6 +154,14 @@ static int json_add(struct json *j, const char *val)
 	return 0;
 }
 
+/* A node that is to have no backing file: an empty name says so. */
+static bool takes_null(const char *path)
+{
+	const char *dot = strrchr(path, '.');
+
+	return !strcmp(dot ? dot + 1 : path, "backing");
+}
+
 /* A number or a keyword. */
 static int take_word(struct json *j)
 {
@@ -169,6 +177,8 @@ static int take_word(struct json *j)
 		return json_add(j, "on");
 	if (!strcmp(word, "false"))
 		return json_add(j, "off");
+	if (!strcmp(word, "null") && takes_null(j->path))
+		return json_add(j, "");
 	if (!strcmp(word, "null"))
 		return err_set(j->err, EINVAL, "Parameter '" OPT_QUOTE "' does not accept null",
 			       j->path);

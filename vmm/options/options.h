@@ -22,6 +22,12 @@ struct err;
 int options_parse(struct config *cfg, const struct device_table *devices, int argc,
 		  char *const *argv, struct err *err);
 
+/*
+ * Append a node, described as -blockdev has it, to cfg->blockdevs; a node of the list that becomes
+ * part of it is no longer there.  -errno: refused, and the list is of no use any more.
+ */
+int options_blockdev(struct config *cfg, const char *json, struct err *err);
+
 /* What can stand in an option's list, for code that describes the command line. */
 enum option_key_type { OPTION_KEY_STRING, OPTION_KEY_BOOLEAN, OPTION_KEY_NUMBER, OPTION_KEY_SIZE };
 

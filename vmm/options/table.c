@@ -81,10 +81,10 @@ const struct opt_row option_table[] = {
 	 "Accepted without effect: there is no boot order."),
 
     HEADING("Disks"),
-    CALL_LISTS("drive", "file=PATH[,format=raw][,if=virtio|none][,id=ID]...", opt_drive,
+    CALL_LISTS("drive", "file=PATH[,format=raw|qcow2][,if=virtio|none][,id=ID]...", opt_drive,
 	       LISTS(&opt_drive_list), "A disk image, and with if=virtio the disk too."),
-    CALL_LISTS("blockdev", "driver=raw|file,node-name=NAME,...", opt_blockdev,
-	       LISTS(&opt_blockdev_raw_list, &opt_blockdev_file_list),
+    CALL_LISTS("blockdev", "driver=raw|qcow2|file,node-name=NAME,...", opt_blockdev,
+	       LISTS(&opt_blockdev_raw_list, &opt_blockdev_qcow2_list, &opt_blockdev_file_list),
 	       "A block node, for drive=NAME of a disk's -device.  Takes JSON."),
     CALL("device", "DRIVER[,id=ID][,prop=value...]", opt_device,
 	 "A device; -device help lists the models, -device DRIVER,help a model's properties.  "

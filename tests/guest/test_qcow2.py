@@ -1,0 +1,278 @@
+"""Disks in qcow2 images: every way to the file, chains, other processes, and qemu-img as the judge."""
+import json
+import os
+import signal
+import subprocess
+
+from case import table
+
+OPS = 1200
+
+
+def qemu_img(*argv, ok=(0,)):
+    done = subprocess.run(["qemu-img", *argv], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode in ok, (argv, done)
+    return done.stdout
+
+
+def check(path, leaks=False):
+    """No error; leaked clusters only where a process was killed."""
+    qemu_img("check", "-q", path, ok=(0, 3) if leaks else (0,))
+
+
+def same(a, b):
+    """The formats are told by the names."""
+    form = {True: "qcow2", False: "raw"}
+    qemu_img("compare", "-f", form[a.endswith("qcow2")], "-F", form[b.endswith("qcow2")], a, b)
+
+
+def drive(path, options=""):
+    return ["-drive", f"file={path},if=none,id=d,format=qcow2{options}", "-device", "virtio-blk-device,drive=d"]
+
+
+def scribble(t, extra, append="", ops=OPS, **options):
+    """The guest that checks all it reads; returns when it is content."""
+    vm = t.vmm("scribble", f"ops={ops} {append}", extra=extra, **options)
+    found = vm.serial.expect(r"done (\d+) bad (\d+)")
+    assert found.groups() == (str(ops), "0"), vm.serial.seen
+    return vm
+
+
+def leave(vm):
+    vm.cmd("quit")
+    assert vm.wait() == 0, vm.stderr()
+
+
+WAYS = {"io_uring": "", "threads": ",aio=threads", "native": ",aio=native", "direct": ",cache=none",
+        "through": ",cache=writethrough", "unsafe": ",cache=unsafe", "unmap": ",discard=unmap",
+        "direct_threads": ",cache=directsync,aio=threads,discard=unmap"}
+
+
+@table(**{name: {"options": o} for name, o in WAYS.items()})
+def test_ways(t, options):
+    path = t.qcow2("8M")
+    leave(scribble(t, drive(path, options), "zeroes discard"))
+    check(path)
+
+
+LAYOUTS = {"512": {"cluster_size": 512}, "2M": {"cluster_size": "2M"}, "v2": {"compat": "0.10"},
+           "extended": {"extended_l2": "on"}, "lazy": {"lazy_refcounts": "on"}, "refcount1": {"refcount_bits": 1},
+           "prealloc": {"preallocation": "metadata"}}
+
+
+@table(**{name: {"layout": o} for name, o in LAYOUTS.items()})
+def test_layouts(t, layout):
+    path = t.qcow2("8M", **layout)
+    leave(scribble(t, drive(path, ",discard=unmap"), "zeroes discard seed=7"))
+    check(path)
+
+
+def test_same_as_raw(t):
+    """The same guest on a raw disk leaves the same content."""
+    raw, path = t.disk(8), t.qcow2("8M")
+    leave(scribble(t, [], "zeroes", disk=raw))
+    leave(scribble(t, [], "zeroes", disk=path))
+    check(path)
+    same(raw, path)
+
+
+def patterned(t, megabytes):
+    path = t.disk(megabytes)
+    with open(path, "r+b") as f:
+        f.write(b"".join(bytes([1 + i % 250]) * 4096 for i in range(megabytes * 256)))
+    return path
+
+
+@table(raw={"form": "raw"}, qcow2={"form": "qcow2"}, compressed={"form": "qcow2", "convert": ["-c"]})
+def test_backing(t, form, convert=()):
+    """What the guest has not written is what lies below, which stays as it was."""
+    base = patterned(t, 4)
+    if form == "qcow2":
+        below = t.path("base.qcow2")
+        qemu_img("convert", *convert, "-O", "qcow2", base, below)
+    else:
+        below = base
+    before = open(below, "rb").read()
+    path, raw = t.qcow2("8M", (os.path.basename(below), form)), t.path("raw")
+    qemu_img("convert", "-O", "raw", path, raw)
+    for disk in (path, raw):
+        vm = t.vmm("devices", "only=blk", disk=disk)
+        vm.serial.expect("ok blk")
+        assert vm.wait() == 0
+    check(path)
+    same(path, raw)
+    assert open(below, "rb").read() == before
+
+
+def test_long_chain(t):
+    base = patterned(t, 1)
+    path, form = base, "raw"
+    for _ in range(6):
+        path, form = t.qcow2("2M", (path, form)), "qcow2"
+    vm = t.vmm("devices", "only=blk", disk=path)
+    vm.serial.expect("ok blk")
+    assert vm.wait() == 0
+    check(path)
+
+
+BLOCKDEV = {
+    "inline": ["driver=qcow2,node-name=n,file.driver=file,file.filename={0}"],
+    "named": ["driver=file,node-name=f,filename={0}", "driver=qcow2,node-name=n,file=f"],
+    "json": ['{{"driver":"qcow2","node-name":"n","discard":"unmap","cache":{{"direct":true}},'
+             '"file":{{"driver":"file","filename":"{0}","node-name":"f"}},"backing":null}}'],
+    "null": ["driver=qcow2,node-name=n,file.driver=file,file.filename={0},backing="],
+    "sizes": ["driver=qcow2,node-name=n,file.driver=file,file.filename={0},cache-size=256k"],
+}
+
+
+@table(**{name: {"options": o} for name, o in BLOCKDEV.items()})
+def test_blockdev(t, options):
+    path = t.qcow2("8M")
+    extra = [x for o in options for x in ("-blockdev", o.format(path))]
+    leave(scribble(t, [*extra, "-device", "virtio-blk-device,drive=n"]))
+    check(path)
+
+
+@table(inline={"below": "backing.driver=raw,backing.file.driver=file,backing.file.filename={0},backing.node-name=b"},
+       named={"below": "backing=b", "first": "driver=raw,node-name=b,file.driver=file,file.filename={0}"})
+def test_other_backing(t, below, first=None):
+    """backing= instead of what the header names."""
+    base, other = t.disk(1), patterned(t, 1)
+    path = t.qcow2("1M", (base, "raw"))
+    extra = ["-blockdev", first.format(other)] if first else []
+    extra += ["-blockdev", f"driver=qcow2,node-name=n,file.driver=file,file.filename={path},{below.format(other)}"]
+    vm = t.vmm("idle", paused=True, extra=[*extra, "-device", "virtio-blk-device,drive=n"])
+    node = {n["node-name"]: n for n in vm.cmd("query-named-block-nodes")}["n"]
+    assert node["image"]["backing-image"]["filename"] == other, node
+    assert node["image"]["backing-filename"] == base, node
+    leave(vm)
+
+
+def test_killed(t):
+    """In the middle of writing: leaks at most."""
+    path = t.qcow2("8M", cluster_size=4096)
+    for seed in range(3):
+        vm = t.vmm("scribble", f"zeroes discard seed={seed}", extra=drive(path, ",discard=unmap"))
+        vm.serial.expect("at 512 ")
+        vm.signal(signal.SIGKILL)
+        vm.wait()
+        check(path, leaks=True)
+        t.forget(vm)
+
+
+def test_stopped_is_complete(t):
+    """A copy of the image of a stopped guest is a whole image: 'stop' has written the tables back."""
+    path, copy = t.qcow2("8M"), t.path("copy.qcow2")
+    vm = t.vmm("scribble", "seed=3", extra=drive(path))
+    vm.serial.expect("at 512 ")
+    vm.cmd("stop")
+    with open(path, "rb") as f, open(copy, "wb") as to:
+        to.write(f.read())
+    check(copy)
+    leave(vm)
+    same(path, copy)
+
+
+def test_is_locked(t):
+    """As QEMU locks one: not even share-rw lets a second writer, or qemu-img, in."""
+    path = t.qcow2("1M")
+    extra = ["-drive", f"file={path},if=none,id=d,format=qcow2", "-device", "virtio-blk-device,drive=d,share-rw=on"]
+    vm = t.vmm("idle", paused=True, extra=extra)
+    assert "lock" in subprocess.run(["qemu-img", "info", path], capture_output=True, text=True, check=False).stderr
+    other = t.vmm("idle", paused=True, monitors=0, extra=extra)
+    assert other.wait() == 1 and "lock" in other.stderr() and path in other.stderr(), other.stderr()
+    leave(vm)
+    check(path)
+
+
+def test_backing_is_shared(t):
+    """Two machines over one backing file, which no one may write meanwhile."""
+    base = patterned(t, 1)
+    for _ in range(2):
+        t.vmm("idle", paused=True, disk=t.qcow2("1M", (base, "raw")))
+    writer = t.vmm("idle", paused=True, monitors=0, disk=base)
+    assert writer.wait() == 1 and "lock" in writer.stderr() and base in writer.stderr(), writer.stderr()
+
+
+def image(t, header=None, **options):
+    """An image with bytes of its own at {offset: bytes} of the header."""
+    path = t.qcow2("1M", **options)
+    with open(path, "r+b") as f:
+        for off, value in (header or {}).items():
+            f.seek(off)
+            f.write(value)
+    return path
+
+
+def overlay(t, backing, form=None):
+    path = t.path("top.qcow2")
+    qemu_img("create", "-q", "-u", "-f", "qcow2", "-b", backing, *(["-F", form] if form else ["-F", "raw"]), path, "1M")
+    return path
+
+
+def no_format(t):
+    """7.2 refuses to make one: the extension with the format is taken out again."""
+    path = overlay(t, t.disk(), "raw")
+    with open(path, "r+b") as f:
+        data = f.read(65536)
+        at = data.index(b"\xe2\x79\x2a\xca")
+        f.seek(at)
+        f.write(b"\x12\x34\x56\x78")
+    return path
+
+
+def loop(t):
+    path = t.path("loop.qcow2")
+    qemu_img("create", "-q", "-u", "-f", "qcow2", "-b", "loop.qcow2", "-F", "qcow2", path, "1M")
+    return path
+
+
+REFUSED = {
+    "not_qcow2": (lambda t: os.rename(t.disk(), t.path("x.qcow2")) or t.path("x.qcow2"), "qcow2"),
+    "incompatible": (lambda t: image(t, {72: b"\x80"}), "incompatible"),
+    "data_file": (lambda t: image(t, data_file=t.path("data")), "data file"),
+    "corrupt": (lambda t: image(t, {79: b"\x02"}), "corrupt"),
+    "json": (lambda t: overlay(t, "json:{\"driver\":\"null-co\"}"), "json:..."),
+    "protocol": (lambda t: overlay(t, "nbd://localhost/x"), "nbd:..."),
+    "no_format": (no_format, "never guessed"),
+    "format": (lambda t: overlay(t, "x", "vmdk"), "vmdk"),
+    "missing": (lambda t: overlay(t, "gone", "raw"), "gone"),
+    "loop": (loop, "backing file of itself"),
+}
+
+
+@table(**{name: {"make": make, "words": words} for name, (make, words) in REFUSED.items()})
+def test_refused(t, make, words):
+    path = make(t)
+    vm = t.vmm("idle", paused=True, monitors=0, disk=path)
+    assert vm.wait() == 1 and words in vm.stderr() and os.path.basename(path) in vm.stderr(), vm.stderr()
+
+
+def test_raw_stays_raw(t):
+    """A raw disk into which a guest has written a qcow2 header is a raw disk, with a word about it."""
+    path = t.disk()
+    with open(t.qcow2("1G"), "rb") as f, open(path, "r+b") as to:
+        to.write(f.read(512))
+    vm = t.vmm("idle", paused=True, extra=["-drive", f"file={path}"])
+    node, = vm.cmd("query-block")
+    assert node["inserted"]["drv"] == "raw" and node["inserted"]["image"]["virtual-size"] == 1 << 20, node
+    assert "format=qcow2" in vm.stderr() and path in vm.stderr(), vm.stderr()
+
+
+def test_told_as_qemu_tells(t):
+    """query-block and query-named-block-nodes beside QEMU's, but for names and numbers of nodes."""
+    t.need("qemu")
+    base = patterned(t, 1)
+    path = t.qcow2("2M", (t.qcow2("1M", (base, "raw")), "qcow2"))
+    qemu_img("snapshot", "-c", "first", path)
+    qemu_img("bitmap", "--add", path, "b0")
+    answers = []
+    for kind in ("minivmm", "qemu"):
+        vm = t.vmm("idle", kind=kind, paused=True, extra=[
+            "-drive", f"file={path},if=none,id=d,format=qcow2", "-device", "virtio-blk-device,drive=d,id=vd0"])
+        block, = vm.cmd("query-block")
+        block["inserted"].pop("node-name")
+        block["inserted"].pop("dirty-bitmaps", None)
+        answers.append(json.dumps(block, sort_keys=True, indent=1))
+        leave(vm)
+    assert answers[0] == answers[1], answers
