@@ -1,6 +1,6 @@
 /*
- * Storage that fails, dies or is full at any call of a save, a delete and an apply of a snapshot: the
- * image has leaks at most, and what it had before is what it was.
+ * Storage that fails, dies or is full at any call of a save, a delete and an apply of a snapshot:
+ * the image has leaks at most, and what it had before is what it was.
  */
 #include "tests/unit/qcow2-judge.h"
 
