@@ -192,7 +192,7 @@ static void full_disk(const struct faulty *f, enum fault_op op)
 		struct qcow2 *q = open_image(m);
 		int ret;
 
-		m->limit = m->bytes + room;
+		m->max = m->bytes + room;
 		ret = run_op(q, op, NULL);
 		ck_assert(ret == 0 || ret == -ENOSPC);
 		close_image(q);
