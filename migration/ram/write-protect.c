@@ -53,6 +53,9 @@
 #define AROUND_PAGES 16U         /* copied at one fault, for writes often go on */
 #define GIVEN_MAX    128U        /* copies given to the sender, before it flushes */
 #define OPEN_FEW     256U        /* pages: protected again in a fraction of a millisecond */
+#define HELD_RUNS    1024U       /* protected again before a write that waits is looked at */
+#define GAP_PAGES    12U         /* protected again for nothing, instead of a call more */
+#define RUN_PAGES    8192U
 #define REARM_ROUNDS 8U
 
 #ifndef MADV_POPULATE_READ
@@ -431,26 +434,59 @@ static int wp_touched(struct ram_save *s, size_t block, struct err *err)
 	return 0;
 }
 
-/* Protect the open pages again; those of one block.  Lock held, given up between two runs. */
+/*
+ * The next open pages of a block from *at on, across gaps that cost less than another
+ * call would.  False: there is none.  Lock held.
+ */
+static bool next_open(const struct write_protect *wp, uint64_t at, struct page_run *run)
+{
+	const uint64_t *open = wp->open[run->block];
+	uint64_t pages = wp->mem->blocks[run->block]->bytes / PAGE_BYTES, end, next;
+
+	run->first = bitmap_next_set(open, pages, at);
+	if (run->first == pages)
+		return false;
+	next = run->first;
+	do {
+		end = bitmap_next_clear(open, pages, next);
+		next = bitmap_next_set(open, pages, end);
+	} while (next < pages && next - end <= GAP_PAGES && next - run->first < RUN_PAGES);
+	run->n = end - run->first;
+	return true;
+}
+
+/* Protect a run again.  Lock held. */
+static int close_run(struct write_protect *wp, const struct page_run *run)
+{
+	uint64_t *open = wp->open[run->block], *touched = wp->s->touched[run->block];
+	uint64_t end = run->first + run->n, at = run->first;
+
+	while ((at = bitmap_next_set(open, end, at)) < end) {
+		bitmap_set(touched, at); /* if it was never touched before, the write has */
+		bitmap_clear(open, at);
+		wp->n_open--;
+	}
+	return protect_run(wp, run, true);
+}
+
+/*
+ * Protect the open pages again; those of one block.  Lock held, and given up rarely: while it is
+ * held no page is opened, so that they become fewer.
+ */
 static int close_block(struct write_protect *wp, size_t block)
 {
-	uint64_t *open = wp->open[block];
-	uint64_t pages = wp->mem->blocks[block]->bytes / PAGE_BYTES;
-	uint64_t at = bitmap_next_set(open, pages, 0);
+	struct page_run run = {.block = block};
+	uint64_t at = 0, since = 0;
 	int ret = 0;
 
-	while (ret == 0 && at < pages) {
-		struct page_run run = {.block = block, .first = at};
-
-		run.n = bitmap_next_clear(open, pages, at) - at;
-		/* Whatever was never touched before has been touched by the write. */
-		bitmap_set_range(wp->s->touched[block], run.first, run.n);
-		bitmap_clear_range(open, run.first, run.n);
-		wp->n_open -= run.n;
-		ret = protect_run(wp, &run, true);
+	while (ret == 0 && next_open(wp, at, &run)) {
+		ret = close_run(wp, &run);
+		at = run.first + run.n;
+		if (++since < HELD_RUNS)
+			continue;
+		since = 0;
 		pthread_mutex_unlock(&wp->lock);
 		pthread_mutex_lock(&wp->lock);
-		at = bitmap_next_set(open, pages, run.first + run.n);
 	}
 	return ret;
 }
@@ -622,7 +658,7 @@ static struct page_copy *next_copy(struct write_protect *wp)
 static bool must_flush(const struct write_protect *wp)
 {
 	return wp->staged || wp->in_place.n || wp->copies.n_given >= GIVEN_MAX ||
-	       (wp->copies.n_given && !wp->copies.n_free);
+	       (wp->copies.n_given && !wp->copies.n_free && !wp->copies.ready);
 }
 
 static int wp_next(struct ram_save *s, struct page_run *run, uint8_t **content)
