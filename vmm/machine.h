@@ -141,7 +141,7 @@ struct machine {
 	struct vclock vclock;
 	enum runstate state;
 	enum runstate before_stop; /* of a switchover: where it leads there, and back here */
-	bool paused;               /* vCPUs must park */
+	bool paused;               /* vCPUs must park; read without the lock by machine_pausing() */
 	bool draining;             /* they have, and the devices have been asked to pause */
 	bool quiet;                /* ... and are idle */
 	bool quitting;             /* vCPU threads must end */
@@ -206,6 +206,12 @@ static inline void machine_lock(struct machine *m)
 static inline void machine_unlock(struct machine *m)
 {
 	pthread_mutex_unlock(&m->lock);
+}
+
+/* Does the machine stand still, or is it about to?  Any thread, no lock needed. */
+static inline bool machine_pausing(const struct machine *m)
+{
+	return __atomic_load_n(&m->paused, __ATOMIC_SEQ_CST);
 }
 
 /* ---- everything below: machine lock held ---- */
