@@ -155,7 +155,7 @@ struct machine {
 	enum machine_hold hold; /* hold.h: a snapshot is being saved or loaded */
 	bool hold_stopped;      /* ... and the guest ran before */
 	struct err broken;      /* errnum 0, or why there is no guest to run until it is reset */
-	bool paused;            /* vCPUs must park */
+	bool paused;            /* vCPUs must park; read without the lock by machine_pausing() */
 	bool draining;          /* they have, and the devices have been asked to pause */
 	bool quiet;             /* ... and are idle */
 	bool quitting;          /* vCPU threads must end */
@@ -220,6 +220,12 @@ static inline void machine_lock(struct machine *m)
 static inline void machine_unlock(struct machine *m)
 {
 	pthread_mutex_unlock(&m->lock);
+}
+
+/* Does the machine stand still, or is it about to?  Any thread, no lock needed. */
+static inline bool machine_pausing(const struct machine *m)
+{
+	return __atomic_load_n(&m->paused, __ATOMIC_SEQ_CST);
 }
 
 /* ---- everything below: machine lock held ---- */
