@@ -301,8 +301,12 @@ static int run(const struct img_args *a)
 
 	if (ret == 0) {
 		b.node = block_node_new(&cfg, &err);
-		ret = b.node ? block_node_lock(b.node, &err) : -EIO;
+		ret = b.node ? 0 : -EIO;
 	}
+	if (ret == 0 && strcmp(b.node->format, cfg.driver) != 0)
+		ret = err_set(&err, ENOTSUP, "bench: format '%s' is not supported", cfg.driver);
+	if (ret == 0)
+		ret = block_node_lock(b.node, &err);
 	if (ret == 0) {
 		ret = bench_node(&b, &err);
 		block_node_unlock(b.node);

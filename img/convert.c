@@ -123,8 +123,7 @@ static int take_threads(struct convert *c, struct err *err)
 	int ret = img_arg_number(c->a, 'm', "number of threads", 1, COPY_MAX_THREADS, &n, err);
 
 	c->copy.threads = (unsigned)n;
-	/* Compressing is the work, and it is done where the cluster is written. */
-	c->copy.any_order = img_has(c->a, 'W') || c->copy.compress;
+	c->copy.any_order = img_has(c->a, 'W');
 	return ret;
 }
 

@@ -59,6 +59,18 @@ struct copying {
 	struct err err; /* the first failure's */
 };
 
+#define PLAIN   UINT32_MAX /* a cluster that does not become smaller */
+#define NOTHING 0U
+
+struct worker {
+	struct copying *y;
+	unsigned char *buf; /* PIECE bytes; all owned */
+	/* compressing */
+	unsigned char *out; /* the packed clusters, each in the place of its cluster */
+	uint32_t *packed;   /* for each cluster of a piece: how long it is, or one of these two */
+	struct qcow2_packer *packer;
+};
+
 /* ---- zeroes ---- */
 
 static uint64_t zero_prefix(const unsigned char *p, uint64_t n, uint64_t grain)
@@ -253,7 +265,7 @@ static int write_zeroes(const struct copy *c, uint64_t off, uint64_t bytes, stru
 	return ret < 0 ? say_write(c, off, ret, err) : 0;
 }
 
-static int write_run(struct copying *y, unsigned char *p, uint64_t bytes, uint64_t off,
+static int write_run(const struct copying *y, unsigned char *p, uint64_t bytes, uint64_t off,
 		     struct err *err)
 {
 	struct iovec v = {.iov_base = p, .iov_len = (size_t)bytes};
@@ -279,57 +291,107 @@ static int write_data(struct copying *y, unsigned char *p, const struct piece *p
 	return ret;
 }
 
-static int write_compressed(struct copying *y, const unsigned char *p, const struct piece *piece,
-			    struct err *err)
+/* Before the piece's turn. */
+static void pack(struct worker *w, const struct piece *p)
 {
-	uint64_t n;
+	const struct copy *c = w->y->c;
+	uint64_t cluster = w->y->cluster, n;
 
-	for (uint64_t at = 0; at < piece->bytes; at += n) {
-		int ret;
+	for (uint64_t at = 0; at < p->bytes; at += n) {
+		uint32_t *packed = &w->packed[at / cluster];
+		size_t length = 0;
 
-		n = MIN(piece->bytes - at, y->cluster);
-		if (y->c->scan && y->c->dst_is_zero && buffer_is_zero(p + at, (size_t)n))
-			continue;
-		ret = qcow2_write_compressed(y->c->dst->q, p + at, (size_t)n, piece->off + at);
-		if (ret < 0)
-			return say_write(y->c, piece->off + at, ret, err);
+		n = MIN(p->bytes - at, cluster);
+		*packed = PLAIN;
+		if (c->scan && c->dst_is_zero && buffer_is_zero(w->buf + at, (size_t)n))
+			*packed = NOTHING;
+		else if (qcow2_pack(w->packer, w->buf + at, (size_t)n, w->out + at, &length) == 0)
+			*packed = (uint32_t)length;
 	}
-	return 0;
 }
 
-static int copy_piece(struct copying *y, unsigned char *buf, const struct piece *p, struct err *err)
+static int write_packed(struct worker *w, const struct piece *p, struct err *err)
 {
-	int ret = p->kind == DATA ? read_disk(y->c, buf, p->bytes, p->off, err) : 0;
+	const struct copying *y = w->y;
+	int ret = 0;
+	uint64_t n;
+
+	for (uint64_t at = 0; at < p->bytes && ret == 0; at += n) {
+		uint32_t packed = w->packed[at / y->cluster];
+
+		n = MIN(p->bytes - at, y->cluster);
+		if (packed == NOTHING)
+			continue;
+		if (packed == PLAIN) {
+			ret = write_run(y, w->buf + at, n, p->off + at, err);
+			continue;
+		}
+		ret = qcow2_write_packed(y->c->dst->q, w->out + at, packed, p->off + at);
+		if (ret < 0)
+			return say_write(y->c, p->off + at, ret, err);
+	}
+	return ret;
+}
+
+static int copy_piece(struct worker *w, const struct piece *p, struct err *err)
+{
+	struct copying *y = w->y;
+	int ret = p->kind == DATA ? read_disk(y->c, w->buf, p->bytes, p->off, err) : 0;
 
 	if (ret < 0)
 		return ret;
+	if (p->kind == DATA && y->c->compress)
+		pack(w, p);
 	if (!wait_turn(y, p))
 		return 0; /* whose failure it is has been noted */
 	if (p->kind == ZERO)
 		ret = write_zeroes(y->c, p->off, p->bytes, err);
 	else if (p->kind == DATA && y->c->compress)
-		ret = write_compressed(y, buf, p, err);
+		ret = write_packed(w, p, err);
 	else if (p->kind == DATA)
-		ret = write_data(y, buf, p, err);
+		ret = write_data(y, w->buf, p, err);
 	end_turn(y);
 	return ret;
+}
+
+static bool worker_init(struct worker *w, struct copying *y)
+{
+	const struct copy *c = y->c;
+
+	*w = (struct worker){.y = y, .buf = aligned_alloc(PAGE_BYTES, PIECE)};
+	if (!c->compress)
+		return w->buf;
+	w->out = malloc(PIECE);
+	w->packed = calloc((size_t)(PIECE / y->cluster), sizeof(*w->packed));
+	w->packer = qcow2_packer_new(c->dst->q);
+	return w->buf && w->out && w->packed && w->packer;
+}
+
+static void worker_fini(struct worker *w)
+{
+	qcow2_packer_free(w->packer);
+	free(w->packed);
+	free(w->out);
+	free(w->buf);
 }
 
 static void *copy_thread(void *opaque)
 {
 	struct copying *y = opaque;
-	unsigned char *buf = aligned_alloc(PAGE_BYTES, PIECE);
 	struct err err = {0};
+	struct worker w;
 	struct piece p;
-	int ret = buf ? 0 : err_set(&err, ENOMEM, "there is no memory for %llu bytes", PIECE);
+	int ret = 0;
 
+	if (!worker_init(&w, y))
+		ret = err_set(&err, ENOMEM, "there is no memory for another thread's buffers");
 	while (ret == 0 && take_piece(y, &p)) {
-		ret = copy_piece(y, buf, &p, &err);
+		ret = copy_piece(&w, &p, &err);
 		progress_add(y->c->progress, p.bytes);
 	}
 	if (ret < 0)
 		fail(y, &err);
-	free(buf);
+	worker_fini(&w);
 	return NULL;
 }
 

@@ -143,6 +143,7 @@ struct migration *migration_new(struct machine *m, struct err *err)
 	    .m = m,
 	    .set = &mg->set,
 	    .globalstate = &mg->globalstate,
+	    .leaving = &mg->out.status,
 	    .wake_fd = mg->wake_fd,
 	};
 	incoming_init(&mg->in);

@@ -44,7 +44,11 @@ static bool is_blank(char c)
 
 static char unescaped(char c)
 {
-	return c == 'n' ? '\n' : c == 'r' ? '\r' : c;
+	if (c == 'n')
+		return '\n';
+	if (c == 'r')
+		return '\r';
+	return c;
 }
 
 /* Copy a word from *from to 'to', with a NUL; false: a quote is not closed. */
@@ -54,10 +58,11 @@ static bool take_word(const char **from, char **to)
 	bool quoted = *s == '"';
 
 	for (s += quoted; *s && (quoted ? *s != '"' : !is_blank(*s)); s++) {
-		bool escape = quoted && *s == '\\' && s[1];
+		char c = *s;
 
-		s += escape;
-		*(*to)++ = escape ? unescaped(*s) : *s;
+		if (quoted && c == '\\' && s[1])
+			c = unescaped(*++s);
+		*(*to)++ = c;
 	}
 	*(*to)++ = '\0';
 	*from = s + (quoted && *s == '"');

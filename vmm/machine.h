@@ -20,7 +20,8 @@
  *                        The control loop holds it around each callback.
  *   4  leaves, under which nothing is taken but split.lock, that of interrupt
  *      controllers which KVM does not emulate: virtio_device.irq_lock,
- *      vser.lock, yanks.mutex, flush.mutex, migration_stats.lock, page_queue.mutex,
+ *      vser.lock, yanks.mutex, flush.mutex, worker.mutex, block_node.info_mutex, the locks of
+ *      images (qcow2, image.partial), migration_stats.lock, page_queue.mutex,
  *      multifd_send.lock, multifd_recv.lock, page_pool.lock, resolve.mutex,
  *      memory.discard_lock; write_protect.lock, under which page_queue.mutex is taken
  *   5  loop.mutex        any loop_post(), loop_fd_events(), loop_timer_arm_ms()
@@ -154,7 +155,7 @@ struct machine {
 	enum machine_hold hold; /* hold.h: a snapshot is being saved or loaded */
 	bool hold_stopped;      /* ... and the guest ran before */
 	struct err broken;      /* errnum 0, or why there is no guest to run until it is reset */
-	bool paused;            /* vCPUs must park */
+	bool paused;            /* vCPUs must park; read without the lock by machine_pausing() */
 	bool draining;          /* they have, and the devices have been asked to pause */
 	bool quiet;             /* ... and are idle */
 	bool quitting;          /* vCPU threads must end */
@@ -219,6 +220,12 @@ static inline void machine_lock(struct machine *m)
 static inline void machine_unlock(struct machine *m)
 {
 	pthread_mutex_unlock(&m->lock);
+}
+
+/* Does the machine stand still, or is it about to?  Any thread, no lock needed. */
+static inline bool machine_pausing(const struct machine *m)
+{
+	return __atomic_load_n(&m->paused, __ATOMIC_SEQ_CST);
 }
 
 /* ---- everything below: machine lock held ---- */

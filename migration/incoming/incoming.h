@@ -51,6 +51,7 @@ struct incoming {
 	struct machine *m;
 	struct migration_settings *set; /* as they are now */
 	struct globalstate *globalstate;
+	const int *leaving; /* status of the move of the guest to another place; atomic */
 	int wake_fd;   /* eventfd: an attempt has succeeded, failed or ended, or a guest runs */
 	int cancel_fd; /* eventfd: readable when the program ends */
 	/* machine lock */

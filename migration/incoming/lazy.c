@@ -19,13 +19,22 @@
 
 /* ---- called by the session's thread ---- */
 
+/* Of a guest that moves on meanwhile the events are those of its move. */
+static void set_status(struct incoming *in, enum migration_status s)
+{
+	if (status_busy(status_get(in->leaving)))
+		__atomic_store_n(&in->status, (int)s, __ATOMIC_SEQ_CST);
+	else
+		status_set(in->m, &in->status, s);
+}
+
 static void on_resident(void *opaque)
 {
 	struct incoming *in = opaque;
 
 	machine_lock(in->m);
 	in->error = (struct err){0};
-	status_set(in->m, &in->status, MIG_COMPLETED);
+	set_status(in, MIG_COMPLETED);
 	report_incoming_resident(in);
 	machine_unlock(in->m);
 	wake_set(in->wake_fd);
@@ -40,7 +49,7 @@ static void on_stalled(void *opaque, const struct err *why)
 	in->error = *why;
 	log_error("the guest's memory cannot be loaded further%s: %s",
 		  machine_running(m) ? ", so the guest is stopped" : "", why->msg);
-	status_set(m, &in->status, MIG_POSTCOPY_PAUSED);
+	set_status(in, MIG_POSTCOPY_PAUSED);
 	if (machine_running(m))
 		machine_request_stop(m, RS_IO_ERROR);
 	machine_unlock(m);
@@ -52,7 +61,7 @@ static void on_recovered(void *opaque)
 
 	machine_lock(in->m);
 	in->error = (struct err){0};
-	status_set(in->m, &in->status, MIG_POSTCOPY_ACTIVE);
+	set_status(in, MIG_POSTCOPY_ACTIVE);
 	log_notice("the guest's memory can be loaded again%s",
 		   machine_running(in->m) ? "" : "; 'cont' runs the guest");
 	machine_unlock(in->m);

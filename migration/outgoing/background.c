@@ -53,6 +53,17 @@ static int background_track(struct outgoing *o, struct err *err)
 	return ret == 0 ? ram_save_start(&o->ram, err) : ret;
 }
 
+/* A wait for the address ends as well when the guest's page faults cannot be resolved. */
+static int background_watch(struct outgoing *o, struct err *err)
+{
+	int fd = write_protect_watch(&o->ram, o->deadline.stop_fd);
+
+	if (fd < 0)
+		return err_set(err, -fd, "cannot watch the guest's page faults: %s", err_text(-fd));
+	o->ch->cancel_fd = fd;
+	return 0;
+}
+
 static int background_set_up_ram(struct outgoing *o, struct err *err)
 {
 	struct ram_counters none = {0};
@@ -68,12 +79,24 @@ static int background_set_up_ram(struct outgoing *o, struct err *err)
 	machine_lock(o->m);
 	ret = background_track(o, err);
 	machine_unlock(o->m);
+	if (ret == 0)
+		ret = background_watch(o, err);
 	bytes = o->w->bytes;
 	if (ret == 0)
 		ret = ram_save_begin(&o->ram, err);
 	if (ret == 0)
 		outgoing_count(o, bytes, &none);
 	return ret;
+}
+
+/* Nothing is protected any more; if that is the cause of the failure, *err says so. */
+static int background_release(struct outgoing *o, int ret, struct err *err)
+{
+	int failed = ret < 0 ? write_protect_check(&o->ram, err) : 0;
+
+	o->ch->cancel_fd = o->deadline.stop_fd;
+	write_protect_end(&o->ram);
+	return failed < 0 ? failed : ret;
 }
 
 static int background_begin(struct outgoing *o, struct err *err)
@@ -86,7 +109,7 @@ static int background_begin(struct outgoing *o, struct err *err)
 		return writer_explain(o->w, ret, err);
 	ret = background_set_up_ram(o, err);
 	if (ret < 0)
-		return ret;
+		return background_release(o, ret, err);
 	machine_lock(o->m);
 	if (!status_move(o->m, &o->status, MIG_SETUP, MIG_ACTIVE))
 		ret = err_cancelled(err);
@@ -254,7 +277,7 @@ static int background_run(struct outgoing *o, struct err *err)
 
 	if (ret == 0)
 		ret = background_pages(o, err);
-	write_protect_end(&o->ram); /* at once: the guest need not wait for the channel's end */
+	ret = background_release(o, ret, err); /* the guest need not wait for the channel's end */
 	if (ret < 0)
 		return ret;
 	stats_phase(&o->stats, MIG_PHASE_DEVICES);

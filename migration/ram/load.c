@@ -22,6 +22,7 @@
 #include "migration/ram/encode/compress.h"
 #include "migration/ram/encode/page-pool.h"
 #include "migration/ram/encode/xbzrle-codec.h"
+#include "migration/ram/lazy/stream-source.h"
 #include "migration/ram/load-direct.h"
 #include "migration/ram/multifd/multifd.h"
 #include "migration/ram/ram.h"
@@ -63,6 +64,38 @@ void ram_load_use(struct ram_load *l, struct multifd_recv *multifd)
 void ram_load_map(struct ram_load *l, struct mapped_load *mapped)
 {
 	l->mapped = mapped;
+}
+
+void ram_load_index(struct ram_load *l, struct page_source *index)
+{
+	l->index = index;
+}
+
+/* ---- pages, of which only the place is noted ---- */
+
+/* 'pages' with content, here in the stream; 0: a zero page, all of whose record has been read. */
+static int note_pages(const struct ram_load *l, const struct load_block *lb, struct src *in,
+		      uint64_t off, uint64_t pages, struct err *err)
+{
+	size_t block = lb->block ? memory_block_index(&l->m->mem, lb->block) : 0;
+	uint64_t page = off / PAGE_BYTES;
+
+	if (lb->block && pages)
+		stream_source_note(l->index, block, page, pages, src_offset(in));
+	else if (lb->block)
+		stream_source_note_zero(l->index, block, page);
+	if (src_skip(in, pages * PAGE_BYTES) < 0)
+		return ram_load_say_ended(in, "a page", err);
+	return 0;
+}
+
+/* What is in the stream is not the page itself. */
+static int refuse_coded(const struct load_block *lb, uint64_t off, const char *how, struct err *err)
+{
+	return err_set(err, ENOTSUP,
+		       "the page at offset 0x%" PRIx64
+		       " of RAM block '%s' is %s: such a guest cannot be loaded lazily",
+		       off, lb->name, how);
 }
 
 /* ---- pages ---- */
@@ -150,6 +183,9 @@ static int load_zero(const struct ram_load *l, struct load_block *lb, struct src
 
 	if (src_u8(in, &fill) < 0)
 		return ram_load_say_ended(in, "a zero page", err);
+	if (l->index)
+		return fill ? refuse_coded(lb, off, "one byte, repeated", err)
+			    : note_pages(l, lb, in, off, 0, err);
 	if (!fill)
 		return err_not_placed(lb, off, l->placer->zero(lb, off), err);
 	ret = begin_page(l, lb, off, &to, err);
@@ -205,6 +241,8 @@ static int load_page(struct ram_load *l, struct load_block *lb, struct src *in, 
 	uint8_t *to;
 	int ret;
 
+	if (l->index)
+		return note_pages(l, lb, in, off, 1, err);
 	if (lb != l->row_block || off != l->row_next)
 		l->row_pages = 0;
 	ahead = pages_ahead(l, lb, in, off);
@@ -239,6 +277,8 @@ static int load_run(const struct ram_load *l, struct load_block *lb, struct src 
 			       "a run of %u pages from offset 0x%" PRIx64
 			       " on does not fit RAM block '%s' of 0x%" PRIx64 " bytes",
 			       pages, off, lb->name, lb->bytes);
+	if (l->index)
+		return note_pages(l, lb, in, off, pages, err);
 	to = l->placer->begin(lb, off, pages, &fresh);
 	if (!to)
 		return src_skip(in, bytes) < 0 ? ram_load_say_ended(in, "a run of pages", err) : 0;
@@ -259,6 +299,8 @@ static int load_xbzrle(const struct ram_load *l, struct load_block *lb, struct s
 	uint16_t n;
 	int ret;
 
+	if (l->index)
+		return refuse_coded(lb, off, "an XBZRLE delta", err);
 	if (src_u8(in, &encoding) < 0 || src_be16(in, &n) < 0)
 		return ram_load_say_ended(in, "an XBZRLE page", err);
 	if (encoding != XBZRLE_ENCODING)
@@ -288,6 +330,8 @@ static int load_compressed(struct ram_load *l, struct load_block *lb, struct src
 	uint32_t n;
 	int ret;
 
+	if (l->index)
+		return refuse_coded(lb, off, "compressed", err);
 	if (src_be32(in, &n) < 0)
 		return ram_load_say_ended(in, "a compressed page", err);
 	if (n == 0 || n > decompress_max_bytes())

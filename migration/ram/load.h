@@ -11,6 +11,7 @@
 
 struct mapped_load;
 struct page_pool;
+struct page_source;
 
 #define RAM_LOAD_DROPPED 3 /* names of blobs whose content is dropped */
 
@@ -37,6 +38,7 @@ struct ram_load {
 	struct multifd_recv *multifd;       /* borrowed; NULL: all pages are in the stream */
 	enum load_flush flush;
 	struct mapped_load *mapped; /* borrowed; NULL: no page has a place in a file */
+	struct page_source *index;  /* borrowed; NULL: pages are loaded */
 };
 
 /* The block of that name; NULL: unknown. */

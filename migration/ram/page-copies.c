@@ -8,6 +8,11 @@
 
 static void put_free(struct page_copies *c, struct page_copy *copy)
 {
+	if (copy < c->slots || copy >= c->slots + c->n) {
+		free(copy->content);
+		free(copy);
+		return;
+	}
 	copy->next = c->free;
 	c->free = copy;
 	c->n_free++;
@@ -36,6 +41,9 @@ int page_copies_init(struct page_copies *c, size_t bytes, size_t slot_bytes)
 
 void page_copies_fini(struct page_copies *c)
 {
+	while (page_copies_next(c)) {
+	}
+	page_copies_recycle(c);
 	if (c->arena)
 		(void)munmap(c->arena, c->arena_bytes);
 	free(c->slots);
@@ -51,6 +59,17 @@ struct page_copy *page_copies_get(struct page_copies *c)
 	c->free = copy->next;
 	c->n_free--;
 	return copy;
+}
+
+struct page_copy *page_copies_extra(size_t slot_bytes)
+{
+	struct page_copy *copy = NEW(struct page_copy);
+
+	copy->content = malloc(slot_bytes);
+	if (copy->content)
+		return copy;
+	free(copy);
+	return NULL;
 }
 
 void page_copies_ready(struct page_copies *c, struct page_copy *copy)

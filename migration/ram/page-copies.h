@@ -36,6 +36,8 @@ void page_copies_fini(struct page_copies *c); /* zeroed is fine */
 
 /* A slot to fill, and set 'run' of; NULL: there is none. */
 struct page_copy *page_copies_get(struct page_copies *c);
+/* One more, beyond the pool, for what cannot wait; page_copies_recycle() frees it. */
+struct page_copy *page_copies_extra(size_t slot_bytes);
 void page_copies_ready(struct page_copies *c, struct page_copy *copy);
 /* The oldest that is ready, until page_copies_recycle(); NULL: there is none. */
 struct page_copy *page_copies_next(struct page_copies *c);

@@ -27,6 +27,7 @@ struct migration_params;
 struct mapped_load;
 struct multifd_recv;
 struct multifd_send;
+struct page_source;
 struct src;
 struct write_protect;
 
@@ -125,6 +126,11 @@ void ram_load_check_only(struct ram_load *l);
 void ram_load_take_runs(struct ram_load *l);
 /* Pages are at their places in a file, and none comes as a record.  Borrowed. */
 void ram_load_map(struct ram_load *l, struct mapped_load *mapped);
+/*
+ * Pages stay where they are in the stream, which is read by position later: 'index' (borrowed;
+ * lazy/stream-source.h) learns where.  Before the list of blocks.
+ */
+void ram_load_index(struct ram_load *l, struct page_source *index);
 /* One section body, up to and with its EOS word. */
 int ram_load_body(struct ram_load *l, struct src *in, struct err *err);
 

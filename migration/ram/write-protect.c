@@ -29,144 +29,31 @@
 #include "migration/ram/write-protect.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
-#include "migration/ram/page-copies.h"
-#include "migration/ram/ram.h"
+#include "migration/ram/write-protect-internal.h"
 #include "vmm/base/alloc.h"
-#include "vmm/base/bitmap.h"
-#include "vmm/base/error.h"
-#include "vmm/base/units.h"
 #include "vmm/base/wake.h"
-#include "vmm/machine.h"
-#include "vmm/memory/fault-thread.h"
 #include "vmm/memory/populated.h"
-#include "vmm/memory/userfault.h"
 
 #define POOL_BYTES   (4 * MiB)
-#define STAGE_BYTES  (512 * KiB) /* stays in a core's cache between the copy and the write */
-#define HUGE_BYTES   (2 * MiB)   /* the largest page that is copied */
-#define ARM_BYTES    (32 * MiB)  /* at a time: vCPUs may not map memory meanwhile */
-#define AROUND_PAGES 16U         /* copied at one fault, for writes often go on */
-#define GIVEN_MAX    128U        /* copies given to the sender, before it flushes */
-#define OPEN_FEW     256U        /* pages: protected again in a fraction of a millisecond */
+#define OPEN_FEW     256U /* pages: protected again in a fraction of a millisecond */
 #define REARM_ROUNDS 8U
+#define HELD_RUNS    1024U /* protected again before a write that waits is looked at */
+#define GAP_PAGES    12U   /* protected again for nothing, instead of a call more */
+#define RUN_PAGES    8192U
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
 #endif
 
-enum wp_phase {
-	WP_ARMED,
-	WP_SAVING,
-	WP_OVER, /* nothing is protected any more, or is about to be */
-};
+/* ---- start and stop ---- */
 
-struct write_protect {
-	/* set at start and then constant */
-	struct ram_save *s; /* borrowed */
-	struct memory *mem; /* borrowed */
-	struct userfault u;
-	struct fault_thread thread;
-	/* the sender's */
-	uint8_t *stage; /* owned */
-	size_t stage_bytes;
-	bool staged;              /* it holds what has been given, and not flushed */
-	struct page_run in_place; /* sent from where it is, to be released then; n 0: none */
-	/* Protects what follows; page_queue.mutex may be taken under it, nothing else. */
-	pthread_mutex_t lock;
-	pthread_cond_t cond; /* a copy is ready */
-	enum wp_phase phase;
-	uint64_t *open[MEMORY_MAX_BLOCKS]; /* owned; pages written since they were protected */
-	uint64_t n_open;
-	struct page_copies copies;
-	unsigned copying; /* pages being copied by the fault thread */
-	struct err why;   /* of 'failed' */
-	bool failed;      /* atomic */
-};
-
-/* Pages of the guest in one of the host. */
-static uint64_t unit_pages(const struct ram_block *b)
+struct page_copy *wp_reserve_copies(struct write_protect *wp, const struct page_run *run)
 {
-	return b->page_bytes / PAGE_BYTES;
-}
-
-static bool left_out(const struct write_protect *wp, size_t block)
-{
-	return !wp->s->touched[block];
-}
-
-static bool was_touched(const struct write_protect *wp, size_t block, uint64_t page)
-{
-	return bitmap_test_atomic(wp->s->touched[block], page);
-}
-
-static bool in_set(const struct write_protect *wp, size_t block, uint64_t page)
-{
-	return bitmap_test_atomic(wp->s->pages.map[block], page);
-}
-
-static int protect_run(const struct write_protect *wp, const struct page_run *run, bool on)
-{
-	return userfault_protect(&wp->u, wp->mem->blocks[run->block], run->first * PAGE_BYTES,
-				 run->n * PAGE_BYTES, on);
-}
-
-static void release_run(const struct write_protect *wp, const struct page_run *run)
-{
-	(void)protect_run(wp, run, false); /* fails only when nothing is protected any more */
-}
-
-/* ---- fault thread ---- */
-
-/* The page of the host at that address.  False: it is in no block that is saved. */
-static bool fault_page(const struct write_protect *wp, uint64_t hva, struct page_run *run)
-{
-	for (size_t i = 0; i < wp->mem->n_blocks; i++) {
-		const struct ram_block *b = wp->mem->blocks[i];
-		uint64_t off = hva - (uintptr_t)b->hva;
-
-		if (off >= b->bytes || left_out(wp, i))
-			continue;
-		*run = (struct page_run){
-		    .block = i,
-		    .first = ALIGN_DOWN(off, b->page_bytes) / PAGE_BYTES,
-		    .n = unit_pages(b),
-		};
-		return true;
-	}
-	return false;
-}
-
-/* Not at the instant yet: it may be written.  Lock held. */
-static void fault_note_open(struct write_protect *wp, const struct page_run *run)
-{
-	if (bitmap_test(wp->open[run->block], run->first))
-		return;
-	bitmap_set_range(wp->open[run->block], run->first, run->n);
-	wp->n_open += run->n;
-}
-
-/* More pages behind it that have to be copied anyway, as long as the pool is rather empty. */
-static void fault_extend(const struct write_protect *wp, struct page_run *run)
-{
-	uint64_t pages = page_set_block_pages(&wp->s->pages, run->block), next = run->first + 1;
-	uint64_t end = MIN(pages, run->first + AROUND_PAGES);
-
-	if (run->n > 1 || wp->copies.n_free < wp->copies.n / 2 + AROUND_PAGES)
-		return;
-	while (next < end && was_touched(wp, run->block, next) && in_set(wp, run->block, next))
-		next++;
-	run->n = next - run->first;
-}
-
-/* Slots for a run that has been taken, linked by 'next'.  Lock held; there are enough. */
-static struct page_copy *reserve_copies(struct write_protect *wp, const struct page_run *run)
-{
-	uint64_t unit = unit_pages(wp->mem->blocks[run->block]);
+	uint64_t unit = wp_unit_pages(wp->mem->blocks[run->block]);
 	struct page_copy *first = NULL, **end = &first;
 
 	for (uint64_t page = run->first; page < run->first + run->n; page += unit) {
@@ -180,19 +67,17 @@ static struct page_copy *reserve_copies(struct write_protect *wp, const struct p
 	return first;
 }
 
-/* No lock held: the pages are the caller's, and nobody can write them. */
-static void copy_and_release(const struct write_protect *wp, const struct page_run *run,
-			     struct page_copy *first)
+void wp_copy_and_release(const struct write_protect *wp, const struct page_run *run,
+			 struct page_copy *first)
 {
 	const struct ram_block *b = wp->mem->blocks[run->block];
 
 	for (struct page_copy *c = first; c; c = c->next)
 		memcpy(c->content, b->hva + c->run.first * PAGE_BYTES, b->page_bytes);
-	release_run(wp, run);
+	wp_release_run(wp, run);
 }
 
-/* Lock held. */
-static void put_ready(struct write_protect *wp, struct page_copy *first)
+void wp_put_ready(struct write_protect *wp, struct page_copy *first)
 {
 	while (first) {
 		struct page_copy *next = first->next;
@@ -203,110 +88,46 @@ static void put_ready(struct write_protect *wp, struct page_copy *first)
 	pthread_cond_signal(&wp->cond);
 }
 
-/* Take a run that begins in the page-set out of it, to be copied.  Lock held. */
-static struct page_copy *take_copies(struct write_protect *wp, struct page_run *run)
+void wp_complete_run(struct write_protect *wp, struct page_run *run)
 {
-	__atomic_fetch_add(&wp->s->copied, run->n, __ATOMIC_SEQ_CST);
-	(void)page_set_take(&wp->s->pages, run, run->n);
-	return reserve_copies(wp, run);
+	uint64_t unit = wp_unit_pages(wp->mem->blocks[run->block]);
+
+	while (run->n % unit) {
+		struct page_run rest = {
+		    .block = run->block, .first = run->first + run->n, .n = unit - run->n % unit};
+
+		if (!page_set_take(&wp->s->pages, &rest, rest.n))
+			break; /* not reached: pages are taken whole */
+		run->n += rest.n;
+	}
 }
 
-/* A write waits for the page.  Lock held; given up while pages are copied. */
-static void fault_save(struct write_protect *wp, struct page_run *run)
-{
-	struct page_copy *first;
-
-	if (!was_touched(wp, run->block, run->first)) {
-		release_run(wp, run);
-		return;
-	}
-	if (!in_set(wp, run->block, run->first))
-		return; /* who took it releases it */
-	if (!wp->copies.n_free || run->n > wp->copies.arena_bytes / PAGE_BYTES) {
-		page_queue_add_urgent(&wp->s->queue, run->block, run->first, run->n);
-		if (wp->s->wake_fd >= 0)
-			wake_set(wp->s->wake_fd);
-		return;
-	}
-	fault_extend(wp, run);
-	first = take_copies(wp, run);
-	wp->copying++;
-	pthread_mutex_unlock(&wp->lock);
-	copy_and_release(wp, run, first);
-	pthread_mutex_lock(&wp->lock);
-	wp->copying--;
-	put_ready(wp, first);
-}
-
-static int wp_fault(void *opaque, uint64_t hva, unsigned flags)
-{
-	struct write_protect *wp = opaque;
-	struct page_run run;
-	int ret = 0;
-
-	(void)flags;
-	if (!fault_page(wp, hva, &run))
-		return 0;
-	pthread_mutex_lock(&wp->lock);
-	if (wp->phase == WP_SAVING) {
-		fault_save(wp, &run);
-	} else {
-		if (wp->phase == WP_ARMED)
-			fault_note_open(wp, &run);
-		ret = protect_run(wp, &run, false);
-		ret = wp->phase == WP_OVER ? 0 : ret;
-	}
-	pthread_mutex_unlock(&wp->lock);
-	return ret;
-}
-
-/* All blocks, in pieces, so that the guest's own page faults go on in between. */
-static int protect_all(const struct write_protect *wp, bool on)
+int wp_protect_all(const struct write_protect *wp, bool on)
 {
 	int ret = 0;
 
 	for (size_t i = 0; ret == 0 && i < wp->mem->n_blocks; i++) {
 		const struct ram_block *b = wp->mem->blocks[i];
-		uint64_t step = MAX(ARM_BYTES, b->page_bytes);
+		uint64_t step = MAX(WP_ARM_BYTES, b->page_bytes);
 
-		for (uint64_t off = 0; ret == 0 && off < b->bytes && !left_out(wp, i); off += step)
+		for (uint64_t off = 0; ret == 0 && off < b->bytes && !wp_left_out(wp, i);
+		     off += step)
 			ret = userfault_protect(&wp->u, b, off, MIN(step, b->bytes - off), on);
 	}
 	return ret;
 }
 
-/* The snapshot is lost, and the guest is not: it need not wait for anything any more. */
-static void wp_failed(void *opaque, const struct err *why)
-{
-	struct write_protect *wp = opaque;
-
-	pthread_mutex_lock(&wp->lock);
-	wp->phase = WP_OVER;
-	wp->why = *why;
-	__atomic_store_n(&wp->failed, true, __ATOMIC_SEQ_CST);
-	pthread_cond_signal(&wp->cond);
-	pthread_mutex_unlock(&wp->lock);
-	(void)protect_all(wp, false);
-	if (wp->s->wake_fd >= 0)
-		wake_set(wp->s->wake_fd);
-}
-
-static const struct fault_ops wp_ops = {
-    .name = "mig-fault", .handle = wp_fault, .failed = wp_failed};
-
-/* ---- start, arming, the instant ---- */
-
 static int alloc_pool(struct write_protect *wp)
 {
 	uint64_t slot = PAGE_BYTES;
 
-	wp->stage_bytes = STAGE_BYTES;
+	wp->stage_bytes = WP_STAGE_BYTES;
 	for (size_t i = 0; i < wp->mem->n_blocks; i++) {
 		const struct ram_block *b = wp->mem->blocks[i];
 
-		if (left_out(wp, i))
+		if (wp_left_out(wp, i))
 			continue;
-		if (b->page_bytes <= HUGE_BYTES) {
+		if (b->page_bytes <= WP_HUGE_BYTES) {
 			slot = MAX(slot, b->page_bytes);
 			wp->stage_bytes = MAX(wp->stage_bytes, b->page_bytes);
 		}
@@ -324,6 +145,8 @@ static void wp_free(struct write_protect *wp)
 	for (size_t i = 0; i < MEMORY_MAX_BLOCKS; i++)
 		free(wp->open[i]);
 	free(wp->stage);
+	cleanup_close(&wp->alarm_fd);
+	cleanup_close(&wp->watch_fd);
 	pthread_cond_destroy(&wp->cond);
 	pthread_mutex_destroy(&wp->lock);
 	free(wp);
@@ -334,10 +157,10 @@ static int wp_register(struct write_protect *wp, struct err *err)
 	int ret = userfault_open(&wp->u, USERFAULT_WP, err);
 
 	for (size_t i = 0; ret == 0 && i < wp->mem->n_blocks; i++)
-		if (!left_out(wp, i))
+		if (!wp_left_out(wp, i))
 			ret = userfault_register(&wp->u, wp->mem->blocks[i], USERFAULT_WP, err);
 	if (ret == 0)
-		ret = fault_thread_start(&wp->thread, &wp->u, &wp_ops, wp, err);
+		ret = fault_thread_start(&wp->thread, &wp->u, &wp_fault_ops, wp, err);
 	return ret;
 }
 
@@ -373,20 +196,23 @@ static int wp_start(struct ram_save *s, struct err *err)
 
 	wp->s = s;
 	wp->mem = &s->m->mem;
-	wp->u.fd = -1;
+	wp->u.fd = wp->watch_fd = -1;
+	wp->alarm_fd = wake_open();
 	pthread_mutex_init(&wp->lock, NULL);
 	pthread_cond_init(&wp->cond, NULL);
 	s->wp = wp;
 	memory_hold(wp->mem);
-	ret = alloc_pool(wp);
+	ret = wp->alarm_fd < 0 ? -errno : alloc_pool(wp);
 	if (ret < 0)
-		(void)err_set(err, ENOMEM, "no memory for copies of the guest's pages");
+		(void)err_set(err, -ret, "copies of the guest's pages: %s", err_text(-ret));
 	else
 		ret = wp_register(wp, err);
 	if (ret < 0)
 		wp_stop(s);
 	return ret;
 }
+
+/* ---- arming, the instant ---- */
 
 /* Where protection would skip what is not there, have the zero page there. */
 static int populate(const struct ram_block *b)
@@ -402,7 +228,7 @@ static int populate(const struct ram_block *b)
 
 static int arm(struct write_protect *wp, const struct ram_block *b)
 {
-	uint64_t step = MAX(ARM_BYTES, b->page_bytes);
+	uint64_t step = MAX(WP_ARM_BYTES, b->page_bytes);
 	int ret = 0;
 
 	if (!wp->u.wp_unpopulated && !b->share && b->fd < 0)
@@ -431,26 +257,59 @@ static int wp_touched(struct ram_save *s, size_t block, struct err *err)
 	return 0;
 }
 
-/* Protect the open pages again; those of one block.  Lock held, given up between two runs. */
+/*
+ * The next open pages of a block from *at on, across gaps that cost less than another
+ * call would.  False: there is none.  Lock held.
+ */
+static bool next_open(const struct write_protect *wp, uint64_t at, struct page_run *run)
+{
+	const uint64_t *open = wp->open[run->block];
+	uint64_t pages = wp->mem->blocks[run->block]->bytes / PAGE_BYTES, end, next;
+
+	run->first = bitmap_next_set(open, pages, at);
+	if (run->first == pages)
+		return false;
+	next = run->first;
+	do {
+		end = bitmap_next_clear(open, pages, next);
+		next = bitmap_next_set(open, pages, end);
+	} while (next < pages && next - end <= GAP_PAGES && next - run->first < RUN_PAGES);
+	run->n = end - run->first;
+	return true;
+}
+
+/* Protect a run again.  Lock held. */
+static int close_run(struct write_protect *wp, const struct page_run *run)
+{
+	uint64_t *open = wp->open[run->block], *touched = wp->s->touched[run->block];
+	uint64_t end = run->first + run->n, at = run->first;
+
+	while ((at = bitmap_next_set(open, end, at)) < end) {
+		bitmap_set(touched, at); /* if it was never touched before, the write has */
+		bitmap_clear(open, at);
+		wp->n_open--;
+	}
+	return wp_protect_run(wp, run, true);
+}
+
+/*
+ * Protect the open pages again; those of one block.  Lock held, and given up rarely: while it is
+ * held no page is opened, so that they become fewer.
+ */
 static int close_block(struct write_protect *wp, size_t block)
 {
-	uint64_t *open = wp->open[block];
-	uint64_t pages = wp->mem->blocks[block]->bytes / PAGE_BYTES;
-	uint64_t at = bitmap_next_set(open, pages, 0);
+	struct page_run run = {.block = block};
+	uint64_t at = 0, since = 0;
 	int ret = 0;
 
-	while (ret == 0 && at < pages) {
-		struct page_run run = {.block = block, .first = at};
-
-		run.n = bitmap_next_clear(open, pages, at) - at;
-		/* Whatever was never touched before has been touched by the write. */
-		bitmap_set_range(wp->s->touched[block], run.first, run.n);
-		bitmap_clear_range(open, run.first, run.n);
-		wp->n_open -= run.n;
-		ret = protect_run(wp, &run, true);
+	while (ret == 0 && next_open(wp, at, &run)) {
+		ret = close_run(wp, &run);
+		at = run.first + run.n;
+		if (++since < HELD_RUNS)
+			continue;
+		since = 0;
 		pthread_mutex_unlock(&wp->lock);
 		pthread_mutex_lock(&wp->lock);
-		at = bitmap_next_set(open, pages, run.first + run.n);
 	}
 	return ret;
 }
@@ -493,6 +352,12 @@ int write_protect_instant(struct ram_save *s, struct err *err)
 	return ret == 0 ? write_protect_check(s, err) : ret;
 }
 
+int write_protect_watch(struct ram_save *s, int stop_fd)
+{
+	s->wp->watch_fd = wake_either(stop_fd, s->wp->alarm_fd);
+	return s->wp->watch_fd < 0 ? -errno : s->wp->watch_fd;
+}
+
 int write_protect_check(const struct ram_save *s, struct err *err)
 {
 	const struct write_protect *wp = s->wp;
@@ -502,153 +367,6 @@ int write_protect_check(const struct ram_save *s, struct err *err)
 	if (err)
 		*err = wp->why;
 	return -wp->why.errnum;
-}
-
-/* ---- the sender ---- */
-
-/* What was given has been written: its memory is free, and pages in place are released. */
-static void wp_flushed(struct ram_save *s)
-{
-	struct write_protect *wp = s->wp;
-
-	if (!wp)
-		return;
-	wp->staged = false;
-	if (wp->in_place.n)
-		release_run(wp, &wp->in_place);
-	wp->in_place.n = 0;
-	pthread_mutex_lock(&wp->lock);
-	page_copies_recycle(&wp->copies);
-	pthread_mutex_unlock(&wp->lock);
-}
-
-static int flush(struct ram_save *s)
-{
-	int ret = writer_flush(s->stream.w);
-
-	if (ret == 0)
-		wp_flushed(s);
-	return ret;
-}
-
-static bool wp_waited_for(const struct ram_save *s)
-{
-	return __atomic_load_n(&s->queue.waiting, __ATOMIC_SEQ_CST) ||
-	       __atomic_load_n(&s->wp->failed, __ATOMIC_SEQ_CST);
-}
-
-/* Take what is missing to whole pages of the host, which is in the page-set too.  Lock held. */
-static void complete_run(struct write_protect *wp, struct page_run *run)
-{
-	uint64_t unit = unit_pages(wp->mem->blocks[run->block]);
-
-	while (run->n % unit) {
-		struct page_run rest = {
-		    .block = run->block, .first = run->first + run->n, .n = unit - run->n % unit};
-
-		if (!page_set_take(&wp->s->pages, &rest, rest.n))
-			break; /* not reached: pages are taken whole */
-		run->n += rest.n;
-	}
-}
-
-/*
- * Pages that a write waits for, into the pool as far as it has room.  True: *run
- * is one that no slot is large enough for.  Lock held; given up meanwhile.
- */
-static bool copy_urgent(struct write_protect *wp, struct page_run *run)
-{
-	while (wp->copies.n_free && page_queue_next_urgent(&wp->s->queue, 1, run)) {
-		struct page_copy *first;
-
-		complete_run(wp, run);
-		if (run->n * PAGE_BYTES > HUGE_BYTES)
-			return true;
-		__atomic_fetch_add(&wp->s->copied, run->n, __ATOMIC_SEQ_CST);
-		first = reserve_copies(wp, run);
-		pthread_mutex_unlock(&wp->lock);
-		copy_and_release(wp, run, first);
-		pthread_mutex_lock(&wp->lock);
-		put_ready(wp, first);
-	}
-	return false;
-}
-
-/* The next run of the sweep, in whole pages of the host.  Lock held. */
-static bool next_run(struct write_protect *wp, struct page_run *run)
-{
-	struct ram_save *s = wp->s;
-
-	if (!page_queue_next(&s->queue, MIN(s->run_limit, STAGE_BYTES / PAGE_BYTES), run))
-		return false;
-	complete_run(wp, run);
-	return true;
-}
-
-/* Copy what was touched of a run, and release it.  Where the copy is; NULL: in guest memory. */
-static uint8_t *stage_run(struct write_protect *wp, const struct page_run *run)
-{
-	const struct ram_block *b = wp->mem->blocks[run->block];
-	uint64_t end = run->first + run->n, at = run->first;
-
-	if (run->n * PAGE_BYTES > wp->stage_bytes) {
-		wp->in_place = *run;
-		return NULL;
-	}
-	while ((at = bitmap_next_set(wp->s->touched[run->block], end, at)) < end) {
-		uint64_t stop = bitmap_next_clear(wp->s->touched[run->block], end, at);
-
-		memcpy(wp->stage + (at - run->first) * PAGE_BYTES, b->hva + at * PAGE_BYTES,
-		       (stop - at) * PAGE_BYTES);
-		at = stop;
-	}
-	release_run(wp, run);
-	wp->staged = true;
-	return wp->stage;
-}
-
-/* A copy that is ready, or will be soon; NULL: the sweep is to go on.  Lock held. */
-static struct page_copy *next_copy(struct write_protect *wp)
-{
-	struct page_copy *copy;
-
-	while (!(copy = page_copies_next(&wp->copies)) && wp->copying &&
-	       !page_set_pages(&wp->s->pages))
-		pthread_cond_wait(&wp->cond, &wp->lock);
-	return copy;
-}
-
-/* Before something is given: is there room for it? */
-static bool must_flush(const struct write_protect *wp)
-{
-	return wp->staged || wp->in_place.n || wp->copies.n_given >= GIVEN_MAX ||
-	       (wp->copies.n_given && !wp->copies.n_free);
-}
-
-static int wp_next(struct ram_save *s, struct page_run *run, uint8_t **content)
-{
-	struct write_protect *wp = s->wp;
-	struct page_copy *copy;
-	bool any;
-	int ret = write_protect_check(s, &s->stream.w->err);
-
-	if (ret == 0 && must_flush(wp))
-		ret = flush(s);
-	if (ret < 0)
-		return ret;
-	pthread_mutex_lock(&wp->lock);
-	any = copy_urgent(wp, run);
-	copy = any ? NULL : next_copy(wp);
-	if (copy) {
-		*run = copy->run;
-		*content = copy->content;
-		__atomic_fetch_sub(&s->copied, run->n, __ATOMIC_SEQ_CST);
-	}
-	any = any || copy || next_run(wp, run);
-	pthread_mutex_unlock(&wp->lock);
-	if (any && !copy)
-		*content = stage_run(wp, run);
-	return any;
 }
 
 const struct ram_tracker tracker_write_protect = {

@@ -29,6 +29,11 @@ int write_protect_rearm(struct ram_save *s, struct err *err);
  * idle).  Touches no guest memory: the machine lock may be held.  0 or -errno.
  */
 int write_protect_instant(struct ram_save *s, struct err *err);
+/*
+ * A descriptor (borrowed, until the end) that is readable when stop_fd is, or when page faults
+ * cannot be resolved any more: for waits that are to end then.  -errno.
+ */
+int write_protect_watch(struct ram_save *s, int stop_fd);
 /* Nothing is protected any more, as by ram_save_stop(), but without a lock. */
 void write_protect_end(struct ram_save *s);
 /* Page faults cannot be resolved any more: -errno with *err set; nothing is protected then. */

@@ -237,6 +237,43 @@ class Bench:
                  {k: [max(2048 / s for s in v)] for k, v in loads.items()}, 1.3, True,
                  "best run: see default_memory in bench.py")
 
+    def saved_guest(self, gib, random_bytes):
+        """The path of a guest of so much memory, saved by minivmm; QEMU loads it, too."""
+        path, size = f"{TMP}/lazy{gib}", f"{(random_bytes + RANDOM_FROM) // MIB}M"
+        with memory.Warm(TMP, random_bytes + RANDOM_FROM) as warm:
+            measure.fill(warm.content, random_bytes + RANDOM_FROM, RANDOM_FROM, True)
+            vm = Vmm("minivmm", TMP, "idle", "", name=f"save{gib}", memory=size, ram=warm.content)
+            try:
+                vm.capabilities("events", "mapped-ram")
+                vm.cmd("migrate-set-parameters", max_bandwidth=0)
+                vm.serial.expect("idle")
+                measure.save(vm, path)
+            finally:
+                vm.close()
+        return path, size
+
+    def lazy(self):
+        """A saved guest until it runs, and until all is there; a QEMU with mapped-ram (QEMU=...) is needed for the second figure."""
+        for gib in (1, 4, 8):
+            path, size = self.saved_guest(gib, gib << 30)
+
+            def once(kind, at=path, size=size):
+                self.count += 1
+                vm = Vmm(kind, TMP, "idle", "", name=f"lazy{self.count}", memory=size, backend="anonymous",
+                         incoming="defer")
+                try:
+                    vm.capabilities("events", "mapped-ram")
+                    return measure.load_and_run(vm, at)
+                finally:
+                    vm.close()
+            got = self.alternate(once)
+            os.unlink(path)
+            self.row(f"{gib} GiB random, mapped-ram, until the guest runs", "ms",
+                     {k: [r[0] * 1000 for r in v] for k, v in got.items()}, 1 / 20 if gib == 8 else None, False,
+                     "to reach: 10 ms at each size")
+            self.row(f"{gib} GiB random, mapped-ram, until all is there: rate", "MiB/s",
+                     {k: [gib * 1024 / r[1] for r in v] for k, v in got.items()}, 1, True)
+
     def untouched(self):
         for backend, aim in (("anonymous", 1 / 10), ("memfd", 1 / 50)):
             got = self.alternate(lambda kind, b=backend: self.one_move(
@@ -324,7 +361,7 @@ class Bench:
                      "aim: the same for each size")
 
 
-WORKS = ("start", "idle", "one_channel", "default_memory", "multifd_none", "multifd_zstd", "tcp", "mapped", "untouched",
+WORKS = ("start", "idle", "one_channel", "default_memory", "multifd_none", "multifd_zstd", "tcp", "mapped", "lazy", "untouched",
          "zeros", "dirtying", "encoders", "scaling")
 
 

@@ -141,6 +141,17 @@ def load(dest, path):
     return time.monotonic() - start
 
 
+def load_and_run(dest, path):
+    """Seconds from 'migrate-incoming' until the guest runs, and until all of its memory is there."""
+    start = time.monotonic()
+    dest.cmd("migrate-incoming", uri=f"file:{path}")
+    dest.qmp.event("RESUME")
+    runs = time.monotonic() - start
+    if dest.wait_migration("completed", "failed", "postcopy-paused") != "completed":
+        raise RuntimeError(f"{dest.kind}: {dest.migration()}\n{dest.stderr()}")
+    return runs, time.monotonic() - start
+
+
 def raw_copy(path, first, other):
     """Bytes per second of the same bytes from one mapping to another through a plain socket pair."""
     size = os.stat(path).st_size - first

@@ -112,6 +112,8 @@ PARAMETERS = {
                                ["guest/test_sockets:test_peer_never_reads"]),
     "x-minivmm-checksum": (False, [], "", ["guest/test_checksum:test_damaged"]),
     "x-minivmm-load-clock": ("freeze", [], "", ["guest/test_clock:test_load", "unit/test-clock:advance"]),
+    "x-minivmm-lazy-load": (True, [], "", ["guest/test_lazy:test_eager", "guest/test_lazy:test_runs_at_once"]),
+    "x-minivmm-lazy-rate": (0, [], "", ["guest/test_lazy:test_same_memory", "unit/test-lazy:test_rate"]),
 }
 
 # -global migration.NAME=on|off of what is neither; the manual lists them.
@@ -190,6 +192,14 @@ FIGURES = {
     "x-minivmm.cheapest-step.value": [COURSE, "unit/test-forecast:test_steps_help"],
     "x-minivmm.cheapest-step.cost": [COURSE, "unit/test-forecast:test_steps"],
     "x-minivmm.cheapest-step.text": [COURSE, "unit/test-forecast:test_steps"],
+    "x-minivmm-lazy": ["guest/test_lazy:test_same_memory", "guest/test_lazy:test_eager"],
+    "x-minivmm-lazy.resume-us": ["guest/test_lazy:test_same_memory"],
+    "x-minivmm-lazy.resident-us": ["guest/test_lazy:test_same_memory"],
+    "x-minivmm-lazy.total": ["guest/test_lazy:test_same_memory"],
+    "x-minivmm-lazy.remaining": ["guest/test_lazy:test_same_memory", "unit/test-lazy:test_rate"],
+    "x-minivmm-lazy.faults": ["guest/test_lazy:test_runs_at_once", "unit/test-lazy:test_touched"],
+    "x-minivmm-lazy.working-set": ["guest/test_lazy:test_working_set", "unit/test-lazy:test_working_set_kept"],
+    "x-minivmm-lazy.stalled": ["guest/test_lazy:test_file_is_changed"],
 }
 
 COMMANDS = {

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Finds and runs the tests on tiny guests: tests/guest, tests/interop, tests/fault.
+"""Finds and runs the tests on tiny guests: tests/guest, tests/interop, tests/fault; and those of images: tests/img.
 
     runner.py [--kind minivmm|qemu] [--only PATTERN]... [--skip PATTERN]... [--sample | --every]
               [--jobs N] [--list] [--results FILE] [FOLDER...]
@@ -34,7 +34,7 @@ sys.path.insert(0, LIB)
 import peers  # noqa: E402  pylint: disable=wrong-import-position
 from case import BUILD, Skip, Test  # noqa: E402  pylint: disable=wrong-import-position
 
-FOLDERS = ["guest", "interop", "fault"]
+FOLDERS = ["guest", "interop", "fault", "img"]
 HANG = 240      # seconds after which a whole test has hung
 AGAIN = 6       # more failures than these are not the host's
 SKIPPED = 77

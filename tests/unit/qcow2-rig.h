@@ -29,6 +29,7 @@ struct rig_write {
 struct rig {
 	uint8_t *p;
 	uint64_t bytes, cap;
+	uint64_t max; /* it does not grow beyond; 0: 1 GiB */
 	/* failing */
 	unsigned long calls, writes, flushes, fail_at;
 	int fail_with;
@@ -110,8 +111,8 @@ static int rig_writev(void *opaque, const struct iovec *iov, int n_iov, uint64_t
 
 	if (ret < 0)
 		return ret;
-	if (off + n > GiB)
-		return -EFBIG;
+	if (n > (r->max ? r->max : GiB) || off > (r->max ? r->max : GiB) - n)
+		return -ENOSPC;
 	r->writes++;
 	rig_room(r, off + n);
 	rig_note(r, off, n);
@@ -146,6 +147,8 @@ static int rig_truncate(void *opaque, uint64_t bytes)
 
 	if (ret < 0)
 		return ret;
+	if (bytes > (r->max ? r->max : GiB))
+		return -ENOSPC;
 	if (bytes < r->bytes)
 		memset(r->p + bytes, 0, r->bytes - bytes);
 	rig_room(r, bytes);
@@ -192,7 +195,8 @@ static inline void rig_fail(struct rig *r, unsigned long in, int with, bool for_
 	r->failed = false;
 }
 
-/* A loss of power: each write since the last flush is there, or not, or in a part of its sectors. */
+/* A loss of power: each write since the last flush is there, or not, or in a part of its sectors.
+ */
 static inline void rig_cut(struct rig *r, unsigned *seed)
 {
 	for (size_t i = r->n_log; i > 0; i--) {
@@ -210,7 +214,7 @@ static inline void rig_cut(struct rig *r, unsigned *seed)
 static inline void rig_load(struct rig *r, const char *path)
 {
 	FILE *f = fopen(path, "rb");
-	uint8_t buf[65536];
+	uint8_t buf[4096];
 	size_t n;
 
 	if (!f)

@@ -1,6 +1,6 @@
 /*
- * Storage that fails, dies or is full at any call of a save, a delete and an apply of a snapshot: the
- * image has leaks at most, and what it had before is what it was.
+ * Storage that fails, dies or is full at any call of a save, a delete and an apply of a snapshot:
+ * the image has leaks at most, and what it had before is what it was.
  */
 #include "tests/unit/qcow2-judge.h"
 
@@ -11,7 +11,7 @@
 
 /* What the disk is in each state that it may have after a fault. */
 struct faulty {
-	struct mem_storage *base;
+	struct rig *base;
 	uint8_t *old;    /* at the snapshot 'old' */
 	uint8_t *before; /* what the operation begins with, and has flushed */
 	uint8_t *after;
@@ -41,7 +41,7 @@ static void faulty_init(struct faulty *f, const char *layout)
 
 static void faulty_fini(struct faulty *f)
 {
-	mem_free(f->base);
+	free_image(f->base);
 	free(f->old);
 	free(f->before);
 	free(f->after);
@@ -82,7 +82,7 @@ static int run_op(struct qcow2 *q, enum fault_op op, struct err *err)
 }
 
 /* Opens, has no errors, and every snapshot of before is what it was. */
-static struct qcow2 *assert_whole(const struct faulty *f, enum fault_op op, struct mem_storage *m,
+static struct qcow2 *assert_whole(const struct faulty *f, enum fault_op op, struct rig *m,
 				  bool leaks)
 {
 	struct qcow2 *q = open_image(m);
@@ -117,29 +117,32 @@ static void assert_disk(const struct faulty *f, enum fault_op op, struct qcow2 *
 	free(now);
 }
 
+/* What of the writes since the last flush is on the medium is chance. */
+static void power_cut(struct rig *cut, const struct rig *m, unsigned seed)
+{
+	for (size_t i = 0; i < m->n_log; i++) {
+		rig_note(cut, m->log[i].off, m->log[i].bytes);
+		memcpy(cut->log[i].was, m->log[i].was, m->log[i].bytes);
+	}
+	rig_cut(cut, &seed);
+}
+
 /* Dead from the n-th call on; false: there are not so many. */
 static bool killed_at(const struct faulty *f, enum fault_op op, unsigned n, bool judge)
 {
-	struct mem_storage *m = mem_copy(f->base);
+	struct rig *m = copy_image(f->base);
 	struct qcow2 *q = open_image(m);
 	bool hit;
 
-	m->calls = 0;
-	m->fail_at = n;
-	m->fail_errno = EIO;
-	m->dead = true;
+	rig_fail(m, n, -EIO, true);
 	(void)run_op(q, op, NULL);
-	hit = m->calls >= n;
+	hit = m->failed;
 	for (unsigned seed = 0; seed < 4; seed++) {
-		struct mem_storage *cut = mem_copy(m);
+		struct rig *cut = copy_image(m);
 		struct qcow2 *again;
 
-		for (size_t i = 0; i < m->n_log; i++) {
-			mem_log(cut, m->log[i].off, m->log[i].n);
-			memcpy(cut->log[i].old, m->log[i].old, m->log[i].n);
-		}
 		if (seed)
-			mem_power_cut(cut, seed * 1000 + n);
+			power_cut(cut, m, seed * 1000 + n);
 		if (seed == 0 && judge) {
 			int says = qemu_check(cut);
 
@@ -148,28 +151,26 @@ static bool killed_at(const struct faulty *f, enum fault_op op, unsigned n, bool
 		again = assert_whole(f, op, cut, true);
 		assert_disk(f, op, again);
 		close_image(again);
-		mem_free(cut);
+		free_image(cut);
 	}
 	(void)qcow2_close(q, NULL);
-	mem_free(m);
+	free_image(m);
 	return hit;
 }
 
 /* The n-th call alone fails: what was to be done is done or not, and nothing leaks. */
 static bool failed_at(const struct faulty *f, enum fault_op op, unsigned n, int errnum, bool judge)
 {
-	struct mem_storage *m = mem_copy(f->base);
+	struct rig *m = copy_image(f->base);
 	struct qcow2 *q = open_image(m);
 	struct err err = {0};
 	bool hit;
 	int ret;
 
-	m->calls = 0;
-	m->fail_at = n;
-	m->fail_errno = errnum;
+	rig_fail(m, n, -errnum, false);
 	ret = run_op(q, op, &err);
-	hit = m->calls >= n;
-	m->fail_at = 0;
+	hit = m->failed;
+	rig_fail(m, 0, 0, false);
 	ck_assert(hit || ret == 0);
 	ck_assert(ret == 0 || op != OP_SAVE || !qcow2_snapshot_named(q, "new"));
 	assert_disk(f, op, q);
@@ -179,7 +180,7 @@ static bool failed_at(const struct faulty *f, enum fault_op op, unsigned n, int 
 		ck_assert_int_eq(qemu_check(m), 0);
 	q = assert_whole(f, op, m, false);
 	close_image(q);
-	mem_free(m);
+	free_image(m);
 	return hit;
 }
 
@@ -187,11 +188,11 @@ static bool failed_at(const struct faulty *f, enum fault_op op, unsigned n, int 
 static void full_disk(const struct faulty *f, enum fault_op op)
 {
 	for (uint64_t room = 0;; room += 8192) {
-		struct mem_storage *m = mem_copy(f->base);
+		struct rig *m = copy_image(f->base);
 		struct qcow2 *q = open_image(m);
 		int ret;
 
-		m->limit = m->bytes + room;
+		m->max = m->bytes + room;
 		ret = run_op(q, op, NULL);
 		ck_assert(ret == 0 || ret == -ENOSPC);
 		close_image(q);
@@ -199,7 +200,7 @@ static void full_disk(const struct faulty *f, enum fault_op op)
 		q = assert_whole(f, op, m, false);
 		assert_disk(f, op, q);
 		close_image(q);
-		mem_free(m);
+		free_image(m);
 		if (ret == 0)
 			return;
 		ck_assert_uint_lt(room, 16 * MiB);
@@ -287,5 +288,5 @@ START_TEST(test_apply_fails)
 }
 END_TEST
 
-CHECK_MAIN("qcow2-faults", test_save_killed, test_save_killed_tiny, test_save_fails,
+CHECK_MAIN("qcow2-snapshot-faults", test_save_killed, test_save_killed_tiny, test_save_fails,
 	   test_delete_killed, test_delete_fails, test_apply_killed, test_apply_fails)

@@ -490,8 +490,34 @@ START_TEST(properties)
 }
 END_TEST
 
+/* The disk has another size: the driver is told, and what moves with the guest says so too. */
+START_TEST(another_size)
+{
+	struct err err = {0};
+	struct fix f;
+
+	fix_init(&f, false, NULL);
+	(void)driver_start(f.m, SLOT, ALL, &f.r, 1);
+	ck_assert_uint_eq(reg_get(f.m, SLOT, 0x60), 0);
+	machine_lock(f.m);
+	ck_assert_int_eq(block_node_resize(f.disk.node, f.m, BYTES + 512, &err), 0);
+	machine_unlock(f.m);
+	ck_assert_uint_eq(reg_get(f.m, SLOT, 0x60), 2);
+	ck_assert_uint_eq(reg_get(f.m, SLOT, 0x100), BYTES / 512 + 1);
+	ck_assert_str_eq(board_text(&f.m->board.devices[0], "capacity"), "8193");
+	ck_assert_uint_eq(request(&f, 0, 8192, 512, NULL), 0);
+	machine_lock(f.m);
+	ck_assert_int_eq(block_node_resize(f.disk.node, f.m, MiB, &err), 0);
+	ck_assert_int_eq(block_node_resize(f.disk.node, f.m, MiB + 1, &err), -EINVAL);
+	machine_unlock(f.m);
+	ck_assert_uint_eq(request(&f, 0, 2048, 512, NULL), 1);
+	ck_assert_uint_eq(request(&f, 0, 2047, 512, NULL), 0);
+	fix_fini(&f);
+}
+END_TEST
+
 CHECK_MAIN("virtio-blk", features_and_config, config_with_large_blocks, reads_and_writes,
 	   any_layout, bounds, serial_number, discards_and_zeroes, read_only_disk, write_cache,
 	   no_write_cache_for_simple_drivers, host_errors_are_reported,
 	   requests_without_header_or_status, many_requests_drain_before_pause,
-	   reset_waits_for_requests, properties)
+	   reset_waits_for_requests, properties, another_size)

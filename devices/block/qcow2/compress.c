@@ -230,3 +230,10 @@ int qcow2_write_compressed(struct qcow2 *q, const void *p, size_t bytes, uint64_
 	}
 	return ret < 0 ? ret : store(q, off, packed, n);
 }
+
+int qcow2_write_packed(struct qcow2 *q, const void *packed, size_t n, uint64_t off)
+{
+	if (off & (q->cluster_bytes - 1) || off >= q->info.bytes || n == 0 || n > q->cluster_bytes)
+		return -EINVAL;
+	return store(q, off, packed, n);
+}

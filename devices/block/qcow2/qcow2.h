@@ -136,6 +136,17 @@ int qcow2_discard(struct qcow2 *q, uint64_t off, uint64_t bytes);
 /* One whole cluster (or the last, which may be short), which the image does not have yet,
  * compressed. */
 int qcow2_write_compressed(struct qcow2 *q, const void *p, size_t bytes, uint64_t off);
+/*
+ * The same in two steps, so that several threads can compress and the clusters still lie in order.
+ * A packer belongs to one thread at a time; NULL: no memory.  qcow2_pack() takes a cluster (the
+ * last may be short) into out[], a cluster of room: *n bytes of it; -ENOSPC: it does not become
+ * smaller.  (packer.c)
+ */
+struct qcow2_packer;
+struct qcow2_packer *qcow2_packer_new(const struct qcow2 *q);
+void qcow2_packer_free(struct qcow2_packer *k);
+int qcow2_pack(struct qcow2_packer *k, const void *p, size_t bytes, void *out, size_t *n);
+int qcow2_write_packed(struct qcow2 *q, const void *packed, size_t n, uint64_t off);
 /* Tables and data are on the medium. */
 int qcow2_flush(struct qcow2 *q);
 /* What a backing file has behind the old end of the disk shows: its zeroes are the caller's to

@@ -383,7 +383,7 @@ int qcow2_apply_frees(struct qcow2 *q)
 	size_t i = 0;
 	int ret = 0;
 
-	if (q->readers)
+	if (q->readers || !q->n_frees)
 		return 0;
 	for (; i < q->n_frees && ret == 0; i++) {
 		struct qcow2_free *f = &q->frees[i];

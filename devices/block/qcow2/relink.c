@@ -332,7 +332,7 @@ static int write_block(struct qcow2 *q, const struct qcow2_relink *r, uint32_t b
 			uint64_t now = refblock_get(q->refcount_order, buf, i);
 
 			refblock_set(q->refcount_order, buf, i,
-					    now + (uint64_t)(int64_t)counts_get(&r->refs, c));
+				     now + (uint64_t)(int64_t)counts_get(&r->refs, c));
 		}
 		ret = qcow2_pwrite(q, buf, q->piece_bytes, to + at);
 		if (ret < 0)

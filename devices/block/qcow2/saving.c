@@ -157,9 +157,9 @@ static int copy_table(struct qcow2 *q, uint64_t l1_entry, uint64_t to)
 		ret = qcow2_l2_get_at(q, l1_entry, k, &pos);
 		if (ret < 0)
 			return ret;
-		ret = qcow2_pwrite(q, pos.b->data + (size_t)pos.i * q->entry_bytes,
-				   (size_t)pos.n * q->entry_bytes,
-				   to + (uint64_t)k * q->entry_bytes);
+		ret =
+		    qcow2_pwrite(q, pos.b->data + (size_t)pos.i * q->entry_bytes,
+				 (size_t)pos.n * q->entry_bytes, to + (uint64_t)k * q->entry_bytes);
 		k += pos.n;
 		qcow2_l2_put(&pos);
 	}
@@ -638,7 +638,7 @@ static void give_tables_back(struct qcow2_saving *s)
 			qcow2_unalloc(q, s->l2_host[i], q->cluster_bytes);
 	if (s->l1_host)
 		qcow2_unalloc(q, s->l1_host, ALIGN_UP(s->l1_host_bytes, q->cluster_bytes));
-	bitmap_for_each_set(i, s->copied, s->l1_n)
+	bitmap_for_each_set (i, s->copied, s->l1_n)
 		qcow2_unalloc(q, s->l1[i], q->cluster_bytes);
 }
 

@@ -1,10 +1,11 @@
 /*
  * snapshot.c - the list of snapshots of an image: loaded, deleted from, applied, read through
  *
- * A snapshot is an L1 table of its own.  Its clusters and L2 tables have a reference for it, so that
- * the active tables copy what they change; its COPIED flags mean nothing.  Deleting one takes its
- * references away, applying one adds them once more for the active L1 table and takes those away
- * that the active one had; both are one qcow2_relink(): before it or after it, never in between.
+ * A snapshot is an L1 table of its own.  Its clusters and L2 tables have a reference for it, so
+ * that the active tables copy what they change; its COPIED flags mean nothing.  Deleting one takes
+ * its references away, applying one adds them once more for the active L1 table and takes those
+ * away that the active one had; both are one qcow2_relink(): before it or after it, never in
+ * between.
  *
  * A list that cannot be read does not keep the image from being used, as with QEMU, for the disk
  * itself is whole; nothing is then changed in the list.
@@ -261,4 +262,3 @@ int qcow2_snapshot_apply(struct qcow2 *q, const char *id, struct err *err)
 	(void)pthread_mutex_unlock(&q->lock);
 	return ret;
 }
-
