@@ -26,10 +26,8 @@ struct vmstate_channel {
 	uint8_t *piece;            /* owned */
 	size_t filled;
 	/* reading */
-	struct qcow2 *q; /* borrowed */
-	char *id;        /* owned */
-	uint64_t at, bytes;
-	struct err *why; /* borrowed */
+	struct vmstate_source *source; /* borrowed */
+	uint64_t at;
 };
 
 static struct vmstate_channel *of(struct channel *c)
@@ -84,17 +82,19 @@ static int vmstate_finish(struct channel *c, struct err *err)
 static ssize_t vmstate_read(struct channel *c, void *buf, size_t n)
 {
 	struct vmstate_channel *v = of(c);
+	struct vmstate_source *from = v->source;
 	int ret;
 
-	n = (size_t)MIN((uint64_t)n, v->bytes - v->at);
+	n = (size_t)MIN((uint64_t)n, from->bytes - v->at);
 	if (n == 0)
 		return 0;
-	ret =
-	    qcow2_snapshot_read(v->q, v->id, buf, n, qcow2_info(v->q)->vmstate_off + v->at, v->why);
+	ret = qcow2_snapshot_read(from->q, from->id, buf, n,
+				  qcow2_info(from->q)->vmstate_off + v->at, &from->err);
 	if (ret < 0)
 		return ret;
 	v->at += n;
-	return (ssize_t)n;
+	ret = from->go_on(from->opaque, v->at);
+	return ret < 0 ? ret : (ssize_t)n;
 }
 
 static void vmstate_close(struct channel *c)
@@ -102,7 +102,6 @@ static void vmstate_close(struct channel *c)
 	struct vmstate_channel *v = of(c);
 
 	free(v->piece);
-	free(v->id);
 	free(v);
 }
 
@@ -135,14 +134,10 @@ struct channel *channel_vmstate_write(struct vmstate_area *area, int cancel_fd)
 	return &v->base;
 }
 
-struct channel *channel_vmstate_read(struct qcow2 *q, const char *id, uint64_t bytes, int cancel_fd,
-				     struct err *why)
+struct channel *channel_vmstate_read(struct vmstate_source *source, int cancel_fd)
 {
 	struct vmstate_channel *v = vmstate_new(cancel_fd);
 
-	v->q = q;
-	v->id = xstrdup(id);
-	v->bytes = bytes;
-	v->why = why;
+	v->source = source;
 	return &v->base;
 }

@@ -28,11 +28,20 @@ struct vmstate_area {
 
 /* Returns owned. */
 struct channel *channel_vmstate_write(struct vmstate_area *area, int cancel_fd);
-/*
- * The VM state of the snapshot with that id (copied): 'bytes' of it.  *why gets the image's words
- * when a read fails; it outlives the channel.  Returns owned.
- */
-struct channel *channel_vmstate_read(struct qcow2 *q, const char *id, uint64_t bytes, int cancel_fd,
-				     struct err *why);
+/* Where one is read from; the caller's, and outlives the channel. */
+struct vmstate_source {
+	/* set by the caller; borrowed */
+	struct qcow2 *q;
+	const char *id; /* of the snapshot */
+	uint64_t bytes; /* of its VM state */
+	/* Called after each read with how much has been read: 0, or -ECANCELED ends it. */
+	int (*go_on)(void *opaque, uint64_t at);
+	void *opaque;
+	/* the channel's */
+	struct err err; /* why the image refused a read, in its words */
+};
+
+/* Returns owned. */
+struct channel *channel_vmstate_read(struct vmstate_source *source, int cancel_fd);
 
 #endif

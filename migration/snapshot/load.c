@@ -86,12 +86,12 @@ static int check_snapshots(struct restorer *rs, struct err *err)
 			return ret;
 		rs->ids[i] = xstrdup(snap->id);
 		if (i == ns->vmstate)
-			rs->source.bytes = snap->vmstate_bytes;
+			rs->source.from.bytes = snap->vmstate_bytes;
 		rs->saved_ns = snap->date_s * NS_PER_S + snap->date_ns;
 	}
-	rs->source.q = snapshot_node_image(ns->v[ns->vmstate]);
-	rs->source.id = rs->ids[ns->vmstate];
-	if (!rs->source.bytes)
+	rs->source.from.q = snapshot_node_image(ns->v[ns->vmstate]);
+	rs->source.from.id = rs->ids[ns->vmstate];
+	if (!rs->source.from.bytes)
 		return err_set(
 		    err, EINVAL,
 		    "This is a disk-only snapshot. Revert to it  offline using qemu-img");
@@ -143,7 +143,7 @@ static int load_guest(struct restorer *rs, struct err *err)
 	ret = machine_reset(m, err);
 	machine_unlock(m);
 	if (ret == 0)
-		ret = snapshot_source_load(&rs->source, m, rs->j, err);
+		ret = snapshot_source_load(&rs->source, m, err);
 	if (ret < 0)
 		return ret;
 	machine_lock(m);
@@ -223,11 +223,11 @@ static int restorer_run(struct restorer *rs, struct err *err)
 	int ret;
 
 	if (rs->j)
-		job_set_total(rs->j, 2 * rs->source.bytes); /* it is read twice */
+		job_set_total(rs->j, 2 * rs->source.from.bytes); /* it is read twice */
 	ret = snapshot_source_check(&rs->source, rs->s->m, rs->j, &why);
 	if (ret == 0)
 		ret = load_held(rs, &why);
-	snapshot_source_end(&rs->source, rs->j);
+	snapshot_source_end(&rs->source);
 	report(rs, ret, host_now_ns() - since, &why);
 	if (ret < 0 && ret != -ECANCELED && err)
 		*err = why;

@@ -9,7 +9,6 @@
 #include <errno.h>
 
 #include "migration/channel/channel.h"
-#include "migration/channel/vmstate.h"
 #include "migration/incoming/loader.h"
 #include "migration/peer/saved.h"
 #include "migration/stream/reader.h"
@@ -21,12 +20,21 @@
 /* What was set for moves plays no part: all off. */
 static const bool no_caps[CAP_COUNT];
 
-static void report(struct snapshot_source *s, struct job *j, uint64_t at)
+static void report(struct snapshot_source *s, uint64_t at)
 {
-	if (!j || at <= s->reported)
+	if (!s->j || at <= s->reported)
 		return;
-	job_add_done(j, at - s->reported);
+	job_add_done(s->j, at - s->reported);
 	s->reported = at;
+}
+
+/* The job can be paused and cancelled while nothing has been touched. */
+static int read_goes_on(void *opaque, uint64_t at)
+{
+	struct snapshot_source *s = opaque;
+
+	report(s, (s->checks ? 0 : s->from.bytes) + at);
+	return s->checks && s->j ? job_pause_point(s->j) : 0;
 }
 
 static int read_stream(struct loader *l, struct err *err)
@@ -48,25 +56,26 @@ static int compare_machines(struct loader *l, struct err *err)
 	return ret;
 }
 
-static int source_read(struct snapshot_source *s, struct machine *m, struct job *j, bool checks,
-		       struct err *err)
+static int source_read(struct snapshot_source *s, struct machine *m, struct err *err)
 {
-	struct err why = {0};
-	struct channel *ch =
-	    channel_vmstate_read(s->q, s->id, s->bytes, checks && j ? j->cancel_fd : -1, &why);
-	struct reader *r = reader_new(ch, m);
+	struct channel *ch;
+	struct reader *r;
 	struct loader l;
 	int ret;
 
+	s->from.go_on = read_goes_on;
+	s->from.opaque = s;
+	s->from.err = (struct err){0};
+	ch = channel_vmstate_read(&s->from, s->checks && s->j ? s->j->cancel_fd : -1);
+	r = reader_new(ch, m);
 	loader_init(&l, m, r, NULL);
-	l.checks = checks;
+	l.checks = s->checks;
 	l.commands.caps = no_caps;
 	ret = read_stream(&l, err);
-	if (ret == 0 && checks)
+	if (ret == 0 && s->checks)
 		ret = compare_machines(&l, err);
-	if (ret < 0 && ret != -ECANCELED && why.errnum) /* the image's own words */
-		ret = err_set(err, why.errnum, "%s", why.msg);
-	report(s, j, (checks ? 0 : s->bytes) + src_offset(&r->src));
+	if (ret < 0 && ret != -ECANCELED && s->from.err.errnum) /* the image's own words */
+		ret = err_set(err, s->from.err.errnum, "%s", s->from.err.msg);
 	loader_fini(&l);
 	reader_free(r);
 	channel_close(ch);
@@ -76,18 +85,18 @@ static int source_read(struct snapshot_source *s, struct machine *m, struct job 
 int snapshot_source_check(struct snapshot_source *s, struct machine *m, struct job *j,
 			  struct err *err)
 {
-	int ret = source_read(s, m, j, true, err);
-
-	return ret == 0 && j ? job_pause_point(j) : ret;
+	s->j = j;
+	s->checks = true;
+	return source_read(s, m, err);
 }
 
-int snapshot_source_load(struct snapshot_source *s, struct machine *m, struct job *j,
-			 struct err *err)
+int snapshot_source_load(struct snapshot_source *s, struct machine *m, struct err *err)
 {
-	return source_read(s, m, j, false, err);
+	s->checks = false;
+	return source_read(s, m, err);
 }
 
-void snapshot_source_end(struct snapshot_source *s, struct job *j)
+void snapshot_source_end(struct snapshot_source *s)
 {
-	report(s, j, 2 * s->bytes);
+	report(s, 2 * s->from.bytes);
 }

@@ -6,20 +6,22 @@
 #ifndef MINIVMM_MIGRATION_SNAPSHOT_STREAM_H
 #define MINIVMM_MIGRATION_SNAPSHOT_STREAM_H
 
+#include <stdbool.h>
 #include <stdint.h>
+
+#include "migration/channel/vmstate.h"
 
 struct err;
 struct job;
 struct machine;
-struct qcow2;
 
 struct snapshot_source {
-	/* set by the caller; borrowed */
-	struct qcow2 *q;
-	const char *id;
-	uint64_t bytes; /* of the VM state */
-	/* progress that the job has been told */
-	uint64_t reported;
+	/* set by the caller: .q, .id, .bytes */
+	struct vmstate_source from;
+	/* its own */
+	struct job *j; /* borrowed; NULL: none */
+	bool checks;
+	uint64_t reported; /* progress that the job has been told */
 };
 
 /*
@@ -30,9 +32,8 @@ struct snapshot_source {
 int snapshot_source_check(struct snapshot_source *s, struct machine *m, struct job *j,
 			  struct err *err);
 /* Into RAM and devices, which have been reset; on failure they are half loaded. */
-int snapshot_source_load(struct snapshot_source *s, struct machine *m, struct job *j,
-			 struct err *err);
+int snapshot_source_load(struct snapshot_source *s, struct machine *m, struct err *err);
 /* The job's progress is what it was to become. */
-void snapshot_source_end(struct snapshot_source *s, struct job *j);
+void snapshot_source_end(struct snapshot_source *s);
 
 #endif
