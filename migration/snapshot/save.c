@@ -381,7 +381,7 @@ int snapshot_save(struct snapshots *s, const struct snapshot_request *r, struct 
 	ret = save_check(&sv, err);
 	sv.background = ret == 0 && can_run_on(&sv);
 	machine_unlock(m);
-	sv.saving = xcalloc(sv.nodes.n + 1, sizeof(*sv.saving));
+	sv.saving = xcalloc(sv.nodes.n + 1, sizeof(struct qcow2_saving *));
 	if (ret == 0)
 		ret = save_guest(&sv, err);
 	machine_lock(m);
