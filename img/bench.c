@@ -262,6 +262,21 @@ static int check_flush(const struct img_args *a, const struct bench *b, struct e
 	return 0;
 }
 
+/* Without -f: what the first bytes say, as for all subcommands. */
+static int find_format(const struct img_args *a, enum image_format *f, struct err *err)
+{
+	struct img_open how = {.no_io = true, .force_share = img_has(a, 'U')};
+	struct image *img;
+
+	if (a->val['f'])
+		return image_format_parse(a->val['f'], f, err);
+	img = img_open(a->file[0], &how, err);
+	if (!img)
+		return -EIO;
+	*f = img->format;
+	return image_close(img, err);
+}
+
 static int take_options(const struct img_args *a, struct bench *b, struct cfg_blockdev *cfg,
 			struct err *err)
 {
@@ -285,8 +300,7 @@ static int take_options(const struct img_args *a, struct bench *b, struct cfg_bl
 	cfg->force_share = img_has(a, 'U');
 	ret = take_aio(a, cfg, err);
 	if (ret == 0)
-		ret = a->val['f'] ? image_format_parse(a->val['f'], &f, err)
-				  : img_format(a->file[0], &f, err);
+		ret = find_format(a, &f, err);
 	if (ret == 0)
 		cfg->driver = (char *)(uintptr_t)image_format_name(f);
 	return ret;
@@ -303,12 +317,14 @@ static int run(const struct img_args *a)
 		b.node = block_node_new(&cfg, &err);
 		ret = b.node ? 0 : -EIO;
 	}
-	if (ret == 0 && strcmp(b.node->format, cfg.driver) != 0)
-		ret = err_set(&err, ENOTSUP, "bench: format '%s' is not supported", cfg.driver);
 	if (ret == 0)
-		ret = block_node_lock(b.node, &err);
+		ret = block_node_take(b.node, &err);
 	if (ret == 0) {
+		struct err why = {0};
+
 		ret = bench_node(&b, &err);
+		if (block_node_deactivate(b.node, &why) < 0 && ret == 0)
+			ret = err_set(&err, EIO, "%s", why.msg);
 		block_node_unlock(b.node);
 	}
 	block_node_free(b.node);

@@ -104,7 +104,7 @@ void img_print_snapshots(FILE *out, const struct qcow2 *q);
 /* ---- images (open.c) ---- */
 
 struct img_open {
-	const char *format; /* NULL: what the file's first bytes say, see img_format() */
+	const char *format; /* NULL: what the file's first bytes say */
 	bool writable, checking, no_backing;
 	bool force_share; /* -U */
 	bool no_io;       /* nothing but the header is looked at: others may be sharing less */
@@ -114,14 +114,11 @@ struct img_open {
 /*
  * Open an image with what lies below it, locked; owned, or NULL with *err.  A file that another
  * program writes to is refused, but for raw files that are only read, and force_share.
+ * Without a format: qcow2 where the file begins like one, else raw.  A guest that was given the
+ * file as a raw one may have written that beginning, so what such a header says of other files is
+ * not believed: an overlay without its format is refused.
  */
 struct image *img_open(const char *filename, const struct img_open *how, struct err *err);
-/*
- * The format of a file for which none was given: qcow2 where it begins like one, else raw.  A
- * guest that was given the file as a raw one may have written that beginning, so what such a
- * header says of other files is not believed: img_open() refuses an overlay without -f.
- */
-int img_format(const char *filename, enum image_format *f, struct err *err);
 /* "other/base" as the header of "dir/top" names it -> "dir/other/base"; owned. */
 char *img_full_name(const char *top, const char *name);
 

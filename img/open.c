@@ -32,16 +32,6 @@ static int format_of(int fd, const char *filename, enum image_format *f, struct 
 	return 0;
 }
 
-int img_format(const char *filename, enum image_format *f, struct err *err)
-{
-	int fd = file_open(filename, false, false, err);
-	int ret = fd < 0 ? fd : format_of(fd, filename, f, err);
-
-	if (fd >= 0)
-		(void)close(fd);
-	return ret;
-}
-
 char *img_full_name(const char *top, const char *name)
 {
 	const char *slash = strrchr(top, '/');

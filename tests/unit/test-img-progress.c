@@ -22,7 +22,7 @@ START_TEST(wide)
 	is(80, 0, 100 * MiB, 0,
 	   "[>                                  ]   0.0 %  0 B of 100 MiB  0 B/s  0:00 left");
 	is(80, 50 * MiB, 100 * MiB, 2 * SECOND,
-	   "[========>         ]  50.0 %  50 MiB of 100 MiB  25 MiB/s  0:02 left");
+	   "[==============>              ]  50.0 %  50 MiB of 100 MiB  25 MiB/s  0:02 left");
 }
 END_TEST
 
