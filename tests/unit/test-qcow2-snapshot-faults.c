@@ -137,7 +137,7 @@ static bool killed_at(const struct faulty *f, enum fault_op op, unsigned n, bool
 	rig_fail(m, n, -EIO, true);
 	(void)run_op(q, op, NULL);
 	hit = m->failed;
-	for (unsigned seed = 0; seed < 4; seed++) {
+	for (unsigned seed = 0; seed < 3; seed++) {
 		struct rig *cut = copy_image(m);
 		struct qcow2 *again;
 
@@ -187,7 +187,7 @@ static bool failed_at(const struct faulty *f, enum fault_op op, unsigned n, int 
 /* No byte more than now, and then a little more each time, until it is enough. */
 static void full_disk(const struct faulty *f, enum fault_op op)
 {
-	for (uint64_t room = 0;; room += 8192) {
+	for (uint64_t room = 0;; room += 24576) {
 		struct rig *m = copy_image(f->base);
 		struct qcow2 *q = open_image(m);
 		int ret;
@@ -234,7 +234,7 @@ static void failures(const char *layout, enum fault_op op)
 	begin_dir();
 	faulty_init(&f, layout);
 	for (size_t i = 0; i < ARRAY_LEN(errnums); i++)
-		for (unsigned n = 1; failed_at(&f, op, n, errnums[i], n % 16 == 0); n++)
+		for (unsigned n = 1; failed_at(&f, op, n, errnums[i], n % 32 == 0); n++)
 			continue;
 	full_disk(&f, op);
 	faulty_fini(&f);
@@ -246,13 +246,13 @@ static void failures(const char *layout, enum fault_op op)
 
 START_TEST(test_save_killed)
 {
-	kills(SMALL, OP_SAVE, 1);
+	kills(SMALL, OP_SAVE, 4);
 }
 END_TEST
 
 START_TEST(test_save_killed_tiny)
 {
-	kills(TINY, OP_SAVE, 16);
+	kills(TINY, OP_SAVE, 50);
 }
 END_TEST
 
@@ -264,7 +264,7 @@ END_TEST
 
 START_TEST(test_delete_killed)
 {
-	kills(SMALL, OP_DELETE, 1);
+	kills(SMALL, OP_DELETE, 2);
 	kills(TINY, OP_DELETE, 16);
 }
 END_TEST
@@ -277,7 +277,7 @@ END_TEST
 
 START_TEST(test_apply_killed)
 {
-	kills(SMALL, OP_APPLY, 1);
+	kills(SMALL, OP_APPLY, 2);
 	kills(TINY, OP_APPLY, 16);
 }
 END_TEST
