@@ -22,9 +22,16 @@ def save(t, source, name="saved"):
     return path
 
 
+def ballast(t):
+    """Most of the guest's memory: it never touches this, and so it comes by itself."""
+    with open(t.path("ballast"), "wb") as f:
+        f.write(os.urandom(6 << 20))
+    return "-initrd", t.path("ballast")
+
+
 def saved(t, **options):
     """A guest that has been saved, its file, its memory."""
-    source = machine(t, **{**GUEST, **options})
+    source = machine(t, **{**GUEST, "extra": ballast(t), **options})
     goes_on(source, source.options["cpus"])
     path = save(t, source)
     return source, path, ram.read(source)
@@ -283,9 +290,12 @@ class Registers(ctypes.Structure):
 
 def thread_named(vm, name):
     for tid in os.listdir(f"/proc/{vm.pid}/task"):
-        with open(f"/proc/{vm.pid}/task/{tid}/comm", encoding="ascii", errors="replace") as f:
-            if f.read().strip() == name:
-                return int(tid)
+        try:
+            with open(f"/proc/{vm.pid}/task/{tid}/comm", encoding="ascii", errors="replace") as f:
+                if f.read().strip() == name:
+                    return int(tid)
+        except FileNotFoundError:
+            pass        # a thread that has ended meanwhile
     return None
 
 
@@ -315,7 +325,8 @@ def end_thread(tid):
 def test_fault_thread_dies(t, ends):
     """Pages that nobody brings are waited for: no instruction runs on zeroes in their place."""
     source, path, was = saved(t)
-    dest = load(t, source, path, paused=True, extra=("-name", "vm,debug-threads=on"))
+    extra = (*source.options["extra"], "-name", "vm,debug-threads=on")
+    dest = load(t, source, path, paused=True, extra=extra)
     tid = thread_named(dest, "lazy-fault")
     assert tid, "no fault thread"
     end_thread(tid)
