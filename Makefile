@@ -146,7 +146,7 @@ $(BUILD)/kvm-probe: scripts/kvm-probe.c
 
 # ---- the commands ----
 .PHONY: demo check check-all check-fast bench lint install uninstall clean
-demo: $(BIN) $(BUILD)/kvm-probe
+demo: $(BIN) $(IMG) $(BUILD)/kvm-probe
 	BUILD=$(BUILD) scripts/demo
 
 check: $(BIN) $(IMG) $(BUILD)/kvm-probe

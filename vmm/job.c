@@ -245,6 +245,14 @@ int job_wait_complete(struct job *j)
 	return ret;
 }
 
+void job_set_figures(struct job *j, const struct job_figures *f)
+{
+	machine_lock(j->m);
+	j->figures = *f;
+	j->measured = true;
+	machine_unlock(j->m);
+}
+
 void job_set_total(struct job *j, uint64_t bytes)
 {
 	__atomic_store_n(&j->total_bytes, bytes, __ATOMIC_RELAXED);

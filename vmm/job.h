@@ -72,6 +72,13 @@ struct job_ops {
 	void (*free)(void *opaque);                    /* the job is gone */
 };
 
+/* What the job of a snapshot has measured, when it has succeeded. */
+struct job_figures {
+	uint64_t vmstate_bytes;
+	uint64_t pause_us; /* for which the guest stood still, 0 if it did not run */
+	uint64_t total_us;
+};
+
 struct job {
 	/* set at creation and then constant */
 	struct machine *m;
@@ -88,6 +95,8 @@ struct job {
 	bool paused;     /* a client wants it to be */
 	bool completing; /* a client has asked for it */
 	bool cancelled;
+	bool measured; /* figures are there */
+	struct job_figures figures;
 	bool committed; /* too late to cancel it */
 	struct err err; /* errnum 0: none */
 	pthread_cond_t changed;
@@ -134,6 +143,7 @@ int job_pause_point(struct job *j);
 /* What cannot be taken back is about to be done: -ECANCELED, or from here on cancels are refused.
  */
 int job_commit_point(struct job *j);
+void job_set_figures(struct job *j, const struct job_figures *f);
 /* 'ready', until a client completes the job: 0, or -ECANCELED. */
 int job_wait_complete(struct job *j);
 

@@ -44,6 +44,7 @@ struct restorer {
 	struct snapshot_source source;
 	uint64_t saved_ns; /* since 1970 */
 	bool no_way_back;
+	int64_t pause_ns;
 };
 
 static int restorer_cancel_fd(const struct restorer *rs)
@@ -176,6 +177,7 @@ static void say_broken(const struct restorer *rs, struct err *err)
 static int load_held(struct restorer *rs, struct err *err)
 {
 	struct machine *m = rs->s->m;
+	int64_t since = host_now_ns();
 	int ret;
 
 	machine_lock(m);
@@ -198,6 +200,7 @@ static int load_held(struct restorer *rs, struct err *err)
 		ret = ret < 0 ? ret : kept;
 	}
 	machine_unlock(m);
+	rs->pause_ns = host_now_ns() - since;
 	return ret;
 }
 
@@ -205,6 +208,12 @@ static void report(const struct restorer *rs, int ret, int64_t ns, const struct 
 {
 	double s = (double)ns / 1e9;
 
+	if (ret == 0 && rs->j)
+		job_set_figures(rs->j, &(struct job_figures){
+					   .vmstate_bytes = rs->source.from.bytes,
+					   .pause_us = (uint64_t)rs->pause_ns / 1000,
+					   .total_us = (uint64_t)ns / 1000,
+				       });
 	if (ret == 0)
 		log_notice("snapshot '%s' is loaded: %.3f s", rs->r->tag, s);
 	else if (ret == -ECANCELED)

@@ -21,11 +21,22 @@ static const struct qmp_type type_type = {
     .value_at = type_at,
 };
 
+static const struct qmp_member figures_members[] = {
+    QMP_REQ(struct job_figures, vmstate_bytes, "vm-state-size"),
+    QMP_REQ(struct job_figures, pause_us, "pause-us"),
+    QMP_REQ(struct job_figures, total_us, "total-us"),
+    {0},
+};
+static const struct qmp_type figures_type =
+    QMP_OBJECT_TYPE(struct job_figures, "MinivmmSnapshot", figures_members);
+
 struct job_info {
 	const char *id;
 	int type, status;
 	uint64_t done_bytes, total_bytes;
 	const char *error;
+	bool measured;
+	struct job_figures figures;
 };
 
 static const struct qmp_member info_members[] = {
@@ -35,6 +46,12 @@ static const struct qmp_member info_members[] = {
     QMP_REQ(struct job_info, done_bytes, "current-progress"),
     QMP_REQ(struct job_info, total_bytes, "total-progress"),
     QMP_SET(struct job_info, error, "error"),
+    {.name = "x-minivmm-snapshot",
+				       .type = &figures_type,
+				       .offset = offsetof(struct job_info, figures),
+				       .has = offsetof(struct job_info, measured),
+				       .size = sizeof(struct job_figures),
+				       .features = QMP_UNSTABLE},
     {0},
 };
 static const struct qmp_type info_type = QMP_OBJECT_TYPE(struct job_info, "JobInfo", info_members);
@@ -58,6 +75,8 @@ static int query_jobs(struct qmp_call *call, const void *arg, void *ret, struct 
 		v[i].status = (int)j->status;
 		v[i].done_bytes = __atomic_load_n(&j->done_bytes, __ATOMIC_RELAXED);
 		v[i].total_bytes = __atomic_load_n(&j->total_bytes, __ATOMIC_RELAXED);
+		v[i].measured = j->measured;
+		v[i].figures = j->figures;
 		if (j->err.errnum)
 			v[i].error = qmp_printf(call->pool, "%s", j->err.msg);
 	}

@@ -82,6 +82,11 @@ class Ended:
         info, = [j for j in vm.cmd("query-jobs") if j["id"] == job]
         self.error, self.bytes = info.get("error"), info["total-progress"]
         assert info["current-progress"] == info["total-progress"], info
+        figures = info.get("x-minivmm-snapshot")
+        if vm.kind == "minivmm" and not self.error and info["type"] != "snapshot-delete":
+            assert figures["vm-state-size"] > 0 and figures["pause-us"] <= figures["total-us"], info
+        else:
+            assert figures is None, info
         vm.cmd("job-dismiss", id=job)
         vm.qmp.event("JOB_STATUS_CHANGE", status="null")
 
