@@ -160,7 +160,7 @@ class Linux:
         """By how many seconds its time of day is ahead of the host's: at least, at most."""
         before = time.time()
         self.vmm.serial.write("d")
-        now = int(self.vmm.serial.expect(r"^D (\d+)$")[1]) / 1000
+        now = int(self.vmm.serial.expect(r"^D (\d+)\r*\n")[1]) / 1000
         return now - time.time(), now - before
 
     # ---- moving ----
