@@ -44,12 +44,10 @@ int machine_check_holdable(const struct machine *m, enum machine_hold what, stru
 	return ret;
 }
 
-/* What was asked of the guest before is part of what is saved.  Not on the work loop with any. */
+/* What was asked of the guest before is part of what is saved. */
 static int finish_requests(struct machine *m, struct err *err)
 {
-	if (thread_role() == THREAD_HELPER) /* the work loop itself */
-		machine_do_requests(m);
-	while (machine_holds_vcpus(m) && !m->ending && thread_role() != THREAD_HELPER) {
+	while (machine_holds_vcpus(m) && !m->ending) {
 		machine_retry_requests(m);
 		pthread_cond_wait(&m->cond, &m->lock);
 	}

@@ -26,7 +26,8 @@ enum machine_hold {
  * guest that runs is stopped (STOP event).  Requests that are pending are carried out first when
  * it is to be saved; they are dropped with the guest when another is to be loaded.  -EBUSY with a
  * sentence: it is held already, moves, or is not here; -ECANCELED: 'cancel_fd' (-1: none) is
- * readable, or the program ends.  Gives the lock up while it waits; not on the main loop.
+ * readable, or the program ends.  Gives the lock up while it waits; not on the main loop, nor on
+ * the work loop.
  */
 int machine_hold(struct machine *m, enum machine_hold what, int cancel_fd, struct err *err);
 /* Could it be held?  The same refusals; nothing changes. */

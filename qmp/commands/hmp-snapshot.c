@@ -1,5 +1,7 @@
 /* hmp-snapshot.c - savevm, loadvm, delvm, info snapshots: of all disks that the guest can write to
  */
+#include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,24 +15,69 @@
 #include "qmp/hmp.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/buf.h"
+#include "vmm/base/error.h"
+#include "vmm/base/list.h"
+#include "vmm/base/thread.h"
 #include "vmm/base/units.h"
+#include "vmm/base/wake.h"
 #include "vmm/machine.h"
 
 #define NS_PER_MS UINT64_C(1000000)
+#define LOOK_MS   50 /* between two looks for requests of the guest */
 
 typedef int snapshot_fn(struct snapshots *s, const struct snapshot_request *r, struct job *j,
 			struct err *err);
 
-/* Machine lock held; given up meanwhile. */
+struct snapshot_call {
+	struct snapshots *s;
+	struct snapshot_request r;
+	snapshot_fn *fn;
+	int done_fd; /* eventfd: it is done */
+	int ret;
+	struct err err;
+};
+
+static void *snapshot_thread(void *opaque)
+{
+	struct snapshot_call *c = opaque;
+
+	c->ret = c->fn(c->s, &c->r, NULL, &c->err);
+	wake_set(c->done_fd);
+	return NULL;
+}
+
+/*
+ * On a thread of its own, because it may wait for what the guest has asked for (requests.h),
+ * which this one, the work loop, carries out meanwhile.  Machine lock held; given up.
+ */
 static int snapshot_run(struct qmp_call *call, snapshot_fn *fn, const char *tag, struct err *err)
 {
-	struct snapshot_request r = {.blocks = &call->be->blocks, .tag = tag, .replace = true};
+	CLEANUP(cleanup_close) int done_fd = wake_open();
+	struct snapshot_call c = {
+	    .s = migration_snapshots(call->mg),
+	    .r = {.blocks = &call->be->blocks, .tag = tag, .replace = true},
+	    .fn = fn,
+	    .done_fd = done_fd,
+	};
+	struct thread thread = {0};
+	struct pollfd p = {.fd = done_fd, .events = POLLIN};
 	int ret;
 
-	machine_unlock(call->m);
-	ret = fn(migration_snapshots(call->mg), &r, NULL, err);
-	machine_lock(call->m);
-	return ret;
+	if (done_fd < 0)
+		return err_set(err, EMFILE, "cannot make an eventfd: %s", err_text(EMFILE));
+	ret = thread_start(&thread, "snapshot", THREAD_MIGRATION, snapshot_thread, &c, err);
+	if (ret < 0)
+		return ret;
+	while (!p.revents) {
+		machine_do_requests(call->m);
+		machine_unlock(call->m);
+		(void)poll(&p, 1, LOOK_MS);
+		machine_lock(call->m);
+	}
+	thread_join(&thread);
+	if (c.ret < 0)
+		return err_set(err, -c.ret, "%s", c.err.errnum ? c.err.msg : err_text(-c.ret));
+	return 0;
 }
 
 static int hmp_savevm(struct qmp_call *call, const struct hmp_args *args, struct buf *out,
