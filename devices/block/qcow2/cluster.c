@@ -106,7 +106,7 @@ static int collect(struct qcow2 *q, const struct qcow2_l2_pos *pos, uint64_t off
 int qcow2_map_locked(struct qcow2 *q, uint64_t off, uint64_t bytes, bool wait,
 		     struct qcow2_extent *x, struct qcow2_entry *e)
 {
-	struct qcow2_l2_pos pos;
+	struct qcow2_l2_pos pos = {0};
 	int ret;
 
 	if (!q->active)
@@ -150,7 +150,7 @@ int qcow2_map(struct qcow2 *q, uint64_t off, uint64_t bytes, bool wait, struct q
 static int read_packed(struct qcow2 *q, const struct qcow2_entry *e, const struct iovec *iov,
 		       int n_iov, uint64_t at, size_t bytes)
 {
-	CLEANUP(cleanup_free) uint8_t *p = malloc(q->cluster_bytes);
+	CLEANUP(cleanup_free) uint8_t *p = qcow2_buffer(q->cluster_bytes);
 	int ret = p ? qcow2_read_compressed(q, e, p) : -ENOMEM;
 
 	if (ret == 0)

@@ -109,7 +109,7 @@ int qcow2_read_compressed(struct qcow2 *q, const struct qcow2_entry *e, void *ou
 	int ret;
 
 	qcow2_entry_compressed(q, e, &host, &bytes);
-	p = malloc(bytes);
+	p = qcow2_buffer(bytes);
 	if (!p)
 		return -ENOMEM;
 	ret = qcow2_pread(q, p, bytes, host);
@@ -163,7 +163,7 @@ static int link_compressed(struct qcow2 *q, uint64_t off, uint64_t host, size_t 
 {
 	unsigned x = 62 - (q->cluster_bits - 8);
 	uint64_t sectors = (host + bytes - 1) / 512 - host / 512, old_host, old_bytes;
-	struct qcow2_l2_pos pos;
+	struct qcow2_l2_pos pos = {0};
 	struct qcow2_entry old;
 	int ret = q->broken ? -EIO : qcow2_l2_get_own(q, off, &pos);
 
@@ -206,7 +206,8 @@ static int store(struct qcow2 *q, uint64_t off, const void *packed, size_t n)
 
 int qcow2_write_compressed(struct qcow2 *q, const void *p, size_t bytes, uint64_t off)
 {
-	CLEANUP(cleanup_free) uint8_t *whole = NULL, *packed = malloc(q->cluster_bytes);
+	CLEANUP(cleanup_free) uint8_t *packed = qcow2_buffer(q->cluster_bytes);
+	CLEANUP(cleanup_free) uint8_t *whole = NULL;
 	uint64_t size = q->info.bytes;
 	size_t n;
 	int ret;
@@ -217,10 +218,11 @@ int qcow2_write_compressed(struct qcow2 *q, const void *p, size_t bytes, uint64_
 	if (!packed)
 		return -ENOMEM;
 	if (bytes < q->cluster_bytes) {
-		whole = calloc(1, q->cluster_bytes);
+		whole = qcow2_buffer(q->cluster_bytes);
 		if (!whole)
 			return -ENOMEM;
 		memcpy(whole, p, bytes);
+		memset(whole + bytes, 0, q->cluster_bytes - bytes);
 	}
 	ret = qcow2_deflate(q, whole ? whole : p, packed, &n);
 	if (ret == -ENOSPC) {

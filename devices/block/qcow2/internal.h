@@ -310,6 +310,8 @@ struct qcow2 {
 
 /* ---- storage (storage.c); no lock ---- */
 
+/* Memory that is aligned for O_DIRECT, or NULL; free(). */
+void *qcow2_buffer(size_t bytes);
 int qcow2_pread(struct qcow2 *q, void *p, size_t n, uint64_t host);
 int qcow2_pwrite(struct qcow2 *q, const void *p, size_t n, uint64_t host);
 /* Zeroes, cheaply where the storage can, and not at all behind hole_from. */
@@ -521,7 +523,8 @@ int qcow2_snapshots_load(struct qcow2 *q, struct err *err);
 void qcow2_snapshots_fini(struct qcow2 *q);
 /* q->held has bit i: the L2 table beneath is about to be changed; it is cleared on success. */
 int qcow2_saving_hold(struct qcow2 *q, uint64_t i);
-/* The active tables no longer refer to these clusters, which are the instant's (qcow2_release()). */
+/* The active tables no longer refer to these clusters, which are the instant's (qcow2_release()).
+ */
 void qcow2_saving_keep(struct qcow2 *q, uint64_t host, uint64_t bytes);
 /* The saving, if there is one, is aborted and gone: before a clean close. */
 void qcow2_saving_drop(struct qcow2 *q);

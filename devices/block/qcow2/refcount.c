@@ -100,7 +100,7 @@ static int rb_judge(struct qcow2 *q, uint64_t host)
 int rb_get(struct qcow2 *q, uint64_t cluster, struct rb_pos *pos)
 {
 	uint64_t index = cluster & ((1ULL << q->rb_bits) - 1), host = block_host(q, cluster);
-	struct qcow2_block *b;
+	struct qcow2_block *b = NULL;
 	int ret;
 
 	if (!host) {
@@ -142,7 +142,7 @@ void rb_set(struct qcow2 *q, const struct rb_pos *pos, uint64_t k, uint64_t v)
 
 int qcow2_refcount_get(struct qcow2 *q, uint64_t cluster, uint64_t *count)
 {
-	struct rb_pos pos;
+	struct rb_pos pos = {0};
 	int ret = rb_get(q, cluster, &pos);
 
 	if (ret < 0)
@@ -263,7 +263,7 @@ static int count_down(struct qcow2 *q, uint64_t first, uint64_t end, uint64_t *d
 	int ret = 0;
 
 	while (c < end && ret == 0) {
-		struct rb_pos pos;
+		struct rb_pos pos = {0};
 		uint64_t k = 0;
 
 		ret = rb_get(q, c, &pos);
@@ -304,7 +304,7 @@ int qcow2_ref(struct qcow2 *q, uint64_t host, uint64_t bytes)
 	int ret = 0;
 
 	while (c < end && ret == 0) {
-		struct rb_pos pos;
+		struct rb_pos pos = {0};
 		uint64_t k = 0;
 
 		ret = rb_get(q, c, &pos);

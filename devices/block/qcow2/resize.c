@@ -50,7 +50,7 @@ static int grow(struct qcow2 *q, uint64_t bytes)
 /* One entry is nothing from now on. */
 static int drop_entry(struct qcow2 *q, uint64_t off)
 {
-	struct qcow2_l2_pos pos;
+	struct qcow2_l2_pos pos = {0};
 	struct qcow2_entry e;
 	uint64_t host, bytes;
 	int ret = qcow2_l2_get(q, off, &pos);

@@ -25,6 +25,11 @@
 #define BOUNCE_BYTES (1 * MiB)
 #define ZERO_BYTES   (64 * KiB)
 
+void *qcow2_buffer(size_t bytes)
+{
+	return aligned_alloc(BOUNCE_ALIGN, ALIGN_UP(MAX(bytes, 1U), BOUNCE_ALIGN));
+}
+
 /* One preadv or pwritev; at least one byte, 0 at the end of the file, or -errno. */
 static ssize_t move_some(int fd, bool write, const struct iovec *iov, int n_iov, uint64_t off)
 {
@@ -79,7 +84,7 @@ static int bounce(int fd, bool write, const struct iovec *iov, int n_iov, size_t
 {
 	uint64_t first = ALIGN_DOWN(off, BOUNCE_ALIGN);
 	size_t bytes = (size_t)(ALIGN_UP(off + n, BOUNCE_ALIGN) - first);
-	CLEANUP(cleanup_free) uint8_t *p = aligned_alloc(BOUNCE_ALIGN, bytes);
+	CLEANUP(cleanup_free) uint8_t *p = qcow2_buffer(bytes);
 	int ret;
 
 	if (!p)
@@ -254,7 +259,7 @@ int qcow2_pzero(struct qcow2 *q, uint64_t host, uint64_t bytes)
 		ret = q->s.ops->discard(q->s.opaque, host, bytes, true);
 	if (ret != -ENOTSUP)
 		return ret;
-	zeroes = aligned_alloc(BOUNCE_ALIGN, ALIGN_UP(n, BOUNCE_ALIGN));
+	zeroes = qcow2_buffer(n);
 	if (!zeroes)
 		return -ENOMEM;
 	memset(zeroes, 0, n);

@@ -76,7 +76,7 @@ static int in_place(struct qcow2 *q, uint64_t off, uint64_t bytes, bool wait, ui
 		    uint64_t *n)
 {
 	uint64_t at = off & (q->cluster_bytes - 1);
-	struct qcow2_l2_pos pos;
+	struct qcow2_l2_pos pos = {0};
 	int ret = wait ? qcow2_l2_get(q, off, &pos) : qcow2_l2_peek(q, off, &pos);
 
 	*n = 0;
@@ -231,7 +231,7 @@ static int fill_prepare(struct qcow2 *q, struct fill *f)
 {
 	uint64_t max =
 	    (ALIGN_UP(f->off + f->bytes, q->cluster_bytes) - f->first) >> q->cluster_bits;
-	struct qcow2_l2_pos pos;
+	struct qcow2_l2_pos pos = {0};
 	int ret = qcow2_l2_get_own(q, f->off, &pos);
 
 	if (ret < 0)
@@ -258,7 +258,7 @@ static int read_around(struct qcow2 *q, uint64_t lo, uint64_t hi, uint8_t **out)
 {
 	if (lo == hi)
 		return 0;
-	*out = aligned_alloc(4096, ALIGN_UP(hi - lo, 4096));
+	*out = qcow2_buffer(hi - lo);
 	return *out ? qcow2_read_buf(q, *out, (size_t)(hi - lo), lo) : -ENOMEM;
 }
 
@@ -318,7 +318,7 @@ static void link_entry(struct qcow2 *q, const struct fill *f, struct qcow2_l2_po
 
 static int fill_link(struct qcow2 *q, const struct fill *f)
 {
-	struct qcow2_l2_pos pos;
+	struct qcow2_l2_pos pos = {0};
 	int ret = q->broken ? -EIO : qcow2_l2_get_own(q, f->first, &pos);
 
 	if (ret < 0)
