@@ -280,8 +280,8 @@ static int find_format(const struct img_args *a, enum image_format *f, struct er
 static int take_options(const struct img_args *a, struct bench *b, struct cfg_blockdev *cfg,
 			struct err *err)
 {
-	struct img_cache cache;
-	enum image_format f;
+	struct img_cache cache = {0};
+	enum image_format f = IMAGE_RAW;
 	int ret = take_numbers(a, b, err);
 
 	b->write = img_has(a, 'w');

@@ -28,6 +28,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "lib")]
 
 import chart  # noqa: E402
+import disks  # noqa: E402
 import measure  # noqa: E402
 import memory  # noqa: E402
 import network  # noqa: E402
@@ -360,9 +361,15 @@ class Bench:
                      {k: [r["seen_s"] * 1000 for r in v] for k, v in got.items()}, None, False,
                      "aim: the same for each size")
 
+    def convert(self):
+        disks.convert(self, TMP)
+
+    def image_writes(self):
+        disks.writes(self, TMP)
+
 
 WORKS = ("start", "idle", "one_channel", "default_memory", "multifd_none", "multifd_zstd", "tcp", "mapped", "lazy", "untouched",
-         "zeros", "dirtying", "encoders", "scaling")
+         "zeros", "dirtying", "encoders", "scaling", "convert", "image_writes")
 
 
 def line(r):

@@ -421,7 +421,7 @@ START_TEST(test_cut)
 		free(copy);
 	}
 	/* 5 options, vCPUs, 2 blocks, 3 devices, a section, 10 leaves, 4 MSRs, model, TSC, clock */
-	ck_assert_uint_eq(whole, 5 + 1 + 2 + 3 + 1 + 10 + 4 + 2);
+	ck_assert_uint_eq(whole, 5 + 1 + 2 + 3 + 1 + 10 + 4 + 3);
 	buf_free(&b);
 	described_free(d);
 }
