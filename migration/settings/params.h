@@ -43,9 +43,9 @@ struct migration_params {
 	uint32_t deadline;
 	uint8_t deadline_policy;
 	uint32_t
-	    peer_timeout; /* ours: seconds in which the destination does nothing, 0: for ever */
-	bool checksum;    /* ours: of a saved guest, at its end */
-	bool lazy_load;   /* ours: of a saved guest, where it is possible */
+	    peer_timeout;   /* ours: seconds in which the destination does nothing, 0: for ever */
+	bool checksum;      /* ours: of a saved guest, at its end */
+	bool lazy_load;     /* ours: of a saved guest, where it is possible */
 	uint64_t lazy_rate; /* ours: bytes/s of what is not waited for, 0: all that goes */
 };
 

@@ -77,7 +77,7 @@ struct memory {
 	struct mem_slot slots[MEMORY_MAX_SLOTS];
 	size_t n_slots;
 	struct missing *missing; /* owned; see missing.h; NULL: all pages are there */
-	bool tracking; /* atomic: dma_dirty bits are being collected */
+	bool tracking;           /* atomic: dma_dirty bits are being collected */
 };
 
 void memory_init(struct memory *mem, int vm_fd);
