@@ -36,6 +36,7 @@
 #include "vmm/dirty-ring.h"
 #include "vmm/flush.h"
 #include "vmm/loop.h"
+#include "vmm/memory/missing.h"
 #include "vmm/options/config.h"
 #include "vmm/vcpu.h"
 
@@ -218,16 +219,28 @@ bool machine_quit(struct machine *m)
 	return !m->work || loop_thread_join_ms(m->work, END_MS);
 }
 
-static void end_vcpus(struct machine *m)
+/* One that waits for a page of the guest's that does not come cannot be waited for. */
+static bool join_vcpu(const struct machine *m, struct vcpu *v)
 {
+	if (memory_check_complete(&m->mem, NULL) < 0)
+		return thread_join_ms(&v->thread, END_MS);
+	thread_join(&v->thread);
+	return true;
+}
+
+static bool end_vcpus(struct machine *m)
+{
+	bool all = true;
+
 	machine_lock(m);
 	m->quitting = true;
 	pthread_cond_broadcast(&m->cond);
 	for (unsigned i = 0; i < m->n_vcpus; i++)
 		vcpu_kick(m->vcpus[i]);
 	machine_unlock(m);
-	for (unsigned i = 0; i < m->n_vcpus; i++)
-		thread_join(&m->vcpus[i]->thread);
+	for (unsigned i = 0; all && i < m->n_vcpus; i++)
+		all = join_vcpu(m, m->vcpus[i]);
+	return all;
 }
 
 static void destroy_devices(struct machine *m)
@@ -267,7 +280,8 @@ bool machine_end(struct machine *m)
 
 	if (!machine_quit(m))
 		return false;
-	end_vcpus(m);
+	if (!end_vcpus(m))
+		return false;
 	machine_lock(m);
 	idle = drain_at_end(m);
 	if (idle)

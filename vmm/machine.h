@@ -96,6 +96,12 @@ struct arch_ops {
 	/* Push what the state tables loaded into KVM, after the last section of a stream. */
 	int (*push)(struct machine *m, struct err *err);
 	/*
+	 * Before it: touch the pages of guest memory that KVM will then, for they may have to be
+	 * waited for.  The machine lock is not held, nor does anything else change the state.
+	 * May be NULL.
+	 */
+	void (*touch)(const struct machine *m);
+	/*
 	 * What the guest sees of its processors, as records (describe.h) appended to 'out'; and
 	 * one such record of another machine, from DESC_ARCH on, held against what this one has:
 	 * what would not fit is told in 'diff'.  A kind that is not known is skipped.
@@ -198,8 +204,9 @@ void machine_fini(struct machine *m);
  * The program ends: machine_wait() returns from now on, and the work loop is
  * ended.  Then machine_end(): ends the vCPU threads and destroys the devices;
  * then their back ends may be closed, and then the machine freed.  False from
- * either: a disk does not answer, nothing of that may be done, and the program
- * has to end with _exit().  The caller does not hold the lock.
+ * either: a disk does not answer, or a page of the guest's memory does not come; nothing
+ * of that may be done, and the program has to end with _exit().  The caller does not
+ * hold the lock.
  */
 bool machine_quit(struct machine *m);
 bool machine_end(struct machine *m);

@@ -237,6 +237,21 @@ static int x86_push(struct machine *m, struct err *err)
 	return push_all(m, err);
 }
 
+/* A guest in PAE mode has four words at CR3, and Linux a page with the time of its start. */
+static void x86_touch(const struct machine *m)
+{
+	uint64_t word;
+
+	for (unsigned i = 0; i < m->n_vcpus; i++) {
+		const struct cpu_state *cpu = &x86_vcpu(m->vcpus[i])->cpu;
+
+		(void)memory_read(&m->mem, cpu->cr3 & ~0x1fULL, &word, sizeof(word));
+		if (cpu->wall_clock_msr)
+			(void)memory_read(&m->mem, cpu->wall_clock_msr & ~1ULL, &word,
+					  sizeof(word));
+	}
+}
+
 static int x86_unknown_exit(struct vcpu *v)
 {
 	if (v->run->exit_reason == KVM_EXIT_IOAPIC_EOI && x86_split_eoi(v) == 0)
@@ -289,6 +304,7 @@ static const struct arch_ops x86_ops = {
     .advance = x86_clock_advance,
     .fetch = x86_fetch,
     .push = x86_push,
+    .touch = x86_touch,
     .describe = x86_describe,
     .compare = x86_compare,
     .unknown_exit = x86_unknown_exit,

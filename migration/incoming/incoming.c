@@ -85,6 +85,8 @@ static int push_state_to_kvm(struct incoming *in, struct err *err)
 	struct machine *m = in->m;
 	int ret;
 
+	if (in->lazy && m->arch->touch)
+		m->arch->touch(m);
 	machine_lock(m);
 	ret = m->arch->push(m, err);
 	if (ret == 0 && wants_disks(in))

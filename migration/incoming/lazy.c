@@ -77,7 +77,8 @@ void incoming_lazy_prepare(struct incoming *in, struct loader *l, bool direct)
 	source = mapped_source_new(l->reader->ch, direct, &why);
 	l->lazy = source ? lazy_new(&in->m->mem, source, &why) : NULL;
 	if (!l->lazy) {
-		log_info("the guest's memory is loaded before the guest runs, not lazily: %s", why.msg);
+		log_info("the guest's memory is loaded before the guest runs, not lazily: %s",
+			 why.msg);
 		return;
 	}
 	mapped_load_lazily(l->mapped, l->lazy);
@@ -160,5 +161,6 @@ int incoming_lazy_check(const struct incoming *in, struct err *err)
 {
 	if (!in->lazy || status_get(&in->status) != MIG_POSTCOPY_PAUSED)
 		return 0;
-	return err_set(err, EIO, "a part of the guest's memory cannot be loaded: %s", in->error.msg);
+	return err_set(err, EIO, "a part of the guest's memory cannot be loaded: %s",
+		       in->error.msg);
 }

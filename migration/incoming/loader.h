@@ -40,7 +40,7 @@ struct loader {
 	struct ram_load *ram;
 	struct mapped_load *mapped; /* owned; NULL: pages have no places in a file */
 	struct lazy *lazy; /* owned until it has begun; NULL: all pages are loaded at once */
-	struct seen_section *seen;  /* owned; sections announced by START or FULL */
+	struct seen_section *seen; /* owned; sections announced by START or FULL */
 	size_t n_seen;
 };
 

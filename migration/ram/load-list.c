@@ -193,10 +193,9 @@ static int load_list_entry(struct ram_load *l, struct src *in, uint64_t *left, s
 		if (lb->sparse)
 			clear_touched(lb);
 	}
-	return l->mapped
-		   ? mapped_load_block(l->mapped, lb, ram_load_ignores(l, lb), l->placer,
-				       &l->m->mem, in, err)
-		   : 0;
+	return l->mapped ? mapped_load_block(l->mapped, lb, ram_load_ignores(l, lb), l->placer,
+					     &l->m->mem, in, err)
+			 : 0;
 }
 
 int ram_load_list(struct ram_load *l, struct src *in, uint64_t total, struct err *err)

@@ -54,10 +54,11 @@ static int check_kind(const struct ram_block *b, struct err *err)
 		return err_set(err, ENOTSUP, "RAM block '%s' has huge pages of %" PRIu64 " MiB",
 			       b->name, b->page_bytes >> 20);
 	if (!memory_discards_to_zero(b))
-		return err_set(err, ENOTSUP,
-			       "RAM block '%s' is a private copy of a file, whose content would show "
-			       "where no page has come",
-			       b->name);
+		return err_set(
+		    err, ENOTSUP,
+		    "RAM block '%s' is a private copy of a file, whose content would show "
+		    "where no page has come",
+		    b->name);
 	return 0;
 }
 

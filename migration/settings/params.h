@@ -47,7 +47,7 @@ struct migration_params {
 	    peer_timeout;   /* ours: seconds in which the destination does nothing, 0: for ever */
 	bool checksum;      /* ours: of a saved guest, at its end */
 	uint8_t load_clock; /* ours: enum load_clock, of a guest that is loaded from a file */
-	bool lazy_load;   /* ours: of a saved guest, where it is possible */
+	bool lazy_load;     /* ours: of a saved guest, where it is possible */
 	uint64_t lazy_rate; /* ours: bytes/s of what is not waited for, 0: all that goes */
 };
 

@@ -178,7 +178,7 @@ static const struct qmp_member info_members[] = {
 								     .has = offsetof(struct migrate_info, has_lazy),
 								     .size = sizeof(struct migration_lazy_stats),
 								     .features = QMP_UNSTABLE},
-    {0},
+    {0   },
 };
 static const struct qmp_type info_type =
     QMP_OBJECT_TYPE(struct migrate_info, "MigrationInfo", info_members);

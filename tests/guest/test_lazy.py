@@ -6,6 +6,7 @@ import time
 
 import ram
 from case import only_minivmm, table
+from huge import huge_pages
 from moves import Way, arrived, destination, goes_on, machine
 from qmp import GUARD, QmpError
 
@@ -139,6 +140,23 @@ def test_moves_on(t, multifd=False, backend="anonymous"):
     t.forget(one)
     two.cmd("cont")
     goes_on(two, 2)
+
+
+@only_minivmm(REASON)
+def test_huge_pages(t):
+    """Huge pages come whole, from a file of 4 KiB pages, and go on."""
+    with huge_pages(t, 48):     # twice the guest's
+        extra = (*ballast(t), "-object", "memory-backend-memfd,id=microvm.ram,size=48M,hugetlb=on,hugetlbsize=2M",
+                 "-M", "memory-backend=microvm.ram")
+        source, path, _ = saved(t, memory="48M", extra=extra)
+        was = ram.read(source, 0, 16 << 20)
+        dest = load(t, source, path)
+        dest.wait_running()
+        runs_on(dest)
+        t.forget(source)
+        complete(dest)
+        ram.assert_equal(was[1 << 20:12 << 20], ram.read(dest, 1 << 20, 11 << 20))
+        goes_on(dest, 2)
 
 
 @only_minivmm(REASON)

@@ -1,11 +1,10 @@
 """Pages that the guest never touched: not read, not sent, not populated, and zero at the other end."""
-import contextlib
-import fcntl
 import os
 
 import ram
 import stream
 from case import only_minivmm, table
+from huge import huge_pages
 from moves import Way, arrived, destination, goes_on, machine, wait_bytes, wait_end_or_failure
 from proxy import FORWARD
 from qmp import Closed
@@ -13,35 +12,8 @@ from qmp import Closed
 MEMORY = "1024M"
 GUEST = {"guest": "counter", "append": "pages=200 rate=2000"}
 FEW = 16 << 20
-POOL = "/proc/sys/vm/nr_hugepages"
 HUGE_MB = 48
 MULTIFD = {"multifd_channels": 2}
-
-
-@contextlib.contextmanager
-def huge_pages(t, count):
-    """So many more huge pages of 2 MiB than the host had before."""
-    t.need("root")
-    with open("/tmp/minivmm-test-hugepages", "w", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)    # tests of this kind go one after the other
-
-        def add(n):
-            with open(POOL, encoding="ascii") as f:
-                wanted = int(f.read()) + n
-            with open(POOL, "w", encoding="ascii") as f:
-                f.write(str(wanted))
-            with open(POOL, encoding="ascii") as f:
-                return int(f.read()) >= wanted
-
-        if not add(count):
-            add(-count)
-            t.skip(f"the host has no {count} huge pages to spare")
-        try:
-            yield
-        finally:
-            for vm in list(t._machines):    # pylint: disable=protected-access
-                t.forget(vm)
-            add(-count)
 
 
 def populated(vm):

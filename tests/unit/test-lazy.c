@@ -174,8 +174,8 @@ static void wait_for(struct lazy_rig *r, const unsigned *what, unsigned n)
 
 static const struct ram_backend backends[] = {
     {.kind = RAM_ANONYMOUS, .fd = -1},
-    {.kind = RAM_MEMFD, .share = true, .fd = -1},
-    {.kind = RAM_MEMFD, .share = false, .fd = -1},
+    { .kind = RAM_MEMFD,        .share = true, .fd = -1},
+    { .kind = RAM_MEMFD,       .share = false, .fd = -1},
 };
 
 static struct lazy_rig *rig_with_notes(const struct ram_backend *backend, uint64_t rate,
@@ -192,10 +192,11 @@ static struct lazy_rig *rig_with_notes(const struct ram_backend *backend, uint64
 	r->source.base = (struct page_source){&test_ops, "'test'"};
 	(void)snprintf(r->source.notes, sizeof(r->source.notes), "%s", notes);
 	memory_init(&r->mem, -1);
-	ck_assert_ptr_nonnull(
-	    memory_add_block(&r->mem, "a", PAGES * PAGE_BYTES, backend, &err));
-	ck_assert_ptr_nonnull(memory_add_block(&r->mem, "b", PAGE_BYTES * 8, backend, &err));
-	memset(r->mem.blocks[0]->hva, 0x5a, 64 * PAGE_BYTES); /* of an attempt before */
+	ck_assert_ptr_nonnull(memory_add_block(&r->mem, "a", PAGES * PAGE_BYTES, backend, &err));
+	ck_assert_ptr_nonnull(memory_add_block(
+	    &r->mem, "b", PAGE_BYTES * (backend->hugetlb ? 512UL : 8UL), backend, &err));
+	if (!backend->hugetlb)
+		memset(r->mem.blocks[0]->hva, 0x5a, 64 * PAGE_BYTES); /* of an attempt before */
 	r->lazy = lazy_new(&r->mem, &r->source.base, &err);
 	ck_assert_msg(r->lazy != NULL, "%s", err.msg);
 	for (size_t b = 0; b < 2; b++) {
@@ -297,6 +298,51 @@ START_TEST(test_touched)
 		rig_run(r);
 		wait_for(r, &r->resident, 1);
 		check_all(r);
+		rig_free(r);
+	}
+}
+END_TEST
+
+static unsigned free_huge_pages(void)
+{
+	FILE *f = fopen("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "re");
+	unsigned n = 0;
+
+	if (!f)
+		return 0;
+	if (fscanf(f, "%u", &n) != 1)
+		n = 0;
+	(void)fclose(f);
+	return n;
+}
+
+/* Whole huge pages come, zeroes between the pages with content. */
+START_TEST(test_huge)
+{
+	static const struct ram_backend huge[] = {
+	    {.kind = RAM_MEMFD, .hugetlb = true, .hugetlb_bytes = 2 * MiB, .share = true,                   .fd = -1},
+	    {.kind = RAM_MEMFD,                 .hugetlb = true,                .hugetlb_bytes = 2 * MiB,         .fd = -1},
+	};
+
+	if (no_uffd())
+		return;
+	if (free_huge_pages() < 8) {
+		skip_test("the host has fewer than 8 free huge pages of 2 MiB");
+		return;
+	}
+	for (size_t i = 0; i < 2 * ARRAY_LEN(huge); i++) {
+		struct lazy_rig *r = rig_new(&huge[i / 2], i & 1 ? 0 : PAGE_BYTES);
+		struct lazy_info info;
+
+		if (i & 1) {
+			rig_run(r);
+			wait_for(r, &r->resident, 1);
+		}
+		check_all(r);
+		ck_assert_int_eq(memory_discard_pages(r->mem.blocks[0], 2 * MiB, 2 * MiB), 0);
+		ck_assert_uint_eq(look(r, 0, 600), 0);
+		lazy_query(r->lazy, &info);
+		ck_assert_uint_eq(info.faults, i & 1 ? 0 : 3);
 		rig_free(r);
 	}
 }
@@ -404,8 +450,8 @@ START_TEST(test_discarded_while_read)
 	while (!r->source.waiting)
 		pthread_cond_wait(&r->source.cond, &r->source.lock);
 	pthread_mutex_unlock(&r->source.lock);
-	ck_assert_int_eq(
-	    memory_discard_pages(r->mem.blocks[0], 400 * PAGE_BYTES, 200 * PAGE_BYTES), 0);
+	ck_assert_int_eq(memory_discard_pages(r->mem.blocks[0], 400 * PAGE_BYTES, 200 * PAGE_BYTES),
+			 0);
 	source_set(&r->source, false, false);
 	ck_assert_int_eq(pthread_join(t.thread, NULL), 0);
 	ck_assert_uint_eq(t.saw, 0);
@@ -521,7 +567,8 @@ END_TEST
 static void ws_memory(struct memory *mem)
 {
 	memory_init(mem, -1);
-	ck_assert_ptr_nonnull(memory_add_block(mem, "microvm.ram", 300 * PAGE_BYTES, &backends[0], NULL));
+	ck_assert_ptr_nonnull(
+	    memory_add_block(mem, "microvm.ram", 300 * PAGE_BYTES, &backends[0], NULL));
 	ck_assert_ptr_nonnull(memory_add_block(mem, "pc.bios", 8 * PAGE_BYTES, &backends[0], NULL));
 }
 
@@ -580,19 +627,19 @@ START_TEST(test_working_set_hostile)
 		int ret;
 		const char *words;
 	} rows[] = {
-	    {0,         0x6d696e69 + 1, 4, false, -EINVAL, "no working set"},
-	    {30,        9,              1, false, -ESTALE, "another saved guest"},
-	    {30,        9,              1, true,  -EINVAL, "checksum"},
+	    {0,         0x6d696e69 + 1, 4, false, -EINVAL, "no working set"                      },
+	    {30,        9,              1, false, -ESTALE, "another saved guest"                 },
+	    {30,        9,              1, true,  -EINVAL, "checksum"                            },
 	    {BLOCKS,    3,              1, false, -EINVAL, "it has 3 RAM blocks, the guest has 2"},
-	    {BLOCKS,    1,              1, false, -EINVAL, "bytes follow"},
-	    {NAME + 1,  'x',            1, false, -EINVAL, "unknown RAM block 'xicrovm.ram'"},
-	    {NAME + 3,  0,              1, false, -EINVAL, "NUL"},
-	    {RUNS,      0x40001,        4, false, -EINVAL, "262145 runs"},
-	    {RUNS,      3,              4, false, -EINVAL, "not in order or beyond"},
-	    {FIRST,     300,            4, false, -EINVAL, "beyond the block"},
-	    {FIRST + 4, 0,              4, false, -EINVAL, "is empty"},
-	    {FIRST + 4, 298,            4, false, -EINVAL, "beyond the block"},
-	    {FIRST + 8, 72,             4, false, -EINVAL, "not in order"},
+	    {BLOCKS,    1,              1, false, -EINVAL, "bytes follow"                        },
+	    {NAME + 1,  'x',            1, false, -EINVAL, "unknown RAM block 'xicrovm.ram'"     },
+	    {NAME + 3,  0,              1, false, -EINVAL, "NUL"                                 },
+	    {RUNS,      0x40001,        4, false, -EINVAL, "262145 runs"                         },
+	    {RUNS,      3,              4, false, -EINVAL, "not in order or beyond"              },
+	    {FIRST,     300,            4, false, -EINVAL, "beyond the block"                    },
+	    {FIRST + 4, 0,              4, false, -EINVAL, "is empty"                            },
+	    {FIRST + 4, 298,            4, false, -EINVAL, "beyond the block"                    },
+	    {FIRST + 8, 72,             4, false, -EINVAL, "not in order"                        },
 	};
 	struct working_set ws;
 	struct memory mem;
@@ -627,6 +674,6 @@ START_TEST(test_working_set_hostile)
 }
 END_TEST
 
-CHECK_MAIN("lazy", test_eager, test_touched, test_written, test_populated, test_discarded,
-	   test_discarded_while_read, test_stalled, test_end, test_rate, test_working_set_kept,
-	   test_working_set_file, test_working_set_hostile)
+CHECK_MAIN("lazy", test_eager, test_touched, test_huge, test_written, test_populated,
+	   test_discarded, test_discarded_while_read, test_stalled, test_end, test_rate,
+	   test_working_set_kept, test_working_set_file, test_working_set_hostile)

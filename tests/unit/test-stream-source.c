@@ -164,16 +164,16 @@ START_TEST(test_hostile_index)
 		unsigned bytes;
 		const char *words;
 	} rows[] = {
-	    {4,  RAM_PAGES,    4, "beyond the block"               },
-	    {8,  0,            4, "is empty"                       },
-	    {8,  RAM_PAGES,    4, "beyond the block"               },
-	    {12, 1ULL << 40,   8, "is not within the stream"       },
-	    {12, UINT64_MAX,   8, "is not within the stream"       },
-	    {20, 4095,         4, "4095 bytes apart"               },
-	    {20, UINT32_MAX,   4, "is not within the stream"       },
-	    {24, 3,            4, "not in order"                   },
-	    {0,  1,            4, "not in order or beyond the bloc"},
-	    {0,  UINT32_MAX,   4, "the index of pages ends"        },
+	    {4,  RAM_PAGES,  4, "beyond the block"               },
+	    {8,  0,          4, "is empty"                       },
+	    {8,  RAM_PAGES,  4, "beyond the block"               },
+	    {12, 1ULL << 40, 8, "is not within the stream"       },
+	    {12, UINT64_MAX, 8, "is not within the stream"       },
+	    {20, 4095,       4, "4095 bytes apart"               },
+	    {20, UINT32_MAX, 4, "is not within the stream"       },
+	    {24, 3,          4, "not in order"                   },
+	    {0,  1,          4, "not in order or beyond the bloc"},
+	    {0,  UINT32_MAX, 4, "the index of pages ends"        },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {

@@ -299,8 +299,8 @@ int memory_release(const struct memory *mem, struct err *err)
 		int r = b->share ? 0 : memory_discard_pages(b, 0, b->bytes);
 
 		if (r < 0 && ret == 0)
-			ret = err_set(err, -r, "guest memory '%s' cannot be released: %s",
-				      b->name, err_text(-r));
+			ret = err_set(err, -r, "guest memory '%s' cannot be released: %s", b->name,
+				      err_text(-r));
 	}
 	return ret;
 }

@@ -78,7 +78,7 @@ struct memory {
 	struct mem_slot slots[MEMORY_MAX_SLOTS];
 	size_t n_slots;
 	struct missing *missing; /* owned; see missing.h; NULL: all pages are there */
-	bool tracking; /* atomic: dma_dirty bits are being collected */
+	bool tracking;           /* atomic: dma_dirty bits are being collected */
 	pthread_mutex_t discard_lock;
 	unsigned held; /* under discard_lock: memory_hold() calls outstanding */
 };
@@ -155,8 +155,8 @@ int memory_discard(struct memory *mem, uint64_t gpa, uint64_t len);
 void memory_hold(struct memory *mem);
 void memory_unhold(struct memory *mem);
 /*
- * memory_discard() for whole pages of the block (page_bytes), which are not marked dirty.  0 or -errno;
- * memory_give_back() does not care whether they are still to come (missing.h).
+ * memory_discard() for whole pages of the block (page_bytes), which are not marked dirty.  0 or
+ * -errno; memory_give_back() does not care whether they are still to come (missing.h).
  */
 int memory_discard_pages(const struct ram_block *b, uint64_t off, uint64_t bytes);
 int memory_give_back(const struct ram_block *b, uint64_t off, uint64_t bytes);

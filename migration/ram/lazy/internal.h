@@ -21,7 +21,7 @@
 #define LAZY_NOTE_NS     10000000000LL /* how long the working set is noted */
 #define LAZY_RETRY_NS    1000000000LL
 
-_Static_assert(LAZY_READ_PAGES * PAGE_BYTES >= UFFD_PLACER_MAX_PAGE_BYTES,
+_Static_assert(LAZY_READ_PAGES *PAGE_BYTES >= UFFD_PLACER_MAX_PAGE_BYTES,
 	       "a page of the host is read at once");
 
 struct lazy {
@@ -37,7 +37,7 @@ struct lazy {
 	struct page_source *source; /* owned */
 	/* the fault thread's */
 	struct fault_thread fault_thread;
-	uint8_t *fault_buf;        /* owned */
+	uint8_t *fault_buf;         /* owned */
 	struct working_set faulted; /* the eager thread's, when the other has ended */
 	/* the eager thread's */
 	struct thread eager;
@@ -50,9 +50,9 @@ struct lazy {
 	/* Leaf; nothing is waited for under it but 'changed'. */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	bool stop;        /* the eager thread ends */
-	bool stalled;     /* why: */
-	bool lost;        /* ... and nothing will help: the fault thread is gone */
+	bool stop;    /* the eager thread ends */
+	bool stalled; /* why: */
+	bool lost;    /* ... and nothing will help: the fault thread is gone */
 	struct err why;
 	/* Held while the owner is called; the machine lock comes behind it. */
 	pthread_mutex_t owner_lock;

@@ -96,7 +96,8 @@ static uint64_t neighbours(const struct uffd_placer *p, int block, uint64_t *pag
 	return n;
 }
 
-/* Zero pages cost nothing where they are the host's own: a guest that fills memory has some more. */
+/* Zero pages cost nothing where they are the host's own: a guest that fills memory has some more.
+ */
 static uint64_t zero_pages(const struct lazy *l, int block, uint64_t page)
 {
 	const struct uffd_block *ub = &l->placer.blocks[block];
@@ -132,7 +133,8 @@ static int serve_page(struct lazy *l, int block, uint64_t page)
 	if (ret == 0) {
 		ret = uffd_placer_put(&l->placer, block, first, n, l->fault_buf);
 		if (ret < 0)
-			(void)err_set(&err, -ret, "a page of RAM block '%s' cannot be put into memory: %s",
+			(void)err_set(&err, -ret,
+				      "a page of RAM block '%s' cannot be put into memory: %s",
 				      ub->block->name, err_text(-ret));
 	}
 	if (ret < 0) {
@@ -333,15 +335,15 @@ void lazy_free(struct lazy *l)
 
 static int alloc_parts(struct lazy *l)
 {
-	const size_t bytes = (size_t)LAZY_READ_PAGES * PAGE_BYTES;
+	uint64_t pages = LAZY_FAULT_PAGES;
 
-	l->fault_buf = aligned_alloc(PAGE_SOURCE_ALIGN, bytes);
-	l->eager_buf = aligned_alloc(PAGE_SOURCE_ALIGN, bytes);
+	for (size_t i = 0; i < l->placer.n; i++)
+		pages = MAX(pages, l->placer.blocks[i].unit);
+	l->fault_buf = aligned_alloc(PAGE_SOURCE_ALIGN, pages * PAGE_BYTES);
+	l->eager_buf = aligned_alloc(PAGE_SOURCE_ALIGN, (size_t)LAZY_READ_PAGES * PAGE_BYTES);
 	if (!l->fault_buf || !l->eager_buf || working_set_init(&l->first, l->mem) < 0 ||
 	    working_set_init(&l->faulted, l->mem) < 0)
 		return -ENOMEM;
-	/* The fault thread writes where nothing is missing, and from now on never allocates. */
-	memset(l->fault_buf, 0, bytes);
 	return 0;
 }
 

@@ -220,8 +220,8 @@ static int get_run(const struct stream_source *m, size_t block, struct src *in, 
 	    __builtin_add_overflow(end, (uint64_t)PAGE_BYTES, &end) || end > stream_bytes)
 		return err_set(err, EINVAL,
 			       "the run of %u pages at position 0x%" PRIx64 ", %u bytes apart, at "
-			       "offset 0x%" PRIx64 " of the index, is not within the stream of 0x%" PRIx64
-			       " bytes",
+			       "offset 0x%" PRIx64
+			       " of the index, is not within the stream of 0x%" PRIx64 " bytes",
 			       n, pos, stride, where, stream_bytes);
 	for (uint32_t i = 0; i < n; i++)
 		m->at[block][first + i] = pos + (uint64_t)i * stride + 1;
@@ -242,7 +242,8 @@ int stream_index_get(struct page_source *s, const uint8_t *p, size_t n, uint64_t
 
 		memset(m->at[i], 0, m->pages[i] * sizeof(uint64_t));
 		if (src_be32(&in, &runs) < 0)
-			ret = err_set(err, EINVAL, "the index of pages ends in front of RAM block '%s'",
+			ret = err_set(err, EINVAL,
+				      "the index of pages ends in front of RAM block '%s'",
 				      m->names[i]);
 		for (; ret == 0 && runs > 0; runs--)
 			ret = get_run(m, i, &in, &behind, stream_bytes, err);

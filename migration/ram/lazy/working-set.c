@@ -175,7 +175,8 @@ static int get_all(struct working_set *ws, struct src *in, struct err *err)
 	if (src_u8(in, &blocks) < 0)
 		return say_short(in, "the number of RAM blocks", err);
 	if (blocks > ws->n)
-		return err_set(err, EINVAL, "it has %u RAM blocks, the guest has %zu", blocks, ws->n);
+		return err_set(err, EINVAL, "it has %u RAM blocks, the guest has %zu", blocks,
+			       ws->n);
 	for (; ret == 0 && blocks > 0; blocks--)
 		ret = get_block(ws, in, err);
 	if (ret == 0 && in->at != in->len)

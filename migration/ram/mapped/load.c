@@ -203,9 +203,10 @@ static int take_lazily(struct mapped_load *l, struct job *j, const struct memory
 	if (!l->lazy)
 		return 0;
 	if (l->wants_sums) {
-		log_info("RAM block '%s' is loaded before the guest runs, not lazily: the file has a "
-			 "checksum of all of it",
-			 b->name);
+		log_info(
+		    "RAM block '%s' is loaded before the guest runs, not lazily: the file has a "
+		    "checksum of all of it",
+		    b->name);
 		return 0;
 	}
 	mapped_source_add(lazy_source(l->lazy), memory_block_index(mem, b), j->place.pages_off,
@@ -216,7 +217,8 @@ static int take_lazily(struct mapped_load *l, struct job *j, const struct memory
 	(void)bitmap_or(comes, j->in_file, j->pages);
 	if (lazy_take(l->lazy, b, comes, &why) == 0)
 		return 1;
-	log_info("RAM block '%s' is loaded before the guest runs, not lazily: %s", b->name, why.msg);
+	log_info("RAM block '%s' is loaded before the guest runs, not lazily: %s", b->name,
+		 why.msg);
 	return 0;
 }
 
@@ -235,8 +237,8 @@ static int load_placed(struct mapped_load *l, struct job *j, const struct memory
 }
 
 int mapped_load_block(struct mapped_load *l, struct load_block *lb, bool ignored,
-		      const struct page_placer *placer, const struct memory *mem,
-		      struct src *in, struct err *err)
+		      const struct page_placer *placer, const struct memory *mem, struct src *in,
+		      struct err *err)
 {
 	struct job j = {.lb = lb, .placer = placer, .pages = lb->bytes / PAGE_BYTES};
 	uint8_t header[MAPPED_HEADER_BYTES];

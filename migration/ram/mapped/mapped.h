@@ -74,7 +74,7 @@ void mapped_load_listed(struct mapped_load *l);
  * 0, or -errno with *err set.
  */
 int mapped_load_block(struct mapped_load *l, struct load_block *lb, bool ignored,
-		      const struct page_placer *placer, const struct memory *mem,
-		      struct src *in, struct err *err);
+		      const struct page_placer *placer, const struct memory *mem, struct src *in,
+		      struct err *err);
 
 #endif

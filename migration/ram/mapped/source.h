@@ -1,9 +1,9 @@
 /*
  * source.h - a mapped-ram file as a source of pages (lazy/source.h), while the guest runs
  *
- * The file is the guest's memory as long as pages are still to come: it is locked as disk images are
- * (QEMU's byte locks: no program may write or resize it), and it has to keep its size and
- * time of change; one that has not is refused.  It is never mapped.
+ * The file is the guest's memory as long as pages are still to come: it is locked as disk images
+ * are (QEMU's byte locks: no program may write or resize it), and it has to keep its size and time
+ * of change; one that has not is refused.  It is never mapped.
  */
 #ifndef MINIVMM_MIGRATION_RAM_MAPPED_SOURCE_H
 #define MINIVMM_MIGRATION_RAM_MAPPED_SOURCE_H
