@@ -9,7 +9,7 @@ static const struct {
 	const struct migration_mode *mode;
 } modes[] = {
     {CAP_BACKGROUND_SNAPSHOT, &background_mode},
-    {CAP_COUNT, &precopy_mode},
+    {CAP_COUNT,               &precopy_mode   },
 };
 
 const struct migration_mode *mode_of(const bool *caps)

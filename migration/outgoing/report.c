@@ -40,11 +40,14 @@ void report_outgoing_start(struct outgoing *o, const struct migration_where *whe
 
 static void report_success(const struct outgoing *o, double total, double pause)
 {
-	if (o->saves)
+	if (o->caps[CAP_BACKGROUND_SNAPSHOT])
 		log_notice("the guest is saved to " WHERE
-			   ": %.3f s, paused for %.*f ms; it %s here",
-			   o->where, total, o->caps[CAP_BACKGROUND_SNAPSHOT] ? 1 : 0, pause,
-			   o->caps[CAP_BACKGROUND_SNAPSHOT] ? "goes on" : "is stopped");
+			   ": %.3f s, paused for %.1f ms; run state here: %s",
+			   o->where, total, pause, runstate_name(o->m->state));
+	else if (o->saves)
+		log_notice("the guest is saved to " WHERE ": %.3f s, paused for %.0f ms; it is "
+			   "stopped here",
+			   o->where, total, pause);
 	else
 		log_notice("the guest has moved to " WHERE ": %.3f s, paused for %.0f ms", o->where,
 			   total, pause);

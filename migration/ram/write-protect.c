@@ -23,6 +23,9 @@
  * arming, for the page tables show a protected page that is not there as one in
  * swap; a page touched in between is there afterwards, one touched later makes a fault.
  *
+ * Where the host merges equal pages (KSM), it is kept from that: a page that is merged loses its
+ * protection, and the next write makes no fault.
+ *
  * Huge pages of hugetlbfs are taken, copied and released whole.  Those too
  * large to be copied are sent from where they are, and released then.
  */
@@ -179,6 +182,8 @@ static void wp_stop(struct ram_save *s)
 	fault_thread_stop(&wp->thread);
 	userfault_close(&wp->u);
 	memory_unhold(wp->mem);
+	for (size_t i = 0; i < wp->mem->n_blocks; i++)
+		(void)memory_allow_merging(wp->mem->blocks[i], true); /* advice */
 	s->wp = NULL;
 	__atomic_store_n(&s->copied, 0, __ATOMIC_SEQ_CST);
 	wp_free(wp);
@@ -244,8 +249,10 @@ static int wp_touched(struct ram_save *s, size_t block, struct err *err)
 	uint64_t *map = s->touched[block];
 	int ret;
 
+	ret = memory_allow_merging(b, false);
 	ram_populated(b, map);
-	ret = arm(s->wp, b);
+	if (ret == 0)
+		ret = arm(s->wp, b);
 	if (ret < 0)
 		return err_set(err, -ret, "RAM block '%s' cannot be protected against writes: %s",
 			       b->name, err_text(-ret));

@@ -112,6 +112,7 @@ def test_mapped(t):
     vm = writer(t, capabilities=("mapped-ram",), cpus=2)
     goes_on(vm, 2)
     path = t.path("state")
+    vm.cmd("migrate-set-parameters", x_minivmm_checksum=True)
     snapshot(vm, f"file:{path}")
     goes_on(vm, 2)
     dest = destination(t, vm, f"file:{path}", capabilities=("mapped-ram",), paused=True)
@@ -204,11 +205,12 @@ def test_paused_guest(t):
     vm = writer(t, FEW)
     vm.cmd("stop")
     vm.qmp.event("STOP")
+    vm.qmp.events.clear()
     path = t.path("state")
     snapshot(vm, save_uri(vm.kind, path))
     wait_saved(vm, path)
     assert vm.status() == "paused"
-    assert not [e for e in vm.qmp.take_events() if e["event"] in ("STOP", "RESUME")]
+    assert not [e for e in vm.qmp.events if e["event"] in ("STOP", "RESUME")], vm.qmp.events
     s = stream.load(path)
     ram.assert_equal(ram.read(vm), bytes(s.blocks["microvm.ram"]))
     assert b"paused\0" in s.section("globalstate").payload
@@ -217,7 +219,7 @@ def test_paused_guest(t):
 
 
 def test_refused(t):
-    vm = machine(t, "smp-counter", FEW, backend="file")
+    vm = machine(t, "smp-counter", FEW, backend="file", ram=os.path.join(t.ramfs(), "ram"))
     on = [{"capability": "background-snapshot", "state": True}]
     says = vm.qmp.fails("migrate-set-capabilities", capabilities=on)
     assert says.startswith("Background-snapshot is not compatible with guest memory configuration"), says

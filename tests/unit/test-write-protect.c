@@ -18,7 +18,7 @@
 #include "vmm/base/wake.h"
 #include "vmm/base/zero.h"
 
-#define SMALL_PAGES 4096U /* of the guest; more than the pool of copies holds */
+#define SMALL_PAGES 2048U /* of the guest; more than the pool of copies holds */
 #define HUGE_COUNT  8U
 #define WRITERS     2U
 #define POOL        "/proc/sys/vm/nr_hugepages"
@@ -36,6 +36,8 @@ static const struct kind {
     {"hugetlb",          RAM_MEMFD,     true,  true },
     {"hugetlb private",  RAM_MEMFD,     false, true },
 };
+
+#define SMALL_KINDS 4U /* of them without huge pages, which come first */
 
 /* What stands in front of each page; the rest of it says the same at its end. */
 struct stamp {
@@ -429,20 +431,130 @@ START_TEST(test_discard)
 }
 END_TEST
 
+/* ---- merged pages ---- */
+
+#define KSM "/sys/kernel/mm/ksm/"
+
+static long ksm_number(const char *name, long set)
+{
+	FILE *f = fopen(name, set < 0 ? "r" : "w");
+	long n = -1;
+
+	if (!f)
+		return -1;
+	if (set >= 0)
+		(void)fprintf(f, "%ld", set);
+	else if (fscanf(f, "%ld", &n) != 1)
+		n = -1;
+	return fclose(f) == 0 ? n : -1;
+}
+
+/* The host goes over all memory that may be merged, several times. */
+static void merge_all(void)
+{
+	long before = ksm_number(KSM "full_scans", -1);
+
+	(void)ksm_number(KSM "pages_to_scan", 1000000);
+	(void)ksm_number(KSM "run", 1);
+	while (ksm_number(KSM "full_scans", -1) < before + 4)
+		(void)sched_yield();
+	(void)ksm_number(KSM "run", 0); /* what is merged stays so */
+}
+
+static void fill_all(struct rig *g, int with)
+{
+	memset(g->r->from.mem.blocks[0]->hva, with, g->pages * PAGE_BYTES);
+}
+
+static void *fill_again(void *opaque)
+{
+	fill_all(opaque, 9);
+	return NULL;
+}
+
+static void replace_ram(struct rig *g, bool merge)
+{
+	struct ram_backend be = {.kind = RAM_ANONYMOUS, .fd = -1, .merge = merge};
+
+	memory_fini(&g->r->from.mem);
+	memory_init(&g->r->from.mem, -1);
+	ck_assert_ptr_nonnull(
+	    memory_add_block(&g->r->from.mem, "microvm.ram", g->pages * PAGE_BYTES, &be, NULL));
+	/* Huge pages are not merged as they are. */
+	(void)madvise(g->r->from.mem.blocks[0]->hva, g->pages * PAGE_BYTES, MADV_NOHUGEPAGE);
+	fill_all(g, 7);
+}
+
+/* Pages that are equal, and that the host would merge: a merged page has no protection. */
+static void check_merging(struct rig *g)
+{
+	const uint8_t *loaded = g->r->to.mem.blocks[0]->hva;
+	struct ram_backend be = {.kind = RAM_ANONYMOUS, .fd = -1, .merge = true};
+	struct memory spare;
+	pthread_t writer;
+
+	replace_ram(g, true);
+	/* Something that may be merged, or the host scans nothing at all. */
+	memory_init(&spare, -1);
+	ck_assert_ptr_nonnull(memory_add_block(&spare, "spare", 64 * PAGE_BYTES, &be, NULL));
+	memset(spare.blocks[0]->hva, 7, 64 * PAGE_BYTES);
+	ram_save_init(&g->r->save, &g->r->from, g->r->w, 7);
+	g->r->save.tracker = &tracker_write_protect;
+	ck_assert_int_eq(ram_save_start(&g->r->save, NULL), 0);
+	ck_assert_int_eq(ram_save_begin(&g->r->save, NULL), 0);
+	ck_assert_int_eq(write_protect_instant(&g->r->save, NULL), 0);
+	merge_all();
+	ck_assert_int_eq(pthread_create(&writer, NULL, fill_again, g), 0);
+	(void)pthread_join(writer, NULL); /* all its pages have room in the pool */
+	while (ram_save_left_pages(&g->r->save))
+		ck_assert_int_eq(ram_save_record(&g->r->save, TAG_PART, NULL, NULL), 0);
+	ck_assert_int_eq(ram_rig_try_load(g->r, NULL), 0);
+	for (uint64_t i = 0; i < g->pages * PAGE_BYTES; i++)
+		ck_assert_msg(loaded[i] == 7, "page %lu is younger than the instant",
+			      i / PAGE_BYTES);
+	memory_fini(&spare);
+}
+
+START_TEST(test_merging)
+{
+	long run = ksm_number(KSM "run", -1), scan = ksm_number(KSM "pages_to_scan", -1);
+	struct rig g = {.k = &kinds[0], .pages = 512, .wake_fd = -1};
+
+	if (run != 0 || access(KSM "run", W_OK) < 0) {
+		skip_test("merging of pages is tried where it is off, and root may switch it on");
+		return;
+	}
+	g.r = ram_rig_new();
+	ck_assert(add_ram(&g));
+	check_merging(&g);
+	(void)ksm_number(KSM "run", 2);
+	(void)ksm_number(KSM "run", 0);
+	(void)ksm_number(KSM "pages_to_scan", scan);
+	ram_rig_free(g.r);
+}
+END_TEST
+
+static void add(Suite *s, const char *name, const TTest *test, size_t n)
+{
+	TCase *tc = tcase_create(name);
+
+	tcase_set_timeout(tc, 120); /* a guard against hangs, not a speed limit */
+	tcase_add_loop_test(tc, test, 0, (int)n);
+	suite_add_tcase(s, tc);
+}
+
 int main(void)
 {
 	Suite *s = suite_create("write-protect");
-	TCase *tc = tcase_create("write-protect");
 	SRunner *r;
 	int failed;
 
-	tcase_set_timeout(tc, 120); /* a guard against hangs, not a speed limit */
-	tcase_add_loop_test(tc, test_instant, 0, (int)ARRAY_LEN(kinds));
-	tcase_add_loop_test(tc, test_pause, 0, (int)ARRAY_LEN(kinds));
-	tcase_add_loop_test(tc, test_end, 0, (int)ARRAY_LEN(kinds));
-	tcase_add_loop_test(tc, test_dead_thread, 0, 4);
-	tcase_add_loop_test(tc, test_discard, 0, (int)ARRAY_LEN(kinds));
-	suite_add_tcase(s, tc);
+	add(s, "instant", test_instant, ARRAY_LEN(kinds));
+	add(s, "pause", test_pause, ARRAY_LEN(kinds));
+	add(s, "end", test_end, ARRAY_LEN(kinds));
+	add(s, "discard", test_discard, ARRAY_LEN(kinds));
+	add(s, "merging", test_merging, 1);
+	add(s, "dead thread", test_dead_thread, SMALL_KINDS);
 	r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);
 	failed = srunner_ntests_failed(r);

@@ -72,6 +72,19 @@ void memory_fini(struct memory *mem)
 
 /* ---- blocks ---- */
 
+#define MERGE_BYTES (64 * MiB) /* advised at a time: nobody maps memory meanwhile */
+
+int memory_allow_merging(const struct ram_block *b, bool allow)
+{
+	for (uint64_t off = 0; b->merge && off < b->bytes; off += MERGE_BYTES) {
+		uint64_t n = MIN(MERGE_BYTES, b->bytes - off);
+
+		if (madvise(b->hva + off, n, allow ? MADV_MERGEABLE : MADV_UNMERGEABLE) < 0)
+			return errno == EINVAL ? 0 : -errno; /* EINVAL: a kernel without KSM */
+	}
+	return 0;
+}
+
 /* Advice only: errors are ignored, for instance those of a kernel without KSM. */
 static void block_advise(const struct ram_block *b)
 {

@@ -179,6 +179,12 @@ void memory_mark_dirty(struct memory *mem, uint64_t gpa, uint64_t len);
  */
 int memory_release(const struct memory *mem, struct err *err);
 
+/*
+ * A block with 'merge': may the host go on merging its pages?  Pages that are merged are single
+ * again when it may not, and 'merge' stays as it is.  0 or -errno; other blocks: 0.
+ */
+int memory_allow_merging(const struct ram_block *b, bool allow);
+
 /* Sum of the blocks' bytes. */
 uint64_t memory_total_bytes(const struct memory *mem);
 
