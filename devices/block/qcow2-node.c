@@ -68,7 +68,8 @@ static void report_corrupt(struct qcow2_disk *d)
 	if (d->corrupt || !qcow2_info(d->n->img->q)->corrupt)
 		return;
 	d->corrupt = true;
-	log_error("'%s' is corrupt: requests that need what is damaged fail ('qemu-img check' tells what it is)",
+	log_error("'%s' is corrupt: requests that need what is damaged fail ('qemu-img check' "
+		  "tells what it is)",
 		  d->n->filename);
 }
 

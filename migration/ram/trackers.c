@@ -1,6 +1,6 @@
 /*
- * trackers.c - the row for precopy: what the dirty log or the dirty ring reports goes again; and the
- * row for a guest that stands still, whose pages go once
+ * trackers.c - the row for precopy: what the dirty log or the dirty ring reports goes again;
+ * and the row for a guest that stands still, whose pages go once
  */
 #include "migration/ram/trackers.h"
 

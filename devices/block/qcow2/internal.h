@@ -514,10 +514,10 @@ int qcow2_read_compressed(struct qcow2 *q, const struct qcow2_entry *e, void *ou
 void qcow2_claim(struct qcow2 *q, struct qcow2_claim *c, uint64_t off, uint64_t bytes);
 void qcow2_unclaim(struct qcow2 *q, struct qcow2_claim *c);
 
-/* ---- hooks: what snapshot.c, bitmap.c and check.c do when ...  (stubs.c until they do) ---- */
+/* ---- hooks: what snapshots, bitmaps and checks do when ... ---- */
 
 /* Loaded at open and activate, after L1 and refcounts; a table that cannot be read refuses the
- * image only where QEMU's does (qcow2-vmstate.md): else it is empty, and a check tells. */
+ * image only where QEMU's does (qcow2-vmstate 1): else it is empty, and a check tells. */
 int qcow2_snapshots_load(struct qcow2 *q, struct err *err);
 /* Forgotten, at close and deactivate; a saving under way is aborted. */
 void qcow2_snapshots_fini(struct qcow2 *q);
