@@ -75,7 +75,6 @@ $(BIN): $(BUILD)/vmm/main.o $(LIB)
 	@echo "  LD   $@"
 	@$(CC) $(ALL_LDFLAGS) $(OWN_LDFLAGS) $^ $(OWN_LIBS) -o $@
 
-# Of the library only what images need: neither io_uring's loop nor a network.
 $(IMG): $(BUILD)/img/main.o $(LIB)
 	@echo "  LD   $@"
 	@$(CC) $(ALL_LDFLAGS) $(OWN_LDFLAGS) $^ $(OWN_LIBS) -o $@
@@ -175,6 +174,8 @@ PAGES := README.md CHANGELOG.md CONTRIBUTING.md LICENSE $(wildcard docs/*.md doc
 install: $(BIN) $(IMG)
 	$(BIN) -man >$(BUILD)/minivmm.1
 	$(BIN) -completion >$(BUILD)/completion
+	$(IMG) --man >$(BUILD)/minivmm-img.1
+	$(IMG) --completion >$(BUILD)/completion-img
 	install -d "$(BIN_DIR)" "$(MAN_DIR)" "$(DOC_DIR)" "$(BASH_DIR)"
 	install -m 755 $(BIN) $(IMG) "$(BIN_DIR)"
 	install -m 644 $(BUILD)/minivmm.1 $(BUILD)/minivmm-img.1 "$(MAN_DIR)"

@@ -302,7 +302,7 @@ static int take_options(const struct img_args *a, struct bench *b, struct cfg_bl
 	if (ret == 0)
 		ret = find_format(a, &f, err);
 	if (ret == 0)
-		cfg->driver = (char *)(uintptr_t)image_format_name(f);
+		cfg->driver = xstrdup(image_format_name(f));
 	return ret;
 }
 
@@ -330,6 +330,7 @@ static int run(const struct img_args *a)
 	block_node_free(b.node);
 	free(b.slots);
 	free(b.buf);
+	free(cfg.driver);
 	return ret < 0 ? img_fail(1, &err) : 0;
 }
 

@@ -204,7 +204,7 @@ static int run(const struct img_args *a)
 	bool shown = img_has(a, 'p') && !c.quiet;
 	int ret = open_both(a, &c);
 
-	if (ret == SAME) {
+	if (ret == SAME && c.img[0] && c.img[1]) {
 		progress_init(&c.progress, shown ? stdout : NULL,
 			      MAX(c.img[0]->bytes, c.img[1]->bytes));
 		ret = compare_all(&c);

@@ -268,9 +268,12 @@ static int write_zeroes(const struct copy *c, uint64_t off, uint64_t bytes, stru
 static int write_run(const struct copying *y, unsigned char *p, uint64_t bytes, uint64_t off,
 		     struct err *err)
 {
-	struct iovec v = {.iov_base = p, .iov_len = (size_t)bytes};
-	int ret = image_writev(y->c->dst, &v, 1, off);
+	struct iovec v;
+	int ret;
 
+	v.iov_base = p;
+	v.iov_len = (size_t)bytes;
+	ret = image_writev(y->c->dst, &v, 1, off);
 	return ret < 0 ? say_write(y->c, off, ret, err) : 0;
 }
 

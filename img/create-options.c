@@ -19,31 +19,31 @@ enum kind { SIZE, NUMBER, BOOL, WORD, REFUSED };
 
 struct row {
 	const char *name;
-	enum kind kind;
 	size_t off;
-	bool raw; /* raw images have it, too */
 	const char *help;
+	enum kind kind;
+	bool raw; /* raw images have it, too */
 };
 
 #define AT(member) offsetof(struct img_create, member)
 
 static const struct row rows[] = {
-    {"backing_file",     WORD,    AT(backing),        false, "File name of a base image"                    },
-    {"backing_fmt",      WORD,    AT(backing_format), false, "Image format of the base image"               },
-    {"cluster_size",     SIZE,    AT(cluster_bytes),  false, "qcow2 cluster size, 512 to 2M"                },
-    {"compat",           WORD,    AT(compat),         false, "Compatibility level (v2 [0.10] or v3 [1.1])"  },
-    {"compression_type", WORD,    AT(compression),    false,
-     "Compression method of compressed clusters (zlib, zstd)"                                               },
-    {"extended_l2",      BOOL,    AT(extended_l2),    false, "Extended L2 tables"                           },
-    {"lazy_refcounts",   BOOL,    AT(lazy_refcounts), false, "Postpone refcount updates"                    },
-    {"preallocation",    WORD,    AT(prealloc),       true,  "off, metadata (qcow2), falloc, full"          },
-    {"refcount_bits",    NUMBER,  AT(refcount_bits),  false, "Width of a reference count in bits"           },
-    {"size",	     SIZE,    AT(bytes),          true,  "Virtual disk size"                            },
-    {"data_file",        REFUSED, 0,                  false, "external data files are not supported"        },
-    {"data_file_raw",    REFUSED, 0,                  false, "external data files are not supported"        },
-    {"encryption",       REFUSED, 0,                  false, "encryption is not supported"                  },
-    {"extent_size_hint", REFUSED, 0,                  true,  "extent size hints are not supported"          },
-    {"nocow",            REFUSED, 0,                  true,  "'chattr +C' on the folder has the same effect"},
+    {"backing_file",     AT(backing),        "File name of a base image",                              WORD,    false},
+    {"backing_fmt",      AT(backing_format), "Image format of the base image",                         WORD,    false},
+    {"cluster_size",     AT(cluster_bytes),  "qcow2 cluster size, 512 to 2M",                          SIZE,    false},
+    {"compat",           AT(compat),         "Compatibility level (v2 [0.10] or v3 [1.1])",            WORD,    false},
+    {"compression_type", AT(compression),    "Compression method of compressed clusters (zlib, zstd)",
+     WORD,												      false},
+    {"extended_l2",      AT(extended_l2),    "Extended L2 tables",                                     BOOL,    false},
+    {"lazy_refcounts",   AT(lazy_refcounts), "Postpone refcount updates",                              BOOL,    false},
+    {"preallocation",    AT(prealloc),       "off, metadata (qcow2), falloc, full",                    WORD,    true },
+    {"refcount_bits",    AT(refcount_bits),  "Width of a reference count in bits",                     NUMBER,  false},
+    {"size",	     AT(bytes),          "Virtual disk size",                                      SIZE,    true },
+    {"data_file",        0,                  "external data files are not supported",                  REFUSED, false},
+    {"data_file_raw",    0,                  "external data files are not supported",                  REFUSED, false},
+    {"encryption",       0,                  "encryption is not supported",                            REFUSED, false},
+    {"extent_size_hint", 0,                  "extent size hints are not supported",                    REFUSED, true },
+    {"nocow",            0,		  "'chattr +C' on the folder has the same effect",          REFUSED, true },
 };
 
 static const struct row *find_row(const char *name, enum image_format f)

@@ -44,7 +44,7 @@ static void bar(char *out, size_t width, double part)
 	size_t full = (size_t)(part * (double)width);
 
 	for (size_t i = 0; i < width; i++)
-		out[i] = i < full ? '=' : i == full ? '>' : ' ';
+		out[i] = " >="[(i < full) * 2 + (i == full)];
 	out[width] = '\0';
 }
 

@@ -69,13 +69,13 @@ static int work(const struct img_args *a, struct image *img, int what, struct er
 
 static int run(const struct img_args *a)
 {
-	static const char verbs[] = "lcad";
+	static const unsigned char verbs[] = "lcad";
 	struct img_open how = {.format = a->val['f'], .force_share = img_has(a, 'U')};
 	struct err err = {0}, why = {0};
 	struct image *img;
 	int ret, closed, what = 0;
 
-	for (const char *v = verbs; *v; v++) {
+	for (const unsigned char *v = verbs; *v; v++) {
 		if (!img_has(a, *v))
 			continue;
 		if (what)
