@@ -9,6 +9,7 @@
  *
  * Locks, in the order in which they may be taken (none is needed for the next):
  *
+ *   0  lazy.owner_lock   the thread that brings pages tells migration about them
  *   1  machine.lock      run state, device registers, every field below marked
  *                        so.  Taken by the main loop and the work loop around
  *                        each callback, by vCPU threads around exits, by
@@ -22,8 +23,9 @@
  *      controllers which KVM does not emulate: virtio_device.irq_lock,
  *      vser.lock, yanks.mutex, flush.mutex, worker.mutex, block_node.info_mutex, the locks of
  *      images (qcow2, image.partial), migration_stats.lock, page_queue.mutex,
- *      multifd_send.lock, multifd_recv.lock, page_pool.lock, resolve.mutex,
- *      memory.discard_lock; write_protect.lock, under which page_queue.mutex is taken
+ *      multifd_send.lock, multifd_recv.lock, page_pool.lock, resolve.mutex, lazy.lock,
+ *      uffd_placer.lock; memory.discard_lock, under which those of lazy loading are taken;
+ *      write_protect.lock, under which page_queue.mutex is taken
  *   5  loop.mutex        any loop_post(), loop_fd_events(), loop_timer_arm_ms()
  *
  * Threads: the main loop and the control thread never wait; the work loop

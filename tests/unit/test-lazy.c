@@ -12,9 +12,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "devices/block/lock.h"
+#include "migration/channel/channel.h"
 #include "migration/ram/lazy/lazy.h"
 #include "migration/ram/lazy/source.h"
 #include "migration/ram/lazy/working-set.h"
+#include "migration/ram/mapped/source.h"
 #include "migration/ram/placer-uffd.h"
 #include "tests/unit/check-main.h"
 #include "vmm/base/alloc.h"
@@ -562,6 +565,118 @@ START_TEST(test_working_set_kept)
 }
 END_TEST
 
+/* ---- a file as the source ---- */
+
+struct file_source {
+	char path[32];
+	int fd;
+	struct page_source *source;
+};
+
+static const struct timespec some_time[] = {
+    {1700000000, 5},
+    {1700000000, 5}
+};
+
+/* Four pages, the n-th full of n + 1. */
+static void file_source_init(struct file_source *f)
+{
+	uint64_t comes[] = {0xf};
+	struct channel *ch;
+	struct err err = {0};
+	uint8_t page[PAGE_BYTES];
+
+	(void)snprintf(f->path, sizeof(f->path), "/tmp/minivmm-test-XXXXXX");
+	f->fd = mkstemp(f->path);
+	ck_assert_int_ge(f->fd, 0);
+	for (int i = 0; i < 4; i++) {
+		memset(page, i + 1, sizeof(page));
+		ck_assert_int_eq(write(f->fd, page, sizeof(page)), PAGE_BYTES);
+	}
+	ck_assert_int_eq(futimens(f->fd, some_time), 0);
+	ch = channel_file_read(f->path, 0, -1, &err);
+	ck_assert_msg(ch != NULL, "%s", err.msg);
+	f->source = mapped_source_new(ch, false, &err);
+	channel_close(ch); /* it is not needed any more */
+	ck_assert_msg(f->source != NULL, "%s", err.msg);
+	mapped_source_add(f->source, 1, PAGE_BYTES, comes, 3);
+}
+
+static int file_source_read(struct file_source *f, uint8_t *page, struct err *err)
+{
+	return f->source->ops->read(f->source, 1, 1, 1, page, err);
+}
+
+/* Whatever another program does to the file, it is seen; and so is that the file is back. */
+START_TEST(test_file_source)
+{
+	uint8_t page[PAGE_BYTES];
+	struct err err = {0};
+	struct file_source f;
+
+	file_source_init(&f);
+	ck_assert_int_eq(file_source_read(&f, page, &err), 0);
+	ck_assert_uint_eq(page[77], 3);
+	ck_assert_int_eq(pwrite(f.fd, "x", 1, 0), 1);
+	ck_assert_int_eq(file_source_read(&f, page, &err), -ESTALE);
+	ck_assert_msg(strstr(err.msg, "was written to by another program") != NULL, "%s", err.msg);
+	ck_assert_int_eq(futimens(f.fd, some_time), 0);
+	ck_assert_int_eq(file_source_read(&f, page, &err), 0);
+	ck_assert_int_eq(ftruncate(f.fd, 100), 0);
+	ck_assert_int_eq(file_source_read(&f, page, &err), -ESTALE);
+	ck_assert_msg(strstr(err.msg, "has 100 bytes instead of 16384") != NULL, "%s", err.msg);
+	f.source->ops->close(f.source);
+	(void)close(f.fd);
+	(void)unlink(f.path);
+}
+END_TEST
+
+/* It is locked as long as it is the guest's memory: no program that writes it gets it. */
+START_TEST(test_file_is_locked)
+{
+	const struct block_perms writer = block_disk_perms(false, true);
+	struct file_source f;
+	struct channel *ch;
+	struct err err = {0};
+
+	file_source_init(&f);
+	ck_assert_int_eq(block_lock(f.fd, f.path, writer, false, NULL), -EBUSY);
+	f.source->ops->close(f.source);
+	ck_assert_int_eq(block_lock(f.fd, f.path, writer, false, NULL), 0);
+	ch = channel_file_read(f.path, 0, -1, &err);
+	ck_assert_ptr_null(mapped_source_new(ch, false, &err));
+	ck_assert_msg(strstr(err.msg, "lock") != NULL, "%s", err.msg);
+	channel_close(ch);
+	(void)close(f.fd);
+	(void)unlink(f.path);
+}
+END_TEST
+
+/* The notes belong to the file by its times and bitmaps, and are beside it only while it has its
+ * name. */
+START_TEST(test_file_identity)
+{
+	uint8_t a[PAGE_SOURCE_IDENTITY], b[PAGE_SOURCE_IDENTITY];
+	uint64_t comes[] = {1};
+	struct file_source f;
+	char *notes;
+
+	file_source_init(&f);
+	f.source->ops->identity(f.source, a);
+	mapped_source_add(f.source, 0, 0, comes, 1);
+	f.source->ops->identity(f.source, b);
+	ck_assert_mem_ne(a, b, sizeof(a));
+	notes = f.source->ops->notes_path(f.source);
+	ck_assert_ptr_nonnull(notes);
+	ck_assert_int_eq(strncmp(notes, f.path, strlen(f.path)), 0);
+	free(notes);
+	(void)unlink(f.path);
+	ck_assert_ptr_null(f.source->ops->notes_path(f.source));
+	f.source->ops->close(f.source);
+	(void)close(f.fd);
+}
+END_TEST
+
 /* ---- the working set's file ---- */
 
 static void ws_memory(struct memory *mem)
@@ -676,4 +791,5 @@ END_TEST
 
 CHECK_MAIN("lazy", test_eager, test_touched, test_huge, test_written, test_populated,
 	   test_discarded, test_discarded_while_read, test_stalled, test_end, test_rate,
-	   test_working_set_kept, test_working_set_file, test_working_set_hostile)
+	   test_working_set_kept, test_file_source, test_file_is_locked, test_file_identity,
+	   test_working_set_file, test_working_set_hostile)
