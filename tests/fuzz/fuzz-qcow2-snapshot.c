@@ -88,7 +88,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	struct rig r = {.max = 8 * MiB};
 	const struct qcow2_storage s = rig_storage(&r);
-	struct qcow2_open how = {.writable = true};
+	struct qcow2_open how = {.writable = true, .cache_bytes = 65536};
 	struct err err = {0};
 	struct qcow2 *q;
 

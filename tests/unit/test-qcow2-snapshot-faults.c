@@ -207,6 +207,9 @@ static void full_disk(const struct faulty *f, enum fault_op op)
 	}
 }
 
+#define SMALL "-o cluster_size=4096"
+#define TINY  "-o cluster_size=512"
+
 /* qemu-img judges each 'every'-th image. */
 static void kills(const char *layout, enum fault_op op, unsigned every)
 {
@@ -224,25 +227,19 @@ static void kills(const char *layout, enum fault_op op, unsigned every)
 	end_dir();
 }
 
-static void failures(const char *layout, enum fault_op op)
+static void failures(enum fault_op op, int errnum)
 {
-	static const int errnums[] = {EIO, ENOSPC};
 	struct faulty f;
 
 	if (!qemu_img_there())
 		return;
 	begin_dir();
-	faulty_init(&f, layout);
-	for (size_t i = 0; i < ARRAY_LEN(errnums); i++)
-		for (unsigned n = 1; failed_at(&f, op, n, errnums[i], n % 32 == 0); n++)
-			continue;
-	full_disk(&f, op);
+	faulty_init(&f, SMALL);
+	for (unsigned n = 1; failed_at(&f, op, n, errnum, n % 32 == 0); n++)
+		continue;
 	faulty_fini(&f);
 	end_dir();
 }
-
-#define SMALL "-o cluster_size=4096"
-#define TINY  "-o cluster_size=512"
 
 START_TEST(test_save_killed)
 {
@@ -258,7 +255,29 @@ END_TEST
 
 START_TEST(test_save_fails)
 {
-	failures(SMALL, OP_SAVE);
+	failures(OP_SAVE, EIO);
+}
+END_TEST
+
+START_TEST(test_save_without_room)
+{
+	failures(OP_SAVE, ENOSPC);
+}
+END_TEST
+
+START_TEST(test_full_disk)
+{
+	struct faulty f;
+
+	if (!qemu_img_there())
+		return;
+	begin_dir();
+	faulty_init(&f, SMALL);
+	full_disk(&f, OP_SAVE);
+	full_disk(&f, OP_DELETE);
+	full_disk(&f, OP_APPLY);
+	faulty_fini(&f);
+	end_dir();
 }
 END_TEST
 
@@ -271,7 +290,8 @@ END_TEST
 
 START_TEST(test_delete_fails)
 {
-	failures(SMALL, OP_DELETE);
+	failures(OP_DELETE, EIO);
+	failures(OP_DELETE, ENOSPC);
 }
 END_TEST
 
@@ -284,9 +304,11 @@ END_TEST
 
 START_TEST(test_apply_fails)
 {
-	failures(SMALL, OP_APPLY);
+	failures(OP_APPLY, EIO);
+	failures(OP_APPLY, ENOSPC);
 }
 END_TEST
 
 CHECK_MAIN("qcow2-snapshot-faults", test_save_killed, test_save_killed_tiny, test_save_fails,
-	   test_delete_killed, test_delete_fails, test_apply_killed, test_apply_fails)
+	   test_save_without_room, test_delete_killed, test_delete_fails, test_apply_killed,
+	   test_apply_fails, test_full_disk)

@@ -10,6 +10,7 @@
 
 #include "devices/block/qcow2/counts.h"
 #include "devices/block/qcow2/internal.h"
+#include "devices/block/qcow2/refblock.h"
 #include "devices/block/qcow2/snapshot-table.h"
 
 /* A reference, by an L1 table or one of its L2 tables, to whole clusters. */
@@ -45,7 +46,9 @@ struct qcow2_relink {
 	uint64_t *new_blocks; /* their places */
 	size_t n_blocks, n_new_blocks;
 	uint64_t table_host, table_bytes; /* of the list of snapshots */
-	struct qcow2_free *old;           /* what is let go after it */
+	struct rb_pos at; /* a piece of refcounts, pinned, from cluster at_first on */
+	uint64_t at_first;
+	struct qcow2_free *old; /* what is let go after it */
 	size_t n_old, cap_old;
 };
 
