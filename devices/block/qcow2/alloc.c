@@ -135,15 +135,16 @@ static int grow(struct qcow2 *q, uint64_t need)
 {
 	CLEANUP(cleanup_free) uint64_t *e = NULL;
 	struct qcow2_header old = q->h;
-	struct qcow2_table t;
-	struct growth g;
+	struct qcow2_table t = {0};
+	struct growth g = {0};
 	int ret = growth_plan(q, need, &g);
 
 	if (ret < 0)
 		return ret;
-	e = calloc(g.n, 8);
+	e = qcow2_buffer(g.n * 8);
 	if (!e)
 		return -ENOMEM;
+	memset(e, 0, g.n * 8);
 	ret = growth_write(q, &g, e);
 	if (ret == 0)
 		ret = qcow2_table_init(&t, g.first << q->cluster_bits, (uint32_t)g.n);
@@ -313,7 +314,7 @@ void qcow2_since_add(struct qcow2 *q, uint64_t first, uint64_t n)
 static int alloc_clusters(struct qcow2 *q, uint64_t min, uint64_t *clusters, uint64_t *host,
 			  bool *zero)
 {
-	struct run r;
+	struct run r = {0};
 	uint64_t all;
 	int ret = alloc_run(q, min, *clusters, &r);
 

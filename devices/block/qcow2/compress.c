@@ -25,10 +25,8 @@
 
 static int inflate_zlib(const void *p, size_t bytes, void *out, size_t n)
 {
-	z_stream z = {.next_in = (void *)(uintptr_t)p,
-		      .avail_in = (uInt)bytes,
-		      .next_out = out,
-		      .avail_out = (uInt)n};
+	z_stream z = {
+	    .next_in = (void *)p, .avail_in = (uInt)bytes, .next_out = out, .avail_out = (uInt)n};
 	int ret;
 
 	if (inflateInit2(&z, WINDOW_BITS) != Z_OK)
@@ -68,10 +66,8 @@ int qcow2_inflate(const struct qcow2 *q, const void *p, size_t bytes, void *out)
 
 static int deflate_zlib(const void *p, size_t n, void *out, size_t *bytes)
 {
-	z_stream z = {.next_in = (void *)(uintptr_t)p,
-		      .avail_in = (uInt)n,
-		      .next_out = out,
-		      .avail_out = (uInt)n - 1};
+	z_stream z = {
+	    .next_in = (void *)p, .avail_in = (uInt)n, .next_out = out, .avail_out = (uInt)n - 1};
 	int ret;
 
 	if (deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, WINDOW_BITS, MEMORY_LEVEL,
@@ -226,7 +222,7 @@ int qcow2_write_compressed(struct qcow2 *q, const void *p, size_t bytes, uint64_
 	}
 	ret = qcow2_deflate(q, whole ? whole : p, packed, &n);
 	if (ret == -ENOSPC) {
-		const struct iovec v = {(void *)(uintptr_t)p, bytes};
+		const struct iovec v = {(void *)p, bytes};
 
 		return qcow2_writev(q, &v, 1, off);
 	}

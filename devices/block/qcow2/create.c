@@ -171,7 +171,7 @@ static void set_header(const struct qcow2_create *c, const struct layout *l, str
 
 static int write_at(const struct qcow2_storage *s, const void *p, size_t n, uint64_t off)
 {
-	const struct iovec v = {(void *)(uintptr_t)p, n};
+	const struct iovec v = {(void *)p, n};
 
 	return s->ops->writev(s->opaque, &v, 1, off);
 }
@@ -221,7 +221,7 @@ static int write_tables(const struct qcow2_storage *s, const struct layout *l, u
 /* Nothing of what was there before is an image, or shows in this one. */
 static int clear_storage(const struct qcow2_storage *s, uint8_t *buf, uint64_t cluster)
 {
-	uint64_t bytes;
+	uint64_t bytes = 0;
 	int ret = s->ops->truncate(s->opaque, 0);
 
 	if (ret == 0)
@@ -287,7 +287,7 @@ static int prealloc_some(struct qcow2 *q, enum qcow2_prealloc how, bool backing,
 static int prealloc(const struct qcow2_storage *s, const struct qcow2_create *c, struct err *err)
 {
 	const struct qcow2_open how = {.writable = true};
-	uint64_t off = 0, n, size;
+	uint64_t off = 0, n = 0, size = 0;
 	struct qcow2 *q;
 	int closed, ret = qcow2_open(&q, s, &how, err);
 

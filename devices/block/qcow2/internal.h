@@ -195,12 +195,14 @@ void qcow2_cache_fini(struct qcow2_cache *c);
  * The piece at 'host' (a multiple of q->piece_bytes), read if need be and pinned: qcow2_block_put()
  * follows.  When only dirty ones could go, all is written back.
  */
-int qcow2_block_get(struct qcow2 *q, struct qcow2_cache *c, uint64_t host, struct qcow2_block **b);
+int qcow2_block_get(struct qcow2 *q, struct qcow2_cache *c, uint64_t host,
+		    struct qcow2_block **out);
 /* Only if it is there; NULL: it is not.  Pinned. */
 struct qcow2_block *qcow2_block_peek(struct qcow2 *q, struct qcow2_cache *c, uint64_t host);
 /* The same, of a table that is new: all zero in memory, nothing is read.  Not dirty: what the
  * storage has there is zero, too, or the caller marks all of it. */
-int qcow2_block_new(struct qcow2 *q, struct qcow2_cache *c, uint64_t host, struct qcow2_block **b);
+int qcow2_block_new(struct qcow2 *q, struct qcow2_cache *c, uint64_t host,
+		    struct qcow2_block **out);
 void qcow2_block_put(struct qcow2_block *b);
 void qcow2_block_dirty(struct qcow2_cache *c, struct qcow2_block *b, uint32_t at, uint32_t bytes);
 /* Dirty pieces are written; 'fresh_only': only such. */

@@ -268,7 +268,7 @@ static int load_header(struct qcow2 *q, struct err *err)
 	size_t n = 0;
 	int ret = read_header(q, &h, &p, &n, err);
 
-	if (ret < 0) {
+	if (ret < 0 || !p) {
 		qcow2_header_fini(&h);
 		return ret;
 	}

@@ -68,7 +68,7 @@ static int read_aligned(int fd, uint8_t *p, size_t bytes, uint64_t off)
 static int write_aligned(int fd, const uint8_t *p, size_t bytes, uint64_t off)
 {
 	for (size_t done = 0; done < bytes;) {
-		struct iovec v = {(void *)(uintptr_t)(p + done), bytes - done};
+		struct iovec v = {(void *)(p + done), bytes - done};
 		ssize_t n = move_some(fd, true, &v, 1, off + done);
 
 		if (n <= 0)
@@ -198,7 +198,7 @@ static int file_truncate(void *opaque, uint64_t bytes)
 	if (fstat(*(const int *)opaque, &st) < 0)
 		return -errno;
 	if (!S_ISREG(st.st_mode)) {
-		uint64_t have;
+		uint64_t have = 0;
 		int ret = file_size(opaque, &have);
 
 		return ret < 0 || bytes <= have ? ret : -ENOSPC;
@@ -243,7 +243,7 @@ int qcow2_pread(struct qcow2 *q, void *p, size_t n, uint64_t host)
 
 int qcow2_pwrite(struct qcow2 *q, const void *p, size_t n, uint64_t host)
 {
-	const struct iovec v = {(void *)(uintptr_t)p, n};
+	const struct iovec v = {(void *)p, n};
 
 	return q->s.ops->writev(q->s.opaque, &v, 1, host);
 }

@@ -156,7 +156,7 @@ static int l1_switch(struct qcow2 *q, struct qcow2_table *t, uint64_t bytes)
 
 int qcow2_l1_replace(struct qcow2 *q, const uint64_t *e, uint32_t n, uint64_t bytes)
 {
-	struct qcow2_table t;
+	struct qcow2_table t = {0};
 	uint64_t host, room = ALIGN_UP(MAX(n, 1U) * 8ULL, q->cluster_bytes);
 	int ret;
 
@@ -271,7 +271,7 @@ int qcow2_l2_get_at(struct qcow2 *q, uint64_t l1_entry, uint32_t index, struct q
 		ret = l2_judge(q, table);
 		if (ret == 0)
 			ret = qcow2_block_get(q, &q->l2c, host, &b);
-		if (ret < 0)
+		if (ret < 0 || !b)
 			return ret;
 		b->fresh = is_fresh(q, table);
 	}
@@ -320,7 +320,7 @@ static int l2_fill_new(struct qcow2 *q, uint64_t host, uint32_t index, bool zero
 
 	if (ret == 0)
 		ret = qcow2_block_new(q, &q->l2c, piece_host(q, host, index), &b);
-	if (ret < 0)
+	if (ret < 0 || !b)
 		return ret;
 	if (!zero && one)
 		qcow2_block_dirty(&q->l2c, b, 0, q->piece_bytes);

@@ -82,7 +82,7 @@ static int in_place(struct qcow2 *q, uint64_t off, uint64_t bytes, bool wait, ui
 	*n = 0;
 	while (ret == 0 && pos.b && *n < bytes && at >> q->cluster_bits < pos.n) {
 		struct qcow2_entry e = qcow2_entry_get(q, &pos, (uint32_t)(at >> q->cluster_bits));
-		struct qcow2_part p;
+		struct qcow2_part p = {0};
 
 		ret = qcow2_part_get(q, &e, at & (q->cluster_bytes - 1), &p);
 		if (ret < 0 || p.kind != QCOW2_DATA || !p.own || (*n && p.host != *host + *n))
@@ -159,7 +159,7 @@ static int same_way(struct qcow2 *q, const struct qcow2_l2_pos *pos, uint64_t ma
 
 	for (; n < MIN(max, pos->n); n++) {
 		struct qcow2_entry e = qcow2_entry_get(q, pos, (uint32_t)n);
-		struct qcow2_part p;
+		struct qcow2_part p = {0};
 		uint64_t host;
 		bool place;
 		int ret = qcow2_part_get(q, &e, 0, &p);

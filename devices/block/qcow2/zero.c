@@ -65,7 +65,7 @@ static void change_entry(struct qcow2 *q, const struct qcow2_l2_pos *pos, uint32
 
 static int judge_entry(struct qcow2 *q, const struct qcow2_entry *e)
 {
-	struct qcow2_part p;
+	struct qcow2_part p = {0};
 
 	return qcow2_part_get(q, e, 0, &p);
 }
@@ -120,7 +120,7 @@ static int zero_subclusters(struct qcow2 *q, uint64_t off, uint64_t bytes, bool 
 	unsigned from = (unsigned)(at >> q->subcluster_bits);
 	unsigned n = (unsigned)(bytes >> q->subcluster_bits);
 	uint64_t mask = ((1ULL << n) - 1) << from;
-	struct qcow2_entry e;
+	struct qcow2_entry e = {0};
 	struct qcow2_l2_pos pos = {0};
 	int ret = qcow2_l2_get_own(q, off, &pos);
 
