@@ -15,8 +15,9 @@ static const char *const layouts[] = {
     "-o cluster_size=65536,extended_l2=on",
     "-o compat=0.10",
     "-o cluster_size=1024,refcount_bits=64",
-    "-o cluster_size=4096,refcount_bits=2",
     "-o cluster_size=2M,lazy_refcounts=on",
+    "-o cluster_size=4096,refcount_bits=2", /* too narrow for QEMU, which counts to 4 for a moment
+					     */
 };
 
 static void save_and_look(const char *layout)
@@ -80,20 +81,6 @@ static void save_and_look(const char *layout)
 	free(now);
 	free_image(m);
 }
-
-START_TEST(test_layouts)
-{
-	if (!qemu_img_there())
-		return;
-	begin_dir();
-	for (size_t i = 0; i < ARRAY_LEN(layouts); i++) {
-		(void)printf("%s\n", layouts[i]);
-		(void)fflush(stdout);
-		save_and_look(layouts[i]);
-	}
-	end_dir();
-}
-END_TEST
 
 static __attribute__((noinline)) void must_delete(struct qcow2 *q, const char *id)
 {
@@ -268,12 +255,18 @@ static void with_qemu_img(const char *layout)
 	ck_assert_int_eq(fill(q, 0x01, 0, 500000), 0);
 	read_all(q, first, DISK);
 	must_save(q, "ours", 300000);
+	must_save(q, "=", 200000);
 	ck_assert_int_eq(fill(q, 0x02, 100000, 500000), 0);
 	close_image(q);
 	ck_assert_int_eq(qemu_check(m), 0);
 	ck_assert_int_eq(
 	    shell("qemu-img snapshot -l %s | grep -q '^1 *ours *293 KiB .*00:00:00.000'",
 		  image_path()),
+	    0);
+	ck_assert_int_eq(
+	    shell("qemu-img snapshot -a = %s && qemu-img check -q %s && "
+		  "qemu-io -f qcow2 -c 'read -b -P 0x3d 0 199680' %s | grep -q '^read 199680'",
+		  image_path(), image_path(), image_path()),
 	    0);
 	ck_assert_int_eq(shell("qemu-img snapshot -c theirs %s", image_path()), 0);
 	ck_assert_int_eq(shell("qemu-img snapshot -a ours %s", image_path()), 0);
@@ -283,11 +276,11 @@ static void with_qemu_img(const char *layout)
 	read_all(q, now, DISK);
 	ck_assert_int_eq(memcmp(now, first, DISK), 0);
 	assert_state(q, "ours", 300000);
-	ck_assert_str_eq(qcow2_snapshot_named(q, "theirs")->id, "2");
+	ck_assert_str_eq(qcow2_snapshot_named(q, "theirs")->id, "3");
 	ck_assert_int_eq(fill(q, 0x03, 50000, 300000), 0);
 	assert_clean(q);
 	must_save(q, "again", 1000);
-	must_delete(q, "2");
+	must_delete(q, "3");
 	close_image(q);
 	ck_assert_int_eq(qemu_check(m), 0);
 	ck_assert_int_eq(shell("qemu-img snapshot -d ours %s", image_path()), 0);
@@ -302,20 +295,42 @@ static void with_qemu_img(const char *layout)
 	free_image(m);
 }
 
-START_TEST(test_qemu_img)
+static void with_layout(void (*test)(const char *layout), size_t i)
 {
 	if (!qemu_img_there())
 		return;
 	begin_dir();
-	for (size_t i = 0; i < ARRAY_LEN(layouts); i++) {
-		if (strstr(layouts[i], "refcount_bits=2"))
-			continue; /* QEMU's way of applying one counts to 4 for a moment */
-		(void)printf("%s\n", layouts[i]);
-		(void)fflush(stdout);
-		with_qemu_img(layouts[i]);
-	}
+	test(layouts[i]);
 	end_dir();
+}
+
+#define LAYOUT_TESTS(i)                                                                            \
+	START_TEST(test_layout_##i)                                                                \
+	{                                                                                          \
+		with_layout(save_and_look, i);                                                     \
+	}                                                                                          \
+	END_TEST                                                                                   \
+	START_TEST(test_qemu_img_##i)                                                              \
+	{                                                                                          \
+		with_layout(with_qemu_img, i);                                                     \
+	}                                                                                          \
+	END_TEST
+
+LAYOUT_TESTS(0)
+LAYOUT_TESTS(1)
+LAYOUT_TESTS(2)
+LAYOUT_TESTS(3)
+LAYOUT_TESTS(4)
+LAYOUT_TESTS(5)
+LAYOUT_TESTS(6)
+
+START_TEST(test_layout_7)
+{
+	with_layout(save_and_look, 7);
 }
 END_TEST
 
-CHECK_MAIN("qcow2-snapshot", test_layouts, test_samples, test_samples_changed, test_qemu_img)
+CHECK_MAIN("qcow2-snapshot", test_samples, test_samples_changed, test_layout_0, test_layout_1,
+	   test_layout_2, test_layout_3, test_layout_4, test_layout_5, test_layout_6, test_layout_7,
+	   test_qemu_img_0, test_qemu_img_1, test_qemu_img_2, test_qemu_img_3, test_qemu_img_4,
+	   test_qemu_img_5, test_qemu_img_6)
