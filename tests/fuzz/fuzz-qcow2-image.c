@@ -33,6 +33,10 @@ static void use(struct qcow2 *q)
 		(void)qcow2_discard(q, offs[i], sizeof(buf));
 		(void)qcow2_write_compressed(q, buf, qcow2_info(q)->cluster_bytes & 0xffff, 0);
 	}
+	for (size_t i = 0; qcow2_snapshot_at(q, i); i++)
+		;
+	for (size_t i = 0; qcow2_bitmap_at(q, i); i++)
+		;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
