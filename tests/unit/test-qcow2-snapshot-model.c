@@ -6,7 +6,7 @@
 
 #define DISK       (512 * KiB)
 #define SNAPSHOTS  5
-#define OPERATIONS 800
+#define OPERATIONS 500
 
 struct kept {
 	char name[24];

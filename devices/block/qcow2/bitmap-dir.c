@@ -20,6 +20,7 @@
 void bitmap_dir_free(struct bitmap_entry *e, uint32_t n)
 {
 	for (uint32_t i = 0; e && i < n; i++) {
+		/* NOLINTNEXTLINE(performance-no-int-to-ptr): const only for those who borrow it */
 		free((char *)(uintptr_t)e[i].pub.name);
 		free(e[i].extra);
 	}

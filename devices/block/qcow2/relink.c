@@ -64,7 +64,7 @@ static int count_after(struct qcow2 *q, struct qcow2_relink *r, uint64_t cluster
 		       struct err *err)
 {
 	int64_t by = counts_get(&r->refs, cluster);
-	uint64_t now, after;
+	uint64_t now = 0, after;
 	int ret = count_now(q, r, cluster, &now);
 
 	if (ret < 0)
@@ -88,7 +88,7 @@ static int count_after(struct qcow2 *q, struct qcow2_relink *r, uint64_t cluster
 static int entry_after(struct qcow2 *q, struct qcow2_relink *r, struct qcow2_entry *e,
 		       struct err *err)
 {
-	uint64_t host, bytes, count;
+	uint64_t host, bytes, count = 0;
 	int ret;
 
 	if (qcow2_entry_is_compressed(e) || !qcow2_entry_range(q, e, &host, &bytes))
@@ -297,7 +297,7 @@ static int write_tables(struct qcow2 *q, struct qcow2_relink *r, uint8_t *buf, s
 	int ret;
 
 	for (uint32_t i = 0; i < r->l1_n; i++) {
-		uint64_t host = r->l1[i] & QCOW2_OFF_MASK, count;
+		uint64_t host = r->l1[i] & QCOW2_OFF_MASK, count = 0;
 
 		if (!host)
 			continue;

@@ -27,7 +27,9 @@
 
 static void snapshot_fini(struct snapshot *s)
 {
+	/* NOLINTNEXTLINE(performance-no-int-to-ptr): const only for those who borrow them */
 	free((char *)(uintptr_t)s->pub.id);
+	/* NOLINTNEXTLINE(performance-no-int-to-ptr): the same */
 	free((char *)(uintptr_t)s->pub.name);
 	free(s->extra);
 }
@@ -133,7 +135,7 @@ static int read_entry(struct snapshot_table *t, uint32_t i, const struct qcow2_s
 
 	if (ret < 0)
 		return err_set(err, -ret, "snapshot %u: its entry at %#llx cannot be read: %s", i,
-			       (unsigned long long)(t->off + t->bytes), err_text(-ret));
+			       (unsigned long long)t->off + t->bytes, err_text(-ret));
 	parse_fixed(&s, fixed);
 	if (s.extra_bytes > SNAPSHOT_EXTRA_MAX)
 		return err_set(err, EINVAL, "snapshot %u: %u bytes of extra data, too many", i,
