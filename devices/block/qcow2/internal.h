@@ -195,12 +195,14 @@ void qcow2_cache_fini(struct qcow2_cache *c);
  * The piece at 'host' (a multiple of q->piece_bytes), read if need be and pinned: qcow2_block_put()
  * follows.  When only dirty ones could go, all is written back.
  */
-int qcow2_block_get(struct qcow2 *q, struct qcow2_cache *c, uint64_t host, struct qcow2_block **b);
+int qcow2_block_get(struct qcow2 *q, struct qcow2_cache *c, uint64_t host,
+		    struct qcow2_block **out);
 /* Only if it is there; NULL: it is not.  Pinned. */
 struct qcow2_block *qcow2_block_peek(struct qcow2 *q, struct qcow2_cache *c, uint64_t host);
 /* The same, of a table that is new: all zero in memory, nothing is read.  Not dirty: what the
  * storage has there is zero, too, or the caller marks all of it. */
-int qcow2_block_new(struct qcow2 *q, struct qcow2_cache *c, uint64_t host, struct qcow2_block **b);
+int qcow2_block_new(struct qcow2 *q, struct qcow2_cache *c, uint64_t host,
+		    struct qcow2_block **out);
 void qcow2_block_put(struct qcow2_block *b);
 void qcow2_block_dirty(struct qcow2_cache *c, struct qcow2_block *b, uint32_t at, uint32_t bytes);
 /* Dirty pieces are written; 'fresh_only': only such. */
@@ -267,8 +269,10 @@ struct qcow2 {
 	uint64_t hole_from;       /* storage from here on was never written: reads as zero */
 	struct qcow2_free *frees; /* owned: let go in memory, not on the medium yet */
 	size_t n_frees, cap_frees;
+	size_t frees_sealed; /* so many do not grow any more: a flush is under way */
 	uint64_t freed_bytes;
-	unsigned readers; /* that read clusters which might be let go: compressed ones */
+	unsigned long turn; /* how often step 6 has been done */
+	unsigned readers;   /* that read clusters which might be let go: compressed ones */
 
 	struct list claims; /* struct qcow2_claim */
 
@@ -308,6 +312,8 @@ struct qcow2 {
 
 /* ---- storage (storage.c); no lock ---- */
 
+/* Memory that is aligned for O_DIRECT, or NULL; free(). */
+void *qcow2_buffer(size_t bytes);
 int qcow2_pread(struct qcow2 *q, void *p, size_t n, uint64_t host);
 int qcow2_pwrite(struct qcow2 *q, const void *p, size_t n, uint64_t host);
 /* Zeroes, cheaply where the storage can, and not at all behind hole_from. */
@@ -364,7 +370,7 @@ static inline bool qcow2_has_frees(const struct qcow2 *q)
 /* All is written back when too much waits to be let go. */
 int qcow2_bound_frees(struct qcow2 *q);
 /* Step 6 of THE ORDER; qcow2_write_back() calls it. */
-int qcow2_apply_frees(struct qcow2 *q);
+int qcow2_apply_frees(struct qcow2 *q, size_t n); /* the first n */
 
 /*
  * Clusters in a row, refcount 1 each (in memory), to which no table refers yet; *host is where.
@@ -469,7 +475,7 @@ int qcow2_l2_unref_all(struct qcow2 *q, uint64_t l1_entry);
  * the entries are the caller's.  qcow2_write_back() comes first, inside.
  */
 int qcow2_l1_replace(struct qcow2 *q, const uint64_t *e, uint32_t n, uint64_t bytes);
-/* The L1 table on the medium has all new L2 tables; qcow2_write_back() calls it. */
+/* The L1 table on the medium is about to have all new L2 tables. */
 void qcow2_fresh_clear(struct qcow2 *q);
 /* L1 entries that a disk of this size needs. */
 uint64_t qcow2_l1_needs(const struct qcow2 *q, uint64_t bytes);
@@ -519,7 +525,8 @@ int qcow2_snapshots_load(struct qcow2 *q, struct err *err);
 void qcow2_snapshots_fini(struct qcow2 *q);
 /* q->held has bit i: the L2 table beneath is about to be changed; it is cleared on success. */
 int qcow2_saving_hold(struct qcow2 *q, uint64_t i);
-/* The active tables no longer refer to these clusters, which are the instant's (qcow2_release()). */
+/* The active tables no longer refer to these clusters, which are the instant's (qcow2_release()).
+ */
 void qcow2_saving_keep(struct qcow2 *q, uint64_t host, uint64_t bytes);
 /* The saving, if there is one, is aborted and gone: before a clean close. */
 void qcow2_saving_drop(struct qcow2 *q);
