@@ -29,11 +29,11 @@ struct rig_write {
 struct rig {
 	uint8_t *p;
 	uint64_t bytes, cap;
+	uint64_t max; /* it does not grow beyond; 0: 1 GiB */
 	/* failing */
 	unsigned long calls, writes, flushes, fail_at;
 	int fail_with;
 	bool fail_for_good, failed;
-	uint64_t limit; /* a write behind this finds no room; 0: none */
 	/* since the last flush */
 	bool remember;
 	struct rig_write *log;
@@ -111,9 +111,7 @@ static int rig_writev(void *opaque, const struct iovec *iov, int n_iov, uint64_t
 
 	if (ret < 0)
 		return ret;
-	if (off + n > GiB)
-		return -EFBIG;
-	if (r->limit && off + n > r->limit)
+	if (n > (r->max ? r->max : GiB) || off > (r->max ? r->max : GiB) - n)
 		return -ENOSPC;
 	r->writes++;
 	rig_room(r, off + n);
@@ -149,6 +147,8 @@ static int rig_truncate(void *opaque, uint64_t bytes)
 
 	if (ret < 0)
 		return ret;
+	if (bytes > (r->max ? r->max : GiB))
+		return -ENOSPC;
 	if (bytes < r->bytes)
 		memset(r->p + bytes, 0, r->bytes - bytes);
 	rig_room(r, bytes);

@@ -285,29 +285,64 @@ static void fail_once(const struct layout *l, unsigned seed, enum how how, unsig
 	free(t);
 }
 
-START_TEST(test_faults)
+static void run(const struct layout *l)
 {
 	const char *more = getenv("QCOW2_FAULT_POINTS"); /* for a search by hand: of each row */
-	unsigned points = more ? (unsigned)atoi(more) : 12;
+	unsigned points = more ? (unsigned)atoi(more) : 6;
 	char path[] = "/tmp/qcow2-faults-XXXXXX", out[100];
 	int fd = mkstemp(path);
 
 	ck_assert_int_ge(fd, 0);
 	(void)close(fd);
 	(void)log_open("/dev/null", NULL);
-	for (size_t i = 0; i < ARRAY_LEN(layouts); i++)
-		for (int how = 0; how < HOWS; how++) {
-			unsigned long n = count_calls(&layouts[i], 11), step = MAX(n / points, 1);
+	for (int how = 0; how < HOWS; how++) {
+		unsigned long n = count_calls(l, 11), step = MAX(n / points, 1);
 
-			if (more)
-				printf("layout %zu, %d: %lu calls\n", i, how, n);
-			for (unsigned long at = 1 + (unsigned)how; at <= n; at += step)
-				fail_once(&layouts[i], 11, (enum how)how, at, path);
-		}
+		if (more)
+			printf("layout %zu, %d: %lu calls\n", (size_t)(l - layouts), how, n);
+		for (unsigned long at = 1 + (unsigned)how; at <= n; at += step)
+			fail_once(l, 11, (enum how)how, at, path);
+	}
 	(void)snprintf(out, sizeof(out), "%s.out", path);
 	(void)unlink(out);
 	(void)unlink(path);
 }
+
+START_TEST(test_faults_small)
+{
+	run(&layouts[0]);
+}
 END_TEST
 
-CHECK_MAIN("qcow2-faults", test_faults)
+START_TEST(test_faults_small_backing)
+{
+	run(&layouts[1]);
+}
+END_TEST
+
+START_TEST(test_faults_v2)
+{
+	run(&layouts[2]);
+}
+END_TEST
+
+START_TEST(test_faults_common)
+{
+	run(&layouts[3]);
+}
+END_TEST
+
+START_TEST(test_faults_extended)
+{
+	run(&layouts[4]);
+}
+END_TEST
+
+START_TEST(test_faults_lazy)
+{
+	run(&layouts[5]);
+}
+END_TEST
+
+CHECK_MAIN("qcow2-faults", test_faults_small, test_faults_small_backing, test_faults_v2,
+	   test_faults_common, test_faults_extended, test_faults_lazy)

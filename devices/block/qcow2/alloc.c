@@ -16,8 +16,10 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/units.h"
 
-#define MAX_FREES      8192U /* let go and not written back: more is written back by itself */
-#define MAX_FREED      (64 * MiB)
+#define MAX_FREES      8192U      /* let go and not written back: more is written back by itself */
+#define MAX_FREED      (64 * MiB) /* or a part of a smaller image */
+#define MIN_FREED      (4 * MiB)
+#define FREED_PART     16
 #define MAX_HOST_BYTES (1ULL << 56) /* what an entry can say */
 
 struct run {
@@ -265,7 +267,9 @@ static int judge(struct qcow2 *q, const struct run *r)
 
 int qcow2_bound_frees(struct qcow2 *q)
 {
-	if (q->n_frees > MAX_FREES || q->freed_bytes > MAX_FREED)
+	uint64_t max = MIN(MAX(q->hole_from / FREED_PART, MIN_FREED), MAX_FREED);
+
+	if (q->n_frees > MAX_FREES || q->freed_bytes > max)
 		return qcow2_write_back(q);
 	return 0;
 }

@@ -38,8 +38,9 @@ static int parse_fixed(struct bitmap_entry *e, uint32_t i, const uint8_t *p, uin
 	*name_bytes = get_be16(p + 18);
 	e->extra_bytes = get_be32(p + 20);
 	if (e->table_host % cluster_bytes || e->table_host > INT64_MAX)
-		return err_set(err, EINVAL, "bitmap %u: its table is at 0x%llx, which is no cluster",
-			       i, (unsigned long long)e->table_host);
+		return err_set(err, EINVAL,
+			       "bitmap %u: its table is at 0x%llx, which is no cluster", i,
+			       (unsigned long long)e->table_host);
 	if (e->table_n > BITMAP_TABLE_MAX)
 		return err_set(err, EFBIG, "bitmap %u: a table of %u entries", i, e->table_n);
 	if (e->granularity_bits < BITMAP_MIN_GRANULARITY ||
@@ -92,8 +93,8 @@ int bitmap_dir_parse(struct bitmap_entry **out, uint32_t n, const uint8_t *p, si
 
 	*out = NULL;
 	if (n > bytes / FIXED_BYTES)
-		return err_set(err, EINVAL, "a directory of %zu bytes cannot hold %u bitmaps", bytes,
-			       n);
+		return err_set(err, EINVAL, "a directory of %zu bytes cannot hold %u bitmaps",
+			       bytes, n);
 	e = calloc((size_t)n + 1, sizeof(*e));
 	if (!e)
 		return err_set(err, ENOMEM, "no memory for the directory of bitmaps");

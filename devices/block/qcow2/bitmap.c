@@ -218,9 +218,9 @@ static int disown(struct qcow2 *q, struct err *err)
 		return 0;
 	q->h.autoclear &= ~QCOW2_AUTOCLEAR_BITMAPS;
 	ret = qcow2_header_commit(q);
-	return ret < 0 ? err_set(err, -ret, "the image's header cannot be written: %s",
-				 err_text(-ret))
-		       : 0;
+	return ret < 0
+		   ? err_set(err, -ret, "the image's header cannot be written: %s", err_text(-ret))
+		   : 0;
 }
 
 int qcow2_bitmaps_load(struct qcow2 *q, struct err *err)
@@ -445,7 +445,7 @@ int qcow2_bitmaps_store(struct qcow2 *q, struct err *err)
 	ret = store_all(q, s, dir, &new, &old);
 	if (ret == 0)
 		ret = switch_directory(q, dir, s->n, &new);
-	for (size_t i = 0; i < new.n && ret < 0; i++)
+	for (size_t i = 0; i < new.n &&ret < 0; i++)
 		qcow2_unalloc(q, new.at[i].host, new.at[i].bytes);
 	for (size_t i = 0; i < old.n && ret == 0; i++)
 		qcow2_unref(q, old.at[i].host, old.at[i].bytes);
@@ -457,14 +457,15 @@ int qcow2_bitmaps_store(struct qcow2 *q, struct err *err)
 	free(new.at);
 	free(old.at);
 	if (ret < 0)
-		return err_set(err, -ret, "the image's bitmaps cannot be stored: %s", err_text(-ret));
+		return err_set(err, -ret, "the image's bitmaps cannot be stored: %s",
+			       err_text(-ret));
 	return 0;
 }
 
 /* ---- check ---- */
 
-static int walk_one(struct qcow2 *q, const struct bitmap_entry *e, qcow2_place_fn *fn,
-		    void *opaque, struct err *err)
+static int walk_one(struct qcow2 *q, const struct bitmap_entry *e, qcow2_place_fn *fn, void *opaque,
+		    struct err *err)
 {
 	CLEANUP(cleanup_free) uint64_t *table = NULL;
 	int ret = read_table(q, e, &table);

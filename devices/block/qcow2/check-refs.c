@@ -29,8 +29,9 @@ int check_count(struct check *k, uint64_t host, uint64_t bytes, const char *what
 	}
 	/* The last cluster need not be written to its end. */
 	if (first >= k->clusters || n > k->clusters - first) {
-		check_error(k, "the %s at 0x%" PRIx64 ", %" PRIu64 " bytes, is behind the end of the file",
-			    what, host, bytes);
+		check_error(
+		    k, "the %s at 0x%" PRIx64 ", %" PRIu64 " bytes, is behind the end of the file",
+		    what, host, bytes);
 		return 0;
 	}
 	for (uint64_t i = 0; i < n && ret == 0; i++)
@@ -93,13 +94,17 @@ static int count_entries(struct check *k, uint64_t table, bool active)
 		uint64_t host, bytes;
 
 		if (wrong) {
-			check_error(k, "entry %" PRIu32 " of the L2 table at 0x%" PRIx64
-				    ", 0x%" PRIx64 ": %s", i, table, e.desc, wrong);
+			check_error(k,
+				    "entry %" PRIu32 " of the L2 table at 0x%" PRIx64 ", 0x%" PRIx64
+				    ": %s",
+				    i, table, e.desc, wrong);
 			continue;
 		}
 		if (active && qcow2_entry_is_compressed(&e) && e.desc & QCOW2_COPIED)
-			check_error(k, "entry %" PRIu32 " of the L2 table at 0x%" PRIx64
-				    " is compressed and has the COPIED flag", i, table);
+			check_error(k,
+				    "entry %" PRIu32 " of the L2 table at 0x%" PRIx64
+				    " is compressed and has the COPIED flag",
+				    i, table);
 		if (!qcow2_entry_range(k->q, &e, &host, &bytes))
 			continue;
 		ret = check_count(k, host, bytes, "cluster of data");

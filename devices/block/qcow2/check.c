@@ -104,14 +104,13 @@ static int compare_block(struct check *k, uint64_t first, uint64_t end, uint8_t 
 	const struct qcow2 *q = k->q;
 	uint64_t i = first >> q->rb_bits;
 	uint64_t host = i < q->rt.n ? q->rt.e[i] & QCOW2_RT_MASK : 0;
-	bool usable = host && !(host & (q->cluster_bytes - 1)) &&
-		      host >> q->cluster_bits < k->clusters;
+	bool usable =
+	    host && !(host & (q->cluster_bytes - 1)) && host >> q->cluster_bits < k->clusters;
 	int ret = usable ? qcow2_pread(k->q, buf, q->cluster_bytes, host) : 0;
 
 	for (uint64_t c = first; c < end && ret == 0; c++)
 		ret = compare_one(
-		    k, c,
-		    usable ? refblock_get(q->refcount_order, buf, (uint32_t)(c - first)) : 0);
+		    k, c, usable ? refblock_get(q->refcount_order, buf, (uint32_t)(c - first)) : 0);
 	return ret;
 }
 
@@ -134,8 +133,10 @@ static void check_flag(struct check *k, const char *what, uint32_t i, uint64_t e
 	int64_t count = (int64_t)counts_get(&k->refs, cluster) + counts_get(&k->diff, cluster);
 
 	if ((count == 1) != ((entry & QCOW2_COPIED) != 0))
-		check_error(k, "ERROR COPIED flag of %s, entry %" PRIu32 ": 0x%" PRIx64
-			    " refcount=%" PRId64, what, i, entry, count);
+		check_error(k,
+			    "ERROR COPIED flag of %s, entry %" PRIu32 ": 0x%" PRIx64
+			    " refcount=%" PRId64,
+			    what, i, entry, count);
 }
 
 static int check_flags_of(struct check *k, uint64_t table)

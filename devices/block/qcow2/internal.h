@@ -267,8 +267,10 @@ struct qcow2 {
 	uint64_t hole_from;       /* storage from here on was never written: reads as zero */
 	struct qcow2_free *frees; /* owned: let go in memory, not on the medium yet */
 	size_t n_frees, cap_frees;
+	size_t frees_sealed; /* so many do not grow any more: a flush is under way */
 	uint64_t freed_bytes;
-	unsigned readers; /* that read clusters which might be let go: compressed ones */
+	unsigned long turn; /* how often step 6 has been done */
+	unsigned readers;   /* that read clusters which might be let go: compressed ones */
 
 	struct list claims; /* struct qcow2_claim */
 
@@ -364,7 +366,7 @@ static inline bool qcow2_has_frees(const struct qcow2 *q)
 /* All is written back when too much waits to be let go. */
 int qcow2_bound_frees(struct qcow2 *q);
 /* Step 6 of THE ORDER; qcow2_write_back() calls it. */
-int qcow2_apply_frees(struct qcow2 *q);
+int qcow2_apply_frees(struct qcow2 *q, size_t n); /* the first n */
 
 /*
  * Clusters in a row, refcount 1 each (in memory), to which no table refers yet; *host is where.
@@ -469,7 +471,7 @@ int qcow2_l2_unref_all(struct qcow2 *q, uint64_t l1_entry);
  * the entries are the caller's.  qcow2_write_back() comes first, inside.
  */
 int qcow2_l1_replace(struct qcow2 *q, const uint64_t *e, uint32_t n, uint64_t bytes);
-/* The L1 table on the medium has all new L2 tables; qcow2_write_back() calls it. */
+/* The L1 table on the medium is about to have all new L2 tables. */
 void qcow2_fresh_clear(struct qcow2 *q);
 /* L1 entries that a disk of this size needs. */
 uint64_t qcow2_l1_needs(const struct qcow2 *q, uint64_t bytes);

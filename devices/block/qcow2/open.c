@@ -53,12 +53,15 @@ static int write_tables(struct qcow2 *q)
 {
 	int ret = qcow2_barrier(q);
 
-	if (ret == 0)
-		ret = qcow2_cache_write(q, &q->l2c, false);
+	if (ret < 0)
+		return ret;
+	qcow2_fresh_clear(q); /* from the next line on the L1 table on the medium may have them */
+	ret = qcow2_cache_write(q, &q->l2c, false);
 	return ret < 0 ? ret : qcow2_table_write(q, &q->l1);
 }
 
-static int write_all(struct qcow2 *q, bool refcounts)
+/* Steps 2 to 4: after a barrier all is on the medium. */
+static int write_changes(struct qcow2 *q, bool refcounts)
 {
 	int ret = 0;
 
@@ -70,17 +73,61 @@ static int write_all(struct qcow2 *q, bool refcounts)
 		ret = write_refcounts(q);
 	if (ret == 0 && tables_dirty(q))
 		ret = write_tables(q);
+	return ret;
+}
+
+/* Step 6, for what was there at step 4. */
+static int write_done(struct qcow2 *q, size_t n_frees)
+{
+	q->turn++;
+	return qcow2_apply_frees(q, n_frees);
+}
+
+static int write_all(struct qcow2 *q, bool refcounts)
+{
+	int ret = write_changes(q, refcounts);
+
 	if (ret == 0)
 		ret = qcow2_barrier(q);
-	if (ret < 0)
-		return ret;
-	qcow2_fresh_clear(q);
-	return qcow2_apply_frees(q);
+	return ret < 0 ? ret : write_done(q, q->n_frees);
 }
 
 int qcow2_write_back(struct qcow2 *q)
 {
 	return write_all(q, !q->unclean);
+}
+
+/*
+ * The last barrier, which waits for the data of requests most of all, is outside of the lock.  What
+ * is changed meanwhile belongs to the next flush; another write-back meanwhile has done all of this
+ * one's.
+ */
+static int flush(struct qcow2 *q)
+{
+	size_t n_frees;
+	unsigned long turn;
+	int ret = q->active && q->how.writable ? write_changes(q, !q->unclean) : 0;
+
+	if (ret < 0 || !q->how.writable)
+		return ret;
+	n_frees = q->frees_sealed = q->n_frees;
+	turn = q->turn;
+	(void)pthread_mutex_unlock(&q->lock);
+	ret = qcow2_barrier(q);
+	(void)pthread_mutex_lock(&q->lock);
+	if (ret < 0 || q->turn != turn || !q->active)
+		return ret;
+	return write_done(q, n_frees);
+}
+
+int qcow2_flush(struct qcow2 *q)
+{
+	int ret;
+
+	(void)pthread_mutex_lock(&q->lock);
+	ret = flush(q);
+	(void)pthread_mutex_unlock(&q->lock);
+	return ret;
 }
 
 int qcow2_may_change(struct qcow2 *q)
@@ -102,20 +149,6 @@ int qcow2_may_change(struct qcow2 *q)
 	}
 	q->unclean = q->info.dirty = true;
 	return 0;
-}
-
-int qcow2_flush(struct qcow2 *q)
-{
-	bool clean;
-	int ret = 0;
-
-	(void)pthread_mutex_lock(&q->lock);
-	clean = !q->active || !q->how.writable ||
-		(!tables_dirty(q) && (q->unclean || !refcounts_dirty(q)) && !q->n_frees);
-	if (!clean)
-		ret = qcow2_write_back(q);
-	(void)pthread_mutex_unlock(&q->lock);
-	return clean && q->how.writable ? qcow2_barrier(q) : ret;
 }
 
 int qcow2_damaged(struct qcow2 *q, const char *fmt, ...)

@@ -336,7 +336,7 @@ void qcow2_unref(struct qcow2 *q, uint64_t host, uint64_t bytes)
 {
 	uint64_t first = ALIGN_DOWN(host, q->cluster_bytes);
 	uint64_t n = ALIGN_UP(host + bytes, q->cluster_bytes) - first;
-	struct qcow2_free *last = q->n_frees ? &q->frees[q->n_frees - 1] : NULL;
+	struct qcow2_free *last = q->n_frees > q->frees_sealed ? &q->frees[q->n_frees - 1] : NULL;
 
 	q->freed_bytes += n;
 	if (last && last->host + last->bytes == first) {
@@ -378,14 +378,15 @@ static void discard_free(struct qcow2 *q, const struct qcow2_free *f)
 	}
 }
 
-int qcow2_apply_frees(struct qcow2 *q)
+int qcow2_apply_frees(struct qcow2 *q, size_t n)
 {
 	size_t i = 0;
 	int ret = 0;
 
-	if (q->readers)
+	q->frees_sealed = 0;
+	if (q->readers || !n)
 		return 0;
-	for (; i < q->n_frees && ret == 0; i++) {
+	for (; i < n && ret == 0; i++) {
 		struct qcow2_free *f = &q->frees[i];
 		uint64_t first = f->host >> q->cluster_bits, done;
 

@@ -27,7 +27,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "devices/block/qcow2/refblock.h"
 #include "devices/block/qcow2/saving.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/bitmap.h"
@@ -42,13 +41,31 @@ static int no_memory(struct err *err)
 
 /* ---- step 2: what has to change ---- */
 
+/* The refcount of a cluster as it is: mostly from the piece that the last one was in. */
+static int count_now(struct qcow2 *q, struct qcow2_relink *r, uint64_t cluster, uint64_t *count)
+{
+	int ret = 0;
+
+	if (cluster < r->at_first || cluster - r->at_first >= r->at.n) {
+		rb_put(&r->at);
+		r->at.n = 0;
+		ret = rb_get(q, cluster, &r->at);
+		r->at_first = cluster;
+	}
+	if (ret < 0)
+		r->at = (struct rb_pos){0};
+	else
+		*count = rb_count(q, &r->at, cluster - r->at_first);
+	return ret;
+}
+
 /* The refcount of a cluster afterwards. */
-static int count_after(struct qcow2 *q, const struct qcow2_relink *r, uint64_t cluster,
-		       uint64_t *count, struct err *err)
+static int count_after(struct qcow2 *q, struct qcow2_relink *r, uint64_t cluster, uint64_t *count,
+		       struct err *err)
 {
 	int64_t by = counts_get(&r->refs, cluster);
 	uint64_t now, after;
-	int ret = qcow2_refcount_get(q, cluster, &now);
+	int ret = count_now(q, r, cluster, &now);
 
 	if (ret < 0)
 		return err_set(err, -ret, "a refcount cannot be read: %s", err_text(-ret));
@@ -68,7 +85,7 @@ static int count_after(struct qcow2 *q, const struct qcow2_relink *r, uint64_t c
 }
 
 /* The entry with the flag that it should have. */
-static int entry_after(struct qcow2 *q, const struct qcow2_relink *r, struct qcow2_entry *e,
+static int entry_after(struct qcow2 *q, struct qcow2_relink *r, struct qcow2_entry *e,
 		       struct err *err)
 {
 	uint64_t host, bytes, count;
@@ -87,8 +104,8 @@ static int entry_after(struct qcow2 *q, const struct qcow2_relink *r, struct qco
 }
 
 /* Has the L2 table a flag that would be wrong? */
-static int table_changes(struct qcow2 *q, const struct qcow2_relink *r, uint64_t l1_entry,
-			 bool *changes, struct err *err)
+static int table_changes(struct qcow2 *q, struct qcow2_relink *r, uint64_t l1_entry, bool *changes,
+			 struct err *err)
 {
 	uint32_t n = 1U << q->l2_bits;
 	int ret = 0;
@@ -239,8 +256,8 @@ static int take_room(struct qcow2 *q, struct qcow2_relink *r, struct err *err)
 
 /* ---- step 4: the new tables ---- */
 
-static int write_table(struct qcow2 *q, const struct qcow2_relink *r, uint64_t l1_entry,
-		       uint64_t to, uint8_t *buf, struct err *err)
+static int write_table(struct qcow2 *q, struct qcow2_relink *r, uint64_t l1_entry, uint64_t to,
+		       uint8_t *buf, struct err *err)
 {
 	uint32_t n = 1U << q->l2_bits;
 	int ret = 0;
@@ -332,7 +349,7 @@ static int write_block(struct qcow2 *q, const struct qcow2_relink *r, uint32_t b
 			uint64_t now = refblock_get(q->refcount_order, buf, i);
 
 			refblock_set(q->refcount_order, buf, i,
-					    now + (uint64_t)(int64_t)counts_get(&r->refs, c));
+				     now + (uint64_t)(int64_t)counts_get(&r->refs, c));
 		}
 		ret = qcow2_pwrite(q, buf, q->piece_bytes, to + at);
 		if (ret < 0)
@@ -469,14 +486,20 @@ static int prepare(struct qcow2 *q, struct qcow2_relink *r, struct err *err)
 	ret = find_tables(q, r, err);
 	if (ret == 0)
 		ret = find_blocks(q, r, err);
-	if (ret == 0)
-		ret = take_room(q, r, err);
+	return ret < 0 ? ret : take_room(q, r, err);
+}
+
+/*
+ * The refcounts of what has been taken.  A refcount table that has become dirty by that is the old
+ * one, and the new one is complete; where it stays there is an order for it.
+ */
+static int write_taken(struct qcow2 *q, const struct qcow2_relink *r, struct err *err)
+{
+	int ret = r->n_blocks ? qcow2_cache_write(q, &q->rbc, false) : qcow2_write_back(q);
+
 	if (ret < 0)
-		return ret;
-	ret = qcow2_write_back(q);
-	if (ret < 0)
-		return err_set(err, -ret, "the image cannot be written: %s", err_text(-ret));
-	return 0;
+		err_set(err, -ret, "refcounts cannot be written: %s", err_text(-ret));
+	return ret;
 }
 
 int qcow2_relink(struct qcow2 *q, struct qcow2_relink *r, struct err *err)
@@ -495,7 +518,10 @@ int qcow2_relink(struct qcow2 *q, struct qcow2_relink *r, struct err *err)
 	r->table_bytes = list_bytes;
 	ret = prepare(q, r, err);
 	if (ret == 0)
+		ret = write_taken(q, r, err);
+	if (ret == 0)
 		ret = write_tables(q, r, buf, err);
+	rb_put(&r->at);
 	if (ret == 0)
 		ret = write_list(q, r, list, err);
 	if (ret == 0)

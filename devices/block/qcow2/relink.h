@@ -10,6 +10,7 @@
 
 #include "devices/block/qcow2/counts.h"
 #include "devices/block/qcow2/internal.h"
+#include "devices/block/qcow2/refblock.h"
 #include "devices/block/qcow2/snapshot-table.h"
 
 /* A reference, by an L1 table or one of its L2 tables, to whole clusters. */
@@ -30,21 +31,23 @@ int qcow2_range_count(const struct qcow2 *q, struct counts *c, uint64_t host, ui
 
 struct qcow2_relink {
 	/* set by the caller */
-	struct counts refs;  /* references that come and go; owned */
-	const uint64_t *l1;  /* the disk's L1 table; COPIED flags are set here */
+	struct counts refs; /* references that come and go; owned */
+	const uint64_t *l1; /* the disk's L1 table; COPIED flags are set here */
 	uint32_t l1_n;
-	uint64_t bytes;      /* the disk's size */
+	uint64_t bytes;                         /* the disk's size */
 	const struct snapshot_table *snapshots; /* the list; NULL: stays */
 
 	/* private: what has been replaced, and what replaces it */
 	struct qcow2_table new_l1, new_rt;
-	uint64_t *copied;       /* bitmap of L1 entries: its L2 table is replaced */
-	uint64_t *tables;       /* places for these */
+	uint64_t *copied; /* bitmap of L1 entries: its L2 table is replaced */
+	uint64_t *tables; /* places for these */
 	size_t n_tables;
-	uint32_t *blocks;       /* indexes of refcount blocks that are replaced */
-	uint64_t *new_blocks;   /* their places */
+	uint32_t *blocks;     /* indexes of refcount blocks that are replaced */
+	uint64_t *new_blocks; /* their places */
 	size_t n_blocks, n_new_blocks;
 	uint64_t table_host, table_bytes; /* of the list of snapshots */
+	struct rb_pos at; /* a piece of refcounts, pinned, from cluster at_first on */
+	uint64_t at_first;
 	struct qcow2_free *old; /* what is let go after it */
 	size_t n_old, cap_old;
 };

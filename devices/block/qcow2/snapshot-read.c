@@ -1,9 +1,9 @@
 /*
  * snapshot-read.c - the disk or the VM state of a snapshot, without applying it
  *
- * The snapshot's L1 table is kept from one read to the next, for that of the last one that was read;
- * pieces of L2 tables come through the cache, as the active ones do.  An extent is found under the
- * lock and moved without it: a snapshot's clusters do not change while it is there.
+ * The snapshot's L1 table is kept from one read to the next, for that of the last one that was
+ * read; pieces of L2 tables come through the cache, as the active ones do.  An extent is found
+ * under the lock and moved without it: a snapshot's clusters do not change while it is there.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -30,8 +30,7 @@ static int read_l1(struct qcow2 *q, const struct snapshot *s)
 	uint64_t *l1;
 	int ret;
 
-	if (state->read_l1 && state->read_l1_host == s->l1_off &&
-	    state->read_l1_n == s->l1_entries)
+	if (state->read_l1 && state->read_l1_host == s->l1_off && state->read_l1_n == s->l1_entries)
 		return 0;
 	l1 = calloc((size_t)s->l1_entries + 1, sizeof(*l1));
 	ret = l1 ? qcow2_read_be64(q, l1, s->l1_entries, s->l1_off) : -ENOMEM;
@@ -176,7 +175,8 @@ int qcow2_snapshot_read(struct qcow2 *q, const char *id, void *buf, size_t bytes
 			done += p.bytes;
 	}
 	if (ret < 0)
-		return err_set(err, -ret, "the snapshot with the id '%s' cannot be read at %llu: %s",
-			       id, (unsigned long long)off, err_text(-ret));
+		return err_set(err, -ret,
+			       "the snapshot with the id '%s' cannot be read at %llu: %s", id,
+			       (unsigned long long)off, err_text(-ret));
 	return 0;
 }

@@ -150,8 +150,8 @@ static int read_entry(struct snapshot_table *t, uint32_t i, const struct qcow2_s
 			       err_text(-ret));
 	t->bytes = ALIGN_UP(t->bytes + FIXED_BYTES + n, ENTRY_ALIGN);
 	if (t->off + t->bytes > ALIGN_UP(g->file_bytes, g->cluster_bytes))
-		return err_set(err, EINVAL, "snapshot %u: its entry ends behind the end of the file",
-			       i);
+		return err_set(err, EINVAL,
+			       "snapshot %u: its entry ends behind the end of the file", i);
 	parse_rest(&s, rest, g);
 	ret = check_entry(&s, g, i, err);
 	if (ret < 0) {
@@ -174,7 +174,8 @@ int snapshot_table_read(struct snapshot_table *t, const struct qcow2_storage *s,
 	if (n > SNAPSHOTS_MAX)
 		return err_set(err, EFBIG, "%u snapshots, more than %u", n, SNAPSHOTS_MAX);
 	if (off == 0 || off % g->cluster_bytes || off >= g->file_bytes)
-		return err_set(err, EINVAL, "the snapshot table is at %#llx, which is no cluster of the file",
+		return err_set(err, EINVAL,
+			       "the snapshot table is at %#llx, which is no cluster of the file",
 			       (unsigned long long)off);
 	t->at = calloc(n, sizeof(*t->at));
 	if (!t->at)
@@ -286,8 +287,8 @@ static uint64_t largest_id(const struct snapshot_table *t)
 	return largest;
 }
 
-int snapshot_table_add(struct snapshot_table *t, const struct qcow2_snapshot *what,
-		       uint64_t l1_off, uint32_t l1_entries, struct err *err)
+int snapshot_table_add(struct snapshot_table *t, const struct qcow2_snapshot *what, uint64_t l1_off,
+		       uint32_t l1_entries, struct err *err)
 {
 	struct snapshot *s = &t->at[t->n];
 	uint64_t largest = largest_id(t);

@@ -48,8 +48,8 @@ void snapshot_table_fini(struct snapshot_table *t);
 int snapshot_table_copy(struct snapshot_table *to, const struct snapshot_table *from,
 			const struct snapshot *skip);
 /* A new last entry with a decimal id one more than the largest; *t has room.  -ENAMETOOLONG. */
-int snapshot_table_add(struct snapshot_table *t, const struct qcow2_snapshot *what,
-		       uint64_t l1_off, uint32_t l1_entries, struct err *err);
+int snapshot_table_add(struct snapshot_table *t, const struct qcow2_snapshot *what, uint64_t l1_off,
+		       uint32_t l1_entries, struct err *err);
 /* By id; NULL: none. */
 struct snapshot *snapshot_table_find(const struct snapshot_table *t, const char *id);
 

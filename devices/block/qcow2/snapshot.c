@@ -1,10 +1,11 @@
 /*
  * snapshot.c - the list of snapshots of an image: loaded, deleted from, applied, read through
  *
- * A snapshot is an L1 table of its own.  Its clusters and L2 tables have a reference for it, so that
- * the active tables copy what they change; its COPIED flags mean nothing.  Deleting one takes its
- * references away, applying one adds them once more for the active L1 table and takes those away
- * that the active one had; both are one qcow2_relink(): before it or after it, never in between.
+ * A snapshot is an L1 table of its own.  Its clusters and L2 tables have a reference for it, so
+ * that the active tables copy what they change; its COPIED flags mean nothing.  Deleting one takes
+ * its references away, applying one adds them once more for the active L1 table and takes those
+ * away that the active one had; both are one qcow2_relink(): before it or after it, never in
+ * between.
  *
  * A list that cannot be read does not keep the image from being used, as with QEMU, for the disk
  * itself is whole; nothing is then changed in the list.
@@ -170,24 +171,81 @@ static int count_deleted(struct qcow2 *q, const struct snapshot *s, struct count
 		       : 0;
 }
 
-/* The list without it, and its references. */
-static int delete_locked(struct qcow2 *q, const struct snapshot *s, struct err *err)
+/* The list without it, and as many references less as *refs says (taken). */
+static int delete_relink(struct qcow2 *q, const struct snapshot *s, struct counts *refs,
+			 struct err *err)
 {
 	const struct snapshot_state *state = q->snapshot_state;
-	struct qcow2_relink r = {.l1 = q->l1.e, .l1_n = q->l1.n, .bytes = q->h.bytes};
+	struct qcow2_relink r = {
+	    .refs = *refs, .l1 = q->l1.e, .l1_n = q->l1.n, .bytes = q->h.bytes};
 	struct snapshot_table t = {0};
-	int ret = count_deleted(q, s, &r.refs, err);
+	int ret = 0;
 
-	if (ret == 0 && snapshot_table_copy(&t, &state->table, s) < 0)
+	*refs = (struct counts){0};
+	if (s && snapshot_table_copy(&t, &state->table, s) < 0)
 		ret = err_set(err, ENOMEM, "no memory for the list of snapshots");
-	r.snapshots = &t;
+	r.snapshots = s ? &t : NULL;
 	if (ret == 0)
 		ret = qcow2_relink(q, &r, err);
-	if (ret == 0)
+	if (ret == 0 && s)
 		qcow2_snapshots_replace(q, &t, r.table_host, r.table_bytes);
 	qcow2_relink_fini(q, &r, ret == 0);
 	snapshot_table_fini(&t);
 	return ret;
+}
+
+/* Clusters that only the snapshot had are free, and no longer in *refs. */
+static int free_its_own(struct qcow2 *q, struct counts *refs)
+{
+	int ret = 0;
+
+	for (uint64_t c = counts_next(refs, 0); c != UINT64_MAX && ret == 0;
+	     c = counts_next(refs, c + 1)) {
+		int32_t n = counts_get(refs, c);
+		uint64_t count;
+
+		ret = qcow2_refcount_get(q, c, &count);
+		if (ret < 0 || count != (uint64_t) - (int64_t)n)
+			continue;
+		ret = counts_add(refs, c, -n);
+		for (; n < 0 && ret == 0; n++)
+			qcow2_unref(q, c << q->cluster_bits, q->cluster_bytes);
+	}
+	return ret < 0 ? ret : qcow2_write_back(q);
+}
+
+/*
+ * There is no room for new tables, and room is perhaps what the snapshot is deleted for.  So first
+ * the list without it, which takes the least; then what it alone had is free; what it shared with
+ * others comes last, in that room, or is left as a leak.
+ */
+static int delete_in_steps(struct qcow2 *q, const struct snapshot *s, struct err *err)
+{
+	struct counts refs = {0}, none = {0};
+	struct err why = {0};
+	int ret = count_deleted(q, s, &refs, err);
+
+	if (ret == 0)
+		ret = delete_relink(q, s, &none, err);
+	if (ret == 0 && free_its_own(q, &refs) == 0 && delete_relink(q, NULL, &refs, &why) < 0)
+		log_warn("a snapshot has been deleted, and some clusters of it are leaked: %s",
+			 why.msg);
+	counts_fini(&refs);
+	return ret;
+}
+
+static int delete_locked(struct qcow2 *q, const struct snapshot *s, struct err *err)
+{
+	struct counts refs = {0};
+	struct err why = {0};
+	int ret = count_deleted(q, s, &refs, &why);
+
+	if (ret == 0)
+		ret = delete_relink(q, s, &refs, &why);
+	counts_fini(&refs);
+	if (ret == -ENOSPC && !q->broken)
+		return delete_in_steps(q, s, err);
+	return ret < 0 ? err_set(err, -ret, "%s", why.msg) : 0;
 }
 
 int qcow2_snapshot_delete(struct qcow2 *q, const char *id, struct err *err)
@@ -261,4 +319,3 @@ int qcow2_snapshot_apply(struct qcow2 *q, const char *id, struct err *err)
 	(void)pthread_mutex_unlock(&q->lock);
 	return ret;
 }
-
