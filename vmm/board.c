@@ -35,12 +35,15 @@ void board_feature_list(char *list, size_t n, const char *(*name)(unsigned bit),
 
 void board_prop(struct board_device *d, const char *name, const char *fmt, ...)
 {
-	struct board_prop *p;
+	struct board_prop *p = d->props;
 	va_list ap;
 
-	if (d->n_props == ARRAY_LEN(d->props))
+	while (p < d->props + d->n_props && strcmp(p->name, name) != 0)
+		p++;
+	if (p == d->props + ARRAY_LEN(d->props))
 		return;
-	p = &d->props[d->n_props++];
+	if (p == d->props + d->n_props)
+		d->n_props++;
 	(void)snprintf(p->name, sizeof(p->name), "%s", name);
 	va_start(ap, fmt);
 	(void)vsnprintf(p->text, sizeof(p->text), fmt, ap);

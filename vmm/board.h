@@ -118,6 +118,7 @@ struct board_device *board_add(struct board *b, enum board_kind kind, const char
  * bit 'base', by the properties that offer them. */
 void board_feature_list(char *list, size_t n, const char *(*name)(unsigned bit), uint64_t bits,
 			unsigned base);
+/* In the place of what was said of that property before. */
 void board_prop(struct board_device *d, const char *name, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -20,7 +20,8 @@
  *                        The control loop holds it around each callback.
  *   4  leaves, under which nothing is taken but split.lock, that of interrupt
  *      controllers which KVM does not emulate: virtio_device.irq_lock,
- *      vser.lock, yanks.mutex, flush.mutex, migration_stats.lock, page_queue.mutex,
+ *      vser.lock, yanks.mutex, flush.mutex, worker.mutex, block_node.info_mutex, the locks of
+ *      images (qcow2, image.partial), migration_stats.lock, page_queue.mutex,
  *      multifd_send.lock, multifd_recv.lock, page_pool.lock, resolve.mutex
  *   5  loop.mutex        any loop_post(), loop_fd_events(), loop_timer_arm_ms()
  *

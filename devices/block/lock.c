@@ -82,9 +82,11 @@ static int hold_bytes(int fd, const char *path, struct block_perms perms, struct
 	return 0;
 }
 
-static int say_held(int fd, const char *path, const char *shared, int p, off_t byte,
-		    struct err *err)
+/* What grows its file has tables in memory, and cannot be shared. */
+static int say_held(int fd, const char *path, struct block_perms perms, const char *shared, int p,
+		    off_t byte, struct err *err)
 {
+	bool tables = perms.used & BLOCK_PERM_RESIZE;
 	struct lock_holder who;
 
 	if (!err) /* the caller asks for no message */
@@ -92,8 +94,9 @@ static int say_held(int fd, const char *path, const char *shared, int p, off_t b
 	lock_holder_find(&who, fd, byte);
 	return err_set(err, EBUSY,
 		       "Failed to get %s\"%s\" lock on '%s': %s uses it (two guests that write to "
-		       "one image destroy it; where that is wanted, say share-rw=on at both)",
-		       shared, perm_names[p], path, who.text);
+		       "one image destroy it%s)",
+		       shared, perm_names[p], path, who.text,
+		       tables ? "" : "; where that is wanted, say share-rw=on at both");
 }
 
 static int check_bytes(int fd, const char *path, struct block_perms perms, struct err *err)
@@ -104,11 +107,11 @@ static int check_bytes(int fd, const char *path, struct block_perms perms, struc
 		if (perms.used >> p & 1)
 			ret = byte_is_held(fd, UNSHARED_BYTE + p);
 		if (ret > 0)
-			return say_held(fd, path, "", p, UNSHARED_BYTE + p, err);
+			return say_held(fd, path, perms, "", p, UNSHARED_BYTE + p, err);
 		if (ret == 0 && (perms.unshared >> p & 1))
 			ret = byte_is_held(fd, USED_BYTE + p);
 		if (ret > 0)
-			return say_held(fd, path, "shared ", p, USED_BYTE + p, err);
+			return say_held(fd, path, perms, "shared ", p, USED_BYTE + p, err);
 		if (ret < 0)
 			return say_unsupported(path, -ret, err);
 	}

@@ -300,9 +300,17 @@ static void set_size(void *opaque)
 	__atomic_store_n(&s->n->bytes, s->bytes, __ATOMIC_RELAXED);
 }
 
-int block_node_resize(struct block_node *n, struct machine *m, uint64_t bytes, struct err *err)
+void block_node_size_changed(struct block_node *n, struct machine *m, uint64_t bytes)
 {
 	struct new_size s = {.n = n, .bytes = bytes};
+
+	loop_call(m->io, set_size, &s);
+	if (n->user && n->resized)
+		n->resized(n->user);
+}
+
+int block_node_resize(struct block_node *n, struct machine *m, uint64_t bytes, struct err *err)
+{
 	int ret;
 
 	if (bytes > INT64_MAX || bytes % BLOCK_SECTOR_BYTES)
@@ -315,8 +323,6 @@ int block_node_resize(struct block_node *n, struct machine *m, uint64_t bytes, s
 	ret = block_node_call(n, m, resize_fn, bytes, err);
 	if (ret < 0)
 		return ret;
-	loop_call(m->io, set_size, &s);
-	if (n->user && n->resized)
-		n->resized(n->user);
+	block_node_size_changed(n, m, bytes);
 	return 0;
 }

@@ -162,8 +162,12 @@ typedef int block_node_fn(struct block_node *n, uint64_t arg, struct err *err);
 int block_node_call(struct block_node *n, struct machine *m, block_node_fn *fn, uint64_t arg,
 		    struct err *err);
 
-/* Its size is another: on the node's loop, and what follows for the disk, under the machine lock.
+/*
+ * The image has been given another size (image.bytes says it): so has the node, and its disk tells
+ * the guest.  Main thread or work loop, machine lock held.
  */
+void block_node_size_changed(struct block_node *n, struct machine *m, uint64_t bytes);
+/* Gives image or file that size, and then the node; as block_node_call(). */
 int block_node_resize(struct block_node *n, struct machine *m, uint64_t bytes, struct err *err);
 
 /* ---- all of them (nodes.c): main thread or work loop, machine lock held ---- */

@@ -154,6 +154,7 @@ static void blk_describe(struct virtio_blk *b)
 
 	if (!d)
 		return;
+	b->described = d;
 	board_prop(d, "capacity", "%" PRIu64, virtio_blk_capacity(b));
 	board_prop(d, "read-only", "%s", b->node->readonly ? "on" : "off");
 	board_prop(d, "logical-block-size", "%" PRIu32, b->blk_bytes);
@@ -167,6 +168,8 @@ static void blk_resized(void *user)
 {
 	struct virtio_blk *b = user;
 
+	if (b->described)
+		board_prop(b->described, "capacity", "%" PRIu64, virtio_blk_capacity(b));
 	virtio_config_changed(&b->v);
 }
 

@@ -27,6 +27,7 @@ struct virtio_blk {
 	char serial[BLK_ID_BYTES + 1];
 	uint32_t blk_bytes, physical_bytes, min_io_bytes, opt_io_bytes;
 	uint16_t queue_size;
+	struct board_device *described; /* borrowed; NULL: the board has no room for it */
 	/* atomic: set on vCPU threads, read on the I/O loop */
 	bool writeback; /* the guest flushes by itself */
 	/* valid during load */

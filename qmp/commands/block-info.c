@@ -172,7 +172,9 @@ static struct qmp_array snapshots_of(const struct block_node_info *info, struct 
 	return (struct qmp_array){v, info->n_snapshots};
 }
 
-static struct qmp_array bitmaps_of(const struct block_node_info *info, struct qmp_pool *pool)
+/* 'used': by this process, as the image itself says then. */
+static struct qmp_array bitmaps_of(const struct block_node_info *info, bool used,
+				   struct qmp_pool *pool)
 {
 	struct bitmap_info *v = qmp_alloc(pool, info->n_bitmaps, sizeof(*v));
 
@@ -181,7 +183,7 @@ static struct qmp_array bitmaps_of(const struct block_node_info *info, struct qm
 		int *flags = qmp_alloc(pool, 2, sizeof(*flags));
 		size_t n = 0;
 
-		if (b->in_use)
+		if (b->in_use || used)
 			flags[n++] = FLAG_IN_USE;
 		if (b->automatic)
 			flags[n++] = FLAG_AUTO;
@@ -194,13 +196,13 @@ static struct qmp_array bitmaps_of(const struct block_node_info *info, struct qm
 	return (struct qmp_array){v, info->n_bitmaps};
 }
 
-static void add_lists(struct image_info *to, const struct block_node_info *info,
+static void add_lists(struct image_info *to, const struct block_node_info *info, bool used,
 		      struct qmp_pool *pool)
 {
 	if (!info)
 		return;
 	to->snapshots = snapshots_of(info, pool);
-	to->specific.data.bitmaps = bitmaps_of(info, pool);
+	to->specific.data.bitmaps = bitmaps_of(info, used, pool);
 }
 
 static struct image_specific specific_of(const struct qcow2_info *q)
@@ -273,7 +275,7 @@ static const struct image_info *below_of(const struct image *img, struct qmp_poo
 		if (b->q) {
 			struct block_node_info *info = block_node_info_of(b->q);
 
-			add_lists(i, info, pool);
+			add_lists(i, info, false, pool);
 			block_node_info_free(info);
 		}
 		*next = i;
@@ -298,7 +300,7 @@ static struct image_info image_of(struct block_node *n, bool flat, struct qmp_po
 	}
 	i = header_of(n->img, pool);
 	pthread_mutex_lock(&n->info_mutex);
-	add_lists(&i, n->info, pool);
+	add_lists(&i, n->info, !n->readonly && block_node_active(n), pool);
 	pthread_mutex_unlock(&n->info_mutex);
 	if (!flat)
 		i.below = below_of(n->img, pool);
@@ -372,7 +374,7 @@ static struct block_info backing_part(const struct block_info *over, const struc
 	if (img->q) {
 		struct block_node_info *info = block_node_info_of(img->q);
 
-		add_lists(&i.image, info, pool);
+		add_lists(&i.image, info, false, pool);
 		block_node_info_free(info);
 	}
 	if (!flat)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 
 from case import table
+from moves import Way, arrived, destination, machine
 
 OPS = 1200
 
@@ -171,6 +172,82 @@ def test_stopped_is_complete(t):
     check(copy)
     leave(vm)
     same(path, copy)
+
+
+MOVES = {"minivmm": ("minivmm", "minivmm"), "to_qemu": ("minivmm", "qemu"), "from_qemu": ("qemu", "minivmm")}
+
+
+@table(**{f"{name}_{what}": {"kinds": kinds, "layout": layout} for name, kinds in MOVES.items()
+          for what, layout in (("plain", {}), ("lazy", {"lazy_refcounts": "on", "cluster_size": 4096}))})
+def test_move(t, kinds, layout):
+    """The guest, which checks all it reads, takes the image along; and back again."""
+    t.need(*kinds)
+    path = t.qcow2("8M", **layout)
+    vm = machine(t, "scribble", "zeroes", started=False, kind=kinds[0], disk=path)
+    vm.serial.expect("at 256 ")
+    for kind in (kinds[1], kinds[0]):
+        way = Way(t, "unix")
+        dest = destination(t, vm, kind=kind)
+        dest.cmd("migrate-incoming", uri=way.incoming())
+        way.start(vm, dest)
+        arrived(vm, dest)
+        dest.wait_running()
+        dest.serial.expect("at ")
+        t.forget(vm)
+        vm = dest
+    vm.serial.write("v")
+    assert vm.serial.expect(r"verified bad (\d+)").group(1) == "0", vm.serial.seen
+    leave(vm)
+    check(path)
+
+
+def test_move_that_fails(t):
+    """The destination dies when the image has been given up: the source reads it again and goes on."""
+    path = t.qcow2("8M")
+    source = machine(t, "scribble", "zeroes", started=False, disk=path)
+    source.serial.expect("at 256 ")
+    source.capabilities("pause-before-switchover")
+    way = Way(t, "unix")
+    dest = destination(t, source, way.incoming())
+    way.start(source, dest)
+    source.wait_migration("pre-switchover")
+    dest.signal(signal.SIGKILL)
+    source.cmd("migrate-continue", state="pre-switchover")
+    source.wait_migration("failed")
+    source.wait_running()
+    source.serial.write("v")
+    assert source.serial.expect(r"verified bad (\d+)").group(1) == "0", source.serial.seen
+    leave(source)
+    check(path)
+
+
+def test_resize(t):
+    """The guest is told of the new size, and the image has it."""
+    path = t.qcow2("8M")
+    vm = t.vmm("scribble", "zeroes", extra=drive(path))
+    vm.serial.expect("at 256 ")
+    vm.cmd("block_resize", device="d", size=16 << 20)
+    vm.serial.write("c")
+    found = vm.serial.expect(r"sectors (\d+) changes (\d+)")
+    assert found.groups() == ("32768", "1"), found.group()
+    leave(vm)
+    check(path)
+    assert json.loads(qemu_img("info", "--output=json", path))["virtual-size"] == 16 << 20
+
+
+def test_add_and_delete(t):
+    """Nodes that come and go beside a guest at work, as libvirt makes them."""
+    vm = t.vmm("scribble", extra=drive(t.qcow2("8M")))
+    path = t.qcow2("1M")
+    for _ in range(3):
+        vm.cmd("blockdev-add", driver="file", filename=path, **{"node-name": "storage"})
+        vm.cmd("blockdev-add", driver="qcow2", file="storage", **{"node-name": "format"})
+        assert "in use" in vm.qmp.fails("blockdev-del", **{"node-name": "storage"})
+        vm.cmd("blockdev-del", **{"node-name": "format"})
+        vm.cmd("blockdev-del", **{"node-name": "storage"})
+        check(path)
+    assert len(vm.cmd("query-named-block-nodes")) == 1
+    leave(vm)
 
 
 def test_is_locked(t):

@@ -157,9 +157,10 @@ static int one(struct rig *r, enum block_op op, uint64_t off, void *buf, uint64_
 
 static const struct {
 	uint32_t cluster;
-	bool threads, direct, extended, backing, lazy, v2, no_discard;
+	bool threads, direct, extended, backing, lazy, v2, no_discard, no_flush;
 } ways[] = {
     {.cluster = 65536 },
+    {		.cluster = 65536, .no_flush = true},
     {		.cluster = 65536,  .threads = true},
     {		.cluster = 65536,   .direct = true, .backing = true},
     { .cluster = 512,    .direct = true},
@@ -256,6 +257,7 @@ static void model_init(struct model *m, int way, struct cfg_blockdev *cfg)
 	cfg->aio_threads = ways[way].threads;
 	cfg->direct = ways[way].direct;
 	cfg->discard = !ways[way].no_discard;
+	cfg->no_flush = ways[way].no_flush;
 }
 
 START_TEST(test_random)

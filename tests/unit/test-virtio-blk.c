@@ -1,5 +1,6 @@
 /* virtio-blk end to end: a driver's ring, the device, a file; with both block drivers. */
 #include "tests/unit/check-main.h"
+#include "tests/unit/image-files.h"
 #include "tests/unit/virtio-backends.h"
 
 #define SLOT    7
@@ -490,8 +491,84 @@ START_TEST(properties)
 }
 END_TEST
 
+/* The disk has another size: the driver is told, and what moves with the guest says so too. */
+START_TEST(another_size)
+{
+	struct err err = {0};
+	struct fix f;
+
+	fix_init(&f, false, NULL);
+	(void)driver_start(f.m, SLOT, ALL, &f.r, 1);
+	ck_assert_uint_eq(reg_get(f.m, SLOT, 0x60), 0);
+	machine_lock(f.m);
+	ck_assert_int_eq(block_node_resize(f.disk.node, f.m, BYTES + 512, &err), 0);
+	machine_unlock(f.m);
+	ck_assert_uint_eq(reg_get(f.m, SLOT, 0x60), 2);
+	ck_assert_uint_eq(reg_get(f.m, SLOT, 0x100), BYTES / 512 + 1);
+	ck_assert_str_eq(board_text(&f.m->board.devices[0], "capacity"), "8193");
+	ck_assert_uint_eq(request(&f, 0, 8192, 512, NULL), 0);
+	machine_lock(f.m);
+	ck_assert_int_eq(block_node_resize(f.disk.node, f.m, MiB, &err), 0);
+	ck_assert_int_eq(block_node_resize(f.disk.node, f.m, MiB + 1, &err), -EINVAL);
+	machine_unlock(f.m);
+	ck_assert_uint_eq(request(&f, 0, 2048, 512, NULL), 1);
+	ck_assert_uint_eq(request(&f, 0, 2047, 512, NULL), 0);
+	fix_fini(&f);
+}
+END_TEST
+
+/* A qcow2 image below: what the driver does, and what the machine does when the guest moves. */
+START_TEST(on_qcow2)
+{
+	const struct qcow2_create c = {.bytes = BYTES};
+	struct cfg_blockdev cfg = {.node_name = (char *)(uintptr_t) "disk0",
+				   .driver = (char *)(uintptr_t) "qcow2",
+				   .writeback = true,
+				   .discard = true};
+	struct err err = {0};
+	struct files files;
+	struct fix f;
+
+	files_init(&files);
+	fix_base(&f, false, false);
+	cfg.filename = (char *)(uintptr_t)file_qcow2(&files, "d.qcow2", &c);
+	f.nodes[0] = block_node_new(&cfg, &err);
+	ck_assert_msg(f.nodes[0] != NULL, "%s", err.msg);
+	ck_assert_int_eq(block_node_take(f.nodes[0], &err), 0);
+	ck_assert_int_eq(create(&f, NULL, &err), 0);
+	guest_resume(f.m);
+	(void)driver_start(f.m, SLOT, ALL, &f.r, 1);
+	for (unsigned i = 0; i < 3; i++) {
+		memset(at(&f, DATA), 0x5a + (int)i, 65536 + 512);
+		ck_assert_uint_eq(request(&f, 1, i * 256, 65536 + 512, NULL), 0);
+		memset(at(&f, DATA), 0, 65536 + 512);
+		ck_assert_uint_eq(request(&f, 0, i * 256, 65536 + 512, NULL), 0);
+		ck_assert_uint_eq(*at(&f, DATA), 0x5a + i);
+		ck_assert_uint_eq(*at(&f, DATA + 65536 + 511), 0x5a + i);
+		ck_assert_uint_eq(request(&f, 4, 0, 0, NULL), 0);
+		guest_pause(f.m);
+		machine_lock(f.m);
+		ck_assert_msg(machine_handover(f.m, HANDOVER_RELEASE, &err) == 0, "%s", err.msg);
+		ck_assert(!block_node_active(f.nodes[0]) && !f.nodes[0]->locked);
+		judge(cfg.filename, false);
+		ck_assert_msg(machine_handover(f.m, HANDOVER_ACQUIRE, &err) == 0, "%s", err.msg);
+		ck_assert(block_node_active(f.nodes[0]) && f.nodes[0]->locked);
+		machine_unlock(f.m);
+		guest_resume(f.m);
+		ck_assert_uint_eq(request(&f, 0, i * 256, 512, NULL), 0);
+		ck_assert_uint_eq(*at(&f, DATA), 0x5a + i);
+	}
+	guest_end_devices(f.m);
+	block_node_free(f.nodes[0]);
+	judge(cfg.filename, false);
+	disk_close(&f.disk);
+	guest_free(f.m);
+	files_fini(&files);
+}
+END_TEST
+
 CHECK_MAIN("virtio-blk", features_and_config, config_with_large_blocks, reads_and_writes,
 	   any_layout, bounds, serial_number, discards_and_zeroes, read_only_disk, write_cache,
 	   no_write_cache_for_simple_drivers, host_errors_are_reported,
 	   requests_without_header_or_status, many_requests_drain_before_pause,
-	   reset_waits_for_requests, properties)
+	   reset_waits_for_requests, properties, another_size, on_qcow2)
