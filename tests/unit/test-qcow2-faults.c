@@ -287,8 +287,10 @@ static void fail_once(const struct layout *l, unsigned seed, enum how how, unsig
 
 static void run(const struct layout *l)
 {
-	const char *more = getenv("QCOW2_FAULT_POINTS"); /* for a search by hand: of each row */
+	/* For a search by hand: how many calls of each row, and another seed. */
+	const char *more = getenv("QCOW2_FAULT_POINTS"), *other = getenv("QCOW2_FAULT_SEED");
 	unsigned points = more ? (unsigned)atoi(more) : 6;
+	unsigned seed = other ? (unsigned)atoi(other) : 11;
 	char path[] = "/tmp/qcow2-faults-XXXXXX", out[100];
 	int fd = mkstemp(path);
 
@@ -296,12 +298,12 @@ static void run(const struct layout *l)
 	(void)close(fd);
 	(void)log_open("/dev/null", NULL);
 	for (int how = 0; how < HOWS; how++) {
-		unsigned long n = count_calls(l, 11), step = MAX(n / points, 1);
+		unsigned long n = count_calls(l, seed), step = MAX(n / points, 1);
 
 		if (more)
 			printf("layout %zu, %d: %lu calls\n", (size_t)(l - layouts), how, n);
 		for (unsigned long at = 1 + (unsigned)how; at <= n; at += step)
-			fail_once(l, 11, (enum how)how, at, path);
+			fail_once(l, seed, (enum how)how, at, path);
 	}
 	(void)snprintf(out, sizeof(out), "%s.out", path);
 	(void)unlink(out);

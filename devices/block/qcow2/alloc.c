@@ -61,7 +61,7 @@ static int search(struct qcow2 *q, uint64_t min, uint64_t max, struct run *r)
 
 	*r = (struct run){.first_free = UINT64_MAX};
 	while (!found) {
-		struct rb_pos pos;
+		struct rb_pos pos = {0};
 		int ret;
 
 		if (c >= MAX_HOST_BYTES >> q->cluster_bits)
@@ -114,7 +114,7 @@ static int growth_write_block(struct qcow2 *q, const struct growth *g, uint64_t 
 
 static int growth_write(struct qcow2 *q, const struct growth *g, uint64_t *e)
 {
-	CLEANUP(cleanup_free) uint8_t *buf = aligned_alloc(4096, MAX(q->cluster_bytes, 4096));
+	CLEANUP(cleanup_free) uint8_t *buf = qcow2_buffer(q->cluster_bytes);
 	int ret;
 
 	if (!buf)
@@ -135,15 +135,16 @@ static int grow(struct qcow2 *q, uint64_t need)
 {
 	CLEANUP(cleanup_free) uint64_t *e = NULL;
 	struct qcow2_header old = q->h;
-	struct qcow2_table t;
-	struct growth g;
+	struct qcow2_table t = {0};
+	struct growth g = {0};
 	int ret = growth_plan(q, need, &g);
 
 	if (ret < 0)
 		return ret;
-	e = calloc(g.n, 8);
+	e = qcow2_buffer(g.n * 8);
 	if (!e)
 		return -ENOMEM;
+	memset(e, 0, g.n * 8);
 	ret = growth_write(q, &g, e);
 	if (ret == 0)
 		ret = qcow2_table_init(&t, g.first << q->cluster_bits, (uint32_t)g.n);
@@ -176,7 +177,7 @@ static int grow(struct qcow2 *q, uint64_t need)
 static int block_make(struct qcow2 *q, uint64_t cluster, uint64_t host)
 {
 	bool zero = host >= q->hole_from, one = q->piece_bytes == q->cluster_bytes;
-	struct qcow2_block *b;
+	struct qcow2_block *b = NULL;
 	int ret;
 
 	qcow2_cache_drop(q, &q->rbc, host, q->cluster_bytes);
@@ -210,7 +211,7 @@ static void take_undo(struct qcow2 *q, const struct run *r, uint64_t done)
 		qcow2_cache_drop(q, &q->rbc, host, q->cluster_bytes);
 	}
 	for (uint64_t c = r->first; c < done; c++) {
-		struct rb_pos pos;
+		struct rb_pos pos = {0};
 
 		if (rb_get(q, c, &pos) < 0)
 			continue; /* a leak */
@@ -227,7 +228,7 @@ static int take(struct qcow2 *q, const struct run *r)
 	int ret = 0;
 
 	while (c < end && ret == 0) {
-		struct rb_pos pos;
+		struct rb_pos pos = {0};
 
 		ret = rb_get(q, c, &pos);
 		if (ret == 0 && !pos.b) {
@@ -313,7 +314,7 @@ void qcow2_since_add(struct qcow2 *q, uint64_t first, uint64_t n)
 static int alloc_clusters(struct qcow2 *q, uint64_t min, uint64_t *clusters, uint64_t *host,
 			  bool *zero)
 {
-	struct run r;
+	struct run r = {0};
 	uint64_t all;
 	int ret = alloc_run(q, min, *clusters, &r);
 
@@ -369,7 +370,7 @@ static int block_add(struct qcow2 *q, uint64_t cluster)
 
 int qcow2_refcount_set(struct qcow2 *q, uint64_t cluster, uint64_t count)
 {
-	struct rb_pos pos;
+	struct rb_pos pos = {0};
 	int ret = rb_get(q, cluster, &pos);
 
 	if (ret == 0 && !pos.b && count == 0)

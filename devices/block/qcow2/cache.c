@@ -41,7 +41,7 @@ int qcow2_cache_init(struct qcow2 *q, struct qcow2_cache *c, uint64_t bytes)
 	list_init(&c->lru);
 	c->hash_mask = hash_size(c->n) - 1;
 	c->blocks = calloc(n, sizeof(c->blocks[0]));
-	c->hash = calloc(c->hash_mask + 1ULL, sizeof(c->hash[0]));
+	c->hash = calloc(c->hash_mask + 1ULL, sizeof(void *));
 	c->memory = aligned_alloc(4096, ALIGN_UP(n * q->piece_bytes, 4096));
 	if (!c->blocks || !c->hash || !c->memory) {
 		qcow2_cache_fini(c);

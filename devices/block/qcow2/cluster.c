@@ -87,7 +87,7 @@ static int collect(struct qcow2 *q, const struct qcow2_l2_pos *pos, uint64_t off
 	x->bytes = 0;
 	while (x->bytes < bytes && at >> q->cluster_bits < pos->n) {
 		struct qcow2_entry e = qcow2_entry_get(q, pos, (uint32_t)(at >> q->cluster_bits));
-		struct qcow2_part p;
+		struct qcow2_part p = {0};
 		int ret = qcow2_part_get(q, &e, at & (q->cluster_bytes - 1), &p);
 
 		if (ret < 0)
@@ -106,7 +106,7 @@ static int collect(struct qcow2 *q, const struct qcow2_l2_pos *pos, uint64_t off
 int qcow2_map_locked(struct qcow2 *q, uint64_t off, uint64_t bytes, bool wait,
 		     struct qcow2_extent *x, struct qcow2_entry *e)
 {
-	struct qcow2_l2_pos pos;
+	struct qcow2_l2_pos pos = {0};
 	int ret;
 
 	if (!q->active)
@@ -150,7 +150,7 @@ int qcow2_map(struct qcow2 *q, uint64_t off, uint64_t bytes, bool wait, struct q
 static int read_packed(struct qcow2 *q, const struct qcow2_entry *e, const struct iovec *iov,
 		       int n_iov, uint64_t at, size_t bytes)
 {
-	CLEANUP(cleanup_free) uint8_t *p = malloc(q->cluster_bytes);
+	CLEANUP(cleanup_free) uint8_t *p = qcow2_buffer(q->cluster_bytes);
 	int ret = p ? qcow2_read_compressed(q, e, p) : -ENOMEM;
 
 	if (ret == 0)
@@ -210,8 +210,8 @@ int qcow2_readv(struct qcow2 *q, const struct iovec *iov, int n_iov, uint64_t of
 	int ret = 0;
 
 	while (done < bytes && ret == 0) {
-		struct qcow2_extent x;
-		struct qcow2_entry e;
+		struct qcow2_extent x = {0};
+		struct qcow2_entry e = {0};
 		size_t n;
 
 		ret = map_reading(q, off + done, bytes - done, &x, &e);
@@ -240,7 +240,7 @@ int qcow2_is_zero(struct qcow2 *q, uint64_t off, uint64_t bytes)
 	uint64_t end = MIN(off + bytes, q->info.bytes);
 
 	while (off < end) {
-		struct qcow2_extent x;
+		struct qcow2_extent x = {0};
 		int ret = qcow2_map_locked(q, off, end - off, true, &x, NULL);
 
 		if (ret < 0)

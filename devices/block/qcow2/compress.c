@@ -25,10 +25,8 @@
 
 static int inflate_zlib(const void *p, size_t bytes, void *out, size_t n)
 {
-	z_stream z = {.next_in = (void *)(uintptr_t)p,
-		      .avail_in = (uInt)bytes,
-		      .next_out = out,
-		      .avail_out = (uInt)n};
+	z_stream z = {
+	    .next_in = (void *)p, .avail_in = (uInt)bytes, .next_out = out, .avail_out = (uInt)n};
 	int ret;
 
 	if (inflateInit2(&z, WINDOW_BITS) != Z_OK)
@@ -68,10 +66,8 @@ int qcow2_inflate(const struct qcow2 *q, const void *p, size_t bytes, void *out)
 
 static int deflate_zlib(const void *p, size_t n, void *out, size_t *bytes)
 {
-	z_stream z = {.next_in = (void *)(uintptr_t)p,
-		      .avail_in = (uInt)n,
-		      .next_out = out,
-		      .avail_out = (uInt)n - 1};
+	z_stream z = {
+	    .next_in = (void *)p, .avail_in = (uInt)n, .next_out = out, .avail_out = (uInt)n - 1};
 	int ret;
 
 	if (deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, WINDOW_BITS, MEMORY_LEVEL,
@@ -109,7 +105,7 @@ int qcow2_read_compressed(struct qcow2 *q, const struct qcow2_entry *e, void *ou
 	int ret;
 
 	qcow2_entry_compressed(q, e, &host, &bytes);
-	p = malloc(bytes);
+	p = qcow2_buffer(bytes);
 	if (!p)
 		return -ENOMEM;
 	ret = qcow2_pread(q, p, bytes, host);
@@ -163,7 +159,7 @@ static int link_compressed(struct qcow2 *q, uint64_t off, uint64_t host, size_t 
 {
 	unsigned x = 62 - (q->cluster_bits - 8);
 	uint64_t sectors = (host + bytes - 1) / 512 - host / 512, old_host, old_bytes;
-	struct qcow2_l2_pos pos;
+	struct qcow2_l2_pos pos = {0};
 	struct qcow2_entry old;
 	int ret = q->broken ? -EIO : qcow2_l2_get_own(q, off, &pos);
 
@@ -206,7 +202,8 @@ static int store(struct qcow2 *q, uint64_t off, const void *packed, size_t n)
 
 int qcow2_write_compressed(struct qcow2 *q, const void *p, size_t bytes, uint64_t off)
 {
-	CLEANUP(cleanup_free) uint8_t *whole = NULL, *packed = malloc(q->cluster_bytes);
+	CLEANUP(cleanup_free) uint8_t *packed = qcow2_buffer(q->cluster_bytes);
+	CLEANUP(cleanup_free) uint8_t *whole = NULL;
 	uint64_t size = q->info.bytes;
 	size_t n;
 	int ret;
@@ -217,14 +214,15 @@ int qcow2_write_compressed(struct qcow2 *q, const void *p, size_t bytes, uint64_
 	if (!packed)
 		return -ENOMEM;
 	if (bytes < q->cluster_bytes) {
-		whole = calloc(1, q->cluster_bytes);
+		whole = qcow2_buffer(q->cluster_bytes);
 		if (!whole)
 			return -ENOMEM;
 		memcpy(whole, p, bytes);
+		memset(whole + bytes, 0, q->cluster_bytes - bytes);
 	}
 	ret = qcow2_deflate(q, whole ? whole : p, packed, &n);
 	if (ret == -ENOSPC) {
-		const struct iovec v = {(void *)(uintptr_t)p, bytes};
+		const struct iovec v = {(void *)p, bytes};
 
 		return qcow2_writev(q, &v, 1, off);
 	}

@@ -171,7 +171,7 @@ static void set_header(const struct qcow2_create *c, const struct layout *l, str
 
 static int write_at(const struct qcow2_storage *s, const void *p, size_t n, uint64_t off)
 {
-	const struct iovec v = {(void *)(uintptr_t)p, n};
+	const struct iovec v = {(void *)p, n};
 
 	return s->ops->writev(s->opaque, &v, 1, off);
 }
@@ -194,7 +194,7 @@ static int write_blocks(const struct qcow2_storage *s, const struct layout *l, u
 static int write_rt(const struct qcow2_storage *s, const struct layout *l)
 {
 	size_t bytes = l->rt_clusters * l->cluster;
-	CLEANUP(cleanup_free) uint64_t *e = aligned_alloc(4096, ALIGN_UP(bytes, 4096));
+	CLEANUP(cleanup_free) uint64_t *e = qcow2_buffer(bytes);
 
 	if (!e)
 		return -ENOMEM;
@@ -221,7 +221,7 @@ static int write_tables(const struct qcow2_storage *s, const struct layout *l, u
 /* Nothing of what was there before is an image, or shows in this one. */
 static int clear_storage(const struct qcow2_storage *s, uint8_t *buf, uint64_t cluster)
 {
-	uint64_t bytes;
+	uint64_t bytes = 0;
 	int ret = s->ops->truncate(s->opaque, 0);
 
 	if (ret == 0)
@@ -259,7 +259,7 @@ static int prealloc_some(struct qcow2 *q, enum qcow2_prealloc how, bool backing,
 			 uint64_t *done)
 {
 	uint64_t left = ALIGN_UP(q->info.bytes, q->cluster_bytes) - off, host, n;
-	struct qcow2_l2_pos pos;
+	struct qcow2_l2_pos pos = {0};
 	bool zero;
 	int ret = qcow2_l2_get_own(q, off, &pos);
 
@@ -287,7 +287,7 @@ static int prealloc_some(struct qcow2 *q, enum qcow2_prealloc how, bool backing,
 static int prealloc(const struct qcow2_storage *s, const struct qcow2_create *c, struct err *err)
 {
 	const struct qcow2_open how = {.writable = true};
-	uint64_t off = 0, n, size;
+	uint64_t off = 0, n = 0, size = 0;
 	struct qcow2 *q;
 	int closed, ret = qcow2_open(&q, s, &how, err);
 
@@ -312,8 +312,8 @@ static int prealloc(const struct qcow2_storage *s, const struct qcow2_create *c,
 static int write_image(const struct qcow2_storage *s, const struct layout *l,
 		       const struct qcow2_header *h, struct err *err)
 {
-	CLEANUP(cleanup_free) uint8_t *buf = aligned_alloc(4096, ALIGN_UP(l->cluster, 4096));
-	CLEANUP(cleanup_free) uint8_t *head = aligned_alloc(4096, ALIGN_UP(l->cluster, 4096));
+	CLEANUP(cleanup_free) uint8_t *buf = qcow2_buffer(l->cluster);
+	CLEANUP(cleanup_free) uint8_t *head = qcow2_buffer(l->cluster);
 	size_t n;
 	int ret = buf && head ? qcow2_header_pack(h, head, &n) : -ENOMEM;
 

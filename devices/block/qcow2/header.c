@@ -463,7 +463,7 @@ static void changed(const struct qcow2 *q, const uint8_t *p, size_t bytes, size_
 
 int qcow2_header_write(struct qcow2 *q)
 {
-	CLEANUP(cleanup_free) uint8_t *p = aligned_alloc(512, 1ULL << q->h.cluster_bits);
+	CLEANUP(cleanup_free) uint8_t *p = qcow2_buffer(1ULL << q->h.cluster_bits);
 	size_t n, bytes, first, end;
 	int ret;
 

@@ -195,12 +195,14 @@ void qcow2_cache_fini(struct qcow2_cache *c);
  * The piece at 'host' (a multiple of q->piece_bytes), read if need be and pinned: qcow2_block_put()
  * follows.  When only dirty ones could go, all is written back.
  */
-int qcow2_block_get(struct qcow2 *q, struct qcow2_cache *c, uint64_t host, struct qcow2_block **b);
+int qcow2_block_get(struct qcow2 *q, struct qcow2_cache *c, uint64_t host,
+		    struct qcow2_block **out);
 /* Only if it is there; NULL: it is not.  Pinned. */
 struct qcow2_block *qcow2_block_peek(struct qcow2 *q, struct qcow2_cache *c, uint64_t host);
 /* The same, of a table that is new: all zero in memory, nothing is read.  Not dirty: what the
  * storage has there is zero, too, or the caller marks all of it. */
-int qcow2_block_new(struct qcow2 *q, struct qcow2_cache *c, uint64_t host, struct qcow2_block **b);
+int qcow2_block_new(struct qcow2 *q, struct qcow2_cache *c, uint64_t host,
+		    struct qcow2_block **out);
 void qcow2_block_put(struct qcow2_block *b);
 void qcow2_block_dirty(struct qcow2_cache *c, struct qcow2_block *b, uint32_t at, uint32_t bytes);
 /* Dirty pieces are written; 'fresh_only': only such. */
@@ -310,6 +312,8 @@ struct qcow2 {
 
 /* ---- storage (storage.c); no lock ---- */
 
+/* Memory that is aligned for O_DIRECT, or NULL; free(). */
+void *qcow2_buffer(size_t bytes);
 int qcow2_pread(struct qcow2 *q, void *p, size_t n, uint64_t host);
 int qcow2_pwrite(struct qcow2 *q, const void *p, size_t n, uint64_t host);
 /* Zeroes, cheaply where the storage can, and not at all behind hole_from. */
@@ -521,7 +525,8 @@ int qcow2_snapshots_load(struct qcow2 *q, struct err *err);
 void qcow2_snapshots_fini(struct qcow2 *q);
 /* q->held has bit i: the L2 table beneath is about to be changed; it is cleared on success. */
 int qcow2_saving_hold(struct qcow2 *q, uint64_t i);
-/* The active tables no longer refer to these clusters, which are the instant's (qcow2_release()). */
+/* The active tables no longer refer to these clusters, which are the instant's (qcow2_release()).
+ */
 void qcow2_saving_keep(struct qcow2 *q, uint64_t host, uint64_t bytes);
 /* The saving, if there is one, is aborted and gone: before a clean close. */
 void qcow2_saving_drop(struct qcow2 *q);

@@ -206,7 +206,7 @@ static int read_header(struct qcow2 *q, struct qcow2_header *h, uint8_t **out, s
 /* What header_write() compares with: as much as a header of ours takes. */
 static int keep_image(struct qcow2 *q, const uint8_t *p, size_t n)
 {
-	CLEANUP(cleanup_free) uint8_t *packed = malloc(1ULL << q->h.cluster_bits);
+	CLEANUP(cleanup_free) uint8_t *packed = qcow2_buffer(1ULL << q->h.cluster_bits);
 	size_t bytes;
 	int ret = packed ? qcow2_header_pack(&q->h, packed, &bytes) : -ENOMEM;
 
@@ -256,8 +256,7 @@ static void set_geometry(struct qcow2 *q)
 	q->subcluster_bits = q->cluster_bits - (extended ? 5 : 0);
 	q->refcount_order = q->h.refcount_order;
 	q->rb_bits = q->cluster_bits + 3 - q->refcount_order;
-	q->refcount_max =
-	    q->refcount_order == 6 ? UINT64_MAX : (1ULL << (1U << q->refcount_order)) - 1;
+	q->refcount_max = UINT64_MAX >> (64 - (1U << q->refcount_order));
 	qcow2_info_update(q);
 }
 
@@ -269,7 +268,7 @@ static int load_header(struct qcow2 *q, struct err *err)
 	size_t n = 0;
 	int ret = read_header(q, &h, &p, &n, err);
 
-	if (ret < 0) {
+	if (ret < 0 || !p) {
 		qcow2_header_fini(&h);
 		return ret;
 	}

@@ -87,9 +87,9 @@ struct qcow2_info {
  * supported, by name.  An image with the dirty bit that is opened for writing has its refcounts
  * rebuilt first; unknown autoclear bits are cleared then, and bitmaps are marked as in use.
  */
-int qcow2_open(struct qcow2 **q, const struct qcow2_storage *s, const struct qcow2_open *how,
+int qcow2_open(struct qcow2 **out, const struct qcow2_storage *s, const struct qcow2_open *how,
 	       struct err *err);
-/* All is written back and closed cleanly; *q is gone in any case.  -errno: it is not all there. */
+/* All is written back and closed cleanly; q is gone in any case.  -errno: it is not all there. */
 int qcow2_close(struct qcow2 *q, struct err *err);
 /* Constant while the image is open but for the size (qcow2_resize(), qcow2_snapshot_apply()). */
 const struct qcow2_info *qcow2_info(const struct qcow2 *q);
@@ -118,12 +118,12 @@ struct qcow2_extent {
  * What is at [off, off + bytes)?  The first piece of it.  'wait' false: -EAGAIN when a table would
  * have to be read, or the lock is taken.
  */
-int qcow2_map(struct qcow2 *q, uint64_t off, uint64_t bytes, bool wait, struct qcow2_extent *e);
+int qcow2_map(struct qcow2 *q, uint64_t off, uint64_t bytes, bool wait, struct qcow2_extent *x);
 /*
  * The same for a write that goes to where the data is: QCOW2_DATA, or -EAGAIN where clusters have
  * to be allocated or copied first (qcow2_writev()).  The bitmaps know of it.  Does not wait.
  */
-int qcow2_map_write(struct qcow2 *q, uint64_t off, uint64_t bytes, struct qcow2_extent *e);
+int qcow2_map_write(struct qcow2 *q, uint64_t off, uint64_t bytes, struct qcow2_extent *x);
 
 /* Any offset and length, within the disk.  Data, then tables in memory. */
 int qcow2_readv(struct qcow2 *q, const struct iovec *iov, int n_iov, uint64_t off);

@@ -5,6 +5,7 @@
  * once; down when nothing on the medium refers to the cluster any more (THE ORDER, internal.h).
  * Counts of 2^order bits stand big-endian; those narrower than a byte from the lowest bit on.
  */
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -100,7 +101,7 @@ static int rb_judge(struct qcow2 *q, uint64_t host)
 int rb_get(struct qcow2 *q, uint64_t cluster, struct rb_pos *pos)
 {
 	uint64_t index = cluster & ((1ULL << q->rb_bits) - 1), host = block_host(q, cluster);
-	struct qcow2_block *b;
+	struct qcow2_block *b = NULL;
 	int ret;
 
 	if (!host) {
@@ -136,13 +137,14 @@ void rb_set(struct qcow2 *q, const struct rb_pos *pos, uint64_t k, uint64_t v)
 	uint32_t i = pos->i + (uint32_t)k;
 	uint32_t first = (uint32_t)(((uint64_t)i << q->refcount_order) / 8);
 
+	assert(pos->b);
 	refblock_set(q->refcount_order, pos->b->data, i, v);
 	qcow2_block_dirty(&q->rbc, pos->b, first, MAX(1U << q->refcount_order, 8U) / 8);
 }
 
 int qcow2_refcount_get(struct qcow2 *q, uint64_t cluster, uint64_t *count)
 {
-	struct rb_pos pos;
+	struct rb_pos pos = {0};
 	int ret = rb_get(q, cluster, &pos);
 
 	if (ret < 0)
@@ -157,7 +159,7 @@ int qcow2_refcount_get(struct qcow2 *q, uint64_t cluster, uint64_t *count)
 int qcow2_refcounts_load(struct qcow2 *q, struct err *err)
 {
 	uint32_t n = (uint32_t)(((uint64_t)q->h.rt_clusters << q->cluster_bits) / 8);
-	uint64_t bytes;
+	uint64_t bytes = 0;
 	int ret = qcow2_table_load(q, &q->rt, q->h.rt_host, n);
 
 	if (ret == 0)
@@ -263,7 +265,7 @@ static int count_down(struct qcow2 *q, uint64_t first, uint64_t end, uint64_t *d
 	int ret = 0;
 
 	while (c < end && ret == 0) {
-		struct rb_pos pos;
+		struct rb_pos pos = {0};
 		uint64_t k = 0;
 
 		ret = rb_get(q, c, &pos);
@@ -304,7 +306,7 @@ int qcow2_ref(struct qcow2 *q, uint64_t host, uint64_t bytes)
 	int ret = 0;
 
 	while (c < end && ret == 0) {
-		struct rb_pos pos;
+		struct rb_pos pos = {0};
 		uint64_t k = 0;
 
 		ret = rb_get(q, c, &pos);
@@ -347,6 +349,7 @@ void qcow2_unref(struct qcow2 *q, uint64_t host, uint64_t bytes)
 		q->cap_frees = 2 * q->cap_frees + 64;
 		q->frees = xrealloc(q->frees, q->cap_frees * sizeof(q->frees[0]));
 	}
+	assert(q->frees);
 	q->frees[q->n_frees++] = (struct qcow2_free){first, n};
 }
 

@@ -112,7 +112,7 @@ static int table_changes(struct qcow2 *q, struct qcow2_relink *r, uint64_t l1_en
 
 	*changes = false;
 	for (uint32_t k = 0; k < n && ret == 0 && !*changes;) {
-		struct qcow2_l2_pos pos;
+		struct qcow2_l2_pos pos = {0};
 
 		ret = qcow2_l2_get_at(q, l1_entry, k, &pos);
 		if (ret < 0)
@@ -263,7 +263,7 @@ static int write_table(struct qcow2 *q, struct qcow2_relink *r, uint64_t l1_entr
 	int ret = 0;
 
 	for (uint32_t k = 0; k < n && ret == 0;) {
-		struct qcow2_l2_pos pos;
+		struct qcow2_l2_pos pos = {0};
 
 		ret = qcow2_l2_get_at(q, l1_entry, k, &pos);
 		if (ret < 0)
@@ -336,7 +336,7 @@ static int write_block(struct qcow2 *q, const struct qcow2_relink *r, uint32_t b
 	uint64_t cluster = (uint64_t)block << q->rb_bits;
 
 	for (uint64_t at = 0; at < q->cluster_bytes; at += q->piece_bytes) {
-		struct qcow2_block *b;
+		struct qcow2_block *b = NULL;
 		int ret = qcow2_block_get(q, &q->rbc, from + at, &b);
 
 		if (ret < 0)

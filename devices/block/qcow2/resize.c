@@ -40,9 +40,10 @@ static int grow(struct qcow2 *q, uint64_t bytes)
 		return set_size(q, bytes);
 	if (need > QCOW2_MAX_L1_BYTES / 8)
 		return -EFBIG;
-	e = calloc(need, 8);
+	e = qcow2_buffer(need * 8);
 	if (!e)
 		return -ENOMEM;
+	memset(e, 0, need * 8);
 	memcpy(e, q->l1.e, q->l1.n * 8ULL);
 	return qcow2_l1_replace(q, e, (uint32_t)need, bytes);
 }
@@ -50,8 +51,8 @@ static int grow(struct qcow2 *q, uint64_t bytes)
 /* One entry is nothing from now on. */
 static int drop_entry(struct qcow2 *q, uint64_t off)
 {
-	struct qcow2_l2_pos pos;
-	struct qcow2_entry e;
+	struct qcow2_l2_pos pos = {0};
+	struct qcow2_entry e = {0};
 	uint64_t host, bytes;
 	int ret = qcow2_l2_get(q, off, &pos);
 

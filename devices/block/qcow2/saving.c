@@ -130,7 +130,7 @@ static int copy_table(struct qcow2 *q, uint64_t l1_entry, uint64_t to)
 	int ret = 0;
 
 	for (uint32_t k = 0; k < n && ret == 0;) {
-		struct qcow2_l2_pos pos;
+		struct qcow2_l2_pos pos = {0};
 
 		ret = qcow2_l2_get_at(q, l1_entry, k, &pos);
 		if (ret < 0)

@@ -59,7 +59,7 @@ static int find_piece(struct qcow2 *q, uint64_t off, uint64_t bytes, struct piec
 	uint64_t l1_entry = state->read_l1[qcow2_l1_index(q, off)];
 	uint64_t in = off & (q->cluster_bytes - 1);
 	uint64_t left = q->l2_covers - (off & (q->l2_covers - 1));
-	struct qcow2_l2_pos pos;
+	struct qcow2_l2_pos pos = {0};
 	int ret;
 
 	*p = (struct piece){.kind = QCOW2_HOLE, .bytes = MIN(bytes, left)};

@@ -25,6 +25,11 @@
 #define BOUNCE_BYTES (1 * MiB)
 #define ZERO_BYTES   (64 * KiB)
 
+void *qcow2_buffer(size_t bytes)
+{
+	return aligned_alloc(BOUNCE_ALIGN, ALIGN_UP(MAX(bytes, 1U), BOUNCE_ALIGN));
+}
+
 /* One preadv or pwritev; at least one byte, 0 at the end of the file, or -errno. */
 static ssize_t move_some(int fd, bool write, const struct iovec *iov, int n_iov, uint64_t off)
 {
@@ -63,7 +68,7 @@ static int read_aligned(int fd, uint8_t *p, size_t bytes, uint64_t off)
 static int write_aligned(int fd, const uint8_t *p, size_t bytes, uint64_t off)
 {
 	for (size_t done = 0; done < bytes;) {
-		struct iovec v = {(void *)(uintptr_t)(p + done), bytes - done};
+		struct iovec v = {(void *)(p + done), bytes - done};
 		ssize_t n = move_some(fd, true, &v, 1, off + done);
 
 		if (n <= 0)
@@ -79,7 +84,7 @@ static int bounce(int fd, bool write, const struct iovec *iov, int n_iov, size_t
 {
 	uint64_t first = ALIGN_DOWN(off, BOUNCE_ALIGN);
 	size_t bytes = (size_t)(ALIGN_UP(off + n, BOUNCE_ALIGN) - first);
-	CLEANUP(cleanup_free) uint8_t *p = aligned_alloc(BOUNCE_ALIGN, bytes);
+	CLEANUP(cleanup_free) uint8_t *p = qcow2_buffer(bytes);
 	int ret;
 
 	if (!p)
@@ -193,7 +198,7 @@ static int file_truncate(void *opaque, uint64_t bytes)
 	if (fstat(*(const int *)opaque, &st) < 0)
 		return -errno;
 	if (!S_ISREG(st.st_mode)) {
-		uint64_t have;
+		uint64_t have = 0;
 		int ret = file_size(opaque, &have);
 
 		return ret < 0 || bytes <= have ? ret : -ENOSPC;
@@ -238,7 +243,7 @@ int qcow2_pread(struct qcow2 *q, void *p, size_t n, uint64_t host)
 
 int qcow2_pwrite(struct qcow2 *q, const void *p, size_t n, uint64_t host)
 {
-	const struct iovec v = {(void *)(uintptr_t)p, n};
+	const struct iovec v = {(void *)p, n};
 
 	return q->s.ops->writev(q->s.opaque, &v, 1, host);
 }
@@ -254,7 +259,7 @@ int qcow2_pzero(struct qcow2 *q, uint64_t host, uint64_t bytes)
 		ret = q->s.ops->discard(q->s.opaque, host, bytes, true);
 	if (ret != -ENOTSUP)
 		return ret;
-	zeroes = aligned_alloc(BOUNCE_ALIGN, ALIGN_UP(n, BOUNCE_ALIGN));
+	zeroes = qcow2_buffer(n);
 	if (!zeroes)
 		return -ENOMEM;
 	memset(zeroes, 0, n);

@@ -32,7 +32,7 @@ int qcow2_read_be64(struct qcow2 *q, uint64_t *e, size_t n, uint64_t host)
 
 int qcow2_write_be64(struct qcow2 *q, const uint64_t *e, size_t n, uint64_t host)
 {
-	CLEANUP(cleanup_free) uint64_t *be = malloc(n * 8 + 8);
+	CLEANUP(cleanup_free) uint64_t *be = qcow2_buffer(n * 8);
 
 	if (!be)
 		return -ENOMEM;
@@ -156,7 +156,7 @@ static int l1_switch(struct qcow2 *q, struct qcow2_table *t, uint64_t bytes)
 
 int qcow2_l1_replace(struct qcow2 *q, const uint64_t *e, uint32_t n, uint64_t bytes)
 {
-	struct qcow2_table t;
+	struct qcow2_table t = {0};
 	uint64_t host, room = ALIGN_UP(MAX(n, 1U) * 8ULL, q->cluster_bytes);
 	int ret;
 
@@ -259,7 +259,7 @@ static int l2_judge(struct qcow2 *q, uint64_t table)
 int qcow2_l2_get_at(struct qcow2 *q, uint64_t l1_entry, uint32_t index, struct qcow2_l2_pos *pos)
 {
 	uint64_t table = l1_entry & QCOW2_OFF_MASK, host = piece_host(q, table, index);
-	struct qcow2_block *b;
+	struct qcow2_block *b = NULL;
 	int ret;
 
 	if (!table) {
@@ -271,7 +271,7 @@ int qcow2_l2_get_at(struct qcow2 *q, uint64_t l1_entry, uint32_t index, struct q
 		ret = l2_judge(q, table);
 		if (ret == 0)
 			ret = qcow2_block_get(q, &q->l2c, host, &b);
-		if (ret < 0)
+		if (ret < 0 || !b)
 			return ret;
 		b->fresh = is_fresh(q, table);
 	}
@@ -291,7 +291,7 @@ int qcow2_l2_peek(struct qcow2 *q, uint64_t off, struct qcow2_l2_pos *pos)
 	uint64_t i = qcow2_l1_index(q, off);
 	uint64_t table = i < q->l1.n ? q->l1.e[i] & QCOW2_OFF_MASK : 0;
 	uint32_t index = qcow2_l2_index(q, off);
-	struct qcow2_block *b;
+	struct qcow2_block *b = NULL;
 
 	if (!table) {
 		set_none(q, pos, index);
@@ -315,12 +315,12 @@ void qcow2_l2_put(struct qcow2_l2_pos *pos)
 static int l2_fill_new(struct qcow2 *q, uint64_t host, uint32_t index, bool zero)
 {
 	bool one = q->piece_bytes == q->cluster_bytes;
-	struct qcow2_block *b;
+	struct qcow2_block *b = NULL;
 	int ret = zero || one ? 0 : qcow2_pzero(q, host, q->cluster_bytes);
 
 	if (ret == 0)
 		ret = qcow2_block_new(q, &q->l2c, piece_host(q, host, index), &b);
-	if (ret < 0)
+	if (ret < 0 || !b)
 		return ret;
 	if (!zero && one)
 		qcow2_block_dirty(&q->l2c, b, 0, q->piece_bytes);
@@ -332,8 +332,8 @@ static int l2_fill_new(struct qcow2 *q, uint64_t host, uint32_t index, bool zero
 static int l2_fill_copy(struct qcow2 *q, uint64_t host, uint64_t from)
 {
 	for (uint64_t at = 0; at < q->cluster_bytes; at += q->piece_bytes) {
-		struct qcow2_l2_pos old;
-		struct qcow2_block *b;
+		struct qcow2_l2_pos old = {0};
+		struct qcow2_block *b = NULL;
 		int ret = qcow2_l2_get_at(q, from, (uint32_t)(at / q->entry_bytes), &old);
 
 		if (ret < 0)
@@ -492,7 +492,7 @@ static int collect_ranges(struct qcow2 *q, uint64_t l1_entry, struct ranges *l)
 	uint32_t n = 1U << q->l2_bits, step;
 
 	for (uint32_t i = 0; i < n; i += step) {
-		struct qcow2_l2_pos pos;
+		struct qcow2_l2_pos pos = {0};
 		int ret = qcow2_l2_get_at(q, l1_entry, i, &pos);
 
 		if (ret < 0)

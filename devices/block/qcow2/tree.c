@@ -53,7 +53,7 @@ static int tree_table(const struct tree *t, uint64_t l1_entry, uint32_t i, struc
 			       (unsigned long long)host);
 	ret = t->fn(t->opaque, host, t->q->cluster_bytes);
 	for (uint32_t k = 0; k < n && ret == 0;) {
-		struct qcow2_l2_pos pos;
+		struct qcow2_l2_pos pos = {0};
 
 		ret = qcow2_l2_get_at(t->q, l1_entry, k, &pos);
 		if (ret < 0)

@@ -76,13 +76,13 @@ static int in_place(struct qcow2 *q, uint64_t off, uint64_t bytes, bool wait, ui
 		    uint64_t *n)
 {
 	uint64_t at = off & (q->cluster_bytes - 1);
-	struct qcow2_l2_pos pos;
+	struct qcow2_l2_pos pos = {0};
 	int ret = wait ? qcow2_l2_get(q, off, &pos) : qcow2_l2_peek(q, off, &pos);
 
 	*n = 0;
 	while (ret == 0 && pos.b && *n < bytes && at >> q->cluster_bits < pos.n) {
 		struct qcow2_entry e = qcow2_entry_get(q, &pos, (uint32_t)(at >> q->cluster_bits));
-		struct qcow2_part p;
+		struct qcow2_part p = {0};
 
 		ret = qcow2_part_get(q, &e, at & (q->cluster_bytes - 1), &p);
 		if (ret < 0 || p.kind != QCOW2_DATA || !p.own || (*n && p.host != *host + *n))
@@ -159,7 +159,7 @@ static int same_way(struct qcow2 *q, const struct qcow2_l2_pos *pos, uint64_t ma
 
 	for (; n < MIN(max, pos->n); n++) {
 		struct qcow2_entry e = qcow2_entry_get(q, pos, (uint32_t)n);
-		struct qcow2_part p;
+		struct qcow2_part p = {0};
 		uint64_t host;
 		bool place;
 		int ret = qcow2_part_get(q, &e, 0, &p);
@@ -231,7 +231,7 @@ static int fill_prepare(struct qcow2 *q, struct fill *f)
 {
 	uint64_t max =
 	    (ALIGN_UP(f->off + f->bytes, q->cluster_bytes) - f->first) >> q->cluster_bits;
-	struct qcow2_l2_pos pos;
+	struct qcow2_l2_pos pos = {0};
 	int ret = qcow2_l2_get_own(q, f->off, &pos);
 
 	if (ret < 0)
@@ -258,7 +258,7 @@ static int read_around(struct qcow2 *q, uint64_t lo, uint64_t hi, uint8_t **out)
 {
 	if (lo == hi)
 		return 0;
-	*out = aligned_alloc(4096, ALIGN_UP(hi - lo, 4096));
+	*out = qcow2_buffer(hi - lo);
 	return *out ? qcow2_read_buf(q, *out, (size_t)(hi - lo), lo) : -ENOMEM;
 }
 
@@ -318,7 +318,7 @@ static void link_entry(struct qcow2 *q, const struct fill *f, struct qcow2_l2_po
 
 static int fill_link(struct qcow2 *q, const struct fill *f)
 {
-	struct qcow2_l2_pos pos;
+	struct qcow2_l2_pos pos = {0};
 	int ret = q->broken ? -EIO : qcow2_l2_get_own(q, f->first, &pos);
 
 	if (ret < 0)

@@ -65,7 +65,7 @@ static void change_entry(struct qcow2 *q, const struct qcow2_l2_pos *pos, uint32
 
 static int judge_entry(struct qcow2 *q, const struct qcow2_entry *e)
 {
-	struct qcow2_part p;
+	struct qcow2_part p = {0};
 
 	return qcow2_part_get(q, e, 0, &p);
 }
@@ -89,7 +89,7 @@ static int any_to_change(struct qcow2 *q, const struct qcow2_l2_pos *pos, uint32
 /* Whole clusters from 'off' on, at most n, within a piece of a table; *done: how many. */
 static int zero_clusters(struct qcow2 *q, uint64_t off, uint64_t n, bool unmap, uint64_t *done)
 {
-	struct qcow2_l2_pos pos;
+	struct qcow2_l2_pos pos = {0};
 	int ret = qcow2_l2_get(q, off, &pos);
 
 	if (ret < 0)
@@ -120,8 +120,8 @@ static int zero_subclusters(struct qcow2 *q, uint64_t off, uint64_t bytes, bool 
 	unsigned from = (unsigned)(at >> q->subcluster_bits);
 	unsigned n = (unsigned)(bytes >> q->subcluster_bits);
 	uint64_t mask = ((1ULL << n) - 1) << from;
-	struct qcow2_entry e;
-	struct qcow2_l2_pos pos;
+	struct qcow2_entry e = {0};
+	struct qcow2_l2_pos pos = {0};
 	int ret = qcow2_l2_get_own(q, off, &pos);
 
 	if (ret < 0)
@@ -151,7 +151,7 @@ static int write_plainly(struct qcow2 *q, uint64_t off, uint64_t bytes)
 
 	if (ret != 0)
 		return MIN(ret, 0);
-	zeroes = aligned_alloc(4096, ALIGN_UP(n, 4096));
+	zeroes = qcow2_buffer(n);
 	if (!zeroes)
 		return -ENOMEM;
 	memset(zeroes, 0, n);
