@@ -95,14 +95,14 @@ $(BUILD)/unit/%: tests/unit/%.c $(LIB)
 	@echo "  TEST $@"
 	@$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $< $(LIB) $(PKG_LIBS) $(shell pkg-config --libs check 2>/dev/null) -o $@
 
-# ---- minivmm with a disk that stops answering when a test says so ----
+# ---- minivmm with a disk that stops answering, or page faults that do, when a test says so ----
 STALL := $(BUILD)/tests/minivmm-stall
 
 $(STALL): tests/lib/stall.c $(BUILD)/vmm/main.o $(LIB)
 	@mkdir -p $(@D)
 	@echo "  LD   $@"
 	@$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ $(PKG_LIBS) \
-		-Wl,--wrap=preadv,--wrap=pwritev,--wrap=fdatasync,--wrap=io_uring_queue_init -o $@
+		-Wl,--wrap=preadv,--wrap=pwritev,--wrap=fdatasync,--wrap=io_uring_queue_init,--wrap=userfault_read -o $@
 
 guests: $(STALL)
 

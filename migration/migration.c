@@ -28,6 +28,7 @@
 #include "vmm/loop.h"
 #include "vmm/machine.h"
 #include "vmm/memory/missing.h"
+#include "vmm/memory/userfault.h"
 #include "vmm/options/config.h"
 
 #define IN_PROGRESS "There's a migration process in progress"
@@ -181,6 +182,25 @@ void migration_free(struct migration *mg)
 
 /* ---- outgoing ---- */
 
+/* Can the guest's memory be protected against writes here?  In QEMU's words, then in ours. */
+static int check_background(const struct migration *mg, struct err *err)
+{
+	struct err why = {0};
+	bool host;
+	int ret;
+
+	if (memory_check_complete(&mg->m->mem, err) < 0)
+		return err_prefix(err, -EBUSY, "Capability 'background-snapshot' has to wait");
+	ret = userfault_probe(&mg->m->mem, USERFAULT_WP, &why);
+	if (ret == 0)
+		return 0;
+	host = userfault_probe(NULL, USERFAULT_WP, NULL) < 0;
+	return err_set(err, -ret, "Background-snapshot is not %s: %.300s",
+		       host ? "supported by host kernel"
+			    : "compatible with guest memory configuration",
+		       why.msg);
+}
+
 static int may_start(struct migration *mg, const struct migrate_args *args, struct err *err)
 {
 	size_t n;
@@ -209,7 +229,10 @@ static int may_start(struct migration *mg, const struct migrate_args *args, stru
 		    err, ENOTSUP,
 		    "minivmm has no old-style (blk/-b, inc/-i) block migration: copy the "
 		    "disks first, or share them");
-	return settings_check_start(&mg->set, err);
+	if (settings_check_start(&mg->set, err) < 0)
+		return -EINVAL;
+	/* Another limit, another user, more memory than when it was set. */
+	return mg->set.caps[CAP_BACKGROUND_SNAPSHOT] ? check_background(mg, err) : 0;
 }
 
 int migration_start(struct migration *mg, const struct migrate_args *args, struct err *err)
@@ -368,6 +391,8 @@ int migration_set_capabilities(struct migration *mg, const enum migration_capabi
 	ret = settings_next_capabilities(&mg->set, caps, states, n, comes_alone, next, err);
 	if (ret == 0 && migration_busy(mg))
 		ret = err_set(err, EBUSY, IN_PROGRESS);
+	if (ret == 0 && next[CAP_BACKGROUND_SNAPSHOT] && !mg->set.caps[CAP_BACKGROUND_SNAPSHOT])
+		ret = check_background(mg, err);
 	if (ret == 0)
 		memcpy(mg->set.caps, next, sizeof(next));
 	return ret;

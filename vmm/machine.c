@@ -362,7 +362,7 @@ int machine_wait(struct machine *m, int fd, int cancel_fd)
 
 static void pause_begin(struct machine *m)
 {
-	m->paused = true;
+	__atomic_store_n(&m->paused, true, __ATOMIC_SEQ_CST);
 	pthread_cond_broadcast(&m->cond); /* a throttled vCPU need not sleep on */
 	for (unsigned i = 0; i < m->n_vcpus; i++)
 		if (!m->vcpus[i]->parked)
@@ -412,7 +412,8 @@ void machine_resume(struct machine *m)
 	list_for_each (d, &m->devices, struct device, link)
 		if (m->draining && d->ops->resume)
 			d->ops->resume(d);
-	m->paused = m->draining = m->quiet = false;
+	__atomic_store_n(&m->paused, false, __ATOMIC_SEQ_CST);
+	m->draining = m->quiet = false;
 	pthread_cond_broadcast(&m->cond);
 }
 

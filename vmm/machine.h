@@ -17,13 +17,14 @@
  *                        waits: machine_wait(), pthread_cond_wait() on 'cond'.
  *   2  dirty_ring.mutex  the rings of all vCPUs (dirty-ring.c)
  *      throttle.mutex, dirty_rate.mutex, dirty_limits.mutex
+ *      memory.discard_lock
  *   3  machine.control_lock   monitors: queues of requests, replies and events.
  *                        The control loop holds it around each callback.
  *   4  leaves, under which nothing is taken but split.lock, that of interrupt
  *      controllers which KVM does not emulate: virtio_device.irq_lock,
  *      vser.lock, yanks.mutex, flush.mutex, migration_stats.lock, page_queue.mutex,
  *      multifd_send.lock, multifd_recv.lock, page_pool.lock, resolve.mutex, lazy.lock,
- *      uffd_placer.lock
+ *      uffd_placer.lock; write_protect.lock, under which page_queue.mutex is taken
  *   5  loop.mutex        any loop_post(), loop_fd_events(), loop_timer_arm_ms()
  *
  * Threads: the main loop and the control thread never wait; the work loop
@@ -148,7 +149,7 @@ struct machine {
 	struct vclock vclock;
 	enum runstate state;
 	enum runstate before_stop; /* of a switchover: where it leads there, and back here */
-	bool paused;               /* vCPUs must park */
+	bool paused;               /* vCPUs must park; read without the lock by machine_pausing() */
 	bool draining;             /* they have, and the devices have been asked to pause */
 	bool quiet;                /* ... and are idle */
 	bool quitting;             /* vCPU threads must end */
@@ -214,6 +215,12 @@ static inline void machine_lock(struct machine *m)
 static inline void machine_unlock(struct machine *m)
 {
 	pthread_mutex_unlock(&m->lock);
+}
+
+/* Does the machine stand still, or is it about to?  Any thread, no lock needed. */
+static inline bool machine_pausing(const struct machine *m)
+{
+	return __atomic_load_n(&m->paused, __ATOMIC_SEQ_CST);
 }
 
 /* ---- everything below: machine lock held ---- */

@@ -8,7 +8,8 @@ static const struct {
 	enum migration_capability cap; /* CAP_COUNT: when no other row is asked for */
 	const struct migration_mode *mode;
 } modes[] = {
-    {CAP_COUNT, &precopy_mode},
+    {CAP_BACKGROUND_SNAPSHOT, &background_mode},
+    {CAP_COUNT,               &precopy_mode   },
 };
 
 const struct migration_mode *mode_of(const bool *caps)

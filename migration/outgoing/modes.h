@@ -31,7 +31,8 @@ struct migration_mode {
 	int (*undo)(struct outgoing *o, struct err *err);
 };
 
-extern const struct migration_mode precopy_mode; /* precopy.c */
+extern const struct migration_mode precopy_mode;    /* precopy.c */
+extern const struct migration_mode background_mode; /* background.c */
 
 /* The mode that these capabilities (CAP_COUNT of them) ask for. */
 const struct migration_mode *mode_of(const bool *caps);

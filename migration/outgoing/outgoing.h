@@ -135,6 +135,16 @@ void outgoing_follow(struct outgoing *o);
 /* Header, return path, comparison, RAM set-up; the status becomes 'active'. */
 int outgoing_set_up(struct outgoing *o, struct err *err);
 
+/* A guest that has never run has nothing in memory: put its kernel there.  Machine lock held. */
+int outgoing_load_kernel(struct machine *m, struct err *err);
+
+/* ---- slice.c: migration thread, lock not held ---- */
+
+/* Records are about to begin: the bandwidth limit counts from now. */
+void outgoing_slices_begin(struct outgoing *o);
+/* A PART record, and a wait as long as the bandwidth limit wants. */
+int outgoing_slice(struct outgoing *o, struct err *err);
+
 /* ---- switchover.c, engine.c: migration thread, lock not held ---- */
 
 /*
@@ -143,6 +153,9 @@ int outgoing_set_up(struct outgoing *o, struct err *err);
  * wants to be done to the guest first; it runs again.
  */
 int switchover(struct outgoing *o, struct err *err);
+/* EOF; the description behind it, where it is wanted. */
+int outgoing_put_eof(struct outgoing *o);
+int outgoing_put_description(struct outgoing *o);
 /* Until a moment, or until kick_fd is set; -ECANCELED. */
 int outgoing_sleep(struct outgoing *o, int64_t until_ns, struct err *err);
 /* What the destination has said up to now, without waiting: a refusal is an error. */

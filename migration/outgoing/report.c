@@ -32,15 +32,19 @@ void report_outgoing_start(struct outgoing *o, const struct migration_where *whe
 {
 	free(o->where);
 	o->where = uri_spell(where);
-	o->saves = o->uri.kind == URI_FILE || o->uri.kind == URI_EXEC ||
-		   (o->uri.kind == URI_FD && !is_socket(o->fd));
+	o->saves = o->caps[CAP_BACKGROUND_SNAPSHOT] || o->uri.kind == URI_FILE ||
+		   o->uri.kind == URI_EXEC || (o->uri.kind == URI_FD && !is_socket(o->fd));
 	log_notice(o->saves ? "the guest is being saved to " WHERE : "the guest moves to " WHERE,
 		   o->where);
 }
 
 static void report_success(const struct outgoing *o, double total, double pause)
 {
-	if (o->saves)
+	if (o->caps[CAP_BACKGROUND_SNAPSHOT])
+		log_notice("the guest is saved to " WHERE
+			   ": %.3f s, paused for %.1f ms; run state here: %s",
+			   o->where, total, pause, runstate_name(o->m->state));
+	else if (o->saves)
 		log_notice("the guest is saved to " WHERE ": %.3f s, paused for %.0f ms; it is "
 			   "stopped here",
 			   o->where, total, pause);

@@ -49,9 +49,7 @@ static int rp_handshake(struct outgoing *o, struct err *err)
 	return outgoing_listen(o, err);
 }
 
-/* A guest that has never run has nothing in memory yet: put its kernel there, for the other side.
- */
-static int load_kernel(struct machine *m, struct err *err)
+int outgoing_load_kernel(struct machine *m, struct err *err)
 {
 	return m->needs_boot && !machine_running(m) ? machine_reset(m, err) : 0;
 }
@@ -71,7 +69,7 @@ static int outgoing_set_up_ram(struct outgoing *o, struct err *err)
 	if (o->rp.minivmm) /* which says that it has them all before the guest is given up */
 		channel_use_splice(o->ch, false);
 	machine_lock(m);
-	ret = load_kernel(m, err);
+	ret = outgoing_load_kernel(m, err);
 	if (ret == 0)
 		ret = ram_save_encoders(&o->ram, o->caps, &o->set->params,
 					&o->set->xbzrle_cache_bytes, err);

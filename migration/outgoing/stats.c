@@ -89,7 +89,7 @@ void stats_start(struct migration_stats *st, uint64_t total_bytes, uint64_t limi
 {
 	stats_lock(st);
 	st->started_ns = host_now_ns();
-	st->active_ns = st->stopped_ns = st->ended_ns = 0;
+	st->active_ns = st->stopped_ns = st->resumed_ns = st->ended_ns = 0;
 	st->ram = (struct migration_ram_stats){
 	    .total = total_bytes,
 	    .remaining = total_bytes,
@@ -143,6 +143,13 @@ void stats_stopped(struct migration_stats *st, int64_t at_ns)
 	stats_unlock(st);
 }
 
+void stats_resumed(struct migration_stats *st, int64_t at_ns)
+{
+	stats_lock(st);
+	st->resumed_ns = at_ns;
+	stats_unlock(st);
+}
+
 void stats_running(struct migration_stats *st, bool running)
 {
 	stats_lock(st);
@@ -165,6 +172,12 @@ void stats_ended(struct migration_stats *st)
 	stats_unlock(st);
 }
 
+/* When the guest's pause ended; 'end': with the migration, as it seems. */
+static int64_t pause_end(const struct migration_stats *st, int64_t end)
+{
+	return st->resumed_ns ? st->resumed_ns : end;
+}
+
 void stats_durations(struct migration_stats *st, int64_t *total_ns, int64_t *pause_ns)
 {
 	int64_t end;
@@ -172,7 +185,7 @@ void stats_durations(struct migration_stats *st, int64_t *total_ns, int64_t *pau
 	stats_lock(st);
 	end = st->ended_ns ? st->ended_ns : host_now_ns();
 	*total_ns = end - st->started_ns;
-	*pause_ns = st->stopped_ns ? end - st->stopped_ns : 0;
+	*pause_ns = st->stopped_ns ? pause_end(st, end) - st->stopped_ns : 0;
 	stats_unlock(st);
 }
 
@@ -330,7 +343,8 @@ static void fill_times(const struct migration_stats *st, struct migration_info *
 	info->has_times = info->has_setup = true;
 	info->total_time_ms = ms_between(st->started_ns, st->ended_ns ? st->ended_ns : now);
 	info->setup_time_ms = ms_between(st->started_ns, st->active_ns ? st->active_ns : now);
-	info->downtime_ms = st->stopped_ns ? ms_between(st->stopped_ns, st->ended_ns) : 0;
+	info->downtime_ms =
+	    st->stopped_ns ? ms_between(st->stopped_ns, pause_end(st, st->ended_ns)) : 0;
 	info->expected_downtime_ms = info->predicted_downtime_ms;
 }
 

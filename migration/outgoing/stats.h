@@ -20,7 +20,7 @@ struct forecast_figures;
 struct migration_stats {
 	pthread_mutex_t lock; /* a leaf (vmm/machine.h) */
 	/* under lock; times are CLOCK_MONOTONIC in ns, 0: not yet */
-	int64_t started_ns, active_ns, stopped_ns, ended_ns;
+	int64_t started_ns, active_ns, stopped_ns, resumed_ns, ended_ns;
 	struct migration_ram_stats ram;
 	struct encoder_stats encoders;
 	uint64_t active_bytes; /* transferred when it became active */
@@ -52,6 +52,8 @@ void stats_active(struct migration_stats *st);
 void stats_phase(struct migration_stats *st, enum migration_phase phase);
 /* The guest does not run since at_ns (CLOCK_MONOTONIC). */
 void stats_stopped(struct migration_stats *st, int64_t at_ns);
+/* It runs again, here, and the migration goes on: the pause is over. */
+void stats_resumed(struct migration_stats *st, int64_t at_ns);
 /* The guest runs, or does not, from now on: what bytes are counted as. */
 void stats_running(struct migration_stats *st, bool running);
 void stats_ended(struct migration_stats *st);

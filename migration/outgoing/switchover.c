@@ -209,14 +209,14 @@ static int send_ram(struct outgoing *o, struct err *err)
 	return outgoing_listen(o, err);
 }
 
-static int put_eof(struct writer *w)
+int outgoing_put_eof(struct outgoing *o)
 {
 	static const uint8_t eof = TAG_EOF;
 
-	return writer_put(w, &eof, sizeof(eof));
+	return writer_put(o->w, &eof, sizeof(eof));
 }
 
-static int put_description(struct outgoing *o)
+int outgoing_put_description(struct outgoing *o)
 {
 	return o->m->cfg->suppress_vmdesc ? 0 : device_state_describe(&o->devices, o->w);
 }
@@ -227,9 +227,9 @@ static int send_devices(struct outgoing *o, struct err *err)
 	int ret = device_state_put(&o->devices, o->w);
 
 	if (ret == 0)
-		ret = put_eof(o->w);
+		ret = outgoing_put_eof(o);
 	if (ret == 0)
-		ret = put_description(o);
+		ret = outgoing_put_description(o);
 	if (ret == 0)
 		ret = writer_flush(o->w);
 	return writer_explain(o->w, ret, err);
@@ -256,7 +256,7 @@ static int send_devices_to_qemu(struct outgoing *o, struct err *err)
 		ret = ownership_release(o, err);
 	if (ret < 0)
 		return ret;
-	ret = put_eof(o->w);
+	ret = outgoing_put_eof(o);
 	if (ret == 0)
 		ret = writer_flush(o->w);
 	if (ret < 0) {
@@ -264,7 +264,7 @@ static int send_devices_to_qemu(struct outgoing *o, struct err *err)
 		return writer_explain(o->w, ret, err);
 	}
 	/* QEMU drops the description; whether the connection stands is seen by waiting for SHUT. */
-	if (put_description(o) == 0)
+	if (outgoing_put_description(o) == 0)
 		(void)writer_flush(o->w);
 	return 0;
 }

@@ -123,7 +123,7 @@ int ram_put_run(struct ram_stream *rs)
 	if (!pages)
 		return 0;
 	rs->run_pages = 0;
-	content = rs->run.block->hva + rs->run.off;
+	content = page_content(&rs->run);
 	if (pages == 1)
 		return put_plain(rs, &rs->run, content);
 	put_be32(n, (uint32_t)pages);
@@ -158,9 +158,10 @@ static int stream_put_page(struct ram_stream *rs, const struct page *p)
 	int ret;
 
 	if (!rs->runs)
-		return put_plain(rs, p, p->block->hva + p->off);
+		return put_plain(rs, p, page_content(p));
 	if (rs->run_pages && p->block == rs->run.block &&
-	    p->off == rs->run.off + rs->run_pages * PAGE_BYTES) {
+	    p->off == rs->run.off + rs->run_pages * PAGE_BYTES &&
+	    page_content(p) == page_content(&rs->run) + rs->run_pages * PAGE_BYTES) {
 		rs->run_pages++;
 		return 0;
 	}

@@ -25,9 +25,16 @@ struct xbzrle_save;
 
 struct page {
 	struct ram_block *block;
-	uint64_t off;   /* bytes, in the block */
+	uint64_t off; /* bytes, in the block */
+	uint8_t
+	    *copy; /* its content, which the guest may have changed since; NULL: read it there */
 	bool untouched; /* known to be zero; must not be read, that would populate it */
 };
+
+static inline uint8_t *page_content(const struct page *p)
+{
+	return p->copy ? p->copy : p->block->hva + p->off;
+}
 
 struct page_encoder {
 	const char *name;
@@ -47,7 +54,7 @@ struct page_sink {
 	 * pages will come.  NULL: nothing.
 	 */
 	int (*list_block)(struct ram_stream *rs, struct ram_block *b, bool left_out);
-	/* A page as it is in guest memory, to be read at the next flush or sync at the latest. */
+	/* A page as page_content() has it, to be read at the next flush or sync at the latest. */
 	int (*put_page)(struct ram_stream *rs, const struct page *p);
 	/* A run of pages ends: they need not wait for one that follows.  May be NULL. */
 	int (*put_run)(struct ram_stream *rs);

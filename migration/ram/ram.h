@@ -29,6 +29,7 @@ struct multifd_recv;
 struct multifd_send;
 struct page_source;
 struct src;
+struct write_protect;
 
 #define RAM_SECTION         "ram"
 #define RAM_SECTION_VERSION 4U
@@ -37,7 +38,8 @@ struct src;
 struct ram_save {
 	/* set by ram_save_init and then constant */
 	struct machine *m;
-	const struct ram_tracker *tracker;
+	const struct ram_tracker *tracker; /* dirty; another one: set before ram_save_start */
+	int wake_fd;        /* borrowed; set when a thread of the guest begins to wait; -1: none */
 	bool ignore_shared; /* x-ignore-shared; set before ram_save_start */
 	bool sparse; /* the other end takes what is not sent for zero; set before ram_save_begin */
 	/* the migration thread's */
@@ -48,6 +50,9 @@ struct ram_save {
 	uint64_t *reported[MEMORY_MAX_BLOCKS]; /* owned; of one sync, else zero */
 	uint64_t run_limit;                    /* 1 to RAM_RUN_PAGES: pages taken at a time */
 	bool tracking;
+	struct write_protect *wp; /* that tracker's; NULL: another one tracks */
+	/* atomic: pages that are in no set any more, and have not been given by next() */
+	uint64_t copied;
 };
 
 /*
@@ -88,14 +93,16 @@ int ram_save_record(struct ram_save *s, enum stream_tag tag, bool (*more)(void *
 int ram_save_flush(struct ram_save *s);
 /* After ram_save_begin with ram_stream.held: the sync round that belongs to it.  0 or -errno. */
 int ram_save_release(struct ram_save *s);
-/* Stop tracking.  Machine lock held. */
+/* The last record: what the sink has to say at the end of all pages, where there is no END. */
+int ram_save_last(struct ram_save *s);
+/* Stop tracking.  Machine lock held, unless the tracker needs none for that. */
 void ram_save_stop(struct ram_save *s);
 void ram_save_fini(struct ram_save *s); /* after ram_save_stop; a zeroed one is fine */
 
 /* Pages that have to go. */
 static inline uint64_t ram_save_left_pages(const struct ram_save *s)
 {
-	return page_set_pages(&s->pages);
+	return page_set_pages(&s->pages) + __atomic_load_n(&s->copied, __ATOMIC_SEQ_CST);
 }
 
 /* ---- load ---- */

@@ -17,14 +17,14 @@
 #include "vmm/base/bitmap.h"
 #include "vmm/base/units.h"
 #include "vmm/machine.h"
-#include "vmm/memory/populated.h"
 #include "vmm/memory/room.h"
 
 #define AHEAD_PAGES 8U /* whose first bytes are fetched in advance */
 
 void ram_save_init(struct ram_save *s, struct machine *m, struct writer *w, uint32_t section_id)
 {
-	*s = (struct ram_save){.m = m, .tracker = &tracker_dirty, .run_limit = RAM_RUN_PAGES};
+	*s = (struct ram_save){
+	    .m = m, .tracker = &tracker_dirty, .run_limit = RAM_RUN_PAGES, .wake_fd = -1};
 	ram_stream_init(&s->stream, w, section_id, precopy_encoders);
 	page_queue_init(&s->queue, &s->pages);
 }
@@ -74,7 +74,7 @@ int ram_save_start(struct ram_save *s, struct err *err)
 
 	if (alloc_bitmaps(s) < 0)
 		return err_set(err, ENOMEM, "no memory for the bitmaps of the guest's pages");
-	ret = s->tracker->start(s->m, err);
+	ret = s->tracker->start(s, err);
 	if (ret < 0)
 		return ret;
 	s->tracking = true;
@@ -84,8 +84,10 @@ int ram_save_start(struct ram_save *s, struct err *err)
 void ram_save_stop(struct ram_save *s)
 {
 	if (s->tracking)
-		s->tracker->stop(s->m);
+		s->tracker->stop(s);
 	s->tracking = false;
+	for (size_t i = 0; s->m && i < s->m->mem.n_blocks; i++)
+		s->m->mem.blocks[i]->unlogged = false;
 }
 
 void ram_save_fini(struct ram_save *s)
@@ -149,11 +151,14 @@ static void mark_dirty(struct ram_save *s, size_t block)
 
 int ram_save_begin(struct ram_save *s, struct err *err)
 {
-	/* After the tracker's start: a page touched from now on is reported by it. */
 	for (size_t i = 0; i < s->m->mem.n_blocks; i++) {
+		int ret;
+
 		if (!s->touched[i])
 			continue;
-		ram_populated(s->m->mem.blocks[i], s->touched[i]);
+		ret = s->tracker->touched(s, i, err);
+		if (ret < 0)
+			return ret;
 		mark_dirty(s, i);
 	}
 	/* Behind the look: pages of a file that was cut look untouched. */
@@ -180,7 +185,7 @@ static int check_files(const struct ram_save *s, struct err *err)
  */
 int ram_save_sync(struct ram_save *s, uint64_t *added, struct err *err)
 {
-	int ret = s->tracker->sync(s->m, s->reported, err);
+	int ret = s->tracker->sync(s, err);
 
 	if (ret < 0)
 		return ret;
@@ -198,24 +203,25 @@ int ram_save_sync(struct ram_save *s, uint64_t *added, struct err *err)
 	return check_files(s, err);
 }
 
-static int send_run(struct ram_save *s, const struct page_run *run)
+static int send_run(struct ram_save *s, const struct page_run *run, uint8_t *copy)
 {
 	struct page p = {.block = s->m->mem.blocks[run->block]};
 
-	s->tracker->take(s->m, run->block, run->first, run->n);
 	for (uint64_t i = run->first; i < run->first + run->n; i++) {
 		int ret;
 
 		p.off = i * PAGE_BYTES;
+		p.copy = copy ? copy + (i - run->first) * PAGE_BYTES : NULL;
 		/* Its first bytes decide whether it is zero; the processor does not look so far
 		 * ahead. */
-		__builtin_prefetch(p.block->hva + p.off + AHEAD_PAGES * PAGE_BYTES);
+		__builtin_prefetch(page_content(&p) + AHEAD_PAGES * PAGE_BYTES);
 		p.untouched = !bitmap_test(s->touched[run->block], i);
 		ret = ram_stream_put(&s->stream, &p);
 		if (ret < 0)
 			return ret;
 		/* If it is dirty once more, it has been written meanwhile. */
-		bitmap_set(s->touched[run->block], i);
+		if (s->tracker->sync)
+			bitmap_set(s->touched[run->block], i);
 	}
 	return ram_stream_put_run(&s->stream);
 }
@@ -225,11 +231,19 @@ int ram_save_record(struct ram_save *s, enum stream_tag tag, bool (*more)(void *
 {
 	int ret = ram_stream_begin(&s->stream, tag);
 	struct page_run run;
+	uint8_t *copy;
 
-	while (ret >= 0 && (!more || more(opaque)) &&
-	       page_queue_next(&s->queue, s->run_limit, &run))
-		ret = send_run(s, &run);
-	return ret < 0 ? ret : ram_stream_end(&s->stream, tag == TAG_END);
+	while (ret >= 0 && (!more || more(opaque))) {
+		ret = s->tracker->next(s, &run, &copy);
+		if (ret <= 0)
+			break;
+		ret = send_run(s, &run, copy);
+	}
+	if (ret >= 0)
+		ret = ram_stream_end(&s->stream, tag == TAG_END);
+	if (ret >= 0 && s->tracker->flushed)
+		s->tracker->flushed(s);
+	return ret;
 }
 
 int ram_save_release(struct ram_save *s)
@@ -245,5 +259,13 @@ int ram_save_flush(struct ram_save *s)
 	if (!s->stream.flush_pass || !s->stream.unflushed)
 		return 0;
 	ret = ram_stream_begin(&s->stream, TAG_PART);
+	return ret < 0 ? ret : ram_stream_end(&s->stream, true);
+}
+
+int ram_save_last(struct ram_save *s)
+{
+	int ret = ram_stream_begin(&s->stream, TAG_PART);
+
+	s->stream.final = true;
 	return ret < 0 ? ret : ram_stream_end(&s->stream, true);
 }

@@ -3,7 +3,8 @@
  *
  * The first broken rule is reported.  The order is QEMU's (qmp-surface 3.1), so that a
  * client reads the same sentence from both; the rules that QEMU does not have come
- * last.  What one parameter may hold by itself is in params.c.
+ * last.  The capabilities that a background snapshot excludes are a list of their own.  What
+ * one parameter may hold by itself is in params.c.
  */
 #include "migration/settings/rules.h"
 
@@ -13,6 +14,37 @@
 #include "migration/settings/params.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
+
+/* In QEMU's order: the first that is on is named. */
+static const enum migration_capability not_in_background[] = {
+    CAP_POSTCOPY_RAM,
+    CAP_DIRTY_BITMAPS,
+    CAP_POSTCOPY_BLOCKTIME,
+    CAP_LATE_BLOCK_ACTIVATE,
+    CAP_RETURN_PATH,
+    CAP_MULTIFD,
+    CAP_PAUSE_BEFORE_SWITCHOVER,
+    CAP_AUTO_CONVERGE,
+    CAP_RELEASE_RAM,
+    CAP_RDMA_PIN_ALL,
+    CAP_COMPRESS,
+    CAP_XBZRLE,
+    CAP_X_COLO,
+    CAP_VALIDATE_UUID,
+    CAP_ZERO_COPY_SEND,
+};
+
+static int check_background(enum rules_moment moment, const struct rules_subject *s,
+			    struct err *err)
+{
+	if (moment == RULES_CHANNEL || !s->caps[CAP_BACKGROUND_SNAPSHOT])
+		return 0;
+	for (size_t i = 0; i < ARRAY_LEN(not_in_background); i++)
+		if (s->caps[not_in_background[i]])
+			return err_set(err, EINVAL, "Background-snapshot is not compatible with %s",
+				       migration_capabilities[not_in_background[i]].name);
+	return 0;
+}
 
 static bool zero_copy_not_plain(const struct rules_subject *s)
 {
@@ -129,6 +161,9 @@ static int check_offered(const bool *caps, struct err *err)
 int rules_check(enum rules_moment moment, const struct rules_subject *s, struct err *err)
 {
 	int ret = check_offered(s->caps, err);
+
+	if (ret == 0) /* in front of the table, as in QEMU */
+		ret = check_background(moment, s, err);
 
 	for (size_t i = 0; ret == 0 && i < ARRAY_LEN(rules); i++)
 		if ((rules[i].moments & AT(moment)) && rules[i].broken(s))

@@ -1,4 +1,7 @@
 """virtio-balloon: pages go in and out, back to the host, and with the guest to another process."""
+import os
+import shutil
+
 import ram
 from case import only_minivmm, table
 from moves import Way, arrived, destination, machine, wait_bytes
@@ -120,6 +123,34 @@ def test_inflates_while_it_moves(t, ring):
     ram.assert_equal(ram.read(source), ram.read(dest))
     dest.cmd("cont")
     check(dest, PAGES - 600)
+
+
+@only_minivmm("QEMU's snapshot holds the balloon up in another way")
+def test_inflates_while_it_is_saved(t):
+    """Nothing is given back meanwhile: the saved guest has all its pages, and a later inflation takes them."""
+    vm = start(t, backend="memfd")
+    vm.capabilities("background-snapshot")
+    reading, writing = os.pipe()
+    vm.qmp.cmd("getfd", fds=[writing], fdname="save")
+    os.close(writing)
+    vm.cmd("migrate", uri="fd:save")
+    vm.qmp.event("RESUME")
+    inflate(vm, 600)
+    assert vm.migration()["status"] == "active"
+    assert not is_zero(vm, PAGES_AT, 600)
+    path = t.path("saved")
+    with open(path, "wb") as saved, open(reading, "rb") as pipe:
+        shutil.copyfileobj(pipe, saved)
+    assert vm.wait_migration("completed", "failed") == "completed", vm.migration()
+    check(vm, PAGES - 600)
+    inflate(vm, 0)
+    inflate(vm, 300)
+    assert is_zero(vm, PAGES_AT, 300)
+    dest = destination(t, vm, f"file:{path}")
+    assert dest.wait_loaded() == "completed", dest.migration()
+    t.forget(vm)
+    dest.wait_running()
+    check(dest, PAGES)
 
 
 @only_minivmm("a saved guest")

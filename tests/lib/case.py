@@ -47,12 +47,12 @@ def only_minivmm(reason):
 
 
 class Mount:
-    """A tmpfs, until close()."""
+    """A tmpfs, or another file system in memory, until close()."""
 
-    def __init__(self, path, options):
+    def __init__(self, path, options, kind="tmpfs"):
         self.path = path
         os.mkdir(path)
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", path],
+        done = subprocess.run(["mount", "-t", kind, "-o", options, "none", path],
                               capture_output=True, text=True, check=False)
         self.error = done.stderr if done.returncode else None
 
@@ -144,9 +144,16 @@ class Test:
 
     def tmpfs(self, kilobytes):
         """A directory with so much room and no more; needs root and the right to mount."""
+        return self._mount(f"size={kilobytes}k", "tmpfs")
+
+    def ramfs(self):
+        """A directory whose files are mapped as those of a disk are, and not as memory; likewise."""
+        return self._mount("mode=700", "ramfs")
+
+    def _mount(self, options, kind):
         self.need("root", "mount")
         self._count += 1
-        mount = Mount(self.path(f"tmpfs{self._count}"), f"size={kilobytes}k")
+        mount = Mount(self.path(f"{kind}{self._count}"), options, kind)
         if mount.error:
             self.skip(f"no right to mount: {mount.error}")
         self._others.append(mount)

@@ -14,7 +14,6 @@ ABSENT_CAPABILITIES = {
     "block": ": copy the disks first, or share them",
     "dirty-bitmaps": "",
     "postcopy-blocktime": "",
-    "background-snapshot": ": stop the guest and migrate to file:",
     "postcopy-preempt": "",
 }
 
@@ -36,6 +35,7 @@ CAPABILITIES = {
     "zero-copy-send": ["guest/test_multifd:test_zero_copy", "guest/test_multifd:test_zero_copy_conflicts"],
     "dirty-limit": ["guest/test_control:test_dirty_limit_capability",
                     "guest/test_control:test_dirty_limit_is_refused"],
+    "background-snapshot": ["guest/test_background:test_one_instant", "unit/test-write-protect:test_instant"],
     "mapped-ram": ["guest/test_mapped:test_save_and_load", "interop/test_mapped_qemu:test_to_qemu_and_back"],
 }
 

@@ -5,6 +5,8 @@
  * $STALL_GATE.io for reads and writes, on $STALL_GATE.flush for flushes.  While
  * the test holds that lock they wait, as on a frozen file system; a byte in
  * the FIFO $STALL_GATE.told says that one does.  A test that dies lets go.
+ *
+ * Page faults that userfaultfd reports cannot be read any more once the file $STALL_FAULTS exists.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +18,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "vmm/memory/userfault.h"
+
 ssize_t __real_preadv(int fd, const struct iovec *iov, int n, off_t off);
 ssize_t __real_pwritev(int fd, const struct iovec *iov, int n, off_t off);
 int __real_fdatasync(int fd);
@@ -23,6 +27,8 @@ ssize_t __wrap_preadv(int fd, const struct iovec *iov, int n, off_t off);
 ssize_t __wrap_pwritev(int fd, const struct iovec *iov, int n, off_t off);
 int __wrap_fdatasync(int fd);
 int __wrap_io_uring_queue_init(unsigned entries, struct io_uring *ring, unsigned flags);
+int __real_userfault_read(const struct userfault *u, struct userfault_msg *msgs, unsigned max);
+int __wrap_userfault_read(const struct userfault *u, struct userfault_msg *msgs, unsigned max);
 
 static int is_the_disk(int fd)
 {
@@ -79,6 +85,13 @@ int __wrap_fdatasync(int fd)
 {
 	pass(fd, "flush");
 	return __real_fdatasync(fd);
+}
+
+int __wrap_userfault_read(const struct userfault *u, struct userfault_msg *msgs, unsigned max)
+{
+	const char *path = getenv("STALL_FAULTS");
+
+	return path && access(path, F_OK) == 0 ? -EIO : __real_userfault_read(u, msgs, max);
 }
 
 /* All requests take the way of the calls above. */

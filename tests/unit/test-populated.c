@@ -212,7 +212,7 @@ START_TEST(test_read_only_pages)
 	struct fixture f;
 
 	ck_assert(fixture_init(&f, &kinds[0]));
-	if (page_tables[0].find(f.b, scratch) == -ENOTTY) {
+	if (page_tables[0].find(f.b, true, scratch) == -ENOTTY) {
 		(void)lacks(&kinds[0], "the kernel has no PAGEMAP_SCAN");
 	} else {
 		for (uint64_t i = 0; i < PAGES; i += 2)
@@ -244,7 +244,7 @@ START_TEST(test_many_pieces)
 		b->hva[i * PAGE_BYTES] = 1;
 	for (const struct page_tables *t = page_tables; t->name; t++) {
 		bitmap_reset(map, pages);
-		if (t->find(b, map) < 0) {
+		if (t->find(b, true, map) < 0) {
 			skip_test("%s: the kernel does not offer it", t->name);
 			continue;
 		}

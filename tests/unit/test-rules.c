@@ -148,6 +148,33 @@ START_TEST(test_rules)
 }
 END_TEST
 
+/* In the order of QEMU's list: each is named when it is on, and those behind it too. */
+START_TEST(test_background_excludes)
+{
+	static const char *const excluded[] = {
+	    "late-block-activate", "return-path",   "multifd",  "pause-before-switchover",
+	    "auto-converge",       "release-ram",   "compress", "xbzrle",
+	    "validate-uuid",       "zero-copy-send"};
+	bool caps[CAP_COUNT] = {[CAP_BACKGROUND_SNAPSHOT] = true,
+				[CAP_EVENTS] = true,
+				[CAP_MAPPED_RAM] = true,
+				[CAP_X_IGNORE_SHARED] = true};
+	struct migration_params p;
+	struct rules_subject s = {.caps = caps, .params = &p, .seekable = true};
+	char words[128];
+
+	migration_params_init(&p);
+	asked(0, RULES_SET, &s, NULL);
+	for (size_t i = ARRAY_LEN(excluded); i-- > 0;) {
+		caps[capability_parse(excluded[i])] = true;
+		(void)snprintf(words, sizeof(words),
+			       "Background-snapshot is not compatible with %s", excluded[i]);
+		asked(i, RULES_SET, &s, words);
+		asked(i, RULES_START, &s, words);
+	}
+}
+END_TEST
+
 /* Whatever is not offered is refused by its name, whatever else is on. */
 START_TEST(test_not_offered)
 {
@@ -260,4 +287,5 @@ START_TEST(test_globals_taken)
 }
 END_TEST
 
-CHECK_MAIN("rules", test_rules, test_not_offered, test_globals, test_globals_taken)
+CHECK_MAIN("rules", test_rules, test_background_excludes, test_not_offered, test_globals,
+	   test_globals_taken)

@@ -7,6 +7,9 @@
  *     shared, anonymous           MADV_REMOVE
  *     shared, of a file or memfd  a hole in the file
  *
+ * While memory is held (memory_hold) nothing is given back, and nothing marked.  Doing it later
+ * instead would be wrong: the guest may use the page again by then.
+ *
  * The host gives back whole pages of its own size only.  What was discarded reads
  * otherwise than before, and no dirty log of KVM sees that: so the pages are marked
  * dirty, after they have changed, like a device's writes.
@@ -41,6 +44,35 @@ int memory_discard_pages(const struct ram_block *b, uint64_t off, uint64_t bytes
 		 : memory_give_back(b, off, bytes);
 }
 
+void memory_hold(struct memory *mem)
+{
+	pthread_mutex_lock(&mem->discard_lock);
+	mem->held++;
+	pthread_mutex_unlock(&mem->discard_lock);
+}
+
+void memory_unhold(struct memory *mem)
+{
+	pthread_mutex_lock(&mem->discard_lock);
+	mem->held--;
+	pthread_mutex_unlock(&mem->discard_lock);
+}
+
+/* The block's pages [off, end), which the guest sees from gpa on. */
+static int discard_unless_held(struct memory *mem, const struct ram_block *b, uint64_t off,
+			       uint64_t end, uint64_t gpa)
+{
+	int ret = 0;
+
+	pthread_mutex_lock(&mem->discard_lock);
+	if (!mem->held) {
+		ret = memory_discard_pages(b, off, end - off);
+		memory_mark_dirty(mem, gpa, end - off);
+	}
+	pthread_mutex_unlock(&mem->discard_lock);
+	return ret;
+}
+
 int memory_discard(struct memory *mem, uint64_t gpa, uint64_t len)
 {
 	int ret = 0;
@@ -54,9 +86,8 @@ int memory_discard(struct memory *mem, uint64_t gpa, uint64_t len)
 		first = ALIGN_UP(off, b->page_bytes);
 		end = ALIGN_DOWN(off + n, b->page_bytes);
 		if (first < end) {
-			int r = memory_discard_pages(b, first, end - first);
+			int r = discard_unless_held(mem, b, first, end, gpa + (first - off));
 
-			memory_mark_dirty(mem, gpa + (first - off), end - first);
 			ret = ret ? ret : r;
 		}
 		gpa += n;

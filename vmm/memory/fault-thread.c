@@ -48,8 +48,12 @@ static int fault_wait(struct fault_thread *t)
 	    {.fd = t->wake_fd, .events = POLLIN},
 	};
 
-	if (poll(p, ARRAY_LEN(p), -1) < 0 && errno != EINTR)
-		return -errno;
+	int n = poll(p, ARRAY_LEN(p), t->ops->again_ms ? t->ops->again_ms(t->opaque) : -1);
+
+	if (n < 0)
+		return errno == EINTR ? 0 : -errno;
+	if (n == 0)
+		__atomic_store_n(&t->woken, true, __ATOMIC_SEQ_CST);
 	if (p[0].revents & (POLLERR | POLLHUP | POLLNVAL))
 		return -EBADF;
 	return 0;

@@ -32,8 +32,10 @@ struct fault_ops {
 	 * may come again. -errno: faults cannot be resolved any more; failed() comes next.
 	 */
 	int (*handle)(void *opaque, uint64_t hva, unsigned flags);
-	/* fault_thread_wake() was called since, or is about to return; may be NULL. */
+	/* fault_thread_wake() was called since, or again_ms() has passed; may be NULL. */
 	void (*woken)(void *opaque);
+	/* How long to wait before woken() at most, from now; -1: until a wake.  May be NULL. */
+	int (*again_ms)(void *opaque);
 	/*
 	 * The thread ends, and who waits for a page goes on waiting: nothing it
 	 * could do would be right.  The owner has to be told.

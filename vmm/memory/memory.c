@@ -43,6 +43,7 @@
 void memory_init(struct memory *mem, int vm_fd)
 {
 	*mem = (struct memory){.vm_fd = vm_fd};
+	pthread_mutex_init(&mem->discard_lock, NULL);
 }
 
 static void block_free(struct ram_block *b)
@@ -65,10 +66,24 @@ void memory_fini(struct memory *mem)
 	(void)memory_set_missing(mem, NULL);
 	for (size_t i = 0; i < mem->n_blocks; i++)
 		block_free(mem->blocks[i]);
+	pthread_mutex_destroy(&mem->discard_lock);
 	*mem = (struct memory){.vm_fd = -1};
 }
 
 /* ---- blocks ---- */
+
+#define MERGE_BYTES (64 * MiB) /* advised at a time: nobody maps memory meanwhile */
+
+int memory_allow_merging(const struct ram_block *b, bool allow)
+{
+	for (uint64_t off = 0; b->merge && off < b->bytes; off += MERGE_BYTES) {
+		uint64_t n = MIN(MERGE_BYTES, b->bytes - off);
+
+		if (madvise(b->hva + off, n, allow ? MADV_MERGEABLE : MADV_UNMERGEABLE) < 0)
+			return errno == EINVAL ? 0 : -errno; /* EINVAL: a kernel without KSM */
+	}
+	return 0;
+}
 
 /* Advice only: errors are ignored, for instance those of a kernel without KSM. */
 static void block_advise(const struct ram_block *b)

@@ -15,6 +15,7 @@
 #ifndef MINIVMM_MEMORY_H
 #define MINIVMM_MEMORY_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -78,6 +79,8 @@ struct memory {
 	size_t n_slots;
 	struct missing *missing; /* owned; see missing.h; NULL: all pages are there */
 	bool tracking;           /* atomic: dma_dirty bits are being collected */
+	pthread_mutex_t discard_lock;
+	unsigned held; /* under discard_lock: memory_hold() calls outstanding */
 };
 
 void memory_init(struct memory *mem, int vm_fd);
@@ -149,6 +152,14 @@ int memory_discard(struct memory *mem, uint64_t gpa, uint64_t len);
  */
 int memory_discard_pages(const struct ram_block *b, uint64_t off, uint64_t bytes);
 int memory_give_back(const struct ram_block *b, uint64_t off, uint64_t bytes);
+/*
+ * No page is given back from now on: memory_discard() leaves the pages as they are, which the
+ * guest may not rely on either way.  For a thread that saves memory while the guest runs,
+ * and for which a page that vanishes is lost.  A discard that is under way has ended on
+ * return.  Nests.  Any thread.
+ */
+void memory_hold(struct memory *mem);
+void memory_unhold(struct memory *mem);
 /* What is discarded of the block reads as zero, and not as a file that it is a private copy of. */
 static inline bool memory_discards_to_zero(const struct ram_block *b)
 {
@@ -167,6 +178,12 @@ void memory_mark_dirty(struct memory *mem, uint64_t gpa, uint64_t len);
  * are given back.
  */
 int memory_release(const struct memory *mem, struct err *err);
+
+/*
+ * A block with 'merge': may the host go on merging its pages?  Pages that are merged are single
+ * again when it may not, and 'merge' stays as it is.  0 or -errno; other blocks: 0.
+ */
+int memory_allow_merging(const struct ram_block *b, bool allow);
 
 /* Sum of the blocks' bytes. */
 uint64_t memory_total_bytes(const struct memory *mem);

@@ -34,6 +34,7 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -65,7 +66,7 @@ static int open_pagemap(void)
 
 /* ---- this process's page tables ---- */
 
-static int tables_by_scan(const struct ram_block *b, uint64_t *map)
+static int tables_by_scan(const struct ram_block *b, bool swapped, uint64_t *map)
 {
 	CLEANUP(cleanup_close) int fd = open_pagemap();
 	CLEANUP(cleanup_free) struct pm_region *r = xcalloc(REGIONS, sizeof(*r));
@@ -78,7 +79,7 @@ static int tables_by_scan(const struct ram_block *b, uint64_t *map)
 	    .vec_len = REGIONS,
 	    .category_inverted = PM_ZERO,
 	    .category_mask = PM_ZERO,
-	    .category_anyof_mask = PM_PRESENT | PM_SWAPPED,
+	    .category_anyof_mask = PM_PRESENT | (swapped ? PM_SWAPPED : 0),
 	    .return_mask = PM_PRESENT,
 	};
 
@@ -99,8 +100,9 @@ static int tables_by_scan(const struct ram_block *b, uint64_t *map)
 	return 0;
 }
 
-static int tables_by_entry(const struct ram_block *b, uint64_t *map)
+static int tables_by_entry(const struct ram_block *b, bool swapped, uint64_t *map)
 {
+	const uint64_t wanted = PAGEMAP_PRESENT | (swapped ? PAGEMAP_SWAPPED : 0);
 	CLEANUP(cleanup_close) int fd = open_pagemap();
 	CLEANUP(cleanup_free) uint64_t *entry = xcalloc(PIECE_PAGES, sizeof(*entry));
 	uint64_t pages = b->bytes / PAGE_BYTES, first = (uintptr_t)b->hva / PAGE_BYTES;
@@ -114,7 +116,7 @@ static int tables_by_entry(const struct ram_block *b, uint64_t *map)
 		if (pread(fd, entry, (size_t)want, (off_t)((first + at) * sizeof(*entry))) != want)
 			return -EIO;
 		for (size_t i = 0; i < n; i++)
-			if (entry[i] & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED))
+			if (entry[i] & wanted)
 				bitmap_set(map, at + i);
 	}
 	return 0;
@@ -175,21 +177,23 @@ static bool file_holds(const struct ram_block *b, uint64_t bytes)
 /* ---- both ---- */
 
 /* With these, or (NULL) with the first that the kernel has. */
-static int read_tables(const struct page_tables *only, const struct ram_block *b, uint64_t *map)
+static int read_tables(const struct page_tables *only, const struct ram_block *b, bool swapped,
+		       uint64_t *map)
 {
 	int ret = -ENOTSUP;
 
 	if (only)
-		return only->find(b, map);
+		return only->find(b, swapped, map);
 	for (const struct page_tables *t = page_tables; ret < 0 && t->name; t++)
-		ret = t->find(b, map); /* what a method that failed has found stays in the map */
+		ret = t->find(b, swapped,
+			      map); /* what a method that failed has found stays in the map */
 	return ret;
 }
 
 static int find_private(const struct page_tables *only, const struct ram_block *b, uint64_t *map)
 {
 	long type = b->fd >= 0 ? file_system(b) : 0;
-	int ret = read_tables(only, b, map);
+	int ret = read_tables(only, b, true, map);
 
 	if (ret < 0 || b->fd < 0)
 		return ret;
@@ -207,7 +211,7 @@ static int find_shared(const struct page_tables *only, const struct ram_block *b
 		return file_data(b, map);
 	if (type != HUGETLBFS_MAGIC)
 		return -ENOTSUP;
-	ret = read_tables(only, b, map);
+	ret = read_tables(only, b, true, map);
 	if (ret < 0)
 		return ret;
 	return file_holds(b, bitmap_count(map, b->bytes / PAGE_BYTES) * PAGE_BYTES) ? 0 : -ENOTSUP;
@@ -238,4 +242,23 @@ void ram_populated_by(const struct page_tables *only, const struct ram_block *b,
 void ram_populated(const struct ram_block *b, uint64_t *map)
 {
 	ram_populated_by(NULL, b, map);
+}
+
+bool ram_present(const struct ram_block *b, uint64_t *map)
+{
+	return read_tables(NULL, b, false, map) == 0;
+}
+
+bool ram_may_be_swapped(void)
+{
+	FILE *f = fopen("/proc/self/status", "re");
+	unsigned long kib = 1;
+	char line[256];
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "VmSwap: %lu", &kib) == 1)
+			break;
+	if (f)
+		(void)fclose(f);
+	return kib > 0;
 }

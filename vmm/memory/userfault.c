@@ -30,7 +30,8 @@
 #include "vmm/memory/fault.h"
 #include "vmm/memory/userfault-abi.h"
 
-#define READ_MESSAGES 32U
+#define READ_MESSAGES    32U
+#define UNREGISTER_BYTES (64 * MiB) /* at a time: nobody maps memory meanwhile */
 
 /* ---- opening ---- */
 
@@ -190,12 +191,16 @@ int userfault_register(struct userfault *u, const struct ram_block *b, unsigned 
 
 void userfault_unregister(struct userfault *u, const struct ram_block *b)
 {
-	struct uf_range r = range_of(b, 0, b->bytes);
+	uint64_t step = MAX(UNREGISTER_BYTES, b->page_bytes);
 	int slot = slot_of(u, b);
 
 	if (slot < 0)
 		return;
-	(void)ioctl(u->fd, UF_UNREGISTER, &r);
+	for (uint64_t off = 0; off < b->bytes; off += step) {
+		struct uf_range r = range_of(b, off, MIN(step, b->bytes - off));
+
+		(void)ioctl(u->fd, UF_UNREGISTER, &r);
+	}
 	u->missing -= u->modes[slot] & USERFAULT_MISSING ? 1 : 0;
 	u->blocks[slot] = NULL;
 	u->modes[slot] = 0;
@@ -206,9 +211,9 @@ int userfault_probe(const struct memory *mem, unsigned modes, struct err *err)
 	struct userfault u;
 	int ret = userfault_open(&u, modes, err);
 
-	for (size_t i = 0; ret == 0 && i < mem->n_blocks; i++)
+	for (size_t i = 0; ret == 0 && mem && i < mem->n_blocks; i++)
 		ret = userfault_register(&u, mem->blocks[i], modes, err);
-	for (size_t i = 0; i < mem->n_blocks; i++)
+	for (size_t i = 0; mem && i < mem->n_blocks; i++)
 		userfault_unregister(&u, mem->blocks[i]);
 	userfault_close(&u);
 	return ret;
@@ -318,6 +323,8 @@ int userfault_read(const struct userfault *u, struct userfault_msg *msgs, unsign
 
 	if (got < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+	if (got == 0)
+		return -EIO; /* the end of what is no userfaultfd */
 	for (size_t i = 0; i < (size_t)got / sizeof(m[0]); i++) {
 		if (m[i].event != UF_EVENT_PAGEFAULT)
 			continue; /* none is asked for */

@@ -69,7 +69,8 @@ int userfault_register(struct userfault *u, const struct ram_block *b, unsigned 
 		       struct err *err);
 /* Who waits goes on.  One that is not registered is fine. */
 void userfault_unregister(struct userfault *u, const struct ram_block *b);
-/* Could they all be registered, and is opening allowed?  Nothing stays. 0, or as above. */
+/* Could all blocks (mem NULL: none) be registered, and is opening allowed?  Nothing stays. 0, or as
+ * above. */
 int userfault_probe(const struct memory *mem, unsigned modes, struct err *err);
 
 /*

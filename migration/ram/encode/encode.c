@@ -5,8 +5,7 @@
 
 static bool looks_zero(const struct ram_stream *rs, const struct page *p)
 {
-	return rs->zero_pages == ZERO_IN_STREAM &&
-	       buffer_is_zero(p->block->hva + p->off, PAGE_BYTES);
+	return rs->zero_pages == ZERO_IN_STREAM && buffer_is_zero(page_content(p), PAGE_BYTES);
 }
 
 static int zero_encode(struct ram_stream *rs, const struct page *p)

@@ -38,6 +38,7 @@ struct mapped_save {
 	struct mapped_block *last;   /* that of the last page */
 	struct mapped_block *run_of; /* pages that wait for a neighbour: whose, ... */
 	uint64_t run_off, run_bytes; /* ... and which; 0 bytes: none */
+	uint8_t *run_at;             /* ... and where their content is */
 	uint64_t thread_bytes;       /* given to threads */
 };
 
@@ -105,7 +106,7 @@ static int mapped_put_run(struct ram_stream *rs)
 	if (!s->run_bytes)
 		return 0;
 	piece = (struct page_io_piece){
-	    .at = mb->block->hva + s->run_off,
+	    .at = s->run_at,
 	    .bytes = s->run_bytes,
 	    .file_off = mb->place.pages_off + s->run_off,
 	    .block = mb->block->name,
@@ -120,8 +121,9 @@ static int mapped_put_page(struct ram_stream *rs, const struct page *p)
 {
 	struct mapped_save *s = rs->mapped;
 	struct mapped_block *mb = block_of(s, p->block);
-	bool next =
-	    mb == s->run_of && p->off == s->run_off + s->run_bytes && s->run_bytes < PAGE_IO_BYTES;
+	uint8_t *at = page_content(p);
+	bool next = mb == s->run_of && p->off == s->run_off + s->run_bytes &&
+		    at == s->run_at + s->run_bytes && s->run_bytes < PAGE_IO_BYTES;
 	int ret = s->run_bytes && !next ? mapped_put_run(rs) : 0;
 
 	bitmap_set(mb->in_file, p->off / PAGE_BYTES);
@@ -129,6 +131,7 @@ static int mapped_put_page(struct ram_stream *rs, const struct page *p)
 	if (!s->run_bytes) {
 		s->run_of = mb;
 		s->run_off = p->off;
+		s->run_at = at;
 	}
 	s->run_bytes += PAGE_BYTES;
 	return ret;
@@ -136,7 +139,7 @@ static int mapped_put_page(struct ram_stream *rs, const struct page *p)
 
 static int mapped_zero_encode(struct ram_stream *rs, const struct page *p)
 {
-	if (!p->untouched && !buffer_is_zero(p->block->hva + p->off, PAGE_BYTES))
+	if (!p->untouched && !buffer_is_zero(page_content(p), PAGE_BYTES))
 		return 0;
 	bitmap_clear(block_of(rs->mapped, p->block)->in_file, p->off / PAGE_BYTES);
 	rs->count.duplicate++;
