@@ -202,9 +202,12 @@ void migration_free(struct migration *mg)
 static int check_background(const struct migration *mg, struct err *err)
 {
 	struct err why = {0};
-	int ret = userfault_probe(&mg->m->mem, USERFAULT_WP, &why);
 	bool host;
+	int ret;
 
+	if (memory_check_complete(&mg->m->mem, err) < 0)
+		return err_prefix(err, -EBUSY, "Capability 'background-snapshot' has to wait");
+	ret = userfault_probe(&mg->m->mem, USERFAULT_WP, &why);
 	if (ret == 0)
 		return 0;
 	host = userfault_probe(NULL, USERFAULT_WP, NULL) < 0;
