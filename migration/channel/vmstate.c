@@ -88,8 +88,7 @@ static ssize_t vmstate_read(struct channel *c, void *buf, size_t n)
 	n = (size_t)MIN((uint64_t)n, from->bytes - v->at);
 	if (n == 0)
 		return 0;
-	ret = qcow2_snapshot_read(from->q, from->id, buf, n,
-				  qcow2_info(from->q)->vmstate_off + v->at, &from->err);
+	ret = qcow2_snapshot_read(from->q, from->id, buf, n, from->off + v->at, &from->err);
 	if (ret < 0)
 		return ret;
 	v->at += n;

@@ -33,6 +33,7 @@ struct vmstate_source {
 	/* set by the caller; borrowed */
 	struct qcow2 *q;
 	const char *id; /* of the snapshot */
+	uint64_t off;   /* where its VM state begins, in guest offsets */
 	uint64_t bytes; /* of its VM state */
 	/* Called after each read with how much has been read: 0, or -ECANCELED ends it. */
 	int (*go_on)(void *opaque, uint64_t at);

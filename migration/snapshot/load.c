@@ -86,8 +86,10 @@ static int check_snapshots(struct restorer *rs, struct err *err)
 		if (ret < 0)
 			return ret;
 		rs->ids[i] = xstrdup(snap->id);
-		if (i == ns->vmstate)
+		if (i == ns->vmstate) {
+			rs->source.from.off = snap->vmstate_off;
 			rs->source.from.bytes = snap->vmstate_bytes;
+		}
 		rs->saved_ns = snap->date_s * NS_PER_S + snap->date_ns;
 	}
 	rs->source.from.q = snapshot_node_image(ns->v[ns->vmstate]);

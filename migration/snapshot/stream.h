@@ -16,7 +16,7 @@ struct job;
 struct machine;
 
 struct snapshot_source {
-	/* set by the caller: .q, .id, .bytes */
+	/* set by the caller: .q, .id, .off, .bytes */
 	struct vmstate_source from;
 	/* its own */
 	struct job *j; /* borrowed; NULL: none */

@@ -140,6 +140,7 @@ int qcow2_saving_commit(struct qcow2_saving *s, const struct qcow2_snapshot *wha
 		f->s.id = f->id = xasprintf("%u", ++q->next_id);
 		f->s.name = f->name = xstrdup(what->name);
 		f->s.disk_bytes = q->info.bytes;
+		f->s.vmstate_off = q->info.vmstate_off;
 		s->vmstate = (struct buf){0};
 		q->n++;
 	}
