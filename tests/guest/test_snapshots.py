@@ -345,3 +345,126 @@ def test_human_monitor(t):
     assert listing(vm.images["d0"]) == {} and list(listing(vm.images["d1"])) == ["half"]
     for path in vm.images.values():
         check(path)
+
+
+# ---- loaded lazily ----
+
+SLOW = 4096     # bytes a second that come by themselves
+
+
+def lazy(vm):
+    return vm.migration()["x-minivmm-lazy"]
+
+
+def saved_still(t):
+    """A guest with memory that it never touches, its snapshot 'one', and what its memory was at that instant."""
+    with open(t.path("ballast"), "wb") as f:
+        f.write(os.urandom(6 << 20))
+    vm = two_disks(t, extra=["-initrd", t.path("ballast")])
+    goes_on(vm)
+    vm.cmd("stop")
+    do(vm, "save", "one")
+    was = ram.read(vm)
+    vm.cmd("cont")
+    goes_on(vm, rounds=2)
+    return vm, was
+
+
+def load_slowly(vm, tag="one"):
+    """It is here, and most of its memory is still in the snapshot."""
+    vm.cmd("migrate-set-parameters", x_minivmm_lazy_rate=SLOW)
+    events = do(vm, "load", tag).events
+    now = lazy(vm)
+    assert "resident-us" not in now and now["remaining"] > now["total"] // 2, now
+    assert vm.migration()["status"] == "postcopy-active", vm.migration()
+    return events
+
+
+def complete(vm):
+    vm.cmd("migrate-set-parameters", x_minivmm_lazy_rate=0)
+    assert vm.wait_migration("completed", "postcopy-paused") == "completed", vm.migration()
+    now = lazy(vm)
+    assert now["remaining"] == 0 and now["resident-us"] >= now["resume-us"] > 0, now
+
+
+def end(vm, tags):
+    vm.cmd("quit")
+    vm.wait()
+    for path in vm.images.values():
+        check(path)
+        assert sorted(listing(path)) == tags, listing(path)
+
+
+@only_minivmm("QEMU loads all before the guest runs")
+def test_lazily(t):
+    """A guest that does not run: in the end its memory is that of the instant, whether it was touched or not."""
+    vm, was = saved_still(t)
+    vm.cmd("stop")
+    load_slowly(vm)
+    assert "busy" in vm.qmp.fails("block_resize", node_name="d0", size=1 << 20)
+    complete(vm)
+    ram.assert_equal(was, ram.read(vm))
+    vm.cmd("block_resize", node_name="d1", size=256 << 10)
+    vm.cmd("cont")
+    goes_on(vm)
+    end(vm, ["one"])
+
+
+@only_minivmm("QEMU loads all before the guest runs")
+def test_lazily_at_work(t):
+    """It runs on while its memory comes and it writes to the disk from which that comes; then again, and at once."""
+    vm, _ = saved_still(t)
+    for _ in range(2):
+        assert load_slowly(vm) == LOADED
+        goes_on(vm, rounds=2)
+        assert lazy(vm)["faults"] > 0
+        complete(vm)
+        goes_on(vm)
+    vm.cmd("migrate-set-parameters", x_minivmm_lazy_load=False)
+    do(vm, "load", "one")
+    assert "x-minivmm-lazy" not in vm.migration(), vm.migration()
+    look(t, vm, "one")
+    end(vm, ["one"])
+
+
+@only_minivmm("QEMU loads all before the guest runs")
+@table(save={"what": "save", "tag": "two", "tags": ["one", "two"]}, delete={"what": "delete", "tag": "one", "tags": []},
+       load={"what": "load", "tag": "one", "tags": ["one"]})
+def test_while_pages_come(t, what, tag, tags):
+    """The next job waits for them: nothing is saved that is not there, and the snapshot they come from stays so long."""
+    vm, was = saved_still(t)
+    vm.cmd("stop")
+    load_slowly(vm)
+    do(vm, what, tag)
+    if what == "save":
+        load_slowly(vm, tag)
+    complete(vm)
+    ram.assert_equal(was, ram.read(vm))
+    vm.cmd("cont")
+    goes_on(vm)
+    end(vm, tags)
+
+
+@only_minivmm("QEMU loads all before the guest runs")
+def test_quit_while_pages_come(t):
+    vm, _ = saved_still(t)
+    load_slowly(vm)
+    end(vm, ["one"])
+
+
+@only_minivmm("QEMU loads all before the guest runs")
+def test_moves_on_while_pages_come(t):
+    """What has not come is not "never touched": a file has all of it."""
+    vm, was = saved_still(t)
+    vm.cmd("stop")
+    load_slowly(vm)
+    path = t.path("saved")
+    vm.cmd("migrate", uri=f"file:{path}")
+    assert vm.wait_migration("completed", "failed") == "completed", vm.migration()
+    vm.cmd("quit")
+    vm.wait()
+    other = snapshots.again(t, vm, "-incoming", f"file:{path}", paused=True)
+    assert other.wait_migration("completed", "failed") == "completed", other.migration()
+    ram.assert_equal(was, ram.read(other))
+    other.cmd("cont")
+    goes_on(other)
