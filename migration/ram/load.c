@@ -90,8 +90,8 @@ static bool stays_there(const struct ram_load *l, const struct load_block *lb)
 static bool is_indexed(const struct ram_load *l, const struct load_block *lb)
 {
 	return l->notes && lb->block &&
-	       lb->bytes == stream_source_bytes(l->index,
-						memory_block_index(&l->m->mem, lb->block));
+	       lb->bytes ==
+		   stream_source_bytes(l->index, memory_block_index(&l->m->mem, lb->block));
 }
 
 /* 'pages' with content, here in the stream; 0: a zero page, all of whose record has been read. */
@@ -516,7 +516,8 @@ static int pass_over(struct src *in, uint64_t end, struct err *err)
 }
 
 /* 'listed': the list of blocks had ended in front of it. */
-static int end_noted(struct ram_load *l, struct src *in, uint64_t start, bool listed, struct err *err)
+static int end_noted(struct ram_load *l, struct src *in, uint64_t start, bool listed,
+		     struct err *err)
 {
 	int ret = end_body(l, err);
 

@@ -9,7 +9,7 @@
  *               tells a copy from the guest itself is done (incoming/copy.h)
  *     let go    what ran runs on; what did not keeps its run state, whatever was saved
  *
- * Where userfaultfd can be had the check also finds out where in the stream each page is, and the
+ * If it is asked for, and userfaultfd can be had, the check also finds out where in the stream each page is, and the
  * load leaves them there: they come while the guest runs (session.h).
  *
  * From 'disks' on there is no way back: what fails then leaves no guest, and 'cont' is refused
@@ -27,8 +27,8 @@
 #include "migration/channel/vmstate.h"
 #include "migration/incoming/copy.h"
 #include "migration/incoming/lazy.h"
-#include "migration/snapshot/nodes.h"
 #include "migration/settings/settings.h"
+#include "migration/snapshot/nodes.h"
 #include "migration/snapshot/stream.h"
 #include "migration/stream/globalstate.h"
 #include "vmm/base/alloc.h"
@@ -98,7 +98,7 @@ static int check_snapshots(struct restorer *rs, struct err *err)
 	}
 	rs->source.from.q = snapshot_node_image(ns->v[ns->vmstate]);
 	rs->source.from.id = rs->ids[ns->vmstate];
-	if (rs->s->set->params.lazy_load)
+	if (rs->r->lazy && rs->s->set->params.lazy_load)
 		rs->source.lazily_from = ns->v[ns->vmstate];
 	if (!rs->source.from.bytes)
 		return err_set(

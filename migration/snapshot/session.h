@@ -11,9 +11,9 @@ struct snapshots;
 struct vmstate_source;
 
 /*
- * A session over that VM state in the node's image, without a page yet: the source of its pages takes an index.  While
- * it lives the image's node can be neither deleted nor resized.  Machine lock not held.  NULL:
- * not here, and the log says why.
+ * A session over that VM state in the node's image, without a page yet: the source of its pages
+ * takes an index.  While it lives the image's node can be neither deleted nor resized.  Machine
+ * lock not held.  NULL: not here, and the log says why.
  */
 struct lazy *snapshot_session_new(const struct vmstate_source *from, struct block_node *node,
 				  struct machine *m);

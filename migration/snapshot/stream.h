@@ -23,7 +23,7 @@ struct snapshot_source {
 	struct block_node *lazily_from; /* its node; pages may come later; NULL: at once */
 	/* its own, but for 'lazy' after the load: the caller's, who takes it */
 	struct lazy *lazy; /* NULL: pages are loaded at once */
-	struct job *j; /* borrowed; NULL: none */
+	struct job *j;     /* borrowed; NULL: none */
 	bool checks;
 	uint64_t reported; /* progress that the job has been told */
 };
@@ -31,7 +31,8 @@ struct snapshot_source {
 /*
  * Read all of it and hold it against the machine, without changing anything: header, RAM blocks
  * and each record of a page, the sections by name and version, and the description of the machine
- * where a minivmm has saved it.  Where pages may come later it also finds where each one is.  0, or -errno with *err set; -ECANCELED.
+ * where a minivmm has saved it.  Where pages may come later it also finds where each one is.  0, or
+ * -errno with *err set; -ECANCELED.
  */
 int snapshot_source_check(struct snapshot_source *s, struct machine *m, struct job *j,
 			  struct err *err);

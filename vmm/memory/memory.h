@@ -58,7 +58,7 @@ struct ram_block {
 	bool no_dump, merge, no_reserve; /* as struct ram_backend says */
 	size_t map_bytes;                /* with guards */
 	int aside_fd; /* its own backing, while another one is tried in its place; else -1 */
-	pthread_rwlock_t *missing_lock; /* owned; a leaf; written only while 'missing' is replaced */
+	pthread_rwlock_t *missing_lock; /* owned; a leaf; of 'missing' */
 	struct missing *missing; /* borrowed; some pages are still to come (missing.h), or NULL */
 	/* under the machine lock, changed only while pages are not tracked */
 	bool unlogged; /* its writes are not tracked (dirty log only) */

@@ -37,7 +37,8 @@ struct missing_ops {
 	int (*check)(struct missing *x, struct err *err);
 	/*
 	 * Nothing touches guest memory, for good, or no guest has run in it, or all of it is there:
-	 * stop filling in, and free.  False: a thread does not end, and the process has to, with _exit().
+	 * stop filling in, and free.  False: a thread does not end, and the process has to, with
+	 * _exit().
 	 */
 	bool (*end)(struct missing *x);
 };
