@@ -387,8 +387,10 @@ def runs_on(vm):
     """A round further, by the guest's own word, which also finds no page wrong."""
     before = [line["gen"] for line in vm.report()]
     deadline = time.monotonic() + GUARD
-    while not all(line["gen"] > b for line, b in zip((now := vm.report()), before)):
+    now = vm.report()
+    while not all(line["gen"] > b for line, b in zip(now, before)):
         assert time.monotonic() < deadline, (before, now, vm.migration())
+        now = vm.report()
     assert all(line["errors"] == 0 for line in now), now
 
 
