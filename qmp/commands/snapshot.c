@@ -29,8 +29,8 @@ static const struct qmp_member load_members[] = {
     QMP_REQ(struct snapshot_args, tag, "tag"),
     QMP_REQ(struct snapshot_args, vmstate, "vmstate"),
     QMP_REQ_T(struct snapshot_args, devices, "devices", &qmp_str_array),
-    {0},
     QMP_OPT(struct snapshot_args, lazy, "x-minivmm-lazy"),
+    {0},
 };
 static const struct qmp_type load_type =
     QMP_OBJECT_TYPE(struct snapshot_args, "q_obj_snapshot-load-arg", load_members);
