@@ -156,6 +156,7 @@ struct migration *migration_new(struct machine *m, struct err *err)
 	    .m = m,
 	    .globalstate = &mg->globalstate,
 	    .set = &mg->set,
+	    .in = &mg->in,
 	    .ram_section_id = mg->out.ram_section_id,
 	    .migrating = is_migrating,
 	    .opaque = mg,

@@ -96,6 +96,19 @@ static ssize_t vmstate_read(struct channel *c, void *buf, size_t n)
 	return ret < 0 ? ret : (ssize_t)n;
 }
 
+static off_t vmstate_tell(struct channel *c)
+{
+	return of(c)->source ? (off_t)of(c)->at : -ESPIPE;
+}
+
+/* Behind the end there is nothing to read. */
+static void vmstate_seek(struct channel *c, off_t to)
+{
+	struct vmstate_channel *v = of(c);
+
+	v->at = MIN((uint64_t)to, v->source->bytes);
+}
+
 static void vmstate_close(struct channel *c)
 {
 	struct vmstate_channel *v = of(c);
@@ -108,6 +121,8 @@ static const struct channel_ops vmstate_ops = {
     .kind = "VM state",
     .read = vmstate_read,
     .writev = vmstate_writev,
+    .tell = vmstate_tell,
+    .seek = vmstate_seek,
     .finish = vmstate_finish,
     .close = vmstate_close,
 };

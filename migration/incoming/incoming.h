@@ -70,6 +70,7 @@ struct incoming {
 	char *from;              /* owned; the source's address */
 	int64_t begun_ns;        /* when */
 	int64_t resumed_ns;      /* the guest was here and could run */
+	bool quiet;              /* 'status' is that of a snapshot's pages: no event tells it */
 	struct lazy *lazy;       /* the memory's; pages of the last guest came later; or NULL */
 	struct resolve *resolve; /* while the host's name is being looked up */
 	struct migration_uri uri; /* ... of that */

@@ -2,6 +2,8 @@
 #include "migration/incoming/lazy.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
 
 #include "migration/channel/channel.h"
 #include "migration/incoming/incoming.h"
@@ -11,18 +13,25 @@
 #include "migration/ram/mapped/mapped.h"
 #include "migration/ram/mapped/source.h"
 #include "migration/stream/reader.h"
+#include "vmm/base/alloc.h"
 #include "vmm/base/log.h"
+#include "vmm/base/thread.h"
 #include "vmm/base/wake.h"
 #include "vmm/machine.h"
 #include "vmm/memory/missing.h"
 #include "vmm/vclock.h"
 
+#define AWAIT_NS 100000000LL /* between two looks for a cancel */
+
 /* ---- called by the session's thread ---- */
 
-/* Of a guest that moves on meanwhile the events are those of its move. */
+/*
+ * Of a guest that moves on meanwhile the events are those of its move; one from a snapshot does not
+ * migrate, and has none.
+ */
 static void set_status(struct incoming *in, enum migration_status s)
 {
-	if (status_busy(status_get(in->leaving)))
+	if (in->quiet || status_busy(status_get(in->leaving)))
 		__atomic_store_n(&in->status, (int)s, __ATOMIC_SEQ_CST);
 	else
 		status_set(in->m, &in->status, s);
@@ -36,6 +45,7 @@ static void on_resident(void *opaque)
 	in->error = (struct err){0};
 	set_status(in, MIG_COMPLETED);
 	report_incoming_resident(in);
+	pthread_cond_broadcast(&in->m->cond); /* incoming_lazy_await() */
 	machine_unlock(in->m);
 	wake_set(in->wake_fd);
 }
@@ -52,6 +62,7 @@ static void on_stalled(void *opaque, const struct err *why)
 	set_status(in, MIG_POSTCOPY_PAUSED);
 	if (machine_running(m))
 		machine_request_stop(m, RS_IO_ERROR);
+	pthread_cond_broadcast(&m->cond);
 	machine_unlock(m);
 }
 
@@ -84,7 +95,8 @@ void incoming_lazy_prepare(struct incoming *in, struct loader *l, bool direct)
 	mapped_load_lazily(l->mapped, l->lazy);
 }
 
-int incoming_lazy_begin(struct incoming *in, struct loader *l, struct err *err)
+/* 'lazy' is the memory's from now on, in place of one that has ended. */
+static int begin(struct incoming *in, struct lazy *lazy, struct err *err)
 {
 	const struct lazy_owner owner = {
 	    .resident = on_resident,
@@ -92,12 +104,9 @@ int incoming_lazy_begin(struct incoming *in, struct loader *l, struct err *err)
 	    .recovered = on_recovered,
 	    .opaque = in,
 	};
-	struct lazy *lazy = l->lazy;
 	int ret;
 
-	if (!lazy || !lazy_blocks(lazy))
-		return 0;
-	l->lazy = NULL;
+	incoming_lazy_forget(in);
 	ret = lazy_begin(lazy, &owner, err);
 	machine_lock(in->m);
 	in->lazy = lazy;
@@ -106,19 +115,58 @@ int incoming_lazy_begin(struct incoming *in, struct loader *l, struct err *err)
 	return ret;
 }
 
+int incoming_lazy_begin(struct incoming *in, struct loader *l, struct err *err)
+{
+	struct lazy *lazy = l->lazy;
+
+	if (!lazy || !lazy_blocks(lazy))
+		return 0;
+	l->lazy = NULL;
+	return begin(in, lazy, err);
+}
+
+int incoming_lazy_adopt(struct incoming *in, struct lazy *lazy, const char *from, int64_t since,
+			struct err *err)
+{
+	int ret = begin(in, lazy, err);
+
+	machine_lock(in->m);
+	in->quiet = true;
+	in->begun_ns = since;
+	in->resumed_ns = host_now_ns();
+	free(in->from);
+	in->from = xstrdup(from);
+	in->error = (struct err){0};
+	set_status(in, MIG_POSTCOPY_ACTIVE);
+	machine_unlock(in->m);
+	return ret;
+}
+
+void incoming_lazy_forget(struct incoming *in)
+{
+	struct lazy *old;
+
+	machine_lock(in->m);
+	old = in->lazy;
+	in->lazy = NULL;
+	machine_unlock(in->m);
+	if (old)
+		lazy_disown(old);
+}
+
 int incoming_lazy_run(struct incoming *in, struct err *err)
 {
-	return in->lazy ? lazy_run(in->lazy, err) : 0;
+	if (!in->lazy)
+		return 0;
+	in->resumed_ns = host_now_ns();
+	return lazy_run(in->lazy, err);
 }
 
 void incoming_lazy_abort(struct incoming *in)
 {
 	if (!in->lazy)
 		return;
-	lazy_disown(in->lazy);
-	machine_lock(in->m);
-	in->lazy = NULL;
-	machine_unlock(in->m);
+	incoming_lazy_forget(in);
 	(void)memory_set_missing(&in->m->mem, NULL);
 }
 
@@ -155,6 +203,26 @@ void incoming_lazy_query(const struct incoming *in, struct migration_info *info)
 	    .working_set = l.working_set_pages * PAGE_BYTES,
 	    .stalled = l.stalled,
 	};
+}
+
+int incoming_lazy_await(struct incoming *in, int (*stop)(void *opaque), void *opaque,
+			struct err *err)
+{
+	int ret = 0;
+
+	while (ret == 0 && in->lazy && status_get(&in->status) != MIG_COMPLETED) {
+		ret = incoming_lazy_check(in, err);
+		if (ret < 0)
+			break;
+		lazy_set_rate(in->lazy, 0);
+		thread_cond_wait_until(&in->m->cond, &in->m->lock, host_now_ns() + AWAIT_NS);
+		machine_unlock(in->m);
+		ret = stop ? stop(opaque) : 0;
+		machine_lock(in->m);
+		if (ret == 0 && in->m->ending)
+			ret = err_set(err, ECANCELED, "the program ends");
+	}
+	return ret;
 }
 
 int incoming_lazy_check(const struct incoming *in, struct err *err)

@@ -9,9 +9,11 @@
 #define MINIVMM_MIGRATION_INCOMING_LAZY_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct err;
 struct incoming;
+struct lazy;
 struct loader;
 struct migration_info;
 
@@ -21,6 +23,14 @@ struct migration_info;
 void incoming_lazy_prepare(struct incoming *in, struct loader *l, bool direct);
 /* All else has been loaded: from now on guest memory may be touched.  0 or -errno. */
 int incoming_lazy_begin(struct incoming *in, struct loader *l, struct err *err);
+/*
+ * The same for a guest that comes from elsewhere: the session (taken) is the memory's.  'from':
+ * what messages call that; 'since': when its load began.  No other session is under way.
+ */
+int incoming_lazy_adopt(struct incoming *in, struct lazy *lazy, const char *from, int64_t since,
+			struct err *err);
+/* A guest is loaded all at once in place of one whose pages came later, all of them. */
+void incoming_lazy_forget(struct incoming *in);
 /* The guest is about to run.  Machine lock held. */
 int incoming_lazy_run(struct incoming *in, struct err *err);
 /* The load has failed, whatever had begun.  The machine lock is not held. */
@@ -33,6 +43,13 @@ void incoming_lazy_fini(struct incoming *in);
 /* The rest: machine lock held.  Parameters have changed. */
 void incoming_lazy_follow(struct incoming *in);
 void incoming_lazy_query(const struct incoming *in, struct migration_info *info);
+/*
+ * Wait until all is there, without a limit of bandwidth; the lock is given up meanwhile, not on the
+ * main loop.  'stop' (may be NULL) is asked several times a second: not 0 ends it.  -EIO when
+ * pages cannot be read.
+ */
+int incoming_lazy_await(struct incoming *in, int (*stop)(void *opaque), void *opaque,
+			struct err *err);
 /* -EIO when pages of the guest's memory cannot be read, with the sentence why. */
 int incoming_lazy_check(const struct incoming *in, struct err *err);
 

@@ -14,10 +14,13 @@
 #include <string.h>
 
 #include "migration/ram/encode/page-pool.h"
+#include "migration/ram/lazy/lazy.h"
+#include "migration/ram/lazy/stream-source.h"
 #include "migration/ram/load.h"
 #include "migration/ram/mapped/mapped.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/bitmap.h"
+#include "vmm/base/log.h"
 #include "vmm/base/units.h"
 #include "vmm/base/zero.h"
 #include "vmm/machine.h"
@@ -159,6 +162,25 @@ static void clear_touched(const struct load_block *lb)
 	}
 }
 
+/* Its pages come while the guest runs, if memory of its kind can wait for them. */
+static void take_late(struct ram_load *l, struct load_block *lb)
+{
+	size_t block = memory_block_index(&l->m->mem, lb->block);
+	struct err why = {0};
+	uint64_t *comes;
+
+	if (!l->lazy)
+		return;
+	if (lb->bytes == stream_source_bytes(l->index, block)) {
+		comes = stream_source_comes(l->index, block);
+		lb->late = comes && lazy_take(l->lazy, lb->block, comes, &why) == 0;
+	}
+	l->n_now += !lb->late;
+	if (!lb->late)
+		log_info("RAM block '%s' is loaded before the guest runs, not lazily: %s", lb->name,
+			 why.errnum ? why.msg : "it changes its size, or there is no memory");
+}
+
 static int load_list_entry(struct ram_load *l, struct src *in, uint64_t *left, struct err *err)
 {
 	struct load_block *lb;
@@ -185,7 +207,9 @@ static int load_list_entry(struct ram_load *l, struct src *in, uint64_t *left, s
 	ret = load_place(l, lb, in, err);
 	if (ret < 0)
 		return ret;
-	if (lb->block && !lb->touched && !l->checks && !ram_load_ignores(l, lb)) {
+	if (lb->block && !lb->late && !ram_load_ignores(l, lb))
+		take_late(l, lb);
+	if (lb->block && !lb->touched && !lb->late && !l->checks && !ram_load_ignores(l, lb)) {
 		lb->touched = bitmap_new(bytes / PAGE_BYTES);
 		if (!lb->touched)
 			return err_set(err, ENOMEM, "no memory for the bitmap of '%s'", name);

@@ -22,6 +22,7 @@
 #include "migration/ram/encode/compress.h"
 #include "migration/ram/encode/page-pool.h"
 #include "migration/ram/encode/xbzrle-codec.h"
+#include "migration/ram/lazy/lazy.h"
 #include "migration/ram/lazy/stream-source.h"
 #include "migration/ram/load-direct.h"
 #include "migration/ram/multifd/multifd.h"
@@ -69,20 +70,41 @@ void ram_load_map(struct ram_load *l, struct mapped_load *mapped)
 void ram_load_index(struct ram_load *l, struct page_source *index)
 {
 	l->index = index;
+	l->notes = true;
 }
 
-/* ---- pages, of which only the place is noted ---- */
+void ram_load_lazily(struct ram_load *l, struct lazy *lazy)
+{
+	l->lazy = lazy;
+	l->index = lazy_source(lazy);
+}
+
+/* ---- pages, of which only the place is noted, or was before ---- */
+
+static bool stays_there(const struct ram_load *l, const struct load_block *lb)
+{
+	return l->notes || lb->late;
+}
+
+/* A block whose length the stream changes here has no place in an index that was made before. */
+static bool is_indexed(const struct ram_load *l, const struct load_block *lb)
+{
+	return l->notes && lb->block &&
+	       lb->bytes ==
+		   stream_source_bytes(l->index, memory_block_index(&l->m->mem, lb->block));
+}
 
 /* 'pages' with content, here in the stream; 0: a zero page, all of whose record has been read. */
 static int note_pages(const struct ram_load *l, const struct load_block *lb, struct src *in,
 		      uint64_t off, uint64_t pages, struct err *err)
 {
-	size_t block = lb->block ? memory_block_index(&l->m->mem, lb->block) : 0;
+	bool indexed = is_indexed(l, lb);
+	size_t block = indexed ? memory_block_index(&l->m->mem, lb->block) : 0;
 	uint64_t page = off / PAGE_BYTES;
 
-	if (lb->block && pages)
+	if (indexed && pages)
 		stream_source_note(l->index, block, page, pages, src_offset(in));
-	else if (lb->block)
+	else if (indexed)
 		stream_source_note_zero(l->index, block, page);
 	if (src_skip(in, pages * PAGE_BYTES) < 0)
 		return ram_load_say_ended(in, "a page", err);
@@ -183,7 +205,7 @@ static int load_zero(const struct ram_load *l, struct load_block *lb, struct src
 
 	if (src_u8(in, &fill) < 0)
 		return ram_load_say_ended(in, "a zero page", err);
-	if (l->index)
+	if (stays_there(l, lb))
 		return fill ? refuse_coded(lb, off, "one byte, repeated", err)
 			    : note_pages(l, lb, in, off, 0, err);
 	if (!fill)
@@ -241,7 +263,7 @@ static int load_page(struct ram_load *l, struct load_block *lb, struct src *in, 
 	uint8_t *to;
 	int ret;
 
-	if (l->index)
+	if (stays_there(l, lb))
 		return note_pages(l, lb, in, off, 1, err);
 	if (lb != l->row_block || off != l->row_next)
 		l->row_pages = 0;
@@ -277,7 +299,7 @@ static int load_run(const struct ram_load *l, struct load_block *lb, struct src 
 			       "a run of %u pages from offset 0x%" PRIx64
 			       " on does not fit RAM block '%s' of 0x%" PRIx64 " bytes",
 			       pages, off, lb->name, lb->bytes);
-	if (l->index)
+	if (stays_there(l, lb))
 		return note_pages(l, lb, in, off, pages, err);
 	to = l->placer->begin(lb, off, pages, &fresh);
 	if (!to)
@@ -299,7 +321,7 @@ static int load_xbzrle(const struct ram_load *l, struct load_block *lb, struct s
 	uint16_t n;
 	int ret;
 
-	if (l->index)
+	if (stays_there(l, lb))
 		return refuse_coded(lb, off, "an XBZRLE delta", err);
 	if (src_u8(in, &encoding) < 0 || src_be16(in, &n) < 0)
 		return ram_load_say_ended(in, "an XBZRLE page", err);
@@ -330,7 +352,7 @@ static int load_compressed(struct ram_load *l, struct load_block *lb, struct src
 	uint32_t n;
 	int ret;
 
-	if (l->index)
+	if (stays_there(l, lb))
 		return refuse_coded(lb, off, "compressed", err);
 	if (src_be32(in, &n) < 0)
 		return ram_load_say_ended(in, "a compressed page", err);
@@ -474,8 +496,43 @@ static int end_body(struct ram_load *l, struct err *err)
 	return l->flush == FLUSH_SECTION ? multifd_recv_sync(l->multifd, l, err) : 0;
 }
 
+/* ---- bodies ---- */
+
+/* Where the body that begins at 'start' ends, if nothing of it is needed; 0: it has to be read. */
+static uint64_t end_of_late(const struct ram_load *l, uint64_t start)
+{
+	return l->lazy && l->listed && !l->n_now ? stream_source_body_end(l->index, start) : 0;
+}
+
+static int pass_over(struct src *in, uint64_t end, struct err *err)
+{
+	uint64_t bytes = end - src_offset(in);
+
+	if (in->seek && bytes > in->len - in->at)
+		src_seek(in, end);
+	else if (src_skip(in, bytes) < 0)
+		return ram_load_say_ended(in, "a RAM record", err);
+	return 0;
+}
+
+/* 'listed': the list of blocks had ended in front of it. */
+static int end_noted(struct ram_load *l, struct src *in, uint64_t start, bool listed,
+		     struct err *err)
+{
+	int ret = end_body(l, err);
+
+	if (ret == 0 && l->notes && listed)
+		ret = stream_source_note_body(l->index, start, src_offset(in), err);
+	return ret;
+}
+
 int ram_load_body(struct ram_load *l, struct src *in, struct err *err)
 {
+	uint64_t start = src_offset(in), end = end_of_late(l, start);
+	bool listed = l->listed;
+
+	if (end)
+		return pass_over(in, end, err);
 	for (;;) {
 		uint64_t at = src_offset(in), word;
 		int ret;
@@ -483,7 +540,7 @@ int ram_load_body(struct ram_load *l, struct src *in, struct err *err)
 		if (src_be64(in, &word) < 0)
 			return ram_load_say_ended(in, "a RAM record", err);
 		if ((word & FLAG_MASK) == RAM_FLAG_EOS)
-			return end_body(l, err);
+			return end_noted(l, in, start, listed, err);
 		ret = load_record(l, in, word, at, err);
 		if (ret < 0)
 			return ret;

@@ -9,6 +9,7 @@
 #include "migration/ram/placer.h"
 #include "migration/ram/ram.h"
 
+struct lazy;
 struct mapped_load;
 struct page_pool;
 struct page_source;
@@ -39,6 +40,9 @@ struct ram_load {
 	enum load_flush flush;
 	struct mapped_load *mapped; /* borrowed; NULL: no page has a place in a file */
 	struct page_source *index;  /* borrowed; NULL: pages are loaded */
+	bool notes;                 /* the index is being made; else pages may come by it later */
+	struct lazy *lazy;          /* borrowed; takes blocks whose pages come by the index */
+	size_t n_now;               /* blocks in the list that it has not taken */
 };
 
 /* The block of that name; NULL: unknown. */

@@ -22,6 +22,7 @@
 #include "migration/settings/capabilities.h"
 
 struct err;
+struct lazy;
 struct machine;
 struct migration_params;
 struct mapped_load;
@@ -131,6 +132,11 @@ void ram_load_map(struct ram_load *l, struct mapped_load *mapped);
  * lazy/stream-source.h) learns where.  Before the list of blocks.
  */
 void ram_load_index(struct ram_load *l, struct page_source *index);
+/*
+ * The same stream again, with the index that was made of it, which is the source of 'lazy'
+ * (borrowed): blocks that can be taken come later, and their pages are passed over.
+ */
+void ram_load_lazily(struct ram_load *l, struct lazy *lazy);
 /* One section body, up to and with its EOS word. */
 int ram_load_body(struct ram_load *l, struct src *in, struct err *err);
 

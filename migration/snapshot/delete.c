@@ -72,7 +72,7 @@ int snapshot_delete(struct snapshots *s, const struct snapshot_request *r, struc
 	int ret;
 
 	machine_lock(m);
-	ret = snapshots_claim(s, err);
+	ret = snapshots_claim(s, j, err);
 	if (ret < 0) {
 		machine_unlock(m);
 		return ret;

@@ -9,6 +9,9 @@
  *               tells a copy from the guest itself is done (incoming/copy.h)
  *     let go    what ran runs on; what did not keeps its run state, whatever was saved
  *
+ * If it is asked for, and userfaultfd can be had, the check also finds out where in the stream each
+ * page is, and the load leaves them there: they come while the guest runs (session.h).
+ *
  * From 'disks' on there is no way back: what fails then leaves no guest, and 'cont' is refused
  * until a snapshot has been loaded or the machine has been reset.
  */
@@ -23,6 +26,8 @@
 #include "migration/channel/channel.h"
 #include "migration/channel/vmstate.h"
 #include "migration/incoming/copy.h"
+#include "migration/incoming/lazy.h"
+#include "migration/settings/settings.h"
 #include "migration/snapshot/nodes.h"
 #include "migration/snapshot/stream.h"
 #include "migration/stream/globalstate.h"
@@ -44,7 +49,8 @@ struct restorer {
 	struct snapshot_source source;
 	uint64_t saved_ns; /* since 1970 */
 	bool no_way_back;
-	int64_t pause_ns;
+	bool lazily; /* pages come later */
+	int64_t begun_ns, pause_ns;
 };
 
 static int restorer_cancel_fd(const struct restorer *rs)
@@ -94,6 +100,8 @@ static int check_snapshots(struct restorer *rs, struct err *err)
 	}
 	rs->source.from.q = snapshot_node_image(ns->v[ns->vmstate]);
 	rs->source.from.id = rs->ids[ns->vmstate];
+	if (rs->r->lazy && rs->s->set->params.lazy_load)
+		rs->source.lazily_from = ns->v[ns->vmstate];
 	if (!rs->source.from.bytes)
 		return err_set(
 		    err, EINVAL,
@@ -137,6 +145,25 @@ static int load_disks(struct restorer *rs, struct err *err)
 	return 0;
 }
 
+/* From now on guest memory may be touched.  Whatever came later of an older guest has come. */
+static int load_begin_pages(struct restorer *rs, struct err *err)
+{
+	struct lazy *lazy = rs->source.lazy;
+	char *from;
+	int ret;
+
+	if (!lazy) {
+		incoming_lazy_forget(rs->s->in);
+		return 0;
+	}
+	rs->source.lazy = NULL;
+	rs->lazily = true;
+	from = xasprintf("snapshot '%.255s'", rs->r->tag);
+	ret = incoming_lazy_adopt(rs->s->in, lazy, from, rs->begun_ns, err);
+	free(from);
+	return ret;
+}
+
 static int load_guest(struct restorer *rs, struct err *err)
 {
 	struct machine *m = rs->s->m;
@@ -147,6 +174,8 @@ static int load_guest(struct restorer *rs, struct err *err)
 	machine_unlock(m);
 	if (ret == 0)
 		ret = snapshot_source_load(&rs->source, m, err);
+	if (ret == 0)
+		ret = load_begin_pages(rs, err);
 	if (ret < 0)
 		return ret;
 	machine_lock(m);
@@ -155,6 +184,8 @@ static int load_guest(struct restorer *rs, struct err *err)
 	if (ret == 0)
 		ret = copy_loaded(m, rs->s->set, rs->saved_ns, err);
 	machine_lock(m);
+	if (ret == 0)
+		ret = incoming_lazy_run(rs->s->in, err);
 	if (ret == 0) {
 		m->needs_boot = false;
 		m->broken.errnum = 0;
@@ -194,6 +225,9 @@ static int load_held(struct restorer *rs, struct err *err)
 		ret = load_guest(rs, err);
 	machine_lock(m);
 	if (ret < 0 && rs->no_way_back) {
+		machine_unlock(m);
+		incoming_lazy_abort(rs->s->in);
+		machine_lock(m);
 		say_broken(rs, err);
 		machine_let_go_broken(m, err);
 	} else {
@@ -217,7 +251,8 @@ static void report(const struct restorer *rs, int ret, int64_t ns, const struct 
 					   .total_us = (uint64_t)ns / 1000,
 				       });
 	if (ret == 0)
-		log_notice("snapshot '%s' is loaded: %.3f s", rs->r->tag, s);
+		log_notice("snapshot '%s' is loaded: %.3f s%s", rs->r->tag, s,
+			   rs->lazily ? ", and its memory comes as it is touched" : "");
 	else if (ret == -ECANCELED)
 		log_notice("loading snapshot '%s' was cancelled", rs->r->tag);
 	else if (rs->no_way_back)
@@ -229,17 +264,17 @@ static void report(const struct restorer *rs, int ret, int64_t ns, const struct 
 
 static int restorer_run(struct restorer *rs, struct err *err)
 {
-	int64_t since = host_now_ns();
 	struct err why = {0};
 	int ret;
 
+	rs->begun_ns = host_now_ns();
 	if (rs->j)
 		job_set_total(rs->j, 2 * rs->source.from.bytes); /* it is read twice */
 	ret = snapshot_source_check(&rs->source, rs->s->m, rs->j, &why);
 	if (ret == 0)
 		ret = load_held(rs, &why);
 	snapshot_source_end(&rs->source);
-	report(rs, ret, host_now_ns() - since, &why);
+	report(rs, ret, host_now_ns() - rs->begun_ns, &why);
 	if (ret < 0 && ret != -ECANCELED && err)
 		*err = why;
 	return ret;
@@ -253,7 +288,7 @@ int snapshot_load(struct snapshots *s, const struct snapshot_request *r, struct 
 	int ret;
 
 	machine_lock(m);
-	ret = snapshots_claim(s, err);
+	ret = snapshots_claim(s, j, err);
 	if (ret < 0) {
 		machine_unlock(m);
 		return ret;

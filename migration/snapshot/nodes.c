@@ -15,6 +15,7 @@
 #include "devices/block/node-info.h"
 #include "devices/block/node.h"
 #include "devices/block/qcow2/qcow2.h"
+#include "migration/snapshot/session.h"
 #include "migration/snapshot/snapshot.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
@@ -22,8 +23,10 @@
 
 /* ---- one at a time ---- */
 
-int snapshots_claim(struct snapshots *s, struct err *err)
+int snapshots_claim(struct snapshots *s, struct job *j, struct err *err)
 {
+	int ret;
+
 	if (s->busy)
 		return err_set(err, EBUSY,
 			       "another snapshot is being saved, loaded or deleted: ask again when "
@@ -31,7 +34,9 @@ int snapshots_claim(struct snapshots *s, struct err *err)
 	if (s->migrating(s->opaque))
 		return err_set(err, EBUSY, "There's a migration process in progress");
 	s->busy = true;
-	return 0;
+	ret = snapshots_await_pages(s, j, err);
+	s->busy = ret == 0;
+	return ret;
 }
 
 void snapshots_release(struct snapshots *s)

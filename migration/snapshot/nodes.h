@@ -13,6 +13,7 @@
 
 struct block_node;
 struct err;
+struct job;
 struct machine;
 struct qcow2;
 struct qcow2_snapshot;
@@ -26,8 +27,12 @@ struct snapshot_nodes {
 	struct buf left_out; /* writable disks that are not among them: "'a', 'b'" */
 };
 
-/* Nobody else saves, loads, deletes or migrates: it is claimed, until snapshots_release(). */
-int snapshots_claim(struct snapshots *s, struct err *err);
+/*
+ * Nobody else saves, loads, deletes or migrates: it is claimed, until snapshots_release().  Waits
+ * for pages that still come from a snapshot, with the lock given up; 'j' (NULL: none) may be
+ * cancelled meanwhile.
+ */
+int snapshots_claim(struct snapshots *s, struct job *j, struct err *err);
 void snapshots_release(struct snapshots *s);
 
 /*

@@ -94,7 +94,7 @@ static int check_left_out(const struct saver *sv, struct err *err)
 	return 0;
 }
 
-static int check_machine(const struct machine *m, struct err *err)
+static int check_machine(struct machine *m, struct err *err)
 {
 	list_for_each (b, &m->blockers, struct blocker, link)
 		return err_set(err, ENOTSUP, "%s", b->reason);
@@ -379,7 +379,7 @@ int snapshot_save(struct snapshots *s, const struct snapshot_request *r, struct 
 	int ret;
 
 	machine_lock(m);
-	ret = snapshots_claim(s, err);
+	ret = snapshots_claim(s, j, err);
 	if (ret < 0) {
 		machine_unlock(m);
 		return ret;

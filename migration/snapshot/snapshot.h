@@ -16,6 +16,7 @@
 struct block_nodes;
 struct err;
 struct globalstate;
+struct incoming;
 struct job;
 struct machine;
 struct migration_settings;
@@ -25,6 +26,7 @@ struct snapshots {
 	struct machine *m;
 	struct globalstate *globalstate;
 	const struct migration_settings *set; /* what is done to a guest that is loaded */
+	struct incoming *in;                  /* whose pages come later, if this guest's do */
 	uint32_t ram_section_id;
 	bool (*migrating)(void *opaque); /* is a migration under way?  Machine lock held */
 	void *opaque;
@@ -45,6 +47,7 @@ struct snapshot_request {
 	size_t n_devices;
 	bool complete; /* save: refuse to leave a writable disk out */
 	bool replace;  /* save: instead of one of that name */
+	bool lazy;     /* load: the guest runs before all of its memory is there */
 	bool stopped;  /* save: the guest stands still until it is done */
 };
 

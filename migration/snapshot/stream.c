@@ -11,9 +11,13 @@
 #include "migration/channel/channel.h"
 #include "migration/incoming/loader.h"
 #include "migration/peer/saved.h"
+#include "migration/ram/lazy/lazy.h"
+#include "migration/ram/ram.h"
+#include "migration/snapshot/session.h"
 #include "migration/stream/reader.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/error.h"
+#include "vmm/base/log.h"
 #include "vmm/job.h"
 #include "vmm/machine.h"
 
@@ -71,6 +75,10 @@ static int source_read(struct snapshot_source *s, struct machine *m, struct err 
 	loader_init(&l, m, r, NULL);
 	l.checks = s->checks;
 	l.commands.caps = no_caps;
+	if (s->lazy && s->checks)
+		ram_load_index(l.ram, lazy_source(s->lazy));
+	else if (s->lazy)
+		ram_load_lazily(l.ram, s->lazy);
 	ret = read_stream(&l, err);
 	if (ret == 0 && s->checks)
 		ret = compare_machines(&l, err);
@@ -82,21 +90,44 @@ static int source_read(struct snapshot_source *s, struct machine *m, struct err 
 	return ret;
 }
 
+static void drop_session(struct snapshot_source *s)
+{
+	lazy_free(s->lazy);
+	s->lazy = NULL;
+}
+
 int snapshot_source_check(struct snapshot_source *s, struct machine *m, struct job *j,
 			  struct err *err)
 {
+	int ret;
+
 	s->j = j;
 	s->checks = true;
+	if (s->lazily_from)
+		s->lazy = snapshot_session_new(&s->from, s->lazily_from, m);
+	ret = source_read(s, m, err);
+	if (ret == 0 || !s->lazy || ret == -ECANCELED)
+		return ret;
+	/* Coded pages have no place in the stream; what is really wrong is found once more. */
+	log_info("the guest's memory is loaded before it runs, not lazily: %s", err->msg);
+	drop_session(s);
+	*err = (struct err){0};
 	return source_read(s, m, err);
 }
 
 int snapshot_source_load(struct snapshot_source *s, struct machine *m, struct err *err)
 {
+	int ret;
+
 	s->checks = false;
-	return source_read(s, m, err);
+	ret = source_read(s, m, err);
+	if (s->lazy && !lazy_blocks(s->lazy))
+		drop_session(s);
+	return ret;
 }
 
 void snapshot_source_end(struct snapshot_source *s)
 {
+	drop_session(s);
 	report(s, 2 * s->from.bytes);
 }

@@ -11,15 +11,19 @@
 
 #include "migration/channel/vmstate.h"
 
+struct block_node;
 struct err;
+struct lazy;
 struct job;
 struct machine;
 
 struct snapshot_source {
 	/* set by the caller: .q, .id, .off, .bytes */
 	struct vmstate_source from;
-	/* its own */
-	struct job *j; /* borrowed; NULL: none */
+	struct block_node *lazily_from; /* its node; pages may come later; NULL: at once */
+	/* its own, but for 'lazy' after the load: the caller's, who takes it */
+	struct lazy *lazy; /* NULL: pages are loaded at once */
+	struct job *j;     /* borrowed; NULL: none */
 	bool checks;
 	uint64_t reported; /* progress that the job has been told */
 };
@@ -27,13 +31,17 @@ struct snapshot_source {
 /*
  * Read all of it and hold it against the machine, without changing anything: header, RAM blocks
  * and each record of a page, the sections by name and version, and the description of the machine
- * where a minivmm has saved it.  0, or -errno with *err set; -ECANCELED.
+ * where a minivmm has saved it.  Where pages may come later it also finds where each one is.  0, or
+ * -errno with *err set; -ECANCELED.
  */
 int snapshot_source_check(struct snapshot_source *s, struct machine *m, struct job *j,
 			  struct err *err);
-/* Into RAM and devices, which have been reset; on failure they are half loaded. */
+/*
+ * Into RAM and devices, which have been reset; on failure they are half loaded.  With s->lazy set
+ * blocks of RAM are missing, and that session brings them when it has begun.
+ */
 int snapshot_source_load(struct snapshot_source *s, struct machine *m, struct err *err);
-/* The job's progress is what it was to become. */
+/* The job's progress is what it was to become; a session that was not taken is freed. */
 void snapshot_source_end(struct snapshot_source *s);
 
 #endif

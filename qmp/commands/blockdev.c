@@ -109,7 +109,10 @@ static int block_resize(struct qmp_call *call, const void *arg, void *ret, struc
 	if (a->bytes < 0)
 		return err_set(err, EINVAL, "Parameter 'size' expects a >0 size");
 	if (n->jobs)
-		return err_set(err, EBUSY, "Node '%s' is busy: a job works on it", n->name);
+		return err_set(err, EBUSY,
+			       "Node '%s' is busy: a job works on it, or the "
+			       "guest's memory still comes from it",
+			       n->name);
 	if (migration_busy(call->mg)) /* the other end has been told the size */
 		return err_set(err, EBUSY, "Node '%s' is busy: the guest is being moved", n->name);
 	return block_node_resize(n, call->m, (uint64_t)a->bytes, err);

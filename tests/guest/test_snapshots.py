@@ -1,11 +1,12 @@
 """snapshot-save, snapshot-load, snapshot-delete: disks and memory of one instant, in the disks' own images."""
 import os
+import time
 
 import ram
 import snapshots
 from case import only_minivmm, table
 from moves import goes_on
-from qmp import QmpError
+from qmp import GUARD, QmpError
 from snapshots import check, do, guest, image, listing, run
 
 SAVED = {   # by x-minivmm-stopped
@@ -84,6 +85,7 @@ def test_loadvm_runs(t):
     vm.wait()
     other = snapshots.again(t, vm, "-loadvm", "one")
     assert other.status() == "running"
+    snapshots.resident(other)
     goes_on(other)
 
 
@@ -334,6 +336,7 @@ def test_human_monitor(t):
     assert lines[4] == "List of partial (non-loadable) snapshots on 'd1':" and lines[6].split()[1] == "half", lines
     assert hmp("loadvm nope") == "Error: Snapshot 'nope' does not exist in one or more devices ('d0' lacks it)\r\n"
     assert hmp("loadvm one") == ""
+    snapshots.resident(vm)
     vm.cmd("stop")
     assert ram.check_range(vm)["generation"] >= before["generation"]
     vm.cmd("cont")
@@ -345,3 +348,139 @@ def test_human_monitor(t):
     assert listing(vm.images["d0"]) == {} and list(listing(vm.images["d1"])) == ["half"]
     for path in vm.images.values():
         check(path)
+
+
+# ---- loaded lazily ----
+
+SLOW = 4096     # bytes a second that come by themselves
+
+
+def lazy(vm):
+    return vm.migration()["x-minivmm-lazy"]
+
+
+def saved_still(t):
+    """A guest with memory that it never touches, its snapshot 'one', and what its memory was at that instant."""
+    with open(t.path("ballast"), "wb") as f:
+        f.write(os.urandom(6 << 20))
+    vm = two_disks(t, extra=["-initrd", t.path("ballast")])
+    goes_on(vm)
+    vm.cmd("stop")
+    do(vm, "save", "one")
+    was = ram.read(vm)
+    vm.cmd("cont")
+    goes_on(vm, rounds=2)
+    return vm, was
+
+
+def load_slowly(vm, tag="one"):
+    """It is here, and most of its memory is still in the snapshot."""
+    vm.cmd("migrate-set-parameters", x_minivmm_lazy_rate=SLOW)
+    events = do(vm, "load", tag, wait=False, x_minivmm_lazy=True).events
+    now = lazy(vm)
+    assert "resident-us" not in now and now["remaining"] > now["total"] // 2, now
+    assert vm.migration()["status"] == "postcopy-active", vm.migration()
+    return events
+
+
+def runs_on(vm):
+    """A round further, by the guest's own word, which also finds no page wrong."""
+    before = [line["gen"] for line in vm.report()]
+    deadline = time.monotonic() + GUARD
+    now = vm.report()
+    while not all(line["gen"] > b for line, b in zip(now, before)):
+        assert time.monotonic() < deadline, (before, now, vm.migration())
+        now = vm.report()
+    assert all(line["errors"] == 0 for line in now), now
+
+
+def complete(vm):
+    vm.cmd("migrate-set-parameters", x_minivmm_lazy_rate=0)
+    snapshots.resident(vm)
+    now = lazy(vm)
+    assert vm.migration()["status"] == "completed", vm.migration()
+    assert now["remaining"] == 0 and now["resident-us"] >= now["resume-us"] > 0, now
+
+
+def end(vm, tags):
+    vm.cmd("quit")
+    vm.wait()
+    for path in vm.images.values():
+        check(path)
+        assert sorted(listing(path)) == tags, listing(path)
+
+
+@only_minivmm("QEMU loads all before the guest runs")
+def test_lazily(t):
+    """A guest that does not run: in the end its memory is that of the instant, whether it was touched or not."""
+    vm, was = saved_still(t)
+    vm.cmd("stop")
+    load_slowly(vm)
+    assert "busy" in vm.qmp.fails("block_resize", node_name="d0", size=1 << 20)
+    complete(vm)
+    ram.assert_equal(was, ram.read(vm))
+    vm.cmd("block_resize", node_name="d1", size=256 << 10)
+    vm.cmd("cont")
+    goes_on(vm)
+    end(vm, ["one"])
+
+
+@only_minivmm("QEMU loads all before the guest runs")
+def test_lazily_at_work(t):
+    """It runs on while its memory comes and it writes to the disk from which that comes; then again, and at once."""
+    vm, _ = saved_still(t)
+    for _ in range(2):
+        assert load_slowly(vm) == LOADED
+        runs_on(vm)
+        assert lazy(vm)["faults"] > 0
+        complete(vm)
+        goes_on(vm)
+    vm.cmd("migrate-set-parameters", x_minivmm_lazy_load=False)
+    do(vm, "load", "one", x_minivmm_lazy=True)
+    assert "x-minivmm-lazy" not in vm.migration(), vm.migration()
+    look(t, vm, "one")
+    end(vm, ["one"])
+
+
+@only_minivmm("QEMU loads all before the guest runs")
+@table(save={"what": "save", "tag": "two", "tags": ["one", "two"]}, delete={"what": "delete", "tag": "one", "tags": []},
+       load={"what": "load", "tag": "one", "tags": ["one"]})
+def test_while_pages_come(t, what, tag, tags):
+    """The next job waits for them: nothing is saved that is not there, and the snapshot they come from stays so long."""
+    vm, was = saved_still(t)
+    vm.cmd("stop")
+    load_slowly(vm)
+    do(vm, what, tag, **({"x_minivmm_lazy": True} if what == "load" else {}))
+    if what == "save":
+        load_slowly(vm, tag)
+    complete(vm)
+    ram.assert_equal(was, ram.read(vm))
+    vm.cmd("cont")
+    goes_on(vm)
+    end(vm, tags)
+
+
+@only_minivmm("QEMU loads all before the guest runs")
+def test_quit_while_pages_come(t):
+    vm, _ = saved_still(t)
+    load_slowly(vm)
+    end(vm, ["one"])
+
+
+@only_minivmm("QEMU loads all before the guest runs")
+def test_moves_on_while_pages_come(t):
+    """What has not come is not "never touched": a file has all of it."""
+    vm, was = saved_still(t)
+    vm.cmd("stop")
+    load_slowly(vm)
+    path = t.path("saved")
+    vm.cmd("migrate", uri=f"file:{path}")
+    assert vm.wait_migration("completed", "failed") == "completed", vm.migration()
+    vm.cmd("quit")
+    vm.wait()
+    other = snapshots.again(t, vm, "-incoming", "defer", paused=True)
+    other.cmd("migrate-incoming", uri=f"file:{path}")
+    assert other.wait_migration("completed", "failed") == "completed", other.migration()
+    ram.assert_equal(was, ram.read(other))
+    other.cmd("cont")
+    goes_on(other)

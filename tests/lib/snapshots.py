@@ -3,9 +3,11 @@ import json
 import shutil
 import struct
 import subprocess
+import time
 
 import ram
 from moves import machine
+from qmp import GUARD
 
 SECTOR = 512
 LIFE = {"JOB_STATUS_CHANGE", "STOP", "RESUME", "MIGRATION", "MIGRATION_PASS"}
@@ -104,8 +106,19 @@ def begin(vm, what, tag, devices=None, vmstate=None, **more):
     return job
 
 
-def run(vm, what, tag, **more):
-    return Ended(vm, begin(vm, what, tag, **more))
+def resident(vm):
+    """Waits until all memory of a guest that was loaded lazily is there: before that it cannot be looked at from outside."""
+    deadline = time.monotonic() + GUARD
+    while vm.kind == "minivmm" and "resident-us" not in (now := vm.migration()).get("x-minivmm-lazy", {"resident-us": 0}):
+        assert now["status"] == "postcopy-active" and time.monotonic() < deadline, now
+
+
+def run(vm, what, tag, wait=True, **more):
+    """wait: for all memory of a guest that is loaded, too."""
+    ended = Ended(vm, begin(vm, what, tag, **more))
+    if wait and what == "load" and not ended.error:
+        resident(vm)
+    return ended
 
 
 def do(vm, what, tag, **more):
@@ -165,6 +178,7 @@ def check_disk(data, requests):
 
 def check_instant(t, vm, tag):
     """A paused machine with a counting guest, just loaded: memory of one instant, and its disk too."""
+    resident(vm)
     status = ram.check_range(vm)
     first = list(vm.images.values())[0]
     check_disk(content(t, first, tag), status["disk"])

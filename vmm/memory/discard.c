@@ -38,10 +38,15 @@ int memory_give_back(const struct ram_block *b, uint64_t off, uint64_t bytes)
 
 int memory_discard_pages(const struct ram_block *b, uint64_t off, uint64_t bytes)
 {
-	struct missing *x = b->missing;
+	struct missing *x;
+	int ret;
 
-	return x ? x->ops->discard(x, b, off, bytes, memory_give_back)
-		 : memory_give_back(b, off, bytes);
+	pthread_rwlock_rdlock(b->missing_lock);
+	x = b->missing;
+	ret = x ? x->ops->discard(x, b, off, bytes, memory_give_back)
+		: memory_give_back(b, off, bytes);
+	pthread_rwlock_unlock(b->missing_lock);
+	return ret;
 }
 
 void memory_hold(struct memory *mem)

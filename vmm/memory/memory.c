@@ -43,6 +43,7 @@
 void memory_init(struct memory *mem, int vm_fd)
 {
 	*mem = (struct memory){.vm_fd = vm_fd};
+	(void)pthread_rwlock_init(&mem->missing_lock, NULL);
 	pthread_mutex_init(&mem->discard_lock, NULL);
 }
 
@@ -58,6 +59,8 @@ static void block_free(struct ram_block *b)
 	if (b->aside_fd >= 0)
 		(void)close(b->aside_fd);
 	free(b->dma_dirty);
+	(void)pthread_rwlock_destroy(b->missing_lock);
+	free(b->missing_lock);
 	free(b);
 }
 
@@ -66,6 +69,7 @@ void memory_fini(struct memory *mem)
 	(void)memory_set_missing(mem, NULL);
 	for (size_t i = 0; i < mem->n_blocks; i++)
 		block_free(mem->blocks[i]);
+	(void)pthread_rwlock_destroy(&mem->missing_lock);
 	pthread_mutex_destroy(&mem->discard_lock);
 	*mem = (struct memory){.vm_fd = -1};
 }
@@ -207,6 +211,8 @@ struct ram_block *memory_add_block(struct memory *mem, const char *name, uint64_
 	}
 	b = NEW(struct ram_block);
 	b->fd = b->aside_fd = -1;
+	b->missing_lock = NEW(pthread_rwlock_t);
+	(void)pthread_rwlock_init(b->missing_lock, NULL);
 	(void)snprintf(b->name, sizeof(b->name), "%s", name);
 	if (backing_open(&backing, name, backend, err) < 0) {
 		block_free(b);

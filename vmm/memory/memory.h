@@ -58,6 +58,7 @@ struct ram_block {
 	bool no_dump, merge, no_reserve; /* as struct ram_backend says */
 	size_t map_bytes;                /* with guards */
 	int aside_fd; /* its own backing, while another one is tried in its place; else -1 */
+	pthread_rwlock_t *missing_lock; /* owned; a leaf; of 'missing' */
 	struct missing *missing; /* borrowed; some pages are still to come (missing.h), or NULL */
 	/* under the machine lock, changed only while pages are not tracked */
 	bool unlogged; /* its writes are not tracked (dirty log only) */
@@ -77,8 +78,9 @@ struct memory {
 	size_t n_blocks;
 	struct mem_slot slots[MEMORY_MAX_SLOTS];
 	size_t n_slots;
-	struct missing *missing; /* owned; see missing.h; NULL: all pages are there */
-	bool tracking;           /* atomic: dma_dirty bits are being collected */
+	struct missing *missing;       /* owned; see missing.h; NULL: all pages are there */
+	bool tracking;                 /* atomic: dma_dirty bits are being collected */
+	pthread_rwlock_t missing_lock; /* a leaf; of 'missing' */
 	pthread_mutex_t discard_lock;
 	unsigned held; /* under discard_lock: memory_hold() calls outstanding */
 };

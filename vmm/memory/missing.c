@@ -5,22 +5,31 @@
 
 #include "vmm/memory/memory.h"
 
+void missing_set_block(struct ram_block *b, struct missing *x)
+{
+	pthread_rwlock_wrlock(b->missing_lock);
+	b->missing = x;
+	pthread_rwlock_unlock(b->missing_lock);
+}
+
 bool memory_set_missing(struct memory *mem, struct missing *x)
 {
 	struct missing *old = mem->missing;
 
-	if (old && !old->ops->end(old))
-		return false;
 	for (size_t i = 0; old && i < mem->n_blocks; i++)
-		if (mem->blocks[i]->missing == old)
-			mem->blocks[i]->missing = NULL;
+		missing_set_block(mem->blocks[i], NULL);
+	pthread_rwlock_wrlock(&mem->missing_lock);
 	mem->missing = x;
-	return true;
+	pthread_rwlock_unlock(&mem->missing_lock);
+	return !old || old->ops->end(old);
 }
 
-int memory_check_complete(const struct memory *mem, struct err *err)
+int memory_check_complete(struct memory *mem, struct err *err)
 {
-	struct missing *x = mem->missing;
+	int ret;
 
-	return x ? x->ops->check(x, err) : 0;
+	pthread_rwlock_rdlock(&mem->missing_lock);
+	ret = mem->missing ? mem->missing->ops->check(mem->missing, err) : 0;
+	pthread_rwlock_unlock(&mem->missing_lock);
+	return ret;
 }

@@ -7,9 +7,10 @@
  * touched (populated.h), and one that is given back to the host must not
  * be filled in afterwards (memory_discard()).
  *
- * A block's pointer is set before its guest runs and constant then, and what it points to
- * lives until memory_set_missing() replaces it or memory_fini(); it is asked after
- * the last page has come, too.
+ * A block's pointer is set before its guest runs, and what it points to lives until
+ * memory_set_missing() replaces it or memory_fini(); it is asked after the last page has come, too.
+ * Whoever asks holds the block's missing_lock meanwhile, for a guest may be replaced by another
+ * one (a snapshot that is loaded), whose pages come from elsewhere.
  */
 #ifndef MINIVMM_MEMORY_MISSING_H
 #define MINIVMM_MEMORY_MISSING_H
@@ -35,8 +36,9 @@ struct missing_ops {
 	/* Are there pages to come?  *err (may be NULL): -EBUSY, and from where. */
 	int (*check)(struct missing *x, struct err *err);
 	/*
-	 * Nothing touches guest memory, for good, or no guest has run in it: stop filling in,
-	 * and free.  False: a thread does not end, and the process has to, with _exit().
+	 * Nothing touches guest memory, for good, or no guest has run in it, or all of it is there:
+	 * stop filling in, and free.  False: a thread does not end, and the process has to, with
+	 * _exit().
 	 */
 	bool (*end)(struct missing *x);
 };
@@ -47,10 +49,13 @@ struct missing {
 
 /*
  * From now on the blocks that 'x' has taken (ram_block.missing) have pages missing; NULL:
- * none has.  What was set before is ended first: false as there.
+ * none has.  What was set before is ended: false as there.  One thread at a time, which does not
+ * hold the machine lock.
  */
 bool memory_set_missing(struct memory *mem, struct missing *x);
+/* The block's pages are filled in by 'x'; NULL: by nobody.  Waits for whoever asks just now. */
+void missing_set_block(struct ram_block *b, struct missing *x);
 /* 0 when all of the guest's memory is there; -EBUSY with a sentence about where it comes from. */
-int memory_check_complete(const struct memory *mem, struct err *err);
+int memory_check_complete(struct memory *mem, struct err *err);
 
 #endif

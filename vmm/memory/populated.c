@@ -218,22 +218,27 @@ static int find_shared(const struct page_tables *only, const struct ram_block *b
 }
 
 /* Returns owned; NULL: none, or no memory to tell. */
-static uint64_t *pages_to_come(const struct ram_block *b)
+static uint64_t *pages_to_come(const struct ram_block *b, bool *none)
 {
-	uint64_t *map = b->missing ? bitmap_new(b->bytes / PAGE_BYTES) : NULL;
+	uint64_t *map;
 
+	pthread_rwlock_rdlock(b->missing_lock);
+	*none = !b->missing;
+	map = *none ? NULL : bitmap_new(b->bytes / PAGE_BYTES);
 	if (map)
 		b->missing->ops->mark(b->missing, b, map);
+	pthread_rwlock_unlock(b->missing_lock);
 	return map;
 }
 
 void ram_populated_by(const struct page_tables *only, const struct ram_block *b, uint64_t *map)
 {
 	/* First: a page that comes while we look is in the page tables afterwards. */
-	CLEANUP(cleanup_free) uint64_t *coming = pages_to_come(b);
+	bool none;
+	CLEANUP(cleanup_free) uint64_t *coming = pages_to_come(b, &none);
 	int ret = b->share ? find_shared(only, b, map) : find_private(only, b, map);
 
-	if (ret < 0 || (b->missing && !coming))
+	if (ret < 0 || (!none && !coming))
 		bitmap_set_range(map, 0, b->bytes / PAGE_BYTES);
 	else if (coming)
 		(void)bitmap_or(map, coming, b->bytes / PAGE_BYTES);

@@ -159,6 +159,14 @@ static void pace(struct lazy *l, uint64_t pages)
 			      (int64_t)(pages * PAGE_BYTES * 1000000000ULL / rate);
 }
 
+/* Others may have brought them meanwhile, and then the source may be gone. */
+static bool is_still_to_come(const struct lazy *l, int block, uint64_t page, uint64_t n)
+{
+	uint64_t next = page;
+
+	return uffd_placer_next(&l->placer, block, &next, 1) && next < page + n;
+}
+
 /* Pages [page, end) of a block, as far as they are to come.  False: the session ends. */
 static bool bring_range(struct lazy *l, int block, uint64_t page, uint64_t end)
 {
@@ -173,7 +181,8 @@ static bool bring_range(struct lazy *l, int block, uint64_t page, uint64_t end)
 		if (!n || page >= end)
 			return true;
 		if (bring(l, block, page, n, &err) < 0) {
-			lazy_set_stalled(l, &err, false);
+			if (is_still_to_come(l, block, page, n))
+				lazy_set_stalled(l, &err, false);
 			continue;
 		}
 		pace(l, n);

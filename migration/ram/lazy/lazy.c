@@ -353,7 +353,7 @@ int lazy_begin(struct lazy *l, const struct lazy_owner *owner, struct err *err)
 	l->notes = l->source->ops->notes_path(l->source);
 	(void)memory_set_missing(l->mem, &l->missing);
 	for (size_t i = 0; i < l->placer.n; i++)
-		l->mem->blocks[l->index[i]]->missing = &l->missing;
+		missing_set_block(l->mem->blocks[l->index[i]], &l->missing);
 	if (alloc_parts(l) < 0)
 		return err_set(err, ENOMEM, "no memory to load the guest's lazily");
 	return fault_thread_start(&l->fault_thread, &l->placer.uffd, &fault_ops, l, err);

@@ -32,6 +32,11 @@ struct stream_source {
 	uint64_t pages[MEMORY_MAX_BLOCKS];
 	uint64_t *at[MEMORY_MAX_BLOCKS]; /* owned; position + 1, or 0 */
 	const char *names[MEMORY_MAX_BLOCKS];
+	/* parts of the stream that have nothing but pages, in order */
+	struct body {
+		uint64_t start, end;
+	} * bodies; /* owned */
+	size_t n_bodies, max_bodies;
 };
 
 static struct stream_source *source_of(const struct page_source *s)
@@ -110,6 +115,7 @@ static void stream_source_close(struct page_source *s)
 		m->access.close(m->access.opaque);
 	for (size_t i = 0; i < m->n; i++)
 		free(m->at[i]);
+	free(m->bodies);
 	free(m);
 }
 
@@ -154,6 +160,46 @@ void stream_source_note(struct page_source *s, size_t block, uint64_t page, uint
 void stream_source_note_zero(struct page_source *s, size_t block, uint64_t page)
 {
 	source_of(s)->at[block][page] = 0;
+}
+
+int stream_source_note_body(struct page_source *s, uint64_t start, uint64_t end, struct err *err)
+{
+	struct stream_source *m = source_of(s);
+
+	if (m->n_bodies == m->max_bodies) {
+		size_t max = MAX(2 * m->max_bodies, 64);
+		struct body *more = reallocarray(m->bodies, max, sizeof(*more));
+
+		if (!more)
+			return err_set(err, ENOMEM, "no memory for the index of %s", m->base.name);
+		m->bodies = more;
+		m->max_bodies = max;
+	}
+	m->bodies[m->n_bodies++] = (struct body){start, end};
+	return 0;
+}
+
+uint64_t stream_source_bytes(const struct page_source *s, size_t block)
+{
+	return source_of(s)->pages[block] * PAGE_BYTES;
+}
+
+static int compare_bodies(const void *key, const void *elem)
+{
+	const uint64_t *start = key;
+	const struct body *b = elem;
+
+	return (*start > b->start) - (*start < b->start);
+}
+
+uint64_t stream_source_body_end(const struct page_source *s, uint64_t start)
+{
+	const struct stream_source *m = source_of(s);
+	const struct body *b =
+	    m->n_bodies ? bsearch(&start, m->bodies, m->n_bodies, sizeof(*b), compare_bodies)
+			: NULL;
+
+	return b ? b->end : 0;
 }
 
 uint64_t *stream_source_comes(const struct page_source *s, size_t block)

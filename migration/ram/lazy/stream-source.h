@@ -41,7 +41,18 @@ void stream_source_note(struct page_source *s, size_t block, uint64_t page, uint
 			uint64_t pos);
 void stream_source_note_zero(struct page_source *s, size_t block, uint64_t page);
 
+/*
+ * A part of the stream from 'start' to 'end' has pages and nothing else: behind the one before.
+ * -ENOMEM.
+ */
+int stream_source_note_body(struct page_source *s, uint64_t start, uint64_t end, struct err *err);
+
 /* ---- and after it ---- */
+
+/* How long the block was when the source was made. */
+uint64_t stream_source_bytes(const struct page_source *s, size_t block);
+/* Where the part ends that begins there; 0: none does. */
+uint64_t stream_source_body_end(const struct page_source *s, uint64_t start);
 
 /* One bit a page: it has content.  Owned; NULL: no memory. */
 uint64_t *stream_source_comes(const struct page_source *s, size_t block);

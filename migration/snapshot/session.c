@@ -1,0 +1,110 @@
+/*
+ * session.c - a snapshot's VM state as the source of pages, and what has to wait for them
+ *
+ * Pages are read through the image (qcow2_snapshot_read()), whose lock lets the guest's requests
+ * go on beside; the clusters of a snapshot stay what they are as long as it is there.  So the
+ * snapshot must not go away, which the next save, load or delete would allow: each waits until all
+ * pages have come.  The disk must not go or change its size either, which node->jobs tells.
+ */
+#include "migration/snapshot/session.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "devices/block/node.h"
+#include "devices/block/qcow2/qcow2.h"
+#include "migration/channel/vmstate.h"
+#include "migration/incoming/lazy.h"
+#include "migration/ram/lazy/lazy.h"
+#include "migration/ram/lazy/stream-source.h"
+#include "migration/snapshot/snapshot.h"
+#include "vmm/base/alloc.h"
+#include "vmm/base/error.h"
+#include "vmm/base/log.h"
+#include "vmm/job.h"
+#include "vmm/machine.h"
+
+struct vmstate_pages {
+	struct machine *m;
+	struct block_node *node; /* kept by its 'jobs' */
+	struct qcow2 *q;         /* the node's */
+	char *id;                /* owned */
+	uint64_t off, bytes;     /* of the VM state */
+};
+
+/* ---- the source: any thread, no lock held ---- */
+
+static int pages_read(void *opaque, void *buf, size_t n, uint64_t pos, struct err *err)
+{
+	const struct vmstate_pages *p = opaque;
+
+	if (pos > p->bytes || n > p->bytes - pos)
+		return err_set(err, EIO, "a page of the snapshot lies beyond its VM state");
+	return qcow2_snapshot_read(p->q, p->id, buf, n, p->off + pos, err);
+}
+
+static void pages_close(void *opaque)
+{
+	struct vmstate_pages *p = opaque;
+
+	machine_lock(p->m);
+	p->node->jobs--;
+	machine_unlock(p->m);
+	free(p->id);
+	free(p);
+}
+
+static struct vmstate_pages *pages_new(const struct vmstate_source *from, struct block_node *node,
+				       struct machine *m)
+{
+	struct vmstate_pages *p = NEW(struct vmstate_pages);
+
+	*p = (struct vmstate_pages){
+	    .m = m,
+	    .node = node,
+	    .q = from->q,
+	    .id = xstrdup(from->id),
+	    .off = qcow2_info(from->q)->vmstate_off,
+	    .bytes = from->bytes,
+	};
+	machine_lock(m);
+	p->node->jobs++;
+	machine_unlock(m);
+	return p;
+}
+
+struct lazy *snapshot_session_new(const struct vmstate_source *from, struct block_node *node,
+				  struct machine *m)
+{
+	struct stream_access access = {
+	    .read = pages_read,
+	    .close = pages_close,
+	    .opaque = pages_new(from, node, m),
+	    .name = "the snapshot",
+	};
+	struct page_source *source = stream_source_new(&access, &m->mem);
+	struct err why = {0};
+	struct lazy *lazy;
+
+	if (!source) {
+		pages_close(access.opaque);
+		(void)err_set(&why, ENOMEM, "no memory for an index of its pages");
+	}
+	lazy = source ? lazy_new(&m->mem, source, &why) : NULL;
+	if (!lazy)
+		log_info("the guest's memory is loaded before it runs, not lazily: %s", why.msg);
+	return lazy;
+}
+
+/* ---- what has to wait ---- */
+
+static int is_cancelled(void *opaque)
+{
+	return opaque ? job_pause_point(opaque) : 0;
+}
+
+int snapshots_await_pages(struct snapshots *s, struct job *j, struct err *err)
+{
+	return incoming_lazy_await(s->in, is_cancelled, j, err);
+}
