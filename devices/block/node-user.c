@@ -320,7 +320,9 @@ int block_node_resize(struct block_node *n, struct machine *m, uint64_t bytes, s
 		return err_set(err, EROFS, "Node '%s' is read-only", n->name);
 	if (n->img && !block_node_active(n))
 		return err_set(err, EBUSY, "'%s' is another process's now", n->filename);
+	n->jobs++; /* until both know it no snapshot may look at the size, or change it */
 	ret = block_node_call(n, m, resize_fn, bytes, err);
+	n->jobs--;
 	if (ret < 0)
 		return ret;
 	block_node_size_changed(n, m, bytes);
