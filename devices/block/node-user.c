@@ -130,6 +130,17 @@ static int keeper_handover(struct device *d, enum handover what, struct err *err
 	return block_node_handover(kept_node(d), what, err);
 }
 
+/*
+ * loop_call() with the machine lock given up: the I/O thread may wait for a page of the guest's, and
+ * who brings or releases that page may take the lock.
+ */
+static void call_io(struct machine *m, void (*fn)(void *opaque), void *opaque)
+{
+	machine_unlock(m);
+	loop_call(m->io, fn, opaque);
+	machine_lock(m);
+}
+
 static void detach_on_io(void *opaque)
 {
 	block_node_detach(opaque);
@@ -139,7 +150,8 @@ static void keeper_destroy(struct device *d)
 {
 	struct block_node *n = kept_node(d);
 
-	loop_call(d->m->io, detach_on_io, n);
+	if (n->io) /* the program ends: no guest runs */
+		loop_call(d->m->io, detach_on_io, n);
 	block_node_release(n);
 	n->keeper = NULL;
 	free(container_of(d, struct keeper, dev));
@@ -171,7 +183,7 @@ int block_node_add_user(struct block_node *n, struct machine *m, struct err *err
 	struct attach a = {.n = n, .io = m->io, .err = err};
 	struct keeper *k;
 
-	loop_call(m->io, attach_on_io, &a);
+	call_io(m, attach_on_io, &a);
 	if (a.ret < 0)
 		return a.ret;
 	k = NEW(struct keeper);
@@ -189,6 +201,7 @@ void block_node_del_user(struct block_node *n)
 	if (!d)
 		return;
 	list_del(&d->link);
+	call_io(d->m, detach_on_io, n);
 	d->ops->destroy(d);
 }
 
@@ -304,7 +317,7 @@ void block_node_size_changed(struct block_node *n, struct machine *m, uint64_t b
 {
 	struct new_size s = {.n = n, .bytes = bytes};
 
-	loop_call(m->io, set_size, &s);
+	call_io(m, set_size, &s);
 	if (n->user && n->resized)
 		n->resized(n->user);
 }
@@ -320,9 +333,10 @@ int block_node_resize(struct block_node *n, struct machine *m, uint64_t bytes, s
 		return err_set(err, EROFS, "Node '%s' is read-only", n->name);
 	if (n->img && !block_node_active(n))
 		return err_set(err, EBUSY, "'%s' is another process's now", n->filename);
+	n->jobs++; /* until both know it no snapshot may look at the size, or change it */
 	ret = block_node_call(n, m, resize_fn, bytes, err);
-	if (ret < 0)
-		return ret;
-	block_node_size_changed(n, m, bytes);
-	return 0;
+	if (ret == 0)
+		block_node_size_changed(n, m, bytes);
+	n->jobs--;
+	return ret;
 }

@@ -91,7 +91,11 @@ struct block_node {
 	/* a disk whose size has changed: called under the machine lock; NULL: nothing to do */
 	void (*resized)(void *user);
 	struct device *keeper; /* without a disk: block_node_add_user() */
-	unsigned jobs;         /* that work on it: it can be neither deleted nor resized */
+	/*
+	 * What works on it, a job or a command that has given the lock up: it can be neither
+	 * deleted nor resized nor saved.  Machine lock
+	 */
+	unsigned jobs;
 	unsigned locking;      /* enum block_locking; off where auto found nothing to lock with */
 	bool force_share;      /* what other programs do to the file is their affair; readonly */
 	bool share_rw;         /* other programs may write to the file at the same time */

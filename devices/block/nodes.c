@@ -129,6 +129,13 @@ static int check_adopted(struct block_node *const *v, size_t n, struct err *err)
 	return 0;
 }
 
+/* Nothing else begins to use them while the lock is given up. */
+static void set_busy(struct block_node *const *v, size_t n, bool on)
+{
+	for (size_t i = 0; i < n; i++)
+		v[i]->jobs += on ? 1U : -1U;
+}
+
 static void drop_node(struct block_nodes *bs, struct block_node *n)
 {
 	nodes_remove(bs, n);
@@ -199,7 +206,9 @@ static int new_node(struct block_nodes *bs, struct machine *m, const struct cfg_
 	if (!n)
 		return -EINVAL;
 	nodes_append(bs, n);
+	n->jobs++; /* the lock is given up */
 	ret = start_node(n, m, err);
+	n->jobs--;
 	if (ret < 0)
 		drop_node(bs, n);
 	return ret;
@@ -212,12 +221,17 @@ static int add_last(struct block_nodes *bs, struct machine *m, const struct conf
 	size_t n_adopted = find_adopted(bs, cfg, adopted);
 	int ret = check_adopted(adopted, n_adopted, err);
 
-	if (ret == 0)
-		ret = put_down(adopted, n_adopted, m, err);
+	if (ret < 0) {
+		free(adopted);
+		return ret;
+	}
+	set_busy(adopted, n_adopted, true);
+	ret = put_down(adopted, n_adopted, m, err);
 	if (ret == 0)
 		ret = new_node(bs, m, &cfg->blockdevs[cfg->n_blockdevs - 1], err);
 	if (ret < 0)
 		take_up(adopted, n_adopted, m);
+	set_busy(adopted, n_adopted, false);
 	for (size_t i = 0; ret == 0 && i < n_adopted; i++)
 		drop_node(bs, adopted[i]);
 	free(adopted);
@@ -311,7 +325,9 @@ int block_nodes_del(struct block_nodes *bs, struct machine *m, const char *name,
 		return err_set(err, EBUSY, "Node %s is in use", name);
 	if (*n->drive_id)
 		return err_set(err, EINVAL, "Node %s is not owned by the monitor", name);
+	set_busy(&n, 1, true);
 	ret = n->keeper ? block_node_call(n, m, deactivate_fn, 0, err) : 0;
+	set_busy(&n, 1, false);
 	if (ret < 0)
 		return ret;
 	bd = config_blockdev_copy(&n->cfg);

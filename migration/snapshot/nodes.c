@@ -110,6 +110,8 @@ static int check_node(const struct block_node *n, struct err *err)
 	const char *name = snapshot_node_name(n);
 	const struct qcow2 *q = snapshot_node_image(n);
 
+	if (n->jobs) /* it is being resized, deleted or made part of another */
+		return err_set(err, EBUSY, "Device '%.100s' is busy: a command works on it", name);
 	if (n->readonly)
 		return err_set(err, EROFS, "Device '%.100s' is read-only: it cannot have snapshots",
 			       name);

@@ -237,13 +237,39 @@ static int save_commit(struct saver *sv, struct err *err)
 	return ret;
 }
 
+/* In BLOCK_CALL: 'arg' is the saving. */
+static int abort_fn(struct block_node *n, uint64_t arg, struct err *err)
+{
+	(void)n;
+	(void)err;
+	qcow2_saving_abort((struct qcow2_saving *)(uintptr_t)arg);
+	return 0;
+}
+
+/*
+ * Clusters that the guest has written anew since the instant are let go, and a read of one may be
+ * in flight: so it is done alone.  When the program ends it is done later, or by the image's end.
+ */
+static void abort_node(struct saver *sv, size_t i)
+{
+	struct machine *m = sv->s->m;
+	uint64_t arg = (uint64_t)(uintptr_t)sv->saving[i];
+	int ret;
+
+	if (!arg)
+		return;
+	sv->saving[i] = NULL;
+	machine_lock(m);
+	ret = block_node_call(sv->nodes.v[i], m, abort_fn, arg, NULL);
+	machine_unlock(m);
+	if (ret < 0 && ret != -ECANCELED) /* it could not be asked for */
+		(void)abort_fn(NULL, arg, NULL);
+}
+
 static void save_abort(struct saver *sv)
 {
-	for (size_t i = 0; i < sv->nodes.n; i++) {
-		if (sv->saving[i])
-			qcow2_saving_abort(sv->saving[i]);
-		sv->saving[i] = NULL;
-	}
+	for (size_t i = 0; i < sv->nodes.n; i++)
+		abort_node(sv, i);
 }
 
 /* One of that name that is older than the last one; NULL: none. */

@@ -48,6 +48,7 @@ struct qcow2 {
 	size_t n;
 	unsigned next_id;
 	unsigned savings;              /* begun and not over */
+	unsigned calls;                /* of the node, with nothing else in flight */
 	unsigned fails[FAKE_FAILURES]; /* the how-manieth call fails; 0: none */
 	/* Called within each write of a VM state. */
 	void (*writing)(void *opaque);
@@ -197,6 +198,7 @@ int block_node_call(struct block_node *n, struct machine *m, block_node_fn *fn, 
 		    struct err *err)
 {
 	(void)m;
+	n->img->q->calls++;
 	return fn(n, arg, err);
 }
 

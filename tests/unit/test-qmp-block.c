@@ -1,7 +1,10 @@
 /* Block nodes over QMP: nodes that come and go, sizes, what is said of images; and hand-overs. */
 #include <errno.h>
+#include <semaphore.h>
 
 #include "devices/block/node.h"
+#include "migration/snapshot/nodes.h"
+#include "migration/snapshot/snapshot.h"
 #include "tests/unit/check-main.h"
 #include "tests/unit/image-files.h"
 #include "tests/unit/qmp-rig.h"
@@ -13,6 +16,7 @@ struct fix {
 	struct rig *r;
 	struct peer *p;
 	struct files f;
+	const char *other;
 };
 
 static void fix_init(struct fix *f)
@@ -263,4 +267,126 @@ START_TEST(test_handover)
 }
 END_TEST
 
-CHECK_MAIN("qmp-block", test_come_and_go, test_refused, test_resize, test_chain, test_handover)
+/* ---- a command that waits for the node has given the machine lock up ---- */
+
+struct waiting {
+	struct fix *f;
+	sem_t holds_lock, io_waits, io_goes_on;
+	int (*run)(struct fix *f);
+	int ret;
+};
+
+static void hold_io(void *opaque)
+{
+	struct waiting *w = opaque;
+
+	(void)sem_post(&w->io_waits);
+	(void)sem_wait(&w->io_goes_on);
+}
+
+static void *run_waiting(void *opaque)
+{
+	struct waiting *w = opaque;
+
+	machine_lock(&w->f->r->m);
+	(void)sem_post(&w->holds_lock);
+	w->ret = w->run(w->f);
+	machine_unlock(&w->f->r->m);
+	return NULL;
+}
+
+static int run_del(struct fix *f)
+{
+	return block_nodes_del(&f->r->be.blocks, &f->r->m, "q", NULL);
+}
+
+static int run_resize(struct fix *f)
+{
+	return block_node_resize(f->r->be.blocks.v[0], &f->r->m, 2 * DISK, NULL);
+}
+
+static int run_adopt(struct fix *f)
+{
+	return block_nodes_add(&f->r->be.blocks, &f->r->m,
+			       "{\"driver\":\"qcow2\",\"node-name\":\"top\",\"backing\":\"q\","
+			       "\"file\":{\"driver\":\"file\",\"filename\":\"/nowhere\"}}",
+			       NULL);
+}
+
+static int run_add(struct fix *f)
+{
+	char *text = xasprintf("{\"driver\":\"qcow2\",\"node-name\":\"other\",\"file\":"
+			       "{\"driver\":\"file\",\"filename\":\"%s\"}}",
+			       f->other);
+	int ret = block_nodes_add(&f->r->be.blocks, &f->r->m, text, NULL);
+
+	free(text);
+	return ret;
+}
+
+static const struct {
+	int (*run)(struct fix *f);
+	int ret, busy;
+	size_t left;
+} between[] = {
+    {run_del,    0,       -EBUSY, 0},
+    {run_resize, 0,       -EBUSY, 1},
+    {run_adopt,  -EINVAL, -EBUSY, 1},
+    {run_add,    0,       0,      2},
+};
+
+static void between_one(size_t i)
+{
+	static const char *const devices[] = {"q"};
+	struct qcow2_create c = {.bytes = DISK};
+	struct snapshot_request r = {.devices = devices, .n_devices = 1, .vmstate = "q"};
+	struct waiting w = {.run = between[i].run};
+	struct snapshot_nodes ns;
+	struct err err = {0};
+	struct fix f;
+	pthread_t t;
+
+	fix_init(&f);
+	w.f = &f;
+	(void)sem_init(&w.holds_lock, 0, 0);
+	(void)sem_init(&w.io_waits, 0, 0);
+	(void)sem_init(&w.io_goes_on, 0, 0);
+	OK(&f,
+	   ADD "{\"driver\":\"qcow2\",\"node-name\":\"q\",\"file\":{\"driver\":\"file\","
+	       "\"filename\":\"@\"}}}",
+	   file_qcow2(&f.f, "a.qcow2", &c));
+	f.other = file_qcow2(&f.f, "other.qcow2", &c);
+	loop_post(f.r->m.io, hold_io, &w);
+	(void)sem_wait(&w.io_waits);
+	ck_assert_int_eq(pthread_create(&t, NULL, run_waiting, &w), 0);
+	machine_unlock(&f.r->m);
+	(void)sem_wait(&w.holds_lock);
+	machine_lock(&f.r->m); /* it waits */
+	r.blocks = &f.r->be.blocks;
+	ck_assert_int_eq(snapshot_nodes_find(&ns, &r, true, &err), between[i].busy);
+	if (between[i].busy)
+		ck_assert_str_eq(err.msg, "Device 'q' is busy: a command works on it");
+	snapshot_nodes_fini(&ns);
+	machine_unlock(&f.r->m);
+	(void)sem_post(&w.io_goes_on);
+	(void)pthread_join(t, NULL);
+	ck_assert_int_eq(w.ret, between[i].ret);
+	machine_lock(&f.r->m);
+	ck_assert_uint_eq(f.r->be.blocks.n, between[i].left);
+	if (between[i].left) {
+		ck_assert_int_eq(snapshot_nodes_find(&ns, &r, true, &err), 0);
+		snapshot_nodes_fini(&ns);
+	}
+	fix_fini(&f);
+}
+
+/* No snapshot is begun of a node that goes away, or gets another size, at that moment. */
+START_TEST(test_between)
+{
+	for (size_t i = 0; i < ARRAY_LEN(between); i++)
+		between_one(i);
+}
+END_TEST
+
+CHECK_MAIN("qmp-block", test_come_and_go, test_refused, test_resize, test_chain, test_handover,
+	   test_between)

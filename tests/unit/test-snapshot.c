@@ -223,7 +223,7 @@ END_TEST
 static const char *const one[] = {"d0"}, *const other[] = {"d1"}, *const unknown[] = {"d0", "x"};
 
 /* A disk of another kind than can be saved. */
-enum odd { ODD_NONE, ODD_RAW, ODD_READONLY };
+enum odd { ODD_NONE, ODD_RAW, ODD_READONLY, ODD_BUSY };
 
 static const struct {
 	enum job_type type;
@@ -247,6 +247,10 @@ static const struct {
      "Device 'd1' is writable but does not support snapshots (its format is raw; qcow2 does)"     },
     {JOB_SNAPSHOT_SAVE,   "new", "d0", both,    2, false, ODD_READONLY,
      "Device 'd1' is read-only: it cannot have snapshots"                                         },
+    {JOB_SNAPSHOT_SAVE,   "new", "d0", both,    2, false, ODD_BUSY,
+     "Device 'd1' is busy: a command works on it"                                                 },
+    {JOB_SNAPSHOT_LOAD,   "old", "d0", both,    2, false, ODD_BUSY,
+     "Device 'd1' is busy: a command works on it"                                                 },
     {JOB_SNAPSHOT_SAVE,   "new", "d0", one,     1, true,  ODD_NONE,
      "the guest can write to 'd1', which 'devices' leaves out (x-minivmm-complete)"               },
     {JOB_SNAPSHOT_LOAD,   "new", "d0", both,    2, false, ODD_NONE,
@@ -273,6 +277,7 @@ START_TEST(test_refused)
 		memcpy(s.v[1]->format, "raw", 4);
 	}
 	s.v[1]->readonly = refusals[_i].odd == ODD_READONLY;
+	s.v[1]->jobs = refusals[_i].odd == ODD_BUSY;
 	r = (struct snapshot_request){
 	    .blocks = &s.blocks,
 	    .tag = refusals[_i].tag,
@@ -400,6 +405,8 @@ START_TEST(test_cancel)
 	e = run(&s, JOB_SNAPSHOT_SAVE, &r);
 	ck_assert_int_eq(e->errnum, ECANCELED);
 	ck_assert_uint_eq(count(&s), 0);
+	for (int i = 0; i < 2; i++) /* given up alone: a read in flight may be of what is let go */
+		ck_assert_uint_eq(s.disk[i].q.calls, 1);
 	ck_assert_int_eq(rig_state(s.r), RS_RUNNING);
 	ck_assert_msg(strstr(s.r->events, "aborting concluded") != NULL, "%s", s.r->events);
 	shelf_fini(&s);
