@@ -220,7 +220,7 @@ bool machine_quit(struct machine *m)
 }
 
 /* One that waits for a page of the guest's that does not come cannot be waited for. */
-static bool join_vcpu(const struct machine *m, struct vcpu *v)
+static bool join_vcpu(struct machine *m, struct vcpu *v)
 {
 	if (memory_check_complete(&m->mem, NULL) < 0)
 		return thread_join_ms(&v->thread, END_MS);

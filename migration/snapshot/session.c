@@ -65,7 +65,7 @@ static struct vmstate_pages *pages_new(const struct vmstate_source *from, struct
 	    .node = node,
 	    .q = from->q,
 	    .id = xstrdup(from->id),
-	    .off = qcow2_info(from->q)->vmstate_off,
+	    .off = from->off,
 	    .bytes = from->bytes,
 	};
 	machine_lock(m);
