@@ -131,8 +131,8 @@ static int keeper_handover(struct device *d, enum handover what, struct err *err
 }
 
 /*
- * loop_call() with the machine lock given up: the I/O thread may wait for a page of the guest's, and
- * who brings or releases that page may take the lock.
+ * loop_call() with the machine lock given up: the I/O thread may wait for a page of the guest's,
+ * and who brings or releases that page may take the lock.
  */
 static void call_io(struct machine *m, void (*fn)(void *opaque), void *opaque)
 {
