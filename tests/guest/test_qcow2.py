@@ -52,6 +52,8 @@ WAYS = {"io_uring": "", "threads": ",aio=threads", "native": ",aio=native", "dir
 @table(**{name: {"options": o} for name, o in WAYS.items()})
 def test_ways(t, options):
     path = t.qcow2("8M")
+    if "cache=none" in options or "directsync" in options:
+        t.need_direct_io(path)
     leave(scribble(t, drive(path, options), "zeroes discard"))
     check(path)
 
@@ -129,6 +131,8 @@ BLOCKDEV = {
 @table(**{name: {"options": o} for name, o in BLOCKDEV.items()})
 def test_blockdev(t, options):
     path = t.qcow2("8M")
+    if '"direct":true' in options[0]:
+        t.need_direct_io(path)
     extra = [x for o in options for x in ("-blockdev", o.format(path))]
     leave(scribble(t, [*extra, "-device", "virtio-blk-device,drive=n"]))
     check(path)

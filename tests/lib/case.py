@@ -80,6 +80,13 @@ class Test:
     def skip(self, reason):
         raise Skip(reason)
 
+    def need_direct_io(self, path):
+        """Skips where the file system of that file has no O_DIRECT."""
+        try:
+            os.close(os.open(path, os.O_RDONLY | os.O_DIRECT))
+        except OSError as e:
+            self.skip(f"no O_DIRECT in {os.path.dirname(os.path.dirname(path))}: {e.strerror}")
+
     def need(self, *what):
         """Skips unless the machine has all of: kvm, qemu, minivmm, root, or a program by name."""
         for w in what:
