@@ -105,7 +105,8 @@ static void make_one(struct model *x)
 	}
 	state_bytes(state, n, (uint8_t)what.name[0]);
 	for (unsigned i = pick(x, 12); at < n || i > 0;) {
-		const struct iovec iov = {state + at, MIN(n - at, 1U + pick(x, 30000))};
+		size_t want = 1U + pick(x, 30000);
+		const struct iovec iov = {state + at, MIN(n - at, want)};
 
 		if (i > 0 && i--)
 			change(x);
