@@ -40,19 +40,16 @@ static int find_snapshot(struct convert *c, struct err *err)
 	const char *want = c->a->val['l'];
 	const char *by_id = strncmp(want, "snapshot.id=", 12) ? NULL : want + 12;
 	const char *by_name = strncmp(want, "snapshot.name=", 14) ? NULL : want + 14;
-	const struct qcow2_snapshot *s;
+	const char *any = by_id || by_name ? NULL : want;
+	const struct qcow2_snapshot *s = NULL;
 
-	for (size_t i = 0; src->q && (s = qcow2_snapshot_at(src->q, i)) != NULL; i++) {
-		bool is_id = !strcmp(s->id, by_id ? by_id : want);
-		bool is_name = !strcmp(s->name, by_name ? by_name : want);
-
-		if ((by_id && is_id) || (by_name && is_name) ||
-		    (!by_id && !by_name && (is_id || is_name))) {
-			(void)snprintf(c->snapshot, sizeof(c->snapshot), "%s", s->id);
-			c->copy.snapshot = c->snapshot;
-			c->copy.bytes = s->disk_bytes;
-			return 0;
-		}
+	if (src->q)
+		s = img_find_snapshot(src->q, by_id ? by_id : any, by_name ? by_name : any);
+	if (s) {
+		(void)snprintf(c->snapshot, sizeof(c->snapshot), "%s", s->id);
+		c->copy.snapshot = c->snapshot;
+		c->copy.bytes = s->disk_bytes;
+		return 0;
 	}
 	return err_set(err, ENOENT, "'%s' has no snapshot '%s'", src->filename,
 		       by_id     ? by_id

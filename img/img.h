@@ -98,6 +98,9 @@ void img_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2), cold));
 /* "1.5 MiB" in out[]; returns it. */
 #define IMG_SIZE_BYTES 32
 const char *img_size_text(char out[IMG_SIZE_BYTES], uint64_t bytes);
+/* The first with that id, else the first of that name; what is NULL is not looked for. */
+const struct qcow2_snapshot *img_find_snapshot(const struct qcow2 *q, const char *id,
+					       const char *name);
 /* The table of snapshots with its head; nothing where there is none. */
 void img_print_snapshots(FILE *out, const struct qcow2 *q);
 

@@ -10,17 +10,18 @@
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
 
-/* By its name; where there is none, by its id (apply only, as qemu-img does). */
-static const struct qcow2_snapshot *find(const struct qcow2 *q, const char *name, bool by_id)
+const struct qcow2_snapshot *img_find_snapshot(const struct qcow2 *q, const char *id,
+					       const char *name)
 {
-	const struct qcow2_snapshot *s = qcow2_snapshot_named(q, name);
+	const struct qcow2_snapshot *s;
 
-	for (size_t i = 0; !s && by_id && (s = qcow2_snapshot_at(q, i)) != NULL; i++) {
-		if (!strcmp(s->id, name))
+	for (size_t i = 0; id && (s = qcow2_snapshot_at(q, i)) != NULL; i++)
+		if (!strcmp(s->id, id))
 			return s;
-		s = NULL;
-	}
-	return s;
+	for (size_t i = 0; name && (s = qcow2_snapshot_at(q, i)) != NULL; i++)
+		if (!strcmp(s->name, name))
+			return s;
+	return NULL;
 }
 
 static int snapshot_create(struct qcow2 *q, const char *name, struct err *err)
@@ -46,7 +47,8 @@ static int snapshot_do(struct qcow2 *q, int what, const char *name, struct err *
 
 	if (what == 'c')
 		return snapshot_create(q, name, err);
-	s = find(q, name, what == 'a');
+	/* To delete one takes its name, as with qemu-img. */
+	s = img_find_snapshot(q, what == 'a' ? name : NULL, name);
 	if (!s)
 		return err_set(err, ENOENT, "snapshot not found");
 	(void)snprintf(id, sizeof(id), "%s", s->id);
@@ -98,8 +100,8 @@ static int run(const struct img_args *a)
 static const struct img_opt opts[] = {
     {'l', NULL,          NULL,     "list them (the default)"                                      },
     {'c', NULL,          "NAME",   "make one of the disk as it is"                                },
-    {'a', NULL,          "NAME",   "apply one: the disk is again what it was (a name, else an id)"},
-    {'d', NULL,          "NAME",   "delete one"						   },
+    {'a', NULL,          "NAME",   "apply one: the disk is again what it was (an id, else a name)"},
+    {'d', NULL,          "NAME",   "delete one (a name)"                                          },
     {'f', NULL,          "FORMAT", "the format of the image; else what its first bytes say"       },
     {'q', NULL,          NULL,     "quiet: print nothing but errors"                              },
     {'U', "force-share", NULL,     "list them also while another program writes to the image"     },

@@ -141,6 +141,31 @@ def test_snapshots(t):
     same("snapshot", "-l", raw)
 
 
+def test_snapshot_words(t):
+    """A word that is one's id and another's name means what it means to qemu-img; of two of a name the first is meant."""
+    t.need("qemu-img", "qemu-io")
+    path = t.path("disk")
+    ok("qemu", "create", "-f", "qcow2", path, "1M")
+    for i, name in enumerate(("2", "1", "1", "4", "5")):
+        io(path, f"write -P {i + 1} 0 64k")
+        ok("qemu", "snapshot", "-c", name, path)
+    for word in "12345":
+        shown = []
+        for kind in ("minivmm", "qemu"):
+            copy, raw = t.path(kind), t.path("raw")
+            shutil.copyfile(path, copy)
+            ok(kind, "convert", "-f", "qcow2", "-O", "raw", "-l", word, copy, raw)
+            seen = [open(raw, "rb").read(1)]
+            ok(kind, "snapshot", "-a", word, copy)
+            ok("qemu", "convert", "-O", "raw", copy, raw)
+            seen.append(open(raw, "rb").read(1))
+            shutil.copyfile(path, copy)
+            done = run(kind, "snapshot", "-d", word, copy)
+            seen.append((done.status, [s["id"] for s in ok("qemu", "info", "--output=json", copy).json()["snapshots"]]))
+            shown.append(seen)
+        assert shown[0] == shown[1], (word, shown)
+
+
 def test_snapshot_with_memory(t):
     """One with a machine's state: deleted, the others and the disk stay what they were."""
     t.need("qemu-img", "qemu-io")
