@@ -28,7 +28,7 @@ static inline int check_main(const char *name, const TTest *const *tests, size_t
 	SRunner *r;
 	int failed;
 
-	tcase_set_timeout(tc, 60); /* a guard against hangs, not a speed limit */
+	tcase_set_timeout(tc, 300); /* a guard against hangs, not a speed limit */
 	for (size_t i = 0; i < n; i++)
 		tcase_add_test(tc, tests[i]);
 	suite_add_tcase(s, tc);

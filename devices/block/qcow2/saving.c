@@ -274,9 +274,11 @@ static int commit_locked(struct qcow2_saving *s, struct qcow2_relink *r, struct 
 
 	if (ret == 0)
 		ret = write_l1(s);
-	if (ret < 0)
+	if (ret < 0) {
+		counts_fini(&r->refs);
 		return err_set(err, -ret, "the snapshot's tables cannot be written: %s",
 			       err_text(-ret));
+	}
 	r->l1 = q->l1.e;
 	r->l1_n = q->l1.n;
 	r->bytes = q->h.bytes;
