@@ -96,10 +96,10 @@ struct block_node {
 	 * deleted nor resized nor saved.  Machine lock
 	 */
 	unsigned jobs;
-	unsigned locking;      /* enum block_locking; off where auto found nothing to lock with */
-	bool force_share;      /* what other programs do to the file is their affair; readonly */
-	bool share_rw;         /* other programs may write to the file at the same time */
-	bool locked;           /* the file is ours, as far as locking goes */
+	unsigned locking; /* enum block_locking; off where auto found nothing to lock with */
+	bool force_share; /* what other programs do to the file is their affair; readonly */
+	bool share_rw;    /* other programs may write to the file at the same time */
+	bool locked;      /* the file is ours, as far as locking goes */
 };
 
 /* Open the file.  Falls back from io_uring to threads by itself where the host refuses it. */

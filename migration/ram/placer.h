@@ -21,7 +21,7 @@ struct load_block {
 	struct ram_block *block; /* NULL: content is dropped */
 	uint64_t bytes;          /* page offsets are below */
 	bool sparse;             /* pages that do not come are zero */
-	bool late;               /* its pages come while the guest runs: what the stream has is passed over */
+	bool late; /* its pages come while the guest runs: what the stream has is passed over */
 	uint64_t *touched; /* owned; a clear bit: the page is zero and must stay unpopulated */
 };
 

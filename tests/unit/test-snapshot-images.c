@@ -3,6 +3,7 @@
 #include "tests/unit/migration-rig.h"
 
 #include "devices/block/image.h"
+#include "devices/block/node-info.h"
 #include "devices/block/node.h"
 #include "devices/block/qcow2/qcow2.h"
 #include "migration/snapshot/snapshot.h"
@@ -57,6 +58,8 @@ static void close_disk(struct shelf *s, int i)
 
 	ck_assert_msg(image_close(s->node[i].img, &err) == 0, "%s", err.msg);
 	s->node[i].img = NULL;
+	block_node_info_free(s->node[i].info);
+	s->node[i].info = NULL;
 }
 
 static void shelf_init(struct shelf *s, const char *options)
@@ -74,13 +77,13 @@ static void shelf_init(struct shelf *s, const char *options)
 
 static void shelf_fini(struct shelf *s)
 {
+	rig_free(s->r); /* pages may still come from the disks */
 	for (int i = 0; i < 2; i++) {
 		if (s->node[i].img)
 			close_disk(s, i);
 		run("qemu-img check -q %s", s->path[i]);
 		(void)unlink(s->path[i]);
 	}
-	rig_free(s->r);
 	rig_remove_dir();
 }
 

@@ -78,9 +78,9 @@ static void shelf_fini(struct shelf *s)
 	machine_unlock(&s->r->m);
 	jobs_end(&s->r->m);
 	ck_assert_uint_eq(s->disk[0].q.savings + s->disk[1].q.savings, 0);
+	rig_free(s->r); /* pages may still come from the disks */
 	fake_disk_fini(&s->disk[0]);
 	fake_disk_fini(&s->disk[1]);
-	rig_free(s->r);
 }
 
 /* The guest goes on: everything of it differs from what it was. */
