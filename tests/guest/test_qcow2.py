@@ -354,6 +354,7 @@ def test_told_as_qemu_tells(t):
         block, = vm.cmd("query-block")
         block["inserted"].pop("node-name")
         block["inserted"].pop("dirty-bitmaps", None)
+        block["inserted"]["image"].pop("actual-size")       # the first to write has changed it
         answers.append(json.dumps(block, sort_keys=True, indent=1))
         leave(vm)
     assert answers[0] == answers[1], answers
