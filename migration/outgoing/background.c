@@ -242,19 +242,6 @@ static int background_pages(struct outgoing *o, struct err *err)
 	return writer_explain(o->w, ret, err);
 }
 
-static int background_devices(struct outgoing *o, struct err *err)
-{
-	int ret = device_state_put(&o->devices, o->w);
-
-	if (ret == 0)
-		ret = outgoing_put_eof(o);
-	if (ret == 0)
-		ret = outgoing_put_description(o);
-	if (ret == 0)
-		ret = writer_flush(o->w);
-	return writer_explain(o->w, ret, err);
-}
-
 /* It is safe: written and in place, or the other end has read it all. */
 static int background_finish(struct outgoing *o, struct err *err)
 {
@@ -281,7 +268,7 @@ static int background_run(struct outgoing *o, struct err *err)
 	if (ret < 0)
 		return ret;
 	stats_phase(&o->stats, MIG_PHASE_DEVICES);
-	ret = background_devices(o, err);
+	ret = outgoing_put_devices(o, err);
 	return ret == 0 ? background_finish(o, err) : ret;
 }
 

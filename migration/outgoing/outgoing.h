@@ -164,9 +164,8 @@ int outgoing_slice(struct outgoing *o, struct err *err);
  * wants to be done to the guest first; it runs again.
  */
 int switchover(struct outgoing *o, struct err *err);
-/* EOF; the description behind it, where it is wanted. */
-int outgoing_put_eof(struct outgoing *o);
-int outgoing_put_description(struct outgoing *o);
+/* The end of the stream, all at once: the devices that were collected, EOF, the description. */
+int outgoing_put_devices(struct outgoing *o, struct err *err);
 /* Until a moment, or until kick_fd is set; -ECANCELED. */
 int outgoing_sleep(struct outgoing *o, int64_t until_ns, struct err *err);
 /* What the destination has said up to now, without waiting: a refusal is an error. */

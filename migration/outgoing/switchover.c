@@ -209,27 +209,26 @@ static int send_ram(struct outgoing *o, struct err *err)
 	return outgoing_listen(o, err);
 }
 
-int outgoing_put_eof(struct outgoing *o)
+static int put_eof(struct outgoing *o)
 {
 	static const uint8_t eof = TAG_EOF;
 
 	return writer_put(o->w, &eof, sizeof(eof));
 }
 
-int outgoing_put_description(struct outgoing *o)
+static int put_description(struct outgoing *o)
 {
 	return o->m->cfg->suppress_vmdesc ? 0 : device_state_describe(&o->devices, o->w);
 }
 
-/* The peer waits for GO behind EOF, or stores the bytes: all at once. */
-static int send_devices(struct outgoing *o, struct err *err)
+int outgoing_put_devices(struct outgoing *o, struct err *err)
 {
 	int ret = device_state_put(&o->devices, o->w);
 
 	if (ret == 0)
-		ret = outgoing_put_eof(o);
+		ret = put_eof(o);
 	if (ret == 0)
-		ret = outgoing_put_description(o);
+		ret = put_description(o);
 	if (ret == 0)
 		ret = writer_flush(o->w);
 	return writer_explain(o->w, ret, err);
@@ -256,7 +255,7 @@ static int send_devices_to_qemu(struct outgoing *o, struct err *err)
 		ret = ownership_release(o, err);
 	if (ret < 0)
 		return ret;
-	ret = outgoing_put_eof(o);
+	ret = put_eof(o);
 	if (ret == 0)
 		ret = writer_flush(o->w);
 	if (ret < 0) {
@@ -264,7 +263,7 @@ static int send_devices_to_qemu(struct outgoing *o, struct err *err)
 		return writer_explain(o->w, ret, err);
 	}
 	/* QEMU drops the description; whether the connection stands is seen by waiting for SHUT. */
-	if (outgoing_put_description(o) == 0)
+	if (put_description(o) == 0)
 		(void)writer_flush(o->w);
 	return 0;
 }
@@ -289,12 +288,12 @@ static int send_rest(struct outgoing *o, struct err *err)
 	if (ret < 0)
 		return ret;
 	stats_phase(&o->stats, MIG_PHASE_DEVICES);
-	if (o->rp.minivmm)
-		return send_devices(o, err);
+	if (o->rp.minivmm) /* it waits for GO behind EOF: all at once */
+		return outgoing_put_devices(o, err);
 	if (o->rp.ponged)
 		return send_devices_to_qemu(o, err);
 	ret = ownership_announce(o);
-	return ret == 0 ? send_devices(o, err) : ret;
+	return ret == 0 ? outgoing_put_devices(o, err) : ret;
 }
 
 /* The kind of the peer has to be known before the guest stops. */

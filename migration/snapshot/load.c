@@ -1,7 +1,7 @@
 /*
  * load.c - a snapshot is loaded: disks and memory go back to its instant
  *
- *     check     the nodes and their snapshots, and the whole stream (check.c); a refusal leaves
+ *     check     the nodes and their snapshots, and the whole stream (stream.c); a refusal leaves
  *               the guest running and its disks as they are
  *     hold      the guest stands still, its disks are drained
  *     disks     each image becomes that of the snapshot

@@ -17,7 +17,6 @@
 #include "migration/stream/writer.h"
 #include "vmm/base/units.h"
 #include "vmm/machine.h"
-#include "vmm/options/config.h"
 
 static int stopped_check(const struct outgoing *o, struct err *err)
 {
@@ -60,18 +59,6 @@ static int stopped_begin(struct outgoing *o, struct err *err)
 	return ret == 0 ? ram_save_begin(&o->ram, err) : ret;
 }
 
-static int stopped_put_devices(struct outgoing *o)
-{
-	static const uint8_t eof = TAG_EOF;
-	int ret = device_state_put(&o->devices, o->w);
-
-	if (ret == 0)
-		ret = writer_put(o->w, &eof, sizeof(eof));
-	if (ret == 0 && !o->m->cfg->suppress_vmdesc)
-		ret = device_state_describe(&o->devices, o->w);
-	return ret == 0 ? writer_flush(o->w) : ret;
-}
-
 static int stopped_run(struct outgoing *o, struct err *err)
 {
 	int ret;
@@ -81,11 +68,10 @@ static int stopped_run(struct outgoing *o, struct err *err)
 	publish_pass(o->m, 2);
 	if (ret == 0)
 		ret = ram_save_record(&o->ram, TAG_END, NULL, NULL);
-	if (ret == 0)
-		ret = stopped_put_devices(o);
 	if (ret < 0)
 		return writer_explain(o->w, ret, err);
-	return channel_finish(o->ch, err);
+	ret = outgoing_put_devices(o, err);
+	return ret == 0 ? channel_finish(o->ch, err) : ret;
 }
 
 static void stopped_finish(struct outgoing *o, bool certain)
