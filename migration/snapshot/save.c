@@ -191,13 +191,13 @@ static int save_memory(struct saver *sv, struct err *err)
 static int commit_node(struct saver *sv, size_t i, struct err *err)
 {
 	struct qcow2_snapshot what = sv->what;
-	struct qcow2_saving *s = sv->saving[i];
 	int ret;
 
 	if (i != sv->nodes.vmstate)
 		what.vmstate_bytes = 0;
-	sv->saving[i] = NULL;
-	ret = qcow2_saving_commit(s, &what, err);
+	ret = qcow2_saving_commit(sv->saving[i], &what, err);
+	if (ret == 0)
+		sv->saving[i] = NULL;
 	block_node_refresh(sv->nodes.v[i]);
 	return ret < 0 ? err_prefix(err, ret, "disk '%s'", snapshot_node_name(sv->nodes.v[i])) : 0;
 }
@@ -263,7 +263,7 @@ static void abort_node(struct saver *sv, size_t i)
 	ret = block_node_call(sv->nodes.v[i], m, abort_fn, arg, NULL);
 	machine_unlock(m);
 	if (ret < 0 && ret != -ECANCELED) /* it could not be asked for */
-		(void)abort_fn(NULL, arg, NULL);
+		qcow2_saving_leave((struct qcow2_saving *)(uintptr_t)arg);
 }
 
 static void save_abort(struct saver *sv)

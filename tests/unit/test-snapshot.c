@@ -341,6 +341,23 @@ START_TEST(test_save_fails)
 }
 END_TEST
 
+/* Where no call can be made, what was begun is left for later: requests are in flight. */
+START_TEST(test_save_fails_without_call)
+{
+	struct shelf s;
+	struct snapshot_request r;
+
+	shelf_init(&s, STOPPED);
+	r = request(&s, "one");
+	s.disk[1].q.fails[FAKE_COMMIT] = 1;
+	s.disk[1].q.call_fails = -EMFILE;
+	(void)run(&s, JOB_SNAPSHOT_SAVE, &r);
+	ck_assert_uint_eq(s.disk[1].q.left, 1);
+	ck_assert_uint_eq(s.disk[1].q.savings + s.disk[0].q.savings, 0);
+	shelf_fini(&s);
+}
+END_TEST
+
 /* What was saved in one image cannot be taken back: it is said where. */
 START_TEST(test_save_leaves_some)
 {
@@ -698,6 +715,7 @@ int main(void)
 	tcase_add_loop_test(tc, test_refused, 0, ARRAY_LEN(refusals));
 	tcase_add_loop_test(tc, test_save_fails, 0, ARRAY_LEN(failures));
 	tcase_add_test(tc, test_save_leaves_some);
+	tcase_add_test(tc, test_save_fails_without_call);
 	tcase_add_test(tc, test_delete_fails);
 	tcase_add_loop_test(tc, test_cancel, 0, WAYS);
 	tcase_add_test(tc, test_pause);
