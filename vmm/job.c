@@ -338,11 +338,18 @@ void job_start(struct job *j)
 		job_finish(j);
 }
 
+/* Its thread may wait for either. */
+static void job_wake(struct job *j)
+{
+	pthread_cond_broadcast(&j->changed);
+	pthread_cond_broadcast(&j->m->cond);
+}
+
 static void job_cancel(struct job *j)
 {
 	j->cancelled = true;
 	wake_set(j->cancel_fd);
-	pthread_cond_broadcast(&j->changed);
+	job_wake(j);
 	/* elsewhere the thread does it */
 	if (j->status == JOB_CREATED || j->status == JOB_PENDING)
 		job_abort(j);
@@ -355,7 +362,7 @@ static int job_set_paused(struct job *j, bool on, struct err *err)
 	if (!on && !j->paused)
 		return err_set(err, EINVAL, "Can't resume a job that was not paused");
 	j->paused = on;
-	pthread_cond_broadcast(&j->changed);
+	job_wake(j);
 	return 0;
 }
 
@@ -364,7 +371,7 @@ static int job_complete(struct job *j, struct err *err)
 	if (j->cancelled || !j->ops->completes)
 		return err_set(err, EINVAL, "The active block job '%s' cannot be completed", j->id);
 	j->completing = true;
-	pthread_cond_broadcast(&j->changed);
+	job_wake(j);
 	return 0;
 }
 

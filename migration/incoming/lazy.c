@@ -21,8 +21,6 @@
 #include "vmm/memory/missing.h"
 #include "vmm/vclock.h"
 
-#define AWAIT_NS 100000000LL /* between two looks for a cancel */
-
 /* ---- called by the session's thread ---- */
 
 /*
@@ -215,7 +213,7 @@ int incoming_lazy_await(struct incoming *in, int (*stop)(void *opaque), void *op
 		if (ret < 0)
 			break;
 		lazy_set_rate(in->lazy, 0);
-		thread_cond_wait_until(&in->m->cond, &in->m->lock, host_now_ns() + AWAIT_NS);
+		pthread_cond_wait(&in->m->cond, &in->m->lock);
 		machine_unlock(in->m);
 		ret = stop ? stop(opaque) : 0;
 		machine_lock(in->m);

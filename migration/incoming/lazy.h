@@ -45,7 +45,7 @@ void incoming_lazy_follow(struct incoming *in);
 void incoming_lazy_query(const struct incoming *in, struct migration_info *info);
 /*
  * Wait until all is there, without a limit of bandwidth; the lock is given up meanwhile, not on the
- * main loop.  'stop' (may be NULL) is asked several times a second: not 0 ends it.  -EIO when
+ * main loop.  'stop' (may be NULL) is asked whenever m->cond is signalled, as a job does it: not 0 ends it.  -EIO when
  * pages cannot be read.
  */
 int incoming_lazy_await(struct incoming *in, int (*stop)(void *opaque), void *opaque,

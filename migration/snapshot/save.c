@@ -174,8 +174,6 @@ static int save_memory(struct saver *sv, struct err *err)
 				   job_cancel_fd(sv->j), where, err);
 	sv->engine.area.go_on = save_goes_on;
 	sv->engine.area.opaque = sv;
-	if (ret == 0 && sv->j)
-		job_set_total(sv->j, snapshot_engine_total(&sv->engine));
 	if (ret == 0)
 		ret = snapshot_engine_run(&sv->engine,
 					  sv->background ? &background_mode : &stopped_mode, err);
@@ -387,10 +385,14 @@ static void end_progress(struct saver *sv, uint64_t total)
 static int save_guest(struct saver *sv, struct err *err)
 {
 	int64_t since = host_now_ns();
+	uint64_t total = memory_total_bytes(&sv->s->m->mem);
 	struct err why = {0};
-	int ret = sv->background ? save_all(sv, &why) : save_held(sv, &why);
+	int ret;
 
-	end_progress(sv, memory_total_bytes(&sv->s->m->mem));
+	if (sv->j)
+		job_set_total(sv->j, total);
+	ret = sv->background ? save_all(sv, &why) : save_held(sv, &why);
+	end_progress(sv, total);
 	report(sv, ret, host_now_ns() - since, &why);
 	if (ret < 0 && ret != -ECANCELED && err)
 		*err = why;

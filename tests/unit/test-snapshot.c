@@ -407,6 +407,44 @@ static void cancel_it(void *opaque)
 	machine_unlock(&s->r->m);
 }
 
+static bool is_waited(struct machine *m)
+{
+	bool waited;
+
+	machine_lock(m);
+	waited = !list_empty(&m->requests.waiters);
+	machine_unlock(m);
+	return waited;
+}
+
+/* The work loop is busy with a reset that does not end: a disk does not answer, say. */
+START_TEST(test_cancel_beside_request)
+{
+	struct shelf s;
+	struct snapshot_request r;
+	struct job *j;
+
+	shelf_init(&s, STOPPED);
+	rig_run_guest(s.r);
+	r = request(&s, "one");
+	machine_lock(&s.r->m);
+	s.r->m.requests.busy = true;
+	machine_request_reset(&s.r->m, CAUSE_HOST_QMP_SYSTEM_RESET);
+	machine_unlock(&s.r->m);
+	j = start(&s, JOB_SNAPSHOT_SAVE, &r);
+	while (!is_waited(&s.r->m))
+		sched_yield();
+	cancel_it(&s);
+	ck_assert_int_eq(await(&s, j)->errnum, ECANCELED);
+	ck_assert_uint_eq(count(&s), 0);
+	machine_lock(&s.r->m);
+	machine_request_delivered(&s.r->m, REQUEST_RESET);
+	s.r->m.requests.busy = false;
+	machine_unlock(&s.r->m);
+	shelf_fini(&s);
+}
+END_TEST
+
 START_TEST(test_cancel)
 {
 	struct shelf s;
@@ -718,6 +756,7 @@ int main(void)
 	tcase_add_test(tc, test_save_fails_without_call);
 	tcase_add_test(tc, test_delete_fails);
 	tcase_add_loop_test(tc, test_cancel, 0, WAYS);
+	tcase_add_test(tc, test_cancel_beside_request);
 	tcase_add_test(tc, test_pause);
 	tcase_add_test(tc, test_instant);
 	tcase_add_loop_test(tc, test_capabilities, 0, WAYS);
