@@ -76,7 +76,7 @@ static void shelf_fini(struct shelf *s)
 	for (struct job *j; (j = job_at(&s->r->m, 0));)
 		ck_assert_int_eq(job_apply(j, JOB_DISMISS, NULL), 0);
 	machine_unlock(&s->r->m);
-	jobs_end(&s->r->m);
+	ck_assert(jobs_end(&s->r->m));
 	ck_assert_uint_eq(s->disk[0].q.savings + s->disk[1].q.savings, 0);
 	rig_free(s->r); /* pages may still come from the disks */
 	fake_disk_fini(&s->disk[0]);
