@@ -348,7 +348,7 @@ static bool program_end(struct program *p, int status)
 		all = all && (!p->mg || migration_check_pages(p->mg, NULL) == 0);
 		if (all)
 			migration_free(p->mg);
-		all = all && machine_end(p->m) && memory_set_missing(&p->m->mem, NULL);
+		all = all && machine_end(p->m) && memory_end_missing(&p->m->mem);
 		loop_fd_del(p->signals);
 		if (all) {
 			net_backends_close(&p->be.nets);

@@ -165,7 +165,7 @@ void incoming_lazy_abort(struct incoming *in)
 	if (!in->lazy)
 		return;
 	incoming_lazy_forget(in);
-	(void)memory_set_missing(&in->m->mem, NULL);
+	memory_set_missing(&in->m->mem, NULL);
 }
 
 /* ---- main thread ---- */

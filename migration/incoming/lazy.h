@@ -33,7 +33,10 @@ int incoming_lazy_adopt(struct incoming *in, struct lazy *lazy, const char *from
 void incoming_lazy_forget(struct incoming *in);
 /* The guest is about to run.  Machine lock held. */
 int incoming_lazy_run(struct incoming *in, struct err *err);
-/* The load has failed, whatever had begun.  The machine lock is not held. */
+/*
+ * The load has failed, whatever had begun: nothing of it comes into memory any more.  Waits for a
+ * read that is under way.  The machine lock is not held.
+ */
 void incoming_lazy_abort(struct incoming *in);
 
 /* ---- main thread ---- */

@@ -515,6 +515,58 @@ START_TEST(test_end)
 }
 END_TEST
 
+struct dropping {
+	struct lazy_rig *r;
+	bool closed; /* the source, when it was done */
+	bool done;   /* under the source's lock */
+};
+
+static void *drop(void *opaque)
+{
+	struct dropping *d = opaque;
+	struct test_source *t = &d->r->source;
+
+	memory_set_missing(&d->r->mem, NULL);
+	pthread_mutex_lock(&t->lock);
+	d->closed = t->closed;
+	d->done = true;
+	pthread_cond_broadcast(&t->cond);
+	pthread_mutex_unlock(&t->lock);
+	return NULL;
+}
+
+/* The load has failed while a read hangs: whoever drops the session waits until it has ended. */
+START_TEST(test_dropped_while_read)
+{
+	struct dropping d = {0};
+	struct test_source *t;
+	struct lazy_rig *r;
+	pthread_t thread;
+	struct timespec until;
+
+	if (no_uffd())
+		return;
+	d.r = r = rig_new(&backends[0], 0);
+	t = &r->source;
+	source_set(t, true, false);
+	rig_run(r);
+	pthread_mutex_lock(&t->lock);
+	while (!t->waiting)
+		pthread_cond_wait(&t->cond, &t->lock);
+	ck_assert_int_eq(pthread_create(&thread, NULL, drop, &d), 0);
+	/* longer than the end of the program would wait; no result depends on it */
+	(void)clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += 3;
+	while (!d.done && pthread_cond_timedwait(&t->cond, &t->lock, &until) == 0)
+		continue;
+	pthread_mutex_unlock(&t->lock);
+	source_set(t, false, false);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	ck_assert(d.closed);
+	rig_free(r);
+}
+END_TEST
+
 /* A limit is kept, and may be lifted. */
 START_TEST(test_rate)
 {
@@ -790,6 +842,6 @@ START_TEST(test_working_set_hostile)
 END_TEST
 
 CHECK_MAIN("lazy", test_eager, test_touched, test_huge, test_written, test_populated,
-	   test_discarded, test_discarded_while_read, test_stalled, test_end, test_rate,
+	   test_discarded, test_discarded_while_read, test_stalled, test_end, test_dropped_while_read, test_rate,
 	   test_working_set_kept, test_file_source, test_file_is_locked, test_file_identity,
 	   test_working_set_file, test_working_set_hostile)
