@@ -67,6 +67,7 @@ struct test_source {
 	unsigned reads, waiting;
 	bool closed;
 	char notes[64];
+	struct memory *mem;
 };
 
 static int test_read(struct page_source *s, size_t block, uint64_t page, uint64_t n, uint8_t *to,
@@ -98,7 +99,10 @@ static int test_read(struct page_source *s, size_t block, uint64_t page, uint64_
 
 static void test_identity(const struct page_source *s, uint8_t out[PAGE_SOURCE_IDENTITY])
 {
-	(void)s;
+	const struct test_source *t = container_of(s, const struct test_source, base);
+
+	/* asked before the first page has come, and between the last one and the end */
+	ck_assert_int_eq(memory_check_complete(t->mem, NULL), -EBUSY);
 	memset(out, 7, PAGE_SOURCE_IDENTITY);
 }
 
@@ -193,6 +197,7 @@ static struct lazy_rig *rig_with_notes(const struct ram_backend *backend, uint64
 	pthread_mutex_init(&r->source.lock, NULL);
 	pthread_cond_init(&r->source.cond, NULL);
 	r->source.base = (struct page_source){&test_ops, "'test'"};
+	r->source.mem = &r->mem;
 	(void)snprintf(r->source.notes, sizeof(r->source.notes), "%s", notes);
 	memory_init(&r->mem, -1);
 	ck_assert_ptr_nonnull(memory_add_block(&r->mem, "a", PAGES * PAGE_BYTES, backend, &err));

@@ -341,6 +341,27 @@ START_TEST(test_save_fails)
 }
 END_TEST
 
+/* A save that comes while the last pages do waits for them, and the guest runs on. */
+START_TEST(test_save_behind_load)
+{
+	struct shelf s;
+
+	if (!can_run_on())
+		return;
+	shelf_init(&s, RUNS_ON);
+	rig_run_guest(s.r);
+	run_well(&s, JOB_SNAPSHOT_SAVE, "one");
+	for (int i = 0; i < 50; i++) {
+		run_well(&s, JOB_SNAPSHOT_LOAD, "one");
+		run_well(&s, JOB_SNAPSHOT_SAVE, "two");
+		ck_assert_str_eq(s.r->events, "created running setup active STOP RESUME completed "
+					      "waiting pending concluded");
+		run_well(&s, JOB_SNAPSHOT_DELETE, "two");
+	}
+	shelf_fini(&s);
+}
+END_TEST
+
 /* Where no call can be made, what was begun is left for later: requests are in flight. */
 START_TEST(test_save_fails_without_call)
 {
@@ -754,6 +775,7 @@ int main(void)
 	tcase_add_loop_test(tc, test_save_fails, 0, ARRAY_LEN(failures));
 	tcase_add_test(tc, test_save_leaves_some);
 	tcase_add_test(tc, test_save_fails_without_call);
+	tcase_add_test(tc, test_save_behind_load);
 	tcase_add_test(tc, test_delete_fails);
 	tcase_add_loop_test(tc, test_cancel, 0, WAYS);
 	tcase_add_test(tc, test_cancel_beside_request);

@@ -33,7 +33,10 @@ struct missing_ops {
 	 */
 	int (*discard)(struct missing *x, const struct ram_block *b, uint64_t off, uint64_t bytes,
 		       int (*give_back)(const struct ram_block *b, uint64_t off, uint64_t bytes));
-	/* Are there pages to come?  *err (may be NULL): -EBUSY, and from where. */
+	/*
+	 * Are there pages to come, or blocks still registered with userfaultfd?  *err (may be
+	 * NULL): -EBUSY, and from where.
+	 */
 	int (*check)(struct missing *x, struct err *err);
 	/*
 	 * Nothing touches guest memory, for good, or no guest has run in it, or all of it is there:
@@ -57,7 +60,10 @@ void memory_set_missing(struct memory *mem, struct missing *x);
 bool memory_end_missing(struct memory *mem);
 /* The block's pages are filled in by 'x'; NULL: by nobody.  Waits for whoever asks just now. */
 void missing_set_block(struct ram_block *b, struct missing *x);
-/* 0 when all of the guest's memory is there; -EBUSY with a sentence about where it comes from. */
+/*
+ * 0 when all of the guest's memory is there, and its page faults can be another's; -EBUSY with a
+ * sentence about where it comes from.
+ */
 int memory_check_complete(struct memory *mem, struct err *err);
 
 #endif

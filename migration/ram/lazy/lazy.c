@@ -207,8 +207,12 @@ static int lazy_check(struct missing *x, struct err *err)
 {
 	struct lazy *l = lazy_of(x);
 
-	if (!left_pages(l))
+	if (__atomic_load_n(&l->resident_ns, __ATOMIC_SEQ_CST))
 		return 0;
+	if (!left_pages(l)) /* the blocks are still registered: no one else can have them */
+		return err_set(err, EBUSY,
+			       "the last of the guest's memory has just been loaded: ask again "
+			       "('query-migrate' says 'completed')");
 	return err_set(err, EBUSY,
 		       "%llu MiB of the guest's memory are still being loaded ('query-migrate' "
 		       "says 'completed' when all is there)",
