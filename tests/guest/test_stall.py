@@ -280,3 +280,24 @@ def test_end_of_save(t, how, at):
     assert vm.wait() == 0
     disk.release()
     loads_well(t, vm, "old")
+
+
+@only_minivmm(WHY)
+@table(quit={"how": "quit"}, signal={"how": "signal"})
+def test_end_of_delete(t, how):
+    """What has begun in one image is done in all, also when the program is to end meanwhile."""
+    vm, disk = start_qcow2(t, "d1")
+    snapshots.do(vm, "save", "old", vmstate="d1")
+    disk.stall("flush")
+    snapshots.begin(vm, "delete", "old")
+    disk.wait_stalled("flush")
+    if how == "quit":
+        vm.cmd("quit")
+    else:
+        vm.signal(signal.SIGTERM)
+    vm.qmp.event("SHUTDOWN")
+    disk.release()
+    assert vm.wait() == 0
+    for path in vm.images.values():
+        snapshots.check(path)
+        assert not snapshots.listing(path)

@@ -226,6 +226,12 @@ int block_node_call(struct block_node *n, struct machine *m, block_node_fn *fn, 
 	return ret;
 }
 
+int block_node_call_through(struct block_node *n, struct machine *m, block_node_fn *fn,
+			    uint64_t arg, struct err *err)
+{
+	return block_node_call(n, m, fn, arg, err);
+}
+
 struct fake_disk {
 	struct block_node node;
 	struct image image;
