@@ -203,7 +203,7 @@ static void say_broken(const struct restorer *rs, struct err *err)
 
 	(void)err_set(err, why.errnum,
 		      "snapshot '%.100s' could not be loaded, and there is no guest to run until "
-		      "one is loaded or the machine is reset: %.300s",
+		      "one is loaded or the machine is reset: " ERR_WITHIN,
 		      rs->r->tag, why.msg);
 }
 
