@@ -402,6 +402,37 @@ def complete(vm):
     assert now["remaining"] == 0 and now["resident-us"] >= now["resume-us"] > 0, now
 
 
+def sizes(vm):
+    """Of the disks, as the monitor knows them."""
+    return {n["node-name"]: n["image"]["virtual-size"] for n in vm.cmd("query-named-block-nodes") if n["node-name"] in vm.images}
+
+
+@only_minivmm("QEMU resizes the image and not the guest's disk")
+@table(eager={"more": {}}, lazy={"more": {"x_minivmm_lazy": True}})
+def test_resized_since(t, more):
+    """A disk has the size of the snapshot again, larger or smaller, also where the load is refused after that was looked at."""
+    vm = two_disks(t)
+    goes_on(vm)
+    was = sizes(vm)
+    do(vm, "save", "one")
+    for d0, d1 in ((128, 64), (256, 512)):
+        now = {"d0": d0 << 10, "d1": d1 << 10}
+        for node, size in now.items():
+            vm.cmd("block_resize", node_name=node, size=size)
+        vm.cmd("stop")
+        assert "none" in run(vm, "load", "none").error
+        assert sizes(vm) == now
+        do(vm, "load", "one", **more)
+        snapshots.check_instant(t, vm, "one")
+        assert sizes(vm) == was
+        vm.cmd("cont")
+        goes_on(vm)
+    vm.cmd("quit")
+    vm.wait()
+    for path in vm.images.values():
+        check(path)
+
+
 def end(vm, tags):
     vm.cmd("quit")
     vm.wait()

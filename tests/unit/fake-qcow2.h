@@ -49,6 +49,7 @@ struct qcow2 {
 	unsigned next_id;
 	unsigned savings;              /* begun and not over */
 	unsigned left;                 /* given up for later */
+	unsigned resizes;              /* of the node */
 	unsigned calls;                /* of the node, with nothing else in flight */
 	bool alone;                    /* within one */
 	int call_fails;                /* -errno: a call cannot be made */
@@ -180,12 +181,21 @@ int qcow2_snapshot_delete(struct qcow2 *q, const char *id, struct err *err)
 	return 0;
 }
 
+int qcow2_snapshot_check_apply(struct qcow2 *q, const char *id, struct err *err)
+{
+	(void)fake_find(q, id);
+	(void)err;
+	return 0;
+}
+
 int qcow2_snapshot_apply(struct qcow2 *q, const char *id, struct err *err)
 {
 	int ret = fake_fails(q, FAKE_APPLY, err);
 
-	if (ret == 0)
+	if (ret == 0) {
 		q->disk = fake_find(q, id)->disk;
+		q->info.bytes = fake_find(q, id)->s.disk_bytes;
+	}
 	return ret;
 }
 
@@ -230,6 +240,13 @@ int block_node_call_through(struct block_node *n, struct machine *m, block_node_
 			    uint64_t arg, struct err *err)
 {
 	return block_node_call(n, m, fn, arg, err);
+}
+
+void block_node_size_changed(struct block_node *n, struct machine *m, uint64_t bytes)
+{
+	(void)m;
+	n->bytes = bytes;
+	n->img->q->resizes++;
 }
 
 struct fake_disk {
