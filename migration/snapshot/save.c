@@ -28,6 +28,7 @@
 #include "migration/outgoing/modes.h"
 #include "migration/snapshot/engine.h"
 #include "migration/snapshot/nodes.h"
+#include "migration/snapshot/space.h"
 #include "migration/snapshot/stopped.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
@@ -419,6 +420,8 @@ int snapshot_save(struct snapshots *s, const struct snapshot_request *r, struct 
 	sv->background = ret == 0 && can_run_on(sv);
 	machine_unlock(m);
 	sv->saving = xcalloc(sv->nodes.n + 1, sizeof(struct qcow2_saving *));
+	if (ret == 0)
+		ret = snapshot_check_space(&m->mem, sv->nodes.v[sv->nodes.vmstate], err);
 	if (ret == 0)
 		ret = save_guest(sv, err);
 	machine_lock(m);

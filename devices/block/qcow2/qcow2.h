@@ -228,6 +228,12 @@ int qcow2_snapshot_apply(struct qcow2 *q, const char *id, struct err *err);
 int qcow2_snapshot_read(struct qcow2 *q, const char *id, void *buf, size_t bytes, uint64_t off,
 			struct err *err);
 
+/*
+ * Bytes that new clusters find without growing the storage, at most: in clusters that are free or
+ * soon will be.  Counts no further than 'enough'.  0 or -errno.
+ */
+int qcow2_room(struct qcow2 *q, uint64_t enough, uint64_t *bytes);
+
 /* ---- bitmaps (bitmap.c) ---- */
 
 struct qcow2_bitmap {
