@@ -314,6 +314,44 @@ def test_no_space(t, node):
     no_trace(vm)
 
 
+def disk_works(vm):
+    """The guest has been served requests from now on; how many errors it has seen until then."""
+    before = ram.status(vm)
+    deadline = time.monotonic() + GUARD
+    while (now := ram.status(vm))["disk"] < before["disk"] + 3:
+        assert time.monotonic() < deadline, now
+    return now["disk_errors"]
+
+
+@only_minivmm("QEMU's guest stands still")
+def test_guest_writes_without_space(t):
+    """While a save goes on the guest's writes go to new clusters: without space for one the guest is told, and monitors are. Afterwards
+    it writes where it did before."""
+    small = t.tmpfs(600)
+    whole = image(t, "d0", 64, "-o", "preallocation=full")      # what is there is written in place
+    images = {"d0": shutil.move(whole, os.path.join(small, "small.qcow2")), "d1": image(t, "d1", 64)}
+    disk = stall.Disk(t, images["d1"])
+    vm = guest(t, images, append="pages=1000 rate=2000 every=16", backend="tmpfs", prefix=disk.prefix())
+    goes_on(vm)
+    fill(small)
+    assert disk_works(vm) == 0
+    disk.stall("io")
+    job = snapshots.begin(vm, "save", "one", vmstate="d1")
+    if vm.qmp.any_event(lambda e: e["event"] in ("RESUME", "STOP"), "the instant")["event"] == "STOP":
+        vm.qmp.event("RESUME")
+    told = vm.qmp.event("BLOCK_IO_ERROR", operation="write", action="report")["data"]
+    assert told["nospace"], told
+    disk.release()
+    ended = snapshots.Ended(vm, job)
+    assert ended.error and "No space left on device" in ended.error, ended.error
+    errors = disk_works(vm)
+    assert errors > 0 and disk_works(vm) == errors
+    vm.cmd("quit")
+    vm.wait()
+    for path in images.values():
+        check(path)
+
+
 @only_minivmm("QEMU fails when the disk is full")
 def test_too_small_disk(t):
     """What cannot fit is refused before anything is touched, with both numbers; memory of zeroes always fits."""
