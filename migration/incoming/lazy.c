@@ -43,6 +43,7 @@ static void on_resident(void *opaque)
 
 	machine_lock(in->m);
 	in->error = (struct err){0};
+	machine_set_stuck(in->m, false);
 	set_status(in, MIG_COMPLETED);
 	report_incoming_resident(in);
 	pthread_cond_broadcast(&in->m->cond); /* incoming_lazy_await() */
@@ -60,6 +61,7 @@ static void on_stalled(void *opaque, const struct err *why)
 	log_error("the guest's memory cannot be loaded further%s: %s",
 		  machine_running(m) ? ", so the guest is stopped" : "", why->msg);
 	set_status(in, MIG_POSTCOPY_PAUSED);
+	machine_set_stuck(m, true);
 	if (machine_running(m))
 		machine_request_stop(m, RS_IO_ERROR);
 	pthread_cond_broadcast(&m->cond);
@@ -72,9 +74,11 @@ static void on_recovered(void *opaque)
 
 	machine_lock(in->m);
 	in->error = (struct err){0};
+	machine_set_stuck(in->m, false);
 	set_status(in, MIG_POSTCOPY_ACTIVE);
+	machine_retry_requests(in->m);
 	log_notice("the guest's memory can be loaded again%s",
-		   machine_running(in->m) ? "" : "; 'cont' runs the guest");
+		   machine_running(in->m) && !machine_holds_vcpus(in->m) ? "" : "; 'cont' runs the guest");
 	machine_unlock(in->m);
 }
 
@@ -152,6 +156,7 @@ void incoming_lazy_forget(struct incoming *in)
 	machine_unlock(in->m);
 	if (old)
 		lazy_disown(old);
+	machine_set_stuck(in->m, false);
 }
 
 int incoming_lazy_run(struct incoming *in, struct err *err)
