@@ -36,7 +36,8 @@ def disk(node, path, *more):
 
 
 def guest(t, images, append="pages=100 rate=2000 every=16", name="smp-counter", extra=(), **options):
-    """A counting guest; images: {node name: path}, of which the first is at work."""
+    """A counting guest; images: {node name: path}, of which the first is at work. Its memory has page faults to be had."""
+    options.setdefault("backend", "tmpfs")
     argv = [word for node, path in images.items() for word in disk(node, path)]
     vm = machine(t, name, append, extra=[*argv, *extra], **options)
     vm.images, vm.own_extra = dict(images), tuple(extra)
