@@ -28,6 +28,7 @@ struct migration_params;
 struct mapped_load;
 struct multifd_recv;
 struct multifd_send;
+struct page_index;
 struct page_source;
 struct src;
 struct write_protect;
@@ -73,6 +74,8 @@ void ram_save_init(struct ram_save *s, struct machine *m, struct writer *w, uint
  */
 void ram_save_use(struct ram_save *s, struct multifd_send *multifd, bool flush_pass,
 		  bool zero_pages);
+/* The index (borrowed) learns where in the stream each page is; before ram_save_begin. */
+void ram_save_note(struct ram_save *s, struct page_index *index);
 /* Pages go to their places in a file; likewise. */
 void ram_save_map(struct ram_save *s, struct mapped_save *mapped);
 /* Begin tracking.  Machine lock held. */
