@@ -104,11 +104,11 @@ struct ram_stream {
 	enum zero_pages zero_pages;
 	bool runs;                          /* the peer understands RUN */
 	const struct ram_block *last_block; /* named in the stream last */
-	struct page_index *index;           /* borrowed; learns where pages are; NULL: nobody does */
-	const struct memory *mem;           /* borrowed; then: whose blocks these are */
-	struct page run;                    /* plain pages that are not in the stream yet: ... */
-	uint64_t run_pages;                 /* ... this one and those behind it */
-	uint64_t passes;                    /* begun, for encoders that go by them */
+	struct page_index *index; /* borrowed; learns where pages are; NULL: nobody does */
+	const struct memory *mem; /* borrowed; then: whose blocks these are */
+	struct page run;          /* plain pages that are not in the stream yet: ... */
+	uint64_t run_pages;       /* ... this one and those behind it */
+	uint64_t passes;          /* begun, for encoders that go by them */
 	bool final; /* the record being written is the last one: the guest stands still */
 	struct ram_counters count;
 	struct xbzrle_save *xbzrle;     /* owned; NULL: off */

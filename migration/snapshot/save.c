@@ -50,7 +50,7 @@ struct saver {
 	struct qcow2_saving **saving; /* owned; a node each; NULL: not begun, or over */
 	struct snapshot_engine engine;
 	struct outgoing_snapshot hook;
-	struct page_index *index; /* owned; of the memory's stream */
+	struct page_index *index;   /* owned; of the memory's stream */
 	struct qcow2_snapshot what; /* of the instant */
 	uint64_t reported;          /* bytes of progress */
 	bool background;            /* the guest runs on from the instant */
@@ -172,8 +172,8 @@ static int save_memory(struct saver *sv, struct err *err)
 	int ret;
 
 	sv->index = page_index_new(&m->mem);
-	sv->hook = (struct outgoing_snapshot){
-	    .instant = save_instant, .opaque = sv, .index = sv->index};
+	sv->hook =
+	    (struct outgoing_snapshot){.instant = save_instant, .opaque = sv, .index = sv->index};
 	ret = snapshot_engine_init(&sv->engine, m, sv->s->ram_section_id, &sv->hook,
 				   job_cancel_fd(sv->j), where, err);
 	sv->engine.area.go_on = save_goes_on;

@@ -168,8 +168,10 @@ static int get_block(struct page_index *ix, struct src *in, struct err *err)
 	if (src_str8(in, name) < 0 || src_be32(in, &pages) < 0 || src_be32(in, &n) < 0)
 		return err_set(err, EINVAL, "it ends in front of a RAM block, or has no name");
 	if (strlen(name) >= sizeof(b->name) || page_index_find_block(ix, name) >= 0)
-		return err_set(err, EINVAL, "its RAM block '%.64s' has a name that is too long, "
-			       "or comes twice", name);
+		return err_set(err, EINVAL,
+			       "its RAM block '%.64s' has a name that is too long, "
+			       "or comes twice",
+			       name);
 	if (n > (in->len - in->at) / sizeof(struct page_extent))
 		return err_set(err, EINVAL, "it ends in RAM block '%s'", name);
 	memcpy(b->name, name, strlen(name) + 1);
@@ -220,14 +222,14 @@ static int get_trailer(struct page_index *ix, struct trailer *t, const uint8_t *
 	memcpy(ix->parent, p + 72, sizeof(ix->parent));
 	if (t->index_bytes < MAGIC_BYTES || t->index_bytes > PAGE_INDEX_MAX_BYTES ||
 	    t->stream_bytes > bytes ||
-	    bytes - t->stream_bytes != t->index_bytes + PAGE_INDEX_TRAILER ||
-	    ix->start > ix->end || ix->end > t->stream_bytes || t->blocks > MEMORY_MAX_BLOCKS)
-		return err_set(err, EINVAL,
-			       "it says that the stream has 0x%" PRIx64 " bytes, pages from 0x%" PRIx64
-			       " to 0x%" PRIx64 ", and the index %u blocks in 0x%" PRIx64
-			       " bytes, all of 0x%" PRIx64 " bytes",
-			       t->stream_bytes, ix->start, ix->end, t->blocks, t->index_bytes,
-			       bytes);
+	    bytes - t->stream_bytes != t->index_bytes + PAGE_INDEX_TRAILER || ix->start > ix->end ||
+	    ix->end > t->stream_bytes || t->blocks > MEMORY_MAX_BLOCKS)
+		return err_set(
+		    err, EINVAL,
+		    "it says that the stream has 0x%" PRIx64 " bytes, pages from 0x%" PRIx64
+		    " to 0x%" PRIx64 ", and the index %u blocks in 0x%" PRIx64
+		    " bytes, all of 0x%" PRIx64 " bytes",
+		    t->stream_bytes, ix->start, ix->end, t->blocks, t->index_bytes, bytes);
 	return 0;
 }
 

@@ -100,7 +100,8 @@ struct page_index {
 struct page_index *page_index_new(const struct memory *mem);
 void page_index_free(struct page_index *ix); /* NULL is fine */
 
-/* The content of 'n' pages is written at 'pos', without gaps.  'block': its number in the memory. */
+/* The content of 'n' pages is written at 'pos', without gaps.  'block': its number in the memory.
+ */
 void page_index_add(struct page_index *ix, size_t block, uint64_t page, uint64_t n, uint64_t pos);
 /* A zero page; only noted where there is a parent. */
 void page_index_add_zero(struct page_index *ix, size_t block, uint64_t page);
