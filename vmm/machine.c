@@ -128,6 +128,8 @@ int machine_init(struct machine *m, const struct config *cfg, struct err *err)
 	(void)pthread_condattr_destroy(&attr);
 	list_init(&m->devices);
 	list_init(&m->jobs);
+	list_init(&m->requests.waiters);
+	m->requests.asked_fd = -1;
 	list_init(&m->blockers);
 	notify_init(&m->notify);
 	yanks_init(&m->yanks);

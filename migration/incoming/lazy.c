@@ -22,8 +22,6 @@
 #include "vmm/memory/missing.h"
 #include "vmm/vclock.h"
 
-#define AWAIT_NS 100000000LL /* between two looks for a cancel */
-
 /* ---- called by the session's thread ---- */
 
 /*
@@ -190,7 +188,7 @@ void incoming_lazy_abort(struct incoming *in)
 	if (!in->lazy)
 		return;
 	incoming_lazy_forget(in);
-	(void)memory_set_missing(&in->m->mem, NULL);
+	memory_set_missing(&in->m->mem, NULL);
 }
 
 /* ---- main thread ---- */
@@ -245,7 +243,7 @@ int incoming_lazy_await(struct incoming *in, int (*stop)(void *opaque), void *op
 		if (ret < 0)
 			break;
 		lazy_set_rate(in->lazy, 0);
-		thread_cond_wait_until(&in->m->cond, &in->m->lock, host_now_ns() + AWAIT_NS);
+		pthread_cond_wait(&in->m->cond, &in->m->lock);
 		machine_unlock(in->m);
 		ret = stop ? stop(opaque) : 0;
 		machine_lock(in->m);
