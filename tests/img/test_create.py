@@ -71,6 +71,8 @@ def test_overlay(t, size):
 
 
 REFUSED = {
+    "refcount_0": (("-f", "qcow2", "-o", "refcount_bits=0", "FILE", "1M"), "'refcount_bits' cannot be 0"),
+    "cluster_0": (("-f", "qcow2", "-o", "cluster_size=0", "FILE", "1M"), "'cluster_size' cannot be 0"),
     "no_size": ([*QCOW2, "FILE"], "Image creation needs a size parameter"),
     "no_file": ([*QCOW2], "needs FILE"),
     "format": (["-f", "vmdk", "FILE", "1M"], "'vmdk' is not supported"),
@@ -116,6 +118,33 @@ def test_refused(t):
         assert theirs.status == 1 or name == "format", (name, theirs)
         if os.path.exists(t.path("new")):
             os.unlink(t.path("new"))
+
+
+def test_not_onto_its_backing(t):
+    """A new image never takes the place of what it would lie on, by whatever name, also of a target of convert."""
+    t.need("qemu-img", "qemu-io")
+    base, over, link, raw = t.path("base"), t.path("over"), t.path("link"), t.path("raw")
+    ok("qemu", "create", "-f", "qcow2", base, "1M")
+    io(base, "write -P 3 0 64k")
+    ok("qemu", "create", "-f", "qcow2", "-b", base, "-F", "qcow2", over)
+    ok("qemu", "create", "-f", "raw", raw, "1M")
+    os.link(base, link)
+    with open(base, "rb") as f:
+        before = f.read()
+    for words in (("create", "-f", "qcow2", "-b", base, "-F", "qcow2", base), ("create", "-f", "qcow2", "-b", base, "-F", "qcow2", link),
+                  ("create", "-f", "qcow2", "-b", "base", "-F", "qcow2", base, "1M"), ("create", "-f", "qcow2", "-u", "-b", "base", "-F", "qcow2", base, "1M"),
+                  ("convert", "-O", "qcow2", "-B", base, "-F", "qcow2", raw, base), ("convert", "-O", "qcow2", "-B", link, "-F", "qcow2", raw, base)):
+        done = run("minivmm", *words)
+        assert done.status == 1 and "would be its own backing file" in done.err, (words, done)
+    for words in (("create", "-f", "qcow2", "-b", over, "-F", "qcow2", base), ("convert", "-O", "qcow2", "-B", over, "-F", "qcow2", raw, base)):
+        done = run("minivmm", *words)
+        assert done.status == 1 and "lies below its backing file" in done.err, (words, done)
+    with open(base, "rb") as f:
+        assert f.read() == before
+    assert run("qemu", "create", "-f", "qcow2", "-b", base, "-F", "qcow2", base).status == 1
+    absent = ("-b", t.path("new"), "-F", "qcow2", t.path("new"), "1M")
+    assert "would be its own backing file" in run("minivmm", "create", "-f", "qcow2", "-u", *absent).err
+    assert not os.path.exists(t.path("new"))
 
 
 @table(encryption=dict(option="encryption=on"), encrypt=dict(option="encrypt.format=luks"),
