@@ -9,6 +9,7 @@ from case import only_minivmm, table
 from moves import goes_on
 from qmp import GUARD, QmpError
 from snapshots import check, do, guest, image, listing, run
+from vmm import ROOT
 
 SAVED = {   # by x-minivmm-stopped
     True: ["created", "running", "STOP", "migration-setup", "MIGRATION_PASS", "migration-completed", "RESUME", "waiting",
@@ -489,3 +490,21 @@ def test_moves_on_while_pages_come(t):
     ram.assert_equal(was, ram.read(other))
     other.cmd("cont")
     goes_on(other)
+
+
+@only_minivmm("the script tells what this program's jobs say")
+def test_followed_by_script(t):
+    """scripts/qmp --wait follows a snapshot's job, tells its end, and dismisses it."""
+    path = t.path("monitor")
+    vm = guest(t, {"d0": image(t, "d0")}, extra=("-qmp", f"unix:{path},server=on,wait=off"))
+
+    def script(command, *words, status=0):
+        return snapshots.tool(os.path.join(ROOT, "scripts", "qmp"), "--wait", path, f"snapshot-{command}", *words, 'devices=["d0"]',
+                              status=(status,)).splitlines()[-1]
+
+    assert script("save", "tag=one", "vmstate=d0").startswith("completed: "), vm.stderr()
+    assert script("load", "tag=one", "vmstate=d0").startswith("completed: "), vm.stderr()
+    assert script("load", "tag=two", "vmstate=d0", status=1).startswith("failed: Snapshot 'two' does not exist"), vm.stderr()
+    assert script("delete", "tag=one") == "completed"
+    assert vm.cmd("query-jobs") == []
+    goes_on(vm)
