@@ -126,7 +126,7 @@ def test_move_is_no_load(t):
 
 
 def make_snapshot_older(path, seconds):
-    """The date of the only snapshot of an image (qcow2-vmstate.md, section 2)."""
+    """The date of the only snapshot of an image (qcow2-vmstate 2)."""
     with open(path, "r+b") as f:
         count, table_at = struct.unpack(">IQ", f.read(72)[60:72])
         assert count == 1
