@@ -170,8 +170,8 @@ static void carry_out(struct machine *m, enum request r)
 	};
 	bool pause = needs_pause(m, r);
 
-	if (pause && machine_pause(m) < 0) /* gives the lock up; the program ends */
-		return;
+	if (pause && machine_pause_cancellable(m, m->stuck_fd) < 0) /* gives the lock up */
+		return; /* the program ends, or once more when pages come again */
 	if (machine_requested(m, r) && !must_wait(m, r)) {
 		uint32_t asked = m->requests.asked[r];
 

@@ -26,6 +26,7 @@
 #include "devices/block/node.h"
 #include "devices/block/qcow2/qcow2.h"
 #include "migration/outgoing/modes.h"
+#include "migration/ram/lazy/page-index.h"
 #include "migration/snapshot/engine.h"
 #include "migration/snapshot/nodes.h"
 #include "migration/snapshot/space.h"
@@ -50,6 +51,7 @@ struct saver {
 	struct qcow2_saving **saving; /* owned; a node each; NULL: not begun, or over */
 	struct snapshot_engine engine;
 	struct outgoing_snapshot hook;
+	struct page_index *index;   /* owned; of the memory's stream */
 	struct qcow2_snapshot what; /* of the instant */
 	uint64_t reported;          /* bytes of progress */
 	bool background;            /* the guest runs on from the instant */
@@ -170,7 +172,9 @@ static int save_memory(struct saver *sv, struct err *err)
 	char *where = xasprintf("snapshot '%.255s'", sv->r->tag);
 	int ret;
 
-	sv->hook = (struct outgoing_snapshot){.instant = save_instant, .opaque = sv};
+	sv->index = page_index_new(&m->mem);
+	sv->hook =
+	    (struct outgoing_snapshot){.instant = save_instant, .opaque = sv, .index = sv->index};
 	ret = snapshot_engine_init(&sv->engine, m, sv->s->ram_section_id, &sv->hook,
 				   job_cancel_fd(sv->j), where, err);
 	sv->engine.area.go_on = save_goes_on;
@@ -181,6 +185,8 @@ static int save_memory(struct saver *sv, struct err *err)
 	sv->what.vmstate_bytes = sv->engine.area.bytes;
 	sv->pause_ns = snapshot_engine_pause_ns(&sv->engine);
 	snapshot_engine_fini(&sv->engine);
+	page_index_free(sv->index);
+	sv->index = NULL;
 	free(where);
 	return ret;
 }
@@ -357,12 +363,14 @@ static void report(const struct saver *sv, int ret, int64_t ns, const struct err
 {
 	double s = (double)ns / (double)NS_PER_S;
 
+	machine_lock(sv->s->m);
 	if (ret == 0 && sv->j)
 		job_set_figures(sv->j, &(struct job_figures){
 					   .vmstate_bytes = sv->what.vmstate_bytes,
 					   .pause_us = (uint64_t)sv->pause_ns / 1000,
 					   .total_us = (uint64_t)ns / 1000,
 				       });
+	machine_unlock(sv->s->m);
 	if (ret == 0)
 		log_notice("snapshot '%s' is saved: %.1f MiB of VM state in '%s', %.3f s, paused "
 			   "for %.1f ms",
