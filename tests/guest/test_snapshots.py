@@ -397,8 +397,8 @@ def runs_on(vm):
 def complete(vm):
     vm.cmd("migrate-set-parameters", x_minivmm_lazy_rate=0)
     snapshots.resident(vm)
+    assert vm.wait_migration("completed", "postcopy-paused") == "completed", vm.migration()
     now = lazy(vm)
-    assert vm.migration()["status"] == "completed", vm.migration()
     assert now["remaining"] == 0 and now["resident-us"] >= now["resume-us"] > 0, now
 
 
