@@ -178,8 +178,6 @@ static int save_memory(struct saver *sv, struct err *err)
 				   job_cancel_fd(sv->j), where, err);
 	sv->engine.area.go_on = save_goes_on;
 	sv->engine.area.opaque = sv;
-	if (ret == 0 && sv->j)
-		job_set_total(sv->j, snapshot_engine_total(&sv->engine));
 	if (ret == 0)
 		ret = snapshot_engine_run(&sv->engine,
 					  sv->background ? &background_mode : &stopped_mode, err);
@@ -197,13 +195,13 @@ static int save_memory(struct saver *sv, struct err *err)
 static int commit_node(struct saver *sv, size_t i, struct err *err)
 {
 	struct qcow2_snapshot what = sv->what;
-	struct qcow2_saving *s = sv->saving[i];
 	int ret;
 
 	if (i != sv->nodes.vmstate)
 		what.vmstate_bytes = 0;
-	sv->saving[i] = NULL;
-	ret = qcow2_saving_commit(s, &what, err);
+	ret = qcow2_saving_commit(sv->saving[i], &what, err);
+	if (ret == 0)
+		sv->saving[i] = NULL;
 	block_node_refresh(sv->nodes.v[i]);
 	return ret < 0 ? err_prefix(err, ret, "disk '%s'", snapshot_node_name(sv->nodes.v[i])) : 0;
 }
@@ -269,7 +267,7 @@ static void abort_node(struct saver *sv, size_t i)
 	ret = block_node_call(sv->nodes.v[i], m, abort_fn, arg, NULL);
 	machine_unlock(m);
 	if (ret < 0 && ret != -ECANCELED) /* it could not be asked for */
-		(void)abort_fn(NULL, arg, NULL);
+		qcow2_saving_leave((struct qcow2_saving *)(uintptr_t)arg);
 }
 
 static void save_abort(struct saver *sv)
@@ -395,10 +393,14 @@ static void end_progress(struct saver *sv, uint64_t total)
 static int save_guest(struct saver *sv, struct err *err)
 {
 	int64_t since = host_now_ns();
+	uint64_t total = memory_total_bytes(&sv->s->m->mem);
 	struct err why = {0};
-	int ret = sv->background ? save_all(sv, &why) : save_held(sv, &why);
+	int ret;
 
-	end_progress(sv, memory_total_bytes(&sv->s->m->mem));
+	if (sv->j)
+		job_set_total(sv->j, total);
+	ret = sv->background ? save_all(sv, &why) : save_held(sv, &why);
+	end_progress(sv, total);
 	report(sv, ret, host_now_ns() - since, &why);
 	if (ret < 0 && ret != -ECANCELED && err)
 		*err = why;
