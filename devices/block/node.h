@@ -171,6 +171,12 @@ void block_node_del_user(struct block_node *n);
 typedef int block_node_fn(struct block_node *n, uint64_t arg, struct err *err);
 int block_node_call(struct block_node *n, struct machine *m, block_node_fn *fn, uint64_t arg,
 		    struct err *err);
+/*
+ * The same, and the end of the program waits for it: for what is to be done to several images or
+ * to none.  A job's thread, which jobs_end() waits for.
+ */
+int block_node_call_through(struct block_node *n, struct machine *m, block_node_fn *fn,
+			    uint64_t arg, struct err *err);
 
 /*
  * The image has been given another size (image.bytes says it): so has the node, and its disk tells

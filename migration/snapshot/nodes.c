@@ -73,14 +73,11 @@ static int delete_fn(struct block_node *n, uint64_t arg, struct err *err)
 
 int snapshot_node_delete(struct machine *m, struct block_node *n, const char *id, struct err *err)
 {
-	char *copy = xstrdup(id);
 	int ret;
 
 	machine_lock(m);
-	ret = block_node_call(n, m, delete_fn, (uint64_t)(uintptr_t)copy, err);
+	ret = block_node_call_through(n, m, delete_fn, (uint64_t)(uintptr_t)id, err);
 	machine_unlock(m);
-	if (ret != -ECANCELED) /* it may still be read */
-		free(copy);
 	return ret;
 }
 

@@ -17,7 +17,9 @@
 #include "migration/channel/vmstate.h"
 #include "migration/incoming/lazy.h"
 #include "migration/ram/lazy/lazy.h"
+#include "migration/ram/lazy/page-index.h"
 #include "migration/ram/lazy/stream-source.h"
+#include "migration/ram/placer-uffd.h"
 #include "migration/snapshot/snapshot.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
@@ -74,8 +76,31 @@ static struct vmstate_pages *pages_new(const struct vmstate_source *from, struct
 	return p;
 }
 
+/*
+ * The index behind the stream, if it is there and all of this memory can come by it: else the
+ * stream has to be read whole before anything is touched.
+ */
+static const struct page_index *use_index(struct page_source *source, struct vmstate_pages *p)
+{
+	const struct page_index_file file = {.read = pages_read, .opaque = p, .bytes = p->bytes};
+	struct page_index *ix;
+	struct err why = {0};
+	int ret = uffd_placer_check(&p->m->mem, &why);
+
+	if (ret == 0)
+		ret = page_index_read(&ix, &file, &why);
+	if (ret == 0)
+		ret = stream_source_use(source, ix, &why);
+	if (ret == -ENOENT)
+		log_info("the snapshot has no index of its pages, and is read whole first");
+	else if (ret < 0)
+		log_info("the snapshot is read whole first, its index of pages is of no use: %s",
+			 why.msg);
+	return ret == 0 ? ix : NULL;
+}
+
 struct lazy *snapshot_session_new(const struct vmstate_source *from, struct block_node *node,
-				  struct machine *m)
+				  struct machine *m, const struct page_index **index)
 {
 	struct stream_access access = {
 	    .read = pages_read,
@@ -91,10 +116,13 @@ struct lazy *snapshot_session_new(const struct vmstate_source *from, struct bloc
 		pages_close(access.opaque);
 		(void)err_set(&why, ENOMEM, "no memory for an index of its pages");
 	}
+	*index = source ? use_index(source, access.opaque) : NULL;
 	lazy = source ? lazy_new(&m->mem, source, &why) : NULL;
-	if (!lazy)
-		log_info("the guest's memory is loaded before it runs, not lazily: %s", why.msg);
-	return lazy;
+	if (lazy)
+		return lazy;
+	*index = NULL;
+	log_info("the guest's memory is loaded before it runs, not lazily: %s", why.msg);
+	return NULL;
 }
 
 /* ---- what has to wait ---- */

@@ -99,6 +99,7 @@ int qcow2_snapshots_may_change(struct qcow2 *q, struct err *err)
 	if (state->damaged)
 		return err_set(err, EIO, "the image's list of snapshots cannot be read: %s",
 			       state->why);
+	qcow2_saving_drop_left(q);
 	if (q->held)
 		return err_set(err, EBUSY, "a snapshot of the image is being saved");
 	return 0;
