@@ -51,7 +51,9 @@ struct write_protect {
 	uint64_t *open[MEMORY_MAX_BLOCKS]; /* owned; pages written since they were protected */
 	uint64_t n_open;
 	struct page_copies copies;
-	unsigned copying; /* pages being copied by the fault thread */
+	unsigned copying;      /* runs being copied by the fault thread */
+	struct page_run ahead; /* the fault thread's: to be copied before it is written; n 0: none */
+	uint64_t window_pages; /* how far ahead, at the next fault behind the last one's */
 	struct err why;   /* of 'failed' */
 	bool failed;      /* atomic */
 };
