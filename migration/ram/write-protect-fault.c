@@ -91,6 +91,7 @@ static struct page_copy *take_copies(struct write_protect *wp, struct page_run *
 {
 	__atomic_fetch_add(&wp->s->copied, run->n, __ATOMIC_SEQ_CST);
 	(void)page_set_take(&wp->s->pages, run, run->n);
+	wp->n_faulted += run->n;
 	return wp_reserve_copies(wp, run);
 }
 

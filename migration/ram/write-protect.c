@@ -23,6 +23,11 @@
  * arming, for the page tables show a protected page that is not there as one in
  * swap; a page touched in between is there afterwards, one touched later makes a fault.
  *
+ * A page of shared memory that is released stays read-only in the page tables, and the guest's next
+ * write enters the kernel to change that, which takes it as long as some hundred writes.  It is
+ * changed here instead: for pages that a write waits for, and for all that are swept as
+ * long as the guest writes to many.
+ *
  * Where the host merges equal pages (KSM), it is kept from that: a page that is merged loses its
  * protection, and the next write makes no fault.
  *
@@ -50,6 +55,9 @@
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
+#endif
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14; older ones leave it to the write */
 #endif
 
 /* ---- start and stop ---- */
@@ -79,6 +87,16 @@ void wp_copy_and_release(const struct write_protect *wp, const struct page_run *
 	for (struct page_copy *c = first; c; c = c->next)
 		memcpy(c->content, b->hva + c->run.first * PAGE_BYTES, c->run.n * PAGE_BYTES);
 	wp_release_run(wp, run);
+	wp_map_writable(wp, run);
+}
+
+void wp_map_writable(const struct write_protect *wp, const struct page_run *run)
+{
+	const struct ram_block *b = wp->mem->blocks[run->block];
+
+	if (b->share && b->page_bytes == PAGE_BYTES) /* of others the kernel sees to it itself */
+		(void)madvise(b->hva + run->first * PAGE_BYTES, run->n * PAGE_BYTES,
+			      MADV_POPULATE_WRITE);
 }
 
 void wp_put_ready(struct write_protect *wp, struct page_copy *first)

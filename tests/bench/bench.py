@@ -420,7 +420,7 @@ def main():
         path, why = peers.qemu(version)
         if why:
             parser.error(f"there is no QEMU {version}: {why}")
-        PROGRAMS[kind] = dict(PROGRAMS["qemu"], path=path)
+        PROGRAMS[kind] = dict(PROGRAMS["qemu"], path=path, file_uri=version != "7.2")
         KINDS.extend([kind] if kind not in KINDS else [])
     print(f"QEMU here is {args.peer}")
     if args.old:
