@@ -47,13 +47,19 @@ struct block_req {
 	void *opaque;
 	/* the driver's */
 	struct block_node *node;
+	int64_t begun_ns;
 	size_t progress;
 	void *driver_opaque;
 	struct block_req *next;
 };
 
+/* A write of zeroes is a write, as QEMU counts it; times are from block_submit() to done(). */
 struct block_stats {
-	uint64_t rd_bytes, wr_bytes, rd_ops, wr_ops, flush_ops, failed;
+	uint64_t rd_bytes, wr_bytes, unmap_bytes;
+	uint64_t rd_ops, wr_ops, flush_ops, unmap_ops;
+	uint64_t rd_ns, wr_ns, flush_ns, unmap_ns;
+	uint64_t failed_rd, failed_wr, failed_flush, failed_unmap;
+	uint64_t wr_end; /* the end of the write that went furthest */
 };
 
 struct block_driver {

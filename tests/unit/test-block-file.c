@@ -216,7 +216,7 @@ static void failing(struct disk *d)
 
 	d->node->fd = null; /* takes no bytes */
 	ck_assert_int_eq(one(d->node, BLOCK_WRITE, 0, buf, 512), -ENOSPC);
-	ck_assert_uint_eq(d->node->stats.failed, 1);
+	ck_assert_uint_eq(d->node->stats.failed_wr, 1);
 	d->node->fd = keep;
 	(void)close(null);
 }
