@@ -1,4 +1,5 @@
 """snapshot-save, snapshot-load, snapshot-delete: disks and memory of one instant, in the disks' own images."""
+import json
 import os
 import shutil
 import time
@@ -529,3 +530,20 @@ def test_followed_by_script(t):
     assert script("delete", "tag=one") == "completed"
     assert vm.cmd("query-jobs") == []
     goes_on(vm)
+
+
+@only_minivmm("QEMU loads no snapshot of an image that has a bitmap")
+def test_with_bitmap(t):
+    """An image with a dirty bitmap has snapshots that can be loaded; the bitmap is in order afterwards."""
+    vm_image = image(t, "d0")
+    snapshots.tool("qemu-img", "bitmap", "--add", vm_image, "backup")
+    vm = guest(t, {"d0": vm_image})
+    do(vm, "save", "one")
+    goes_on(vm)
+    look(t, vm, "one")
+    vm.cmd("quit")
+    vm.wait()
+    check(vm_image)
+    info = json.loads(snapshots.tool("qemu-img", "info", "--output=json", vm_image))
+    bitmap, = info["format-specific"]["data"]["bitmaps"]
+    assert bitmap["name"] == "backup" and bitmap["flags"] == ["auto"], bitmap
