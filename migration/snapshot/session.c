@@ -20,6 +20,7 @@
 #include "migration/ram/lazy/page-index.h"
 #include "migration/ram/lazy/stream-source.h"
 #include "migration/ram/placer-uffd.h"
+#include "migration/snapshot/notes.h"
 #include "migration/snapshot/snapshot.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
@@ -32,6 +33,7 @@ struct vmstate_pages {
 	struct block_node *node; /* kept by its 'jobs' */
 	struct qcow2 *q;         /* the node's */
 	char *id;                /* owned */
+	char *notes;             /* owned; beside the image; NULL: none */
 	uint64_t off, bytes;     /* of the VM state */
 };
 
@@ -54,6 +56,7 @@ static void pages_close(void *opaque)
 	p->node->jobs--;
 	machine_unlock(p->m);
 	free(p->id);
+	free(p->notes);
 	free(p);
 }
 
@@ -80,44 +83,54 @@ static struct vmstate_pages *pages_new(const struct vmstate_source *from, struct
  * The index behind the stream, if it is there and all of this memory can come by it: else the
  * stream has to be read whole before anything is touched.
  */
-static const struct page_index *use_index(struct page_source *source, struct vmstate_pages *p)
+static struct page_index *read_index(struct vmstate_pages *p)
 {
 	const struct page_index_file file = {.read = pages_read, .opaque = p, .bytes = p->bytes};
-	struct page_index *ix;
+	struct page_index *ix = NULL;
 	struct err why = {0};
 	int ret = uffd_placer_check(&p->m->mem, &why);
 
 	if (ret == 0)
 		ret = page_index_read(&ix, &file, &why);
-	if (ret == 0)
-		ret = stream_source_use(source, ix, &why);
 	if (ret == -ENOENT)
 		log_info("the snapshot has no index of its pages, and is read whole first");
 	else if (ret < 0)
-		log_info("the snapshot is read whole first, its index of pages is of no use: %s",
+		log_info("the snapshot is read whole first: %s", why.msg);
+	return ix;
+}
+
+/* The source of the pages, and the index if it has one that fits; both taken. */
+static struct page_source *make_source(struct vmstate_pages *p, const struct page_index **index)
+{
+	struct page_index *ix = read_index(p);
+	struct stream_access access = {
+	    .read = pages_read,
+	    .close = pages_close,
+	    .opaque = p,
+	    .name = "the snapshot",
+	};
+	struct page_source *source;
+	struct err why = {0};
+
+	p->notes = ix ? snapshot_notes_path(p->node, ix->identity) : NULL;
+	access.notes_path = p->notes;
+	source = stream_source_new(&access, &p->m->mem);
+	if (ix && stream_source_use(source, ix, &why) < 0) {
+		log_info("the snapshot is read whole first, its index is another machine's: %s",
 			 why.msg);
-	return ret == 0 ? ix : NULL;
+		ix = NULL;
+	}
+	*index = ix;
+	return source;
 }
 
 struct lazy *snapshot_session_new(const struct vmstate_source *from, struct block_node *node,
 				  struct machine *m, const struct page_index **index)
 {
-	struct stream_access access = {
-	    .read = pages_read,
-	    .close = pages_close,
-	    .opaque = pages_new(from, node, m),
-	    .name = "the snapshot",
-	};
-	struct page_source *source = stream_source_new(&access, &m->mem);
+	struct page_source *source = make_source(pages_new(from, node, m), index);
 	struct err why = {0};
-	struct lazy *lazy;
+	struct lazy *lazy = lazy_new(&m->mem, source, &why);
 
-	if (!source) {
-		pages_close(access.opaque);
-		(void)err_set(&why, ENOMEM, "no memory for an index of its pages");
-	}
-	*index = source ? use_index(source, access.opaque) : NULL;
-	lazy = source ? lazy_new(&m->mem, source, &why) : NULL;
 	if (lazy)
 		return lazy;
 	*index = NULL;

@@ -11,10 +11,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
+
+#define GIVE_WAY 5 /* of niceness: a third of the share of a thread that does not */
 
 static bool names_on; /* set once, before there are threads */
 static __thread enum thread_role my_role;
@@ -82,6 +85,11 @@ void thread_join(struct thread *t)
 	if (t->live)
 		(void)pthread_join(t->id, NULL);
 	t->live = false;
+}
+
+void thread_give_way(void)
+{
+	(void)nice(GIVE_WAY);
 }
 
 enum thread_role thread_role(void)
