@@ -86,6 +86,18 @@ static inline int qemu_img(const char *command, const char *path)
 	return WEXITSTATUS(status);
 }
 
+/* Whoever had it has been killed, but the kernel may let go of its io_uring, and so of its locks,
+ * later than of the process. */
+static inline void await_unlocked(const char *path)
+{
+	struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(fcntl(fd, F_OFD_SETLKW, &l), 0);
+	(void)close(fd);
+}
+
 /* 'leaks': a process was killed. */
 static inline void judge(const char *path, bool leaks)
 {

@@ -582,6 +582,7 @@ START_TEST(test_killed)
 		ck_assert_int_eq(read(pipes[0], &byte, 1), 1);
 		ck_assert_int_eq(kill(pid, SIGKILL), 0);
 		ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+		await_unlocked(path);
 		(void)close(pipes[0]);
 		if (_i < 2) /* lazy: its refcounts are known to be wrong */
 			judge(path, true);
