@@ -117,7 +117,7 @@ def compare(bench, folder):
 
 def bare_writes(path, size, step, count, mapped):
     """Prints microseconds of processor time a write, of the same writes with pwrite() to a raw file."""
-    data, disk = bytes(size), (1 if mapped else 2) * GIB
+    data, disk = b"x" * size, (1 if mapped else 2) * GIB
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     for at in range(0, disk if mapped else 0, MIB):
         os.pwrite(fd, bytes(MIB), at)
