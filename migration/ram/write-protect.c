@@ -39,6 +39,7 @@
 #include "migration/ram/write-protect-internal.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/wake.h"
+#include "vmm/memory/merge.h"
 #include "vmm/memory/populated.h"
 
 #define POOL_BYTES   (4 * MiB)
@@ -245,7 +246,7 @@ static int arm(struct write_protect *wp, const struct ram_block *b)
 
 static int wp_touched(struct ram_save *s, size_t block, struct err *err)
 {
-	const struct ram_block *b = s->m->mem.blocks[block];
+	struct ram_block *b = s->m->mem.blocks[block];
 	uint64_t *map = s->touched[block];
 	int ret;
 
