@@ -89,12 +89,14 @@ static int look_at(struct cutter *k, uint64_t off, struct err *err)
 	uint64_t length = 0;
 	int ret;
 
-	if (off < k->known_end)
+	if (off >= k->known_off && off < k->known_end)
 		return 0;
 	ret = map_disk(k->c, off, k->c->bytes - off, &k->known, &length, err);
-	if (ret == 0)
-		k->known_end = off + length;
-	return ret;
+	if (ret < 0)
+		return ret;
+	k->known_off = off;
+	k->known_end = off + length;
+	return 0;
 }
 
 static uint64_t longest(const struct cutter *k, enum piece_kind kind)

@@ -32,10 +32,10 @@ struct cutter {
 	uint64_t piece_bytes; /* whole clusters */
 
 	uint64_t off; /* where the next piece begins */
-	/* what the map has said of [.., known_end): it is asked once for all pieces of an extent,
-	 * for a file system may walk through all of it to find its end */
+	/* what the map has said of [known_off, known_end): it is asked once for all pieces of an
+	 * extent, not for each */
 	enum piece_kind known;
-	uint64_t known_end;
+	uint64_t known_off, known_end;
 };
 
 /* 1: *p is the next one; 0: there are no more; or -errno. */

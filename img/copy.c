@@ -336,8 +336,8 @@ static void measure_target(struct copying *y)
 	    q ? (q->extended_l2 ? y->cluster / 32 : y->cluster) : MIN(y->c->min_zero, RAW_GRAIN);
 	y->min_zero = MAX(y->c->min_zero, y->grain);
 	y->piece_bytes = MAX(PIECE, y->cluster);
-	y->cutter = (struct cutter){
-	    .c = y->c, .cluster = y->cluster, .piece_bytes = y->piece_bytes};
+	y->cutter =
+	    (struct cutter){.c = y->c, .cluster = y->cluster, .piece_bytes = y->piece_bytes};
 }
 
 static bool slot_init(const struct copying *y, struct slot *s)

@@ -47,13 +47,19 @@ struct block_req {
 	void *opaque;
 	/* the driver's */
 	struct block_node *node;
+	int64_t begun_ns;
 	size_t progress;
 	void *driver_opaque;
 	struct block_req *next;
 };
 
+/* A write of zeroes is a write, as QEMU counts it; times are from block_submit() to done(). */
 struct block_stats {
-	uint64_t rd_bytes, wr_bytes, rd_ops, wr_ops, flush_ops, failed;
+	uint64_t rd_bytes, wr_bytes, unmap_bytes;
+	uint64_t rd_ops, wr_ops, flush_ops, unmap_ops;
+	uint64_t rd_ns, wr_ns, flush_ns, unmap_ns;
+	uint64_t failed_rd, failed_wr, failed_flush, failed_unmap;
+	uint64_t wr_end; /* the end of the write that went furthest */
 };
 
 struct block_driver {
@@ -90,6 +96,8 @@ struct block_node {
 	void *user; /* the struct device of the disk it is attached to, NULL: none */
 	/* a disk whose size has changed: called under the machine lock; NULL: nothing to do */
 	void (*resized)(void *user);
+	/* ... and what the machine's description says of it, before or without that; NULL: nothing */
+	void (*describe)(void *user, uint64_t bytes);
 	struct device *keeper; /* without a disk: block_node_add_user() */
 	/*
 	 * What works on it, a job or a command that has given the lock up: it can be neither

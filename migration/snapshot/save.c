@@ -29,6 +29,7 @@
 #include "migration/ram/lazy/page-index.h"
 #include "migration/snapshot/engine.h"
 #include "migration/snapshot/nodes.h"
+#include "migration/snapshot/space.h"
 #include "migration/snapshot/stopped.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
@@ -410,26 +411,31 @@ static int save_guest(struct saver *sv, struct err *err)
 int snapshot_save(struct snapshots *s, const struct snapshot_request *r, struct job *j,
 		  struct err *err)
 {
-	struct saver sv = {.s = s, .r = r, .j = j};
+	CLEANUP(cleanup_free) struct saver *sv = NEW(struct saver);
 	struct machine *m = s->m;
 	int ret;
 
+	sv->s = s;
+	sv->r = r;
+	sv->j = j;
 	machine_lock(m);
 	ret = snapshots_claim(s, j, err);
 	if (ret < 0) {
 		machine_unlock(m);
 		return ret;
 	}
-	ret = save_check(&sv, err);
-	sv.background = ret == 0 && can_run_on(&sv);
+	ret = save_check(sv, err);
+	sv->background = ret == 0 && can_run_on(sv);
 	machine_unlock(m);
-	sv.saving = xcalloc(sv.nodes.n + 1, sizeof(struct qcow2_saving *));
+	sv->saving = xcalloc(sv->nodes.n + 1, sizeof(struct qcow2_saving *));
 	if (ret == 0)
-		ret = save_guest(&sv, err);
+		ret = snapshot_check_space(&m->mem, sv->nodes.v[sv->nodes.vmstate], err);
+	if (ret == 0)
+		ret = save_guest(sv, err);
 	machine_lock(m);
 	snapshots_release(s);
-	snapshot_nodes_fini(&sv.nodes);
+	snapshot_nodes_fini(&sv->nodes);
 	machine_unlock(m);
-	free(sv.saving);
+	free(sv->saving);
 	return ret;
 }

@@ -1,10 +1,12 @@
 """snapshot-save, snapshot-load, snapshot-delete: disks and memory of one instant, in the disks' own images."""
 import os
+import re
 import shutil
 import time
 
 import ram
 import snapshots
+import stall
 from case import only_minivmm, table
 from moves import goes_on
 from qmp import GUARD, QmpError
@@ -279,33 +281,120 @@ def test_other_machine(t, change, words):
     assert status["disk"] >= before and status["disk_errors"] == 0, status
 
 
+def fill(directory):
+    """Nothing more fits into its file system."""
+    try:
+        with open(os.path.join(directory, "fill"), "wb", buffering=0) as f:
+            while True:
+                f.write(bytes(4096))
+    except OSError:
+        pass
+
+
+def on_small_disk(t, node, kilobytes, append, **options):
+    """A guest of which one image is on a file system of that size; and the folder of that one."""
+    small = t.tmpfs(kilobytes)
+    images = {n: image(t, n, 64) for n in ("d0", "d1")}
+    images[node] = shutil.move(images[node], os.path.join(small, "small.qcow2"))
+    if options.pop("stalls", False):
+        disk = options["disk"] = stall.Disk(t, images[node])
+        options["prefix"] = disk.prefix()
+    disk = options.pop("disk", None)
+    vm = guest(t, images, append=append, **options)
+    goes_on(vm)
+    return vm, small, disk
+
+
+def no_trace(vm):
+    goes_on(vm)
+    vm.cmd("quit")
+    vm.wait()
+    for path in vm.images.values():
+        check(path)
+        assert listing(path) == {}
+
+
 @only_minivmm("QEMU removes nothing")
 @table(vmstate={"node": "d0"}, other={"node": "d1"})
 def test_no_space(t, node):
-    """The image with the VM state, or the one that follows, is on a full disk: no trace in either, the guest runs."""
-    small = t.tmpfs(1500 if node == "d0" else 520)
-    images = {n: image(t, n, 64) for n in ("d0", "d1")}
-    moved = os.path.join(small, "small.qcow2")
-    shutil.move(images[node], moved)
-    images[node] = moved
-    vm = guest(t, images, append="pages=1000 rate=2000 every=16")
-    goes_on(vm)
-    if node == "d1":        # only what the snapshot's own tables need is missing
-        try:
-            with open(os.path.join(small, "fill"), "wb", buffering=0) as f:
-                while True:
-                    f.write(bytes(4096))
-        except OSError:
+    """The image with the VM state, or the one that follows, is on a disk that turns out to be full: no trace in either, the guest
+    runs."""
+    vm, small, disk = on_small_disk(t, node, 8000 if node == "d0" else 520, "pages=1000 rate=2000 every=16", stalls=node == "d0")
+    if disk:                # when all was checked
+        disk.stall("io")
+        job = snapshots.begin(vm, "save", "one")
+        while any(j["id"] == job and not j["total-progress"] for j in vm.cmd("query-jobs")):
             pass
-    ended = run(vm, "save", "one")
+        fill(small)
+        disk.release()
+    else:                   # only what the snapshot's own tables need is missing
+        fill(small)
+        job = snapshots.begin(vm, "save", "one")
+    ended = snapshots.Ended(vm, job)
     assert ended.error and "No space left on device" in ended.error, ended.error
     assert [e for e in ended.events if not e.startswith("migration-")][-3:] == ["RESUME", "aborting", "concluded"], ended.events
+    no_trace(vm)
+
+
+def disk_works(vm):
+    """The guest has been served requests from now on; how many errors it has seen until then."""
+    before = ram.status(vm)
+    deadline = time.monotonic() + GUARD
+    while (now := ram.status(vm))["disk"] < before["disk"] + 3:
+        assert time.monotonic() < deadline, now
+    return now["disk_errors"]
+
+
+@only_minivmm("QEMU's guest stands still")
+def test_guest_writes_without_space(t):
+    """While a save goes on the guest's writes go to new clusters: without space for one the guest is told, and monitors are. Afterwards
+    it writes where it did before."""
+    small = t.tmpfs(600)
+    whole = image(t, "d0", 64, "-o", "preallocation=full")      # what is there is written in place
+    images = {"d0": shutil.move(whole, os.path.join(small, "small.qcow2")), "d1": image(t, "d1", 64)}
+    disk = stall.Disk(t, images["d1"])
+    vm = guest(t, images, append="pages=1000 rate=2000 every=16", backend="tmpfs", prefix=disk.prefix())
     goes_on(vm)
+    fill(small)
+    assert disk_works(vm) == 0
+    disk.stall("io")
+    job = snapshots.begin(vm, "save", "one", vmstate="d1")
+    if vm.qmp.any_event(lambda e: e["event"] in ("RESUME", "STOP"), "the instant")["event"] == "STOP":
+        vm.qmp.event("RESUME")
+    told = vm.qmp.event("BLOCK_IO_ERROR", operation="write", action="report")["data"]
+    assert told["nospace"], told
+    disk.release()
+    ended = snapshots.Ended(vm, job)
+    assert ended.error and "No space left on device" in ended.error, ended.error
+    errors = disk_works(vm)
+    assert errors > 0 and disk_works(vm) == errors
     vm.cmd("quit")
     vm.wait()
     for path in images.values():
         check(path)
-        assert listing(path) == {}
+
+
+@only_minivmm("QEMU fails when the disk is full")
+def test_too_small_disk(t):
+    """What cannot fit is refused before anything is touched, with both numbers; memory of zeroes always fits."""
+    vm, small, _ = on_small_disk(t, "d0", 1500, "pages=1000 rate=2000 every=16")
+    st = os.statvfs(small)
+    ended = run(vm, "save", "one")
+    assert ended.events == REFUSED, ended.events
+    needed, there, free = [int(word) for word in re.findall(r"(\d+)[ )]", ended.error.split("at least")[1])][:3]
+    assert needed >= 1000 * 4096 > there >= free, ended.error
+    assert free <= st.f_bfree * st.f_frsize, (ended.error, st)
+    no_trace(vm)
+
+
+@only_minivmm("QEMU fails when the disk is full")
+def test_small_disk_and_memory_of_zeroes(t):
+    """All of memory is populated, and little of it is anything but zero."""
+    ram_file = os.path.join(t.tmpfs(32 << 10), "ram")
+    with open(ram_file, "wb") as f:
+        f.write(bytes(24 << 20))
+    vm, _, _ = on_small_disk(t, "d0", 3000, "pages=100 rate=2000 every=16", ram=ram_file)
+    do(vm, "save", "one")
 
 
 def test_delete(t):
@@ -424,6 +513,37 @@ def complete(vm):
         assert time.monotonic() < deadline, vm.migration()
     now = lazy(vm)
     assert now["remaining"] == 0 and now["resident-us"] >= now["resume-us"] > 0, now
+
+
+def sizes(vm):
+    """Of the disks, as the monitor knows them."""
+    return {n["node-name"]: n["image"]["virtual-size"] for n in vm.cmd("query-named-block-nodes") if n["node-name"] in vm.images}
+
+
+@only_minivmm("QEMU resizes the image and not the guest's disk")
+@table(eager={"more": {}}, lazy={"more": {"x_minivmm_lazy": True}})
+def test_resized_since(t, more):
+    """A disk has the size of the snapshot again, larger or smaller, also where the load is refused after that was looked at."""
+    vm = two_disks(t)
+    goes_on(vm)
+    was = sizes(vm)
+    do(vm, "save", "one")
+    for d0, d1 in ((128, 64), (256, 512)):
+        now = {"d0": d0 << 10, "d1": d1 << 10}
+        for node, size in now.items():
+            vm.cmd("block_resize", node_name=node, size=size)
+        vm.cmd("stop")
+        assert "none" in run(vm, "load", "none").error
+        assert sizes(vm) == now
+        do(vm, "load", "one", **more)
+        snapshots.check_instant(t, vm, "one")
+        assert sizes(vm) == was
+        vm.cmd("cont")
+        goes_on(vm)
+    vm.cmd("quit")
+    vm.wait()
+    for path in vm.images.values():
+        check(path)
 
 
 def end(vm, tags):

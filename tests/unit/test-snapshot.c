@@ -541,7 +541,6 @@ static void write_on(void *opaque)
 {
 	struct shelf *s = opaque;
 
-	s->disk[0].q.writing = NULL;
 	for (uint64_t page = 0; page < rig_block(s->r, 0)->bytes / PAGE_BYTES; page += 3)
 		memset(rig_block(s->r, 0)->hva + page * PAGE_BYTES, 0xee, PAGE_BYTES);
 	s->disk[0].q.disk = s->disk[1].q.disk = -1;

@@ -220,11 +220,19 @@ void qcow2_saving_leave(struct qcow2_saving *s);
 
 /* By id.  On failure the image and its list are as they were, or *err says what is left. */
 int qcow2_snapshot_delete(struct qcow2 *q, const char *id, struct err *err);
+/* Would apply refuse to?  What only its reads and writes can tell is not known before. */
+int qcow2_snapshot_check_apply(struct qcow2 *q, const char *id, struct err *err);
 /* The disk is that of the snapshot, its size too. */
 int qcow2_snapshot_apply(struct qcow2 *q, const char *id, struct err *err);
 /* The disk or, from vmstate_off on, the VM state of a snapshot, without applying it. */
 int qcow2_snapshot_read(struct qcow2 *q, const char *id, void *buf, size_t bytes, uint64_t off,
 			struct err *err);
+
+/*
+ * Bytes that new clusters find without growing the storage, at most: in clusters that are free or
+ * soon will be.  Counts no further than 'enough'.  0 or -errno.
+ */
+int qcow2_room(struct qcow2 *q, uint64_t enough, uint64_t *bytes);
 
 /* ---- bitmaps (bitmap.c) ---- */
 
