@@ -79,10 +79,15 @@ int snapshot_delete(struct snapshots *s, const struct snapshot_request *r, struc
 	}
 	ret = snapshot_nodes_find(&ns, r, false, &why);
 	machine_unlock(m);
+	if (j)
+		job_set_total(j,
+			      1); /* a unit of work, as QEMU's job tells it; no bytes are moved */
 	if (ret == 0 && j)
 		ret = job_commit_point(j);
 	if (ret == 0)
 		ret = delete_all(m, &ns, r->tag, &why);
+	if (j)
+		job_add_done(j, 1);
 	if (ret == 0)
 		log_notice("snapshot '%s' is deleted", r->tag);
 	else if (why.errnum)
