@@ -247,6 +247,7 @@ static int abort_fn(struct block_node *n, uint64_t arg, struct err *err)
 {
 	(void)n;
 	(void)err;
+	/* NOLINTNEXTLINE(performance-no-int-to-ptr): a pointer, for block_node_call() */
 	qcow2_saving_abort((struct qcow2_saving *)(uintptr_t)arg);
 	return 0;
 }
@@ -258,17 +259,17 @@ static int abort_fn(struct block_node *n, uint64_t arg, struct err *err)
 static void abort_node(struct saver *sv, size_t i)
 {
 	struct machine *m = sv->s->m;
-	uint64_t arg = (uint64_t)(uintptr_t)sv->saving[i];
+	struct qcow2_saving *s = sv->saving[i];
 	int ret;
 
-	if (!arg)
+	if (!s)
 		return;
 	sv->saving[i] = NULL;
 	machine_lock(m);
-	ret = block_node_call(sv->nodes.v[i], m, abort_fn, arg, NULL);
+	ret = block_node_call(sv->nodes.v[i], m, abort_fn, (uint64_t)(uintptr_t)s, NULL);
 	machine_unlock(m);
 	if (ret < 0 && ret != -ECANCELED) /* it could not be asked for */
-		qcow2_saving_leave((struct qcow2_saving *)(uintptr_t)arg);
+		qcow2_saving_leave(s);
 }
 
 static void save_abort(struct saver *sv)
