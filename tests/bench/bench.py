@@ -1,12 +1,15 @@
 #!/usr/bin/python3
 """Side by side with QEMU: the same tiny guest, the same host, in turn, in one run.
 
-usage: bench.py [--runs N] [--only PATTERN] [--out DIR] [--old PATH] [--peer VERSION] [--congestion NAME]
+usage: bench.py [--runs N] [--only PATTERN] [--out DIR] [--old PATH] [--peer VERSION,...] [--congestion NAME]
+                [--gib N,...]
 
 --peer names the QEMU: 7.2 (the machine's own, if it is that one), 10.0 or 11.1, fetched by scripts/peer-root;
 with commas, several: the first is in the table, and a second line per row has each of the others.
 
 --congestion is the TCP congestion control of the rows over TCP (cubic, bbr); without it the host's own.
+
+--gib are the sizes of the guests that are saved (background, snapshots): 1,4,8 without it.
 
 --old is another build of minivmm, measured in the same turns: a second line per row has its figure and
 this build over it, best run against best run.
@@ -65,8 +68,10 @@ def against_old(values, larger_is_better):
 
 
 class Bench:
-    def __init__(self, runs, congestion=None):
+    def __init__(self, runs, out, congestion=None, gib=saving.SIZES):
         self.runs = runs
+        self.out = out              # the folder of the results
+        self.gib = gib
         self.congestion = congestion
         self.rows = []
         self.count = 0
@@ -413,6 +418,7 @@ def main():
     parser.add_argument("--old")
     parser.add_argument("--peer", default="7.2")
     parser.add_argument("--congestion")
+    parser.add_argument("--gib", default=",".join(map(str, saving.SIZES)))
     args = parser.parse_args()
     first, *more = args.peer.split(",")
     for version in (first, *more):
@@ -429,7 +435,7 @@ def main():
     shutil.rmtree(TMP, ignore_errors=True)
     os.makedirs(TMP)
     os.makedirs(args.out, exist_ok=True)
-    bench = Bench(args.runs, args.congestion)
+    bench = Bench(args.runs, args.out, args.congestion, [int(n) for n in args.gib.split(",")])
     print(f"{'work':50} {'minivmm':>9} {'QEMU':>9} {'unit':6} {'ratio':>8} {'aim':>8}")
     failed = []
     try:
