@@ -1,6 +1,6 @@
 /*
- * The pool of copies: random takes and returns against a model.  No slot has two owners, a copy lies
- * side by side, none is lost, and the sender gets them in the order in which they were ready.
+ * The pool of copies: random takes and returns against a model.  No slot has two owners, a copy
+ * lies side by side, none is lost, and the sender gets them in the order in which they were ready.
  */
 #include <string.h>
 

@@ -339,7 +339,7 @@ struct server {
 	uint8_t content[2 * MiB];
 	unsigned ahead, more; /* atomic: calls of ahead(); how often it has something to do */
 	int fail;             /* what handle() returns, when not 0 */
-	int failed_fd; /* wake: failed() was called */
+	int failed_fd;        /* wake: failed() was called */
 	struct err why;
 };
 
@@ -368,9 +368,9 @@ static bool serve_ahead(void *opaque)
 
 	if (!faults || n > s->more)
 		return false;
-	ck_assert_int_eq(userfault_protect(&s->r.u, s->r.b, n * s->r.b->page_bytes,
-					   s->r.b->page_bytes, false),
-			 0);
+	ck_assert_int_eq(
+	    userfault_protect(&s->r.u, s->r.b, n * s->r.b->page_bytes, s->r.b->page_bytes, false),
+	    0);
 	return true;
 }
 
@@ -478,7 +478,8 @@ START_TEST(test_protected)
 }
 END_TEST
 
-/* What is done ahead, while no fault waits, makes no fault; when there is nothing the thread sleeps. */
+/* What is done ahead, while no fault waits, makes no fault; when there is nothing the thread
+ * sleeps. */
 START_TEST(test_ahead)
 {
 	struct rig *r = &server.r;

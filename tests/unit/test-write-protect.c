@@ -333,7 +333,8 @@ START_TEST(test_pause)
 }
 END_TEST
 
-/* Only pages that were touched are made writable: a file of memory has as many afterwards as before. */
+/* Only pages that were touched are made writable: a file of memory has as many afterwards as
+ * before. */
 START_TEST(test_holes_stay)
 {
 	const struct kind *k = &kinds[2];
