@@ -2,7 +2,7 @@
  * write-protect-internal.h - what the files of the tracker write-protect share
  *
  * write-protect.c has the theory; write-protect-fault.c is the fault thread,
- * write-protect-send.c the sender.
+ * write-protect-send.c the sender, write-protect-copy.c what both do.
  */
 #ifndef MINIVMM_MIGRATION_WRITE_PROTECT_INTERNAL_H
 #define MINIVMM_MIGRATION_WRITE_PROTECT_INTERNAL_H

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """Side by side with QEMU: the same tiny guest, the same host, in turn, in one run.
 
-usage: bench.py [--runs N] [--only PATTERN] [--out DIR] [--old PATH] [--peer VERSION] [--congestion NAME] [--realtime]
+usage: bench.py [--runs N] [--only PATTERN] [--out DIR] [--old PATH] [--peer VERSION,...] [--congestion NAME]
+                [--realtime] [--gib N,...]
 
 --peer names the QEMU: 7.2 (the machine's own, if it is that one), 10.0 or 11.1, fetched by scripts/peer-root;
 with commas, several: the first is in the table, and a second line per row has each of the others.
@@ -10,6 +11,8 @@ with commas, several: the first is in the table, and a second line per row has e
 
 --realtime runs the programs of convert, compare and image_writes before all others of the host (as root), for a host
 that has other work.
+
+--gib are the sizes of the guests that are saved (background, snapshots): 1,4,8 without it.
 
 --old is another build of minivmm, measured in the same turns: a second line per row has its figure and
 this build over it, best run against best run.
@@ -69,8 +72,10 @@ def against_old(values, larger_is_better):
 
 
 class Bench:
-    def __init__(self, runs, congestion=None):
+    def __init__(self, runs, out, congestion=None, gib=saving.SIZES):
         self.runs = runs
+        self.out = out              # the folder of the results
+        self.gib = gib
         self.congestion = congestion
         self.rows = []
         self.count = 0
@@ -425,6 +430,7 @@ def main():
     parser.add_argument("--peer", default="7.2")
     parser.add_argument("--congestion")
     parser.add_argument("--realtime", action="store_true")
+    parser.add_argument("--gib", default=",".join(map(str, saving.SIZES)))
     args = parser.parse_args()
     disks.REALTIME = args.realtime
     first, *more = args.peer.split(",")
@@ -442,7 +448,7 @@ def main():
     shutil.rmtree(TMP, ignore_errors=True)
     os.makedirs(TMP)
     os.makedirs(args.out, exist_ok=True)
-    bench = Bench(args.runs, args.congestion)
+    bench = Bench(args.runs, args.out, args.congestion, [int(n) for n in args.gib.split(",")])
     print(f"{'work':50} {'minivmm':>9} {'QEMU':>9} {'unit':6} {'ratio':>8} {'aim':>8}")
     failed = []
     try:

@@ -2,7 +2,7 @@
 it is saved, and what the program takes beside the guest's memory.
 
 The guest writes into every page of its memory beforehand, and goes on, so each is a 4 KiB page of the
-program's page tables. Its memory is a file in /dev/shm, and so is where it is saved.
+program's page tables. Its memory is a file in /dev/shm, and so is what it is saved into.
 """
 import os
 import subprocess
@@ -18,6 +18,9 @@ from vmm import PROGRAMS, Vmm
 GIB = 1 << 30
 FROM = 64 * MIB         # the guest itself is below
 SMALL_SET = 256 * MIB
+SIZES = (1, 4, 8)       # GiB
+LITTLE = (4096, 12800)  # pages, and how many of them a second
+NOTHING = "exec:cat > /dev/null"        # so that only the saving counts; QEMU 11.1 takes no /dev/null itself
 SAMPLE_S = 0.01
 DISK = "1G"
 
@@ -99,8 +102,10 @@ def saved(vm, size, begin, last):
     start = time.monotonic()
     begin()
     events = told(vm, last)
-    end = time.monotonic()
+    end, at = time.monotonic(), written(vm)
     watch.end()
+    while written(vm) == at:        # or the guest has not noticed that it stood still
+        time.sleep(0.001)
     speed = watch.speed(events["RESUME"][1], end)
     return {"pause_ms": (events["RESUME"][0] - events["STOP"][0]) * 1000, "gap_ms": ram.status(vm)["gap"] / hz * 1000,
             "speed": speed, "kept": 100 * speed / full, "rate": size / MIB / (end - start),
@@ -129,8 +134,8 @@ def file_uri(vm, path):
     return "fd:out"
 
 
-def stream_once(bench, kind, folder, size, path, pages, to="/dev/null"):
-    """Into nothing, so that only the saving counts."""
+def stream_once(bench, kind, folder, size, path, pages, to):
+    """A background snapshot to there."""
     bench.count += 1
     vm = guest(kind, folder, size, pages, f"b{bench.count}", ram=path)
     try:
@@ -140,10 +145,15 @@ def stream_once(bench, kind, folder, size, path, pages, to="/dev/null"):
         return saved(vm, size, lambda: vm.cmd("migrate", uri=uri), "MIGRATION completed")
     finally:
         vm.close()
+        if os.path.exists(to):
+            os.unlink(to)
 
 
 def image_once(bench, kind, folder, size, path, disk, pages=0, rate=0):
+    """snapshot-save into a new image."""
     bench.count += 1
+    if disk.startswith(folder):
+        measure.warm_cache(disk, size)
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", disk, DISK], check=True)
     vm = guest(kind, folder, size, pages, f"i{bench.count}", rate, ram=path, extra=images.disk("root", disk))
     try:
@@ -159,34 +169,53 @@ def figures(got, name):
     return {k: [r[name] for r in v] for k, v in got.items()}
 
 
-def rows(bench, name, got, gib, speeds=True):
-    bench.row(f"{name}: pause, from STOP to RESUME", "ms", figures(got, "pause_ms"), 0.1 if gib == 8 else None, False,
+def rows(bench, name, got, gib, speed=None, rate=None):
+    """speed, rate: the aims."""
+    large = gib == max(SIZES)
+    bench.row(f"{name}: pause, from STOP to RESUME", "ms", figures(got, "pause_ms"), 0.1 if large else None, False,
               limit=10)
-    bench.row(f"{name}: longest wait that the guest sees", "ms", figures(got, "gap_ms"), None, False)
-    if speeds:
-        bench.row(f"{name}: pages that the guest writes", "1/s", figures(got, "speed"), 1.5, True)
-        bench.row(f"{name}: of its own speed", "%", figures(got, "kept"), None, True)
-    bench.row(f"{name}: rate", "MiB/s", figures(got, "rate"), None if speeds else 1.5, True)
-    bench.row(f"{name}: resident beyond RAM, more than before", "MiB", figures(got, "beyond"), None, False,
-              limit=8 if gib == 8 else None)
+    bench.row("the same: longest wait that the guest sees", "ms", figures(got, "gap_ms"), None, False)
+    bench.row("the same: pages that the guest writes", "1/s", figures(got, "speed"), speed, True)
+    bench.row("the same: of its own speed", "%", figures(got, "kept"), None, True)
+    bench.row("the same: rate", "MiB/s", figures(got, "rate"), rate, True)
+    bench.row("the same: resident beyond RAM, more than before", "MiB", figures(got, "beyond"), None, False,
+              limit=8 if large else None)
 
 
 def background(bench, folder):
-    """background-snapshot of guests that write to all of their memory, and of one that writes to a part."""
-    for gib, pages in ((1, 0), (4, 0), (4, SMALL_SET // ram.PAGE), (8, 0)):
-        path = os.path.join(folder, "touched")
+    """background-snapshot of guests that write to all of their memory, and to a part of it."""
+    path, out = os.path.join(folder, "touched"), os.path.join(folder, "saved")
+    small = bench.gib[0]
+    works = [(gib, 0, NOTHING) for gib in bench.gib]
+    if small < max(SIZES):
+        works += [(small, SMALL_SET // ram.PAGE, NOTHING), (small, 0, out)]
+    for gib, pages, to in works:
+        def once(kind, gib=gib, pages=pages, to=to):
+            if to == out:
+                measure.warm_cache(out, gib * GIB)
+            return stream_once(bench, kind, folder, gib * GIB, path, pages, to)
         measure.fill(path, gib * GIB, FROM, True)
-        got = bench.alternate(lambda kind, g=gib, n=pages, p=path: stream_once(bench, kind, folder, g * GIB, p, n))
+        got = bench.alternate(once)
         os.unlink(path)
-        part = ", 256 MiB at work" if pages else ""
-        rows(bench, f"background-snapshot, {gib} GiB{part}", got, gib)
+        how = (", 256 MiB at work" if pages else "") + (", into a file" if to == out else "")
+        rows(bench, f"background-snapshot, {gib} GiB{how}", got, gib, speed=1.5)
 
 
-def snapshots(bench, folder, sizes=(1, 4)):
-    """snapshot-save into a qcow2 image; QEMU's guest stands still meanwhile."""
-    for gib in sizes:
-        path, disk = os.path.join(folder, "touched"), os.path.join(folder, "disk.qcow2")
-        measure.fill(path, gib * GIB, FROM, True)
-        got = bench.alternate(lambda kind, g=gib, p=path, d=disk: image_once(bench, kind, folder, g * GIB, p, d))
-        os.unlink(path)
-        rows(bench, f"snapshot-save, {gib} GiB", got, gib, False)
+def snapshots(bench, folder):
+    """snapshot-save into a qcow2 image, of a guest at work and of one that does little; QEMU's stands still meanwhile."""
+    path, disk = os.path.join(folder, "touched"), os.path.join(folder, "disk.qcow2")
+    for gib in bench.gib:
+        # Two files of the largest size are more than a host may have memory for; and then the disk counts.
+        large = gib == max(SIZES)
+        to, where = (os.path.join(bench.out, "disk.qcow2"), ", image on a disk") if large else (disk, "")
+        for pages, rate in ((0, 0),) if large else ((0, 0), LITTLE):
+            def once(kind, gib=gib, pages=pages, rate=rate, to=to):
+                return image_once(bench, kind, folder, gib * GIB, path, to, pages, rate)
+            measure.fill(path, gib * GIB, FROM, True)
+            got = bench.alternate(once)
+            os.unlink(path)
+            name = f"snapshot-save, {gib} GiB{where}"
+            if rate:
+                bench.row(f"{name}, a guest that does little: rate", "MiB/s", figures(got, "rate"), 1.5, True)
+            else:
+                rows(bench, name, got, gib)

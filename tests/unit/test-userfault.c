@@ -337,8 +337,9 @@ struct server {
 	unsigned faults, woken; /* atomic */
 	unsigned flags;         /* of the last fault */
 	uint8_t content[2 * MiB];
-	int fail;      /* what handle() returns, when not 0 */
-	int failed_fd; /* wake: failed() was called */
+	unsigned ahead, more; /* atomic: calls of ahead(); how often it has something to do */
+	int fail;             /* what handle() returns, when not 0 */
+	int failed_fd;        /* wake: failed() was called */
 	struct err why;
 };
 
@@ -356,6 +357,21 @@ static int serve(void *opaque, uint64_t hva, unsigned flags)
 	if (flags & USERFAULT_PROTECTED)
 		return userfault_protect(&s->r.u, s->r.b, off, s->r.b->page_bytes, false);
 	return userfault_copy(&s->r.u, s->r.b, off, s->content, s->r.b->page_bytes, false);
+}
+
+/* The next pages, one a call. */
+static bool serve_ahead(void *opaque)
+{
+	struct server *s = opaque;
+	unsigned n = __atomic_add_fetch(&s->ahead, 1, __ATOMIC_SEQ_CST);
+	unsigned faults = __atomic_load_n(&s->faults, __ATOMIC_SEQ_CST);
+
+	if (!faults || n > s->more)
+		return false;
+	ck_assert_int_eq(
+	    userfault_protect(&s->r.u, s->r.b, n * s->r.b->page_bytes, s->r.b->page_bytes, false),
+	    0);
+	return true;
 }
 
 static void count_woken(void *opaque)
@@ -376,15 +392,23 @@ static void note_failed(void *opaque, const struct err *why)
 
 static const struct fault_ops server_ops = {
     .name = "test-fault", .handle = serve, .woken = count_woken, .failed = note_failed};
+static const struct fault_ops ahead_ops = {
+    .name = "test-fault", .handle = serve, .ahead = serve_ahead, .failed = note_failed};
 
-static bool server_start(struct server *s, const struct kind *k, unsigned modes)
+static bool server_start_with(struct server *s, const struct kind *k, unsigned modes,
+			      const struct fault_ops *ops)
 {
 	*s = (struct server){.failed_fd = wake_open()};
 	s->content[0] = 42;
 	if (!rig_init(&s->r, k, modes))
 		return false;
-	ck_assert_int_eq(fault_thread_start(&s->thread, &s->r.u, &server_ops, s, NULL), 0);
+	ck_assert_int_eq(fault_thread_start(&s->thread, &s->r.u, ops, s, NULL), 0);
 	return true;
+}
+
+static bool server_start(struct server *s, const struct kind *k, unsigned modes)
+{
+	return server_start_with(s, k, modes, &server_ops);
 }
 
 static void server_stop(struct server *s)
@@ -451,6 +475,27 @@ START_TEST(test_protected)
 {
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
 		check_protected(&kinds[i]);
+}
+END_TEST
+
+/* What is done ahead, while no fault waits, makes no fault; when there is nothing the thread
+ * sleeps. */
+START_TEST(test_ahead)
+{
+	struct rig *r = &server.r;
+
+	if (!server_start_with(&server, &kinds[0], USERFAULT_WP, &ahead_ops))
+		return;
+	memset(page(r, 0), 1, 4 * r->b->page_bytes);
+	server.more = 3;
+	ck_assert_int_eq(userfault_protect(&r->u, r->b, 0, r->b->bytes, true), 0);
+	page(r, 0)[0]++;
+	while (__atomic_load_n(&server.ahead, __ATOMIC_SEQ_CST) <= server.more)
+		(void)sched_yield();
+	for (unsigned i = 1; i <= server.more; i++)
+		page(r, i)[0]++;
+	ck_assert_uint_eq(server.faults, 1);
+	server_stop(&server);
 }
 END_TEST
 
@@ -521,4 +566,4 @@ START_TEST(test_dead_thread)
 END_TEST
 
 CHECK_MAIN("userfault", test_open, test_disk_file_refused, test_registered_once, test_filling,
-	   test_missing, test_protected, test_woken, test_dead_thread)
+	   test_missing, test_protected, test_ahead, test_woken, test_dead_thread)
