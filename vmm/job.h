@@ -75,6 +75,7 @@ struct job_ops {
 /* What the job of a snapshot has measured, when it has succeeded. */
 struct job_figures {
 	uint64_t vmstate_bytes;
+	uint64_t memory_bytes; /* of the guest, that are in it, or (loaded) in it and its parents */
 	uint64_t pause_us; /* for which the guest stood still, 0 if it did not run */
 	uint64_t total_us;
 };

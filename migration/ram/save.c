@@ -62,7 +62,8 @@ static int alloc_bitmaps(struct ram_save *s)
 			continue;
 		s->touched[i] = bitmap_new(pages);
 		s->reported[i] = bitmap_new(pages);
-		if (!s->touched[i] || !s->reported[i])
+		s->chosen[i] = s->partial ? bitmap_new(pages) : NULL;
+		if (!s->touched[i] || !s->reported[i] || (s->partial && !s->chosen[i]))
 			return -ENOMEM;
 	}
 	return 0;
@@ -100,6 +101,7 @@ void ram_save_fini(struct ram_save *s)
 	for (size_t i = 0; i < MEMORY_MAX_BLOCKS; i++) {
 		free(s->touched[i]);
 		free(s->reported[i]);
+		free(s->chosen[i]);
 	}
 	*s = (struct ram_save){.stream.count = s->stream.count};
 }
@@ -159,12 +161,40 @@ int ram_save_begin(struct ram_save *s, struct err *err)
 		ret = s->tracker->touched(s, i, err);
 		if (ret < 0)
 			return ret;
-		mark_dirty(s, i);
+		if (!s->partial)
+			mark_dirty(s, i);
 	}
 	/* Behind the look: pages of a file that was cut look untouched. */
 	if (room_check_files(&s->m->mem, err) < 0)
 		return -ENODATA;
 	return writer_explain(s->stream.w, put_start(s), err);
+}
+
+/* A page of the host is copied and released whole. */
+static void choose_whole(const struct ram_block *b, const uint64_t *map, uint64_t *chosen)
+{
+	uint64_t unit = b->page_bytes / PAGE_BYTES, pages = b->bytes / PAGE_BYTES;
+
+	for (uint64_t at = bitmap_next_set(map, pages, 0); at < pages;) {
+		uint64_t first = ALIGN_DOWN(at, unit);
+		uint64_t end = MIN(ALIGN_UP(bitmap_next_clear(map, pages, at), unit), pages);
+
+		bitmap_set_range(chosen, first, end - first);
+		at = end < pages ? bitmap_next_set(map, pages, end) : pages;
+	}
+}
+
+uint64_t ram_save_choose(struct ram_save *s, uint64_t *const *maps)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < s->m->mem.n_blocks; i++) {
+		if (!s->chosen[i])
+			continue;
+		choose_whole(s->m->mem.blocks[i], maps[i], s->chosen[i]);
+		n += page_set_add_map(&s->pages, i, s->chosen[i]);
+	}
+	return n;
 }
 
 /*

@@ -23,6 +23,9 @@
  * arming, for the page tables show a protected page that is not there as one in
  * swap; a page touched in between is there afterwards, one touched later makes a fault.
  *
+ * Of a part of memory (ram_save.partial) all pages are protected, for only the instant tells which
+ * go; the others are released then, or when somebody wants to write them.
+ *
  * Where the host merges equal pages (KSM), it is kept from that: a page that is merged loses its
  * protection, and the next write makes no fault.
  *
@@ -47,6 +50,7 @@
 #define HELD_RUNS    1024U /* protected again before a write that waits is looked at */
 #define GAP_PAGES    12U   /* protected again for nothing, instead of a call more */
 #define RUN_PAGES    8192U
+#define REST_PAGES   512U  /* in a row, to be released before anybody wants to write them */
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
@@ -357,6 +361,25 @@ int write_protect_instant(struct ram_save *s, struct err *err)
 		wp->phase = WP_SAVING;
 	pthread_mutex_unlock(&wp->lock);
 	return ret == 0 ? write_protect_check(s, err) : ret;
+}
+
+void write_protect_let_rest_go(struct ram_save *s)
+{
+	const struct write_protect *wp = s->wp;
+
+	for (size_t i = 0; i < wp->mem->n_blocks; i++) {
+		uint64_t pages = wp->mem->blocks[i]->bytes / PAGE_BYTES, at = 0;
+
+		while (s->chosen[i] && at < pages) {
+			uint64_t end = bitmap_next_set(s->chosen[i], pages, at);
+			bool is_long = end - at >= REST_PAGES;
+
+			for (; is_long && at < end; at = MIN(at + RUN_PAGES, end))
+				wp_release_run(
+				    wp, &(struct page_run){i, at, MIN(end - at, RUN_PAGES)});
+			at = end < pages ? bitmap_next_clear(s->chosen[i], pages, end) : pages;
+		}
+	}
 }
 
 int write_protect_watch(struct ram_save *s, int stop_fd)

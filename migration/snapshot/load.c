@@ -170,6 +170,7 @@ static int load_guest(struct restorer *rs, struct err *err)
 	int ret;
 
 	machine_lock(m);
+	track_forget(&rs->s->track, "a snapshot has been loaded");
 	ret = machine_reset(m, err);
 	machine_unlock(m);
 	if (ret == 0)
@@ -247,6 +248,7 @@ static void report(const struct restorer *rs, int ret, int64_t ns, const struct 
 	if (ret == 0 && rs->j)
 		job_set_figures(rs->j, &(struct job_figures){
 					   .vmstate_bytes = rs->source.from.bytes,
+					   .memory_bytes = memory_total_bytes(&rs->s->m->mem),
 					   .pause_us = (uint64_t)rs->pause_ns / 1000,
 					   .total_us = (uint64_t)ns / 1000,
 				       });
@@ -268,8 +270,6 @@ static int restorer_run(struct restorer *rs, struct err *err)
 	int ret;
 
 	rs->begun_ns = host_now_ns();
-	if (rs->j)
-		job_set_total(rs->j, 2 * rs->source.from.bytes); /* it is read twice */
 	ret = snapshot_source_check(&rs->source, rs->s->m, rs->j, &why);
 	if (ret == 0)
 		ret = load_held(rs, &why);

@@ -7,13 +7,16 @@
 #include "migration/snapshot/stream.h"
 
 #include <errno.h>
+#include <string.h>
 
+#include "devices/block/qcow2/qcow2.h"
 #include "migration/channel/channel.h"
 #include "migration/incoming/loader.h"
 #include "migration/peer/saved.h"
 #include "migration/ram/lazy/lazy.h"
 #include "migration/ram/ram.h"
 #include "migration/snapshot/session.h"
+#include "migration/stream/parent-mark.h"
 #include "migration/stream/reader.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/error.h"
@@ -37,7 +40,7 @@ static int read_goes_on(void *opaque, uint64_t at)
 {
 	struct snapshot_source *s = opaque;
 
-	report(s, (s->checks ? 0 : s->from.bytes) + at);
+	report(s, s->before + at);
 	return s->checks && s->j ? job_pause_point(s->j) : 0;
 }
 
@@ -60,8 +63,10 @@ static int compare_machines(struct loader *l, struct err *err)
 	return ret;
 }
 
-static int source_read(struct snapshot_source *s, struct machine *m, struct err *err)
+/* One stream; 'whole': devices, too. */
+static int read_one(struct snapshot_source *s, struct machine *m, bool whole, struct err *err)
 {
+	struct parent_mark mark;
 	struct channel *ch;
 	struct reader *r;
 	struct loader l;
@@ -79,8 +84,10 @@ static int source_read(struct snapshot_source *s, struct machine *m, struct err 
 		ram_load_index(l.ram, lazy_source(s->lazy));
 	else if (s->lazy)
 		ram_load_lazily(l.ram, s->lazy);
+	l.pages_only = !whole;
+	l.parent = &mark;
 	ret = read_stream(&l, err);
-	if (ret == 0 && s->checks)
+	if (ret == 0 && s->checks && whole)
 		ret = compare_machines(&l, err);
 	if (ret < 0 && ret != -ECANCELED && s->from.err.errnum) /* the image's own words */
 		ret = err_set(err, s->from.err.errnum, "%s", s->from.err.msg);
@@ -88,6 +95,52 @@ static int source_read(struct snapshot_source *s, struct machine *m, struct err 
 	reader_free(r);
 	channel_close(ch);
 	return ret;
+}
+
+/* What it stands on comes first, and its own pages over that. */
+static int source_read(struct snapshot_source *s, struct machine *m, struct err *err)
+{
+	const struct vmstate_source own = s->from;
+	int ret = 0;
+
+	for (size_t i = s->chain.n; ret == 0 && i-- > 1;) {
+		const struct snapshot_link *link = &s->chain.v[i];
+
+		s->from.id = link->id;
+		s->from.off = link->off;
+		s->from.bytes = link->bytes;
+		ret = read_one(s, m, false, err);
+		s->before += link->bytes;
+		if (ret < 0 && ret != -ECANCELED)
+			(void)err_prefix(err, ret, "snapshot '%.100s', on which it stands", link->name);
+	}
+	s->from.id = own.id;
+	s->from.off = own.off;
+	s->from.bytes = own.bytes;
+	if (ret == 0)
+		ret = read_one(s, m, true, err);
+	s->before += own.bytes;
+	return ret;
+}
+
+/* The snapshot in the image's list. */
+static const struct qcow2_snapshot *own_snapshot(const struct snapshot_source *s)
+{
+	const struct qcow2_snapshot *snap;
+	size_t i = 0;
+
+	while ((snap = qcow2_snapshot_at(s->from.q, i++)) && strcmp(snap->id, s->from.id) != 0)
+		;
+	return snap;
+}
+
+static uint64_t all_bytes(const struct snapshot_source *s)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < s->chain.n; i++)
+		n += s->chain.v[i].bytes;
+	return n;
 }
 
 static void drop_session(struct snapshot_source *s)
@@ -103,7 +156,12 @@ int snapshot_source_check(struct snapshot_source *s, struct machine *m, struct j
 
 	s->j = j;
 	s->checks = true;
-	if (s->lazily_from)
+	ret = snapshot_chain_find(&s->chain, s->from.q, own_snapshot(s), err);
+	if (ret < 0)
+		return ret;
+	if (s->j)
+		job_set_total(s->j, 2 * all_bytes(s)); /* it is read twice */
+	if (s->lazily_from && s->chain.n == 1)
 		s->lazy = snapshot_session_new(&s->from, s->lazily_from, m);
 	ret = source_read(s, m, err);
 	if (ret == 0 || !s->lazy || ret == -ECANCELED)
@@ -112,6 +170,7 @@ int snapshot_source_check(struct snapshot_source *s, struct machine *m, struct j
 	log_info("the guest's memory is loaded before it runs, not lazily: %s", err->msg);
 	drop_session(s);
 	*err = (struct err){0};
+	s->before = 0;
 	return source_read(s, m, err);
 }
 
@@ -129,5 +188,6 @@ int snapshot_source_load(struct snapshot_source *s, struct machine *m, struct er
 void snapshot_source_end(struct snapshot_source *s)
 {
 	drop_session(s);
-	report(s, 2 * s->from.bytes);
+	report(s, 2 * all_bytes(s));
+	snapshot_chain_fini(&s->chain);
 }

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "migration/channel/vmstate.h"
+#include "migration/snapshot/chain.h"
 
 struct block_node;
 struct err;
@@ -24,6 +25,8 @@ struct snapshot_source {
 	/* its own, but for 'lazy' after the load: the caller's, who takes it */
 	struct lazy *lazy; /* NULL: pages are loaded at once */
 	struct job *j;     /* borrowed; NULL: none */
+	struct snapshot_chain chain; /* it, and what it stands on */
+	uint64_t before;             /* bytes that were read in front of the present stream */
 	bool checks;
 	uint64_t reported; /* progress that the job has been told */
 };
@@ -31,7 +34,7 @@ struct snapshot_source {
 /*
  * Read all of it and hold it against the machine, without changing anything: header, RAM blocks
  * and each record of a page, the sections by name and version, and the description of the machine
- * where a minivmm has saved it.  Where pages may come later it also finds where each one is.  0, or
+ * where a minivmm has saved it.  The same for all that it stands on.  Where pages may come later it also finds where each one is.  0, or
  * -errno with *err set; -ECANCELED.
  */
 int snapshot_source_check(struct snapshot_source *s, struct machine *m, struct job *j,
