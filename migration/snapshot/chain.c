@@ -2,7 +2,8 @@
  * chain.c - which snapshot stands on which: read from the streams' first bytes
  *
  * A name is not enough, for a snapshot can be deleted and another one made under its name, by any
- * program; so a mark also has the date, the guest's clock and the size of the VM state.
+ * program; so a mark also has the date, to the nanosecond, and the guest's clock.  The size of the
+ * VM state is another one when the snapshot has been made whole.
  */
 #include "migration/snapshot/chain.h"
 
@@ -26,7 +27,6 @@ void snapshot_mark_of(const struct qcow2_snapshot *s, struct parent_mark *mark)
 	    .date_s = s->date_s,
 	    .date_ns = s->date_ns,
 	    .vm_clock_ns = s->vm_clock_ns,
-	    .vmstate_bytes = s->vmstate_bytes,
 	};
 	(void)snprintf(mark->tag, sizeof(mark->tag), "%s", s->name);
 }
@@ -35,7 +35,7 @@ bool snapshot_is_marked(const struct qcow2_snapshot *s, const struct parent_mark
 {
 	return !strcmp(s->name, mark->tag) && s->date_s == mark->date_s &&
 	       s->date_ns == mark->date_ns && s->vm_clock_ns == mark->vm_clock_ns &&
-	       s->vmstate_bytes == mark->vmstate_bytes;
+	       s->vmstate_bytes;
 }
 
 int snapshot_parent(struct qcow2 *q, const struct qcow2_snapshot *s, struct parent_mark *mark,

@@ -27,7 +27,7 @@
 static bool is_same(const struct parent_mark *a, const struct parent_mark *b)
 {
 	return !strcmp(a->tag, b->tag) && a->date_s == b->date_s && a->date_ns == b->date_ns &&
-	       a->vm_clock_ns == b->vm_clock_ns && a->vmstate_bytes == b->vmstate_bytes;
+	       a->vm_clock_ns == b->vm_clock_ns;
 }
 
 /* ---- what is known ---- */

@@ -22,7 +22,6 @@ void parent_mark_put(const struct parent_mark *p, struct buf *out)
 	buf_be32(out, p->date_s);
 	buf_be32(out, p->date_ns);
 	buf_be64(out, p->vm_clock_ns);
-	buf_be64(out, p->vmstate_bytes);
 	buf_u8(out, TAG_FOOTER);
 	buf_be32(out, PARENT_SECTION_ID);
 }
@@ -39,8 +38,6 @@ int parent_mark_load(struct parent_mark *p, struct src *in, struct err *err)
 		ret = src_be32(in, &p->date_ns);
 	if (ret == 0)
 		ret = src_be64(in, &p->vm_clock_ns);
-	if (ret == 0)
-		ret = src_be64(in, &p->vmstate_bytes);
 	return ret;
 }
 

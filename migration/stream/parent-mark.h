@@ -24,7 +24,7 @@ struct src;
 struct parent_mark {
 	char tag[256];
 	uint32_t date_s, date_ns;
-	uint64_t vm_clock_ns, vmstate_bytes;
+	uint64_t vm_clock_ns;
 };
 
 /* The section, from its tag to its footer, is appended. */
