@@ -39,6 +39,8 @@ struct loader {
 	/* The stream may have only what was written since another one, and says so here.  NULL: then
 	 * it is refused. */
 	struct parent_mark *parent;
+	/* a part of the stream that is records of pages, which come by an index; empty: none is */
+	uint64_t pages_start, pages_end;
 	struct command_state commands; /* its 'caps' also tell what both ends must agree on */
 	/* the loader's */
 	bool caps_seen[CAP_COUNT]; /* on at the source */

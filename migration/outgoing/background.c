@@ -79,6 +79,8 @@ static int background_set_up_ram(struct outgoing *o, struct err *err)
 	o->ram.wake_fd = o->kick_fd;
 	o->ram.ignore_shared = o->caps[CAP_X_IGNORE_SHARED];
 	o->ram.partial = o->snapshot && o->snapshot->mark;
+	if (o->snapshot)
+		ram_save_note(&o->ram, o->snapshot->index);
 	machine_lock(o->m);
 	ret = background_track(o, err);
 	machine_unlock(o->m);

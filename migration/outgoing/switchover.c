@@ -44,6 +44,7 @@
 #include "migration/outgoing/outgoing.h"
 #include "migration/outgoing/rp-wait.h"
 #include "migration/peer/saved.h"
+#include "migration/ram/lazy/page-index.h"
 #include "migration/stream/device-state.h"
 #include "migration/stream/wire.h"
 #include "migration/stream/writer.h"
@@ -229,6 +230,25 @@ int outgoing_put_header(struct outgoing *o)
 	return ret == 0 && mark ? writer_put(o->w, mark->data, mark->len) : ret;
 }
 
+static int put_index_piece(void *opaque, const void *p, size_t n)
+{
+	return writer_put(opaque, p, n);
+}
+
+/* Behind the stream, where QEMU does not read; without it the stream is read whole. */
+static int put_index(struct outgoing *o)
+{
+	struct page_index *index = o->snapshot ? o->snapshot->index : NULL;
+	int ret = index ? page_index_complete(index, o->w->bytes) : 0;
+
+	if (ret < 0)
+		log_info("%s has no index of its pages, and has to be read whole when it is "
+			 "loaded: %s",
+			 o->where,
+			 ret == -ENOSPC ? "they lie too scattered in it" : "a page came twice");
+	return index && ret == 0 ? page_index_write(index, put_index_piece, o->w) : 0;
+}
+
 int outgoing_put_devices(struct outgoing *o, struct err *err)
 {
 	int ret = device_state_put(&o->devices, o->w);
@@ -237,6 +257,8 @@ int outgoing_put_devices(struct outgoing *o, struct err *err)
 		ret = put_eof(o);
 	if (ret == 0)
 		ret = put_description(o);
+	if (ret == 0)
+		ret = put_index(o);
 	if (ret == 0)
 		ret = writer_flush(o->w);
 	return writer_explain(o->w, ret, err);

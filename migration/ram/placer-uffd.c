@@ -62,6 +62,17 @@ static int check_kind(const struct ram_block *b, struct err *err)
 	return 0;
 }
 
+int uffd_placer_check(const struct memory *mem, struct err *err)
+{
+	for (size_t i = 0; i < mem->n_blocks; i++) {
+		int ret = check_kind(mem->blocks[i], err);
+
+		if (ret < 0)
+			return ret;
+	}
+	return userfault_probe(mem, USERFAULT_MISSING, err);
+}
+
 int uffd_placer_add(struct uffd_placer *p, const struct ram_block *b, const uint64_t *comes,
 		    struct err *err)
 {

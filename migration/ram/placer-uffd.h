@@ -42,6 +42,8 @@ struct uffd_placer {
 int uffd_placer_init(struct uffd_placer *p, struct err *err);
 /* All blocks are unregistered: whoever waits goes on, with zeroes where nothing has come. */
 void uffd_placer_fini(struct uffd_placer *p);
+/* Could all blocks be taken?  Nothing is changed.  0, or -errno: the first that cannot, and why. */
+int uffd_placer_check(const struct memory *mem, struct err *err);
 /*
  * Take a block that no guest runs on: what it holds is given back, and pages are missing from
  * now on.  Its number in 'blocks', or -errno: memory of that kind cannot (the block is

@@ -29,6 +29,7 @@
 #include "devices/block/node.h"
 #include "devices/block/qcow2/qcow2.h"
 #include "migration/outgoing/modes.h"
+#include "migration/ram/lazy/page-index.h"
 #include "migration/snapshot/engine.h"
 #include "migration/snapshot/chain.h"
 #include "migration/snapshot/nodes.h"
@@ -54,8 +55,10 @@ struct saver {
 	struct qcow2_saving **saving; /* owned; a node each; NULL: not begun, or over */
 	struct snapshot_engine engine;
 	struct outgoing_snapshot hook;
+	struct page_index *index;   /* owned; of the memory's stream */
 	struct qcow2_snapshot what; /* of the instant */
 	uint64_t total, reported;   /* bytes of memory that go, and of progress */
+	uint8_t index_is[PAGE_INDEX_IDENTITY];
 	struct parent_mark parent;  /* with r->parent: on which it stands */
 	struct buf mark;            /* ... as the stream says it */
 	bool background;            /* the guest runs on from the instant */
@@ -210,7 +213,8 @@ static int choose_fn(void *opaque, struct ram_save *ram, struct err *err)
 
 static void set_hook(struct saver *sv)
 {
-	sv->hook = (struct outgoing_snapshot){.instant = save_instant, .opaque = sv};
+	sv->hook = (struct outgoing_snapshot){
+	    .instant = save_instant, .opaque = sv, .index = sv->index};
 	if (!sv->r->track && !sv->r->parent)
 		return;
 	sv->hook.begin = track_begin_fn;
@@ -219,6 +223,8 @@ static void set_hook(struct saver *sv)
 	if (!sv->r->parent)
 		return;
 	parent_mark_put(&sv->parent, &sv->mark);
+	sv->index->layer = true;
+	memcpy(sv->index->parent, sv->s->track.index, sizeof(sv->index->parent));
 	sv->hook.mark = &sv->mark;
 }
 
@@ -244,6 +250,8 @@ static int save_memory(struct saver *sv, struct err *err)
 	char *where = xasprintf("snapshot '%.255s'", sv->r->tag);
 	int ret;
 
+	sv->index = page_index_new(&m->mem);
+	memcpy(sv->index_is, sv->index->identity, sizeof(sv->index_is));
 	set_hook(sv);
 	ret = snapshot_engine_init(&sv->engine, m, sv->s->ram_section_id, &sv->hook,
 				   job_cancel_fd(sv->j), where, err);
@@ -257,6 +265,8 @@ static int save_memory(struct saver *sv, struct err *err)
 	sv->what.vmstate_bytes = sv->engine.area.bytes;
 	sv->pause_ns = snapshot_engine_pause_ns(&sv->engine);
 	snapshot_engine_fini(&sv->engine);
+	page_index_free(sv->index);
+	sv->index = NULL;
 	free(where);
 	return ret;
 }
@@ -437,7 +447,7 @@ static void end_tracking(struct saver *sv, bool saved)
 	struct machine *m = sv->s->m;
 
 	machine_lock(m);
-	track_end(&sv->s->track, saved ? &sv->what : NULL);
+	track_end(&sv->s->track, saved ? &sv->what : NULL, sv->index_is);
 	machine_unlock(m);
 	buf_free(&sv->mark);
 }

@@ -14,6 +14,8 @@
 #include "migration/incoming/loader.h"
 #include "migration/peer/saved.h"
 #include "migration/ram/lazy/lazy.h"
+#include "migration/ram/lazy/page-index.h"
+#include "migration/ram/lazy/stream-source.h"
 #include "migration/ram/ram.h"
 #include "migration/snapshot/session.h"
 #include "migration/stream/parent-mark.h"
@@ -63,6 +65,21 @@ static int compare_machines(struct loader *l, struct err *err)
 	return ret;
 }
 
+/* The pages stay where they are. */
+static void read_lazily(const struct snapshot_source *s, struct loader *l)
+{
+	if (!s->lazy)
+		return;
+	if (s->index) {
+		l->pages_start = s->index->start;
+		l->pages_end = s->index->end;
+	}
+	if (!s->checks)
+		ram_load_lazily(l->ram, s->lazy);
+	else if (!s->index)
+		ram_load_index(l->ram, lazy_source(s->lazy));
+}
+
 /* One stream; 'whole': devices, too. */
 static int read_one(struct snapshot_source *s, struct machine *m, bool whole, struct err *err)
 {
@@ -80,15 +97,14 @@ static int read_one(struct snapshot_source *s, struct machine *m, bool whole, st
 	loader_init(&l, m, r, NULL);
 	l.checks = s->checks;
 	l.commands.caps = no_caps;
-	if (s->lazy && s->checks)
-		ram_load_index(l.ram, lazy_source(s->lazy));
-	else if (s->lazy)
-		ram_load_lazily(l.ram, s->lazy);
 	l.pages_only = !whole;
 	l.parent = &mark;
+	read_lazily(s, &l);
 	ret = read_stream(&l, err);
 	if (ret == 0 && s->checks && whole)
 		ret = compare_machines(&l, err);
+	if (ret == 0 && s->checks && s->lazy && !s->index)
+		ret = stream_source_noted(lazy_source(s->lazy), err);
 	if (ret < 0 && ret != -ECANCELED && s->from.err.errnum) /* the image's own words */
 		ret = err_set(err, s->from.err.errnum, "%s", s->from.err.msg);
 	loader_fini(&l);
@@ -97,13 +113,16 @@ static int read_one(struct snapshot_source *s, struct machine *m, bool whole, st
 	return ret;
 }
 
-/* What it stands on comes first, and its own pages over that. */
+/*
+ * What it stands on comes first, and its own pages over that.  With a session the pages of all of
+ * them come later.
+ */
 static int source_read(struct snapshot_source *s, struct machine *m, struct err *err)
 {
 	const struct vmstate_source own = s->from;
 	int ret = 0;
 
-	for (size_t i = s->chain.n; ret == 0 && i-- > 1;) {
+	for (size_t i = s->lazy ? 1 : s->chain.n; ret == 0 && i-- > 1;) {
 		const struct snapshot_link *link = &s->chain.v[i];
 
 		s->from.id = link->id;
@@ -147,6 +166,7 @@ static void drop_session(struct snapshot_source *s)
 {
 	lazy_free(s->lazy);
 	s->lazy = NULL;
+	s->index = NULL;
 }
 
 int snapshot_source_check(struct snapshot_source *s, struct machine *m, struct job *j,
@@ -161,8 +181,8 @@ int snapshot_source_check(struct snapshot_source *s, struct machine *m, struct j
 		return ret;
 	if (s->j)
 		job_set_total(s->j, 2 * all_bytes(s)); /* it is read twice */
-	if (s->lazily_from && s->chain.n == 1)
-		s->lazy = snapshot_session_new(&s->from, s->lazily_from, m);
+	if (s->lazily_from)
+		s->lazy = snapshot_session_new(s->from.q, &s->chain, s->lazily_from, m, &s->index);
 	ret = source_read(s, m, err);
 	if (ret == 0 || !s->lazy || ret == -ECANCELED)
 		return ret;

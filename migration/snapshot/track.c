@@ -155,11 +155,14 @@ int track_instant(struct snapshot_track *t, struct ram_save *ram, uint64_t *page
 	return ret;
 }
 
-void track_end(struct snapshot_track *t, const struct qcow2_snapshot *saved)
+void track_end(struct snapshot_track *t, const struct qcow2_snapshot *saved,
+	       const uint8_t index[PAGE_INDEX_IDENTITY])
 {
 	if (!t->in_use)
 		return;
 	t->in_use = false;
+	if (saved)
+		memcpy(t->index, index, sizeof(t->index));
 	if (t->watch.on && t->watch.lost) {
 		if (saved) { /* it was saved, and then the guest became another */
 			snapshot_mark_of(saved, &t->since);

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "migration/ram/lazy/page-index.h"
 #include "migration/stream/parent-mark.h"
 #include "vmm/dirty-watch.h"
 
@@ -27,6 +28,7 @@ struct snapshot_track {
 	/* machine lock */
 	bool known;             /* 'since' is a snapshot's, and what was written since is known */
 	struct parent_mark since;
+	uint8_t index[PAGE_INDEX_IDENTITY]; /* what its index of pages is known by */
 	bool in_use;            /* a save is under way that asks for tracking */
 	bool began;             /* ... and has begun it */
 	char why[DIRTY_WHY_BYTES]; /* why 'since' can be a parent no more; empty: never any could */
@@ -50,9 +52,10 @@ int track_instant(struct snapshot_track *t, struct ram_save *ram, uint64_t *page
 		  struct err *err);
 /*
  * The save has ended, if there was a track_begin(): as 'saved', which may be a parent now, or
- * (NULL) in vain, and what was known before is still known.
+ * (NULL) in vain, and what was known before is still known.  'index': its identity.
  */
-void track_end(struct snapshot_track *t, const struct qcow2_snapshot *saved);
+void track_end(struct snapshot_track *t, const struct qcow2_snapshot *saved,
+	       const uint8_t index[PAGE_INDEX_IDENTITY]);
 /* The parent goes away, or the guest becomes another: no snapshot can be a parent. */
 void track_forget(struct snapshot_track *t, const char *why);
 /* It is deleted: has what was written since it no use any more? */
