@@ -30,8 +30,12 @@ def check_loads(t, vm, saved):
     images = {node: snapshots.copy(t, path, f"{node}-loaded") for node, path in vm.images.items()}
     other = snapshots.again(t, vm, images=images, paused=True)
     for tag, memory in saved.items():
-        do(other, "load", tag)
-        ram.assert_equal(memory, ram.read(other), f"snapshot {tag}")
+        for lazy in (False, True):
+            do(other, "load", tag, x_minivmm_lazy=lazy)
+            ram.assert_equal(memory, ram.read(other), f"snapshot {tag}, lazy {lazy}")
+    lazily = [line for line in other.stderr().splitlines() if "comes as it is touched" in line]
+    if vm.backend != "file":
+        assert len(lazily) == len(saved), other.stderr()
     other.cmd("cont")
     goes_on(other)
     other.cmd("quit")
