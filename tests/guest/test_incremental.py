@@ -1,10 +1,14 @@
 """snapshot-save with x-minivmm-parent: only what was written since, page by page what it was when it is loaded."""
+import json
+import os
+
 import ram
 import snapshots
-from case import only_minivmm, table
+from case import BUILD, only_minivmm, table
 from moves import goes_on
 from snapshots import check, do, guest, image, listing, run
 
+IMG = os.path.join(BUILD, "minivmm-img")
 REASON = "QEMU has no incremental snapshots"
 
 
@@ -42,6 +46,25 @@ def check_loads(t, vm, saved):
     other.wait()
 
 
+def img(*argv, status=0):
+    return snapshots.tool(IMG, *argv, status=(status,))
+
+
+def parents(path):
+    """{tag: the parent's}, as minivmm-img shows it."""
+    info = json.loads(img("info", "--output=json", path))
+    return {s["name"]: s["x-minivmm-parent"] for s in info["snapshots"] if "x-minivmm-parent" in s}
+
+
+def merge(vm, tag):
+    """It stands on nothing then, and the others on what they did."""
+    path = vm.images["d0"]
+    before = parents(path)
+    img("snapshot", "--merge", tag, path)
+    check(path)
+    assert before.pop(tag) and parents(path) == before
+
+
 @only_minivmm(REASON)
 @table(anonymous={"backend": "anonymous"}, memfd={"backend": "memfd"}, file={"backend": "file"}, ring={"ring": 65536},
        stopped={"backend": "anonymous", "x_minivmm_stopped": True})
@@ -63,4 +86,12 @@ def test_chain(t, x_minivmm_stopped=False, **options):
     vm.wait()
     check(vm.images["d0"])
     assert sorted(listing(vm.images["d0"])) == sorted(saved)
+    check_loads(t, vm, saved)
+    merge(vm, "two")
+    check_loads(t, vm, saved)
+    merge(vm, "three")
+    for tag in ("one", "base", "two"):
+        img("snapshot", "-d", tag, vm.images["d0"])
+        del saved[tag]
+        check(vm.images["d0"])
     check_loads(t, vm, saved)
