@@ -257,8 +257,6 @@ static int save_memory(struct saver *sv, struct err *err)
 				   job_cancel_fd(sv->j), where, err);
 	sv->engine.area.go_on = save_goes_on;
 	sv->engine.area.opaque = sv;
-	if (ret == 0 && sv->j)
-		job_set_total(sv->j, sv->total);
 	if (ret == 0)
 		ret = snapshot_engine_run(&sv->engine,
 					  sv->background ? &background_mode : &stopped_mode, err);
@@ -459,6 +457,8 @@ static int save_guest(struct saver *sv, struct err *err)
 	int ret = check_chains(sv, &why);
 
 	sv->total = memory_total_bytes(&sv->s->m->mem);
+	if (sv->j)
+		job_set_total(sv->j, sv->total);
 	if (ret == 0)
 		ret = sv->background ? save_all(sv, &why) : save_held(sv, &why);
 	end_tracking(sv, ret == 0);

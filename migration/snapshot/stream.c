@@ -177,8 +177,10 @@ int snapshot_source_check(struct snapshot_source *s, struct machine *m, struct j
 	s->j = j;
 	s->checks = true;
 	ret = snapshot_chain_find(&s->chain, s->from.q, own_snapshot(s), err);
-	if (ret < 0)
+	if (ret < 0) {
+		snapshot_chain_fini(&s->chain);
 		return ret;
+	}
 	if (s->j)
 		job_set_total(s->j, 2 * all_bytes(s)); /* it is read twice */
 	if (s->lazily_from)
