@@ -157,6 +157,14 @@ int dirty_watch_take(struct machine *m, struct dirty_watch *w, uint64_t *const *
 	return ret;
 }
 
+void dirty_watch_peek(struct machine *m, const struct dirty_watch *w, uint64_t *const *maps)
+{
+	(void)pthread_mutex_lock(&m->dirty->lock);
+	for (size_t i = 0; i < m->mem.n_blocks; i++)
+		(void)bitmap_or(maps[i], w->map[i], block_pages(m, i));
+	(void)pthread_mutex_unlock(&m->dirty->lock);
+}
+
 void dirty_watch_give_back(struct machine *m, struct dirty_watch *w, uint64_t *const *maps)
 {
 	(void)pthread_mutex_lock(&m->dirty->lock);

@@ -52,6 +52,8 @@ int dirty_watch_take(struct machine *m, struct dirty_watch *w, uint64_t *const *
 
 /* Bring it up to date, and protect what was found.  *found: pages. */
 int dirty_watch_settle(struct machine *m, uint64_t *found, struct err *err);
+/* What it has found up to now is added to 'maps', and stays. */
+void dirty_watch_peek(struct machine *m, const struct dirty_watch *w, uint64_t *const *maps);
 /* What was taken goes back: there has been no instant. */
 void dirty_watch_give_back(struct machine *m, struct dirty_watch *w, uint64_t *const *maps);
 

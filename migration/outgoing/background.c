@@ -210,10 +210,12 @@ static int background_instant(struct outgoing *o, struct err *err)
 static int background_pause(struct outgoing *o, struct err *err)
 {
 	for (;;) {
-		int ret = write_protect_rearm(&o->ram, err);
+		int ret = 0;
 
-		if (ret == 0 && o->snapshot && o->snapshot->near)
-			ret = o->snapshot->near(o->snapshot->opaque, err);
+		if (o->snapshot && o->snapshot->near)
+			ret = o->snapshot->near(o->snapshot->opaque, &o->ram, err);
+		if (ret == 0)
+			ret = write_protect_rearm(&o->ram, err);
 		if (ret < 0)
 			return ret;
 		machine_lock(o->m);
@@ -274,7 +276,7 @@ static int background_run(struct outgoing *o, struct err *err)
 	int ret = background_pause(o, err);
 
 	if (ret == 0 && o->ram.partial)
-		write_protect_let_rest_go(&o->ram);
+		write_protect_look_again(&o->ram);
 	if (ret == 0)
 		ret = background_pages(o, err);
 	ret = background_release(o, ret, err); /* the guest need not wait for the channel's end */

@@ -46,8 +46,8 @@ struct outgoing_snapshot {
 	/* Pages are about to be tracked or protected, the guest runs.  Machine lock held.  May be
 	 * NULL. */
 	int (*begin)(void *opaque, struct err *err);
-	/* The instant is near.  No lock.  May be NULL. */
-	int (*near)(void *opaque, struct err *err);
+	/* The instant is near: pages that go may be known already.  No lock.  May be NULL. */
+	int (*near)(void *opaque, struct ram_save *ram, struct err *err);
 	/* The instant: the guest stands still; the pages that go are chosen.  Machine lock held.
 	 * May be NULL. */
 	int (*choose)(void *opaque, struct ram_save *ram, struct err *err);

@@ -86,10 +86,11 @@ int ram_save_start(struct ram_save *s, struct err *err);
 int ram_save_begin(struct ram_save *s, struct err *err);
 /*
  * With s->partial: these pages (a bitmap a block) go, in whole pages of the host, and no others.
- * After ram_save_begin(), before the first record; of a background snapshot at the instant.
- * Returns how many.
+ * After ram_save_begin(), before the first record, as often as there are more.
  */
-uint64_t ram_save_choose(struct ram_save *s, uint64_t *const *maps);
+int ram_save_choose(struct ram_save *s, uint64_t *const *maps, struct err *err);
+/* That was all; of a background snapshot at the instant.  Returns how many pages go. */
+uint64_t ram_save_chosen(struct ram_save *s);
 /* Another pass: ask the tracker.  *added: pages that have become dirty since. */
 int ram_save_sync(struct ram_save *s, uint64_t *added, struct err *err);
 /*

@@ -120,8 +120,7 @@ static void fault_save(struct write_protect *wp, struct page_run *run)
 {
 	struct page_copy *first;
 
-	if (!wp_was_touched(wp, run->block, run->first) ||
-	    !wp_is_chosen(wp, run->block, run->first)) {
+	if (!wp_was_touched(wp, run->block, run->first)) {
 		wp_release_run(wp, run);
 		return;
 	}

@@ -72,12 +72,6 @@ static inline bool wp_was_touched(const struct write_protect *wp, size_t block, 
 	return bitmap_test_atomic(wp->s->touched[block], page);
 }
 
-/* Does it go at all? */
-static inline bool wp_is_chosen(const struct write_protect *wp, size_t block, uint64_t page)
-{
-	return !wp->s->partial || bitmap_test_atomic(wp->s->chosen[block], page);
-}
-
 static inline bool wp_in_set(const struct write_protect *wp, size_t block, uint64_t page)
 {
 	return bitmap_test_atomic(wp->s->pages.map[block], page);

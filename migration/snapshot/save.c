@@ -192,9 +192,11 @@ static int track_begin_fn(void *opaque, struct err *err)
 	return track_begin(&((struct saver *)opaque)->s->track, err);
 }
 
-static int track_near_fn(void *opaque, struct err *err)
+static int track_near_fn(void *opaque, struct ram_save *ram, struct err *err)
 {
-	return track_near(&((struct saver *)opaque)->s->track, err);
+	const struct saver *sv = opaque;
+
+	return track_near(&sv->s->track, sv->r->parent ? ram : NULL, err);
 }
 
 static int choose_fn(void *opaque, struct ram_save *ram, struct err *err)

@@ -128,13 +128,18 @@ int track_begin(struct snapshot_track *t, struct err *err)
 	return ret;
 }
 
-int track_near(struct snapshot_track *t, struct err *err)
+int track_near(struct snapshot_track *t, struct ram_save *ram, struct err *err)
 {
 	uint64_t found = UINT64_MAX;
 	int ret = 0;
 
-	for (unsigned i = 0; ret == 0 && found > NEAR_PAGES && i < NEAR_ROUNDS; i++)
+	for (unsigned i = 0; ret == 0 && found > NEAR_PAGES && i < NEAR_ROUNDS; i++) {
 		ret = dirty_watch_settle(t->m, &found, err);
+		if (ret == 0 && ram) {
+			dirty_watch_peek(t->m, &t->watch, t->taken);
+			ret = ram_save_choose(ram, t->taken, err);
+		}
+	}
 	return ret;
 }
 
@@ -151,7 +156,9 @@ int track_instant(struct snapshot_track *t, struct ram_save *ram, uint64_t *page
 	ret = dirty_watch_take(t->m, &t->watch, t->taken, err);
 	t->has_taken = ret == 0;
 	if (ret == 0 && ram)
-		*pages = ram_save_choose(ram, t->taken);
+		ret = ram_save_choose(ram, t->taken, err);
+	if (ret == 0 && ram)
+		*pages = ram_save_chosen(ram);
 	return ret;
 }
 

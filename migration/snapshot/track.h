@@ -63,7 +63,10 @@ void track_deleted(struct snapshot_track *t, const struct parent_mark *mark);
 
 /* ---- that save's thread, no lock ---- */
 
-/* The instant is near: few pages are to be told again at the next one. */
-int track_near(struct snapshot_track *t, struct err *err);
+/*
+ * The instant is near: few pages are to be told again at the next one, and 'ram' (NULL: not) knows
+ * of most of those that go.
+ */
+int track_near(struct snapshot_track *t, struct ram_save *ram, struct err *err);
 
 #endif

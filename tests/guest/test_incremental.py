@@ -70,9 +70,12 @@ def merge(vm, tag):
 
 @only_minivmm(REASON)
 @table(anonymous={"backend": "anonymous"}, memfd={"backend": "memfd"}, file={"backend": "file"}, ring={"ring": 65536},
-       stopped={"backend": "anonymous", "x_minivmm_stopped": True})
+       stopped={"backend": "anonymous", "x_minivmm_stopped": True},
+       dma={"append": "pages=100 rate=2000 every=16 queue=1024", "x_minivmm_stopped": True})
 def test_chain(t, x_minivmm_stopped=False, **options):
-    """A whole snapshot and three that stand on each other, of a guest that writes memory and disk between them."""
+    """A whole snapshot and three that stand on each other, of a guest that writes memory and disk between them.
+
+    With so long a queue there are pages of the used ring that nobody but the device writes."""
     more = {"x_minivmm_stopped": x_minivmm_stopped}
     vm = one_disk(t, **options)
     goes_on(vm, rounds=2)
