@@ -247,10 +247,17 @@ int job_wait_complete(struct job *j)
 
 void job_set_figures(struct job *j, const struct job_figures *f)
 {
-	machine_lock(j->m);
 	j->figures = *f;
 	j->measured = true;
-	machine_unlock(j->m);
+}
+
+void jobs_set_resident(struct machine *m, uint64_t load, uint64_t us)
+{
+	list_for_each (j, &m->jobs, struct job, link)
+		if (j->measured && j->figures.load == load) {
+			j->figures.has_resident_us = true;
+			j->figures.resident_us = us;
+		}
 }
 
 void job_set_total(struct job *j, uint64_t bytes)

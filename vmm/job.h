@@ -78,6 +78,10 @@ struct job_figures {
 	uint64_t memory_bytes; /* of the guest, that are in it, or (loaded) in it and its parents */
 	uint64_t pause_us; /* for which the guest stood still, 0 if it did not run */
 	uint64_t total_us;
+	/* of a load, since it began: the guest could run, and all of its memory was there */
+	bool has_resume_us, has_resident_us;
+	uint64_t resume_us, resident_us;
+	uint64_t load; /* which of those whose memory comes later; 0: none */
 };
 
 struct job {
@@ -144,9 +148,14 @@ int job_pause_point(struct job *j);
 /* What cannot be taken back is about to be done: -ECANCELED, or from here on cancels are refused.
  */
 int job_commit_point(struct job *j);
-void job_set_figures(struct job *j, const struct job_figures *f);
 /* 'ready', until a client completes the job: 0, or -ECANCELED. */
 int job_wait_complete(struct job *j);
+
+/* ---- any thread, machine lock held ---- */
+
+void job_set_figures(struct job *j, const struct job_figures *f);
+/* All memory of that load is there: whichever job it was learns when. */
+void jobs_set_resident(struct machine *m, uint64_t load, uint64_t us);
 
 /* Any thread. */
 void job_set_total(struct job *j, uint64_t bytes);

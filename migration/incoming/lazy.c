@@ -17,6 +17,7 @@
 #include "vmm/base/log.h"
 #include "vmm/base/thread.h"
 #include "vmm/base/wake.h"
+#include "vmm/job.h"
 #include "vmm/machine.h"
 #include "vmm/memory/missing.h"
 #include "vmm/vclock.h"
@@ -37,6 +38,15 @@ static void set_status(struct incoming *in, enum migration_status s)
 		status_set(in->m, &in->status, s);
 }
 
+static uint64_t resident_us(const struct incoming *in)
+{
+	struct lazy_info l = {.resident_ns = 0};
+
+	if (in->lazy)
+		lazy_query(in->lazy, &l);
+	return l.resident_ns ? (uint64_t)(l.resident_ns - in->begun_ns) / 1000 : 0;
+}
+
 static void on_resident(void *opaque)
 {
 	struct incoming *in = opaque;
@@ -44,6 +54,7 @@ static void on_resident(void *opaque)
 	machine_lock(in->m);
 	in->error = (struct err){0};
 	set_status(in, MIG_COMPLETED);
+	jobs_set_resident(in->m, in->loads, resident_us(in));
 	report_incoming_resident(in);
 	pthread_cond_broadcast(&in->m->cond); /* incoming_lazy_await() */
 	machine_unlock(in->m);
@@ -132,6 +143,7 @@ int incoming_lazy_adopt(struct incoming *in, struct lazy *lazy, const char *from
 
 	machine_lock(in->m);
 	in->quiet = true;
+	in->loads++;
 	in->begun_ns = since;
 	in->resumed_ns = host_now_ns();
 	free(in->from);
@@ -162,6 +174,12 @@ int incoming_lazy_run(struct incoming *in, struct err *err)
 	return lazy_run(in->lazy, err);
 }
 
+void incoming_lazy_resumed(struct incoming *in)
+{
+	if (!resident_us(in))
+		in->resumed_ns = host_now_ns();
+}
+
 void incoming_lazy_abort(struct incoming *in)
 {
 	if (!in->lazy)
@@ -185,6 +203,13 @@ void incoming_lazy_follow(struct incoming *in)
 		lazy_set_rate(in->lazy, in->set->params.lazy_rate);
 }
 
+uint64_t incoming_lazy_number(const struct incoming *in, bool *has_resident, uint64_t *us)
+{
+	*us = resident_us(in);
+	*has_resident = *us != 0;
+	return in->loads;
+}
+
 void incoming_lazy_query(const struct incoming *in, struct migration_info *info)
 {
 	struct lazy_info l;
@@ -196,7 +221,7 @@ void incoming_lazy_query(const struct incoming *in, struct migration_info *info)
 	info->lazy = (struct migration_lazy_stats){
 	    .resume_us = (uint64_t)(in->resumed_ns - in->begun_ns) / 1000,
 	    .has_resident_us = l.resident_ns != 0,
-	    .resident_us = l.resident_ns ? (uint64_t)(l.resident_ns - in->begun_ns) / 1000 : 0,
+	    .resident_us = resident_us(in),
 	    .total = l.total_bytes,
 	    .remaining = l.left_bytes,
 	    .faults = l.faults,

@@ -33,6 +33,8 @@ int incoming_lazy_adopt(struct incoming *in, struct lazy *lazy, const char *from
 void incoming_lazy_forget(struct incoming *in);
 /* The guest is about to run.  Machine lock held. */
 int incoming_lazy_run(struct incoming *in, struct err *err);
+/* It runs, if it is to.  Machine lock held. */
+void incoming_lazy_resumed(struct incoming *in);
 /* The load has failed, whatever had begun.  The machine lock is not held. */
 void incoming_lazy_abort(struct incoming *in);
 
@@ -42,6 +44,8 @@ void incoming_lazy_abort(struct incoming *in);
 void incoming_lazy_fini(struct incoming *in);
 /* The rest: machine lock held.  Parameters have changed. */
 void incoming_lazy_follow(struct incoming *in);
+/* Which load it was, of those that were adopted; *us: when all was there, if it is. */
+uint64_t incoming_lazy_number(const struct incoming *in, bool *has_resident, uint64_t *us);
 void incoming_lazy_query(const struct incoming *in, struct migration_info *info);
 /*
  * Wait until all is there, without a limit of bandwidth; the lock is given up meanwhile, not on the

@@ -9,8 +9,9 @@
  *               tells a copy from the guest itself is done (incoming/copy.h)
  *     let go    what ran runs on; what did not keeps its run state, whatever was saved
  *
- * If it is asked for, and userfaultfd can be had, the check also finds out where in the stream each
- * page is, and the load leaves them there: they come while the guest runs (session.h).
+ * Where userfaultfd can be had the load leaves the pages where they are, and they come while the
+ * guest runs (session.h).  An index behind the stream tells where that is (ram/lazy/page-index.h);
+ * of a stream without one the check takes notes.
  *
  * From 'disks' on there is no way back: what fails then leaves no guest, and 'cont' is refused
  * until a snapshot has been loaded or the machine has been reset.
@@ -100,7 +101,7 @@ static int check_snapshots(struct restorer *rs, struct err *err)
 	}
 	rs->source.from.q = snapshot_node_image(ns->v[ns->vmstate]);
 	rs->source.from.id = rs->ids[ns->vmstate];
-	if (rs->r->lazy && rs->s->set->params.lazy_load)
+	if (!rs->r->eager && rs->s->set->params.lazy_load)
 		rs->source.lazily_from = ns->v[ns->vmstate];
 	if (!rs->source.from.bytes)
 		return err_set(
@@ -235,10 +236,35 @@ static int load_held(struct restorer *rs, struct err *err)
 		int kept = machine_let_go(m, ret < 0 ? NULL : err);
 
 		ret = ret < 0 ? ret : kept;
+		if (ret == 0 && rs->lazily)
+			incoming_lazy_resumed(rs->s->in);
 	}
 	machine_unlock(m);
 	rs->pause_ns = host_now_ns() - since;
 	return ret;
+}
+
+static void report_figures(const struct restorer *rs, uint64_t us)
+{
+	struct machine *m = rs->s->m;
+	struct job_figures f = {
+	    .vmstate_bytes = rs->source.from.bytes,
+	    .memory_bytes = memory_total_bytes(&m->mem),
+	    .pause_us = (uint64_t)rs->pause_ns / 1000,
+	    .total_us = us,
+	    .has_resume_us = true,
+	    .resume_us = us,
+	    .has_resident_us = !rs->lazily,
+	    .resident_us = us,
+	};
+
+	machine_lock(m);
+	if (rs->lazily)
+		f.load = incoming_lazy_number(rs->s->in, &f.has_resident_us, &f.resident_us);
+	if (f.has_resident_us)
+		f.resident_us = MAX(f.resident_us, f.resume_us);
+	job_set_figures(rs->j, &f);
+	machine_unlock(m);
 }
 
 static void report(const struct restorer *rs, int ret, int64_t ns, const struct err *err)
@@ -246,12 +272,7 @@ static void report(const struct restorer *rs, int ret, int64_t ns, const struct 
 	double s = (double)ns / 1e9;
 
 	if (ret == 0 && rs->j)
-		job_set_figures(rs->j, &(struct job_figures){
-					   .vmstate_bytes = rs->source.from.bytes,
-					   .memory_bytes = memory_total_bytes(&rs->s->m->mem),
-					   .pause_us = (uint64_t)rs->pause_ns / 1000,
-					   .total_us = (uint64_t)ns / 1000,
-				       });
+		report_figures(rs, (uint64_t)ns / 1000);
 	if (ret == 0)
 		log_notice("snapshot '%s' is loaded: %.3f s%s", rs->r->tag, s,
 			   rs->lazily ? ", and its memory comes as it is touched" : "");
@@ -269,7 +290,6 @@ static int restorer_run(struct restorer *rs, struct err *err)
 	struct err why = {0};
 	int ret;
 
-	rs->begun_ns = host_now_ns();
 	ret = snapshot_source_check(&rs->source, rs->s->m, rs->j, &why);
 	if (ret == 0)
 		ret = load_held(rs, &why);
@@ -283,7 +303,7 @@ static int restorer_run(struct restorer *rs, struct err *err)
 int snapshot_load(struct snapshots *s, const struct snapshot_request *r, struct job *j,
 		  struct err *err)
 {
-	struct restorer rs = {.s = s, .r = r, .j = j};
+	struct restorer rs = {.s = s, .r = r, .j = j, .begun_ns = host_now_ns()};
 	struct machine *m = s->m;
 	int ret;
 

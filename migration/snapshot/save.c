@@ -412,6 +412,7 @@ static void report(const struct saver *sv, int ret, int64_t ns, const struct err
 {
 	double s = (double)ns / (double)NS_PER_S;
 
+	machine_lock(sv->s->m);
 	if (ret == 0 && sv->j)
 		job_set_figures(sv->j, &(struct job_figures){
 					   .vmstate_bytes = sv->what.vmstate_bytes,
@@ -419,6 +420,7 @@ static void report(const struct saver *sv, int ret, int64_t ns, const struct err
 					   .pause_us = (uint64_t)sv->pause_ns / 1000,
 					   .total_us = (uint64_t)ns / 1000,
 				       });
+	machine_unlock(sv->s->m);
 	if (ret == 0)
 		log_notice("snapshot '%s' is saved: %.1f MiB of VM state in '%s', %.3f s, paused "
 			   "for %.1f ms",

@@ -49,9 +49,9 @@ struct snapshot_request {
 	size_t n_devices;
 	bool complete; /* save: refuse to leave a writable disk out */
 	bool replace;  /* save: instead of one of that name */
-	bool lazy;     /* load: the guest runs before all of its memory is there */
 	const char *parent; /* save: only what was written since that snapshot; NULL: all */
 	bool track;    /* save: what the guest writes from then on is noted, for a later one */
+	bool eager;    /* load: all memory is there before the guest runs */
 	bool stopped;  /* save: the guest stands still until it is done */
 };
 

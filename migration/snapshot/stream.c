@@ -66,13 +66,14 @@ static int compare_machines(struct loader *l, struct err *err)
 }
 
 /* The pages stay where they are. */
-static void read_lazily(const struct snapshot_source *s, struct loader *l)
+static void read_lazily(struct snapshot_source *s, struct loader *l)
 {
 	if (!s->lazy)
 		return;
 	if (s->index) {
 		l->pages_start = s->index->start;
 		l->pages_end = s->index->end;
+		s->from.pause = s->index->start;
 	}
 	if (!s->checks)
 		ram_load_lazily(l->ram, s->lazy);
@@ -92,6 +93,7 @@ static int read_one(struct snapshot_source *s, struct machine *m, bool whole, st
 	s->from.go_on = read_goes_on;
 	s->from.opaque = s;
 	s->from.err = (struct err){0};
+	s->from.pause = 0;
 	ch = channel_vmstate_read(&s->from, s->checks && s->j ? s->j->cancel_fd : -1);
 	r = reader_new(ch, m);
 	loader_init(&l, m, r, NULL);
@@ -186,7 +188,7 @@ int snapshot_source_check(struct snapshot_source *s, struct machine *m, struct j
 	if (s->lazily_from)
 		s->lazy = snapshot_session_new(s->from.q, &s->chain, s->lazily_from, m, &s->index);
 	ret = source_read(s, m, err);
-	if (ret == 0 || !s->lazy || ret == -ECANCELED)
+	if (ret == 0 || !s->lazy || s->index || ret == -ECANCELED)
 		return ret;
 	/* Coded pages have no place in the stream; what is really wrong is found once more. */
 	log_info("the guest's memory is loaded before it runs, not lazily: %s", err->msg);

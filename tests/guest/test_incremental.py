@@ -38,7 +38,7 @@ def check_loads(t, vm, saved):
     other = snapshots.again(t, vm, images=images, paused=True)
     for tag, memory in saved.items():
         for lazy in (False, True):
-            do(other, "load", tag, x_minivmm_lazy=lazy)
+            do(other, "load", tag, x_minivmm_eager=not lazy)
             ram.assert_equal(memory, ram.read(other), f"snapshot {tag}, lazy {lazy}")
     lazily = [line for line in other.stderr().splitlines() if "comes as it is touched" in line]
     if vm.backend != "file":
@@ -127,7 +127,7 @@ def test_at_work(t):
     other = keep(t, vm, *tags)
     for tag in tags:
         for lazy in (True, False):
-            do(other, "load", tag, x_minivmm_lazy=lazy)
+            do(other, "load", tag, x_minivmm_eager=not lazy)
             status = snapshots.check_instant(t, other, tag)
     assert status["generation"] >= before["generation"], (before, status)
     other.cmd("cont")
@@ -174,7 +174,7 @@ def test_zero_again(t):
         other = snapshots.again(t, vm, paused=True)
         for tag in ("one", "base", "one"):
             for lazy in (True, False):
-                do(other, "load", tag, x_minivmm_lazy=lazy)
+                do(other, "load", tag, x_minivmm_eager=not lazy)
                 ram.assert_equal(saved[tag], ram.read(other), f"snapshot {tag}, lazy {lazy}")
         other.cmd("quit")
         other.wait()

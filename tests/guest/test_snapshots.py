@@ -376,7 +376,7 @@ def saved_still(t):
 def load_slowly(vm, tag="one"):
     """It is here, and most of its memory is still in the snapshot."""
     vm.cmd("migrate-set-parameters", x_minivmm_lazy_rate=SLOW)
-    events = do(vm, "load", tag, wait=False, x_minivmm_lazy=True).events
+    events = do(vm, "load", tag, wait=False).events
     now = lazy(vm)
     assert "resident-us" not in now and now["remaining"] > now["total"] // 2, now
     assert vm.migration()["status"] == "postcopy-active", vm.migration()
@@ -436,7 +436,10 @@ def test_lazily_at_work(t):
         complete(vm)
         goes_on(vm)
     vm.cmd("migrate-set-parameters", x_minivmm_lazy_load=False)
-    do(vm, "load", "one", x_minivmm_lazy=True)
+    do(vm, "load", "one")
+    assert "x-minivmm-lazy" not in vm.migration(), vm.migration()
+    vm.cmd("migrate-set-parameters", x_minivmm_lazy_load=True)
+    do(vm, "load", "one", x_minivmm_eager=True)
     assert "x-minivmm-lazy" not in vm.migration(), vm.migration()
     look(t, vm, "one")
     end(vm, ["one"])
@@ -450,7 +453,7 @@ def test_while_pages_come(t, what, tag, tags):
     vm, was = saved_still(t)
     vm.cmd("stop")
     load_slowly(vm)
-    do(vm, what, tag, wait=False, **({"x_minivmm_lazy": True} if what == "load" else {}))
+    do(vm, what, tag, wait=False)
     if what == "save":
         load_slowly(vm, tag)
     complete(vm)

@@ -87,6 +87,9 @@ class Ended:
         self.figures = figures = info.get("x-minivmm-snapshot")
         if vm.kind == "minivmm" and not self.error and info["type"] != "snapshot-delete":
             assert figures["vm-state-size"] > 0 and figures["pause-us"] <= figures["total-us"], info
+            assert ("resume-us" in figures) == (info["type"] == "snapshot-load"), info
+            assert figures.get("resident-us", 1 << 60) >= figures.get("resume-us", 0), info
+            self.figures = figures
         else:
             assert figures is None, info
         vm.cmd("job-dismiss", id=job)

@@ -113,7 +113,7 @@ static struct snapshot_request request(const struct shelf *s, const char *tag)
 					 .vmstate = "d0",
 					 .devices = both,
 					 .n_devices = 2,
-					 .lazy = s->way == RUNS_ON,
+					 .eager = s->way != RUNS_ON,
 					 .stopped = s->way == STOPPED};
 }
 

@@ -219,6 +219,7 @@ static int lazy_check(struct missing *x, struct err *err)
 static void free_parts(struct lazy *l)
 {
 	fault_thread_stop(&l->fault_thread);
+	thread_join(&l->dropper);
 	for (size_t i = 0; i < l->placer.n; i++)
 		userfault_unregister(&l->placer.uffd, l->placer.blocks[i].block);
 	userfault_close(&l->placer.uffd);
@@ -261,6 +262,7 @@ static bool lazy_end(struct missing *x)
 	l->stop = true;
 	pthread_cond_broadcast(&l->changed);
 	pthread_mutex_unlock(&l->lock);
+	__atomic_store_n(&l->hurry, true, __ATOMIC_RELAXED);
 	if (!thread_join_ms(&l->eager, END_MS) || !end_fault_thread(l))
 		return false;
 	lazy_free(l);
@@ -359,8 +361,21 @@ int lazy_begin(struct lazy *l, const struct lazy_owner *owner, struct err *err)
 	return fault_thread_start(&l->fault_thread, &l->placer.uffd, &fault_ops, l, err);
 }
 
+static void *drop_old(void *opaque)
+{
+	struct lazy *l = opaque;
+
+	uffd_placer_drop_old(&l->placer, &l->hurry);
+	thread_set_done(&l->dropper);
+	return NULL;
+}
+
 int lazy_run(struct lazy *l, struct err *err)
 {
+	int ret = thread_start(&l->dropper, "lazy-drop", THREAD_MIGRATION, drop_old, l, err);
+
+	if (ret < 0)
+		return ret;
 	__atomic_store_n(&l->started_ns, host_now_ns(), __ATOMIC_RELAXED);
 	return thread_start(&l->eager, "lazy-eager", THREAD_MIGRATION, lazy_eager, l, err);
 }
