@@ -450,6 +450,8 @@ static void end_tracking(struct saver *sv, bool saved)
 
 	machine_lock(m);
 	track_end(&sv->s->track, saved ? &sv->what : NULL, sv->index_is);
+	if (saved && sv->r->untrack)
+		track_forget(&sv->s->track, "it was said not to be noted (x-minivmm-track)");
 	machine_unlock(m);
 	buf_free(&sv->mark);
 }

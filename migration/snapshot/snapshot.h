@@ -51,6 +51,7 @@ struct snapshot_request {
 	bool replace;  /* save: instead of one of that name */
 	const char *parent; /* save: only what was written since that snapshot; NULL: all */
 	bool track;    /* save: what the guest writes from then on is noted, for a later one */
+	bool untrack;  /* save: it is not noted any more */
 	bool eager;    /* load: all memory is there before the guest runs */
 	bool stopped;  /* save: the guest stands still until it is done */
 };

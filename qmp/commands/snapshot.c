@@ -61,6 +61,7 @@ static int start(struct qmp_call *call, const void *arg, enum job_type type, str
 	    .eager = a->eager,
 	    .parent = a->parent,
 	    .track = a->track,
+	    .untrack = a->has_track && !a->track,
 	};
 
 	return snapshots_start_job(migration_snapshots(call->mg), type, a->job_id, &r, err);

@@ -258,8 +258,13 @@ def deleted(vm):
     return "it has been deleted"
 
 
+def said(vm):
+    do(vm, "save", "last", x_minivmm_track=False)
+    return "it was said not to be noted (x-minivmm-track)"
+
+
 @only_minivmm(REASON)
-@table(**{f.__name__: {"end": f} for f in (reset, load, deleted)})
+@table(**{f.__name__: {"end": f} for f in (reset, load, deleted, said)})
 def test_known_no_more(t, end):
     """The reason is told, nothing is saved, and a new one can be a parent again."""
     vm = one_disk(t, backend="anonymous")
