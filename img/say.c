@@ -96,7 +96,8 @@ void img_print_snapshots(FILE *out, struct qcow2 *q)
 
 	if (!s)
 		return;
-	/* As qemu-img prints it, but for a column that it has not, where there is something in it. */
+	/* As qemu-img prints it, but for a column that it has not, where there is something in it.
+	 */
 	(void)fprintf(out, "Snapshot list:\n%-9s %-16s %8s%20s%13s%11s%s\n", "ID", "TAG", "VM SIZE",
 		      "DATE", "VM CLOCK", "ICOUNT", any_has_parent(q) ? "  PARENT" : "");
 	for (size_t i = 0; (s = qcow2_snapshot_at(q, i)) != NULL; i++) {

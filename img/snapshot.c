@@ -104,11 +104,10 @@ static int snapshot_make_whole(struct qcow2 *q, const struct img_args *a, struct
 
 /* ---- all ---- */
 
-
 static int work(const struct img_args *a, struct image *img, int what, struct err *err)
 {
-	const char *verb = what == 'c'	     ? "create"
-			   : what == 'a'     ? "apply"
+	const char *verb = what == 'c'         ? "create"
+			   : what == 'a'       ? "apply"
 			   : what == IMG_MERGE ? "merge"
 					       : "delete";
 	int ret;
@@ -154,15 +153,15 @@ static int run(const struct img_args *a)
 }
 
 static const struct img_opt opts[] = {
-    {'l', NULL,          NULL,     "list them (the default)"                                      },
-    {'c', NULL,          "NAME",   "make one of the disk as it is"                                },
-    {'a', NULL,          "NAME",   "apply one: the disk is again what it was (an id, else a name)"},
-    {'d', NULL,          "NAME",   "delete one (a name)"                                          },
-    {IMG_MERGE, "merge", "NAME", "give one that stands on others a VM state of its own"},
-    {'p', NULL,          NULL,     "show progress of a merge"                                     },
-    {'f', NULL,          "FORMAT", "the format of the image; else what its first bytes say"       },
-    {'q', NULL,          NULL,     "quiet: print nothing but errors"                              },
-    {'U', "force-share", NULL,     "list them also while another program writes to the image"     },
+    {'l',       NULL,          NULL,     "list them (the default)"                                      },
+    {'c',       NULL,          "NAME",   "make one of the disk as it is"                                },
+    {'a',       NULL,          "NAME",   "apply one: the disk is again what it was (an id, else a name)"},
+    {'d',       NULL,          "NAME",   "delete one (a name)"                                          },
+    {IMG_MERGE, "merge",       "NAME",   "give one that stands on others a VM state of its own"         },
+    {'p',       NULL,          NULL,     "show progress of a merge"                                     },
+    {'f',       NULL,          "FORMAT", "the format of the image; else what its first bytes say"       },
+    {'q',       NULL,          NULL,     "quiet: print nothing but errors"                              },
+    {'U',       "force-share", NULL,     "list them also while another program writes to the image"     },
     IMG_COMMON_OPTS,
 };
 

@@ -389,11 +389,12 @@ static int load_parent(struct loader *l, uint32_t id, uint32_t version, uint64_t
 			       "section '%s' at stream offset 0x%" PRIx64 " has no footer",
 			       PARENT_SECTION, at);
 	if (!l->parent)
-		return err_set(err, ENOTSUP,
-			       "the stream has only what was written since snapshot '%.100s': it is "
-			       "loaded from the image that has both, or when it has been made whole "
-			       "(minivmm-img snapshot --merge)",
-			       mark.tag);
+		return err_set(
+		    err, ENOTSUP,
+		    "the stream has only what was written since snapshot '%.100s': it is "
+		    "loaded from the image that has both, or when it has been made whole "
+		    "(minivmm-img snapshot --merge)",
+		    mark.tag);
 	*l->parent = mark;
 	return 0;
 }
@@ -502,8 +503,9 @@ int loader_records(struct loader *l, struct err *err)
 			ret = load_continued(l, at, err);
 			break;
 		case TAG_COMMAND:
-			ret = l->checks || l->pages_only ? skip_command(l, err)
-					: explain(l, commands_load(&l->commands, l->in, err), err);
+			ret = l->checks || l->pages_only
+				  ? skip_command(l, err)
+				  : explain(l, commands_load(&l->commands, l->in, err), err);
 			break;
 		default:
 			return err_set(err, EINVAL,

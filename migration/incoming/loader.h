@@ -36,8 +36,8 @@ struct loader {
 	struct reader *reader; /* the one behind 'in'; NULL: 'in' is memory */
 	bool checks; /* set before loader_header(): nothing is changed, devices are passed over */
 	bool pages_only; /* ... devices are passed over, and commands: RAM is all that is loaded */
-	/* The stream may have only what was written since another one, and says so here.  NULL: then
-	 * it is refused. */
+	/* The stream may have only what was written since another one, and says so here.  NULL:
+	 * then it is refused. */
 	struct parent_mark *parent;
 	/* a part of the stream that is records of pages, which come by an index; empty: none is */
 	uint64_t pages_start, pages_end;

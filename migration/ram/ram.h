@@ -43,7 +43,7 @@ struct ram_save {
 	const struct ram_tracker *tracker; /* dirty; another one: set before ram_save_start */
 	int wake_fd;        /* borrowed; set when a thread of the guest begins to wait; -1: none */
 	bool ignore_shared; /* x-ignore-shared; set before ram_save_start */
-	bool partial; /* what goes is told by ram_save_choose(); set before ram_save_start */
+	bool partial;       /* what goes is told by ram_save_choose(); set before ram_save_start */
 	bool sparse; /* the other end takes what is not sent for zero; set before ram_save_begin */
 	/* the migration thread's */
 	struct page_set pages; /* that have to go */

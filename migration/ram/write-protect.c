@@ -23,8 +23,9 @@
  * arming, for the page tables show a protected page that is not there as one in
  * swap; a page touched in between is there afterwards, one touched later makes a fault.
  *
- * Of a part of memory (ram_save.partial) only what goes is protected, as it becomes known before the
- * instant, the last few pages at it; the rest is not touched, so that KVM keeps its mappings of it.
+ * Of a part of memory (ram_save.partial) only what goes is protected, as it becomes known before
+ * the instant, the last few pages at it; the rest is not touched, so that KVM keeps its mappings of
+ * it.
  *
  * Where the host merges equal pages (KSM), it is kept from that: a page that is merged loses its
  * protection, and the next write makes no fault.

@@ -64,7 +64,7 @@ const struct qcow2_snapshot *snapshot_find_marked(const struct qcow2 *q,
 	return NULL;
 }
 
-/* The one that the mark means; NULL with *err set. */
+/* The one that the mark means; NULL with *err set.  */
 static const struct qcow2_snapshot *find_parent(const struct qcow2 *q, const char *child,
 						const struct parent_mark *mark, struct err *err)
 {
@@ -131,7 +131,7 @@ void snapshot_chain_fini(struct snapshot_chain *c)
 	*c = (struct snapshot_chain){0};
 }
 
-/* One that cannot be read can be loaded no more: it needs nobody. */
+/* One that cannot be read can be loaded no more: it needs nobody.  */
 void snapshot_children(struct qcow2 *q, const struct qcow2_snapshot *s, struct buf *names)
 {
 	const struct qcow2_snapshot *other;
@@ -155,11 +155,12 @@ int snapshot_check_childless(struct qcow2 *q, const struct qcow2_snapshot *s, st
 
 	snapshot_children(q, s, &names);
 	if (names.len)
-		ret = err_set(err, EBUSY,
-			      "snapshot '%.100s' is needed by %.*s, which has only what was written "
-			      "since: delete that first, or make it whole (minivmm-img snapshot "
-			      "--merge)",
-			      s->name, (int)MIN(names.len, 200U), (const char *)names.data);
+		ret =
+		    err_set(err, EBUSY,
+			    "snapshot '%.100s' is needed by %.*s, which has only what was written "
+			    "since: delete that first, or make it whole (minivmm-img snapshot "
+			    "--merge)",
+			    s->name, (int)MIN(names.len, 200U), (const char *)names.data);
 	buf_free(&names);
 	return ret;
 }

@@ -1,8 +1,8 @@
 /*
- * merge.c - of several streams one is made: the pages of the newest first, then what older ones have
- * of those that are missing yet
+ * merge.c - of several streams one is made: the pages of the newest first, then what older ones
+ * have of those that are missing yet
  *
- * Each stream is read once, from front to back, and nothing is held but a bit for each page. The
+ * Each stream is read once, from front to back, and nothing is held but a bit for each page.  The
  * header and the list of blocks are those of the newest, and so is all behind the pages, copied as
  * it is; the index of the pages is made anew (lazy/page-index.h), and keeps the identity, for it is
  * the same guest.
@@ -89,12 +89,11 @@ static int link_read(void *opaque, void *buf, size_t n, uint64_t pos, struct err
 	return qcow2_snapshot_read(f->m->q, f->link->id, buf, n, f->link->off + pos, err);
 }
 
-/* 'identity' gets that of its index; zeroes: it has none. */
+/* 'identity' gets that of its index; zeroes: it has none.  */
 static int source_open(struct merge_source *f, struct merge *m, const struct snapshot_link *link,
 		       uint8_t identity[PAGE_INDEX_IDENTITY], struct err *err)
 {
-	const struct page_index_file file = {
-	    .read = link_read, .opaque = f, .bytes = link->bytes};
+	const struct page_index_file file = {.read = link_read, .opaque = f, .bytes = link->bytes};
 	struct page_index *ix = NULL;
 	int ret;
 
@@ -200,15 +199,17 @@ static int merge_page(void *opaque, size_t block, uint64_t page, const uint8_t *
 	return put_page(m, b, page, content, err);
 }
 
-/* Its blocks are those of the newest, in whatever order. */
+/* Its blocks are those of the newest, in whatever order.  */
 static int map_blocks(struct merge *m, const struct stream_scan *s, struct err *err)
 {
 	for (size_t i = 0; i < s->n; i++) {
 		size_t k = 0;
 
-		while (k < m->mem.n_blocks && strcmp(m->mem.blocks[k]->name, s->blocks[i].name) != 0)
+		while (k < m->mem.n_blocks &&
+		       strcmp(m->mem.blocks[k]->name, s->blocks[i].name) != 0)
 			k++;
-		if (k == m->mem.n_blocks || m->mem.blocks[k]->bytes / PAGE_BYTES != s->blocks[i].pages)
+		if (k == m->mem.n_blocks ||
+		    m->mem.blocks[k]->bytes / PAGE_BYTES != s->blocks[i].pages)
 			return err_set(err, EINVAL,
 				       "RAM block '%s' is of another size, or not there, in the "
 				       "snapshot that stands on it",
@@ -219,7 +220,7 @@ static int map_blocks(struct merge *m, const struct stream_scan *s, struct err *
 	return 0;
 }
 
-/* The newest says which blocks there are. */
+/* The newest says which blocks there are.  */
 static int take_blocks(struct merge *m, const struct stream_scan *s, struct err *err)
 {
 	for (size_t i = 0; i < s->n; i++) {

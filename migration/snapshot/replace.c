@@ -19,7 +19,8 @@ int replace_check(const struct snapshot_nodes *ns, const char *tag, struct err *
 		const struct qcow2_snapshot *snap;
 
 		for (size_t k = 0; (snap = qcow2_snapshot_at(q, k)); k++) {
-			int ret = strcmp(snap->name, tag) ? 0 : snapshot_check_childless(q, snap, err);
+			int ret =
+			    strcmp(snap->name, tag) ? 0 : snapshot_check_childless(q, snap, err);
 
 			if (ret < 0)
 				return ret;
@@ -28,7 +29,7 @@ int replace_check(const struct snapshot_nodes *ns, const char *tag, struct err *
 	return 0;
 }
 
-/* One of that name that is older than the last one; NULL: none. */
+/* One of that name that is older than the last one; NULL: none.  */
 static const struct qcow2_snapshot *find_older(const struct qcow2 *q, const char *tag)
 {
 	const struct qcow2_snapshot *last = qcow2_snapshot_named(q, tag), *snap;

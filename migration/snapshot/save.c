@@ -11,8 +11,8 @@
  *     commit    image after image, the one with the VM state last: whoever finds it there finds
  *               the others complete
  *
- * With a parent only the pages go that were written since its instant (track.c); the disks, of which
- * the image keeps one copy of what is equal, are whole in any case.
+ * With a parent only the pages go that were written since its instant (track.c); the disks, of
+ * which the image keeps one copy of what is equal, are whole in any case.
  *
  * Where memory cannot be protected, or the guest is to stand still, it is held from the instant to
  * the commit (stopped.c).  What fails or is cancelled before the commit is forgotten by all
@@ -30,8 +30,8 @@
 #include "devices/block/qcow2/qcow2.h"
 #include "migration/outgoing/modes.h"
 #include "migration/ram/lazy/page-index.h"
-#include "migration/snapshot/engine.h"
 #include "migration/snapshot/chain.h"
+#include "migration/snapshot/engine.h"
 #include "migration/snapshot/nodes.h"
 #include "migration/snapshot/replace.h"
 #include "migration/snapshot/stopped.h"
@@ -59,9 +59,9 @@ struct saver {
 	struct qcow2_snapshot what; /* of the instant */
 	uint64_t total, reported;   /* bytes of memory that go, and of progress */
 	uint8_t index_is[PAGE_INDEX_IDENTITY];
-	struct parent_mark parent;  /* with r->parent: on which it stands */
-	struct buf mark;            /* ... as the stream says it */
-	bool background;            /* the guest runs on from the instant */
+	struct parent_mark parent; /* with r->parent: on which it stands */
+	struct buf mark;           /* ... as the stream says it */
+	bool background;           /* the guest runs on from the instant */
 	int64_t pause_ns;
 };
 
@@ -144,10 +144,11 @@ static int check_chains(const struct saver *sv, struct err *err)
 		return ret;
 	ret = snapshot_chain_find(&chain, q, snapshot_find_marked(q, &sv->parent), err);
 	if (ret == 0 && chain.n == SNAPSHOT_CHAIN_MAX)
-		ret = err_set(err, E2BIG,
-			      "snapshot '%.100s' stands on %u others, and one more is too many: make it "
-			      "whole first (minivmm-img snapshot --merge)",
-			      sv->r->parent, SNAPSHOT_CHAIN_MAX - 1);
+		ret = err_set(
+		    err, E2BIG,
+		    "snapshot '%.100s' stands on %u others, and one more is too many: make it "
+		    "whole first (minivmm-img snapshot --merge)",
+		    sv->r->parent, SNAPSHOT_CHAIN_MAX - 1);
 	snapshot_chain_fini(&chain);
 	return ret;
 }
@@ -215,8 +216,8 @@ static int choose_fn(void *opaque, struct ram_save *ram, struct err *err)
 
 static void set_hook(struct saver *sv)
 {
-	sv->hook = (struct outgoing_snapshot){
-	    .instant = save_instant, .opaque = sv, .index = sv->index};
+	sv->hook =
+	    (struct outgoing_snapshot){.instant = save_instant, .opaque = sv, .index = sv->index};
 	if (!sv->r->track && !sv->r->parent)
 		return;
 	sv->hook.begin = track_begin_fn;

@@ -77,8 +77,7 @@ static void pages_close(void *opaque)
 static struct vmstate_pages *pages_new(struct qcow2 *q, const struct snapshot_chain *chain,
 				       struct block_node *node, struct machine *m)
 {
-	struct vmstate_pages *p =
-	    xcalloc(1, sizeof(*p) + chain->n * sizeof(struct vmstate_part));
+	struct vmstate_pages *p = xcalloc(1, sizeof(*p) + chain->n * sizeof(struct vmstate_part));
 	uint64_t at = 0;
 
 	p->m = m;

@@ -47,13 +47,13 @@ struct snapshot_request {
 	const char *vmstate;
 	const char *const *devices;
 	size_t n_devices;
-	bool complete; /* save: refuse to leave a writable disk out */
-	bool replace;  /* save: instead of one of that name */
+	bool complete;      /* save: refuse to leave a writable disk out */
+	bool replace;       /* save: instead of one of that name */
 	const char *parent; /* save: only what was written since that snapshot; NULL: all */
-	bool track;    /* save: what the guest writes from then on is noted, for a later one */
-	bool untrack;  /* save: it is not noted any more */
-	bool eager;    /* load: all memory is there before the guest runs */
-	bool stopped;  /* save: the guest stands still until it is done */
+	bool track;         /* save: what the guest writes from then on is noted, for a later one */
+	bool untrack;       /* save: it is not noted any more */
+	bool eager;         /* load: all memory is there before the guest runs */
+	bool stopped;       /* save: the guest stands still until it is done */
 };
 
 /* ---- the thread may wait, machine lock not held; -errno with *err set ---- */

@@ -133,7 +133,8 @@ static int source_read(struct snapshot_source *s, struct machine *m, struct err 
 		ret = read_one(s, m, false, err);
 		s->before += link->bytes;
 		if (ret < 0 && ret != -ECANCELED)
-			(void)err_prefix(err, ret, "snapshot '%.100s', on which it stands", link->name);
+			(void)err_prefix(err, ret, "snapshot '%.100s', on which it stands",
+					 link->name);
 	}
 	s->from.id = own.id;
 	s->from.off = own.off;

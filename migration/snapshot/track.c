@@ -2,7 +2,7 @@
  * track.c - a watch of the dirty tracker, from one snapshot's instant to the next
  *
  * It starts before the instant, while the guest runs, and what was written before the instant is
- * dropped there: no hole, and no work on all of memory in the pause. A save that fails gives back
+ * dropped there: no hole, and no work on all of memory in the pause.  A save that fails gives back
  * what it has taken, so that the next one against the same parent has it all.
  */
 #include "migration/snapshot/track.h"
@@ -35,19 +35,21 @@ static bool is_same(const struct parent_mark *a, const struct parent_mark *b)
 static int say_unknown(const struct snapshot_track *t, const char *tag, struct err *err)
 {
 	if (*t->why && !strcmp(t->since.tag, tag))
-		return err_set(err, EINVAL,
-			       "what the guest has written since snapshot '%.100s' is not known any "
-			       "more: %s; save without x-minivmm-parent",
-			       tag, t->why);
+		return err_set(
+		    err, EINVAL,
+		    "what the guest has written since snapshot '%.100s' is not known any "
+		    "more: %s; save without x-minivmm-parent",
+		    tag, t->why);
 	if (t->known)
 		return err_set(err, EINVAL,
 			       "it is not known what the guest has written since snapshot "
 			       "'%.100s': only '%.100s' can be the parent",
 			       tag, t->since.tag);
-	return err_set(err, EINVAL,
-		       "it is not known what the guest has written since snapshot '%.100s': only a "
-		       "snapshot that this program has saved with x-minivmm-track can be the parent",
-		       tag);
+	return err_set(
+	    err, EINVAL,
+	    "it is not known what the guest has written since snapshot '%.100s': only a "
+	    "snapshot that this program has saved with x-minivmm-track can be the parent",
+	    tag);
 }
 
 int track_check_parent(const struct snapshot_track *t, const struct qcow2 *q, const char *tag,
@@ -74,7 +76,7 @@ static void free_taken(struct snapshot_track *t)
 	t->has_taken = false;
 }
 
-/* Something was written that nobody saw.  A save that is under way ends it itself. */
+/* Something was written that nobody saw.  A save that is under way ends it itself.  */
 static void track_lost(void *opaque)
 {
 	struct snapshot_track *t = opaque;
@@ -143,8 +145,7 @@ int track_near(struct snapshot_track *t, struct ram_save *ram, struct err *err)
 	return ret;
 }
 
-int track_instant(struct snapshot_track *t, struct ram_save *ram, uint64_t *pages,
-		  struct err *err)
+int track_instant(struct snapshot_track *t, struct ram_save *ram, uint64_t *pages, struct err *err)
 {
 	int ret;
 

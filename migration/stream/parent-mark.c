@@ -31,7 +31,8 @@ int parent_mark_load(struct parent_mark *p, struct src *in, struct err *err)
 	int ret = src_str8(in, p->tag);
 
 	if (ret == -EINVAL || (ret == 0 && !*p->tag))
-		return err_set(err, EINVAL, "the name of the snapshot that it stands on is damaged");
+		return err_set(err, EINVAL,
+			       "the name of the snapshot that it stands on is damaged");
 	if (ret == 0)
 		ret = src_be32(in, &p->date_s);
 	if (ret == 0)
@@ -41,7 +42,7 @@ int parent_mark_load(struct parent_mark *p, struct src *in, struct err *err)
 	return ret;
 }
 
-/* In front of the first section; false: it is no stream, or one that has more there. */
+/* In front of the first section; false: it is no stream, or one that has more there.  */
 static bool pass_header(struct src *in)
 {
 	uint32_t magic, version, n;

@@ -2,7 +2,7 @@
  * parent-mark.h - what a stream says that has only the pages written since another one was saved
  *
  * A section in front of RAM, by whose name QEMU, which does not know it, refuses the stream; so
- * does a minivmm that gets it from anywhere but a snapshot (docs/snapshots.md). It names the
+ * does a minivmm that gets it from anywhere but a snapshot (docs/snapshots.md).  It names the
  * snapshot in the same image whose memory this one stands on, the parent, and tells that from
  * another one of that name.
  */
@@ -27,9 +27,9 @@ struct parent_mark {
 	uint64_t vm_clock_ns;
 };
 
-/* The section, from its tag to its footer, is appended. */
+/* The section, from its tag to its footer, is appended.  */
 void parent_mark_put(const struct parent_mark *p, struct buf *out);
-/* Its body, without the footer. 0, -EIO: the stream ends, -EINVAL with *err set. */
+/* Its body, without the footer. 0, -EIO: the stream ends, -EINVAL with *err set.  */
 int parent_mark_load(struct parent_mark *p, struct src *in, struct err *err);
 /*
  * Look for it in the first bytes of a stream, PARENT_HEAD_BYTES or all there are. 1: *p is it;

@@ -1,7 +1,7 @@
 /*
  * Any bytes as the stream of a snapshot are taken apart or refused with a sentence; a page that is
- * told of is in its block; and the mark of a parent that is found in the first bytes is the one that
- * the scan finds.
+ * told of is in its block; and the mark of a parent that is found in the first bytes is the one
+ * that the scan finds.
  */
 #include <assert.h>
 #include <stdlib.h>

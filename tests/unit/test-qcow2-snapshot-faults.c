@@ -1,7 +1,7 @@
 /*
- * Storage that fails, dies or is full at any call of a save, a delete and an apply of a snapshot, and
- * of another VM state for one:
- * the image has leaks at most, and what it had before is what it was.
+ * Storage that fails, dies or is full at any call of a save, a delete and an apply of a snapshot,
+ * and of another VM state for one: the image has leaks at most, and what it had before is what it
+ * was.
  */
 #include "tests/unit/qcow2-judge.h"
 
@@ -117,8 +117,7 @@ static struct qcow2 *assert_whole(const struct faulty *f, enum fault_op op, stru
 	ck_assert(leaks || c.leaks == 0);
 	if (op != OP_DELETE || qcow2_snapshot_named(q, "old")) {
 		assert_disk_of(q, "old", f->old, FAULT_DISK);
-		if (op == OP_RESTATE &&
-		    qcow2_snapshot_named(q, "old")->vmstate_bytes != OLD_STATE)
+		if (op == OP_RESTATE && qcow2_snapshot_named(q, "old")->vmstate_bytes != OLD_STATE)
 			assert_state(q, "old", NEW_STATE);
 		else
 			assert_state(q, "old", OLD_STATE);

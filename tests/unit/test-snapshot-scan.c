@@ -142,7 +142,7 @@ START_TEST(test_mark)
 }
 END_TEST
 
-/* A longest name fits into what is read of a stream, and one that is empty is none. */
+/* A longest name fits into what is read of a stream, and one that is empty is none.  */
 START_TEST(test_mark_names)
 {
 	struct parent_mark m = parent, got;
@@ -198,8 +198,8 @@ static int note_page(void *opaque, size_t block, uint64_t page, const uint8_t *c
 	return ++s->n == 2 && s->stop ? err_set(err, s->stop, "enough") : 0;
 }
 
-static int scan(const void *p, size_t n, struct seen *seen, struct stream_scan *s, uint64_t *devices,
-		struct err *err)
+static int scan(const void *p, size_t n, struct seen *seen, struct stream_scan *s,
+		uint64_t *devices, struct err *err)
 {
 	struct src in = src_mem(p, n);
 	int ret;
@@ -242,7 +242,7 @@ START_TEST(test_scan)
 }
 END_TEST
 
-/* Cut anywhere: an error with a sentence, or (between two records) fewer pages. */
+/* Cut anywhere: an error with a sentence, or (between two records) fewer pages.  */
 START_TEST(test_scan_cut)
 {
 	struct buf b = whole_stream(true);
@@ -293,7 +293,7 @@ static void refused(const struct buf *b, const char *words)
 	stream_scan_fini(&s);
 }
 
-/* A stream up to its pages, and one word of them. */
+/* A stream up to its pages, and one word of them.  */
 static void refused_word(uint64_t word, const char *block, const char *words)
 {
 	struct buf b = {0};
@@ -348,7 +348,7 @@ static struct memory two_blocks(void)
 	return mem;
 }
 
-/* Pages as this layer has them, in an index and in an array: 0: not, 1: zero, else the place. */
+/* Pages as this layer has them, in an index and in an array: 0: not, 1: zero, else the place.  */
 static struct page_index *random_layer(const struct memory *mem, unsigned *seed, bool whole,
 				       uint64_t want[2][64], uint64_t base)
 {
@@ -385,10 +385,9 @@ static void assert_index(const struct page_index *ix, uint64_t want[2][64])
 	for (unsigned block = 0; block < 2; block++)
 		for (unsigned page = 0; page < 64; page++) {
 			const struct page_extent *e = page_index_at(ix, block, page, NULL);
-			uint64_t have = !e ? 0
-					: page_extent_is_zero(e)
-					    ? 1
-					    : page_extent_pos(e, page);
+			uint64_t have = !e                       ? 0
+					: page_extent_is_zero(e) ? 1
+								 : page_extent_pos(e, page);
 
 			ck_assert_uint_eq(have, want[block][page]);
 			content += have > 1;
@@ -413,9 +412,9 @@ START_TEST(test_layers)
 			memcpy(v[i]->parent, v[i + 1]->identity, PAGE_INDEX_IDENTITY);
 		ck_assert_int_eq(page_index_put_under(v[0], v[2], PLACES, &err), -EINVAL);
 		for (unsigned i = 1; i < LAYERS; i++)
-			ck_assert_msg(page_index_put_under(v[0], v[i], (uint64_t)i * PLACES,
-							   &err) == 0,
-				      "%s", err.msg);
+			ck_assert_msg(
+			    page_index_put_under(v[0], v[i], (uint64_t)i * PLACES, &err) == 0, "%s",
+			    err.msg);
 		ck_assert(!v[0]->layer);
 		assert_index(v[0], want);
 		for (unsigned i = 0; i < LAYERS; i++)
@@ -426,7 +425,7 @@ START_TEST(test_layers)
 }
 END_TEST
 
-/* Of another machine. */
+/* Of another machine.  */
 START_TEST(test_layer_refused)
 {
 	struct memory mem = two_blocks();

@@ -20,7 +20,7 @@
 
 struct qcow2_restate {
 	struct qcow2 *q;
-	char *id; /* owned */
+	char *id;        /* owned */
 	uint32_t n_disk; /* entries of its L1 table that are the disk's */
 	struct vm_state state;
 	uint64_t l1_host, l1_bytes; /* of the new L1 table; 0: not yet */
@@ -33,7 +33,7 @@ static void restate_free(struct qcow2_restate *r)
 	free(r);
 }
 
-/* Lock held. */
+/* Lock held.  */
 static int begin_locked(struct qcow2 *q, const char *id, struct qcow2_restate **out,
 			struct err *err)
 {
@@ -88,7 +88,7 @@ int qcow2_restate_write(struct qcow2_restate *r, const struct iovec *iov, int n_
 
 /* ---- commit ---- */
 
-/* Room for the new L1 table, and the table there.  Lock held. */
+/* Room for the new L1 table, and the table there.  Lock held.  */
 static int write_l1(struct qcow2_restate *r, const uint64_t *old, struct err *err)
 {
 	size_t n = MAX(r->n_disk + r->state.n_l2_host, 1);
@@ -109,7 +109,7 @@ static int write_l1(struct qcow2_restate *r, const uint64_t *old, struct err *er
 		       : 0;
 }
 
-/* The old table and the old state go.  Lock held. */
+/* The old table and the old state go.  Lock held.  */
 static int count_old(const struct qcow2_restate *r, const struct snapshot *s, const uint64_t *old,
 		     struct counts *c, struct err *err)
 {
@@ -126,7 +126,7 @@ static int count_old(const struct qcow2_restate *r, const struct snapshot *s, co
 		       : 0;
 }
 
-/* The list with the new state.  Lock held. */
+/* The list with the new state.  Lock held.  */
 static int new_list(const struct qcow2_restate *r, uint64_t vmstate_bytes, struct snapshot_table *t,
 		    struct err *err)
 {
@@ -142,7 +142,7 @@ static int new_list(const struct qcow2_restate *r, uint64_t vmstate_bytes, struc
 	return 0;
 }
 
-/* Lock held. */
+/* Lock held.  */
 static int commit_locked(struct qcow2_restate *r, uint64_t vmstate_bytes, struct err *err)
 {
 	struct qcow2 *q = r->q;
