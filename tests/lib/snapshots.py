@@ -131,6 +131,18 @@ def do(vm, what, tag, **more):
     return ended
 
 
+def reaches(vm, job, part):
+    """True once the job has done that part of its work; False when it has ended before."""
+    while True:
+        for j in vm.cmd("query-jobs"):
+            if j["id"] != job:
+                continue
+            if j["status"] == "concluded":
+                return False
+            if j["total-progress"] and j["current-progress"] >= part * j["total-progress"]:
+                return True
+
+
 # ---- images ----
 
 def check(path, leaks=False):
