@@ -1,14 +1,18 @@
 /*
  * copy.c - reading, looking for zeroes, and writing, by several threads
  *
- * The disk is cut into pieces by one iteration, which the threads step on in turn under the lock:
- * what a map says is zero is one piece of any length; the rest is cut into pieces of PIECE bytes
- * that begin and end at clusters of the target, so that no two threads write to one cluster.  A
- * thread reads its piece, cuts it into runs that are zero and runs that are not, and writes.
+ * A piece of the disk (copy-pieces.h) goes through a slot, of which there are two a thread:
  *
- * In order (the default) a thread waits with its writes until the pieces before are written:
- * the target then grows from its beginning to its end, and its clusters lie in the disk's order.
- * Reading, looking for zeroes and compressing go on in the other threads meanwhile.
+ *     FREE --> FILLING --> READY --> WRITING --> FREE
+ *
+ * FILLING reads it, and finds out which parts of it are zero or, with compression, packs its
+ * clusters.  A thread that has nothing in hand writes what may be written, else fills a free slot,
+ * else waits; it does each with the lock given up.
+ *
+ * In order (the default) only the piece that follows the last one written may be written: the
+ * target then grows from its beginning to its end, and its clusters lie in the disk's order.  The
+ * thread that fills that piece writes it, and those behind it that are ready: no thread waits for
+ * another one as long as there is a free slot, and nobody has to be woken up for a piece's turn.
  */
 #include "img/copy.h"
 
@@ -21,54 +25,61 @@
 
 #include "devices/block/image.h"
 #include "devices/block/qcow2/qcow2.h"
-#include "img/img.h"
+#include "img/copy-pieces.h"
 #include "img/progress.h"
 #include "vmm/base/error.h"
 #include "vmm/base/thread.h"
 #include "vmm/base/units.h"
 #include "vmm/base/zero.h"
 
-#define PIECE      (2 * MiB) /* at least a cluster */
-#define RAW_GRAIN  4096
-#define ZERO_PIECE (1 * GiB) /* so that progress is seen */
+/*
+ * At least a cluster.  A piece is read, looked at and written before the processor's cache has
+ * forgotten it.
+ */
+#define PIECE     (512 * KiB)
+#define RAW_GRAIN 4096
 
-enum kind {
-	SKIP, /* the target has it already */
-	ZERO, /* is zero by the map */
-	DATA,
+enum slot_state { FREE, FILLING, READY, WRITING };
+
+/* What is done with a part of a piece. */
+struct part {
+	uint32_t bytes;
+	uint32_t packed; /* how long its cluster is, packed, or one of these two */
 };
 
-struct piece {
-	enum kind kind;
-	uint64_t off, bytes;
-	uint64_t number; /* 0, 1, ... */
+#define PLAIN   UINT32_MAX
+#define NOTHING 0U /* it is zero */
+
+struct slot {
+	/* under the lock */
+	enum slot_state state;
+	uint64_t number; /* of its piece: 0, 1, ... */
+	/* of the thread that fills or writes it */
+	struct piece piece;
+	unsigned char *buf; /* all owned */
+	unsigned char *out; /* the packed clusters, each in the place of its cluster */
+	struct part *parts; /* n_parts of them, which make up the piece */
+	size_t n_parts;
 };
 
 struct copying {
 	/* set at creation and then constant */
 	const struct copy *c;
-	uint64_t cluster; /* no two threads write to one; of the target */
+	uint64_t cluster; /* of the target */
 	uint64_t grain, min_zero;
+	uint64_t piece_bytes;
+	struct slot slots[2 * COPY_MAX_THREADS];
+	unsigned n_slots;
 
 	pthread_mutex_t lock;
-	uint64_t off;    /* where the next piece begins */
+	pthread_cond_t changed; /* a slot is free, or it is the end */
+	struct cutter cutter;
 	uint64_t number; /* of the next piece */
 	uint64_t turn;   /* of the piece that may be written; in order only */
-	pthread_cond_t turned;
+	unsigned in_use; /* slots that are not free */
+	bool cut;        /* there are no more pieces */
 	bool failed;
 	struct err err; /* the first failure's */
-};
-
-#define PLAIN   UINT32_MAX /* a cluster that does not become smaller */
-#define NOTHING 0U
-
-struct worker {
-	struct copying *y;
-	unsigned char *buf; /* PIECE bytes; all owned */
-	/* compressing */
-	unsigned char *out; /* the packed clusters, each in the place of its cluster */
-	uint32_t *packed;   /* for each cluster of a piece: how long it is, or one of these two */
-	struct qcow2_packer *packer;
 };
 
 /* ---- zeroes ---- */
@@ -99,302 +110,218 @@ uint64_t copy_find_run(const unsigned char *p, uint64_t n, uint64_t grain, uint6
 	return at;
 }
 
-/* ---- the sources as one disk ---- */
+/* ---- filling ---- */
 
-/* The source at *off, which is then the offset in it. */
-static struct image *source_at(const struct copy *c, uint64_t *off)
+static void part_add(struct slot *s, uint64_t bytes, uint32_t packed)
 {
-	unsigned i = 0;
-
-	while (i + 1 < c->n_src && *off >= c->src[i]->bytes)
-		*off -= c->src[i++]->bytes;
-	return c->src[i];
+	s->parts[s->n_parts++] = (struct part){(uint32_t)bytes, packed};
 }
 
-static int read_disk(const struct copy *c, unsigned char *p, uint64_t bytes, uint64_t off,
-		     struct err *err)
+static void find_runs(const struct copying *y, struct slot *s)
 {
-	while (bytes) {
-		uint64_t at = off;
-		struct image *src = source_at(c, &at);
-		struct iovec v = {.iov_base = p};
-		int ret;
+	uint64_t bytes = s->piece.bytes, n;
+	bool zero = false;
 
-		v.iov_len = (size_t)(c->snapshot ? bytes : MIN(bytes, src->bytes - at));
-		if (c->snapshot) /* it has told what failed */
-			return qcow2_snapshot_read(src->q, c->snapshot, p, bytes, at, err);
-		ret = image_readv(src, &v, 1, at);
-		if (ret < 0)
-			return err_set(err, -ret, "Could not read '%s' at %" PRIu64 ": %s",
-				       src->filename, at, err_text(-ret));
-		p += v.iov_len;
-		off += v.iov_len;
-		bytes -= v.iov_len;
+	for (uint64_t at = 0; at < bytes; at += n) {
+		n = bytes - at;
+		if (y->c->scan)
+			n = copy_find_run(s->buf + at, n, y->grain, y->min_zero, &zero);
+		part_add(s, n, zero ? NOTHING : PLAIN);
 	}
-	return 0;
 }
 
-static enum kind kind_of(const struct copy *c, const struct image_extent *e, bool present)
+static void pack(const struct copying *y, struct slot *s, struct qcow2_packer *packer)
 {
-	if (c->above_backing && (e->depth || !present))
-		return SKIP;
-	if (!e->zero || !c->scan)
-		return DATA;
-	return c->dst_is_zero ? SKIP : ZERO;
+	bool skip = y->c->scan && y->c->dst_is_zero;
+	uint64_t n;
+
+	for (uint64_t at = 0; at < s->piece.bytes; at += n) {
+		size_t length = 0;
+
+		n = MIN(s->piece.bytes - at, y->cluster);
+		if (skip && buffer_is_zero(s->buf + at, (size_t)n))
+			part_add(s, n, NOTHING);
+		else if (qcow2_pack(packer, s->buf + at, (size_t)n, s->out + at, &length) == 0)
+			part_add(s, n, (uint32_t)length);
+		else /* it does not become smaller */
+			part_add(s, n, PLAIN);
+	}
 }
 
-static int map_disk(const struct copy *c, uint64_t off, uint64_t bytes, enum kind *kind,
-		    uint64_t *length, struct err *err)
+static int fill(const struct copying *y, struct slot *s, struct qcow2_packer *packer,
+		struct err *err)
 {
-	struct image *src = source_at(c, &off);
-	struct image_extent e;
-	bool present = true;
 	int ret;
 
-	*kind = DATA;
-	*length = bytes;
-	if (c->snapshot)
-		return 0; /* it has no map: what is zero is found by reading */
-	ret = image_map(src, off, MIN(bytes, src->bytes - off), &e);
-	if (ret == 0 && c->above_backing)
-		ret = img_map_present(&e, off, &present);
-	if (ret < 0)
-		return err_set(err, -ret, "Could not read the map of '%s' at %" PRIu64 ": %s",
-			       src->filename, off, err_text(-ret));
-	*kind = kind_of(c, &e, present);
-	*length = e.bytes;
-	return 0;
-}
-
-/* ---- pieces ---- */
-
-/* Lock held.  Pieces end at clusters: what a cluster holds besides zeroes makes all of it data. */
-static int next_piece(struct copying *y, struct piece *p, struct err *err)
-{
-	const struct copy *c = y->c;
-	uint64_t left = c->bytes - y->off, length = 0, whole = 0;
-	enum kind kind = DATA, first = DATA;
-
-	while (whole < left) {
-		int ret = map_disk(c, y->off + whole, left - whole, &kind, &length, err);
-
-		if (ret < 0)
-			return ret;
-		if (!whole)
-			first = kind;
-		if (kind != first)
-			break;
-		whole += length;
-		if (whole >= (first == DATA ? PIECE : ZERO_PIECE))
-			break;
-	}
-	if (whole < left)
-		whole = ALIGN_DOWN(whole, y->cluster);
-	if (!whole) { /* a cluster of both kinds */
-		first = DATA;
-		whole = MIN(left, y->cluster);
-	}
-	if (first == DATA)
-		whole = MIN(whole, PIECE);
-	*p = (struct piece){.kind = first, .off = y->off, .bytes = whole, .number = y->number++};
-	y->off += whole;
-	return 0;
-}
-
-/* 1: *p is the next one; 0: no more, or it has failed. */
-static int take_piece(struct copying *y, struct piece *p)
-{
-	int ret, got = 0;
-
-	pthread_mutex_lock(&y->lock);
-	if (!y->failed && y->off < y->c->bytes) {
-		ret = next_piece(y, p, &y->err);
-		got = ret == 0;
-		y->failed = ret < 0;
-	}
-	pthread_cond_broadcast(&y->turned);
-	pthread_mutex_unlock(&y->lock);
-	return got;
-}
-
-static void fail(struct copying *y, const struct err *err)
-{
-	pthread_mutex_lock(&y->lock);
-	if (!y->failed)
-		y->err = *err;
-	y->failed = true;
-	pthread_cond_broadcast(&y->turned);
-	pthread_mutex_unlock(&y->lock);
-}
-
-/* False: another thread has failed. */
-static bool wait_turn(struct copying *y, const struct piece *p)
-{
-	bool failed;
-
-	pthread_mutex_lock(&y->lock);
-	while (!y->c->any_order && !y->failed && y->turn != p->number)
-		pthread_cond_wait(&y->turned, &y->lock);
-	failed = y->failed;
-	pthread_mutex_unlock(&y->lock);
-	return !failed;
-}
-
-static void end_turn(struct copying *y)
-{
-	if (y->c->any_order)
-		return;
-	pthread_mutex_lock(&y->lock);
-	y->turn++;
-	pthread_cond_broadcast(&y->turned);
-	pthread_mutex_unlock(&y->lock);
+	s->n_parts = 0;
+	if (s->piece.kind != PIECE_DATA)
+		return 0;
+	ret = copy_read(y->c, s->buf, s->piece.bytes, s->piece.off, err);
+	if (ret == 0 && y->c->compress)
+		pack(y, s, packer);
+	else if (ret == 0)
+		find_runs(y, s);
+	return ret;
 }
 
 /* ---- writing ---- */
 
-static int say_write(const struct copy *c, uint64_t off, int ret, struct err *err)
-{
-	return err_set(err, -ret, "Could not write '%s' at %" PRIu64 ": %s", c->dst->filename, off,
-		       err_text(-ret));
-}
-
-static int write_zeroes(const struct copy *c, uint64_t off, uint64_t bytes, struct err *err)
-{
-	int ret = c->dst_is_zero ? 0 : image_write_zeroes(c->dst, off, bytes, true);
-
-	return ret < 0 ? say_write(c, off, ret, err) : 0;
-}
-
-static int write_run(const struct copying *y, unsigned char *p, uint64_t bytes, uint64_t off,
-		     struct err *err)
+static int write_plain(const struct copying *y, unsigned char *p, uint64_t bytes, uint64_t off)
 {
 	struct iovec v;
-	int ret;
 
 	v.iov_base = p;
 	v.iov_len = (size_t)bytes;
-	ret = image_writev(y->c->dst, &v, 1, off);
-	return ret < 0 ? say_write(y->c, off, ret, err) : 0;
+	return image_writev(y->c->dst, &v, 1, off);
 }
 
-static int write_data(struct copying *y, unsigned char *p, const struct piece *piece,
-		      struct err *err)
+static int write_zeroes(const struct copy *c, uint64_t off, uint64_t bytes)
 {
-	uint64_t at = 0, n;
-	bool zero = false;
+	return c->dst_is_zero ? 0 : image_write_zeroes(c->dst, off, bytes, true);
+}
+
+static int write_part(const struct copying *y, const struct slot *s, const struct part *part,
+		      uint64_t at)
+{
+	uint64_t off = s->piece.off + at;
+
+	if (part->packed == NOTHING)
+		return write_zeroes(y->c, off, part->bytes);
+	if (part->packed == PLAIN)
+		return write_plain(y, s->buf + at, part->bytes, off);
+	return qcow2_write_packed(y->c->dst->q, s->out + at, part->packed, off);
+}
+
+static int write_piece(const struct copying *y, const struct slot *s, struct err *err)
+{
+	uint64_t at = 0;
 	int ret = 0;
 
-	for (; at < piece->bytes && ret == 0; at += n) {
-		n = piece->bytes - at;
-		if (y->c->scan)
-			n = copy_find_run(p + at, n, y->grain, y->min_zero, &zero);
-		ret = zero ? write_zeroes(y->c, piece->off + at, n, err)
-			   : write_run(y, p + at, n, piece->off + at, err);
+	if (s->piece.kind == PIECE_ZERO)
+		ret = write_zeroes(y->c, s->piece.off, s->piece.bytes);
+	for (size_t i = 0; i < s->n_parts && ret == 0; i++) {
+		ret = write_part(y, s, &s->parts[i], at);
+		if (ret == 0)
+			at += s->parts[i].bytes;
 	}
-	return ret;
+	return ret < 0 ? err_set(err, -ret, "Could not write '%s' at %" PRIu64 ": %s",
+				 y->c->dst->filename, s->piece.off + at, err_text(-ret))
+		       : 0;
 }
 
-/* Before the piece's turn. */
-static void pack(struct worker *w, const struct piece *p)
+/* ---- slots: the lock is held ---- */
+
+static struct slot *to_write(struct copying *y)
 {
-	const struct copy *c = w->y->c;
-	uint64_t cluster = w->y->cluster, n;
+	for (unsigned i = 0; i < y->n_slots; i++) {
+		struct slot *s = &y->slots[i];
 
-	for (uint64_t at = 0; at < p->bytes; at += n) {
-		uint32_t *packed = &w->packed[at / cluster];
-		size_t length = 0;
-
-		n = MIN(p->bytes - at, cluster);
-		*packed = PLAIN;
-		if (c->scan && c->dst_is_zero && buffer_is_zero(w->buf + at, (size_t)n))
-			*packed = NOTHING;
-		else if (qcow2_pack(w->packer, w->buf + at, (size_t)n, w->out + at, &length) == 0)
-			*packed = (uint32_t)length;
+		if (s->state == READY && (y->c->any_order || s->number == y->turn))
+			return s;
 	}
+	return NULL;
 }
 
-static int write_packed(struct worker *w, const struct piece *p, struct err *err)
+static struct slot *free_slot(struct copying *y)
 {
-	const struct copying *y = w->y;
-	int ret = 0;
-	uint64_t n;
+	for (unsigned i = 0; i < y->n_slots; i++)
+		if (y->slots[i].state == FREE)
+			return &y->slots[i];
+	return NULL;
+}
 
-	for (uint64_t at = 0; at < p->bytes && ret == 0; at += n) {
-		uint32_t packed = w->packed[at / y->cluster];
+/* A free slot with the next piece that something is to be done with. */
+static struct slot *to_fill(struct copying *y)
+{
+	struct slot *s = y->cut ? NULL : free_slot(y);
+	int ret;
 
-		n = MIN(p->bytes - at, y->cluster);
-		if (packed == NOTHING)
-			continue;
-		if (packed == PLAIN) {
-			ret = write_run(y, w->buf + at, n, p->off + at, err);
-			continue;
+	if (!s)
+		return NULL;
+	for (;;) {
+		ret = cutter_next(&y->cutter, &s->piece, &y->err);
+		if (ret != 1)
+			break;
+		if (s->piece.kind != PIECE_SKIP) {
+			s->number = y->number++;
+			y->in_use++;
+			return s;
 		}
-		ret = qcow2_write_packed(y->c->dst->q, w->out + at, packed, p->off + at);
-		if (ret < 0)
-			return say_write(y->c, p->off + at, ret, err);
+		progress_add(y->c->progress, s->piece.bytes);
 	}
-	return ret;
+	y->cut = true;
+	y->failed = ret < 0;
+	return NULL;
 }
 
-static int copy_piece(struct worker *w, const struct piece *p, struct err *err)
+static bool ended(const struct copying *y)
 {
-	struct copying *y = w->y;
-	int ret = p->kind == DATA ? read_disk(y->c, w->buf, p->bytes, p->off, err) : 0;
+	return y->failed || (y->cut && y->in_use == 0);
+}
 
+static void note_failure(struct copying *y, const struct err *err)
+{
+	if (!y->failed)
+		y->err = *err;
+	y->failed = true;
+}
+
+/* Fills or writes the slot, with the lock given up. */
+static void slot_step(struct copying *y, struct slot *s, struct qcow2_packer *packer)
+{
+	bool writes = s->state == READY;
+	struct err err = {0};
+	int ret;
+
+	s->state = writes ? WRITING : FILLING;
+	pthread_mutex_unlock(&y->lock);
+	ret = writes ? write_piece(y, s, &err) : fill(y, s, packer, &err);
+	if (writes)
+		progress_add(y->c->progress, s->piece.bytes);
+	pthread_mutex_lock(&y->lock);
+	s->state = writes ? FREE : READY;
+	if (writes) {
+		y->turn++;
+		y->in_use--;
+		pthread_cond_signal(&y->changed);
+	}
 	if (ret < 0)
-		return ret;
-	if (p->kind == DATA && y->c->compress)
-		pack(w, p);
-	if (!wait_turn(y, p))
-		return 0; /* whose failure it is has been noted */
-	if (p->kind == ZERO)
-		ret = write_zeroes(y->c, p->off, p->bytes, err);
-	else if (p->kind == DATA && y->c->compress)
-		ret = write_packed(w, p, err);
-	else if (p->kind == DATA)
-		ret = write_data(y, w->buf, p, err);
-	end_turn(y);
-	return ret;
+		note_failure(y, &err);
 }
 
-static bool worker_init(struct worker *w, struct copying *y)
-{
-	const struct copy *c = y->c;
+/* ---- threads ---- */
 
-	*w = (struct worker){.y = y, .buf = aligned_alloc(PAGE_BYTES, PIECE)};
-	if (!c->compress)
-		return w->buf;
-	w->out = malloc(PIECE);
-	w->packed = calloc((size_t)(PIECE / y->cluster), sizeof(*w->packed));
-	w->packer = qcow2_packer_new(c->dst->q);
-	return w->buf && w->out && w->packed && w->packer;
-}
-
-static void worker_fini(struct worker *w)
+static void copy_slots(struct copying *y, struct qcow2_packer *packer)
 {
-	qcow2_packer_free(w->packer);
-	free(w->packed);
-	free(w->out);
-	free(w->buf);
+	pthread_mutex_lock(&y->lock);
+	while (!ended(y)) {
+		struct slot *s = to_write(y);
+
+		if (!s)
+			s = to_fill(y);
+		if (s)
+			slot_step(y, s, packer);
+		else if (!ended(y))
+			pthread_cond_wait(&y->changed, &y->lock);
+	}
+	pthread_cond_broadcast(&y->changed);
+	pthread_mutex_unlock(&y->lock);
 }
 
 static void *copy_thread(void *opaque)
 {
 	struct copying *y = opaque;
+	struct qcow2_packer *packer = y->c->compress ? qcow2_packer_new(y->c->dst->q) : NULL;
 	struct err err = {0};
-	struct worker w;
-	struct piece p;
-	int ret = 0;
 
-	if (!worker_init(&w, y))
-		ret = err_set(&err, ENOMEM, "there is no memory for another thread's buffers");
-	while (ret == 0 && take_piece(y, &p)) {
-		ret = copy_piece(&w, &p, &err);
-		progress_add(y->c->progress, p.bytes);
+	if (y->c->compress && !packer) {
+		(void)err_set(&err, ENOMEM, "there is no memory for compressing");
+		pthread_mutex_lock(&y->lock);
+		note_failure(y, &err);
+		pthread_mutex_unlock(&y->lock);
 	}
-	if (ret < 0)
-		fail(y, &err);
-	worker_fini(&w);
+	copy_slots(y, packer);
+	qcow2_packer_free(packer);
 	return NULL;
 }
 
@@ -408,26 +335,72 @@ static void measure_target(struct copying *y)
 	y->grain =
 	    q ? (q->extended_l2 ? y->cluster / 32 : y->cluster) : MIN(y->c->min_zero, RAW_GRAIN);
 	y->min_zero = MAX(y->c->min_zero, y->grain);
+	y->piece_bytes = MAX(PIECE, y->cluster);
+	y->cutter =
+	    (struct cutter){.c = y->c, .cluster = y->cluster, .piece_bytes = y->piece_bytes};
+}
+
+static bool slot_init(const struct copying *y, struct slot *s)
+{
+	size_t n = (size_t)(y->piece_bytes / MIN(y->grain, y->cluster));
+
+	s->buf = aligned_alloc(PAGE_BYTES, (size_t)y->piece_bytes);
+	s->parts = calloc(n, sizeof(*s->parts));
+	if (y->c->compress)
+		s->out = malloc((size_t)y->piece_bytes);
+	return s->buf && s->parts && (s->out || !y->c->compress);
+}
+
+static int slots_init(struct copying *y, struct err *err)
+{
+	bool ok = true;
+
+	y->n_slots = 2 * MIN(y->c->threads, COPY_MAX_THREADS);
+	for (unsigned i = 0; i < y->n_slots; i++)
+		ok = ok && slot_init(y, &y->slots[i]);
+	return ok ? 0 : err_set(err, ENOMEM, "there is no memory for the buffers");
+}
+
+static void slots_fini(struct copying *y)
+{
+	for (unsigned i = 0; i < y->n_slots; i++) {
+		free(y->slots[i].buf);
+		free(y->slots[i].out);
+		free(y->slots[i].parts);
+	}
+}
+
+/* This thread is one of them; those that cannot be started are not missed. */
+static void run_threads(struct copying *y)
+{
+	struct thread threads[COPY_MAX_THREADS] = {{0}};
+	struct err why = {0};
+	unsigned n = 1;
+
+	for (; n < y->c->threads && n < COPY_MAX_THREADS; n++)
+		if (thread_start(&threads[n], "convert", THREAD_BLOCK, copy_thread, y, &why) < 0)
+			break;
+	(void)copy_thread(y);
+	for (unsigned i = 1; i < n; i++)
+		thread_join(&threads[i]);
 }
 
 int copy_run(const struct copy *c, struct err *err)
 {
 	struct copying y = {.c = c};
-	struct thread threads[COPY_MAX_THREADS] = {{0}};
-	struct err why = {0};
-	unsigned n = 1;
+	int ret;
 
 	measure_target(&y);
-	pthread_mutex_init(&y.lock, NULL);
-	pthread_cond_init(&y.turned, NULL);
-	/* This thread is one of them; those that cannot be started are not missed. */
-	for (; n < c->threads && n < COPY_MAX_THREADS; n++)
-		if (thread_start(&threads[n], "convert", THREAD_BLOCK, copy_thread, &y, &why) < 0)
-			break;
-	(void)copy_thread(&y);
-	for (unsigned i = 1; i < n; i++)
-		thread_join(&threads[i]);
-	pthread_cond_destroy(&y.turned);
-	pthread_mutex_destroy(&y.lock);
-	return y.failed ? err_set(err, y.err.errnum, "%s", y.err.msg) : 0;
+	ret = slots_init(&y, err);
+	if (ret == 0) {
+		pthread_mutex_init(&y.lock, NULL);
+		(void)pthread_cond_init(&y.changed, NULL);
+		run_threads(&y);
+		(void)pthread_cond_destroy(&y.changed);
+		pthread_mutex_destroy(&y.lock);
+		if (y.failed)
+			ret = err_set(err, y.err.errnum, "%s", y.err.msg);
+	}
+	slots_fini(&y);
+	return ret;
 }

@@ -138,8 +138,12 @@ int job_apply(struct job *j, enum job_verb v, struct err *err);
 
 /* ---- lock not held ---- */
 
-/* Cancel all and wait for their threads: the machine ends. */
-void jobs_end(struct machine *m);
+/*
+ * Cancel all and wait for their threads: the machine ends.  One that it is too late to cancel is
+ * waited for until it ends, another for two seconds.  False: it still runs, and the process has to
+ * end with _exit().
+ */
+bool jobs_end(struct machine *m);
 
 /* ---- the job's thread, lock not held ---- */
 

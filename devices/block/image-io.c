@@ -154,6 +154,7 @@ int image_write_zeroes(struct image *img, uint64_t off, uint64_t bytes, bool unm
 		return -EINVAL;
 	if (img->q)
 		return qcow2_write_zeroes(img->q, off, bytes, unmap);
+	image_map_forget(img);
 	return file_write_zeroes(img->fd, img->direct, off, bytes, unmap);
 }
 
@@ -167,6 +168,7 @@ int image_discard(struct image *img, uint64_t off, uint64_t bytes)
 		return -EINVAL;
 	if (img->q)
 		return qcow2_discard(img->q, off, bytes);
+	image_map_forget(img);
 	ret = img->discards ? file_punch(img->fd, off, bytes) : 0;
 	return ret == -EOPNOTSUPP ? 0 : ret; /* a hint */
 }
@@ -215,6 +217,7 @@ int image_resize(struct image *img, uint64_t bytes, struct err *err)
 	if (bytes % FILE_SECTOR_BYTES)
 		return err_set(err, EINVAL, "The new size must be a multiple of %d",
 			       FILE_SECTOR_BYTES);
+	image_map_forget(img);
 	if (img->q)
 		ret = resize_qcow2(img, bytes, err);
 	else if ((ret = storage_truncate(img, bytes)) < 0)
@@ -223,70 +226,4 @@ int image_resize(struct image *img, uint64_t bytes, struct err *err)
 	if (ret == 0)
 		__atomic_store_n(&img->bytes, bytes, __ATOMIC_RELAXED);
 	return ret;
-}
-
-/* ---- what is where ---- */
-
-static void map_raw(const struct image *img, uint64_t off, uint64_t bytes, struct image_extent *e)
-{
-	off_t data = lseek(img->fd, (off_t)off, SEEK_DATA), hole;
-
-	*e = (struct image_extent){.bytes = bytes, .file = img, .off = off, .has_off = true};
-	if (data < 0) {
-		/* ENXIO: behind the last byte of data; else the file system cannot tell */
-		e->zero = errno == ENXIO;
-		e->data = !e->zero;
-		return;
-	}
-	if ((uint64_t)data > off) {
-		e->zero = true;
-		e->bytes = MIN(bytes, (uint64_t)data - off);
-		return;
-	}
-	hole = lseek(img->fd, (off_t)off, SEEK_HOLE);
-	e->data = true;
-	if (hole >= 0 && (uint64_t)hole > off)
-		e->bytes = MIN(bytes, ALIGN_UP((uint64_t)hole - off, FILE_SECTOR_BYTES));
-}
-
-/* A hole of this image: what lies below, as far as it reaches. */
-static int map_below(struct image *img, uint64_t off, uint64_t bytes, struct image_extent *e)
-{
-	struct image *below = img->backing;
-	uint64_t end = below ? disk_bytes(below) : 0;
-	int ret;
-
-	*e = (struct image_extent){.bytes = bytes, .zero = true, .file = img};
-	if (off >= end)
-		return 0;
-	ret = image_map(below, off, MIN(bytes, end - off), e);
-	e->depth++;
-	return ret;
-}
-
-int image_map(struct image *img, uint64_t off, uint64_t bytes, struct image_extent *e)
-{
-	struct qcow2_extent q;
-	int ret;
-
-	if (bytes == 0 || !within(img, off, bytes))
-		return -EINVAL;
-	if (!img->q) {
-		map_raw(img, off, bytes, e);
-		return 0;
-	}
-	ret = qcow2_map(img->q, off, bytes, true, &q);
-	if (ret < 0)
-		return ret;
-	if (q.kind == QCOW2_HOLE)
-		return map_below(img, off, q.bytes, e);
-	*e = (struct image_extent){.bytes = q.bytes,
-				   .data = q.kind != QCOW2_ZERO,
-				   .zero = q.kind == QCOW2_ZERO,
-				   .compressed = q.kind == QCOW2_COMPRESSED,
-				   .has_off = q.kind == QCOW2_DATA ||
-					      (q.kind == QCOW2_ZERO && q.host_off != 0),
-				   .off = q.host_off,
-				   .file = img};
-	return 0;
 }

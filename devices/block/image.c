@@ -254,6 +254,7 @@ static int image_end(struct image *img, struct err *err)
 		ret = err_prefix(err, ret, "'%s'", img->filename);
 	(void)image_close(img->backing, NULL); /* read only */
 	pthread_mutex_destroy(&img->partial);
+	pthread_mutex_destroy(&img->map_mutex);
 	free(img->filename);
 	free(img);
 	return ret;
@@ -273,6 +274,7 @@ static struct image *open_fd_in(int fd, const char *filename, const struct image
 			      .no_flush = how->no_flush,
 			      .discards = how->discards};
 	pthread_mutex_init(&img->partial, NULL);
+	pthread_mutex_init(&img->map_mutex, NULL);
 	ret = set_flags(img, how, err);
 	if (ret == 0)
 		ret = chain_enter(&c, img, above, err);

@@ -44,6 +44,9 @@ struct image {
 	struct image *backing; /* owned; NULL: none */
 	/* O_DIRECT: held while a part of a sector is written; a leaf, taken inside */
 	pthread_mutex_t partial;
+	pthread_mutex_t map_mutex; /* a leaf */
+	/* under map_mutex; raw: the file is known to have data there (image-map.c) */
+	uint64_t data_off, data_end;
 	/* changed by a resize and a snapshot that is loaded; atomic */
 	uint64_t bytes; /* of the disk, a multiple of 512 */
 };

@@ -22,8 +22,6 @@
 #include "vmm/memory/missing.h"
 #include "vmm/vclock.h"
 
-#define AWAIT_NS 100000000LL /* between two looks for a cancel */
-
 /* ---- called by the session's thread ---- */
 
 /*
@@ -53,6 +51,7 @@ static void on_resident(void *opaque)
 
 	machine_lock(in->m);
 	in->error = (struct err){0};
+	machine_set_stuck(in->m, false);
 	set_status(in, MIG_COMPLETED);
 	jobs_set_resident(in->m, in->loads, resident_us(in));
 	report_incoming_resident(in);
@@ -71,6 +70,7 @@ static void on_stalled(void *opaque, const struct err *why)
 	log_error("the guest's memory cannot be loaded further%s: %s",
 		  machine_running(m) ? ", so the guest is stopped" : "", why->msg);
 	set_status(in, MIG_POSTCOPY_PAUSED);
+	machine_set_stuck(m, true);
 	if (machine_running(m))
 		machine_request_stop(m, RS_IO_ERROR);
 	pthread_cond_broadcast(&m->cond);
@@ -83,9 +83,11 @@ static void on_recovered(void *opaque)
 
 	machine_lock(in->m);
 	in->error = (struct err){0};
+	machine_set_stuck(in->m, false);
 	set_status(in, MIG_POSTCOPY_ACTIVE);
+	machine_retry_requests(in->m);
 	log_notice("the guest's memory can be loaded again%s",
-		   machine_running(in->m) ? "" : "; 'cont' runs the guest");
+		   machine_running(in->m) && !machine_holds_vcpus(in->m) ? "" : "; 'cont' runs the guest");
 	machine_unlock(in->m);
 }
 
@@ -164,6 +166,7 @@ void incoming_lazy_forget(struct incoming *in)
 	machine_unlock(in->m);
 	if (old)
 		lazy_disown(old);
+	machine_set_stuck(in->m, false);
 }
 
 int incoming_lazy_run(struct incoming *in, struct err *err)
@@ -185,7 +188,7 @@ void incoming_lazy_abort(struct incoming *in)
 	if (!in->lazy)
 		return;
 	incoming_lazy_forget(in);
-	(void)memory_set_missing(&in->m->mem, NULL);
+	memory_set_missing(&in->m->mem, NULL);
 }
 
 /* ---- main thread ---- */
@@ -240,7 +243,7 @@ int incoming_lazy_await(struct incoming *in, int (*stop)(void *opaque), void *op
 		if (ret < 0)
 			break;
 		lazy_set_rate(in->lazy, 0);
-		thread_cond_wait_until(&in->m->cond, &in->m->lock, host_now_ns() + AWAIT_NS);
+		pthread_cond_wait(&in->m->cond, &in->m->lock);
 		machine_unlock(in->m);
 		ret = stop ? stop(opaque) : 0;
 		machine_lock(in->m);

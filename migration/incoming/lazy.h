@@ -35,7 +35,10 @@ void incoming_lazy_forget(struct incoming *in);
 int incoming_lazy_run(struct incoming *in, struct err *err);
 /* It runs, if it is to.  Machine lock held. */
 void incoming_lazy_resumed(struct incoming *in);
-/* The load has failed, whatever had begun.  The machine lock is not held. */
+/*
+ * The load has failed, whatever had begun: nothing of it comes into memory any more.  Waits for a
+ * read that is under way.  The machine lock is not held.
+ */
 void incoming_lazy_abort(struct incoming *in);
 
 /* ---- main thread ---- */
@@ -49,7 +52,7 @@ uint64_t incoming_lazy_number(const struct incoming *in, bool *has_resident, uin
 void incoming_lazy_query(const struct incoming *in, struct migration_info *info);
 /*
  * Wait until all is there, without a limit of bandwidth; the lock is given up meanwhile, not on the
- * main loop.  'stop' (may be NULL) is asked several times a second: not 0 ends it.  -EIO when
+ * main loop.  'stop' (may be NULL) is asked whenever m->cond is signalled, as a job does it: not 0 ends it.  -EIO when
  * pages cannot be read.
  */
 int incoming_lazy_await(struct incoming *in, int (*stop)(void *opaque), void *opaque,

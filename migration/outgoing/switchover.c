@@ -149,18 +149,22 @@ static int switchover_stop(struct outgoing *o, struct err *err)
 
 /* ---- collect ---- */
 
+static bool is_asked_in_place(const struct machine *m)
+{
+	return machine_requested(m, REQUEST_RESET) || machine_requested(m, REQUEST_POWERDOWN);
+}
+
 /* From here on requests wait; those that have come are carried out before.  Machine lock held. */
 static int switchover_freeze(struct outgoing *o, struct err *err)
 {
 	struct machine *m = o->m;
+	int ret;
 
 	m->requests.frozen = false;
 	machine_retry_requests(m);
-	while ((machine_requested(m, REQUEST_RESET) || machine_requested(m, REQUEST_POWERDOWN)) &&
-	       !m->ending)
-		pthread_cond_wait(&m->cond, &m->lock);
-	if (m->ending)
-		return err_cancelled(err);
+	ret = machine_await_requests(m, is_asked_in_place, o->deadline.stop_fd, err);
+	if (ret < 0)
+		return ret == -ECANCELED ? err_cancelled(err) : ret;
 	if (machine_holds_vcpus(m))
 		return back_out(o, err);
 	m->requests.frozen = true;

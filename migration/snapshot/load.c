@@ -21,6 +21,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "devices/block/image.h"
 #include "devices/block/node-info.h"
 #include "devices/block/node.h"
 #include "devices/block/qcow2/qcow2.h"
@@ -46,7 +47,8 @@ struct restorer {
 	const struct snapshot_request *r;
 	struct job *j; /* NULL: none */
 	struct snapshot_nodes nodes;
-	char **ids; /* owned; of the snapshot, in each node's image */
+	char **ids;      /* owned; of the snapshot, in each node's image */
+	uint64_t *bytes; /* owned; of each disk in the snapshot */
 	struct snapshot_source source;
 	uint64_t saved_ns; /* since 1970 */
 	bool no_way_back;
@@ -61,17 +63,20 @@ static int restorer_cancel_fd(const struct restorer *rs)
 
 /* ---- check ---- */
 
-/* A disk's size is the machine's too, which does not change with a snapshot. */
+/* One that has another size now gets that of the snapshot, and the guest is told so. */
 static int check_disk(const struct block_node *n, const struct qcow2_snapshot *snap,
 		      struct err *err)
 {
-	if (snap->disk_bytes == block_node_bytes(n))
-		return 0;
-	return err_set(err, ENOTSUP,
-		       "disk '%s' had %llu bytes in snapshot '%s' and has %llu now: resize it to "
-		       "that size first (block_resize)",
-		       snapshot_node_name(n), (unsigned long long)snap->disk_bytes, snap->name,
-		       (unsigned long long)block_node_bytes(n));
+	int ret;
+
+	if (snap->disk_bytes % BLOCK_SECTOR_BYTES)
+		return err_set(err, ENOTSUP,
+			       "disk '%s' had %llu bytes in snapshot '%s', which is no multiple of "
+			       "%d",
+			       snapshot_node_name(n), (unsigned long long)snap->disk_bytes,
+			       snap->name, BLOCK_SECTOR_BYTES);
+	ret = qcow2_snapshot_check_apply(snapshot_node_image(n), snap->id, err);
+	return ret < 0 ? err_prefix(err, ret, "disk '%s'", snapshot_node_name(n)) : 0;
 }
 
 /* Machine lock held. */
@@ -80,6 +85,7 @@ static int check_snapshots(struct restorer *rs, struct err *err)
 	const struct snapshot_nodes *ns = &rs->nodes;
 
 	rs->ids = xcalloc(ns->n + 1, sizeof(*rs->ids));
+	rs->bytes = xcalloc(ns->n + 1, sizeof(*rs->bytes));
 	for (size_t i = 0; i < ns->n; i++) {
 		const struct qcow2_snapshot *snap = snapshot_node_find(ns->v[i], rs->r->tag);
 		int ret;
@@ -93,6 +99,7 @@ static int check_snapshots(struct restorer *rs, struct err *err)
 		if (ret < 0)
 			return ret;
 		rs->ids[i] = xstrdup(snap->id);
+		rs->bytes[i] = snap->disk_bytes;
 		if (i == ns->vmstate) {
 			rs->source.from.off = snap->vmstate_off;
 			rs->source.from.bytes = snap->vmstate_bytes;
@@ -108,6 +115,19 @@ static int check_snapshots(struct restorer *rs, struct err *err)
 		    err, EINVAL,
 		    "This is a disk-only snapshot. Revert to it  offline using qemu-img");
 	return 0;
+}
+
+/* What the machine's description says of the disks' sizes: as in the snapshot, or as it is. */
+static void describe_sizes(const struct restorer *rs, bool as_saved)
+{
+	machine_lock(rs->s->m);
+	for (size_t i = 0; i < rs->nodes.n; i++) {
+		struct block_node *n = rs->nodes.v[i];
+
+		if (n->user && n->describe)
+			n->describe(n->user, as_saved ? rs->bytes[i] : block_node_bytes(n));
+	}
+	machine_unlock(rs->s->m);
 }
 
 /* Machine lock held. */
@@ -131,6 +151,20 @@ static int load_check(struct restorer *rs, struct err *err)
 
 /* ---- disks and guest ---- */
 
+static void load_size(struct restorer *rs, size_t i)
+{
+	struct block_node *n = rs->nodes.v[i];
+
+	if (block_node_bytes(n) == rs->bytes[i])
+		return;
+	log_notice("disk '%s' has %llu bytes again, as in snapshot '%s'", snapshot_node_name(n),
+		   (unsigned long long)rs->bytes[i], rs->r->tag);
+	__atomic_store_n(&n->img->bytes, rs->bytes[i], __ATOMIC_RELAXED);
+	machine_lock(rs->s->m);
+	block_node_size_changed(n, rs->s->m, rs->bytes[i]);
+	machine_unlock(rs->s->m);
+}
+
 /* No request is in flight. */
 static int load_disks(struct restorer *rs, struct err *err)
 {
@@ -142,6 +176,7 @@ static int load_disks(struct restorer *rs, struct err *err)
 		block_node_refresh(n);
 		if (ret < 0)
 			return err_prefix(err, ret, "disk '%s'", snapshot_node_name(n));
+		load_size(rs, i);
 	}
 	return 0;
 }
@@ -205,7 +240,7 @@ static void say_broken(const struct restorer *rs, struct err *err)
 
 	(void)err_set(err, why.errnum,
 		      "snapshot '%.100s' could not be loaded, and there is no guest to run until "
-		      "one is loaded or the machine is reset: %.300s",
+		      "one is loaded or the machine is reset: " ERR_WITHIN,
 		      rs->r->tag, why.msg);
 }
 
@@ -290,9 +325,11 @@ static int restorer_run(struct restorer *rs, struct err *err)
 	struct err why = {0};
 	int ret;
 
+	describe_sizes(rs, true);
 	ret = snapshot_source_check(&rs->source, rs->s->m, rs->j, &why);
 	if (ret == 0)
 		ret = load_held(rs, &why);
+	describe_sizes(rs, false); /* where it was not loaded */
 	snapshot_source_end(&rs->source);
 	report(rs, ret, host_now_ns() - rs->begun_ns, &why);
 	if (ret < 0 && ret != -ECANCELED && err)
@@ -320,6 +357,7 @@ int snapshot_load(struct snapshots *s, const struct snapshot_request *r, struct 
 	for (size_t i = 0; rs.ids && i < rs.nodes.n; i++)
 		free(rs.ids[i]);
 	free(rs.ids);
+	free(rs.bytes);
 	machine_lock(m);
 	snapshots_release(s);
 	snapshot_nodes_fini(&rs.nodes);

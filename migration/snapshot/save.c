@@ -34,6 +34,7 @@
 #include "migration/snapshot/engine.h"
 #include "migration/snapshot/nodes.h"
 #include "migration/snapshot/replace.h"
+#include "migration/snapshot/space.h"
 #include "migration/snapshot/stopped.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
@@ -277,13 +278,13 @@ static int save_memory(struct saver *sv, struct err *err)
 static int commit_node(struct saver *sv, size_t i, struct err *err)
 {
 	struct qcow2_snapshot what = sv->what;
-	struct qcow2_saving *s = sv->saving[i];
 	int ret;
 
 	if (i != sv->nodes.vmstate)
 		what.vmstate_bytes = 0;
-	sv->saving[i] = NULL;
-	ret = qcow2_saving_commit(s, &what, err);
+	ret = qcow2_saving_commit(sv->saving[i], &what, err);
+	if (ret == 0)
+		sv->saving[i] = NULL;
 	block_node_refresh(sv->nodes.v[i]);
 	return ret < 0 ? err_prefix(err, ret, "disk '%s'", snapshot_node_name(sv->nodes.v[i])) : 0;
 }
@@ -349,7 +350,7 @@ static void abort_node(struct saver *sv, size_t i)
 	ret = block_node_call(sv->nodes.v[i], m, abort_fn, arg, NULL);
 	machine_unlock(m);
 	if (ret < 0 && ret != -ECANCELED) /* it could not be asked for */
-		(void)abort_fn(NULL, arg, NULL);
+		qcow2_saving_leave((struct qcow2_saving *)(uintptr_t)arg);
 }
 
 static void save_abort(struct saver *sv)
@@ -460,12 +461,13 @@ static void end_tracking(struct saver *sv, bool saved)
 static int save_guest(struct saver *sv, struct err *err)
 {
 	int64_t since = host_now_ns();
+	uint64_t total = memory_total_bytes(&sv->s->m->mem);
 	struct err why = {0};
 	int ret = check_chains(sv, &why);
 
-	sv->total = memory_total_bytes(&sv->s->m->mem);
+	sv->total = total;
 	if (sv->j)
-		job_set_total(sv->j, sv->total);
+		job_set_total(sv->j, total);
 	if (ret == 0)
 		ret = sv->background ? save_all(sv, &why) : save_held(sv, &why);
 	end_tracking(sv, ret == 0);
@@ -479,26 +481,31 @@ static int save_guest(struct saver *sv, struct err *err)
 int snapshot_save(struct snapshots *s, const struct snapshot_request *r, struct job *j,
 		  struct err *err)
 {
-	struct saver sv = {.s = s, .r = r, .j = j};
+	CLEANUP(cleanup_free) struct saver *sv = NEW(struct saver);
 	struct machine *m = s->m;
 	int ret;
 
+	sv->s = s;
+	sv->r = r;
+	sv->j = j;
 	machine_lock(m);
 	ret = snapshots_claim(s, j, err);
 	if (ret < 0) {
 		machine_unlock(m);
 		return ret;
 	}
-	ret = save_check(&sv, err);
-	sv.background = ret == 0 && can_run_on(&sv);
+	ret = save_check(sv, err);
+	sv->background = ret == 0 && can_run_on(sv);
 	machine_unlock(m);
-	sv.saving = xcalloc(sv.nodes.n + 1, sizeof(struct qcow2_saving *));
+	sv->saving = xcalloc(sv->nodes.n + 1, sizeof(struct qcow2_saving *));
+	if (ret == 0 && !r->parent) /* how much of it goes is known at the instant */
+		ret = snapshot_check_space(&m->mem, sv->nodes.v[sv->nodes.vmstate], err);
 	if (ret == 0)
-		ret = save_guest(&sv, err);
+		ret = save_guest(sv, err);
 	machine_lock(m);
 	snapshots_release(s);
-	snapshot_nodes_fini(&sv.nodes);
+	snapshot_nodes_fini(&sv->nodes);
 	machine_unlock(m);
-	free(sv.saving);
+	free(sv->saving);
 	return ret;
 }

@@ -20,6 +20,7 @@
 #include "migration/ram/lazy/stream-source.h"
 #include "migration/ram/placer-uffd.h"
 #include "migration/snapshot/chain.h"
+#include "migration/snapshot/notes.h"
 #include "migration/snapshot/snapshot.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
@@ -38,6 +39,7 @@ struct vmstate_pages {
 	struct machine *m;
 	struct block_node *node; /* kept by its 'jobs' */
 	struct qcow2 *q;         /* the node's */
+	char *notes;             /* owned; beside the image; NULL: none */
 	size_t n;
 	struct vmstate_part part[]; /* the snapshot's, that of the one it stands on, ... */
 };
@@ -71,6 +73,7 @@ static void pages_close(void *opaque)
 	machine_unlock(p->m);
 	for (size_t i = 0; i < p->n; i++)
 		free(p->part[i].id);
+	free(p->notes);
 	free(p);
 }
 
@@ -119,7 +122,7 @@ static int part_index(const struct vmstate_pages *p, size_t i, struct page_index
 }
 
 /* Of the snapshot's own stream, over those of all that it stands on.  Owned. */
-static int read_index(const struct vmstate_pages *p, struct page_index **ix, struct err *err)
+static int read_layers(const struct vmstate_pages *p, struct page_index **ix, struct err *err)
 {
 	int ret = part_index(p, 0, ix, err);
 
@@ -133,8 +136,10 @@ static int read_index(const struct vmstate_pages *p, struct page_index **ix, str
 			ret = page_index_put_under(*ix, below, p->part[i].at, err);
 		page_index_free(below);
 	}
-	if (ret < 0)
+	if (ret < 0) {
 		page_index_free(*ix);
+		*ix = NULL;
+	}
 	return ret;
 }
 
@@ -142,48 +147,60 @@ static int read_index(const struct vmstate_pages *p, struct page_index **ix, str
  * The index behind the stream, if it is there and all of this memory can come by it: else the
  * stream has to be read whole before anything is touched.
  */
-static const struct page_index *use_index(struct page_source *source, struct vmstate_pages *p)
+static struct page_index *read_index(struct vmstate_pages *p)
 {
-	struct page_index *ix;
+	struct page_index *ix = NULL;
 	struct err why = {0};
 	int ret = uffd_placer_check(&p->m->mem, &why);
 
 	if (ret == 0)
-		ret = read_index(p, &ix, &why);
-	if (ret == 0)
-		ret = stream_source_use(source, ix, &why);
+		ret = read_layers(p, &ix, &why);
 	if (ret == -ENOENT)
 		log_info("the snapshot has no index of its pages, and is read whole first");
 	else if (ret < 0)
-		log_info("the snapshot is read whole first, its index of pages is of no use: %s",
+		log_info("the snapshot is read whole first: %s", why.msg);
+	return ix;
+}
+
+/* The source of the pages, and the index if it has one that fits; both taken. */
+static struct page_source *make_source(struct vmstate_pages *p, const struct page_index **index)
+{
+	struct page_index *ix = read_index(p);
+	struct stream_access access = {
+	    .read = pages_read,
+	    .close = pages_close,
+	    .opaque = p,
+	    .name = "the snapshot",
+	};
+	struct page_source *source;
+	struct err why = {0};
+
+	p->notes = ix ? snapshot_notes_path(p->node, ix->identity) : NULL;
+	access.notes_path = p->notes;
+	source = stream_source_new(&access, &p->m->mem);
+	if (ix && stream_source_use(source, ix, &why) < 0) {
+		log_info("the snapshot is read whole first, its index is another machine's: %s",
 			 why.msg);
-	return ret == 0 ? ix : NULL;
+		ix = NULL;
+	}
+	*index = ix;
+	return source;
 }
 
 struct lazy *snapshot_session_new(struct qcow2 *q, const struct snapshot_chain *chain,
 				  struct block_node *node, struct machine *m,
 				  const struct page_index **index)
 {
-	struct stream_access access = {
-	    .read = pages_read,
-	    .close = pages_close,
-	    .opaque = pages_new(q, chain, node, m),
-	    .name = "the snapshot",
-	};
-	struct page_source *source = stream_source_new(&access, &m->mem);
+	struct vmstate_pages *p = pages_new(q, chain, node, m);
+	struct page_source *source = make_source(p, index);
 	struct err why = {0};
 	struct lazy *lazy = NULL;
 
-	if (!source) {
-		pages_close(access.opaque);
-		(void)err_set(&why, ENOMEM, "no memory for an index of its pages");
-	}
-	*index = source ? use_index(source, access.opaque) : NULL;
-	if (source && !*index && chain->n > 1) { /* notes are of one stream */
+	if (!*index && chain->n > 1) { /* notes are of one stream */
 		source->ops->close(source);
 		(void)err_set(&why, ENOTSUP,
 			      "it stands on others, and not all of them have an index");
-	} else if (source) {
+	} else {
 		lazy = lazy_new(&m->mem, source, &why);
 	}
 	if (lazy)

@@ -115,6 +115,39 @@ static const char *make_chain(struct files *f)
 	return file_qcow2(f, "top.qcow2", &top);
 }
 
+/* What the map remembers of a raw file: all of its data at once, and nothing that is no more. */
+START_TEST(test_raw_map)
+{
+	const struct image_open how = {.writable = true, .discards = true};
+	struct image_extent e;
+	struct image *img;
+	struct files f;
+	off_t data;
+
+	files_init(&f);
+	img = must_open(file_raw(&f, "raw", DISK, 1), &how);
+	ck_assert_int_eq(image_map(img, 0, 4096, &e), 0);
+	ck_assert(e.data && !e.zero && e.bytes == 4096 && e.off == 0 && e.file == img);
+	ck_assert_int_eq(image_map(img, 512, DISK - 512, &e), 0);
+	ck_assert(e.data && e.has_off && e.bytes == DISK - 512 && e.off == 512);
+	ck_assert_int_eq(image_discard(img, DISK / 2, DISK / 4), 0);
+	data = lseek(img->fd, DISK / 2, SEEK_DATA);
+	ck_assert_int_eq(image_map(img, DISK / 2, DISK / 2, &e), 0);
+	if (data == DISK / 2) /* the file system makes no holes, or does not tell of them */
+		ck_assert(e.data && !e.zero);
+	else
+		ck_assert(e.zero && e.bytes == DISK / 4);
+	ck_assert_int_eq(image_map(img, 0, DISK, &e), 0);
+	ck_assert_uint_eq(e.bytes, data == DISK / 2 ? DISK : DISK / 2);
+	ck_assert_int_eq(image_resize(img, DISK / 4, NULL), 0);
+	ck_assert_int_eq(image_resize(img, DISK, NULL), 0);
+	ck_assert_int_eq(image_map(img, 0, DISK, &e), 0);
+	ck_assert_uint_eq(e.bytes, data == DISK / 2 ? DISK : DISK / 4);
+	must_close(img);
+	files_fini(&f);
+}
+END_TEST
+
 START_TEST(test_chain)
 {
 	const struct image_open how = {.format = IMAGE_QCOW2, .writable = true};
@@ -386,6 +419,7 @@ int main(void)
 
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, test_raw);
+	tcase_add_test(tc, test_raw_map);
 	tcase_add_test(tc, test_chain);
 	tcase_add_test(tc, test_chain_given);
 	tcase_add_loop_test(tc, test_refused, 0, ARRAY_LEN(bad_backings));

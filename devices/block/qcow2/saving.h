@@ -17,7 +17,7 @@ struct snapshot_state {
 	uint64_t read_l1_host;
 };
 
-/* May the list of snapshots be changed?  Lock held. */
+/* May the list of snapshots be changed?  Lock held, no request in flight. */
 int qcow2_snapshots_may_change(struct qcow2 *q, struct err *err);
 /* Lock held; NULL with *err. */
 struct snapshot *qcow2_snapshot_find(const struct qcow2 *q, const char *id, struct err *err);

@@ -251,6 +251,17 @@ static int read_trailer(struct page_index *ix, struct trailer *t, const struct p
 	return get_trailer(ix, t, p, f->bytes, err);
 }
 
+int page_index_identity(const struct page_index_file *f, uint8_t identity[PAGE_INDEX_IDENTITY])
+{
+	CLEANUP(cleanup_free) struct page_index *ix = NEW(struct page_index);
+	struct trailer t;
+	int ret = read_trailer(ix, &t, f, NULL);
+
+	if (ret == 0)
+		memcpy(identity, ix->identity, sizeof(ix->identity));
+	return ret;
+}
+
 static int read_index(struct page_index *ix, const struct page_index_file *f, struct err *err)
 {
 	CLEANUP(cleanup_free) uint8_t *p = NULL;

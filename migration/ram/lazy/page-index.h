@@ -139,6 +139,8 @@ int page_index_read(struct page_index **ix, const struct page_index_file *f, str
  */
 int page_index_put_under(struct page_index *ix, const struct page_index *below, uint64_t base,
 			 struct err *err);
+/* Only the identity, by the trailer alone.  0 or -errno. */
+int page_index_identity(const struct page_index_file *f, uint8_t identity[PAGE_INDEX_IDENTITY]);
 
 /* The number of that block; -1: none. */
 int page_index_find_block(const struct page_index *ix, const char *name);

@@ -36,6 +36,7 @@ struct stream_source {
 	/* while it is noted */
 	uint64_t *at[MEMORY_MAX_BLOCKS]; /* owned; position + 1, or 0; NULL: nothing was noted */
 	bool no_memory;
+	bool kept; /* the index was saved with the stream, and has an identity that stays */
 	/* parts of the stream that have nothing but pages, in order */
 	struct body {
 		uint64_t start, end;
@@ -104,9 +105,9 @@ static void stream_source_identity(const struct page_source *s, uint8_t out[PAGE
 
 static char *stream_source_notes(const struct page_source *s)
 {
-	const char *path = source_of(s)->access.notes_path;
+	const struct stream_source *m = source_of(s);
 
-	return path ? xstrdup(path) : NULL;
+	return m->kept && m->access.notes_path ? xstrdup(m->access.notes_path) : NULL;
 }
 
 static void drop_notes(struct stream_source *m)
@@ -190,6 +191,7 @@ int stream_source_use(struct page_source *s, struct page_index *index, struct er
 	if (ret == 0 && index->n != m->n)
 		ret = err_set(err, EINVAL, "it has %zu RAM blocks, this machine %zu", index->n,
 			      m->n);
+	m->kept = ret == 0;
 	if (ret < 0) {
 		page_index_free(index);
 		m->index = NULL;

@@ -27,7 +27,7 @@ struct stream_access {
 	const char *notes_path; /* borrowed; NULL: no working set, as where no index tells who it is */
 };
 
-/* For a guest with these blocks; nothing is known to be in the stream yet.  NULL: no memory. */
+/* For a guest with these blocks; nothing is known to be in the stream yet.  Returns owned. */
 struct page_source *stream_source_new(const struct stream_access *access, const struct memory *mem);
 
 /*
