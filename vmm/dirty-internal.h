@@ -11,7 +11,7 @@
 
 struct dirty_watch;
 
-/* Exists as long as anybody tracks.  */
+/* Exists as long as anybody tracks. */
 struct dirty {
 	const struct dirty_provider *provider;
 	/* machine lock, and 'lock' to change them */
@@ -20,7 +20,7 @@ struct dirty {
 	void (*yield)(void *opaque); /* the taker leaves them to the next one; NULL: does not */
 	void *opaque;
 	unsigned counted; /* users that only count */
-	/* Protects what follows, and the watch's maps; dirty_ring.mutex may be taken under it.  */
+	/* Protects what follows, and the watch's maps; dirty_ring.mutex may be taken under it. */
 	pthread_mutex_t lock;
 	struct {
 		uint64_t *taken;       /* scratch of one sync */
@@ -32,7 +32,7 @@ struct dirty {
 
 /* ---- machine lock held ---- */
 
-/* Have pages tracked, for one more user; and one user less, after its flag is gone.  */
+/* Have pages tracked, for one more user; and one user less, after its flag is gone. */
 int dirty_provider_start(struct machine *m, struct err *err);
 void dirty_provider_stop(struct machine *m);
 /* The bitmaps are there; freed when nobody needs them.  0 or -ENOMEM. */
@@ -45,7 +45,7 @@ int dirty_bitmaps(struct machine *m);
  * and into the watch's.  *added: bits that are new in maps.
  */
 int dirty_collect(struct machine *m, uint64_t *const *maps, uint64_t *added, struct err *err);
-/* As dirty_protect().  */
+/* As dirty_protect(). */
 void dirty_protect_locked(struct machine *m, const struct ram_block *b, uint64_t first, uint64_t n);
 
 #endif

@@ -91,7 +91,7 @@ void dirty_lose(struct machine *m, const char *why)
 	w->on_lost(w->opaque);
 }
 
-/* Pages that the watch finds while there is a taker are told to it as well.  Lock held.  */
+/* Pages that the watch finds while there is a taker are told to it as well.  Lock held. */
 static int prepare_untold(struct machine *m)
 {
 	struct dirty *d = m->dirty;
@@ -114,7 +114,7 @@ static int watch_sync(struct machine *m, struct err *err)
 	return dirty_collect(m, m->dirty->untold, &added, err);
 }
 
-/* Pages that were reported and can be written without being reported again.  Lock held.  */
+/* Pages that were reported and can be written without being reported again.  Lock held. */
 static uint64_t count_unprotected(const struct machine *m)
 {
 	uint64_t n = 0;

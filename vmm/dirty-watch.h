@@ -21,7 +21,7 @@ struct machine;
 
 #define DIRTY_WHY_BYTES 128
 
-/* Zeroed before it starts; all of it is dirty-watch.c's but for what is read under the lock.  */
+/* Zeroed before it starts; all of it is dirty-watch.c's but for what is read under the lock. */
 struct dirty_watch {
 	/* set at start and then constant */
 	uint64_t *map[MEMORY_MAX_BLOCKS]; /* owned; under the tracker's own lock */
@@ -35,11 +35,11 @@ struct dirty_watch {
 
 /* ---- machine lock held ---- */
 
-/* From now on.  w->on_lost is set.  0, or -errno with *err set.  */
+/* From now on.  w->on_lost is set.  0, or -errno with *err set. */
 int dirty_watch_start(struct machine *m, struct dirty_watch *w, struct err *err);
 void dirty_watch_stop(struct machine *m, struct dirty_watch *w); /* one that is off is fine */
 /* Memory is written in a way that nobody sees: there is no watch that could go on.  'why': a
- * sentence without its end.  */
+ * sentence without its end. */
 void dirty_lose(struct machine *m, const char *why);
 /*
  * This is the instant: nothing writes (vCPUs parked, devices idle).  What was written since the
@@ -50,11 +50,11 @@ int dirty_watch_take(struct machine *m, struct dirty_watch *w, uint64_t *const *
 
 /* ---- any thread, no lock; the watch is on until it returns ---- */
 
-/* Bring it up to date, and protect what was found.  *found: pages.  */
+/* Bring it up to date, and protect what was found.  *found: pages. */
 int dirty_watch_settle(struct machine *m, uint64_t *found, struct err *err);
-/* What it has found up to now is added to 'maps', and stays.  */
+/* What it has found up to now is added to 'maps', and stays. */
 void dirty_watch_peek(struct machine *m, const struct dirty_watch *w, uint64_t *const *maps);
-/* What was taken goes back: there has been no instant.  */
+/* What was taken goes back: there has been no instant. */
 void dirty_watch_give_back(struct machine *m, struct dirty_watch *w, uint64_t *const *maps);
 
 #endif

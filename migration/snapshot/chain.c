@@ -64,7 +64,7 @@ const struct qcow2_snapshot *snapshot_find_marked(const struct qcow2 *q,
 	return NULL;
 }
 
-/* The one that the mark means; NULL with *err set.  */
+/* The one that the mark means; NULL with *err set. */
 static const struct qcow2_snapshot *find_parent(const struct qcow2 *q, const char *child,
 						const struct parent_mark *mark, struct err *err)
 {
@@ -108,7 +108,7 @@ int snapshot_chain_find(struct snapshot_chain *c, struct qcow2 *q, const struct 
 {
 	*c = (struct snapshot_chain){0};
 	for (;;) {
-		struct parent_mark mark;
+		struct parent_mark mark = {0};
 		int ret = add_link(c, s, err);
 
 		if (ret == 0)
@@ -131,13 +131,13 @@ void snapshot_chain_fini(struct snapshot_chain *c)
 	*c = (struct snapshot_chain){0};
 }
 
-/* One that cannot be read can be loaded no more: it needs nobody.  */
+/* One that cannot be read can be loaded no more: it needs nobody. */
 void snapshot_children(struct qcow2 *q, const struct qcow2_snapshot *s, struct buf *names)
 {
 	const struct qcow2_snapshot *other;
 
 	for (size_t i = 0; s->vmstate_bytes && (other = qcow2_snapshot_at(q, i)); i++) {
-		struct parent_mark mark;
+		struct parent_mark mark = {0};
 		struct err why = {0};
 		int ret = other == s ? 0 : snapshot_parent(q, other, &mark, &why);
 

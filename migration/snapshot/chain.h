@@ -35,16 +35,16 @@ struct snapshot_chain {
 	size_t n;
 };
 
-/* What a child of it says.  */
+/* What a child of it says. */
 void snapshot_mark_of(const struct qcow2_snapshot *s, struct parent_mark *mark);
 /* Is that the one which the mark means? */
 bool snapshot_is_marked(const struct qcow2_snapshot *s, const struct parent_mark *mark);
 
-/* That one; NULL: it is not there.  */
+/* That one; NULL: it is not there. */
 const struct qcow2_snapshot *snapshot_find_marked(const struct qcow2 *q,
 						  const struct parent_mark *mark);
 
-/* 1: it stands on the one that the mark tells; 0: on none; -errno with *err set.  */
+/* 1: it stands on the one that the mark tells; 0: on none; -errno with *err set. */
 int snapshot_parent(struct qcow2 *q, const struct qcow2_snapshot *s, struct parent_mark *mark,
 		    struct err *err);
 /*
@@ -58,7 +58,7 @@ void snapshot_chain_fini(struct snapshot_chain *c); /* zeroed is fine */
 
 /* Append the names of those that stand on it directly: "'a', 'b'". */
 void snapshot_children(struct qcow2 *q, const struct qcow2_snapshot *s, struct buf *names);
-/* Nothing stands on it: 0; -EBUSY with a sentence that names what does, and the way out.  */
+/* Nothing stands on it: 0; -EBUSY with a sentence that names what does, and the way out. */
 int snapshot_check_childless(struct qcow2 *q, const struct qcow2_snapshot *s, struct err *err);
 
 #endif

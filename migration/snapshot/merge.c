@@ -89,7 +89,7 @@ static int link_read(void *opaque, void *buf, size_t n, uint64_t pos, struct err
 	return qcow2_snapshot_read(f->m->q, f->link->id, buf, n, f->link->off + pos, err);
 }
 
-/* 'identity' gets that of its index; zeroes: it has none.  */
+/* 'identity' gets that of its index; zeroes: it has none. */
 static int source_open(struct merge_source *f, struct merge *m, const struct snapshot_link *link,
 		       uint8_t identity[PAGE_INDEX_IDENTITY], struct err *err)
 {
@@ -199,7 +199,7 @@ static int merge_page(void *opaque, size_t block, uint64_t page, const uint8_t *
 	return put_page(m, b, page, content, err);
 }
 
-/* Its blocks are those of the newest, in whatever order.  */
+/* Its blocks are those of the newest, in whatever order. */
 static int map_blocks(struct merge *m, const struct stream_scan *s, struct err *err)
 {
 	for (size_t i = 0; i < s->n; i++) {
@@ -220,7 +220,7 @@ static int map_blocks(struct merge *m, const struct stream_scan *s, struct err *
 	return 0;
 }
 
-/* The newest says which blocks there are.  */
+/* The newest says which blocks there are. */
 static int take_blocks(struct merge *m, const struct stream_scan *s, struct err *err)
 {
 	for (size_t i = 0; i < s->n; i++) {

@@ -13,7 +13,7 @@ struct qcow2;
 struct qcow2_snapshot;
 struct snapshot_chain;
 
-/* How far it is: bytes that have been read, of all that will be.  */
+/* How far it is: bytes that have been read, of all that will be. */
 struct merge_progress {
 	void (*fn)(void *opaque, uint64_t bytes);
 	void *opaque;

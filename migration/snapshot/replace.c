@@ -29,7 +29,7 @@ int replace_check(const struct snapshot_nodes *ns, const char *tag, struct err *
 	return 0;
 }
 
-/* One of that name that is older than the last one; NULL: none.  */
+/* One of that name that is older than the last one; NULL: none. */
 static const struct qcow2_snapshot *find_older(const struct qcow2 *q, const char *tag)
 {
 	const struct qcow2_snapshot *last = qcow2_snapshot_named(q, tag), *snap;

@@ -29,7 +29,7 @@ static int refuse(const struct stream_scan *s, const char *what, struct err *err
 		       what, src_offset(s->in));
 }
 
-/* n bytes, which are kept as they are; NULL: there are fewer.  */
+/* n bytes, which are kept as they are; NULL: there are fewer. */
 static const uint8_t *keep(struct stream_scan *s, struct buf *to, size_t n)
 {
 	const uint8_t *p = src_take(s->in, n);
@@ -76,7 +76,7 @@ static int scan_header(struct stream_scan *s, struct err *err)
 	return keep(s, &s->head, n) ? 0 : say_ended(s, "the configuration", err);
 }
 
-/* A section's end; *id is its own.  */
+/* A section's end; *id is its own. */
 static int scan_footer(struct stream_scan *s, uint32_t id, struct err *err)
 {
 	uint32_t end;
@@ -209,7 +209,7 @@ void stream_scan_fini(struct stream_scan *s)
 
 /* ---- pages ---- */
 
-/* The block that a record is about, of one that begins with its name or goes on; -errno.  */
+/* The block that a record is about, of one that begins with its name or goes on; -errno. */
 static int page_block(const struct stream_scan *s, uint64_t word, int last, struct err *err)
 {
 	uint64_t page = (word & ~FLAG_MASK) / PAGE_BYTES;
@@ -249,7 +249,7 @@ static int scan_page(const struct stream_scan *s, uint64_t word, int block, scan
 	}
 }
 
-/* The body of one record, behind its id.  */
+/* The body of one record, behind its id. */
 static int scan_body(const struct stream_scan *s, int *last, scan_page_fn *fn, void *opaque,
 		     struct err *err)
 {

@@ -34,13 +34,13 @@ struct stream_scan {
 	size_t n;
 };
 
-/* 'content': NULL: a zero page; valid during the call.  0, or -errno with *err set ends it.  */
+/* 'content': NULL: a zero page; valid during the call.  0, or -errno with *err set ends it. */
 typedef int scan_page_fn(void *opaque, size_t block, uint64_t page, const uint8_t *content,
 			 struct err *err);
 
-/* Up to the end of the START record.  -errno with *err set; stream_scan_fini() in any case.  */
+/* Up to the end of the START record.  -errno with *err set; stream_scan_fini() in any case. */
 int stream_scan_begin(struct stream_scan *s, struct err *err);
-/* Each page in the order of the stream; after it src_offset(s->in) is where the devices begin.  */
+/* Each page in the order of the stream; after it src_offset(s->in) is where the devices begin. */
 int stream_scan_pages(struct stream_scan *s, scan_page_fn *fn, void *opaque, struct err *err);
 void stream_scan_fini(struct stream_scan *s);
 

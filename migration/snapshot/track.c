@@ -76,7 +76,7 @@ static void free_taken(struct snapshot_track *t)
 	t->has_taken = false;
 }
 
-/* Something was written that nobody saw.  A save that is under way ends it itself.  */
+/* Something was written that nobody saw.  A save that is under way ends it itself. */
 static void track_lost(void *opaque)
 {
 	struct snapshot_track *t = opaque;

@@ -39,10 +39,10 @@ struct snapshot_track {
 
 /* ---- machine lock held ---- */
 
-/* Can the snapshot of that name in the image be the parent?  -ENOENT, -EINVAL with a sentence.  */
+/* Can the snapshot of that name in the image be the parent?  -ENOENT, -EINVAL with a sentence. */
 int track_check_parent(const struct snapshot_track *t, const struct qcow2 *q, const char *tag,
 		       struct err *err);
-/* A save begins that asks for tracking; the guest may run.  0, or -errno with *err set.  */
+/* A save begins that asks for tracking; the guest may run.  0, or -errno with *err set. */
 int track_begin(struct snapshot_track *t, struct err *err);
 /*
  * This is the instant: tracking begins anew.  'ram' (NULL: not) has to save what was written since
@@ -55,7 +55,7 @@ int track_instant(struct snapshot_track *t, struct ram_save *ram, uint64_t *page
  */
 void track_end(struct snapshot_track *t, const struct qcow2_snapshot *saved,
 	       const uint8_t index[PAGE_INDEX_IDENTITY]);
-/* The parent goes away, or the guest becomes another: no snapshot can be a parent.  */
+/* The parent goes away, or the guest becomes another: no snapshot can be a parent. */
 void track_forget(struct snapshot_track *t, const char *why);
 /* It is deleted: has what was written since it no use any more? */
 void track_deleted(struct snapshot_track *t, const struct parent_mark *mark);

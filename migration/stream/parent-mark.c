@@ -42,7 +42,7 @@ int parent_mark_load(struct parent_mark *p, struct src *in, struct err *err)
 	return ret;
 }
 
-/* In front of the first section; false: it is no stream, or one that has more there.  */
+/* In front of the first section; false: it is no stream, or one that has more there. */
 static bool pass_header(struct src *in)
 {
 	uint32_t magic, version, n;

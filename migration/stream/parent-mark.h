@@ -27,9 +27,9 @@ struct parent_mark {
 	uint64_t vm_clock_ns;
 };
 
-/* The section, from its tag to its footer, is appended.  */
+/* The section, from its tag to its footer, is appended. */
 void parent_mark_put(const struct parent_mark *p, struct buf *out);
-/* Its body, without the footer. 0, -EIO: the stream ends, -EINVAL with *err set.  */
+/* Its body, without the footer. 0, -EIO: the stream ends, -EINVAL with *err set. */
 int parent_mark_load(struct parent_mark *p, struct src *in, struct err *err);
 /*
  * Look for it in the first bytes of a stream, PARENT_HEAD_BYTES or all there are. 1: *p is it;

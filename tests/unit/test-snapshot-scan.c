@@ -142,7 +142,7 @@ START_TEST(test_mark)
 }
 END_TEST
 
-/* A longest name fits into what is read of a stream, and one that is empty is none.  */
+/* A longest name fits into what is read of a stream, and one that is empty is none. */
 START_TEST(test_mark_names)
 {
 	struct parent_mark m = parent, got;
@@ -242,7 +242,7 @@ START_TEST(test_scan)
 }
 END_TEST
 
-/* Cut anywhere: an error with a sentence, or (between two records) fewer pages.  */
+/* Cut anywhere: an error with a sentence, or (between two records) fewer pages. */
 START_TEST(test_scan_cut)
 {
 	struct buf b = whole_stream(true);
@@ -293,7 +293,7 @@ static void refused(const struct buf *b, const char *words)
 	stream_scan_fini(&s);
 }
 
-/* A stream up to its pages, and one word of them.  */
+/* A stream up to its pages, and one word of them. */
 static void refused_word(uint64_t word, const char *block, const char *words)
 {
 	struct buf b = {0};
@@ -348,7 +348,7 @@ static struct memory two_blocks(void)
 	return mem;
 }
 
-/* Pages as this layer has them, in an index and in an array: 0: not, 1: zero, else the place.  */
+/* Pages as this layer has them, in an index and in an array: 0: not, 1: zero, else the place. */
 static struct page_index *random_layer(const struct memory *mem, unsigned *seed, bool whole,
 				       uint64_t want[2][64], uint64_t base)
 {
@@ -425,7 +425,7 @@ START_TEST(test_layers)
 }
 END_TEST
 
-/* Of another machine.  */
+/* Of another machine. */
 START_TEST(test_layer_refused)
 {
 	struct memory mem = two_blocks();

@@ -33,7 +33,7 @@ static void restate_free(struct qcow2_restate *r)
 	free(r);
 }
 
-/* Lock held.  */
+/* Lock held. */
 static int begin_locked(struct qcow2 *q, const char *id, struct qcow2_restate **out,
 			struct err *err)
 {
@@ -88,28 +88,29 @@ int qcow2_restate_write(struct qcow2_restate *r, const struct iovec *iov, int n_
 
 /* ---- commit ---- */
 
-/* Room for the new L1 table, and the table there.  Lock held.  */
-static int write_l1(struct qcow2_restate *r, const uint64_t *old, struct err *err)
+/* Room for the new L1 table, and the table there.  Lock held. */
+static int write_l1(struct qcow2_restate *r, const uint64_t *old)
 {
 	size_t n = MAX(r->n_disk + r->state.n_l2_host, 1);
-	CLEANUP(cleanup_free) uint64_t *l1 = calloc(n, sizeof(*l1));
-	uint64_t host;
-	int ret = l1 ? qcow2_alloc_bytes(r->q, n * 8, &host) : -ENOMEM;
+	uint64_t *l1, host;
+	int ret = qcow2_alloc_bytes(r->q, n * 8, &host);
 
-	if (ret == 0) {
-		r->l1_host = host;
-		r->l1_bytes = n * 8;
-		memcpy(l1, old, r->n_disk * sizeof(*l1));
-		for (size_t i = 0; i < r->state.n_l2_host; i++)
-			l1[r->n_disk + i] = r->state.l2_host[i];
-		ret = qcow2_write_be64(r->q, l1, n, host);
-	}
-	return ret < 0 ? err_set(err, -ret, "the snapshot's L1 table cannot be written: %s",
-				 err_text(-ret))
-		       : 0;
+	if (ret < 0)
+		return ret;
+	r->l1_host = host;
+	r->l1_bytes = n * 8;
+	l1 = calloc(n, sizeof(*l1));
+	if (!l1)
+		return -ENOMEM;
+	memcpy(l1, old, r->n_disk * sizeof(*l1));
+	for (size_t i = 0; i < r->state.n_l2_host; i++)
+		l1[r->n_disk + i] = r->state.l2_host[i];
+	ret = qcow2_write_be64(r->q, l1, n, host);
+	free(l1);
+	return ret;
 }
 
-/* The old table and the old state go.  Lock held.  */
+/* The old table and the old state go.  Lock held. */
 static int count_old(const struct qcow2_restate *r, const struct snapshot *s, const uint64_t *old,
 		     struct counts *c, struct err *err)
 {
@@ -126,7 +127,7 @@ static int count_old(const struct qcow2_restate *r, const struct snapshot *s, co
 		       : 0;
 }
 
-/* The list with the new state.  Lock held.  */
+/* The list with the new state.  Lock held. */
 static int new_list(const struct qcow2_restate *r, uint64_t vmstate_bytes, struct snapshot_table *t,
 		    struct err *err)
 {
@@ -142,7 +143,7 @@ static int new_list(const struct qcow2_restate *r, uint64_t vmstate_bytes, struc
 	return 0;
 }
 
-/* Lock held.  */
+/* Lock held. */
 static int commit_locked(struct qcow2_restate *r, uint64_t vmstate_bytes, struct err *err)
 {
 	struct qcow2 *q = r->q;
@@ -150,10 +151,15 @@ static int commit_locked(struct qcow2_restate *r, uint64_t vmstate_bytes, struct
 	const struct snapshot *s = qcow2_snapshot_find(q, r->id, err);
 	CLEANUP(cleanup_free) uint64_t *old = s ? qcow2_snapshot_l1(q, s, err) : NULL;
 	struct snapshot_table t = {0};
-	int ret = old ? write_l1(r, old, err) : -EIO;
+	int ret;
 
-	if (ret == 0)
-		ret = count_old(r, s, old, &link.refs, err);
+	if (!old)
+		return -EIO;
+	ret = write_l1(r, old);
+	if (ret < 0)
+		return err_set(err, -ret, "the snapshot's L1 table cannot be written: %s",
+			       err_text(-ret));
+	ret = count_old(r, s, old, &link.refs, err);
 	if (ret == 0)
 		ret = new_list(r, vmstate_bytes, &t, err);
 	link.snapshots = &t;

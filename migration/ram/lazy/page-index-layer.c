@@ -16,7 +16,7 @@ static uint64_t end_of(const struct page_extent *e)
 	return (uint64_t)e->first + e->pages;
 }
 
-/* Pages [first, end) of an extent, whose stream begins at 'base' now.  */
+/* Pages [first, end) of an extent, whose stream begins at 'base' now. */
 static struct page_extent part_of(const struct page_extent *e, uint64_t first, uint64_t end,
 				  uint64_t base)
 {
@@ -27,7 +27,7 @@ static struct page_extent part_of(const struct page_extent *e, uint64_t first, u
 	return part;
 }
 
-/* *n of 'over' have been put in front of 'page', and those that end there are.  */
+/* *n of 'over' have been put in front of 'page', and those that end there are. */
 static void put_over(struct page_index_block *out, const struct page_index_block *over, size_t *n,
 		     uint64_t page)
 {
@@ -35,7 +35,7 @@ static void put_over(struct page_index_block *out, const struct page_index_block
 		out->v[out->n++] = over->v[(*n)++];
 }
 
-/* 'out' has room: each extent of 'over' cuts one of 'under' into two at most.  */
+/* 'out' has room: each extent of 'over' cuts one of 'under' into two at most. */
 static void put_block(struct page_index_block *out, const struct page_index_block *over,
 		      const struct page_index_block *under, uint64_t base)
 {
@@ -73,8 +73,8 @@ static int add_block(struct page_index *ix, size_t block, const struct page_inde
 			       over->name, under < 0 ? "is not" : "has another length");
 	out.n = 0;
 	out.cap = 2 * over->n + below->blocks[under].n;
-	out.v = out.cap ? reallocarray(NULL, out.cap, sizeof(*out.v)) : NULL;
-	if (out.cap && !out.v)
+	out.v = reallocarray(NULL, out.cap + 1, sizeof(*out.v));
+	if (!out.v)
 		return err_set(err, ENOMEM, "there is no memory for it");
 	put_block(&out, over, &below->blocks[under], base);
 	free(over->v);
@@ -82,7 +82,7 @@ static int add_block(struct page_index *ix, size_t block, const struct page_inde
 	return 0;
 }
 
-/* Pages that are not zero.  */
+/* Pages that are not zero. */
 static uint64_t count_content(const struct page_index *ix)
 {
 	uint64_t n = 0;
