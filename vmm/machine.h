@@ -15,8 +15,9 @@
  *                        each callback, by vCPU threads around exits, by
  *                        migration threads around control.  Given up by all
  *                        waits: machine_wait(), pthread_cond_wait() on 'cond'.
- *   2  dirty_ring.mutex  the rings of all vCPUs (dirty-ring.c)
- *      throttle.mutex, dirty_rate.mutex, dirty_limits.mutex
+ *   2  throttle.mutex, dirty_rate.mutex, dirty_limits.mutex
+ *      dirty.lock        what was found and who is to be told (dirty-internal.h)
+ *      dirty_ring.mutex  the rings of all vCPUs (dirty-ring.c); all three in this order
  *   3  machine.control_lock   monitors: queues of requests, replies and events.
  *                        The control loop holds it around each callback.
  *   4  leaves, under which nothing is taken but split.lock, that of interrupt

@@ -247,6 +247,14 @@ static int put_description(struct outgoing *o)
 	return o->m->cfg->suppress_vmdesc ? 0 : device_state_describe(&o->devices, o->w);
 }
 
+int outgoing_put_header(struct outgoing *o)
+{
+	const struct buf *mark = o->snapshot ? o->snapshot->mark : NULL;
+	int ret = stream_put_header(o->w, o->m, o->caps);
+
+	return ret == 0 && mark ? writer_put(o->w, mark->data, mark->len) : ret;
+}
+
 static int put_index_piece(void *opaque, const void *p, size_t n)
 {
 	return writer_put(opaque, p, n);
