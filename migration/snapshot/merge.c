@@ -314,7 +314,7 @@ static int finish(struct merge *m, struct err *err)
 
 static int merge_all(struct merge *m, const struct snapshot_chain *chain, struct err *err)
 {
-	uint8_t identity[PAGE_INDEX_IDENTITY] = {0}, other[PAGE_INDEX_IDENTITY];
+	uint8_t identity[PAGE_INDEX_IDENTITY] = {0}, other[PAGE_INDEX_IDENTITY] = {0};
 	static const uint8_t none[PAGE_INDEX_IDENTITY];
 	uint64_t devices = 0, end = 0;
 	int ret = 0;

@@ -91,7 +91,7 @@ def test_merge_killed(t):
         check_loads(t, vm, path, saved)
         snapshots.tool("qemu-img", "check", "-q", "-r", "leaks", path, status=(0, 3))
         snapshots.tool(IMG, "snapshot", "--merge", "one", path)
-        check(path)
+        check(path, leaks=True)     # refcounts of clusters behind the file's end are none that qemu-img repairs
         snapshots.tool("qemu-img", "snapshot", "-d", "base", path)
         check_loads(t, vm, path, {"one": saved["one"]})
         os.remove(path)
