@@ -203,8 +203,8 @@ static int first_guid(struct vmgenid *v, const char *text, struct err *err)
 	int ret;
 
 	v->has_wanted = uuid_parse(text, v->wanted);
-	/* A guest that is expected brings its own. */
-	if (v->has_wanted && !v->dev.m->cfg->incoming) {
+	/* A guest that is expected brings its own, and has not had this one. */
+	if (v->has_wanted && !v->dev.m->cfg->incoming && !v->dev.m->cfg->loadvm) {
 		set_guid(v, v->wanted);
 		return 0;
 	}
@@ -236,7 +236,7 @@ static int vmgenid_create(struct machine *m, const struct cfg_device *cfg, unsig
 	}
 	v->dev.id = cfg->id ? xstrdup(cfg->id) : NULL;
 	vmgenid_reset(&v->dev);
-	if (m->cfg->bios && !m->cfg->kernel && !m->cfg->incoming)
+	if (m->cfg->bios && !m->cfg->kernel && !m->cfg->incoming && !m->cfg->loadvm)
 		log_warn("vmgenid: firmware is given no ACPI tables, so that this guest will not "
 			 "find its generation ID");
 	vms_register(&m->vmstate, VMS_RANK_VIRTIO, "vmgenid", 0, -1, &vmgenid_vmstate, v);

@@ -26,6 +26,7 @@ struct counting_status {
 	uint64_t tsc;
 	/* device work, processor 0 only */
 	uint64_t disk, disk_errors, rng, rng_errors, net, net_errors, net_lost;
+	uint64_t gap; /* writer: TSC ticks of the longest piece since the host has set it to 0 */
 };
 
 /* The stamp: words 0, 1 and 511 of a page, stored in this order. */

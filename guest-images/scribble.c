@@ -13,7 +13,9 @@
 #define BLOCK_BYTES   4096u
 #define BLOCK_SECTORS (BLOCK_BYTES / SECTOR_BYTES)
 #define MAX_BLOCKS    16384u
-#define RUN           8u /* blocks in a request, at most */
+#define WORDS         (BLOCK_BYTES / 8)
+#define STEP          16u /* of these words one is written and looked at: four in a sector */
+#define RUN           8u  /* blocks in a request, at most */
 #define BATCH         4u
 #define UNKNOWN       0xffffu /* discarded: anything may be there */
 #define REPORT        256u
@@ -38,7 +40,7 @@ struct request {
 
 static struct disk disk;
 static struct request batch[BATCH];
-static uint64_t data[BATCH][RUN * BLOCK_BYTES / 8] __attribute__((aligned(4096)));
+static uint64_t data[BATCH][RUN * WORDS] __attribute__((aligned(4096)));
 static uint16_t generation[MAX_BLOCKS]; /* 0: zeroes */
 static unsigned blocks, bad;
 static uint64_t seed;
@@ -58,7 +60,7 @@ static uint64_t word(unsigned block, unsigned gen, unsigned i)
 
 static void fill(uint64_t *p, unsigned block, unsigned gen)
 {
-	for (unsigned i = 0; i < BLOCK_BYTES / 8; i++)
+	for (unsigned i = 0; i < WORDS; i += STEP)
 		p[i] = word(block, gen, i);
 }
 
@@ -66,7 +68,7 @@ static void check(const uint64_t *p, unsigned block)
 {
 	if (generation[block] == UNKNOWN)
 		return;
-	for (unsigned i = 0; i < BLOCK_BYTES / 8; i++) {
+	for (unsigned i = 0; i < WORDS; i += STEP) {
 		if (p[i] == word(block, generation[block], i))
 			continue;
 		bad++;
@@ -94,7 +96,7 @@ static void prepare(unsigned slot, uint32_t type)
 		else if (type == BLK_DISCARD)
 			*gen = UNKNOWN;
 		if (type == BLK_OUT)
-			fill(data[slot] + i * BLOCK_BYTES / 8, r->first + i, *gen);
+			fill(data[slot] + i * WORDS, r->first + i, *gen);
 	}
 }
 
@@ -143,7 +145,7 @@ static void await(unsigned n)
 			text("\n");
 		}
 		for (unsigned i = 0; r->header.type == BLK_IN && i < r->n; i++)
-			check(data[slot] + i * BLOCK_BYTES / 8, r->first + i);
+			check(data[slot] + i * WORDS, r->first + i);
 	}
 }
 

@@ -7,8 +7,9 @@
  * flicker=1 in every other round only.
  *
  * Command line: start=16M pages=4096 rate=0 (pages a second, 0: as fast as it
- * goes) zeros=0 flicker=0.  The status page is a counting guest's (counting.h), but
- * 'index' only advances by whole pieces: pages from index on, up to a piece
+ * goes) zeros=0 flicker=0, touch=0 (pages from the start on that are written
+ * once, before anything else).  The status page is a counting guest's (counting.h),
+ * but 'index' only advances by whole pieces: pages from index on, up to a piece
  * further, may be of either round.
  */
 #include "counting.h"
@@ -32,6 +33,16 @@ static void pace(uint64_t pages)
 	budget -= pages;
 }
 
+/* How long a piece takes at most is how long the guest stands still, and little more. */
+static void look_at_clock(void)
+{
+	uint64_t now = rdtsc();
+
+	if (now - status->tsc > status->gap)
+		status->gap = now - status->tsc;
+	status->tsc = now;
+}
+
 /* Nothing but what is needed: the instructions between two stores limit the rate. */
 static void write_pages(uint64_t first, uint64_t n, uint64_t value)
 {
@@ -53,7 +64,9 @@ void guest_main(void)
 	status->base = arg_number("start", 16u << 20);
 	status->pages = pages;
 	status->generation = 1;
+	status->tsc = rdtsc();
 	status->magic = COUNTING_MAGIC;
+	write_pages(0, arg_number("touch", 0), 1);
 	text("writing\n");
 	for (;;) {
 		for (uint64_t i = 0; i < pages; i += PIECE) {
@@ -61,6 +74,7 @@ void guest_main(void)
 
 			pace(PIECE);
 			write_pages(i, PIECE, stamp ? status->generation : 0);
+			look_at_clock();
 			status->index = i + PIECE < pages ? i + PIECE : 0;
 		}
 		status->generation++;

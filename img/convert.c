@@ -170,8 +170,10 @@ static int take_options(struct convert *c, struct err *err)
 
 static int make_target(struct convert *c, struct err *err)
 {
-	int ret;
+	int ret = c->create.backing ? img_create_look_below(c->target, &c->create, err) : 0;
 
+	if (ret < 0)
+		return err_prefix(err, ret, "%s", c->target);
 	c->create.bytes = c->copy.bytes;
 	c->create.has_size = true;
 	ret = img_create_file(c->target, &c->create, &c->made, err);

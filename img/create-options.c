@@ -87,6 +87,8 @@ static int store(struct img_create *c, const struct row *r, const char *val, str
 		if (ret < 0)
 			return err_set(err, EINVAL, "Parameter '%s' expects %s, not '%s'", r->name,
 				       r->kind == SIZE ? "a size" : "a number", val);
+		if (v == 0 && at != (char *)&c->bytes) /* 0 says that nothing was given */
+			return err_set(err, EINVAL, "Parameter '%s' cannot be 0", r->name);
 		memcpy(at, &v, sizeof(v));
 		c->has_size = c->has_size || !strcmp(r->name, "size");
 		return 0;

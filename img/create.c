@@ -99,13 +99,37 @@ static int check_file(int fd, const char *filename, struct err *err)
 	return 0;
 }
 
+static bool same_file(const char *one, const char *other)
+{
+	struct stat a, b;
+
+	return stat(one, &a) == 0 && stat(other, &b) == 0 && a.st_dev == b.st_dev &&
+	       a.st_ino == b.st_ino;
+}
+
+/* A new image in the place of what it would lie on is the end of both. */
+static int refuse_itself(const char *filename, const struct img_create *c, struct err *err)
+{
+	CLEANUP(cleanup_free) char *full = NULL;
+
+	if (!c->backing)
+		return 0;
+	full = img_full_name(filename, c->backing);
+	if (strcmp(filename, full) != 0 && !same_file(filename, full))
+		return 0;
+	return err_set(err, EINVAL, "'%s' would be its own backing file", filename);
+}
+
 int img_create_file(const char *filename, const struct img_create *c, bool *made, struct err *err)
 {
 	struct block_perms perms = {.used = BLOCK_PERM_WRITE | BLOCK_PERM_RESIZE,
 				    .unshared = BLOCK_PERM_RESIZE};
 	bool is_new = true;
-	int ret, fd = open(filename, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	int fd, ret = refuse_itself(filename, c, err);
 
+	if (ret < 0)
+		return ret;
+	fd = open(filename, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 	if (fd < 0 && errno == EEXIST) {
 		is_new = false;
 		fd = open(filename, O_RDWR | O_CLOEXEC | O_NONBLOCK);
@@ -156,19 +180,27 @@ static void print_formatting(const char *filename, const struct img_create *c)
 	       c->refcount_bits ? c->refcount_bits : 16);
 }
 
-/* The backing file must be one, and gives its size where none was given. */
-static int look_below(const char *filename, struct img_create *c, struct err *err)
+int img_create_look_below(const char *filename, struct img_create *c, struct err *err)
 {
 	CLEANUP(cleanup_free) char *full = img_full_name(filename, c->backing);
 	struct img_open how = {.format = c->backing_format};
-	struct image *below = img_open(full, &how, err);
+	struct image *below;
+	int ret = refuse_itself(filename, c, err);
 
+	if (ret < 0)
+		return ret;
+	below = img_open(full, &how, err);
 	if (!below)
 		return err_prefix(err, -EINVAL, "Could not open backing image");
+	for (const struct image *i = below->backing; i && ret == 0; i = i->backing)
+		if (same_file(filename, i->filename))
+			ret = err_set(err, EINVAL,
+				      "'%s' lies below its backing file '%s', which needs it",
+				      filename, c->backing);
 	if (!c->has_size)
 		c->bytes = below->bytes;
 	c->has_size = true;
-	return image_close(below, err);
+	return ret < 0 ? (void)image_close(below, NULL), ret : image_close(below, err);
 }
 
 static int take_size(const struct img_args *a, struct img_create *c, struct err *err)
@@ -200,7 +232,9 @@ static int create(const struct img_args *a, struct img_create *c, struct err *er
 	if (ret == 0)
 		ret = img_create_check(c, err);
 	if (ret == 0 && c->backing && !img_has(a, 'u'))
-		ret = look_below(filename, c, err);
+		ret = img_create_look_below(filename, c, err);
+	if (ret == 0)
+		ret = refuse_itself(filename, c, err);
 	if (ret == 0 && !c->has_size)
 		ret = err_set(err, EINVAL, "Image creation needs a size parameter");
 	if (ret < 0)

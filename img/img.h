@@ -160,10 +160,16 @@ void img_create_help(FILE *out, enum image_format f);
 /* What cannot be made of it, named as the option that is wrong; 'version' is known then. */
 int img_create_check(struct img_create *c, struct err *err);
 /*
- * Make the file and the image in it; -EBUSY: another program uses it.  '*made': there was none
- * before (may be NULL).  What was made is removed when it fails.
+ * Make the file and the image in it; -EBUSY: another program uses it; -EINVAL: it is its own
+ * backing file.  '*made': there was none before (may be NULL).  What was made is removed when it
+ * fails.
  */
 int img_create_file(const char *filename, const struct img_create *c, bool *made, struct err *err);
+/*
+ * Before a file with a backing file is made: that one can be opened, and 'filename' is not it or
+ * one of those below it.  Its size is that of the image where none was given.
+ */
+int img_create_look_below(const char *filename, struct img_create *c, struct err *err);
 /* Space for a raw file, by the name of a mode: "off", "falloc", "full". */
 int img_preallocate_raw(int fd, const char *filename, const char *mode, uint64_t from, uint64_t to,
 			struct err *err);

@@ -8,6 +8,7 @@
 #include "img/texts.h"
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
+#include "vmm/base/units.h"
 
 static const struct img_command *find(const char *name)
 {
@@ -49,6 +50,16 @@ static bool print_text(const char *word)
 	return true;
 }
 
+static int unknown(const char *word)
+{
+	static const char *const others[] = {"amend", "bitmap", "commit", "dd", "measure", "rebase"};
+
+	for (size_t i = 0; i < ARRAY_LEN(others); i++)
+		if (!strcmp(word, others[i]))
+			return img_refuse(1, "%s is not supported: use 'qemu-img %s'", word, word);
+	return img_refuse(1, "Command not found: %s (--help lists them)", word);
+}
+
 int main(int argc, char **argv)
 {
 	const struct img_command *c = argc > 1 ? find(argv[1]) : NULL;
@@ -61,7 +72,7 @@ int main(int argc, char **argv)
 	else if (c)
 		status = run(c, argc - 1, argv + 1);
 	else if (!print_text(argv[1]))
-		status = img_refuse(1, "Command not found: %s (--help lists them)", argv[1]);
+		status = unknown(argv[1]);
 	if (fflush(stdout) != 0 || ferror(stdout))
 		status = status ? status : img_refuse(1, "what is printed cannot be written");
 	log_close();

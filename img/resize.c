@@ -27,7 +27,7 @@ static int new_size(const char *text, uint64_t now, uint64_t *bytes, struct err 
 	v = *text == '+' ? now + v : *text == '-' ? now - v : v;
 	if (v > INT64_MAX - 511)
 		return err_set(err, EFBIG, "New image size is too large");
-	*bytes = ALIGN_UP(v, 512);
+	*bytes = v;
 	return 0;
 }
 
@@ -64,6 +64,9 @@ static int resize(const struct img_args *a, struct image *img, struct err *err)
 			       " bytes: use the --shrink option to give up what "
 			       "is behind the first %" PRIu64,
 			       img->filename, was, bytes);
+	if (bytes % 512 && img->q)
+		return err_set(err, EINVAL, "The new size must be a multiple of 512");
+	bytes = ALIGN_UP(bytes, 512);
 	ret = image_resize(img, bytes, err);
 	if (ret == 0 && mode)
 		ret = img_preallocate_raw(img->fd, img->filename, mode, was, bytes, err);

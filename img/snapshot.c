@@ -37,7 +37,10 @@ static int snapshot_create(struct qcow2 *q, const char *name, struct err *err)
 	ret = qcow2_saving_begin(q, &saving, err);
 	if (ret < 0)
 		return ret;
-	return qcow2_saving_commit(saving, &s, err);
+	ret = qcow2_saving_commit(saving, &s, err);
+	if (ret < 0)
+		qcow2_saving_abort(saving);
+	return ret;
 }
 
 static int snapshot_do(struct qcow2 *q, int what, const char *name, struct err *err)

@@ -212,7 +212,7 @@ static int check_background(const struct migration *mg, struct err *err)
 	if (ret == 0)
 		return 0;
 	host = userfault_probe(NULL, USERFAULT_WP, NULL) < 0;
-	return err_set(err, -ret, "Background-snapshot is not %s: %.300s",
+	return err_set(err, -ret, "Background-snapshot is not %s: " ERR_WITHIN,
 		       host ? "supported by host kernel"
 			    : "compatible with guest memory configuration",
 		       why.msg);

@@ -9,7 +9,6 @@
 #include "vmm/hold.h"
 
 #include <errno.h>
-#include <pthread.h>
 
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
@@ -45,13 +44,11 @@ int machine_check_holdable(const struct machine *m, enum machine_hold what, stru
 }
 
 /* What was asked of the guest before is part of what is saved. */
-static int finish_requests(struct machine *m, struct err *err)
+static int finish_requests(struct machine *m, int cancel_fd, struct err *err)
 {
-	while (machine_holds_vcpus(m) && !m->ending) {
-		machine_retry_requests(m);
-		pthread_cond_wait(&m->cond, &m->lock);
-	}
-	return m->ending ? err_cancelled(err) : 0;
+	int ret = machine_await_requests(m, machine_holds_vcpus, cancel_fd, err);
+
+	return ret == -ECANCELED ? err_cancelled(err) : ret;
 }
 
 static void drop_requests(struct machine *m)
@@ -70,7 +67,7 @@ int machine_hold(struct machine *m, enum machine_hold what, int cancel_fd, struc
 	int ret = machine_check_holdable(m, what, err);
 
 	if (ret == 0 && what == HOLD_SAVE)
-		ret = finish_requests(m, err);
+		ret = finish_requests(m, cancel_fd, err);
 	if (ret == 0) /* the lock was given up */
 		ret = machine_check_holdable(m, what, err);
 	if (ret < 0)

@@ -25,9 +25,12 @@
 #include <unistd.h>
 
 #include "vmm/base/alloc.h"
+#include "vmm/base/log.h"
 #include "vmm/base/units.h"
 #include "vmm/base/wake.h"
 #include "vmm/machine.h"
+
+#define END_MS 2000U /* that a cancelled job may take to end, once the program does */
 
 #define TO(s) (1u << JOB_##s)
 
@@ -247,10 +250,17 @@ int job_wait_complete(struct job *j)
 
 void job_set_figures(struct job *j, const struct job_figures *f)
 {
-	machine_lock(j->m);
 	j->figures = *f;
 	j->measured = true;
-	machine_unlock(j->m);
+}
+
+void jobs_set_resident(struct machine *m, uint64_t load, uint64_t us)
+{
+	list_for_each (j, &m->jobs, struct job, link)
+		if (j->measured && j->figures.load == load) {
+			j->figures.has_resident_us = true;
+			j->figures.resident_us = us;
+		}
 }
 
 void job_set_total(struct job *j, uint64_t bytes)
@@ -338,11 +348,18 @@ void job_start(struct job *j)
 		job_finish(j);
 }
 
+/* Its thread may wait for either. */
+static void job_wake(struct job *j)
+{
+	pthread_cond_broadcast(&j->changed);
+	pthread_cond_broadcast(&j->m->cond);
+}
+
 static void job_cancel(struct job *j)
 {
 	j->cancelled = true;
 	wake_set(j->cancel_fd);
-	pthread_cond_broadcast(&j->changed);
+	job_wake(j);
 	/* elsewhere the thread does it */
 	if (j->status == JOB_CREATED || j->status == JOB_PENDING)
 		job_abort(j);
@@ -355,7 +372,7 @@ static int job_set_paused(struct job *j, bool on, struct err *err)
 	if (!on && !j->paused)
 		return err_set(err, EINVAL, "Can't resume a job that was not paused");
 	j->paused = on;
-	pthread_cond_broadcast(&j->changed);
+	job_wake(j);
 	return 0;
 }
 
@@ -364,7 +381,7 @@ static int job_complete(struct job *j, struct err *err)
 	if (j->cancelled || !j->ops->completes)
 		return err_set(err, EINVAL, "The active block job '%s' cannot be completed", j->id);
 	j->completing = true;
-	pthread_cond_broadcast(&j->changed);
+	job_wake(j);
 	return 0;
 }
 
@@ -397,13 +414,35 @@ int job_apply(struct job *j, enum job_verb v, struct err *err)
 	}
 }
 
-void jobs_end(struct machine *m)
+/* Its thread has ended; one that can be cancelled does so soon, unless a disk does not answer. */
+static bool job_await_end(struct job *j)
 {
+	bool ended = true;
+
+	if (j->committed)
+		thread_join(&j->thread);
+	else
+		ended = thread_join_ms(&j->thread, END_MS);
+	if (!ended)
+		log_warn("job '%s' has not ended for %u ms: it is given up", j->id, END_MS);
+	return ended;
+}
+
+bool jobs_end(struct machine *m)
+{
+	bool all = true;
+
 	machine_lock(m);
 	list_for_each (j, &m->jobs, struct job, link)
 		if (job_accepts(JOB_CANCEL, j->status) && !j->committed)
 			job_cancel(j);
 	machine_unlock(m);
-	list_for_each_safe (j, &m->jobs, struct job, link)
-		job_free(j);
+	list_for_each_safe (j, &m->jobs, struct job, link) {
+		bool ended = job_await_end(j);
+
+		all = all && ended;
+		if (ended)
+			job_free(j);
+	}
+	return all;
 }

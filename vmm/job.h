@@ -77,6 +77,10 @@ struct job_figures {
 	uint64_t vmstate_bytes;
 	uint64_t pause_us; /* for which the guest stood still, 0 if it did not run */
 	uint64_t total_us;
+	/* of a load, since it began: the guest could run, and all of its memory was there */
+	bool has_resume_us, has_resident_us;
+	uint64_t resume_us, resident_us;
+	uint64_t load; /* which of those whose memory comes later; 0: none */
 };
 
 struct job {
@@ -133,8 +137,12 @@ int job_apply(struct job *j, enum job_verb v, struct err *err);
 
 /* ---- lock not held ---- */
 
-/* Cancel all and wait for their threads: the machine ends. */
-void jobs_end(struct machine *m);
+/*
+ * Cancel all and wait for their threads: the machine ends.  One that it is too late to cancel is
+ * waited for until it ends, another for two seconds.  False: it still runs, and the process has to
+ * end with _exit().
+ */
+bool jobs_end(struct machine *m);
 
 /* ---- the job's thread, lock not held ---- */
 
@@ -143,9 +151,14 @@ int job_pause_point(struct job *j);
 /* What cannot be taken back is about to be done: -ECANCELED, or from here on cancels are refused.
  */
 int job_commit_point(struct job *j);
-void job_set_figures(struct job *j, const struct job_figures *f);
 /* 'ready', until a client completes the job: 0, or -ECANCELED. */
 int job_wait_complete(struct job *j);
+
+/* ---- any thread, machine lock held ---- */
+
+void job_set_figures(struct job *j, const struct job_figures *f);
+/* All memory of that load is there: whichever job it was learns when. */
+void jobs_set_resident(struct machine *m, uint64_t load, uint64_t us);
 
 /* Any thread. */
 void job_set_total(struct job *j, uint64_t bytes);

@@ -25,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "vmm/base/alloc.h"
@@ -45,6 +46,8 @@
  * confirmed by then may be lost, as the guest expects of a power cut.
  */
 #define END_MS 2000
+/* How long a page may be waited for that cannot be had, before whoever can do without is told. */
+#define STUCK_S 1
 
 /* ---- making and ending ---- */
 
@@ -125,6 +128,8 @@ int machine_init(struct machine *m, const struct config *cfg, struct err *err)
 	(void)pthread_condattr_destroy(&attr);
 	list_init(&m->devices);
 	list_init(&m->jobs);
+	list_init(&m->requests.waiters);
+	m->requests.asked_fd = -1;
 	list_init(&m->blockers);
 	notify_init(&m->notify);
 	yanks_init(&m->yanks);
@@ -132,7 +137,8 @@ int machine_init(struct machine *m, const struct config *cfg, struct err *err)
 	memory_init(&m->mem, -1);
 	m->parked_fd = wake_open();
 	m->quit_fd = wake_open();
-	if (m->parked_fd < 0 || m->quit_fd < 0)
+	m->stuck_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (m->parked_fd < 0 || m->quit_fd < 0 || m->stuck_fd < 0)
 		return err_set(err, errno, "cannot make the machine: %s", err_text(errno));
 	return 0;
 }
@@ -145,6 +151,8 @@ void machine_fini(struct machine *m)
 		(void)close(m->parked_fd);
 	if (m->quit_fd >= 0)
 		(void)close(m->quit_fd);
+	if (m->stuck_fd >= 0)
+		(void)close(m->stuck_fd);
 	pthread_cond_destroy(&m->cond);
 	yanks_fini(&m->yanks);
 	free(m->handed_to);
@@ -394,6 +402,13 @@ int machine_pause_cancellable(struct machine *m, int cancel_fd)
 	if (!m->quiet)
 		pause_end(m);
 	return 0;
+}
+
+void machine_set_stuck(struct machine *m, bool stuck)
+{
+	struct itimerspec when = {.it_value.tv_sec = stuck ? STUCK_S : 0};
+
+	(void)timerfd_settime(m->stuck_fd, 0, &when, NULL);
 }
 
 int machine_pause(struct machine *m)

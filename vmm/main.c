@@ -25,6 +25,7 @@
 #include "vmm/base/terminal.h"
 #include "vmm/base/thread.h"
 #include "vmm/base/units.h"
+#include "vmm/end-guard.h"
 #include "vmm/host.h"
 #include "vmm/job.h"
 #include "vmm/loop.h"
@@ -328,14 +329,14 @@ static int program_start(struct program *p, struct err *err)
 }
 
 /* False: something is left that cannot be waited for: a name server, a disk. */
-static bool program_end(struct program *p)
+static bool program_end(struct program *p, int status)
 {
+	struct end_guard guard = {.stop_fd = -1};
 	bool all = true;
 
 	if (p->m) {
-		all = machine_quit(p->m);
-		if (all)
-			jobs_end(p->m);
+		end_guard_start(&guard, status);
+		all = machine_quit(p->m) && jobs_end(p->m);
 		machine_lock(p->m);
 		if (p->mg)
 			migration_report_given_up(p->mg);
@@ -347,11 +348,12 @@ static bool program_end(struct program *p)
 		all = all && (!p->mg || migration_check_pages(p->mg, NULL) == 0);
 		if (all)
 			migration_free(p->mg);
-		all = all && machine_end(p->m) && memory_set_missing(&p->m->mem, NULL);
+		all = all && machine_end(p->m) && memory_end_missing(&p->m->mem);
 		loop_fd_del(p->signals);
 		if (all) {
 			net_backends_close(&p->be.nets);
 			block_nodes_close(&p->be.blocks);
+			end_guard_stop(&guard);
 		}
 		chardevs_close(&p->be.chardevs);
 		if (all) {
@@ -425,7 +427,7 @@ int main(int argc, char **argv)
 		loop_run(p.m->loop);
 	}
 	status = ret < 0 ? 1 : p.m ? p.m->exit_status : 0;
-	if (!program_end(&p)) {
+	if (!program_end(&p, status)) {
 		(void)fflush(NULL);
 		_exit(status);
 	}

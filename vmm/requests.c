@@ -20,8 +20,12 @@
  */
 #include "vmm/requests.h"
 
+#include <errno.h>
+#include <unistd.h>
+
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
+#include "vmm/base/wake.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
@@ -166,8 +170,8 @@ static void carry_out(struct machine *m, enum request r)
 	};
 	bool pause = needs_pause(m, r);
 
-	if (pause && machine_pause(m) < 0) /* gives the lock up; the program ends */
-		return;
+	if (pause && machine_pause_cancellable(m, m->stuck_fd) < 0) /* gives the lock up */
+		return; /* the program ends, or once more when pages come again */
 	if (machine_requested(m, r) && !must_wait(m, r)) {
 		uint32_t asked = m->requests.asked[r];
 
@@ -178,6 +182,56 @@ static void carry_out(struct machine *m, enum request r)
 		machine_resume(m);
 }
 
+/* ---- waiting for them ---- */
+
+struct waiter {
+	struct list link;
+	int fd; /* eventfd: look again */
+};
+
+static void tell_waiters(struct machine *m)
+{
+	pthread_cond_broadcast(&m->cond);
+	list_for_each (w, &m->requests.waiters, struct waiter, link)
+		wake_set(w->fd);
+}
+
+static int await_requests(struct machine *m, bool (*pending)(const struct machine *m), int fd,
+			  int cancel_fd)
+{
+	int ret = 0;
+
+	while (ret == 0 && pending(m) && !m->ending) {
+		machine_retry_requests(m);
+		ret = machine_wait(m, fd, cancel_fd);
+		wake_clear(fd);
+	}
+	return m->ending ? -ECANCELED : ret;
+}
+
+int machine_await_requests(struct machine *m, bool (*pending)(const struct machine *m),
+			   int cancel_fd, struct err *err)
+{
+	struct waiter w = {.fd = wake_open()};
+	int ret;
+
+	if (w.fd < 0)
+		return err_set(err, errno, "cannot wait for what the guest has asked for: %s",
+			       err_text(errno));
+	list_add_tail(&m->requests.waiters, &w.link);
+	ret = await_requests(m, pending, w.fd, cancel_fd);
+	list_del(&w.link);
+	(void)close(w.fd);
+	return ret;
+}
+
+void machine_stand_in(struct machine *m, int asked_fd)
+{
+	m->requests.asked_fd = asked_fd;
+}
+
+/* ---- carrying them out ---- */
+
 void machine_do_requests(struct machine *m)
 {
 	if (m->requests.busy)
@@ -187,14 +241,14 @@ void machine_do_requests(struct machine *m)
 		if (machine_requested(m, r) && !must_wait(m, r))
 			carry_out(m, r);
 	m->requests.busy = false;
-	pthread_cond_broadcast(&m->cond);
+	tell_waiters(m);
 }
 
 void machine_do_exit(struct machine *m)
 {
 	if (machine_requested(m, REQUEST_SHUTDOWN) && ends_program(m))
 		carry_out(m, REQUEST_SHUTDOWN);
-	pthread_cond_broadcast(&m->cond);
+	tell_waiters(m);
 }
 
 static void do_requests(void *opaque)
@@ -207,10 +261,17 @@ static void do_exit(void *opaque)
 	machine_do_exit(opaque);
 }
 
+static void post(struct machine *m)
+{
+	loop_post(m->work, do_requests, m);
+	if (m->requests.asked_fd >= 0)
+		wake_set(m->requests.asked_fd);
+}
+
 void machine_retry_requests(struct machine *m)
 {
 	if (machine_holds_vcpus(m) || machine_requested(m, REQUEST_POWERDOWN))
-		loop_post(m->work, do_requests, m);
+		post(m);
 }
 
 void machine_request_delivered(struct machine *m, enum request r)
@@ -223,7 +284,7 @@ void machine_request_delivered(struct machine *m, enum request r)
 static void request_post(struct machine *m, enum request r)
 {
 	m->requests.asked[r]++;
-	loop_post(m->work, do_requests, m);
+	post(m);
 }
 
 void machine_request_reset(struct machine *m, enum shutdown_cause cause)

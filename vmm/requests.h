@@ -10,9 +10,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "vmm/base/list.h"
 #include "vmm/notify.h"
 #include "vmm/runstate.h"
 
+struct err;
 struct machine;
 
 enum request {
@@ -32,6 +34,8 @@ struct requests {
 	bool busy;   /* the work loop is carrying them out */
 	bool frozen; /* the guest's state has been collected for a move: what changes it waits */
 	bool stopped_late; /* ... except a 'stop': what was collected says that the guest runs */
+	struct list waiters; /* machine_await_requests() */
+	int asked_fd;        /* machine_stand_in(); -1: none */
 };
 
 bool machine_requested(const struct machine *m, enum request r);
@@ -59,6 +63,18 @@ void machine_do_requests(struct machine *m);
 void machine_do_exit(struct machine *m); /* main loop */
 /* What had to wait may be possible now: the work loop looks again.  Any thread. */
 void machine_retry_requests(struct machine *m);
+/*
+ * Wait until pending(m) is false, which may ask for requests only, or the program ends; a request
+ * that had to wait is tried again.  Gives the lock up; not on the work loop.  0; -ECANCELED:
+ * 'cancel_fd' (borrowed; -1: none) is readable, or the program ends; -errno with *err set.
+ */
+int machine_await_requests(struct machine *m, bool (*pending)(const struct machine *m),
+			   int cancel_fd, struct err *err);
+/*
+ * A command waits on the work loop, in place of which it calls machine_do_requests() each time
+ * this eventfd (borrowed) has been set.  -1: no more.
+ */
+void machine_stand_in(struct machine *m, int asked_fd);
 /* Drop a request: it has been handed to another machine together with the guest. */
 void machine_request_delivered(struct machine *m, enum request r);
 

@@ -6,19 +6,27 @@
  * (check_bytes).  Two users that start together both hold their locks when they
  * ask, so at least one of them sees the other.  F_OFD_GETLK does not see the
  * locks of its own open file.
+ *
+ * A process that was killed may leave its locks behind for some milliseconds: its io_uring is taken
+ * down after it has ended, and keeps its files open so long.  So a lock that nobody holds is waited for.
  */
 #include "devices/block/lock.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "devices/block/lock-holder.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
+#include "vmm/vclock.h"
 
 #define USED_BYTE     100
 #define UNSHARED_BYTE 200
+
+#define ORPHAN_NS 1000000000LL /* how long a lock may last that no process holds */
+#define NAP_NS    5000000L
 
 static const char *const perm_names[] = {"consistent read", "write", "write unchanged", "resize",
 					 "change node"};
@@ -84,22 +92,22 @@ static int hold_bytes(int fd, const char *path, struct block_perms perms, struct
 
 /* What grows its file has tables in memory, and cannot be shared. */
 static int say_held(int fd, const char *path, struct block_perms perms, const char *shared, int p,
-		    off_t byte, struct err *err)
+		    off_t byte, struct lock_holder *who, struct err *err)
 {
 	bool tables = perms.used & BLOCK_PERM_RESIZE;
-	struct lock_holder who;
 
 	if (!err) /* the caller asks for no message */
 		return -EBUSY;
-	lock_holder_find(&who, fd, byte);
+	lock_holder_find(who, fd, byte);
 	return err_set(err, EBUSY,
 		       "Failed to get %s\"%s\" lock on '%s': %s uses it (two guests that write to "
 		       "one image destroy it%s)",
-		       shared, perm_names[p], path, who.text,
+		       shared, perm_names[p], path, who->text,
 		       tables ? "" : "; where that is wanted, say share-rw=on at both");
 }
 
-static int check_bytes(int fd, const char *path, struct block_perms perms, struct err *err)
+static int check_bytes(int fd, const char *path, struct block_perms perms, struct lock_holder *who,
+		       struct err *err)
 {
 	for (int p = 0; p < N_PERMS; p++) {
 		int ret = 0;
@@ -107,24 +115,40 @@ static int check_bytes(int fd, const char *path, struct block_perms perms, struc
 		if (perms.used >> p & 1)
 			ret = byte_is_held(fd, UNSHARED_BYTE + p);
 		if (ret > 0)
-			return say_held(fd, path, perms, "", p, UNSHARED_BYTE + p, err);
+			return say_held(fd, path, perms, "", p, UNSHARED_BYTE + p, who, err);
 		if (ret == 0 && (perms.unshared >> p & 1))
 			ret = byte_is_held(fd, USED_BYTE + p);
 		if (ret > 0)
-			return say_held(fd, path, perms, "shared ", p, USED_BYTE + p, err);
+			return say_held(fd, path, perms, "shared ", p, USED_BYTE + p, who, err);
 		if (ret < 0)
 			return say_unsupported(path, -ret, err);
 	}
 	return 0;
 }
 
-int block_lock(int fd, const char *path, struct block_perms perms, bool probe, struct err *err)
+static int lock_once(int fd, const char *path, struct block_perms perms, bool probe,
+		     struct lock_holder *who, struct err *err)
 {
 	int ret = probe ? 0 : hold_bytes(fd, path, perms, err);
 
 	if (ret == 0)
-		ret = check_bytes(fd, path, perms, err);
+		ret = check_bytes(fd, path, perms, who, err);
 	if (ret < 0 && !probe)
 		block_unlock(fd);
 	return ret;
+}
+
+int block_lock(int fd, const char *path, struct block_perms perms, bool probe, struct err *err)
+{
+	int64_t until = host_now_ns() + ORPHAN_NS;
+	struct timespec nap = {.tv_nsec = NAP_NS};
+
+	for (;;) {
+		struct lock_holder who = {.pid = -1};
+		int ret = lock_once(fd, path, perms, probe, &who, err);
+
+		if (ret != -EBUSY || who.pid != 0 || host_now_ns() > until)
+			return ret;
+		(void)nanosleep(&nap, NULL);
+	}
 }

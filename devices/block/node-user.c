@@ -6,6 +6,7 @@
  * guest's side, so that its image is written back and handed over like any other.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -250,8 +251,19 @@ static void call_on_io(void *opaque)
 	block_submit(c->n, &c->io);
 }
 
-int block_node_call(struct block_node *n, struct machine *m, block_node_fn *fn, uint64_t arg,
-		    struct err *err)
+/* Machine lock held; given up. */
+static void wait_done(struct machine *m, int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	machine_unlock(m);
+	while (poll(&p, 1, -1) < 0)
+		continue;
+	machine_lock(m);
+}
+
+static int node_call(struct block_node *n, struct machine *m, block_node_fn *fn, uint64_t arg,
+		     bool through, struct err *err)
 {
 	int fd = wake_open(), ret;
 	struct node_call *c;
@@ -266,13 +278,27 @@ int block_node_call(struct block_node *n, struct machine *m, block_node_fn *fn, 
 	*c = (struct node_call){.n = n, .fn = fn, .arg = arg, .done_fd = fd, .users = 2};
 	c->io = (struct block_req){.op = BLOCK_CALL, .call = call_run, .done = call_done};
 	loop_post(m->io, call_on_io, c);
-	ret = machine_wait(m, fd, -1);
+	ret = through ? 0 : machine_wait(m, fd, -1);
+	if (through)
+		wait_done(m, fd);
 	if (ret < 0)
 		(void)err_set(err, -ret, "the program ends");
 	else if (c->ret < 0)
 		ret = err_set(err, -c->ret, "%s", c->err.errnum ? c->err.msg : err_text(-c->ret));
 	call_put(c);
 	return ret;
+}
+
+int block_node_call(struct block_node *n, struct machine *m, block_node_fn *fn, uint64_t arg,
+		    struct err *err)
+{
+	return node_call(n, m, fn, arg, false, err);
+}
+
+int block_node_call_through(struct block_node *n, struct machine *m, block_node_fn *fn,
+			    uint64_t arg, struct err *err)
+{
+	return node_call(n, m, fn, arg, true, err);
 }
 
 /* ---- another size ---- */

@@ -30,6 +30,7 @@
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
 #include "vmm/options/config.h"
+#include "vmm/vclock.h"
 
 /* ---- opening ---- */
 
@@ -250,5 +251,6 @@ void block_submit(struct block_node *n, struct block_req *req)
 						    req->off <= block_node_bytes(n) - req->bytes)));
 	req->node = n;
 	req->next = NULL;
+	req->begun_ns = host_now_ns();
 	n->driver->submit(n, req);
 }

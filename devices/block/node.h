@@ -47,13 +47,19 @@ struct block_req {
 	void *opaque;
 	/* the driver's */
 	struct block_node *node;
+	int64_t begun_ns;
 	size_t progress;
 	void *driver_opaque;
 	struct block_req *next;
 };
 
+/* A write of zeroes is a write, as QEMU counts it; times are from block_submit() to done(). */
 struct block_stats {
-	uint64_t rd_bytes, wr_bytes, rd_ops, wr_ops, flush_ops, failed;
+	uint64_t rd_bytes, wr_bytes, unmap_bytes;
+	uint64_t rd_ops, wr_ops, flush_ops, unmap_ops;
+	uint64_t rd_ns, wr_ns, flush_ns, unmap_ns;
+	uint64_t failed_rd, failed_wr, failed_flush, failed_unmap;
+	uint64_t wr_end; /* the end of the write that went furthest */
 };
 
 struct block_driver {
@@ -90,6 +96,8 @@ struct block_node {
 	void *user; /* the struct device of the disk it is attached to, NULL: none */
 	/* a disk whose size has changed: called under the machine lock; NULL: nothing to do */
 	void (*resized)(void *user);
+	/* ... and what the machine's description says of it, before or without that; NULL: nothing */
+	void (*describe)(void *user, uint64_t bytes);
 	struct device *keeper; /* without a disk: block_node_add_user() */
 	/*
 	 * What works on it, a job or a command that has given the lock up: it can be neither
@@ -165,6 +173,12 @@ void block_node_del_user(struct block_node *n);
 typedef int block_node_fn(struct block_node *n, uint64_t arg, struct err *err);
 int block_node_call(struct block_node *n, struct machine *m, block_node_fn *fn, uint64_t arg,
 		    struct err *err);
+/*
+ * The same, and the end of the program waits for it: for what is to be done to several images or
+ * to none.  A job's thread, which jobs_end() waits for.
+ */
+int block_node_call_through(struct block_node *n, struct machine *m, block_node_fn *fn,
+			    uint64_t arg, struct err *err);
 
 /*
  * The image has been given another size (image.bytes says it): so has the node, and its disk tells

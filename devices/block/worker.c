@@ -115,23 +115,32 @@ static void jobs_ready(void *opaque, int ready)
 	jobs_done(w);
 }
 
+/* No job is left, and its thread does not run. */
+static void destroy(struct worker *w)
+{
+	(void)close(w->ready_fd);
+	(void)pthread_cond_destroy(&w->more);
+	pthread_mutex_destroy(&w->mutex);
+	free(w);
+}
+
 struct worker *worker_new(struct loop *io, const char *name, struct err *err)
 {
-	struct worker *w = NEW(struct worker);
+	struct worker *w;
+	int ready_fd = wake_open();
 
-	w->ready_fd = wake_open();
-	if (w->ready_fd < 0) {
+	if (ready_fd < 0) {
 		(void)err_set(err, errno, "cannot make a disk's worker: %s", err_text(errno));
-		free(w);
 		return NULL;
 	}
+	w = NEW(struct worker);
+	w->ready_fd = ready_fd;
 	pthread_mutex_init(&w->mutex, NULL);
 	(void)pthread_cond_init(&w->more, NULL);
 	queue_init(&w->todo);
 	queue_init(&w->ready);
 	if (thread_start(&w->thread, name, THREAD_BLOCK, worker_main, w, err) < 0) {
-		(void)close(w->ready_fd);
-		free(w);
+		destroy(w);
 		return NULL;
 	}
 	w->watch = loop_fd_add(io, w->ready_fd, LOOP_READABLE, jobs_ready, w);
@@ -174,8 +183,5 @@ void worker_free(struct worker *w)
 	pthread_mutex_unlock(&w->mutex);
 	thread_join(&w->thread);
 	loop_fd_del(w->watch);
-	(void)close(w->ready_fd);
-	(void)pthread_cond_destroy(&w->more);
-	pthread_mutex_destroy(&w->mutex);
-	free(w);
+	destroy(w);
 }

@@ -164,12 +164,19 @@ static void blk_describe(struct virtio_blk *b)
 	board_prop(d, "serial", "%s", b->serial);
 }
 
+static void blk_describe_bytes(void *user, uint64_t bytes)
+{
+	const struct virtio_blk *b = user;
+
+	if (b->described)
+		board_prop(b->described, "capacity", "%" PRIu64, bytes / BLK_SECTOR_BYTES);
+}
+
 static void blk_resized(void *user)
 {
 	struct virtio_blk *b = user;
 
-	if (b->described)
-		board_prop(b->described, "capacity", "%" PRIu64, virtio_blk_capacity(b));
+	blk_describe_bytes(b, block_node_bytes(b->node));
 	virtio_config_changed(&b->v);
 }
 
@@ -209,6 +216,7 @@ static int blk_set_up(struct virtio_blk *b, struct machine *m, const struct cfg_
 	}
 	b->node->user = b;
 	b->node->resized = blk_resized;
+	b->node->describe = blk_describe_bytes;
 	blk_describe(b);
 	return 0;
 }

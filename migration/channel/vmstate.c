@@ -86,6 +86,8 @@ static ssize_t vmstate_read(struct channel *c, void *buf, size_t n)
 	int ret;
 
 	n = (size_t)MIN((uint64_t)n, from->bytes - v->at);
+	if (v->at < from->pause)
+		n = (size_t)MIN((uint64_t)n, from->pause - v->at);
 	if (n == 0)
 		return 0;
 	ret = qcow2_snapshot_read(from->q, from->id, buf, n, from->off + v->at, &from->err);

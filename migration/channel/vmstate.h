@@ -35,6 +35,7 @@ struct vmstate_source {
 	const char *id; /* of the snapshot */
 	uint64_t off;   /* where its VM state begins, in guest offsets */
 	uint64_t bytes; /* of its VM state */
+	uint64_t pause; /* no read in front of this position goes beyond it; 0: as they come */
 	/* Called after each read with how much has been read: 0, or -ECANCELED ends it. */
 	int (*go_on)(void *opaque, uint64_t at);
 	void *opaque;

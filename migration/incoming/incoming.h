@@ -72,6 +72,7 @@ struct incoming {
 	int64_t resumed_ns;      /* the guest was here and could run */
 	bool quiet;              /* 'status' is that of a snapshot's pages: no event tells it */
 	struct lazy *lazy;       /* the memory's; pages of the last guest came later; or NULL */
+	uint64_t loads;          /* that incoming_lazy_adopt() has seen */
 	struct resolve *resolve; /* while the host's name is being looked up */
 	struct migration_uri uri; /* ... of that */
 	struct listen_set listening;

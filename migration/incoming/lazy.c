@@ -17,11 +17,10 @@
 #include "vmm/base/log.h"
 #include "vmm/base/thread.h"
 #include "vmm/base/wake.h"
+#include "vmm/job.h"
 #include "vmm/machine.h"
 #include "vmm/memory/missing.h"
 #include "vmm/vclock.h"
-
-#define AWAIT_NS 100000000LL /* between two looks for a cancel */
 
 /* ---- called by the session's thread ---- */
 
@@ -37,13 +36,24 @@ static void set_status(struct incoming *in, enum migration_status s)
 		status_set(in->m, &in->status, s);
 }
 
+static uint64_t resident_us(const struct incoming *in)
+{
+	struct lazy_info l = {.resident_ns = 0};
+
+	if (in->lazy)
+		lazy_query(in->lazy, &l);
+	return l.resident_ns ? (uint64_t)(l.resident_ns - in->begun_ns) / 1000 : 0;
+}
+
 static void on_resident(void *opaque)
 {
 	struct incoming *in = opaque;
 
 	machine_lock(in->m);
 	in->error = (struct err){0};
+	machine_set_stuck(in->m, false);
 	set_status(in, MIG_COMPLETED);
+	jobs_set_resident(in->m, in->loads, resident_us(in));
 	report_incoming_resident(in);
 	pthread_cond_broadcast(&in->m->cond); /* incoming_lazy_await() */
 	machine_unlock(in->m);
@@ -60,6 +70,7 @@ static void on_stalled(void *opaque, const struct err *why)
 	log_error("the guest's memory cannot be loaded further%s: %s",
 		  machine_running(m) ? ", so the guest is stopped" : "", why->msg);
 	set_status(in, MIG_POSTCOPY_PAUSED);
+	machine_set_stuck(m, true);
 	if (machine_running(m))
 		machine_request_stop(m, RS_IO_ERROR);
 	pthread_cond_broadcast(&m->cond);
@@ -72,9 +83,11 @@ static void on_recovered(void *opaque)
 
 	machine_lock(in->m);
 	in->error = (struct err){0};
+	machine_set_stuck(in->m, false);
 	set_status(in, MIG_POSTCOPY_ACTIVE);
+	machine_retry_requests(in->m);
 	log_notice("the guest's memory can be loaded again%s",
-		   machine_running(in->m) ? "" : "; 'cont' runs the guest");
+		   machine_running(in->m) && !machine_holds_vcpus(in->m) ? "" : "; 'cont' runs the guest");
 	machine_unlock(in->m);
 }
 
@@ -132,6 +145,7 @@ int incoming_lazy_adopt(struct incoming *in, struct lazy *lazy, const char *from
 
 	machine_lock(in->m);
 	in->quiet = true;
+	in->loads++;
 	in->begun_ns = since;
 	in->resumed_ns = host_now_ns();
 	free(in->from);
@@ -152,6 +166,7 @@ void incoming_lazy_forget(struct incoming *in)
 	machine_unlock(in->m);
 	if (old)
 		lazy_disown(old);
+	machine_set_stuck(in->m, false);
 }
 
 int incoming_lazy_run(struct incoming *in, struct err *err)
@@ -162,12 +177,18 @@ int incoming_lazy_run(struct incoming *in, struct err *err)
 	return lazy_run(in->lazy, err);
 }
 
+void incoming_lazy_resumed(struct incoming *in)
+{
+	if (!resident_us(in))
+		in->resumed_ns = host_now_ns();
+}
+
 void incoming_lazy_abort(struct incoming *in)
 {
 	if (!in->lazy)
 		return;
 	incoming_lazy_forget(in);
-	(void)memory_set_missing(&in->m->mem, NULL);
+	memory_set_missing(&in->m->mem, NULL);
 }
 
 /* ---- main thread ---- */
@@ -185,6 +206,13 @@ void incoming_lazy_follow(struct incoming *in)
 		lazy_set_rate(in->lazy, in->set->params.lazy_rate);
 }
 
+uint64_t incoming_lazy_number(const struct incoming *in, bool *has_resident, uint64_t *us)
+{
+	*us = resident_us(in);
+	*has_resident = *us != 0;
+	return in->loads;
+}
+
 void incoming_lazy_query(const struct incoming *in, struct migration_info *info)
 {
 	struct lazy_info l;
@@ -196,7 +224,7 @@ void incoming_lazy_query(const struct incoming *in, struct migration_info *info)
 	info->lazy = (struct migration_lazy_stats){
 	    .resume_us = (uint64_t)(in->resumed_ns - in->begun_ns) / 1000,
 	    .has_resident_us = l.resident_ns != 0,
-	    .resident_us = l.resident_ns ? (uint64_t)(l.resident_ns - in->begun_ns) / 1000 : 0,
+	    .resident_us = resident_us(in),
 	    .total = l.total_bytes,
 	    .remaining = l.left_bytes,
 	    .faults = l.faults,
@@ -215,7 +243,7 @@ int incoming_lazy_await(struct incoming *in, int (*stop)(void *opaque), void *op
 		if (ret < 0)
 			break;
 		lazy_set_rate(in->lazy, 0);
-		thread_cond_wait_until(&in->m->cond, &in->m->lock, host_now_ns() + AWAIT_NS);
+		pthread_cond_wait(&in->m->cond, &in->m->lock);
 		machine_unlock(in->m);
 		ret = stop ? stop(opaque) : 0;
 		machine_lock(in->m);

@@ -33,7 +33,12 @@ int incoming_lazy_adopt(struct incoming *in, struct lazy *lazy, const char *from
 void incoming_lazy_forget(struct incoming *in);
 /* The guest is about to run.  Machine lock held. */
 int incoming_lazy_run(struct incoming *in, struct err *err);
-/* The load has failed, whatever had begun.  The machine lock is not held. */
+/* It runs, if it is to.  Machine lock held. */
+void incoming_lazy_resumed(struct incoming *in);
+/*
+ * The load has failed, whatever had begun: nothing of it comes into memory any more.  Waits for a
+ * read that is under way.  The machine lock is not held.
+ */
 void incoming_lazy_abort(struct incoming *in);
 
 /* ---- main thread ---- */
@@ -42,10 +47,12 @@ void incoming_lazy_abort(struct incoming *in);
 void incoming_lazy_fini(struct incoming *in);
 /* The rest: machine lock held.  Parameters have changed. */
 void incoming_lazy_follow(struct incoming *in);
+/* Which load it was, of those that were adopted; *us: when all was there, if it is. */
+uint64_t incoming_lazy_number(const struct incoming *in, bool *has_resident, uint64_t *us);
 void incoming_lazy_query(const struct incoming *in, struct migration_info *info);
 /*
  * Wait until all is there, without a limit of bandwidth; the lock is given up meanwhile, not on the
- * main loop.  'stop' (may be NULL) is asked several times a second: not 0 ends it.  -EIO when
+ * main loop.  'stop' (may be NULL) is asked whenever m->cond is signalled, as a job does it: not 0 ends it.  -EIO when
  * pages cannot be read.
  */
 int incoming_lazy_await(struct incoming *in, int (*stop)(void *opaque), void *opaque,

@@ -435,13 +435,25 @@ static int skip_command(struct loader *l, struct err *err)
 	return 0;
 }
 
+/* Records that nobody needs to look at. */
+static int pass_over_pages(struct loader *l, struct err *err)
+{
+	uint64_t at = src_offset(l->in);
+
+	if (at != l->pages_start || l->pages_end <= at || !ram_load_passes(l->ram))
+		return 0;
+	return explain(l, ram_load_pass(l->in, l->pages_end, err), err);
+}
+
 int loader_records(struct loader *l, struct err *err)
 {
 	for (;;) {
+		int ret = pass_over_pages(l, err);
 		uint64_t at = src_offset(l->in);
 		uint8_t tag;
-		int ret;
 
+		if (ret < 0)
+			return ret;
 		if (src_u8(l->in, &tag) < 0)
 			return err_ended(l, "front of its EOF record", err);
 		switch (tag) {

@@ -34,6 +34,8 @@ struct loader {
 	struct src *in;
 	struct reader *reader; /* the one behind 'in'; NULL: 'in' is memory */
 	bool checks; /* set before loader_header(): nothing is changed, devices are passed over */
+	/* a part of the stream that is records of pages, which come by an index; empty: none is */
+	uint64_t pages_start, pages_end;
 	struct command_state commands; /* its 'caps' also tell what both ends must agree on */
 	/* the loader's */
 	bool caps_seen[CAP_COUNT]; /* on at the source */

@@ -28,6 +28,7 @@
 #include "migration/stream/device-state.h"
 #include "migration/stream/writer.h"
 #include "vmm/base/log.h"
+#include "vmm/base/thread.h"
 #include "vmm/base/units.h"
 #include "vmm/flush.h"
 #include "vmm/machine.h"
@@ -76,6 +77,8 @@ static int background_set_up_ram(struct outgoing *o, struct err *err)
 	o->ram.tracker = &tracker_write_protect;
 	o->ram.wake_fd = o->kick_fd;
 	o->ram.ignore_shared = o->caps[CAP_X_IGNORE_SHARED];
+	if (o->snapshot)
+		ram_save_note(&o->ram, o->snapshot->index);
 	machine_lock(o->m);
 	ret = background_track(o, err);
 	machine_unlock(o->m);
@@ -225,6 +228,7 @@ static int background_pages(struct outgoing *o, struct err *err)
 	uint64_t bytes;
 	int ret = 0;
 
+	thread_give_way(); /* what a vCPU waits for is the fault thread's, which does not */
 	outgoing_slices_begin(o);
 	while (ret == 0 && ram_save_left_pages(&o->ram)) {
 		ret = outgoing_listen(o, err);

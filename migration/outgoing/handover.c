@@ -62,7 +62,7 @@ static int err_unconfirmed(const char *why, struct err *err)
 {
 	return err_set(err, ENOTCONN,
 		       "the destination was given the guest and did not confirm that it runs "
-		       "(%.200s): it stays stopped here; 'cont' with 'x-minivmm-force' only if it "
+		       "(" ERR_WITHIN "): it stays stopped here; 'cont' with 'x-minivmm-force' only if it "
 		       "does not run there",
 		       why);
 }
@@ -155,7 +155,7 @@ int guest_keep(struct outgoing *o, struct err *err)
 		return 0;
 	log_error("%s", why.msg);
 	if (err && err->errnum)
-		(void)err_prefix(err, 0, "%.200s; before that", why.msg);
+		(void)err_prefix(err, 0, ERR_WITHIN "; before that", why.msg);
 	else if (err)
 		*err = why;
 	return ret;

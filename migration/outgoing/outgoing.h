@@ -32,6 +32,7 @@ struct loop_fd;
 struct machine;
 struct mapped_save;
 struct migration_mode;
+struct page_index;
 struct resolve;
 struct writer;
 
@@ -43,6 +44,7 @@ struct outgoing_snapshot {
 	 */
 	int (*instant)(void *opaque, struct err *err);
 	void *opaque;
+	struct page_index *index; /* borrowed; is put behind the stream; NULL: none is */
 };
 
 struct outgoing {

@@ -44,6 +44,7 @@
 #include "migration/outgoing/outgoing.h"
 #include "migration/outgoing/rp-wait.h"
 #include "migration/peer/saved.h"
+#include "migration/ram/lazy/page-index.h"
 #include "migration/stream/device-state.h"
 #include "migration/stream/wire.h"
 #include "migration/stream/writer.h"
@@ -148,18 +149,22 @@ static int switchover_stop(struct outgoing *o, struct err *err)
 
 /* ---- collect ---- */
 
+static bool is_asked_in_place(const struct machine *m)
+{
+	return machine_requested(m, REQUEST_RESET) || machine_requested(m, REQUEST_POWERDOWN);
+}
+
 /* From here on requests wait; those that have come are carried out before.  Machine lock held. */
 static int switchover_freeze(struct outgoing *o, struct err *err)
 {
 	struct machine *m = o->m;
+	int ret;
 
 	m->requests.frozen = false;
 	machine_retry_requests(m);
-	while ((machine_requested(m, REQUEST_RESET) || machine_requested(m, REQUEST_POWERDOWN)) &&
-	       !m->ending)
-		pthread_cond_wait(&m->cond, &m->lock);
-	if (m->ending)
-		return err_cancelled(err);
+	ret = machine_await_requests(m, is_asked_in_place, o->deadline.stop_fd, err);
+	if (ret < 0)
+		return ret == -ECANCELED ? err_cancelled(err) : ret;
 	if (machine_holds_vcpus(m))
 		return back_out(o, err);
 	m->requests.frozen = true;
@@ -221,6 +226,25 @@ static int put_description(struct outgoing *o)
 	return o->m->cfg->suppress_vmdesc ? 0 : device_state_describe(&o->devices, o->w);
 }
 
+static int put_index_piece(void *opaque, const void *p, size_t n)
+{
+	return writer_put(opaque, p, n);
+}
+
+/* Behind the stream, where QEMU does not read; without it the stream is read whole. */
+static int put_index(struct outgoing *o)
+{
+	struct page_index *index = o->snapshot ? o->snapshot->index : NULL;
+	int ret = index ? page_index_complete(index, o->w->bytes) : 0;
+
+	if (ret < 0)
+		log_info("%s has no index of its pages, and has to be read whole when it is "
+			 "loaded: %s",
+			 o->where,
+			 ret == -ENOSPC ? "they lie too scattered in it" : "a page came twice");
+	return index && ret == 0 ? page_index_write(index, put_index_piece, o->w) : 0;
+}
+
 int outgoing_put_devices(struct outgoing *o, struct err *err)
 {
 	int ret = device_state_put(&o->devices, o->w);
@@ -229,6 +253,8 @@ int outgoing_put_devices(struct outgoing *o, struct err *err)
 		ret = put_eof(o);
 	if (ret == 0)
 		ret = put_description(o);
+	if (ret == 0)
+		ret = put_index(o);
 	if (ret == 0)
 		ret = writer_flush(o->w);
 	return writer_explain(o->w, ret, err);

@@ -504,7 +504,12 @@ static uint64_t end_of_late(const struct ram_load *l, uint64_t start)
 	return l->lazy && l->listed && !l->n_now ? stream_source_body_end(l->index, start) : 0;
 }
 
-static int pass_over(struct src *in, uint64_t end, struct err *err)
+bool ram_load_passes(const struct ram_load *l)
+{
+	return l->listed && (l->checks || (l->lazy && !l->n_now));
+}
+
+int ram_load_pass(struct src *in, uint64_t end, struct err *err)
 {
 	uint64_t bytes = end - src_offset(in);
 
@@ -532,7 +537,7 @@ int ram_load_body(struct ram_load *l, struct src *in, struct err *err)
 	bool listed = l->listed;
 
 	if (end)
-		return pass_over(in, end, err);
+		return ram_load_pass(in, end, err);
 	for (;;) {
 		uint64_t at = src_offset(in), word;
 		int ret;

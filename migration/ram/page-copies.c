@@ -1,3 +1,10 @@
+/*
+ * page-copies.c - slots are taken one behind the other, and all over again once the pool is empty
+ *
+ * The sender gives slots back in about the order in which they were taken, so what is free lies in
+ * one piece or two.  A pool that is emptied between two faults uses its first slots only, and the
+ * memory of the others is never touched.
+ */
 #include "migration/ram/page-copies.h"
 
 #include <errno.h>
@@ -5,17 +12,17 @@
 #include <sys/mman.h>
 
 #include "vmm/base/alloc.h"
+#include "vmm/base/bitmap.h"
 
 static void put_free(struct page_copies *c, struct page_copy *copy)
 {
-	if (copy < c->slots || copy >= c->slots + c->n) {
+	if (!copy->slots) {
 		free(copy->content);
 		free(copy);
 		return;
 	}
-	copy->next = c->free;
-	c->free = copy;
-	c->n_free++;
+	bitmap_clear_range(c->used, (size_t)(copy - c->copies), copy->slots);
+	c->n_free += copy->slots;
 }
 
 int page_copies_init(struct page_copies *c, size_t bytes, size_t slot_bytes)
@@ -29,14 +36,11 @@ int page_copies_init(struct page_copies *c, size_t bytes, size_t slot_bytes)
 		if (arena == MAP_FAILED)
 			return -ENOMEM;
 	}
-	*c = (struct page_copies){.arena = arena, .arena_bytes = n * slot_bytes, .n = n};
+	*c = (struct page_copies){.arena = arena, .slot_bytes = slot_bytes, .n = n, .n_free = n};
 	c->ready_end = &c->ready;
-	c->slots = xcalloc(n ? n : 1, sizeof(c->slots[0]));
-	for (unsigned i = n; i-- > 0;) { /* the first are used first, and stay few */
-		c->slots[i].content = c->arena + i * slot_bytes;
-		put_free(c, &c->slots[i]);
-	}
-	return 0;
+	c->copies = xcalloc(n ? n : 1, sizeof(c->copies[0]));
+	c->used = bitmap_new(n);
+	return c->used ? 0 : -ENOMEM;
 }
 
 void page_copies_fini(struct page_copies *c)
@@ -45,19 +49,32 @@ void page_copies_fini(struct page_copies *c)
 	}
 	page_copies_recycle(c);
 	if (c->arena)
-		(void)munmap(c->arena, c->arena_bytes);
-	free(c->slots);
+		(void)munmap(c->arena, c->n * c->slot_bytes);
+	free(c->copies);
+	free(c->used);
 	*c = (struct page_copies){0};
 }
 
-struct page_copy *page_copies_get(struct page_copies *c)
+struct page_copy *page_copies_get(struct page_copies *c, unsigned slots)
 {
-	struct page_copy *copy = c->free;
+	size_t first, end;
+	struct page_copy *copy;
 
-	if (!copy)
+	if (!c->n_free)
 		return NULL;
-	c->free = copy->next;
-	c->n_free--;
+	if (c->n_free == c->n)
+		c->at = 0;
+	first = bitmap_next_clear(c->used, c->n, c->at);
+	if (first == c->n)
+		first = bitmap_next_clear(c->used, c->n, 0);
+	end = bitmap_next_set(c->used, MIN(c->n, first + slots), first);
+	copy = &c->copies[first];
+	copy->content = c->arena + first * c->slot_bytes;
+	copy->slots = (unsigned)(end - first);
+	copy->next = NULL;
+	bitmap_set_range(c->used, first, copy->slots);
+	c->n_free -= copy->slots;
+	c->at = (unsigned)end;
 	return copy;
 }
 
@@ -90,7 +107,7 @@ struct page_copy *page_copies_next(struct page_copies *c)
 		c->ready_end = &c->ready;
 	copy->next = c->given;
 	c->given = copy;
-	c->n_given++;
+	c->n_given += copy->slots;
 	return copy;
 }
 

@@ -37,8 +37,17 @@ int uffd_placer_init(struct uffd_placer *p, struct err *err)
 	return ret;
 }
 
+void uffd_placer_drop_old(struct uffd_placer *p, const bool *stop)
+{
+	for (size_t i = 0; i < p->n; i++)
+		memory_aside_free(&p->blocks[i].aside, stop);
+}
+
 void uffd_placer_fini(struct uffd_placer *p)
 {
+	static const bool at_once = true;
+
+	uffd_placer_drop_old(p, &at_once);
 	for (size_t i = 0; i < p->n; i++) {
 		userfault_unregister(&p->uffd, p->blocks[i].block);
 		free(p->blocks[i].here);
@@ -62,11 +71,23 @@ static int check_kind(const struct ram_block *b, struct err *err)
 	return 0;
 }
 
+int uffd_placer_check(const struct memory *mem, struct err *err)
+{
+	for (size_t i = 0; i < mem->n_blocks; i++) {
+		int ret = check_kind(mem->blocks[i], err);
+
+		if (ret < 0)
+			return ret;
+	}
+	return userfault_probe(mem, USERFAULT_MISSING, err);
+}
+
 int uffd_placer_add(struct uffd_placer *p, const struct ram_block *b, const uint64_t *comes,
 		    struct err *err)
 {
 	struct uffd_block *ub = &p->blocks[p->n];
 	int ret = check_kind(b, err);
+	bool moved;
 
 	if (ret < 0)
 		return ret;
@@ -79,8 +100,9 @@ int uffd_placer_add(struct uffd_placer *p, const struct ram_block *b, const uint
 	};
 	if (!ub->here)
 		return err_set(err, ENOMEM, "no memory for the bitmap of '%s'", b->name);
+	moved = memory_move_aside(b, &ub->aside) == 0;
 	ret = userfault_register(&p->uffd, b, USERFAULT_MISSING, err);
-	if (ret == 0) {
+	if (ret == 0 && !moved) {
 		ret = memory_give_back(b, 0, b->bytes);
 		if (ret < 0) {
 			userfault_unregister(&p->uffd, b);
@@ -89,6 +111,7 @@ int uffd_placer_add(struct uffd_placer *p, const struct ram_block *b, const uint
 		}
 	}
 	if (ret < 0) {
+		memory_aside_free(&ub->aside, &moved);
 		free(ub->here);
 		return ret;
 	}

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "vmm/memory/aside.h"
 #include "vmm/memory/memory.h"
 #include "vmm/memory/userfault.h"
 
@@ -28,6 +29,7 @@ struct uffd_block {
 	uint64_t unit;         /* of these, in a page of the host */
 	const uint64_t *comes; /* borrowed; pages with content, which are still to come or have */
 	uint64_t *here;        /* owned; set atomically, under the lock */
+	struct memory_aside aside; /* what it held before, until uffd_placer_drop_old() */
 };
 
 struct uffd_placer {
@@ -42,13 +44,18 @@ struct uffd_placer {
 int uffd_placer_init(struct uffd_placer *p, struct err *err);
 /* All blocks are unregistered: whoever waits goes on, with zeroes where nothing has come. */
 void uffd_placer_fini(struct uffd_placer *p);
+/* Could all blocks be taken?  Nothing is changed.  0, or -errno: the first that cannot, and why. */
+int uffd_placer_check(const struct memory *mem, struct err *err);
 /*
- * Take a block that no guest runs on: what it holds is given back, and pages are missing from
- * now on.  Its number in 'blocks', or -errno: memory of that kind cannot (the block is
+ * Take a block that no guest runs on: what it holds is given back, at the latest by
+ * uffd_placer_drop_old(), and pages are missing from now on.  Its number in 'blocks', or -errno: memory of that kind cannot (the block is
  * unchanged, or at worst all zero).  'comes': one bit a page of 4 KiB, borrowed.
  */
 int uffd_placer_add(struct uffd_placer *p, const struct ram_block *b, const uint64_t *comes,
 		    struct err *err);
+
+/* Give back to the host what the blocks held; 'stop' (atomic) has it end at once.  One thread. */
+void uffd_placer_drop_old(struct uffd_placer *p, const bool *stop);
 
 /* Which of 'blocks'; -1: none. */
 int uffd_placer_find(const struct uffd_placer *p, const struct ram_block *b);

@@ -14,6 +14,7 @@
 
 #include <string.h>
 
+#include "migration/ram/lazy/page-index.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/units.h"
 
@@ -57,6 +58,8 @@ int ram_stream_begin(struct ram_stream *rs, enum stream_tag tag)
 	uint8_t head[5];
 
 	rs->final = tag == TAG_END;
+	if (rs->index)
+		page_index_begin_record(rs->index, rs->w->bytes);
 	head[0] = (uint8_t)tag;
 	put_be32(head + 1, rs->section_id);
 	return writer_put(rs->w, head, sizeof(head));
@@ -80,6 +83,8 @@ int ram_stream_end(struct ram_stream *rs, bool flush)
 	tail[8] = TAG_FOOTER;
 	put_be32(tail + 9, rs->section_id);
 	ret = writer_put(rs->w, tail, sizeof(tail));
+	if (rs->index)
+		page_index_end_record(rs->index, rs->w->bytes);
 	return ret < 0 ? ret : writer_flush(rs->w);
 }
 
@@ -105,12 +110,28 @@ static int put_header(struct ram_stream *rs, const struct page *p, uint64_t flag
 	return writer_put(rs->w, head, n);
 }
 
+/* The next byte of the stream is the first of these pages' content. */
+static void note_pages(const struct ram_stream *rs, const struct page *p, uint64_t n)
+{
+	if (rs->index)
+		page_index_add(rs->index, memory_block_index(rs->mem, p->block),
+			       p->off / PAGE_BYTES, n, rs->w->bytes);
+}
+
 static int put_plain(struct ram_stream *rs, const struct page *p, const void *content)
 {
 	int ret = put_header(rs, p, RAM_FLAG_PAGE);
 
+	note_pages(rs, p, 1);
 	rs->count.normal++;
 	return ret < 0 ? ret : writer_ref(rs->w, content, PAGE_BYTES);
+}
+
+void ram_note_zero(const struct ram_stream *rs, const struct page *p)
+{
+	if (rs->index)
+		page_index_add_zero(rs->index, memory_block_index(rs->mem, p->block),
+				    p->off / PAGE_BYTES);
 }
 
 int ram_put_run(struct ram_stream *rs)
@@ -130,6 +151,7 @@ int ram_put_run(struct ram_stream *rs)
 	ret = put_header(rs, &rs->run, RAM_FLAG_RUN);
 	if (ret == 0)
 		ret = writer_put(rs->w, n, sizeof(n));
+	note_pages(rs, &rs->run, pages);
 	rs->count.normal += pages;
 	return ret < 0 ? ret : writer_pages(rs->w, content, pages * PAGE_BYTES);
 }

@@ -20,6 +20,7 @@
 struct compress_save;
 struct mapped_save;
 struct multifd_send;
+struct page_index;
 struct ram_stream;
 struct xbzrle_save;
 
@@ -103,9 +104,11 @@ struct ram_stream {
 	enum zero_pages zero_pages;
 	bool runs;                          /* the peer understands RUN */
 	const struct ram_block *last_block; /* named in the stream last */
-	struct page run;                    /* plain pages that are not in the stream yet: ... */
-	uint64_t run_pages;                 /* ... this one and those behind it */
-	uint64_t passes;                    /* begun, for encoders that go by them */
+	struct page_index *index; /* borrowed; learns where pages are; NULL: nobody does */
+	const struct memory *mem; /* borrowed; then: whose blocks these are */
+	struct page run;          /* plain pages that are not in the stream yet: ... */
+	uint64_t run_pages;       /* ... this one and those behind it */
+	uint64_t passes;          /* begun, for encoders that go by them */
 	bool final; /* the record being written is the last one: the guest stands still */
 	struct ram_counters count;
 	struct xbzrle_save *xbzrle;     /* owned; NULL: off */
@@ -143,5 +146,7 @@ int ram_put_run(struct ram_stream *rs);
  * behind the plain pages that are waiting.
  */
 int ram_put_page_header(struct ram_stream *rs, const struct page *p, uint64_t flags);
+/* The page went as a zero page: the index, if there is one, learns it. */
+void ram_note_zero(const struct ram_stream *rs, const struct page *p);
 
 #endif

@@ -28,6 +28,7 @@ struct migration_params;
 struct mapped_load;
 struct multifd_recv;
 struct multifd_send;
+struct page_index;
 struct page_source;
 struct src;
 struct write_protect;
@@ -73,6 +74,8 @@ void ram_save_init(struct ram_save *s, struct machine *m, struct writer *w, uint
  */
 void ram_save_use(struct ram_save *s, struct multifd_send *multifd, bool flush_pass,
 		  bool zero_pages);
+/* The index (borrowed) learns where in the stream each page is; before ram_save_begin. */
+void ram_save_note(struct ram_save *s, struct page_index *index);
 /* Pages go to their places in a file; likewise. */
 void ram_save_map(struct ram_save *s, struct mapped_save *mapped);
 /* Begin tracking.  Machine lock held. */
@@ -133,10 +136,14 @@ void ram_load_map(struct ram_load *l, struct mapped_load *mapped);
  */
 void ram_load_index(struct ram_load *l, struct page_source *index);
 /*
- * The same stream again, with the index that was made of it, which is the source of 'lazy'
+ * A stream with an index, which it had or which was made of it before; that is the source of 'lazy'
  * (borrowed): blocks that can be taken come later, and their pages are passed over.
  */
 void ram_load_lazily(struct ram_load *l, struct lazy *lazy);
+/* With the list loaded: are all pages left where they are, or only checked? */
+bool ram_load_passes(const struct ram_load *l);
+/* Whole records up to that offset of the stream are not needed. */
+int ram_load_pass(struct src *in, uint64_t end, struct err *err);
 /* One section body, up to and with its EOS word. */
 int ram_load_body(struct ram_load *l, struct src *in, struct err *err);
 

@@ -41,6 +41,12 @@ void ram_save_use(struct ram_save *s, struct multifd_send *multifd, bool flush_p
 	multifd_send_zero_pages(multifd);
 }
 
+void ram_save_note(struct ram_save *s, struct page_index *index)
+{
+	s->stream.index = index;
+	s->stream.mem = &s->m->mem;
+}
+
 void ram_save_map(struct ram_save *s, struct mapped_save *mapped)
 {
 	s->stream.mapped = mapped;

@@ -1,12 +1,21 @@
 /*
  * write-protect-fault.c - the fault thread: pages that are about to be written (write-protect.c)
+ *
+ * Writes often go on behind the page that made a fault.  So a few pages behind it are copied with it,
+ * and as long as no fault waits more of them, run after run (wp_ahead): the more, the
+ * longer the faults follow each other.  It is no work in vain, for each page has to be
+ * copied once; it ends when the pool of copies is half full, which the sender empties.
  */
 #include <string.h>
 
 #include "migration/ram/write-protect-internal.h"
 #include "vmm/base/wake.h"
 
-#define AROUND_PAGES 16U /* copied at one fault, for writes often go on */
+#define AROUND_PAGES 16U  /* copied at one fault, while who waits does */
+#define AHEAD_PAGES  32U  /* copied at once, when nobody waits */
+#define AHEAD_MIN    64U  /* how far ahead: behind the first of some faults */
+#define AHEAD_MAX    512U /* and at most */
+#define OPEN_PAGES   64U  /* before the instant: opened at one fault; a power of two */
 #define AGAIN_MS     20
 
 /* The page of the host at that address.  False: it is in no block that is saved. */
@@ -28,27 +37,53 @@ static bool fault_page(const struct write_protect *wp, uint64_t hva, struct page
 	return false;
 }
 
-/* Not at the instant yet: it may be written.  Lock held. */
-static void fault_note_open(struct write_protect *wp, const struct page_run *run)
+/*
+ * Not at the instant yet: it may be written, and its neighbours.  *run is what is opened, for they
+ * are protected again by one call.  Lock held.
+ */
+static void fault_note_open(struct write_protect *wp, struct page_run *run)
 {
-	if (bitmap_test(wp->open[run->block], run->first))
+	const uint64_t *open = wp->open[run->block];
+	uint64_t pages = wp->mem->blocks[run->block]->bytes / PAGE_BYTES;
+	uint64_t end = MIN(pages, ALIGN_DOWN(run->first, OPEN_PAGES) + OPEN_PAGES);
+
+	if (bitmap_test(open, run->first))
 		return;
+	if (run->n == 1)
+		run->n = bitmap_next_set(open, end, run->first) - run->first;
 	bitmap_set_range(wp->open[run->block], run->first, run->n);
 	wp->n_open += run->n;
 }
 
-/* More pages behind it that have to be copied anyway, as long as the pool is rather empty. */
-static void fault_extend(const struct write_protect *wp, struct page_run *run)
+/* The pool has room for copies of what nobody waits for yet. */
+static bool pool_is_empty(const struct write_protect *wp, uint64_t pages)
 {
-	uint64_t pages = page_set_block_pages(&wp->s->pages, run->block), next = run->first + 1;
-	uint64_t end = MIN(pages, run->first + AROUND_PAGES);
+	return wp->copies.n_free >= wp->copies.n / 2 + pages;
+}
 
-	if (run->n > 1 || wp->copies.n_free < wp->copies.n / 2 + AROUND_PAGES)
-		return;
+/* Pages of the host that are no larger than the guest's, in one row that has to be copied anyway. */
+static void fault_extend(const struct write_protect *wp, struct page_run *run, uint64_t end)
+{
+	uint64_t next = run->first + 1;
+
 	while (next < end && wp_was_touched(wp, run->block, next) &&
 	       wp_in_set(wp, run->block, next))
 		next++;
 	run->n = next - run->first;
+}
+
+/* What is likely to be written next.  Lock held. */
+static void fault_foresee(struct write_protect *wp, const struct page_run *run)
+{
+	struct page_run *ahead = &wp->ahead;
+	uint64_t pages = page_set_block_pages(&wp->s->pages, run->block);
+	uint64_t from = run->first + run->n;
+	bool on = ahead->block == run->block && run->first >= ahead->first &&
+		  run->first <= ahead->first + ahead->n + AROUND_PAGES;
+
+	wp->window_pages = on ? MIN(2 * wp->window_pages, AHEAD_MAX) : AHEAD_MIN;
+	*ahead = (struct page_run){
+	    .block = run->block, .first = from, .n = MIN(wp->window_pages, pages - from)};
 }
 
 /* Take a run that begins in the page-set out of it, to be copied.  Lock held. */
@@ -56,6 +91,7 @@ static struct page_copy *take_copies(struct write_protect *wp, struct page_run *
 {
 	__atomic_fetch_add(&wp->s->copied, run->n, __ATOMIC_SEQ_CST);
 	(void)page_set_take(&wp->s->pages, run, run->n);
+	wp->n_faulted += run->n;
 	return wp_reserve_copies(wp, run);
 }
 
@@ -126,15 +162,53 @@ static void fault_save(struct write_protect *wp, struct page_run *run)
 	}
 	if (!wp_in_set(wp, run->block, run->first))
 		return; /* who took it releases it */
-	if (!wp->copies.n_free || run->n > wp->copies.arena_bytes / PAGE_BYTES) {
+	if (!wp->copies.n_free || wp->mem->blocks[run->block]->page_bytes > wp->copies.slot_bytes) {
 		page_queue_add_urgent(&wp->s->queue, run->block, run->first, run->n);
 		if (wp->s->wake_fd >= 0)
 			wake_set(wp->s->wake_fd);
 		return;
 	}
-	fault_extend(wp, run);
+	if (run->n == 1 && pool_is_empty(wp, AROUND_PAGES)) {
+		uint64_t pages = page_set_block_pages(&wp->s->pages, run->block);
+
+		fault_extend(wp, run, MIN(pages, run->first + AROUND_PAGES));
+		fault_foresee(wp, run);
+	}
 	first = take_copies(wp, run);
 	fault_copy(wp, run, first);
+}
+
+/* The next run of what is foreseen that has to be copied.  False: there is none.  Lock held. */
+static bool ahead_next(struct write_protect *wp, struct page_run *run)
+{
+	struct page_run *ahead = &wp->ahead;
+	uint64_t end = ahead->first + ahead->n, at = ahead->first;
+
+	if (wp->phase != WP_SAVING || !pool_is_empty(wp, AHEAD_PAGES))
+		return false;
+	while (at < end && !(wp_in_set(wp, ahead->block, at) && wp_was_touched(wp, ahead->block, at)))
+		at++;
+	if (at == end)
+		return false;
+	*run = (struct page_run){.block = ahead->block, .first = at, .n = 1};
+	fault_extend(wp, run, MIN(end, at + AHEAD_PAGES));
+	ahead->first = at + run->n;
+	ahead->n = end - ahead->first;
+	return true;
+}
+
+static bool wp_ahead(void *opaque)
+{
+	struct write_protect *wp = opaque;
+	struct page_run run;
+	bool any;
+
+	pthread_mutex_lock(&wp->lock);
+	any = ahead_next(wp, &run);
+	if (any)
+		fault_copy(wp, &run, take_copies(wp, &run));
+	pthread_mutex_unlock(&wp->lock);
+	return any;
 }
 
 static int wp_fault(void *opaque, uint64_t hva, unsigned flags)
@@ -178,6 +252,7 @@ static void wp_failed(void *opaque, const struct err *why)
 
 const struct fault_ops wp_fault_ops = {.name = "mig-fault",
 				       .handle = wp_fault,
+				       .ahead = wp_ahead,
 				       .woken = wp_woken,
 				       .again_ms = wp_again_ms,
 				       .failed = wp_failed};

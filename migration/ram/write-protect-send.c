@@ -10,7 +10,9 @@
 #include "migration/ram/write-protect-internal.h"
 #include "migration/ram/write-protect.h"
 
-#define GIVEN_MAX 128U /* copies given to the sender, before it flushes */
+#define GIVEN_MAX   128U /* copies given to the sender, before it flushes */
+#define LATELY      (64 * MiB / PAGE_BYTES) /* pages that are swept */
+#define WRITES_MANY 8U   /* a write waits for at least one page of so many */
 
 /* What was given has been written: its memory is free, and pages in place are released. */
 void wp_flushed(struct ram_save *s)
@@ -73,27 +75,49 @@ static bool next_run(struct write_protect *wp, struct page_run *run)
 	if (!page_queue_next(&s->queue, MIN(s->run_limit, WP_STAGE_BYTES / PAGE_BYTES), run))
 		return false;
 	wp_complete_run(wp, run);
+	wp->n_swept += run->n;
+	if (wp->n_swept > LATELY) {
+		wp->n_swept /= 2;
+		wp->n_faulted /= 2;
+	}
 	return true;
 }
 
-/* Copy what was touched of a run, and release it.  Where the copy is; NULL: in guest memory. */
-static uint8_t *stage_run(struct write_protect *wp, const struct page_run *run)
+/* Lock held. */
+static bool guest_writes_many(const struct write_protect *wp)
+{
+	return wp->n_faulted * WRITES_MANY > wp->n_swept;
+}
+
+/*
+ * Copy what was touched of a run, and release it.  Where the copy is; NULL: in guest memory.
+ * written: it is likely to be written soon.
+ */
+static uint8_t *stage_run(struct write_protect *wp, const struct page_run *run, bool written)
 {
 	const struct ram_block *b = wp->mem->blocks[run->block];
+	const uint64_t *touched = wp->s->touched[run->block];
 	uint64_t end = run->first + run->n, at = run->first;
 
 	if (run->n * PAGE_BYTES > wp->stage_bytes) {
 		wp->in_place = *run;
 		return NULL;
 	}
-	while ((at = bitmap_next_set(wp->s->touched[run->block], end, at)) < end) {
-		uint64_t stop = bitmap_next_clear(wp->s->touched[run->block], end, at);
+	while ((at = bitmap_next_set(touched, end, at)) < end) {
+		uint64_t stop = bitmap_next_clear(touched, end, at);
 
 		memcpy(wp->stage + (at - run->first) * PAGE_BYTES, b->hva + at * PAGE_BYTES,
 		       (stop - at) * PAGE_BYTES);
 		at = stop;
 	}
 	wp_release_run(wp, run);
+	for (at = run->first; written && (at = bitmap_next_set(touched, end, at)) < end;) {
+		struct page_run part = {.block = run->block, .first = at};
+
+		at = bitmap_next_clear(touched, end, at);
+		part.n = at - part.first;
+		wp_map_writable(wp, &part);
+	}
 	wp->staged = true;
 	return wp->stage;
 }
@@ -125,7 +149,7 @@ int wp_next(struct ram_save *s, struct page_run *run, uint8_t **content)
 {
 	struct write_protect *wp = s->wp;
 	struct page_copy *copy;
-	bool any;
+	bool any, many;
 	int ret = write_protect_check(s, &s->stream.w->err);
 
 	if (ret == 0 && must_flush(wp))
@@ -141,8 +165,9 @@ int wp_next(struct ram_save *s, struct page_run *run, uint8_t **content)
 		__atomic_fetch_sub(&s->copied, run->n, __ATOMIC_SEQ_CST);
 	}
 	any = any || copy || next_run(wp, run);
+	many = guest_writes_many(wp);
 	pthread_mutex_unlock(&wp->lock);
 	if (any && !copy)
-		*content = stage_run(wp, run);
+		*content = stage_run(wp, run, many);
 	return any;
 }

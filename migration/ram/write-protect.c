@@ -23,6 +23,11 @@
  * arming, for the page tables show a protected page that is not there as one in
  * swap; a page touched in between is there afterwards, one touched later makes a fault.
  *
+ * A page of shared memory that is released stays read-only in the page tables, and the guest's next
+ * write enters the kernel to change that, which takes it as long as some hundred writes.  It is
+ * changed here instead: for pages that a write waits for, and for all that are swept as
+ * long as the guest writes to many.
+ *
  * Where the host merges equal pages (KSM), it is kept from that: a page that is merged loses its
  * protection, and the next write makes no fault.
  *
@@ -51,19 +56,23 @@
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
 #endif
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14; older ones leave it to the write */
+#endif
 
 /* ---- start and stop ---- */
 
 struct page_copy *wp_reserve_copies(struct write_protect *wp, const struct page_run *run)
 {
-	uint64_t unit = wp_unit_pages(wp->mem->blocks[run->block]);
+	uint64_t unit = wp_unit_pages(wp->mem->blocks[run->block]), n;
 	struct page_copy *first = NULL, **end = &first;
 
-	for (uint64_t page = run->first; page < run->first + run->n; page += unit) {
-		struct page_copy *copy = page_copies_get(&wp->copies);
+	for (uint64_t page = run->first; page < run->first + run->n; page += n) {
+		uint64_t left = run->first + run->n - page;
+		struct page_copy *copy = page_copies_get(&wp->copies, (unsigned)(left / unit));
 
-		copy->run = (struct page_run){.block = run->block, .first = page, .n = unit};
-		copy->next = NULL;
+		n = copy->slots * unit;
+		copy->run = (struct page_run){.block = run->block, .first = page, .n = n};
 		*end = copy;
 		end = &copy->next;
 	}
@@ -76,8 +85,18 @@ void wp_copy_and_release(const struct write_protect *wp, const struct page_run *
 	const struct ram_block *b = wp->mem->blocks[run->block];
 
 	for (struct page_copy *c = first; c; c = c->next)
-		memcpy(c->content, b->hva + c->run.first * PAGE_BYTES, b->page_bytes);
+		memcpy(c->content, b->hva + c->run.first * PAGE_BYTES, c->run.n * PAGE_BYTES);
 	wp_release_run(wp, run);
+	wp_map_writable(wp, run);
+}
+
+void wp_map_writable(const struct write_protect *wp, const struct page_run *run)
+{
+	const struct ram_block *b = wp->mem->blocks[run->block];
+
+	if (b->share && b->page_bytes == PAGE_BYTES) /* of others the kernel sees to it itself */
+		(void)madvise(b->hva + run->first * PAGE_BYTES, run->n * PAGE_BYTES,
+			      MADV_POPULATE_WRITE);
 }
 
 void wp_put_ready(struct write_protect *wp, struct page_copy *first)
@@ -246,20 +265,22 @@ static int arm(struct write_protect *wp, const struct ram_block *b)
 static int wp_touched(struct ram_save *s, size_t block, struct err *err)
 {
 	const struct ram_block *b = s->m->mem.blocks[block];
+	/* Shared pages are in the file, also those that our page tables do not have. */
+	bool in_file = b->page_bytes == PAGE_BYTES && b->share;
 	uint64_t *map = s->touched[block];
 	int ret;
 
 	ret = memory_allow_merging(b, false);
-	ram_populated(b, map);
+	if (!in_file)
+		ram_populated(b, map);
 	if (ret == 0)
 		ret = arm(s->wp, b);
 	if (ret < 0)
 		return err_set(err, -ret, "RAM block '%s' cannot be protected against writes: %s",
 			       b->name, err_text(-ret));
-	if (!ram_present(b, map))
+	if (!in_file && !ram_present(b, map))
 		bitmap_set_range(map, 0, b->bytes / PAGE_BYTES);
-	/* Shared pages are in the file, also those that our page tables do not have. */
-	if (b->page_bytes == PAGE_BYTES && (b->share || ram_may_be_swapped()))
+	if (in_file || (b->page_bytes == PAGE_BYTES && ram_may_be_swapped()))
 		ram_populated(b, map);
 	return 0;
 }

@@ -140,7 +140,8 @@ const struct migration_param_info migration_param_table[] = {
      .help = "the clock of a guest that is loaded from a file: goes on from where it stood, or by the time that has passed"},
     {"x-minivmm-lazy-load", PARAM_BOOL, AT(lazy_load), RANGE(0, 1), INITIAL(1), .unstable = true,
      .offered = true,
-     .help = "run a guest from a mapped-ram file at once, and bring its pages as it touches them"},
+     .help = "run a guest from a snapshot or a mapped-ram file at once, and bring its pages as it "
+	     "touches them"},
     {"x-minivmm-lazy-rate", PARAM_SIZE, AT(lazy_rate), RANGE(0, UINT64_MAX), INITIAL(0),
      .unstable = true, .offered = true,
      .help = "bytes a second of pages that a lazy load brings before they are touched; 0: no limit"},

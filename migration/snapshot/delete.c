@@ -42,7 +42,7 @@ static int say_left(const struct snapshot_nodes *ns, const char *tag, int ret, s
 	for (size_t i = 0; i < ns->n; i++)
 		if (snapshot_node_find(ns->v[i], tag))
 			snapshot_list_name(&left, snapshot_node_name(ns->v[i]));
-	ret = err_set(err, -ret, "snapshot '%.100s' is still in %.*s: %.250s", tag, (int)left.len,
+	ret = err_set(err, -ret, "snapshot '%.100s' is still in %.*s: " ERR_WITHIN, tag, (int)left.len,
 		      (const char *)left.data, why.msg);
 	buf_free(&left);
 	return ret;

@@ -9,8 +9,9 @@
  *               tells a copy from the guest itself is done (incoming/copy.h)
  *     let go    what ran runs on; what did not keeps its run state, whatever was saved
  *
- * If it is asked for, and userfaultfd can be had, the check also finds out where in the stream each
- * page is, and the load leaves them there: they come while the guest runs (session.h).
+ * Where userfaultfd can be had the load leaves the pages where they are, and they come while the
+ * guest runs (session.h).  An index behind the stream tells where that is (ram/lazy/page-index.h);
+ * of a stream without one the check takes notes.
  *
  * From 'disks' on there is no way back: what fails then leaves no guest, and 'cont' is refused
  * until a snapshot has been loaded or the machine has been reset.
@@ -20,6 +21,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "devices/block/image.h"
 #include "devices/block/node-info.h"
 #include "devices/block/node.h"
 #include "devices/block/qcow2/qcow2.h"
@@ -45,7 +47,8 @@ struct restorer {
 	const struct snapshot_request *r;
 	struct job *j; /* NULL: none */
 	struct snapshot_nodes nodes;
-	char **ids; /* owned; of the snapshot, in each node's image */
+	char **ids;      /* owned; of the snapshot, in each node's image */
+	uint64_t *bytes; /* owned; of each disk in the snapshot */
 	struct snapshot_source source;
 	uint64_t saved_ns; /* since 1970 */
 	bool no_way_back;
@@ -60,17 +63,20 @@ static int restorer_cancel_fd(const struct restorer *rs)
 
 /* ---- check ---- */
 
-/* A disk's size is the machine's too, which does not change with a snapshot. */
+/* One that has another size now gets that of the snapshot, and the guest is told so. */
 static int check_disk(const struct block_node *n, const struct qcow2_snapshot *snap,
 		      struct err *err)
 {
-	if (snap->disk_bytes == block_node_bytes(n))
-		return 0;
-	return err_set(err, ENOTSUP,
-		       "disk '%s' had %llu bytes in snapshot '%s' and has %llu now: resize it to "
-		       "that size first (block_resize)",
-		       snapshot_node_name(n), (unsigned long long)snap->disk_bytes, snap->name,
-		       (unsigned long long)block_node_bytes(n));
+	int ret;
+
+	if (snap->disk_bytes % BLOCK_SECTOR_BYTES)
+		return err_set(err, ENOTSUP,
+			       "disk '%s' had %llu bytes in snapshot '%s', which is no multiple of "
+			       "%d",
+			       snapshot_node_name(n), (unsigned long long)snap->disk_bytes,
+			       snap->name, BLOCK_SECTOR_BYTES);
+	ret = qcow2_snapshot_check_apply(snapshot_node_image(n), snap->id, err);
+	return ret < 0 ? err_prefix(err, ret, "disk '%s'", snapshot_node_name(n)) : 0;
 }
 
 /* Machine lock held. */
@@ -79,6 +85,7 @@ static int check_snapshots(struct restorer *rs, struct err *err)
 	const struct snapshot_nodes *ns = &rs->nodes;
 
 	rs->ids = xcalloc(ns->n + 1, sizeof(*rs->ids));
+	rs->bytes = xcalloc(ns->n + 1, sizeof(*rs->bytes));
 	for (size_t i = 0; i < ns->n; i++) {
 		const struct qcow2_snapshot *snap = snapshot_node_find(ns->v[i], rs->r->tag);
 		int ret;
@@ -92,6 +99,7 @@ static int check_snapshots(struct restorer *rs, struct err *err)
 		if (ret < 0)
 			return ret;
 		rs->ids[i] = xstrdup(snap->id);
+		rs->bytes[i] = snap->disk_bytes;
 		if (i == ns->vmstate) {
 			rs->source.from.off = snap->vmstate_off;
 			rs->source.from.bytes = snap->vmstate_bytes;
@@ -100,13 +108,26 @@ static int check_snapshots(struct restorer *rs, struct err *err)
 	}
 	rs->source.from.q = snapshot_node_image(ns->v[ns->vmstate]);
 	rs->source.from.id = rs->ids[ns->vmstate];
-	if (rs->r->lazy && rs->s->set->params.lazy_load)
+	if (!rs->r->eager && rs->s->set->params.lazy_load)
 		rs->source.lazily_from = ns->v[ns->vmstate];
 	if (!rs->source.from.bytes)
 		return err_set(
 		    err, EINVAL,
 		    "This is a disk-only snapshot. Revert to it  offline using qemu-img");
 	return 0;
+}
+
+/* What the machine's description says of the disks' sizes: as in the snapshot, or as it is. */
+static void describe_sizes(const struct restorer *rs, bool as_saved)
+{
+	machine_lock(rs->s->m);
+	for (size_t i = 0; i < rs->nodes.n; i++) {
+		struct block_node *n = rs->nodes.v[i];
+
+		if (n->user && n->describe)
+			n->describe(n->user, as_saved ? rs->bytes[i] : block_node_bytes(n));
+	}
+	machine_unlock(rs->s->m);
 }
 
 /* Machine lock held. */
@@ -130,6 +151,20 @@ static int load_check(struct restorer *rs, struct err *err)
 
 /* ---- disks and guest ---- */
 
+static void load_size(struct restorer *rs, size_t i)
+{
+	struct block_node *n = rs->nodes.v[i];
+
+	if (block_node_bytes(n) == rs->bytes[i])
+		return;
+	log_notice("disk '%s' has %llu bytes again, as in snapshot '%s'", snapshot_node_name(n),
+		   (unsigned long long)rs->bytes[i], rs->r->tag);
+	__atomic_store_n(&n->img->bytes, rs->bytes[i], __ATOMIC_RELAXED);
+	machine_lock(rs->s->m);
+	block_node_size_changed(n, rs->s->m, rs->bytes[i]);
+	machine_unlock(rs->s->m);
+}
+
 /* No request is in flight. */
 static int load_disks(struct restorer *rs, struct err *err)
 {
@@ -141,6 +176,7 @@ static int load_disks(struct restorer *rs, struct err *err)
 		block_node_refresh(n);
 		if (ret < 0)
 			return err_prefix(err, ret, "disk '%s'", snapshot_node_name(n));
+		load_size(rs, i);
 	}
 	return 0;
 }
@@ -203,7 +239,7 @@ static void say_broken(const struct restorer *rs, struct err *err)
 
 	(void)err_set(err, why.errnum,
 		      "snapshot '%.100s' could not be loaded, and there is no guest to run until "
-		      "one is loaded or the machine is reset: %.300s",
+		      "one is loaded or the machine is reset: " ERR_WITHIN,
 		      rs->r->tag, why.msg);
 }
 
@@ -234,10 +270,34 @@ static int load_held(struct restorer *rs, struct err *err)
 		int kept = machine_let_go(m, ret < 0 ? NULL : err);
 
 		ret = ret < 0 ? ret : kept;
+		if (ret == 0 && rs->lazily)
+			incoming_lazy_resumed(rs->s->in);
 	}
 	machine_unlock(m);
 	rs->pause_ns = host_now_ns() - since;
 	return ret;
+}
+
+static void report_figures(const struct restorer *rs, uint64_t us)
+{
+	struct machine *m = rs->s->m;
+	struct job_figures f = {
+	    .vmstate_bytes = rs->source.from.bytes,
+	    .pause_us = (uint64_t)rs->pause_ns / 1000,
+	    .total_us = us,
+	    .has_resume_us = true,
+	    .resume_us = us,
+	    .has_resident_us = !rs->lazily,
+	    .resident_us = us,
+	};
+
+	machine_lock(m);
+	if (rs->lazily)
+		f.load = incoming_lazy_number(rs->s->in, &f.has_resident_us, &f.resident_us);
+	if (f.has_resident_us)
+		f.resident_us = MAX(f.resident_us, f.resume_us);
+	job_set_figures(rs->j, &f);
+	machine_unlock(m);
 }
 
 static void report(const struct restorer *rs, int ret, int64_t ns, const struct err *err)
@@ -245,11 +305,7 @@ static void report(const struct restorer *rs, int ret, int64_t ns, const struct 
 	double s = (double)ns / 1e9;
 
 	if (ret == 0 && rs->j)
-		job_set_figures(rs->j, &(struct job_figures){
-					   .vmstate_bytes = rs->source.from.bytes,
-					   .pause_us = (uint64_t)rs->pause_ns / 1000,
-					   .total_us = (uint64_t)ns / 1000,
-				       });
+		report_figures(rs, (uint64_t)ns / 1000);
 	if (ret == 0)
 		log_notice("snapshot '%s' is loaded: %.3f s%s", rs->r->tag, s,
 			   rs->lazily ? ", and its memory comes as it is touched" : "");
@@ -267,12 +323,13 @@ static int restorer_run(struct restorer *rs, struct err *err)
 	struct err why = {0};
 	int ret;
 
-	rs->begun_ns = host_now_ns();
 	if (rs->j)
 		job_set_total(rs->j, 2 * rs->source.from.bytes); /* it is read twice */
+	describe_sizes(rs, true);
 	ret = snapshot_source_check(&rs->source, rs->s->m, rs->j, &why);
 	if (ret == 0)
 		ret = load_held(rs, &why);
+	describe_sizes(rs, false); /* where it was not loaded */
 	snapshot_source_end(&rs->source);
 	report(rs, ret, host_now_ns() - rs->begun_ns, &why);
 	if (ret < 0 && ret != -ECANCELED && err)
@@ -283,7 +340,7 @@ static int restorer_run(struct restorer *rs, struct err *err)
 int snapshot_load(struct snapshots *s, const struct snapshot_request *r, struct job *j,
 		  struct err *err)
 {
-	struct restorer rs = {.s = s, .r = r, .j = j};
+	struct restorer rs = {.s = s, .r = r, .j = j, .begun_ns = host_now_ns()};
 	struct machine *m = s->m;
 	int ret;
 
@@ -300,6 +357,7 @@ int snapshot_load(struct snapshots *s, const struct snapshot_request *r, struct 
 	for (size_t i = 0; rs.ids && i < rs.nodes.n; i++)
 		free(rs.ids[i]);
 	free(rs.ids);
+	free(rs.bytes);
 	machine_lock(m);
 	snapshots_release(s);
 	snapshot_nodes_fini(&rs.nodes);

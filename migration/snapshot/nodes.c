@@ -10,11 +10,13 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "devices/block/image.h"
 #include "devices/block/node-info.h"
 #include "devices/block/node.h"
 #include "devices/block/qcow2/qcow2.h"
+#include "migration/snapshot/notes.h"
 #include "migration/snapshot/session.h"
 #include "migration/snapshot/snapshot.h"
 #include "vmm/base/alloc.h"
@@ -73,14 +75,15 @@ static int delete_fn(struct block_node *n, uint64_t arg, struct err *err)
 
 int snapshot_node_delete(struct machine *m, struct block_node *n, const char *id, struct err *err)
 {
-	char *copy = xstrdup(id);
+	char *notes = snapshot_notes_of(n, id);
 	int ret;
 
 	machine_lock(m);
-	ret = block_node_call(n, m, delete_fn, (uint64_t)(uintptr_t)copy, err);
+	ret = block_node_call_through(n, m, delete_fn, (uint64_t)(uintptr_t)id, err);
 	machine_unlock(m);
-	if (ret != -ECANCELED) /* it may still be read */
-		free(copy);
+	if (ret == 0 && notes)
+		(void)unlink(notes);
+	free(notes);
 	return ret;
 }
 

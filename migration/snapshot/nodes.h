@@ -48,8 +48,9 @@ struct qcow2 *snapshot_node_image(const struct block_node *n);
 /* The node's last snapshot of that name, or NULL.  Borrowed until the image's list changes. */
 const struct qcow2_snapshot *snapshot_node_find(const struct block_node *n, const char *tag);
 /*
- * Delete the snapshot with that id; nothing is in flight on the disk meanwhile.  The lock is not
- * held, the thread may wait.  0, or -errno with *err set.
+ * Delete the snapshot with that id (borrowed; not the list's own string); nothing is in flight on
+ * the disk meanwhile, and the end of the program does not cut it.  The lock is not held, the thread
+ * may wait.  0, or -errno with *err set.
  */
 int snapshot_node_delete(struct machine *m, struct block_node *n, const char *id, struct err *err);
 /* What messages call it: its node name, or its drive's id. */

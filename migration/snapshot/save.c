@@ -26,8 +26,10 @@
 #include "devices/block/node.h"
 #include "devices/block/qcow2/qcow2.h"
 #include "migration/outgoing/modes.h"
+#include "migration/ram/lazy/page-index.h"
 #include "migration/snapshot/engine.h"
 #include "migration/snapshot/nodes.h"
+#include "migration/snapshot/space.h"
 #include "migration/snapshot/stopped.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
@@ -49,6 +51,7 @@ struct saver {
 	struct qcow2_saving **saving; /* owned; a node each; NULL: not begun, or over */
 	struct snapshot_engine engine;
 	struct outgoing_snapshot hook;
+	struct page_index *index;   /* owned; of the memory's stream */
 	struct qcow2_snapshot what; /* of the instant */
 	uint64_t reported;          /* bytes of progress */
 	bool background;            /* the guest runs on from the instant */
@@ -169,19 +172,21 @@ static int save_memory(struct saver *sv, struct err *err)
 	char *where = xasprintf("snapshot '%.255s'", sv->r->tag);
 	int ret;
 
-	sv->hook = (struct outgoing_snapshot){.instant = save_instant, .opaque = sv};
+	sv->index = page_index_new(&m->mem);
+	sv->hook =
+	    (struct outgoing_snapshot){.instant = save_instant, .opaque = sv, .index = sv->index};
 	ret = snapshot_engine_init(&sv->engine, m, sv->s->ram_section_id, &sv->hook,
 				   job_cancel_fd(sv->j), where, err);
 	sv->engine.area.go_on = save_goes_on;
 	sv->engine.area.opaque = sv;
-	if (ret == 0 && sv->j)
-		job_set_total(sv->j, snapshot_engine_total(&sv->engine));
 	if (ret == 0)
 		ret = snapshot_engine_run(&sv->engine,
 					  sv->background ? &background_mode : &stopped_mode, err);
 	sv->what.vmstate_bytes = sv->engine.area.bytes;
 	sv->pause_ns = snapshot_engine_pause_ns(&sv->engine);
 	snapshot_engine_fini(&sv->engine);
+	page_index_free(sv->index);
+	sv->index = NULL;
 	free(where);
 	return ret;
 }
@@ -191,13 +196,13 @@ static int save_memory(struct saver *sv, struct err *err)
 static int commit_node(struct saver *sv, size_t i, struct err *err)
 {
 	struct qcow2_snapshot what = sv->what;
-	struct qcow2_saving *s = sv->saving[i];
 	int ret;
 
 	if (i != sv->nodes.vmstate)
 		what.vmstate_bytes = 0;
-	sv->saving[i] = NULL;
-	ret = qcow2_saving_commit(s, &what, err);
+	ret = qcow2_saving_commit(sv->saving[i], &what, err);
+	if (ret == 0)
+		sv->saving[i] = NULL;
 	block_node_refresh(sv->nodes.v[i]);
 	return ret < 0 ? err_prefix(err, ret, "disk '%s'", snapshot_node_name(sv->nodes.v[i])) : 0;
 }
@@ -263,7 +268,7 @@ static void abort_node(struct saver *sv, size_t i)
 	ret = block_node_call(sv->nodes.v[i], m, abort_fn, arg, NULL);
 	machine_unlock(m);
 	if (ret < 0 && ret != -ECANCELED) /* it could not be asked for */
-		(void)abort_fn(NULL, arg, NULL);
+		qcow2_saving_leave((struct qcow2_saving *)(uintptr_t)arg);
 }
 
 static void save_abort(struct saver *sv)
@@ -358,12 +363,14 @@ static void report(const struct saver *sv, int ret, int64_t ns, const struct err
 {
 	double s = (double)ns / (double)NS_PER_S;
 
+	machine_lock(sv->s->m);
 	if (ret == 0 && sv->j)
 		job_set_figures(sv->j, &(struct job_figures){
 					   .vmstate_bytes = sv->what.vmstate_bytes,
 					   .pause_us = (uint64_t)sv->pause_ns / 1000,
 					   .total_us = (uint64_t)ns / 1000,
 				       });
+	machine_unlock(sv->s->m);
 	if (ret == 0)
 		log_notice("snapshot '%s' is saved: %.1f MiB of VM state in '%s', %.3f s, paused "
 			   "for %.1f ms",
@@ -387,10 +394,14 @@ static void end_progress(struct saver *sv, uint64_t total)
 static int save_guest(struct saver *sv, struct err *err)
 {
 	int64_t since = host_now_ns();
+	uint64_t total = memory_total_bytes(&sv->s->m->mem);
 	struct err why = {0};
-	int ret = sv->background ? save_all(sv, &why) : save_held(sv, &why);
+	int ret;
 
-	end_progress(sv, memory_total_bytes(&sv->s->m->mem));
+	if (sv->j)
+		job_set_total(sv->j, total);
+	ret = sv->background ? save_all(sv, &why) : save_held(sv, &why);
+	end_progress(sv, total);
 	report(sv, ret, host_now_ns() - since, &why);
 	if (ret < 0 && ret != -ECANCELED && err)
 		*err = why;
@@ -400,26 +411,31 @@ static int save_guest(struct saver *sv, struct err *err)
 int snapshot_save(struct snapshots *s, const struct snapshot_request *r, struct job *j,
 		  struct err *err)
 {
-	struct saver sv = {.s = s, .r = r, .j = j};
+	CLEANUP(cleanup_free) struct saver *sv = NEW(struct saver);
 	struct machine *m = s->m;
 	int ret;
 
+	sv->s = s;
+	sv->r = r;
+	sv->j = j;
 	machine_lock(m);
 	ret = snapshots_claim(s, j, err);
 	if (ret < 0) {
 		machine_unlock(m);
 		return ret;
 	}
-	ret = save_check(&sv, err);
-	sv.background = ret == 0 && can_run_on(&sv);
+	ret = save_check(sv, err);
+	sv->background = ret == 0 && can_run_on(sv);
 	machine_unlock(m);
-	sv.saving = xcalloc(sv.nodes.n + 1, sizeof(struct qcow2_saving *));
+	sv->saving = xcalloc(sv->nodes.n + 1, sizeof(struct qcow2_saving *));
 	if (ret == 0)
-		ret = save_guest(&sv, err);
+		ret = snapshot_check_space(&m->mem, sv->nodes.v[sv->nodes.vmstate], err);
+	if (ret == 0)
+		ret = save_guest(sv, err);
 	machine_lock(m);
 	snapshots_release(s);
-	snapshot_nodes_fini(&sv.nodes);
+	snapshot_nodes_fini(&sv->nodes);
 	machine_unlock(m);
-	free(sv.saving);
+	free(sv->saving);
 	return ret;
 }

@@ -17,7 +17,10 @@
 #include "migration/channel/vmstate.h"
 #include "migration/incoming/lazy.h"
 #include "migration/ram/lazy/lazy.h"
+#include "migration/ram/lazy/page-index.h"
 #include "migration/ram/lazy/stream-source.h"
+#include "migration/ram/placer-uffd.h"
+#include "migration/snapshot/notes.h"
 #include "migration/snapshot/snapshot.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
@@ -30,6 +33,7 @@ struct vmstate_pages {
 	struct block_node *node; /* kept by its 'jobs' */
 	struct qcow2 *q;         /* the node's */
 	char *id;                /* owned */
+	char *notes;             /* owned; beside the image; NULL: none */
 	uint64_t off, bytes;     /* of the VM state */
 };
 
@@ -52,6 +56,7 @@ static void pages_close(void *opaque)
 	p->node->jobs--;
 	machine_unlock(p->m);
 	free(p->id);
+	free(p->notes);
 	free(p);
 }
 
@@ -74,27 +79,63 @@ static struct vmstate_pages *pages_new(const struct vmstate_source *from, struct
 	return p;
 }
 
-struct lazy *snapshot_session_new(const struct vmstate_source *from, struct block_node *node,
-				  struct machine *m)
+/*
+ * The index behind the stream, if it is there and all of this memory can come by it: else the
+ * stream has to be read whole before anything is touched.
+ */
+static struct page_index *read_index(struct vmstate_pages *p)
 {
+	const struct page_index_file file = {.read = pages_read, .opaque = p, .bytes = p->bytes};
+	struct page_index *ix = NULL;
+	struct err why = {0};
+	int ret = uffd_placer_check(&p->m->mem, &why);
+
+	if (ret == 0)
+		ret = page_index_read(&ix, &file, &why);
+	if (ret == -ENOENT)
+		log_info("the snapshot has no index of its pages, and is read whole first");
+	else if (ret < 0)
+		log_info("the snapshot is read whole first: %s", why.msg);
+	return ix;
+}
+
+/* The source of the pages, and the index if it has one that fits; both taken. */
+static struct page_source *make_source(struct vmstate_pages *p, const struct page_index **index)
+{
+	struct page_index *ix = read_index(p);
 	struct stream_access access = {
 	    .read = pages_read,
 	    .close = pages_close,
-	    .opaque = pages_new(from, node, m),
+	    .opaque = p,
 	    .name = "the snapshot",
 	};
-	struct page_source *source = stream_source_new(&access, &m->mem);
+	struct page_source *source;
 	struct err why = {0};
-	struct lazy *lazy;
 
-	if (!source) {
-		pages_close(access.opaque);
-		(void)err_set(&why, ENOMEM, "no memory for an index of its pages");
+	p->notes = ix ? snapshot_notes_path(p->node, ix->identity) : NULL;
+	access.notes_path = p->notes;
+	source = stream_source_new(&access, &p->m->mem);
+	if (ix && stream_source_use(source, ix, &why) < 0) {
+		log_info("the snapshot is read whole first, its index is another machine's: %s",
+			 why.msg);
+		ix = NULL;
 	}
-	lazy = source ? lazy_new(&m->mem, source, &why) : NULL;
-	if (!lazy)
-		log_info("the guest's memory is loaded before it runs, not lazily: %s", why.msg);
-	return lazy;
+	*index = ix;
+	return source;
+}
+
+struct lazy *snapshot_session_new(const struct vmstate_source *from, struct block_node *node,
+				  struct machine *m, const struct page_index **index)
+{
+	struct page_source *source = make_source(pages_new(from, node, m), index);
+	struct err why = {0};
+	struct lazy *lazy = lazy_new(&m->mem, source, &why);
+
+	if (lazy)
+		return lazy;
+	*index = NULL;
+	log_info("the guest's memory is loaded before it runs, not lazily: %s", why.msg);
+	return NULL;
 }
 
 /* ---- what has to wait ---- */

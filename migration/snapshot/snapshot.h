@@ -47,7 +47,7 @@ struct snapshot_request {
 	size_t n_devices;
 	bool complete; /* save: refuse to leave a writable disk out */
 	bool replace;  /* save: instead of one of that name */
-	bool lazy;     /* load: the guest runs before all of its memory is there */
+	bool eager;    /* load: all memory is there before the guest runs */
 	bool stopped;  /* save: the guest stands still until it is done */
 };
 

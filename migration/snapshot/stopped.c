@@ -49,6 +49,7 @@ static int stopped_begin(struct outgoing *o, struct err *err)
 
 	ram_save_init(&o->ram, m, o->w, o->ram_section_id);
 	o->ram.tracker = &tracker_none;
+	ram_save_note(&o->ram, o->snapshot->index);
 	machine_lock(m);
 	ret = stopped_collect(o, err);
 	if (ret == 0)

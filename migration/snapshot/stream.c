@@ -12,6 +12,8 @@
 #include "migration/incoming/loader.h"
 #include "migration/peer/saved.h"
 #include "migration/ram/lazy/lazy.h"
+#include "migration/ram/lazy/page-index.h"
+#include "migration/ram/lazy/stream-source.h"
 #include "migration/ram/ram.h"
 #include "migration/snapshot/session.h"
 #include "migration/stream/reader.h"
@@ -60,6 +62,22 @@ static int compare_machines(struct loader *l, struct err *err)
 	return ret;
 }
 
+/* The pages stay where they are. */
+static void read_lazily(struct snapshot_source *s, struct loader *l)
+{
+	if (!s->lazy)
+		return;
+	if (s->index) {
+		l->pages_start = s->index->start;
+		l->pages_end = s->index->end;
+		s->from.pause = s->index->start;
+	}
+	if (!s->checks)
+		ram_load_lazily(l->ram, s->lazy);
+	else if (!s->index)
+		ram_load_index(l->ram, lazy_source(s->lazy));
+}
+
 static int source_read(struct snapshot_source *s, struct machine *m, struct err *err)
 {
 	struct channel *ch;
@@ -70,18 +88,18 @@ static int source_read(struct snapshot_source *s, struct machine *m, struct err 
 	s->from.go_on = read_goes_on;
 	s->from.opaque = s;
 	s->from.err = (struct err){0};
+	s->from.pause = 0;
 	ch = channel_vmstate_read(&s->from, s->checks && s->j ? s->j->cancel_fd : -1);
 	r = reader_new(ch, m);
 	loader_init(&l, m, r, NULL);
 	l.checks = s->checks;
 	l.commands.caps = no_caps;
-	if (s->lazy && s->checks)
-		ram_load_index(l.ram, lazy_source(s->lazy));
-	else if (s->lazy)
-		ram_load_lazily(l.ram, s->lazy);
+	read_lazily(s, &l);
 	ret = read_stream(&l, err);
 	if (ret == 0 && s->checks)
 		ret = compare_machines(&l, err);
+	if (ret == 0 && s->checks && s->lazy && !s->index)
+		ret = stream_source_noted(lazy_source(s->lazy), err);
 	if (ret < 0 && ret != -ECANCELED && s->from.err.errnum) /* the image's own words */
 		ret = err_set(err, s->from.err.errnum, "%s", s->from.err.msg);
 	loader_fini(&l);
@@ -94,6 +112,7 @@ static void drop_session(struct snapshot_source *s)
 {
 	lazy_free(s->lazy);
 	s->lazy = NULL;
+	s->index = NULL;
 }
 
 int snapshot_source_check(struct snapshot_source *s, struct machine *m, struct job *j,
@@ -104,9 +123,9 @@ int snapshot_source_check(struct snapshot_source *s, struct machine *m, struct j
 	s->j = j;
 	s->checks = true;
 	if (s->lazily_from)
-		s->lazy = snapshot_session_new(&s->from, s->lazily_from, m);
+		s->lazy = snapshot_session_new(&s->from, s->lazily_from, m, &s->index);
 	ret = source_read(s, m, err);
-	if (ret == 0 || !s->lazy || ret == -ECANCELED)
+	if (ret == 0 || !s->lazy || s->index || ret == -ECANCELED)
 		return ret;
 	/* Coded pages have no place in the stream; what is really wrong is found once more. */
 	log_info("the guest's memory is loaded before it runs, not lazily: %s", err->msg);

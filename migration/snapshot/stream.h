@@ -16,6 +16,7 @@ struct err;
 struct lazy;
 struct job;
 struct machine;
+struct page_index;
 
 struct snapshot_source {
 	/* set by the caller: .q, .id, .off, .bytes */
@@ -24,15 +25,17 @@ struct snapshot_source {
 	/* its own, but for 'lazy' after the load: the caller's, who takes it */
 	struct lazy *lazy; /* NULL: pages are loaded at once */
 	struct job *j;     /* borrowed; NULL: none */
+	const struct page_index *index; /* the session's; NULL: pages are noted by the check */
 	bool checks;
 	uint64_t reported; /* progress that the job has been told */
 };
 
 /*
- * Read all of it and hold it against the machine, without changing anything: header, RAM blocks
- * and each record of a page, the sections by name and version, and the description of the machine
- * where a minivmm has saved it.  Where pages may come later it also finds where each one is.  0, or
- * -errno with *err set; -ECANCELED.
+ * Read it and hold it against the machine, without changing anything: header, RAM blocks, the
+ * sections by name and version, and the description of the machine where a minivmm has saved it.
+ * Pages that may come later are passed over where the stream has an index of them; else each record
+ * of a page is checked, and if they may come later it is found where each one is.  0, or -errno
+ * with *err set; -ECANCELED.
  */
 int snapshot_source_check(struct snapshot_source *s, struct machine *m, struct job *j,
 			  struct err *err);

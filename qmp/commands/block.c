@@ -102,9 +102,18 @@ static int query_block(struct qmp_call *call, const void *arg, void *ret, struct
 
 /* ---- query-blockstats ---- */
 
+/* As QEMU's: what does not exist here is 0 (no request is merged, an invalid one never comes here).
+ */
+struct counters {
+	struct block_stats s;
+	uint64_t none;
+	bool account_invalid, account_failed;
+	struct qmp_array timed;
+};
+
 struct stats {
 	const char *device, *qdev, *name;
-	struct block_stats stats;
+	struct counters stats;
 	const struct stats
 	    *parent; /* the file below a qcow2 node; so called for its place in QEMU */
 };
@@ -113,16 +122,49 @@ struct stats_args {
 	bool has_query_nodes, query_nodes;
 };
 
+struct timed_stats {
+	uint64_t interval_length;
+};
+
+static const struct qmp_member timed_members[] = {
+    QMP_REQ(struct timed_stats, interval_length, "interval_length"),
+    {0},
+};
+static const struct qmp_type timed_type =
+    QMP_OBJECT_TYPE(struct timed_stats, "BlockDeviceTimedStats", timed_members);
+static const struct qmp_type timed_list = QMP_ARRAY_TYPE(&timed_type);
+
 static const struct qmp_member counter_members[] = {
-    QMP_REQ(struct block_stats, rd_bytes, "rd_bytes"),
-    QMP_REQ(struct block_stats, wr_bytes, "wr_bytes"),
-    QMP_REQ(struct block_stats, rd_ops, "rd_operations"),
-    QMP_REQ(struct block_stats, wr_ops, "wr_operations"),
-    QMP_REQ(struct block_stats, flush_ops, "flush_operations"),
+    QMP_REQ(struct counters, s.rd_bytes, "rd_bytes"),
+    QMP_REQ(struct counters, s.wr_bytes, "wr_bytes"),
+    QMP_REQ(struct counters, s.unmap_bytes, "unmap_bytes"),
+    QMP_REQ(struct counters, s.rd_ops, "rd_operations"),
+    QMP_REQ(struct counters, s.wr_ops, "wr_operations"),
+    QMP_REQ(struct counters, s.flush_ops, "flush_operations"),
+    QMP_REQ(struct counters, s.unmap_ops, "unmap_operations"),
+    QMP_REQ(struct counters, s.rd_ns, "rd_total_time_ns"),
+    QMP_REQ(struct counters, s.wr_ns, "wr_total_time_ns"),
+    QMP_REQ(struct counters, s.flush_ns, "flush_total_time_ns"),
+    QMP_REQ(struct counters, s.unmap_ns, "unmap_total_time_ns"),
+    QMP_REQ(struct counters, s.wr_end, "wr_highest_offset"),
+    QMP_REQ(struct counters, none, "rd_merged"),
+    QMP_REQ(struct counters, none, "wr_merged"),
+    QMP_REQ(struct counters, none, "unmap_merged"),
+    QMP_REQ(struct counters, s.failed_rd, "failed_rd_operations"),
+    QMP_REQ(struct counters, s.failed_wr, "failed_wr_operations"),
+    QMP_REQ(struct counters, s.failed_flush, "failed_flush_operations"),
+    QMP_REQ(struct counters, s.failed_unmap, "failed_unmap_operations"),
+    QMP_REQ(struct counters, none, "invalid_rd_operations"),
+    QMP_REQ(struct counters, none, "invalid_wr_operations"),
+    QMP_REQ(struct counters, none, "invalid_flush_operations"),
+    QMP_REQ(struct counters, none, "invalid_unmap_operations"),
+    QMP_REQ(struct counters, account_invalid, "account_invalid"),
+    QMP_REQ(struct counters, account_failed, "account_failed"),
+    QMP_REQ_T(struct counters, timed, "timed_stats", &timed_list),
     {0},
 };
 static const struct qmp_type counter_type =
-    QMP_OBJECT_TYPE(struct block_stats, "BlockDeviceStats", counter_members);
+    QMP_OBJECT_TYPE(struct counters, "BlockDeviceStats", counter_members);
 static const struct qmp_type stats_type;
 static const struct qmp_type stats_parent = QMP_BELOW_TYPE(&stats_type);
 static const struct qmp_member stats_members[] = {
@@ -143,20 +185,16 @@ static const struct qmp_member stats_args_members[] = {
 static const struct qmp_type stats_args_type =
     QMP_OBJECT_TYPE(struct stats_args, "q_obj_query-blockstats-arg", stats_args_members);
 
-static uint64_t counter(const uint64_t *v)
+/* Each is whole; they need not be of one moment. */
+static struct counters counters(const struct block_stats *s)
 {
-	return __atomic_load_n(v, __ATOMIC_RELAXED);
-}
+	struct counters c = {.account_invalid = true, .account_failed = true};
+	const uint64_t *from = (const uint64_t *)s;
+	uint64_t *to = (uint64_t *)&c.s;
 
-static struct block_stats counters(const struct block_stats *s)
-{
-	return (struct block_stats){
-	    .rd_bytes = counter(&s->rd_bytes),
-	    .wr_bytes = counter(&s->wr_bytes),
-	    .rd_ops = counter(&s->rd_ops),
-	    .wr_ops = counter(&s->wr_ops),
-	    .flush_ops = counter(&s->flush_ops),
-	};
+	for (size_t i = 0; i < sizeof(*s) / sizeof(*from); i++)
+		to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+	return c;
 }
 
 /* NULL: the node is the file. */

@@ -23,7 +23,6 @@
 #include "vmm/machine.h"
 
 #define NS_PER_MS UINT64_C(1000000)
-#define LOOK_MS   50 /* between two looks for requests of the guest */
 
 typedef int snapshot_fn(struct snapshots *s, const struct snapshot_request *r, struct job *j,
 			struct err *err);
@@ -46,6 +45,25 @@ static void *snapshot_thread(void *opaque)
 	return NULL;
 }
 
+/* Machine lock held; given up. */
+static void do_requests_until(struct machine *m, int done_fd, int asked_fd)
+{
+	struct pollfd p[] = {
+	    {.fd = done_fd,  .events = POLLIN},
+	    {.fd = asked_fd, .events = POLLIN},
+	};
+
+	machine_stand_in(m, asked_fd);
+	while (!p[0].revents) {
+		wake_clear(asked_fd);
+		machine_do_requests(m);
+		machine_unlock(m);
+		(void)poll(p, ARRAY_LEN(p), -1);
+		machine_lock(m);
+	}
+	machine_stand_in(m, -1);
+}
+
 /*
  * On a thread of its own, because it may wait for what the guest has asked for (requests.h),
  * which this one, the work loop, carries out meanwhile.  Machine lock held; given up.
@@ -60,20 +78,15 @@ static int snapshot_run(struct qmp_call *call, snapshot_fn *fn, const char *tag,
 	    .done_fd = done_fd,
 	};
 	struct thread thread = {0};
-	struct pollfd p = {.fd = done_fd, .events = POLLIN};
+	CLEANUP(cleanup_close) int asked_fd = wake_open();
 	int ret;
 
-	if (done_fd < 0)
+	if (done_fd < 0 || asked_fd < 0)
 		return err_set(err, EMFILE, "cannot make an eventfd: %s", err_text(EMFILE));
 	ret = thread_start(&thread, "snapshot", THREAD_MIGRATION, snapshot_thread, &c, err);
 	if (ret < 0)
 		return ret;
-	while (!p.revents) {
-		machine_do_requests(call->m);
-		machine_unlock(call->m);
-		(void)poll(&p, 1, LOOK_MS);
-		machine_lock(call->m);
-	}
+	do_requests_until(call->m, done_fd, asked_fd);
 	thread_join(&thread);
 	if (c.ret < 0)
 		return err_set(err, -c.ret, "%s", c.err.errnum ? c.err.msg : err_text(-c.ret));

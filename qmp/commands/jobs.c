@@ -25,6 +25,8 @@ static const struct qmp_member figures_members[] = {
     QMP_REQ(struct job_figures, vmstate_bytes, "vm-state-size"),
     QMP_REQ(struct job_figures, pause_us, "pause-us"),
     QMP_REQ(struct job_figures, total_us, "total-us"),
+    QMP_OPT(struct job_figures, resume_us, "resume-us"),
+    QMP_OPT(struct job_figures, resident_us, "resident-us"),
     {0},
 };
 static const struct qmp_type figures_type =

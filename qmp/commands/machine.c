@@ -33,6 +33,17 @@ static int query_status(struct qmp_call *call, const void *arg, void *ret, struc
 	return 0;
 }
 
+static int stop_vcpus(struct machine *m, struct err *err)
+{
+	if (machine_stop_cancellable(m, RS_PAUSED, m->stuck_fd) == 0)
+		return 0;
+	if (m->ending)
+		return err_set(err, ECANCELED, "the program ends");
+	return err_set(err, EBUSY,
+		       "a part of the guest's memory cannot be loaded, and a virtual CPU waits for it: "
+		       "the guest stops as soon as it can be (query-migrate tells the reason)");
+}
+
 /* While a stream is awaited, stop and cont only say what is wanted when it has come. */
 static int stop(struct qmp_call *call, const void *arg, void *ret, struct err *err)
 {
@@ -46,8 +57,9 @@ static int stop(struct qmp_call *call, const void *arg, void *ret, struct err *e
 		m->autostart = false;
 	if (!machine_running(m) && m->state != RS_FINISH_MIGRATE && !m->hold)
 		return 0;
-	if (machine_stop(m, RS_PAUSED) < 0)
-		return err_set(err, ECANCELED, "the program ends");
+	r = stop_vcpus(m, err);
+	if (r < 0)
+		return r;
 	/* Perhaps only since we began to wait; the move may even have ended. */
 	if (m->state == RS_FINISH_MIGRATE || m->handed_to || m->hold)
 		return machine_stay_stopped(m, err);

@@ -9,7 +9,7 @@
 struct snapshot_args {
 	const char *job_id, *tag, *vmstate;
 	struct qmp_array devices; /* of const char * */
-	bool has_complete, complete, has_stopped, stopped, has_lazy, lazy;
+	bool has_complete, complete, has_stopped, stopped, has_eager, eager;
 };
 
 static const struct qmp_member save_members[] = {
@@ -29,7 +29,7 @@ static const struct qmp_member load_members[] = {
     QMP_REQ(struct snapshot_args, tag, "tag"),
     QMP_REQ(struct snapshot_args, vmstate, "vmstate"),
     QMP_REQ_T(struct snapshot_args, devices, "devices", &qmp_str_array),
-    QMP_OPT(struct snapshot_args, lazy, "x-minivmm-lazy"),
+    QMP_OPT(struct snapshot_args, eager, "x-minivmm-eager"),
     {0},
 };
 static const struct qmp_type load_type =
@@ -55,7 +55,7 @@ static int start(struct qmp_call *call, const void *arg, enum job_type type, str
 	    .n_devices = a->devices.n,
 	    .complete = a->complete,
 	    .stopped = a->stopped,
-	    .lazy = a->lazy,
+	    .eager = a->eager,
 	};
 
 	return snapshots_start_job(migration_snapshots(call->mg), type, a->job_id, &r, err);

@@ -3,7 +3,8 @@
 
 usage: bench.py [--runs N] [--only PATTERN] [--out DIR] [--old PATH] [--peer VERSION] [--congestion NAME] [--realtime]
 
---peer names the QEMU: 7.2 (the machine's own, if it is that one), 10.0 or 11.1, fetched by scripts/peer-root.
+--peer names the QEMU: 7.2 (the machine's own, if it is that one), 10.0 or 11.1, fetched by scripts/peer-root;
+with commas, several: the first is in the table, and a second line per row has each of the others.
 
 --congestion is the TCP congestion control of the rows over TCP (cubic, bbr); without it the host's own.
 
@@ -36,6 +37,7 @@ import measure  # noqa: E402
 import memory  # noqa: E402
 import network  # noqa: E402
 import peers  # noqa: E402
+import saving  # noqa: E402
 from measure import MIB  # noqa: E402
 from vmm import PROGRAMS, Vmm  # noqa: E402
 
@@ -50,7 +52,7 @@ ENCODERS = {
     "multifd zlib": (("multifd",), {"multifd_channels": 2, "multifd_compression": "zlib"}, 4096, 1024),
     "multifd zstd": (("multifd",), {"multifd_channels": 2, "multifd_compression": "zstd"}, 4096, 4096),
 }
-KINDS = ["minivmm", "qemu"]        # --old appends a third
+KINDS = ["minivmm", "qemu"]        # more peers and --old append theirs
 RANDOM_FROM = 64 * MIB      # the guest's own memory is below
 COPIED = 2 * GIB
 TMP = f"/dev/shm/minivmm-bench-{os.getpid()}"
@@ -120,19 +122,25 @@ class Bench:
                 results[kind].append(function(kind))
         return results
 
-    def row(self, name, unit, values, aim, larger_is_better, note=""):
-        """values: {kind: [figure, ...]}; aim: a bound of the ratio, or None."""
+    def row(self, name, unit, values, aim, larger_is_better, note="", limit=None):
+        """values: {kind: [figure, ...]}; aim: a bound of the ratio; limit: of minivmm's own figure; or None."""
         medians = {k: statistics.median(v) for k, v in values.items()}
-        ratio = medians["minivmm"] / medians["qemu"] if medians.get("qemu") else None
-        met = None
-        if aim is not None and ratio is not None:
-            met = ratio >= aim if larger_is_better else ratio <= aim
-        row = {"name": name, "unit": unit, "minivmm": medians["minivmm"], "qemu": medians.get("qemu"),
-               "ratio": ratio, "aim": aim, "larger_is_better": larger_is_better, "met": met,
-               "all": values, "note": note}
+        ours = medians["minivmm"]
+
+        def beside(kind):
+            """The ratio to that one, and whether the aims are met."""
+            ratio = ours / medians[kind] if medians.get(kind) else None
+            met = [] if aim is None or ratio is None else [ratio >= aim if larger_is_better else ratio <= aim]
+            met += [] if limit is None else [ours <= limit]
+            return {"qemu": medians.get(kind), "ratio": ratio, "met": all(met) if met else None}
+        row = {"name": name, "unit": unit, "minivmm": ours, "aim": aim, "limit": limit,
+               "larger_is_better": larger_is_better, "all": values, "note": note,
+               "more": {k: beside(k) for k in values if k.startswith("qemu-")}, **beside("qemu")}
         row.update(against_old(values, larger_is_better))
         self.rows.append(row)
         print(line(row), flush=True)
+        for kind, figures in row["more"].items():
+            print(line({**row, **figures, "name": f"    beside {kind}", "note": ""}), flush=True)
         if "old" in row:
             print(old_line(row), flush=True)
 
@@ -356,39 +364,11 @@ class Bench:
         self.row("resident beyond RAM, idle", "MiB",
                  {k: [r[1] / MIB for r in v] for k, v in got.items()}, 0.25, False, "aim: at most 6 MiB too")
 
-    def snapshot_once(self, kind, ram, size, caps):
-        """Into nothing, so that only the saving counts; the guest writes 256 MiB over and over."""
-        self.count += 1
-        vm = Vmm(kind, TMP, "writer", "pages=65536 rate=0", name=f"b{self.count}", memory=f"{size // MIB}M",
-                 backend="file", ram=ram)
-        try:
-            vm.serial.expect("writing")
-            vm.capabilities("events", *caps)
-            vm.cmd("migrate-set-parameters", max_bandwidth=0)
-            measure.dirtying(vm)
-            return measure.background(vm, "exec:cat > /dev/null")
-        finally:
-            vm.close()
-
     def background(self):
-        """background-snapshot of memory on 4 KiB pages, all of it touched; beside QEMU's."""
-        for gib in (1, 4, 8):
-            size = gib * GIB
-            path = os.path.join(TMP, "touched")
-            measure.fill(path, size, RANDOM_FROM, True)
-            got = self.alternate(lambda kind, s=size, f=path: self.snapshot_once(
-                kind, f, s, ("background-snapshot",)))
-            os.unlink(path)
-            name = f"background-snapshot, {gib} GiB"
-            self.row(f"{name}: pause, from STOP to RESUME", "ms",
-                     {k: [r["pause_ms"] for r in v] for k, v in got.items()}, 0.1 if gib == 8 else None, False,
-                     "aim: at most 10 ms too")
-            self.row(f"{name}: pages that the guest writes meanwhile", "1/s",
-                     {k: [r["speed"] for r in v] for k, v in got.items()}, 1.5, True)
-            self.row(f"{name}: rate", "MiB/s",
-                     {k: [size / MIB / r["save_s"] for r in v] for k, v in got.items()}, None, True)
-            self.row(f"{name}: resident beyond RAM, more than before", "MiB",
-                     {k: [r["beyond"] / MIB for r in v] for k, v in got.items()}, None, False, "aim: at most 8 MiB")
+        saving.background(self, TMP)
+
+    def snapshots(self):
+        saving.snapshots(self, TMP)
 
     def scaling(self):
         for gib in (1, 4, 16):
@@ -409,7 +389,7 @@ class Bench:
 
 
 WORKS = ("start", "idle", "one_channel", "default_memory", "multifd_none", "multifd_zstd", "tcp", "mapped", "lazy", "untouched",
-         "zeros", "dirtying", "encoders", "background", "scaling", "convert", "compare", "image_writes")
+         "zeros", "dirtying", "encoders", "background", "snapshots", "scaling", "convert", "compare", "image_writes")
 
 
 def line(r):
@@ -417,9 +397,10 @@ def line(r):
         return "-" if v is None else f"{v:.1f}" if v < 1000 else f"{v:.0f}"
     ratio = "-" if r["ratio"] is None else f"{r['ratio']:.3f}"
     aim = "" if r["aim"] is None else f"{'>=' if r['larger_is_better'] else '<='} {r['aim']:.3g}"
+    limit = "" if r["limit"] is None else f"(at most {r['limit']:g} {r['unit']})"
     met = {None: "", True: "met", False: "NOT MET"}[r["met"]]
     return (f"{r['name']:50} {number(r['minivmm']):>9} {number(r['qemu']):>9} {r['unit']:6} {ratio:>8} "
-            f"{aim:>8} {met:8} {r['note']}").rstrip()
+            f"{aim:>8} {met:8} {limit} {r['note']}").rstrip()
 
 
 def old_line(r):
@@ -441,9 +422,14 @@ def main():
     parser.add_argument("--realtime", action="store_true")
     args = parser.parse_args()
     disks.REALTIME = args.realtime
-    PROGRAMS["qemu"]["path"], why = peers.qemu(args.peer)
-    if why:
-        parser.error(f"there is no QEMU {args.peer}: {why}")
+    first, *more = args.peer.split(",")
+    for version in (first, *more):
+        kind = "qemu" if version == first else f"qemu-{version}"
+        path, why = peers.qemu(version)
+        if why:
+            parser.error(f"there is no QEMU {version}: {why}")
+        PROGRAMS[kind] = dict(PROGRAMS["qemu"], path=path, file_uri=version != "7.2")
+        KINDS.extend([kind] if kind not in KINDS else [])
     print(f"QEMU here is {args.peer}")
     if args.old:
         PROGRAMS["old"] = dict(PROGRAMS["minivmm"], path=os.path.abspath(args.old))

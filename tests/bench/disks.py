@@ -39,7 +39,7 @@ def program(kind):
     """The one that works on images, beside the one that runs guests."""
     if kind == "minivmm":
         return os.environ.get("MINIVMM_IMG", os.path.join(BUILD, "minivmm-img"))
-    name = "qemu-img" if kind == "qemu" else "minivmm-img"
+    name = "qemu-img" if kind.startswith("qemu") else "minivmm-img"
     return os.path.join(os.path.dirname(PROGRAMS[kind]["path"]), name)
 
 

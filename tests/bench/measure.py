@@ -152,26 +152,6 @@ def load_and_run(dest, path):
     return runs, time.monotonic() - start
 
 
-def background(vm, uri):
-    """A background snapshot of a guest that writes: its pause, its speed meanwhile (pages/s), what it takes beside RAM."""
-    def written():
-        s = ram.status(vm)
-        return s["generation"] * s["pages"] + s["index"]
-    beyond, most = resident(vm.pid, vm.ram_bytes)[0], 0
-    start = time.monotonic()
-    vm.cmd("migrate", uri=uri)
-    events = until(vm, "STOP", "RESUME")
-    before, since = written(), time.monotonic()
-    while vm.migration()["status"] in ("setup", "active"):
-        most = max(most, resident(vm.pid, vm.ram_bytes)[0])
-        time.sleep(0.05)        # the questions cost what is measured
-    took = time.monotonic() - since
-    done = written()
-    until(vm, "MIGRATION completed")
-    return {"pause_ms": (events["RESUME"] - events["STOP"]) * 1000, "speed": (done - before) / took,
-            "save_s": time.monotonic() - start, "beyond": max(most - beyond, 0)}
-
-
 def raw_copy(path, first, other):
     """Bytes per second of the same bytes from one mapping to another through a plain socket pair."""
     size = os.stat(path).st_size - first

@@ -44,9 +44,11 @@ static int save(struct qcow2 *q, struct err *err)
 		return ret;
 	(void)qcow2_writev(q, &(struct iovec){state, 512}, 1, 0);
 	ret = qcow2_saving_write(s, &v, 1, 700, err);
+	if (ret == 0)
+		ret = qcow2_saving_commit(s, &what, err);
 	if (ret < 0)
 		qcow2_saving_abort(s);
-	return ret < 0 ? ret : qcow2_saving_commit(s, &what, err);
+	return ret;
 }
 
 static struct qcow2_check check(struct qcow2 *q, unsigned repair)

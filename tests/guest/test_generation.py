@@ -3,6 +3,7 @@ import struct
 import uuid
 
 import ram
+import snapshots
 import stream
 from case import only_minivmm, table
 from moves import Way, arrived, destination, load_uri, machine, save_uri, wait_saved
@@ -154,6 +155,38 @@ def test_wanted_at_the_load(t):
     vm = load(t, source, load_uri("minivmm", path))
     assert changed(vm)[2] == guid_of(vm) != ONE
     assert f"guid={ONE}" in vm.stderr()
+
+
+@only_minivmm("QEMU's microvm does not tell its guest of the device")
+@table(job={"how": "job"}, human={"how": "human"}, loadvm={"how": "loadvm"}, wanted={"how": "loadvm", "guid": TWO})
+def test_every_snapshot_is_another_guest(t, how, guid="auto"):
+    """So it is with each load of a snapshot, into the machine that has made it and into another one; a save changes nothing."""
+    images = {"d0": snapshots.image(t, "d0", 1024)}
+    vm = snapshots.guest(t, images, "", "generation", device())
+    vm.serial.expect("id=[0-9a-f]{32}\n")
+    first = guid_of(vm)
+    snapshots.do(vm, "save", "one")
+    assert report(vm) == (0, first)
+    guids = [first]
+    if how == "loadvm":
+        vm.cmd("quit")
+        vm.wait()
+        vm.own_extra = device(guid)
+    for _ in range(2):
+        if how == "job":
+            snapshots.do(vm, "load", "one")
+        elif how == "human":
+            assert vm.cmd("human-monitor-command", **{"command-line": "loadvm one"}) == ""
+        else:
+            vm = snapshots.again(t, vm, "-loadvm", "one")
+        times, _, told = changed(vm)
+        assert (times, told) == (1, guid_of(vm))
+        assert report(vm) == (1, told)
+        guids.append(told)
+        if how == "loadvm":
+            vm.cmd("quit")
+            vm.wait()
+    assert guids[1:] == [TWO, TWO] if guid == TWO else len(set(guids)) == 3, guids
 
 
 @only_minivmm("QEMU takes a section more than it has devices for no better")

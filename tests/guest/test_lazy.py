@@ -241,6 +241,17 @@ def harmed(path, how):
     return restore
 
 
+def stops(vm):
+    """'stop' is taken by a guest that has stopped itself. Some KVMs let no vCPU go that waits for a page:
+    there it is refused, in words, and the guest stops when it can. True: it has."""
+    try:
+        vm.cmd("stop")
+    except QmpError as e:
+        assert "a virtual CPU waits for it" in str(e), e
+        return False
+    return True
+
+
 def wait_state(vm, state):
     deadline = time.monotonic() + GUARD
     while vm.status() != state:
@@ -258,7 +269,9 @@ def test_file_is_changed(t, how):
     dest.wait_running()
     restore = harmed(path, how)
     assert dest.wait_migration("postcopy-paused", "completed") == "postcopy-paused"
-    wait_state(dest, "io-error")
+    stopped = stops(dest)
+    if stopped:
+        wait_state(dest, "io-error")
     says = dest.migration()
     assert os.path.basename(path) in says["error-desc"], says
     assert ("instead of" if how == "truncate" else "was written to") in says["error-desc"], says
@@ -273,6 +286,7 @@ def test_file_is_changed(t, how):
             raise AssertionError(f"{refused} was taken")
     restore()
     dest.wait_migration("postcopy-active")
+    wait_state(dest, "io-error")
     dest.cmd("cont")
     runs_on(dest)
     complete(dest)

@@ -358,3 +358,36 @@ def test_told_as_qemu_tells(t):
         answers.append(json.dumps(block, sort_keys=True, indent=1))
         leave(vm)
     assert answers[0] == answers[1], answers
+
+
+def shape(value):
+    """The names in an answer, and the types of what they have."""
+    if isinstance(value, dict):
+        return {k: shape(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [shape(v) for v in value]
+    return type(value).__name__
+
+
+def test_statistics_as_qemu_tells(t):
+    """query-blockstats beside QEMU's: the same members; what a guest has asked for is counted."""
+    t.need("qemu")
+    answers = []
+    for kind in ("minivmm", "qemu"):
+        vm = t.vmm("scribble", "zeroes ops=32", kind=kind, extra=[
+            "-drive", f"file={t.qcow2('512k')},if=none,id=d,format=qcow2", "-device", "virtio-blk-device,drive=d,id=vd0"])
+        vm.serial.expect("done 32 bad 0")
+        vm.cmd("stop")
+        disk, = vm.cmd("query-blockstats")
+        stats = disk["stats"]
+        assert stats["wr_bytes"] >= stats["wr_operations"] * 512 > 0 and stats["wr_total_time_ns"] > 0, stats
+        assert 512 <= stats["wr_highest_offset"] <= 512 << 10 and stats["failed_wr_operations"] == 0, stats
+        for part in (disk, disk["parent"]):     # what QEMU has beyond it: docs/qmp.md
+            part.pop("driver-specific", None)
+            part["stats"].pop("idle_time_ns", None)
+        disk["parent"].pop("node-name", None)
+        node = vm.cmd("query-blockstats", **{"query-nodes": True})[0]
+        node["stats"].pop("idle_time_ns", None)
+        answers.append((shape(disk), shape(node["stats"])))
+        leave(vm)
+    assert answers[0] == answers[1], json.dumps(answers, indent=1)

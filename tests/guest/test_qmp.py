@@ -282,7 +282,7 @@ def test_migration_parameters(t):
 
 @only_minivmm("QEMU offers all of them")
 def test_what_is_not_there_is_refused_by_name(t):
-    vm = t.vmm("idle")
+    vm = t.vmm("idle", backend="anonymous")
     refused = 0
     for c in [c["capability"] for c in vm.cmd("query-migrate-capabilities")]:
         try:

@@ -90,7 +90,7 @@ def switch(vm, **states):
 @only_minivmm(OURS)
 def test_capabilities(t):
     """What is offered can be switched on and off; what is not is refused whole, by name."""
-    vm = t.vmm("idle", ring=1024)
+    vm = t.vmm("idle", ring=1024, backend="anonymous")   # of which page faults can be had: background-snapshot
     for name in rows.CAPABILITIES:
         needs = ["multifd"] if name == "zero-copy-send" else []
         for state in (True, False):

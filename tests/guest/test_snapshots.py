@@ -1,14 +1,17 @@
 """snapshot-save, snapshot-load, snapshot-delete: disks and memory of one instant, in the disks' own images."""
 import os
+import re
 import shutil
 import time
 
 import ram
 import snapshots
+import stall
 from case import only_minivmm, table
 from moves import goes_on
 from qmp import GUARD, QmpError
 from snapshots import check, do, guest, image, listing, run
+from vmm import ROOT
 
 SAVED = {   # by x-minivmm-stopped
     True: ["created", "running", "STOP", "migration-setup", "MIGRATION_PASS", "migration-completed", "RESUME", "waiting",
@@ -16,6 +19,7 @@ SAVED = {   # by x-minivmm-stopped
     False: ["created", "running", "migration-setup", "migration-active", "STOP", "RESUME", "migration-completed", "waiting",
             "pending", "concluded"]}
 LOADED = ["created", "running", "STOP", "RESUME", "waiting", "pending", "concluded"]
+TRIES = 20
 REFUSED = ["created", "running", "aborting", "concluded"]
 
 
@@ -192,25 +196,49 @@ def test_every_capability(t):
     look(t, vm, "one")
 
 
-@only_minivmm("QEMU does not unlock it meanwhile")
-def test_commands_while_it_is_saved(t):
-    """A paused job holds the guest: no cont, no migration, no other snapshot; a stop is remembered."""
-    vm = two_disks(t, append="pages=1500 rate=20000")
-    goes_on(vm)
-    job = snapshots.begin(vm, "save", "one")
+def caught(vm, command, tag):
+    """The job of a save that 'command' has reached in time, and if it is a pause one that is at work; else None."""
+    job = snapshots.begin(vm, "save", tag)
     try:
-        vm.cmd("job-pause", id=job)
+        vm.cmd(command, id=job)
     except QmpError as e:
-        t.skip(f"it was too fast: {e}")
+        assert "about to end" in str(e) or "concluded" in str(e), e
+        assert snapshots.Ended(vm, job).error is None
+        return None
+    if command == "job-cancel":
+        return job
     vm.qmp.any_event(lambda e: e["event"] == "JOB_STATUS_CHANGE" and e["data"]["status"] in ("paused", "concluded"),
                      "paused")
-    jobs = {j["id"]: j["status"] for j in vm.cmd("query-jobs")}
-    if jobs[job] == "paused":
-        assert "There's a migration process in progress" in vm.qmp.fails("migrate", uri=f"file:{t.path('x')}")
-        other = run(vm, "save", "two")
-        assert "another snapshot is being saved" in other.error, other.error
+    info, = [j for j in vm.cmd("query-jobs") if j["id"] == job]
+    if info["status"] == "paused" and info["total-progress"] > info["current-progress"]:
+        return job
+    if info["status"] == "paused":
         vm.cmd("job-resume", id=job)
-    vm.cmd("job-dismiss", id=job) if jobs[job] == "concluded" else snapshots.Ended(vm, job)
+        snapshots.Ended(vm, job)
+    else:
+        vm.cmd("job-dismiss", id=job)
+    return None
+
+
+def catch_save(vm, command):
+    for n in range(TRIES):
+        job = caught(vm, command, f"one{n}")
+        if job:
+            return job, f"one{n}"
+    raise AssertionError(f"in {TRIES} saves {command} always came too late")
+
+
+@only_minivmm("QEMU does not unlock it meanwhile")
+def test_commands_while_it_is_saved(t):
+    """A paused job holds the guest: no migration, no other snapshot."""
+    vm = two_disks(t, append="pages=1500 rate=20000")
+    goes_on(vm)
+    job, _ = catch_save(vm, "job-pause")
+    assert "There's a migration process in progress" in vm.qmp.fails("migrate", uri=f"file:{t.path('x')}")
+    other = run(vm, "save", "two")
+    assert "another snapshot is being saved" in other.error, other.error
+    vm.cmd("job-resume", id=job)
+    assert snapshots.Ended(vm, job).error is None
     goes_on(vm)
 
 
@@ -219,18 +247,14 @@ def test_cancel(t):
     """Nothing of it is left, and the guest runs."""
     vm = two_disks(t, append="pages=1500 rate=20000")
     goes_on(vm)
-    job = snapshots.begin(vm, "save", "one")
-    try:
-        vm.cmd("job-cancel", id=job)
-    except QmpError as e:
-        t.skip(f"it was too fast: {e}")
+    job, tag = catch_save(vm, "job-cancel")
     ended = snapshots.Ended(vm, job)
     assert ended.error == "Operation canceled", ended.error
     vm.cmd("quit")
     vm.wait()
     for path in vm.images.values():
         check(path)
-        assert listing(path) == {}
+        assert tag not in listing(path), listing(path)
 
 
 @only_minivmm("QEMU leaves the guest stopped and the disks reverted")
@@ -257,33 +281,120 @@ def test_other_machine(t, change, words):
     assert status["disk"] >= before and status["disk_errors"] == 0, status
 
 
+def fill(directory):
+    """Nothing more fits into its file system."""
+    try:
+        with open(os.path.join(directory, "fill"), "wb", buffering=0) as f:
+            while True:
+                f.write(bytes(4096))
+    except OSError:
+        pass
+
+
+def on_small_disk(t, node, kilobytes, append, **options):
+    """A guest of which one image is on a file system of that size; and the folder of that one."""
+    small = t.tmpfs(kilobytes)
+    images = {n: image(t, n, 64) for n in ("d0", "d1")}
+    images[node] = shutil.move(images[node], os.path.join(small, "small.qcow2"))
+    if options.pop("stalls", False):
+        disk = options["disk"] = stall.Disk(t, images[node])
+        options["prefix"] = disk.prefix()
+    disk = options.pop("disk", None)
+    vm = guest(t, images, append=append, **options)
+    goes_on(vm)
+    return vm, small, disk
+
+
+def no_trace(vm):
+    goes_on(vm)
+    vm.cmd("quit")
+    vm.wait()
+    for path in vm.images.values():
+        check(path)
+        assert listing(path) == {}
+
+
 @only_minivmm("QEMU removes nothing")
 @table(vmstate={"node": "d0"}, other={"node": "d1"})
 def test_no_space(t, node):
-    """The image with the VM state, or the one that follows, is on a full disk: no trace in either, the guest runs."""
-    small = t.tmpfs(1500 if node == "d0" else 520)
-    images = {n: image(t, n, 64) for n in ("d0", "d1")}
-    moved = os.path.join(small, "small.qcow2")
-    shutil.move(images[node], moved)
-    images[node] = moved
-    vm = guest(t, images, append="pages=1000 rate=2000 every=16")
-    goes_on(vm)
-    if node == "d1":        # only what the snapshot's own tables need is missing
-        try:
-            with open(os.path.join(small, "fill"), "wb", buffering=0) as f:
-                while True:
-                    f.write(bytes(4096))
-        except OSError:
+    """The image with the VM state, or the one that follows, is on a disk that turns out to be full: no trace in either, the guest
+    runs."""
+    vm, small, disk = on_small_disk(t, node, 8000 if node == "d0" else 520, "pages=1000 rate=2000 every=16", stalls=node == "d0")
+    if disk:                # when all was checked
+        disk.stall("io")
+        job = snapshots.begin(vm, "save", "one")
+        while any(j["id"] == job and not j["total-progress"] for j in vm.cmd("query-jobs")):
             pass
-    ended = run(vm, "save", "one")
+        fill(small)
+        disk.release()
+    else:                   # only what the snapshot's own tables need is missing
+        fill(small)
+        job = snapshots.begin(vm, "save", "one")
+    ended = snapshots.Ended(vm, job)
     assert ended.error and "No space left on device" in ended.error, ended.error
     assert [e for e in ended.events if not e.startswith("migration-")][-3:] == ["RESUME", "aborting", "concluded"], ended.events
+    no_trace(vm)
+
+
+def disk_works(vm):
+    """The guest has been served requests from now on; how many errors it has seen until then."""
+    before = ram.status(vm)
+    deadline = time.monotonic() + GUARD
+    while (now := ram.status(vm))["disk"] < before["disk"] + 3:
+        assert time.monotonic() < deadline, now
+    return now["disk_errors"]
+
+
+@only_minivmm("QEMU's guest stands still")
+def test_guest_writes_without_space(t):
+    """While a save goes on the guest's writes go to new clusters: without space for one the guest is told, and monitors are. Afterwards
+    it writes where it did before."""
+    small = t.tmpfs(600)
+    whole = image(t, "d0", 64, "-o", "preallocation=full")      # what is there is written in place
+    images = {"d0": shutil.move(whole, os.path.join(small, "small.qcow2")), "d1": image(t, "d1", 64)}
+    disk = stall.Disk(t, images["d1"])
+    vm = guest(t, images, append="pages=1000 rate=2000 every=16", backend="tmpfs", prefix=disk.prefix())
     goes_on(vm)
+    fill(small)
+    assert disk_works(vm) == 0
+    disk.stall("io")
+    job = snapshots.begin(vm, "save", "one", vmstate="d1")
+    if vm.qmp.any_event(lambda e: e["event"] in ("RESUME", "STOP"), "the instant")["event"] == "STOP":
+        vm.qmp.event("RESUME")
+    told = vm.qmp.event("BLOCK_IO_ERROR", operation="write", action="report")["data"]
+    assert told["nospace"], told
+    disk.release()
+    ended = snapshots.Ended(vm, job)
+    assert ended.error and "No space left on device" in ended.error, ended.error
+    errors = disk_works(vm)
+    assert errors > 0 and disk_works(vm) == errors
     vm.cmd("quit")
     vm.wait()
     for path in images.values():
         check(path)
-        assert listing(path) == {}
+
+
+@only_minivmm("QEMU fails when the disk is full")
+def test_too_small_disk(t):
+    """What cannot fit is refused before anything is touched, with both numbers; memory of zeroes always fits."""
+    vm, small, _ = on_small_disk(t, "d0", 1500, "pages=1000 rate=2000 every=16")
+    st = os.statvfs(small)
+    ended = run(vm, "save", "one")
+    assert ended.events == REFUSED, ended.events
+    needed, there, free = [int(word) for word in re.findall(r"(\d+)[ )]", ended.error.split("at least")[1])][:3]
+    assert needed >= 1000 * 4096 > there >= free, ended.error
+    assert free <= st.f_bfree * st.f_frsize, (ended.error, st)
+    no_trace(vm)
+
+
+@only_minivmm("QEMU fails when the disk is full")
+def test_small_disk_and_memory_of_zeroes(t):
+    """All of memory is populated, and little of it is anything but zero."""
+    ram_file = os.path.join(t.tmpfs(32 << 10), "ram")
+    with open(ram_file, "wb") as f:
+        f.write(bytes(24 << 20))
+    vm, _, _ = on_small_disk(t, "d0", 3000, "pages=100 rate=2000 every=16", ram=ram_file)
+    do(vm, "save", "one")
 
 
 def test_delete(t):
@@ -376,7 +487,7 @@ def saved_still(t):
 def load_slowly(vm, tag="one"):
     """It is here, and most of its memory is still in the snapshot."""
     vm.cmd("migrate-set-parameters", x_minivmm_lazy_rate=SLOW)
-    events = do(vm, "load", tag, wait=False, x_minivmm_lazy=True).events
+    events = do(vm, "load", tag, wait=False).events
     now = lazy(vm)
     assert "resident-us" not in now and now["remaining"] > now["total"] // 2, now
     assert vm.migration()["status"] == "postcopy-active", vm.migration()
@@ -397,9 +508,42 @@ def runs_on(vm):
 def complete(vm):
     vm.cmd("migrate-set-parameters", x_minivmm_lazy_rate=0)
     snapshots.resident(vm)
+    deadline = time.monotonic() + GUARD
+    while vm.migration()["status"] != "completed":      # told when the session has ended, just behind
+        assert time.monotonic() < deadline, vm.migration()
     now = lazy(vm)
-    assert vm.migration()["status"] == "completed", vm.migration()
     assert now["remaining"] == 0 and now["resident-us"] >= now["resume-us"] > 0, now
+
+
+def sizes(vm):
+    """Of the disks, as the monitor knows them."""
+    return {n["node-name"]: n["image"]["virtual-size"] for n in vm.cmd("query-named-block-nodes") if n["node-name"] in vm.images}
+
+
+@only_minivmm("QEMU resizes the image and not the guest's disk")
+@table(eager={"more": {}}, lazy={"more": {"x_minivmm_lazy": True}})
+def test_resized_since(t, more):
+    """A disk has the size of the snapshot again, larger or smaller, also where the load is refused after that was looked at."""
+    vm = two_disks(t)
+    goes_on(vm)
+    was = sizes(vm)
+    do(vm, "save", "one")
+    for d0, d1 in ((128, 64), (256, 512)):
+        now = {"d0": d0 << 10, "d1": d1 << 10}
+        for node, size in now.items():
+            vm.cmd("block_resize", node_name=node, size=size)
+        vm.cmd("stop")
+        assert "none" in run(vm, "load", "none").error
+        assert sizes(vm) == now
+        do(vm, "load", "one", **more)
+        snapshots.check_instant(t, vm, "one")
+        assert sizes(vm) == was
+        vm.cmd("cont")
+        goes_on(vm)
+    vm.cmd("quit")
+    vm.wait()
+    for path in vm.images.values():
+        check(path)
 
 
 def end(vm, tags):
@@ -436,7 +580,10 @@ def test_lazily_at_work(t):
         complete(vm)
         goes_on(vm)
     vm.cmd("migrate-set-parameters", x_minivmm_lazy_load=False)
-    do(vm, "load", "one", x_minivmm_lazy=True)
+    do(vm, "load", "one")
+    assert "x-minivmm-lazy" not in vm.migration(), vm.migration()
+    vm.cmd("migrate-set-parameters", x_minivmm_lazy_load=True)
+    do(vm, "load", "one", x_minivmm_eager=True)
     assert "x-minivmm-lazy" not in vm.migration(), vm.migration()
     look(t, vm, "one")
     end(vm, ["one"])
@@ -450,7 +597,7 @@ def test_while_pages_come(t, what, tag, tags):
     vm, was = saved_still(t)
     vm.cmd("stop")
     load_slowly(vm)
-    do(vm, what, tag, wait=False, **({"x_minivmm_lazy": True} if what == "load" else {}))
+    do(vm, what, tag, wait=False)
     if what == "save":
         load_slowly(vm, tag)
     complete(vm)
@@ -484,3 +631,21 @@ def test_moves_on_while_pages_come(t):
     ram.assert_equal(was, ram.read(other))
     other.cmd("cont")
     goes_on(other)
+
+
+@only_minivmm("the script tells what this program's jobs say")
+def test_followed_by_script(t):
+    """scripts/qmp --wait follows a snapshot's job, tells its end, and dismisses it."""
+    path = t.path("monitor")
+    vm = guest(t, {"d0": image(t, "d0")}, extra=("-qmp", f"unix:{path},server=on,wait=off"))
+
+    def script(command, *words, status=0):
+        return snapshots.tool(os.path.join(ROOT, "scripts", "qmp"), "--wait", path, f"snapshot-{command}", *words, 'devices=["d0"]',
+                              status=(status,)).splitlines()[-1]
+
+    assert script("save", "tag=one", "vmstate=d0").startswith("completed: "), vm.stderr()
+    assert script("load", "tag=one", "vmstate=d0").startswith("completed: "), vm.stderr()
+    assert script("load", "tag=two", "vmstate=d0", status=1).startswith("failed: Snapshot 'two' does not exist"), vm.stderr()
+    assert script("delete", "tag=one") == "completed"
+    assert vm.cmd("query-jobs") == []
+    goes_on(vm)

@@ -5,9 +5,10 @@ import select
 import signal
 import time
 
+import snapshots
 import stall
 from case import only_minivmm, table
-from moves import Way, destination
+from moves import Way, destination, goes_on
 from qmp import GUARD, Hang, Qmp
 
 WHY = "QEMU's monitor waits for its disks"
@@ -224,3 +225,79 @@ def test_end(t, how, what):
     assert vm.wait() == 0
     assert not os.path.exists(t.path("oob"))
     assert select.select([vm.qmp.sock], [], [], GUARD)[0]
+
+
+# ---- qcow2 ----
+
+def start_qcow2(t, stalls):
+    """A counting guest at work on disk d0, with another one, d1, which is idle; the one that stalls."""
+    if not os.path.exists(stall.PROGRAM):
+        raise AssertionError(f"{stall.PROGRAM} is missing: run 'make guests'")
+    images = {name: snapshots.image(t, name) for name in ("d0", "d1")}
+    disk = stall.Disk(t, images[stalls])
+    vm = snapshots.guest(t, images, prefix=disk.prefix())
+    goes_on(vm)
+    return vm, disk
+
+
+def loads_well(t, vm, tag):
+    """What the program has left: leaks at most, and the snapshot of before."""
+    for path in vm.images.values():
+        snapshots.check(path, leaks=True)
+    t.forget(vm)
+    after = snapshots.again(t, vm, "-loadvm", tag, paused=True)
+    snapshots.check_instant(t, after, tag)
+    after.cmd("cont")
+    goes_on(after)
+
+
+def save_stalls(vm, disk, at):
+    """The memory goes to an idle disk, of which nothing else is asked."""
+    disk.stall("io")
+    snapshots.begin(vm, "save", "new", vmstate="d1")
+    disk.wait_stalled("io")
+    if at == "commit":
+        disk.stall("flush")
+        disk.release("io")
+        disk.wait_stalled("flush")
+
+
+@only_minivmm(WHY)
+@table(**{f"{how}-{at}": {"how": how, "at": at} for how in ENDS for at in ("write", "commit", "guest")})
+def test_end_of_save(t, how, at):
+    """The program ends while an image does not answer: at a page of a save, at its commit, at what the guest has written."""
+    vm, disk = start_qcow2(t, "d0" if at == "guest" else "d1")
+    snapshots.do(vm, "save", "old")
+    if at == "guest":
+        disk.stall("flush")
+        disk.wait_stalled("flush")
+    else:
+        save_stalls(vm, disk, at)
+    if how == "quit":
+        vm.cmd("quit")
+    else:
+        vm.signal(signal.SIGTERM)
+    assert vm.wait() == 0
+    disk.release()
+    loads_well(t, vm, "old")
+
+
+@only_minivmm(WHY)
+@table(quit={"how": "quit"}, signal={"how": "signal"})
+def test_end_of_delete(t, how):
+    """What has begun in one image is done in all, also when the program is to end meanwhile."""
+    vm, disk = start_qcow2(t, "d1")
+    snapshots.do(vm, "save", "old", vmstate="d1")
+    disk.stall("flush")
+    snapshots.begin(vm, "delete", "old")
+    disk.wait_stalled("flush")
+    if how == "quit":
+        vm.cmd("quit")
+    else:
+        vm.signal(signal.SIGTERM)
+    vm.qmp.event("SHUTDOWN")
+    disk.release()
+    assert vm.wait() == 0
+    for path in vm.images.values():
+        snapshots.check(path)
+        assert not snapshots.listing(path)

@@ -247,3 +247,16 @@ def test_progress(t):
     seen = on_terminal("convert", "-p", "-f", "raw", raw, t.path("out"))
     assert re.search(r"\r\[=+>? *\] 100\.0 %  8 MiB of 8 MiB  [\d.]+ [KMG]iB/s  \d+:\d\d in all", seen), repr(seen)
     assert run("minivmm", "convert", "-p", "-q", "-f", "raw", raw, t.path("out")).out == ""
+
+
+@table(larger={"kilobytes": 256}, smaller={"kilobytes": 64})
+def test_snapshot_of_another_size(t, kilobytes):
+    """Applied, the disk has the snapshot's size again, as with qemu-img."""
+    for kind in ("minivmm", "qemu"):
+        path = t.path(kind)
+        ok("qemu", "create", "-q", "-f", "qcow2", path, "128k")
+        ok("qemu", "snapshot", "-c", "one", path)
+        ok("qemu", "resize", "-q", "--shrink", path, f"{kilobytes}k")
+        ok(kind, "snapshot", "-a", "one", path)
+        assert ok("qemu", "info", "--output=json", path).json()["virtual-size"] == 128 << 10
+        ok("qemu", "check", "-q", path)

@@ -14,8 +14,14 @@ DATA = os.path.join(ROOT, "tests", "data", "qcow2")
 VERSIONS = {"q" + v.replace(".", "_"): {"version": v} for v in ("7.2", "10.0", "11.1")}
 
 
-def two_disks(t, **options):
-    return guest(t, {"d0": image(t, "d0"), "d1": image(t, "d1", 128, "-o", "cluster_size=4k")}, **options)
+LAYOUTS = {     # of the image that has the memory
+    "tiny": "cluster_size=512", "large": "cluster_size=2M", "extended": "extended_l2=on,cluster_size=32k", "v2": "compat=0.10,cluster_size=4k",
+    "wide": "refcount_bits=64,cluster_size=8k", "narrow": "refcount_bits=2", "lazy": "lazy_refcounts=on,compression_type=zstd",
+}
+
+
+def two_disks(t, layout="cluster_size=64k", **options):
+    return guest(t, {"d0": image(t, "d0", 64, "-o", layout), "d1": image(t, "d1", 128, "-o", "cluster_size=4k")}, **options)
 
 
 def load_there(t, vm, kind):
@@ -32,11 +38,11 @@ def load_there(t, vm, kind):
 
 
 @only_minivmm("it is about both")
-@table(**VERSIONS)
-def test_qemu_loads_ours(t, version):
+@table(**VERSIONS, **{name: {"version": "7.2", "layout": layout} for name, layout in LAYOUTS.items()})
+def test_qemu_loads_ours(t, version, **layout):
     """Saved while the guest runs on; QEMU lists it and goes on with it, and deletes it."""
     kind = peers.kind(t, version)
-    vm = two_disks(t)
+    vm = two_disks(t, **layout)
     goes_on(vm, rounds=2)
     do(vm, "save", "one")
     goes_on(vm, rounds=2)
@@ -53,10 +59,10 @@ def test_qemu_loads_ours(t, version):
 
 
 @only_minivmm("it is about both")
-@table(**VERSIONS)
-def test_we_load_qemus(t, version):
+@table(**VERSIONS, **{name: {"version": "7.2", "layout": layout} for name, layout in LAYOUTS.items()})
+def test_we_load_qemus(t, version, **layout):
     kind = peers.kind(t, version)
-    vm = two_disks(t, kind=kind)
+    vm = two_disks(t, kind=kind, **layout)
     goes_on(vm, rounds=2)
     do(vm, "save", "one")
     goes_on(vm, rounds=2)

@@ -10,7 +10,7 @@ STATUS_MAGIC = 0x31746E436D76696E
 STAMP_MAGIC = 0x5BD1E995C6A4A793
 STATUS_FIELDS = ("magic", "cpu", "base", "pages", "generation", "index", "errors", "ticks",
                  "backwards", "tsc", "disk", "disk_errors", "rng", "rng_errors", "net",
-                 "net_errors", "net_lost")
+                 "net_errors", "net_lost", "gap")
 
 
 

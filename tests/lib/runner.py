@@ -38,6 +38,7 @@ FOLDERS = ["guest", "interop", "fault", "img"]
 HANG = 240      # seconds after which a whole test has hung
 AGAIN = 6       # more failures than these are not the host's
 SKIPPED = 77
+REASON = "skipped: "    # in front of it in a test's output, which may have had other lines before
 
 
 def load(path):
@@ -66,17 +67,17 @@ def discover(folders):
 
 
 def run_here(name, path, function, row, kind):
-    """In the test's own process: its exit status. What a skipped test prints is the reason."""
+    """In the test's own process: its exit status. A skipped test prints the reason behind REASON."""
     faulthandler.dump_traceback_later(HANG - 10, exit=False)
     body = getattr(load(path), function)
     if kind != "minivmm" and getattr(body, "only_minivmm", None):
-        print(body.only_minivmm)
+        print(REASON + body.only_minivmm)
         return SKIPPED
     test = Test(kind)
     try:
         body(test, **(body.rows[row] if row else {}))
     except Skip as e:
-        print(e)
+        print(f"{REASON}{e}")
         return SKIPPED
     except BaseException:  # pylint: disable=broad-except
         print(f"---- {name} failed")
@@ -112,6 +113,8 @@ def run_apart(name, kind, groups):
     seconds = time.monotonic() - begin
     if status == "hung":
         return "FAIL", text + f"\n---- did not end within {HANG} s", seconds
+    if status == SKIPPED:
+        text = text.rpartition(REASON)[2]
     return {0: "PASS", SKIPPED: "SKIP"}.get(status, "FAIL"), text, seconds
 
 

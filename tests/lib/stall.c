@@ -4,7 +4,7 @@
  * System calls on the file that $STALL_DISK names first pass a gate: a lock on
  * $STALL_GATE.io for reads and writes, on $STALL_GATE.flush for flushes.  While
  * the test holds that lock they wait, as on a frozen file system; a byte in
- * the FIFO $STALL_GATE.told says that one does.  A test that dies lets go.
+ * the FIFO $STALL_GATE.told, its first letter, says that one does.  A test that dies lets go.
  *
  * Page faults that userfaultfd reports cannot be read any more once the file $STALL_FAULTS exists.
  */
@@ -47,11 +47,11 @@ static int open_gate(const char *which, int flags)
 	return open(path, flags | O_CLOEXEC);
 }
 
-static void tell(void)
+static void tell(const char *which)
 {
 	int fd = open_gate("told", O_WRONLY | O_NONBLOCK);
 
-	(void)!write(fd, "", 1);
+	(void)!write(fd, which, 1);
 	(void)close(fd);
 }
 
@@ -62,7 +62,7 @@ static void pass(int fd, const char *which)
 	if (gate < 0)
 		return;
 	if (flock(gate, LOCK_SH | LOCK_NB) < 0) {
-		tell();
+		tell(which);
 		while (flock(gate, LOCK_SH) < 0 && errno == EINTR)
 			continue;
 	}

@@ -12,8 +12,8 @@ PROGRAM = os.path.join(os.path.dirname(PROGRAMS["minivmm"]["path"]), "tests", "m
 class Disk:
     """io: reads and writes; flush: flushes. What it stalls is held from stall() to release()."""
 
-    def __init__(self, t):
-        self.path = t.disk()
+    def __init__(self, t, path=None):
+        self.path = path or t.disk()
         self.gate = self.path + ".gate"
         os.mkfifo(self.gate + ".told")
         self.told = os.open(self.gate + ".told", os.O_RDWR | os.O_NONBLOCK)
@@ -29,12 +29,14 @@ class Disk:
     def stall(self, which):
         fcntl.flock(self.locks[which], fcntl.LOCK_EX)
 
-    def wait_stalled(self):
-        """Until a system call waits at a gate."""
-        if not select.select([self.told], [], [], GUARD)[0]:
-            raise Hang("nothing is asked of the disk")
-        os.read(self.told, 4096)
+    def wait_stalled(self, which=None):
+        """Until a system call waits at that gate; None: at any."""
+        told = b""
+        while not told or (which and which[0].encode() not in told):
+            if not select.select([self.told], [], [], GUARD)[0]:
+                raise Hang("nothing is asked of the disk")
+            told = os.read(self.told, 4096)
 
-    def release(self):
-        for lock in self.locks.values():
-            fcntl.flock(lock, fcntl.LOCK_UN)
+    def release(self, *which):
+        for gate in which or self.locks:
+            fcntl.flock(self.locks[gate], fcntl.LOCK_UN)

@@ -48,7 +48,11 @@ struct qcow2 {
 	size_t n;
 	unsigned next_id;
 	unsigned savings;              /* begun and not over */
+	unsigned left;                 /* given up for later */
+	unsigned resizes;              /* of the node */
 	unsigned calls;                /* of the node, with nothing else in flight */
+	bool alone;                    /* within one */
+	int call_fails;                /* -errno: a call cannot be made */
 	unsigned fails[FAKE_FAILURES]; /* the how-manieth call fails; 0: none */
 	/* Called within each write of a VM state. */
 	void (*writing)(void *opaque);
@@ -121,11 +125,25 @@ int qcow2_saving_write(struct qcow2_saving *s, const struct iovec *iov, int n_io
 	return 0;
 }
 
-void qcow2_saving_abort(struct qcow2_saving *s)
+static inline void fake_saving_free(struct qcow2_saving *s)
 {
 	s->q->savings--;
 	buf_free(&s->vmstate);
 	free(s);
+}
+
+/* It gives clusters back: no request may be in flight. */
+void qcow2_saving_abort(struct qcow2_saving *s)
+{
+	if (!s->q->alone)
+		abort();
+	fake_saving_free(s);
+}
+
+void qcow2_saving_leave(struct qcow2_saving *s)
+{
+	s->q->left++;
+	fake_saving_free(s);
 }
 
 int qcow2_saving_commit(struct qcow2_saving *s, const struct qcow2_snapshot *what, struct err *err)
@@ -134,19 +152,19 @@ int qcow2_saving_commit(struct qcow2_saving *s, const struct qcow2_snapshot *wha
 	struct fake_snapshot *f = &q->list[q->n];
 	int ret = fake_fails(q, FAKE_COMMIT, err);
 
-	if (ret == 0) {
-		if (what->vmstate_bytes != s->vmstate.len || q->n == FAKE_SNAPSHOTS)
-			abort();
-		*f = (struct fake_snapshot){.s = *what, .disk = s->disk, .vmstate = s->vmstate};
-		f->s.id = f->id = xasprintf("%u", ++q->next_id);
-		f->s.name = f->name = xstrdup(what->name);
-		f->s.disk_bytes = q->info.bytes;
-		f->s.vmstate_off = q->info.vmstate_off;
-		s->vmstate = (struct buf){0};
-		q->n++;
-	}
-	qcow2_saving_abort(s);
-	return ret;
+	if (ret < 0)
+		return ret;
+	if (what->vmstate_bytes != s->vmstate.len || q->n == FAKE_SNAPSHOTS)
+		abort();
+	*f = (struct fake_snapshot){.s = *what, .disk = s->disk, .vmstate = s->vmstate};
+	f->s.id = f->id = xasprintf("%u", ++q->next_id);
+	f->s.name = f->name = xstrdup(what->name);
+	f->s.disk_bytes = q->info.bytes;
+	f->s.vmstate_off = q->info.vmstate_off;
+	s->vmstate = (struct buf){0};
+	q->n++;
+	fake_saving_free(s);
+	return 0;
 }
 
 int qcow2_snapshot_delete(struct qcow2 *q, const char *id, struct err *err)
@@ -163,12 +181,21 @@ int qcow2_snapshot_delete(struct qcow2 *q, const char *id, struct err *err)
 	return 0;
 }
 
+int qcow2_snapshot_check_apply(struct qcow2 *q, const char *id, struct err *err)
+{
+	(void)fake_find(q, id);
+	(void)err;
+	return 0;
+}
+
 int qcow2_snapshot_apply(struct qcow2 *q, const char *id, struct err *err)
 {
 	int ret = fake_fails(q, FAKE_APPLY, err);
 
-	if (ret == 0)
+	if (ret == 0) {
 		q->disk = fake_find(q, id)->disk;
+		q->info.bytes = fake_find(q, id)->s.disk_bytes;
+	}
 	return ret;
 }
 
@@ -187,6 +214,13 @@ int qcow2_snapshot_read(struct qcow2 *q, const char *id, void *buf, size_t bytes
 	return 0;
 }
 
+int qcow2_room(struct qcow2 *q, uint64_t enough, uint64_t *bytes)
+{
+	(void)q;
+	*bytes = enough;
+	return 0;
+}
+
 /* ---- nodes over them ---- */
 
 void block_node_refresh(struct block_node *n)
@@ -197,9 +231,29 @@ void block_node_refresh(struct block_node *n)
 int block_node_call(struct block_node *n, struct machine *m, block_node_fn *fn, uint64_t arg,
 		    struct err *err)
 {
+	int ret = n->img->q->call_fails;
+
 	(void)m;
+	if (ret < 0)
+		return err_set(err, -ret, "no call can be made");
 	n->img->q->calls++;
-	return fn(n, arg, err);
+	n->img->q->alone = true;
+	ret = fn(n, arg, err);
+	n->img->q->alone = false;
+	return ret;
+}
+
+int block_node_call_through(struct block_node *n, struct machine *m, block_node_fn *fn,
+			    uint64_t arg, struct err *err)
+{
+	return block_node_call(n, m, fn, arg, err);
+}
+
+void block_node_size_changed(struct block_node *n, struct machine *m, uint64_t bytes)
+{
+	(void)m;
+	n->bytes = bytes;
+	n->img->q->resizes++;
 }
 
 struct fake_disk {
@@ -219,6 +273,7 @@ static inline void fake_disk_init(struct fake_disk *d, const char *name)
 	(void)snprintf(d->name, sizeof(d->name), "%s", name);
 	(void)snprintf(d->format, sizeof(d->format), "qcow2");
 	d->image.q = &d->q;
+	d->image.fd = -1;
 	d->node.img = &d->image;
 	d->node.name = d->node.drive_id = d->node.filename = d->name;
 	d->node.format = d->format;

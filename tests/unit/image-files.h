@@ -86,22 +86,27 @@ static inline int qemu_img(const char *command, const char *path)
 	return WEXITSTATUS(status);
 }
 
-/* Whoever had it has been killed, but the kernel may let go of its io_uring, and so of its locks,
- * later than of the process. */
-static inline void await_unlocked(const char *path)
+/*
+ * The io_uring of a process that was killed keeps its files and their locks for a moment after the
+ * process has been waited for.
+ */
+static inline void await_locks(const char *path)
 {
-	struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 100, .l_len = 104};
 	int fd = open(path, O_RDWR | O_CLOEXEC);
 
 	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(fcntl(fd, F_OFD_SETLKW, &l), 0);
+	ck_assert_int_eq(fcntl(fd, F_OFD_SETLKW, &all), 0);
 	(void)close(fd);
 }
 
 /* 'leaks': a process was killed. */
 static inline void judge(const char *path, bool leaks)
 {
-	int status = qemu_img("check -q", path);
+	int status;
+
+	await_locks(path);
+	status = qemu_img("check -q", path);
 
 	if (status == 127)
 		skip_test("no qemu-img: nobody has judged the image");

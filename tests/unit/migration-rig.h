@@ -335,7 +335,9 @@ static inline void rig_run_guest(struct rig *r)
 	machine_unlock(&r->m);
 }
 
-static inline void rig_capability(struct rig *r, enum migration_capability c, bool on)
+__attribute__((noinline, unused)) static void rig_capability(struct rig *r,
+								enum migration_capability c,
+								bool on)
 {
 	struct err err = {0};
 

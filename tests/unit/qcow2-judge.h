@@ -189,18 +189,20 @@ static inline int save(struct qcow2 *q, const char *name, size_t n, struct err *
 					    .icount = QCOW2_NO_ICOUNT};
 	struct qcow2_saving *s;
 	uint8_t *p = malloc(n + 1);
-	int ret = qcow2_saving_begin(q, &s, err);
+	int ret = qcow2_saving_begin(q, &s, err), begun = ret;
 
 	state_bytes(p, n, (uint8_t)name[0]);
 	for (size_t at = 0; at < n && ret == 0; at += 100000) {
 		const struct iovec iov = {p + at, MIN(n - at, 100000U)};
 
 		ret = qcow2_saving_write(s, &iov, 1, at, err);
-		if (ret < 0)
-			qcow2_saving_abort(s);
 	}
 	free(p);
-	return ret < 0 ? ret : qcow2_saving_commit(s, &what, err);
+	if (ret == 0)
+		ret = qcow2_saving_commit(s, &what, err);
+	if (ret < 0 && begun == 0)
+		qcow2_saving_abort(s);
+	return ret;
 }
 
 __attribute__((noinline, unused)) static void must_save(struct qcow2 *q, const char *name, size_t n)

@@ -437,6 +437,15 @@ START_TEST(errors)
 	ck_assert_uint_eq(strlen(err.msg), sizeof(err.msg) - 1);
 	(void)err_set(&err, EIO, "%s", big);
 	ck_assert_uint_eq(strlen(err.msg), sizeof(err.msg) - 1);
+	for (size_t i = 0; i + 1 < sizeof(big); i += 5)
+		memcpy(big + i, "word ", MIN(sizeof(big) - 1 - i, 5));
+	(void)err_set(&err, EIO, "%s", big);
+	ck_assert_str_eq(err.msg + strlen(err.msg) - 9, " word ...");
+	(void)err_set(&err, EIO, "why");
+	(void)err_prefix(&err, -EIO, "%.*s", (int)sizeof(err.msg) - 4, big);
+	ck_assert_str_eq(err.msg + strlen(err.msg) - 4, " ...");
+	(void)err_set(&err, EIO, "%.*s", (int)sizeof(err.msg) - 1, big); /* it fits */
+	ck_assert_int_eq(memcmp(err.msg, big, sizeof(err.msg) - 1), 0);
 	ck_assert_str_eq(err_text(ENOENT), "No such file or directory");
 	ck_assert_str_eq(err_text(123456), "Unknown error");
 }

@@ -216,7 +216,7 @@ static void failing(struct disk *d)
 
 	d->node->fd = null; /* takes no bytes */
 	ck_assert_int_eq(one(d->node, BLOCK_WRITE, 0, buf, 512), -ENOSPC);
-	ck_assert_uint_eq(d->node->stats.failed, 1);
+	ck_assert_uint_eq(d->node->stats.failed_wr, 1);
 	d->node->fd = keep;
 	(void)close(null);
 }
@@ -255,6 +255,72 @@ START_TEST(direct_with_any_memory)
 		free(data);
 		free(in);
 	}
+}
+END_TEST
+
+/* A loop device with sectors of 4096 bytes, or NULL with the reason printed. */
+static const char *big_sectors(char *image)
+{
+	static char device[64];
+	char line[200];
+	FILE *f;
+
+	(void)snprintf(line, sizeof(line), "losetup -b 4096 --show -f %s 2>/dev/null", image);
+	f = popen(line, "r"); /* NOLINT(cert-env33-c) */
+	if (f && fgets(device, sizeof(device), f))
+		device[strcspn(device, "\n")] = 0;
+	if (f && pclose(f) == 0)
+		return device;
+	skip_test("there is no loop device with sectors of 4096 bytes");
+	return NULL;
+}
+
+/* Requests of 512 bytes side by side in one sector of the host's: none undoes another. */
+static void neighbours(const char *device, bool threads)
+{
+	struct cfg_blockdev cfg = {
+	    .filename = (char *)device, .direct = true, .aio_threads = threads};
+	uint8_t *data = pattern(8192, 3), *in = xcalloc(1, 8192);
+	struct job jobs[16] = {0};
+	struct err err = {0};
+	struct block_node *n = block_node_new(&cfg, &err);
+
+	ck_assert_msg(n != NULL, "%s", err.msg);
+	for (unsigned round = 0; round < 50; round++) {
+		for (unsigned i = 0; i < ARRAY_LEN(jobs); i++) {
+			data[512 * i] = (uint8_t)(round + i);
+			jobs[i] = (struct job){
+			    .req = {.op = BLOCK_WRITE, .off = 512 * i, .bytes = 512, .n_iov = 1},
+			    .iov = {{data + (size_t)512 * i, 512}},
+			};
+		}
+		run(n, jobs, ARRAY_LEN(jobs));
+		for (unsigned i = 0; i < ARRAY_LEN(jobs); i++)
+			ck_assert_int_eq(jobs[i].ret, 0);
+		ck_assert_int_eq(one(n, BLOCK_READ, 0, in, 8192), 0);
+		ck_assert_mem_eq(in, data, 8192);
+	}
+	block_node_free(n);
+	free(data);
+	free(in);
+}
+
+START_TEST(direct_with_big_sectors)
+{
+	char path[] = "/tmp/minivmm-test-XXXXXX", line[100];
+	int fd = mkstemp(path);
+	const char *device;
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(ftruncate(fd, MiB), 0);
+	device = big_sectors(path);
+	for (int threads = 0; device && threads <= 1; threads++)
+		neighbours(device, threads);
+	(void)snprintf(line, sizeof(line), "losetup -d %s", device ? device : "");
+	if (device)
+		ck_assert_int_eq(system(line), 0); /* NOLINT(cert-env33-c) */
+	(void)unlink(path);
+	(void)close(fd);
 }
 END_TEST
 
@@ -312,4 +378,4 @@ END_TEST
 
 CHECK_MAIN("block-file", writes_then_reads, more_requests_than_places, end_of_file_reads_as_zeroes,
 	   zeroes_and_discards, discard_ignored_by_option, errors_reach_the_request,
-	   direct_with_any_memory, what_is_no_disk_is_refused, found_by_either_name)
+	   direct_with_any_memory, direct_with_big_sectors, what_is_no_disk_is_refused, found_by_either_name)

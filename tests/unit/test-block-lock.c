@@ -1,7 +1,10 @@
 /* The byte locks of images: which bytes, and who refuses whom. */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
+#include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "devices/block/lock-holder.h"
@@ -132,4 +135,57 @@ START_TEST(test_holder)
 }
 END_TEST
 
-CHECK_MAIN("block-lock", test_bytes, test_refused, test_resize, test_holder)
+/* An open file with its locks goes to where no process has it: into a socket's queue. */
+static void send_away(int to, int fd)
+{
+	union {
+		struct cmsghdr head;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control = {.head = {.cmsg_len = CMSG_LEN(sizeof(int)),
+			      .cmsg_level = SOL_SOCKET,
+			      .cmsg_type = SCM_RIGHTS}};
+	struct iovec iov = {.iov_base = (void *)"x", .iov_len = 1};
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = &control,
+			     .msg_controllen = sizeof(control)};
+
+	memcpy(CMSG_DATA(&control.head), &fd, sizeof(fd));
+	ck_assert_int_eq(sendmsg(to, &msg, 0), 1);
+	(void)close(fd);
+}
+
+static void *let_go_soon(void *opaque)
+{
+	struct timespec soon = {.tv_nsec = 30000000};
+	int *s = opaque;
+
+	(void)nanosleep(&soon, NULL);
+	(void)close(s[0]);
+	(void)close(s[1]);
+	return NULL;
+}
+
+/* A killed process may leave its locks behind for a moment: they are waited for, but not for ever. */
+START_TEST(test_orphan)
+{
+	struct block_perms writer = block_disk_perms(false, false);
+	struct err err = {0};
+	struct image i;
+	pthread_t thread;
+	int s[2];
+
+	open_image(&i);
+	ck_assert_int_eq(block_lock(i.a, i.path, writer, false, NULL), 0);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, s), 0);
+	send_away(s[0], i.a);
+	ck_assert_int_eq(block_lock(i.b, i.path, writer, false, &err), -EBUSY);
+	ck_assert_msg(strstr(err.msg, "another process uses it"), "%s", err.msg);
+	ck_assert_int_eq(pthread_create(&thread, NULL, let_go_soon, s), 0);
+	ck_assert_int_eq(block_lock(i.b, i.path, writer, false, &err), 0);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	(void)close(i.b);
+}
+END_TEST
+
+CHECK_MAIN("block-lock", test_bytes, test_refused, test_resize, test_holder, test_orphan)

@@ -23,6 +23,7 @@ static struct {
 	int ret;       /* of the work */
 	int commit;    /* of the last step */
 	bool wordless; /* it fails without a text */
+	bool deaf;     /* it does not hear of a cancel, as in a write that does not return */
 	unsigned runs, commits, aborts, frees;
 } fake;
 
@@ -54,6 +55,8 @@ static int fake_run(struct job *j, struct err *err)
 	job_add_done(j, 40);
 	if (fake.final && job_commit_point(j) < 0)
 		return -ECANCELED;
+	while (fake.deaf && !may_end())
+		(void)sched_yield();
 	do {
 		int ret = j->ops->completes ? job_wait_complete(j) : job_pause_point(j);
 
@@ -101,7 +104,7 @@ static void set_up(void)
 static void tear_down(void)
 {
 	machine_unlock(&m);
-	jobs_end(&m);
+	ck_assert(jobs_end(&m));
 	machine_fini(&m);
 }
 
@@ -386,6 +389,27 @@ START_TEST(the_end_of_the_machine_ends_them)
 }
 END_TEST
 
+START_TEST(one_that_does_not_end_is_given_up)
+{
+	struct job *j;
+
+	set_up();
+	fake.deaf = true;
+	j = make(&plain_ops, false, true);
+	job_start(j);
+	machine_unlock(&m);
+	while (!__atomic_load_n(&j->total_bytes, __ATOMIC_RELAXED))
+		(void)sched_yield();
+	ck_assert(!jobs_end(&m));
+	ck_assert_uint_eq(fake.frees, 0);
+	machine_lock(&m);
+	fake.go = true;
+	tear_down();
+	ck_assert_str_eq(told, "created running aborting concluded");
+	ck_assert_uint_eq(fake.frees, 1);
+}
+END_TEST
+
 /* Cancelled before, nothing is done; after, it is refused, also at the end of the machine. */
 START_TEST(point_of_no_return)
 {
@@ -428,4 +452,4 @@ END_TEST
 CHECK_MAIN("job", table_of_transitions, table_of_verbs, life_of_a_success,
 	   one_that_dismisses_itself_leaves_its_name, life_of_a_failure, pause_and_resume,
 	   ready_standby_complete, finalized_by_a_client, cancelled, names,
-	   the_end_of_the_machine_ends_them, point_of_no_return, cancelled_before_it)
+	   the_end_of_the_machine_ends_them, one_that_does_not_end_is_given_up, point_of_no_return, cancelled_before_it)

@@ -67,6 +67,7 @@ struct test_source {
 	unsigned reads, waiting;
 	bool closed;
 	char notes[64];
+	struct memory *mem;
 };
 
 static int test_read(struct page_source *s, size_t block, uint64_t page, uint64_t n, uint8_t *to,
@@ -98,7 +99,10 @@ static int test_read(struct page_source *s, size_t block, uint64_t page, uint64_
 
 static void test_identity(const struct page_source *s, uint8_t out[PAGE_SOURCE_IDENTITY])
 {
-	(void)s;
+	const struct test_source *t = container_of(s, const struct test_source, base);
+
+	/* asked before the first page has come, and between the last one and the end */
+	ck_assert_int_eq(memory_check_complete(t->mem, NULL), -EBUSY);
 	memset(out, 7, PAGE_SOURCE_IDENTITY);
 }
 
@@ -193,6 +197,7 @@ static struct lazy_rig *rig_with_notes(const struct ram_backend *backend, uint64
 	pthread_mutex_init(&r->source.lock, NULL);
 	pthread_cond_init(&r->source.cond, NULL);
 	r->source.base = (struct page_source){&test_ops, "'test'"};
+	r->source.mem = &r->mem;
 	(void)snprintf(r->source.notes, sizeof(r->source.notes), "%s", notes);
 	memory_init(&r->mem, -1);
 	ck_assert_ptr_nonnull(memory_add_block(&r->mem, "a", PAGES * PAGE_BYTES, backend, &err));
@@ -515,6 +520,58 @@ START_TEST(test_end)
 }
 END_TEST
 
+struct dropping {
+	struct lazy_rig *r;
+	bool closed; /* the source, when it was done */
+	bool done;   /* under the source's lock */
+};
+
+static void *drop(void *opaque)
+{
+	struct dropping *d = opaque;
+	struct test_source *t = &d->r->source;
+
+	memory_set_missing(&d->r->mem, NULL);
+	pthread_mutex_lock(&t->lock);
+	d->closed = t->closed;
+	d->done = true;
+	pthread_cond_broadcast(&t->cond);
+	pthread_mutex_unlock(&t->lock);
+	return NULL;
+}
+
+/* The load has failed while a read hangs: whoever drops the session waits until it has ended. */
+START_TEST(test_dropped_while_read)
+{
+	struct dropping d = {0};
+	struct test_source *t;
+	struct lazy_rig *r;
+	pthread_t thread;
+	struct timespec until;
+
+	if (no_uffd())
+		return;
+	d.r = r = rig_new(&backends[0], 0);
+	t = &r->source;
+	source_set(t, true, false);
+	rig_run(r);
+	pthread_mutex_lock(&t->lock);
+	while (!t->waiting)
+		pthread_cond_wait(&t->cond, &t->lock);
+	ck_assert_int_eq(pthread_create(&thread, NULL, drop, &d), 0);
+	/* longer than the end of the program would wait; no result depends on it */
+	(void)clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += 3;
+	while (!d.done && pthread_cond_timedwait(&t->cond, &t->lock, &until) == 0)
+		continue;
+	pthread_mutex_unlock(&t->lock);
+	source_set(t, false, false);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	ck_assert(d.closed);
+	rig_free(r);
+}
+END_TEST
+
 /* A limit is kept, and may be lifted. */
 START_TEST(test_rate)
 {
@@ -790,6 +847,6 @@ START_TEST(test_working_set_hostile)
 END_TEST
 
 CHECK_MAIN("lazy", test_eager, test_touched, test_huge, test_written, test_populated,
-	   test_discarded, test_discarded_while_read, test_stalled, test_end, test_rate,
+	   test_discarded, test_discarded_while_read, test_stalled, test_end, test_dropped_while_read, test_rate,
 	   test_working_set_kept, test_file_source, test_file_is_locked, test_file_identity,
 	   test_working_set_file, test_working_set_hostile)

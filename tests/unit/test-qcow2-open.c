@@ -454,7 +454,7 @@ START_TEST(test_made_here)
 					       .extended_l2 = rows[i].extended,
 					       .lazy_refcounts = rows[i].more,
 					       .zstd = rows[i].more,
-					       .backing = rows[i].backing ? "x" : NULL,
+					       .backing = rows[i].backing ? "no-such-file-of-minivmm" : NULL,
 					       .backing_format = "raw",
 					       .prealloc = rows[i].prealloc};
 		struct rig r;

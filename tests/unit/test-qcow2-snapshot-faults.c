@@ -68,8 +68,9 @@ static int busy_save(struct qcow2 *q, struct err *err)
 	if (guest == 0)
 		guest = fill(q, 0x51, 280000, 50000);
 	if (ret == 0 && guest == 0)
-		return qcow2_saving_commit(s, &what, err);
-	qcow2_saving_abort(s);
+		ret = qcow2_saving_commit(s, &what, err);
+	if (ret < 0 || guest < 0)
+		qcow2_saving_abort(s);
 	return ret < 0 ? ret : guest;
 }
 
@@ -282,6 +283,85 @@ START_TEST(test_full_disk)
 }
 END_TEST
 
+/* ---- requests in flight ---- */
+
+static uint64_t host_of(struct qcow2 *q, uint64_t off)
+{
+	struct qcow2_extent e = {0};
+
+	ck_assert_int_eq(qcow2_map(q, off, 4096, false, &e), 0);
+	ck_assert_int_eq(e.kind, QCOW2_DATA);
+	return e.host_off;
+}
+
+/* Write new clusters and flush, again and again: is one of them at 'host'? */
+static bool is_used_again(struct qcow2 *q, uint64_t host)
+{
+	for (uint64_t off = 110 * 4096; off < 140 * 4096; off += 4096) {
+		ck_assert_int_eq(fill(q, 0x71, off, 4096), 0);
+		ck_assert_int_eq(qcow2_flush(q), 0);
+		if (host_of(q, off) == host)
+			return true;
+	}
+	return false;
+}
+
+static struct qcow2_saving *begin_and_write(struct qcow2 *q)
+{
+	struct qcow2_saving *s;
+	struct err err = {0};
+
+	ck_assert_msg(qcow2_saving_begin(q, &s, &err) == 0, "%s", err.msg);
+	ck_assert_int_eq(fill(q, 0x42, 0, 4096), 0);
+	return s;
+}
+
+/*
+ * A commit fails while the guest reads a cluster that it has written anew since the instant: that
+ * is nobody else's before the caller, with nothing in flight, aborts, or what comes next does.
+ */
+START_TEST(test_commit_fails_beside_a_read)
+{
+	const struct qcow2_snapshot what = {.name = "new"};
+	struct rig *m;
+
+	if (!qemu_img_there())
+		return;
+	begin_dir();
+	m = new_image("-o cluster_size=4096", FAULT_DISK);
+	for (int leaves = 0; leaves < 2; leaves++) {
+		struct qcow2 *q = open_image(m);
+		struct qcow2_saving *s;
+		uint64_t host;
+
+		ck_assert_int_eq(fill(q, 0x41, 0, 4096), 0);
+		ck_assert_int_eq(qcow2_flush(q), 0);
+		host = host_of(q, 0);
+		s = begin_and_write(q);
+		rig_fail(m, 1, -EIO, false);
+		ck_assert_int_eq(qcow2_saving_commit(s, &what, NULL), -EIO);
+		rig_fail(m, 0, 0, false);
+		ck_assert_uint_ne(host_of(q, 0), host);
+		ck_assert(!is_used_again(q, host));
+		if (leaves) {
+			qcow2_saving_leave(s);
+			ck_assert_int_eq(qcow2_write_zeroes(q, 110 * 4096, 30 * 4096, true), 0);
+			ck_assert(!is_used_again(q, host));
+			ck_assert_int_eq(qcow2_snapshot_delete(q, "99", NULL), -ENOENT);
+		} else {
+			qcow2_saving_abort(s);
+		}
+		ck_assert_int_eq(qcow2_write_zeroes(q, 110 * 4096, 30 * 4096, true), 0);
+		ck_assert(is_used_again(q, host));
+		assert_clean(q);
+		close_image(q);
+		ck_assert_int_eq(qemu_check(m), 0);
+	}
+	free_image(m);
+	end_dir();
+}
+END_TEST
+
 START_TEST(test_delete_killed)
 {
 	kills(SMALL, OP_DELETE, 2);
@@ -312,4 +392,4 @@ END_TEST
 
 CHECK_MAIN("qcow2-snapshot-faults", test_save_killed, test_save_killed_tiny, test_save_fails,
 	   test_save_without_room, test_delete_killed, test_delete_fails, test_apply_killed,
-	   test_apply_fails, test_full_disk)
+	   test_apply_fails, test_full_disk, test_commit_fails_beside_a_read)

@@ -330,7 +330,34 @@ START_TEST(test_layout_7)
 }
 END_TEST
 
+/* Clusters that a snapshot alone had are room once it is deleted, and no sooner. */
+START_TEST(test_room)
+{
+	uint64_t before, saved, after;
+	struct rig *m;
+	struct qcow2 *q;
+
+	if (!qemu_img_there())
+		return;
+	begin_dir();
+	m = new_image("-o cluster_size=4096", DISK);
+	q = open_image(m);
+	ck_assert_int_eq(qcow2_room(q, UINT64_MAX, &before), 0);
+	must_save(q, "first", 1000000);
+	ck_assert_int_eq(qcow2_room(q, UINT64_MAX, &saved), 0);
+	ck_assert_uint_le(saved, before + 65536); /* no more than tables that were replaced */
+	ck_assert_int_eq(qcow2_snapshot_delete(q, "1", NULL), 0);
+	ck_assert_int_eq(qcow2_room(q, UINT64_MAX, &after), 0);
+	ck_assert_uint_ge(after, saved + 1000000);
+	ck_assert_int_eq(qcow2_room(q, 4096, &after), 0); /* enough is enough */
+	ck_assert_uint_ge(after, 4096);
+	close_image(q);
+	free_image(m);
+	end_dir();
+}
+END_TEST
+
 CHECK_MAIN("qcow2-snapshot", test_samples, test_samples_changed, test_layout_0, test_layout_1,
 	   test_layout_2, test_layout_3, test_layout_4, test_layout_5, test_layout_6, test_layout_7,
 	   test_qemu_img_0, test_qemu_img_1, test_qemu_img_2, test_qemu_img_3, test_qemu_img_4,
-	   test_qemu_img_5, test_qemu_img_6)
+	   test_qemu_img_5, test_qemu_img_6, test_room)

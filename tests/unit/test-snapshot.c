@@ -76,7 +76,7 @@ static void shelf_fini(struct shelf *s)
 	for (struct job *j; (j = job_at(&s->r->m, 0));)
 		ck_assert_int_eq(job_apply(j, JOB_DISMISS, NULL), 0);
 	machine_unlock(&s->r->m);
-	jobs_end(&s->r->m);
+	ck_assert(jobs_end(&s->r->m));
 	ck_assert_uint_eq(s->disk[0].q.savings + s->disk[1].q.savings, 0);
 	rig_free(s->r); /* pages may still come from the disks */
 	fake_disk_fini(&s->disk[0]);
@@ -113,7 +113,7 @@ static struct snapshot_request request(const struct shelf *s, const char *tag)
 					 .vmstate = "d0",
 					 .devices = both,
 					 .n_devices = 2,
-					 .lazy = s->way == RUNS_ON,
+					 .eager = s->way != RUNS_ON,
 					 .stopped = s->way == STOPPED};
 }
 
@@ -341,6 +341,44 @@ START_TEST(test_save_fails)
 }
 END_TEST
 
+/* A save that comes while the last pages do waits for them, and the guest runs on. */
+START_TEST(test_save_behind_load)
+{
+	struct shelf s;
+
+	if (!can_run_on())
+		return;
+	shelf_init(&s, RUNS_ON);
+	rig_run_guest(s.r);
+	run_well(&s, JOB_SNAPSHOT_SAVE, "one");
+	for (int i = 0; i < 50; i++) {
+		run_well(&s, JOB_SNAPSHOT_LOAD, "one");
+		run_well(&s, JOB_SNAPSHOT_SAVE, "two");
+		ck_assert_str_eq(s.r->events, "created running setup active STOP RESUME completed "
+					      "waiting pending concluded");
+		run_well(&s, JOB_SNAPSHOT_DELETE, "two");
+	}
+	shelf_fini(&s);
+}
+END_TEST
+
+/* Where no call can be made, what was begun is left for later: requests are in flight. */
+START_TEST(test_save_fails_without_call)
+{
+	struct shelf s;
+	struct snapshot_request r;
+
+	shelf_init(&s, STOPPED);
+	r = request(&s, "one");
+	s.disk[1].q.fails[FAKE_COMMIT] = 1;
+	s.disk[1].q.call_fails = -EMFILE;
+	(void)run(&s, JOB_SNAPSHOT_SAVE, &r);
+	ck_assert_uint_eq(s.disk[1].q.left, 1);
+	ck_assert_uint_eq(s.disk[1].q.savings + s.disk[0].q.savings, 0);
+	shelf_fini(&s);
+}
+END_TEST
+
 /* What was saved in one image cannot be taken back: it is said where. */
 START_TEST(test_save_leaves_some)
 {
@@ -389,6 +427,44 @@ static void cancel_it(void *opaque)
 	ck_assert_int_eq(job_apply(job_at(&s->r->m, 0), JOB_CANCEL, NULL), 0);
 	machine_unlock(&s->r->m);
 }
+
+static bool is_waited(struct machine *m)
+{
+	bool waited;
+
+	machine_lock(m);
+	waited = !list_empty(&m->requests.waiters);
+	machine_unlock(m);
+	return waited;
+}
+
+/* The work loop is busy with a reset that does not end: a disk does not answer, say. */
+START_TEST(test_cancel_beside_request)
+{
+	struct shelf s;
+	struct snapshot_request r;
+	struct job *j;
+
+	shelf_init(&s, STOPPED);
+	rig_run_guest(s.r);
+	r = request(&s, "one");
+	machine_lock(&s.r->m);
+	s.r->m.requests.busy = true;
+	machine_request_reset(&s.r->m, CAUSE_HOST_QMP_SYSTEM_RESET);
+	machine_unlock(&s.r->m);
+	j = start(&s, JOB_SNAPSHOT_SAVE, &r);
+	while (!is_waited(&s.r->m))
+		sched_yield();
+	cancel_it(&s);
+	ck_assert_int_eq(await(&s, j)->errnum, ECANCELED);
+	ck_assert_uint_eq(count(&s), 0);
+	machine_lock(&s.r->m);
+	machine_request_delivered(&s.r->m, REQUEST_RESET);
+	s.r->m.requests.busy = false;
+	machine_unlock(&s.r->m);
+	shelf_fini(&s);
+}
+END_TEST
 
 START_TEST(test_cancel)
 {
@@ -465,7 +541,6 @@ static void write_on(void *opaque)
 {
 	struct shelf *s = opaque;
 
-	s->disk[0].q.writing = NULL;
 	for (uint64_t page = 0; page < rig_block(s->r, 0)->bytes / PAGE_BYTES; page += 3)
 		memset(rig_block(s->r, 0)->hva + page * PAGE_BYTES, 0xee, PAGE_BYTES);
 	s->disk[0].q.disk = s->disk[1].q.disk = -1;
@@ -698,8 +773,11 @@ int main(void)
 	tcase_add_loop_test(tc, test_refused, 0, ARRAY_LEN(refusals));
 	tcase_add_loop_test(tc, test_save_fails, 0, ARRAY_LEN(failures));
 	tcase_add_test(tc, test_save_leaves_some);
+	tcase_add_test(tc, test_save_fails_without_call);
+	tcase_add_test(tc, test_save_behind_load);
 	tcase_add_test(tc, test_delete_fails);
 	tcase_add_loop_test(tc, test_cancel, 0, WAYS);
+	tcase_add_test(tc, test_cancel_beside_request);
 	tcase_add_test(tc, test_pause);
 	tcase_add_test(tc, test_instant);
 	tcase_add_loop_test(tc, test_capabilities, 0, WAYS);

@@ -1,14 +1,14 @@
 /*
- * An ordinary stream as a source of pages: RAM of one machine into records, an index of these, and
- * every page read by it; and an index that lies.
+ * An ordinary stream as a source of pages: RAM of one machine into records, an index of these that
+ * is made of it or was saved with it, and every page read by it.
  */
 #include <errno.h>
 #include <stdlib.h>
 
+#include "migration/ram/lazy/page-index.h"
 #include "migration/ram/lazy/stream-source.h"
 #include "tests/unit/check-main.h"
 #include "tests/unit/ram-rig.h"
-#include "vmm/base/bytes.h"
 
 /* The stream, read by position. */
 static int read_buf(void *opaque, void *to, size_t n, uint64_t pos, struct err *err)
@@ -21,7 +21,7 @@ static int read_buf(void *opaque, void *to, size_t n, uint64_t pos, struct err *
 	return 0;
 }
 
-static struct page_source *index_of(struct ram_rig *r)
+static struct page_source *source_of(struct ram_rig *r)
 {
 	const struct stream_access access = {.read = read_buf, .opaque = &r->out, .name = "a test"};
 	struct page_source *s = stream_source_new(&access, &r->to.mem);
@@ -51,7 +51,7 @@ static int index_stream(struct ram_rig *r, struct page_source *s, struct err *er
 		if (ret == 0)
 			ck_assert_int_eq(src_skip(&in, 5), 0);
 	}
-	return ret;
+	return ret == 0 ? stream_source_noted(s, err) : ret;
 }
 
 static void begin(struct ram_rig *r)
@@ -107,7 +107,7 @@ static void check_all(struct ram_rig *r, struct page_source *s)
 START_TEST(test_index)
 {
 	struct ram_rig *r = ram_rig_new();
-	struct page_source *s = index_of(r);
+	struct page_source *s = source_of(r);
 	struct err err = {0};
 
 	fill(r);
@@ -131,75 +131,65 @@ START_TEST(test_index)
 }
 END_TEST
 
+static int put_buf(void *opaque, const void *p, size_t n)
+{
+	buf_put(opaque, p, n);
+	return 0;
+}
+
+/* An index that the saver has put behind the stream. */
 START_TEST(test_index_kept)
 {
 	struct ram_rig *r = ram_rig_new();
-	struct page_source *s = index_of(r), *again = index_of(r);
-	struct buf out = {0};
+	struct page_index *ix = page_index_new(&r->from.mem), *again;
+	struct page_source *s = source_of(r);
 	struct err err = {0};
+	uint64_t added;
 
 	fill(r);
-	begin(r);
+	ram_save_init(&r->save, &r->from, r->w, 2);
+	ram_save_note(&r->save, ix);
+	ck_assert_int_eq(ram_save_start(&r->save, NULL), 0);
+	ck_assert_int_eq(ram_save_begin(&r->save, NULL), 0);
+	ck_assert_int_eq(ram_save_sync(&r->save, &added, NULL), 0);
 	(void)ram_rig_send(r, TAG_END);
-	ck_assert_int_eq(index_stream(r, s, &err), 0);
-	stream_index_put(s, &out);
-	ck_assert_uint_lt(out.len, 600);
-	ck_assert_msg(stream_index_get(again, out.data, out.len, r->out.len, &err) == 0, "%s",
-		      err.msg);
-	check_all(r, again);
-	for (size_t n = 0; n < out.len; n++)
-		ck_assert_int_eq(stream_index_get(again, out.data, n, r->out.len, &err), -EINVAL);
-	buf_free(&out);
+	ck_assert_int_eq(page_index_complete(ix, r->out.len), 0);
+	ck_assert_int_eq(page_index_write(ix, put_buf, &r->out), 0);
+	page_index_free(ix);
+	ck_assert_msg(page_index_read(&again,
+				      &(struct page_index_file){.read = read_buf,
+								.opaque = &r->out,
+								.bytes = r->out.len},
+				      &err) == 0,
+		      "%s", err.msg);
+	ck_assert_msg(stream_source_use(s, again, &err) == 0, "%s", err.msg);
+	check_all(r, s);
 	s->ops->close(s);
-	again->ops->close(again);
 	ram_rig_free(r);
 }
 END_TEST
 
-START_TEST(test_hostile_index)
+/* Of a machine with other blocks, or other lengths of them. */
+START_TEST(test_foreign_index)
 {
-	static const struct {
-		size_t at;
-		uint64_t value;
-		unsigned bytes;
-		const char *words;
-	} rows[] = {
-	    {4,  RAM_PAGES,  4, "beyond the block"               },
-	    {8,  0,          4, "is empty"                       },
-	    {8,  RAM_PAGES,  4, "beyond the block"               },
-	    {12, 1ULL << 40, 8, "is not within the stream"       },
-	    {12, UINT64_MAX, 8, "is not within the stream"       },
-	    {20, 4095,       4, "4095 bytes apart"               },
-	    {20, UINT32_MAX, 4, "is not within the stream"       },
-	    {24, 3,          4, "not in order"                   },
-	    {0,  1,          4, "not in order or beyond the bloc"},
-	    {0,  UINT32_MAX, 4, "the index of pages ends"        },
-	};
+	struct ram_rig *r = ram_rig_new();
+	struct page_source *s = source_of(r);
+	struct page_index *ix = page_index_new(&r->from.mem);
+	struct err err = {0};
 
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		struct ram_rig *r = ram_rig_new();
-		struct page_source *s = index_of(r);
-		struct buf out = {0};
-		struct err err = {0};
-
-		ram_rig_noise(ram_rig_page(r, 0, 3), 1); /* two runs in the first block */
-		ram_rig_noise(ram_rig_page(r, 0, 4), 1);
-		ram_rig_noise(ram_rig_page(r, 0, 9), 1);
-		begin(r);
-		(void)ram_rig_send(r, TAG_END);
-		ck_assert_int_eq(index_stream(r, s, &err), 0);
-		stream_index_put(s, &out);
-		if (rows[i].bytes == 4)
-			put_be32(out.data + rows[i].at, (uint32_t)rows[i].value);
-		else
-			put_be64(out.data + rows[i].at, rows[i].value);
-		ck_assert_msg(stream_index_get(s, out.data, out.len, r->out.len, &err) == -EINVAL,
-			      "row %zu: taken", i);
-		ck_assert_msg(strstr(err.msg, rows[i].words) != NULL, "row %zu: '%s'", i, err.msg);
-		buf_free(&out);
-		s->ops->close(s);
-		ram_rig_free(r);
-	}
+	ix->blocks[1].pages++;
+	ck_assert_int_eq(stream_source_use(s, ix, &err), -EINVAL);
+	ck_assert_msg(strstr(err.msg, "has another length in it") != NULL, "%s", err.msg);
+	ix = page_index_new(&r->from.mem);
+	ix->blocks[0].name[0] = 'x';
+	ck_assert_int_eq(stream_source_use(s, ix, &err), -EINVAL);
+	ck_assert_msg(strstr(err.msg, "is not in it") != NULL, "%s", err.msg);
+	ix = page_index_new(&r->from.mem);
+	(void)snprintf(ix->blocks[ix->n++].name, RAM_NAME_BYTES, "another");
+	ck_assert_int_eq(stream_source_use(s, ix, &err), -EINVAL);
+	ck_assert_msg(strstr(err.msg, "RAM blocks, this machine") != NULL, "%s", err.msg);
+	s->ops->close(s);
+	ram_rig_free(r);
 }
 END_TEST
 
@@ -207,7 +197,7 @@ END_TEST
 START_TEST(test_coded)
 {
 	struct ram_rig *r = ram_rig_new();
-	struct page_source *s = index_of(r);
+	struct page_source *s = source_of(r);
 	struct err err = {0};
 
 	r->caps[CAP_XBZRLE] = true;
@@ -230,4 +220,4 @@ START_TEST(test_coded)
 }
 END_TEST
 
-CHECK_MAIN("stream-source", test_index, test_index_kept, test_hostile_index, test_coded)
+CHECK_MAIN("stream-source", test_index, test_index_kept, test_foreign_index, test_coded)

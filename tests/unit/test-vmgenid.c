@@ -171,6 +171,21 @@ START_TEST(loaded)
 }
 END_TEST
 
+/* -loadvm: the machine has guid= for the guest of the snapshot, and not for one that is booted. */
+START_TEST(wanted_by_snapshot)
+{
+	setup(true, false);
+	cfg.loadvm = (char *)"tag";
+	ck_assert_int_eq(create(TWO, NULL), 0);
+	ck_assert_str_ne(guid_of(), TWO);
+	put_in_memory(ONE);
+	ck_assert_int_eq(vmgenid_changed(m, NULL), 0);
+	ck_assert_str_eq(guid_of(), TWO);
+	ck_assert_str_eq(in_memory(BOARD_VMGENID_GPA), TWO);
+	teardown();
+}
+END_TEST
+
 /* What the guest has already is nothing new. */
 START_TEST(wanted_again)
 {
@@ -245,5 +260,5 @@ START_TEST(none)
 }
 END_TEST
 
-CHECK_MAIN("vmgenid", wrong_values, booted, loaded, wanted_again, moved, no_place, foreign_places,
+CHECK_MAIN("vmgenid", wrong_values, booted, loaded, wanted_by_snapshot, wanted_again, moved, no_place, foreign_places,
 	   none)

@@ -11,11 +11,17 @@
 #define MINIVMM_BASE_ERROR_H
 
 struct err {
-	int errnum;    /* positive errno value */
-	char msg[508]; /* one sentence, no trailing newline or full stop */
+	int errnum;     /* positive errno value */
+	char msg[764]; /* one sentence, no trailing newline or full stop */
 };
 
-/* Fill in *err; always returns -errnum so callers can 'return err_set(...)'. */
+/* A message within another: what is put around it has room for 240 bytes. */
+#define ERR_WITHIN "%.520s"
+
+/*
+ * Fill in *err; always returns -errnum so callers can 'return err_set(...)'.  What is too long for
+ * the message ends with " ..." behind a whole word.
+ */
 int err_set(struct err *err, int errnum, const char *fmt, ...)
     __attribute__((format(printf, 3, 4), cold));
 

@@ -3,7 +3,9 @@
  *
  * A fault costs the thread that waits for it two wake-ups: of this thread, and of
  * the waiting one.  The first is saved while faults come in a row: after the last
- * one the thread goes on asking for SPIN_NS before it sleeps in poll().
+ * one the thread goes on asking for SPIN_NS before it sleeps in poll().  That takes a
+ * processor from others, perhaps from the very thread that would make the next fault, so
+ * where it was in vain a few times the thread sleeps at once, for a number of faults.
  */
 #include "vmm/memory/fault-thread.h"
 
@@ -18,6 +20,8 @@
 
 #define SPIN_NS  50000 /* about what waking a thread on another core takes */
 #define MESSAGES 16U
+#define VAIN_MAX 4U  /* so often in a row in vain */
+#define NO_SPIN  64U /* faults without it */
 
 static int64_t now_ns(void)
 {
@@ -70,19 +74,54 @@ static int fault_serve(struct fault_thread *t)
 	return ret < 0 ? ret : n;
 }
 
+/* Whether to go on asking behind a fault. */
+struct spin {
+	int64_t until_ns;
+	unsigned vain, pause; /* tries in a row; faults until the next one */
+};
+
+/* A fault has been served. */
+static void spin_begin(struct spin *s)
+{
+	int64_t now = now_ns();
+
+	if (s->until_ns) /* this one came in time */
+		s->vain = 0;
+	s->until_ns = 0;
+	if (s->pause)
+		s->pause--;
+	else
+		s->until_ns = now + SPIN_NS;
+}
+
+/* Is it over?  It stays so until the next fault. */
+static bool spin_over(struct spin *s)
+{
+	if (s->until_ns && now_ns() < s->until_ns)
+		return false;
+	if (s->until_ns && ++s->vain >= VAIN_MAX) {
+		s->vain = 0;
+		s->pause = NO_SPIN;
+	}
+	s->until_ns = 0;
+	return true;
+}
+
 static int fault_loop(struct fault_thread *t)
 {
-	int64_t asleep_ns = 0; /* when to sleep again */
+	struct spin spin = {0};
+	bool more = false;
 	int ret = 0;
 
 	while (ret >= 0 && !stopping(t)) {
-		if (now_ns() >= asleep_ns)
+		if (!more && spin_over(&spin))
 			ret = fault_wait(t);
 		fault_woken(t);
 		if (ret >= 0)
 			ret = fault_serve(t);
 		if (ret > 0)
-			asleep_ns = now_ns() + SPIN_NS;
+			spin_begin(&spin);
+		more = ret > 0 || (ret == 0 && t->ops->ahead && t->ops->ahead(t->opaque));
 	}
 	return ret < 0 ? ret : 0;
 }

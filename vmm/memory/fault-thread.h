@@ -32,6 +32,11 @@ struct fault_ops {
 	 * may come again. -errno: faults cannot be resolved any more; failed() comes next.
 	 */
 	int (*handle)(void *opaque, uint64_t hva, unsigned flags);
+	/*
+	 * No fault waits: do a piece of what would be to do at faults to come.  False: there is
+	 * nothing.  May be NULL.
+	 */
+	bool (*ahead)(void *opaque);
 	/* fault_thread_wake() was called since, or again_ms() has passed; may be NULL. */
 	void (*woken)(void *opaque);
 	/* How long to wait before woken() at most, from now; -1: until a wake.  May be NULL. */

@@ -66,7 +66,7 @@ static void block_free(struct ram_block *b)
 
 void memory_fini(struct memory *mem)
 {
-	(void)memory_set_missing(mem, NULL);
+	(void)memory_end_missing(mem);
 	for (size_t i = 0; i < mem->n_blocks; i++)
 		block_free(mem->blocks[i]);
 	(void)pthread_rwlock_destroy(&mem->missing_lock);

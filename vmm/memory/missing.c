@@ -12,7 +12,7 @@ void missing_set_block(struct ram_block *b, struct missing *x)
 	pthread_rwlock_unlock(b->missing_lock);
 }
 
-bool memory_set_missing(struct memory *mem, struct missing *x)
+static bool replace(struct memory *mem, struct missing *x, bool wait)
 {
 	struct missing *old = mem->missing;
 
@@ -21,7 +21,17 @@ bool memory_set_missing(struct memory *mem, struct missing *x)
 	pthread_rwlock_wrlock(&mem->missing_lock);
 	mem->missing = x;
 	pthread_rwlock_unlock(&mem->missing_lock);
-	return !old || old->ops->end(old);
+	return !old || old->ops->end(old, wait);
+}
+
+void memory_set_missing(struct memory *mem, struct missing *x)
+{
+	(void)replace(mem, x, true);
+}
+
+bool memory_end_missing(struct memory *mem)
+{
+	return replace(mem, NULL, false);
 }
 
 int memory_check_complete(struct memory *mem, struct err *err)

@@ -8,7 +8,7 @@
  * be filled in afterwards (memory_discard()).
  *
  * A block's pointer is set before its guest runs, and what it points to lives until
- * memory_set_missing() replaces it or memory_fini(); it is asked after the last page has come, too.
+ * memory_set_missing() replaces it or memory_end_missing(); it is asked after the last page has come, too.
  * Whoever asks holds the block's missing_lock meanwhile, for a guest may be replaced by another
  * one (a snapshot that is loaded), whose pages come from elsewhere.
  */
@@ -33,14 +33,17 @@ struct missing_ops {
 	 */
 	int (*discard)(struct missing *x, const struct ram_block *b, uint64_t off, uint64_t bytes,
 		       int (*give_back)(const struct ram_block *b, uint64_t off, uint64_t bytes));
-	/* Are there pages to come?  *err (may be NULL): -EBUSY, and from where. */
+	/*
+	 * Are there pages to come, or blocks still registered with userfaultfd?  *err (may be
+	 * NULL): -EBUSY, and from where.
+	 */
 	int (*check)(struct missing *x, struct err *err);
 	/*
 	 * Nothing touches guest memory, for good, or no guest has run in it, or all of it is there:
-	 * stop filling in, and free.  False: a thread does not end, and the process has to, with
-	 * _exit().
+	 * stop filling in, and free.  'wait': as long as a read takes; else false after two
+	 * seconds: a thread does not end, and the process has to, with _exit().
 	 */
-	bool (*end)(struct missing *x);
+	bool (*end)(struct missing *x, bool wait);
 };
 
 struct missing {
@@ -49,13 +52,18 @@ struct missing {
 
 /*
  * From now on the blocks that 'x' has taken (ram_block.missing) have pages missing; NULL:
- * none has.  What was set before is ended: false as there.  One thread at a time, which does not
- * hold the machine lock.
+ * none has.  What was set before is ended, however long that takes: what it still reads would come
+ * into the memory of another guest.  One thread at a time, which does not hold the machine lock.
  */
-bool memory_set_missing(struct memory *mem, struct missing *x);
+void memory_set_missing(struct memory *mem, struct missing *x);
+/* The program ends: the same with NULL, in bounded time; false as there. */
+bool memory_end_missing(struct memory *mem);
 /* The block's pages are filled in by 'x'; NULL: by nobody.  Waits for whoever asks just now. */
 void missing_set_block(struct ram_block *b, struct missing *x);
-/* 0 when all of the guest's memory is there; -EBUSY with a sentence about where it comes from. */
+/*
+ * 0 when all of the guest's memory is there, and its page faults can be another's; -EBUSY with a
+ * sentence about where it comes from.
+ */
 int memory_check_complete(struct memory *mem, struct err *err);
 
 #endif

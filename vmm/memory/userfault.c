@@ -170,14 +170,18 @@ static int explain_register(const struct ram_block *b, int e, struct err *err)
 		       err_text(e));
 }
 
+static uint64_t kernel_modes(unsigned modes)
+{
+	return (modes & USERFAULT_MISSING ? UF_REGISTER_MISSING : 0) |
+	       (modes & USERFAULT_WP ? UF_REGISTER_WP : 0);
+}
+
 int userfault_register(struct userfault *u, const struct ram_block *b, unsigned modes,
 		       struct err *err)
 {
-	struct uf_register r = {.range = range_of(b, 0, b->bytes)};
+	struct uf_register r = {.range = range_of(b, 0, b->bytes), .modes = kernel_modes(modes)};
 	int slot = slot_of(u, b);
 
-	r.modes = (modes & USERFAULT_MISSING ? UF_REGISTER_MISSING : 0) |
-		  (modes & USERFAULT_WP ? UF_REGISTER_WP : 0);
 	if (ioctl(u->fd, UF_REGISTER, &r) < 0)
 		return explain_register(b, errno, err);
 	if (slot < 0)
@@ -206,15 +210,28 @@ void userfault_unregister(struct userfault *u, const struct ram_block *b)
 	u->modes[slot] = 0;
 }
 
+/*
+ * One page of the block answers for all of them, which are of one mapping.  To let go of a block
+ * with many pages takes the kernel as long as to protect it.
+ */
+static int probe_block(const struct userfault *u, const struct ram_block *b, unsigned modes,
+		       struct err *err)
+{
+	struct uf_register r = {.range = range_of(b, 0, b->page_bytes), .modes = kernel_modes(modes)};
+
+	if (ioctl(u->fd, UF_REGISTER, &r) < 0)
+		return explain_register(b, errno, err);
+	(void)ioctl(u->fd, UF_UNREGISTER, &r.range);
+	return 0;
+}
+
 int userfault_probe(const struct memory *mem, unsigned modes, struct err *err)
 {
 	struct userfault u;
 	int ret = userfault_open(&u, modes, err);
 
 	for (size_t i = 0; ret == 0 && mem && i < mem->n_blocks; i++)
-		ret = userfault_register(&u, mem->blocks[i], modes, err);
-	for (size_t i = 0; mem && i < mem->n_blocks; i++)
-		userfault_unregister(&u, mem->blocks[i]);
+		ret = probe_block(&u, mem->blocks[i], modes, err);
 	userfault_close(&u);
 	return ret;
 }

@@ -530,6 +530,8 @@ int qcow2_saving_hold(struct qcow2 *q, uint64_t i);
 void qcow2_saving_keep(struct qcow2 *q, uint64_t host, uint64_t bytes);
 /* The saving, if there is one, is aborted and gone: before a clean close. */
 void qcow2_saving_drop(struct qcow2 *q);
+/* One that qcow2_saving_leave() has left: nothing is in flight now. */
+void qcow2_saving_drop_left(struct qcow2 *q);
 
 /* Loaded; where the image is written they are marked as in use, on the medium. */
 int qcow2_bitmaps_load(struct qcow2 *q, struct err *err);

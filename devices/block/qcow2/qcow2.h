@@ -200,9 +200,12 @@ const struct qcow2_snapshot *qcow2_snapshot_named(const struct qcow2 *q, const c
  *     begin    the instant: no request is in flight; in memory alone, the disk as it is now is
  *              held.  From here on the guest's writes go elsewhere.
  *     write    the VM state, from any thread, in any order and piece
- *     commit   the snapshot is in the list, and all of it on the medium, and *s is gone; a failure
- *              has done all that abort does, which may be called then or not
- *     abort    ... or nothing of it is left
+ *     commit   the snapshot is in the list, and all of it on the medium, and *s is gone; after a
+ *              failure *s is what it was, and abort is to follow
+ *     abort    ... or nothing of it is left, and *s is gone.  Clusters are let go that requests
+ *              may have been sent to: no request is in flight
+ *     leave    instead of abort, where requests cannot be kept away: it is done by whatever comes
+ *              next with no request in flight (begin, delete, apply), or by the close
  *
  * One at a time for an image; meanwhile no resize, delete and apply.
  */
@@ -213,14 +216,23 @@ int qcow2_saving_write(struct qcow2_saving *s, const struct iovec *iov, int n_io
 /* 'what': id is chosen here; disk_bytes is known here. */
 int qcow2_saving_commit(struct qcow2_saving *s, const struct qcow2_snapshot *what, struct err *err);
 void qcow2_saving_abort(struct qcow2_saving *s);
+void qcow2_saving_leave(struct qcow2_saving *s);
 
 /* By id.  On failure the image and its list are as they were, or *err says what is left. */
 int qcow2_snapshot_delete(struct qcow2 *q, const char *id, struct err *err);
+/* Would apply refuse to?  What only its reads and writes can tell is not known before. */
+int qcow2_snapshot_check_apply(struct qcow2 *q, const char *id, struct err *err);
 /* The disk is that of the snapshot, its size too. */
 int qcow2_snapshot_apply(struct qcow2 *q, const char *id, struct err *err);
 /* The disk or, from vmstate_off on, the VM state of a snapshot, without applying it. */
 int qcow2_snapshot_read(struct qcow2 *q, const char *id, void *buf, size_t bytes, uint64_t off,
 			struct err *err);
+
+/*
+ * Bytes that new clusters find without growing the storage, at most: in clusters that are free or
+ * soon will be.  Counts no further than 'enough'.  0 or -errno.
+ */
+int qcow2_room(struct qcow2 *q, uint64_t enough, uint64_t *bytes);
 
 /* ---- bitmaps (bitmap.c) ---- */
 

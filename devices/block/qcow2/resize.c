@@ -117,6 +117,10 @@ static int resize(struct qcow2 *q, uint64_t bytes, struct err *err)
 		return err_set(err, EINVAL, "the size of a disk is a multiple of 512 bytes");
 	if (q->held)
 		return err_set(err, EBUSY, "a snapshot of the image is being made");
+	/* QEMU restores the size of a snapshot in version 3 alone, and applies none of another size */
+	if (q->h.version < 3 && q->h.n_snapshots && bytes != old)
+		return err_set(err, ENOTSUP,
+			       "an image of version 2 that has snapshots cannot be resized");
 	if (bytes > INT64_MAX - 2 * q->l2_covers)
 		return err_set(err, EFBIG, "%" PRIu64 " bytes are too many for a disk", bytes);
 	ret = qcow2_may_change(q);

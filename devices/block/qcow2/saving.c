@@ -36,6 +36,7 @@ struct qcow2_saving {
 	uint64_t *copied;   /* owned: bitmap of entries whose table is a copy, ours alone */
 	struct counts kept; /* references that the active tables gave up, negative */
 	bool over;          /* committed or aborted */
+	bool left;          /* to be aborted when nothing is in flight */
 
 	struct vm_state state;
 	uint64_t l1_host, l1_bytes; /* of the snapshot's L1 table; 0: not yet */
@@ -364,20 +365,18 @@ static void abort_locked(struct qcow2_saving *s)
 	give_kept_up(s);
 }
 
-/* It stays there until qcow2_saving_abort(), which may or may not follow. */
 int qcow2_saving_commit(struct qcow2_saving *s, const struct qcow2_snapshot *what, struct err *err)
 {
 	struct qcow2 *q = s->q;
 	int ret = s->over ? err_set(err, EINVAL, "the snapshot is not being saved any more")
 			  : commit(s, what, err);
 
+	if (ret < 0)
+		return ret;
 	(void)pthread_mutex_lock(&q->lock);
-	if (ret < 0 && !s->over)
-		abort_locked(s);
-	if (ret == 0)
-		qcow2_saving_drop(q);
+	qcow2_saving_drop(q);
 	(void)pthread_mutex_unlock(&q->lock);
-	return ret;
+	return 0;
 }
 
 void qcow2_saving_abort(struct qcow2_saving *s)
@@ -389,6 +388,21 @@ void qcow2_saving_abort(struct qcow2_saving *s)
 		abort_locked(s);
 	qcow2_saving_drop(q);
 	(void)pthread_mutex_unlock(&q->lock);
+}
+
+void qcow2_saving_leave(struct qcow2_saving *s)
+{
+	struct qcow2 *q = s->q;
+
+	(void)pthread_mutex_lock(&q->lock);
+	s->left = true;
+	(void)pthread_mutex_unlock(&q->lock);
+}
+
+void qcow2_saving_drop_left(struct qcow2 *q)
+{
+	if (q->saving && q->saving->left)
+		qcow2_saving_drop(q);
 }
 
 void qcow2_saving_drop(struct qcow2 *q)

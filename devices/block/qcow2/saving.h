@@ -17,7 +17,7 @@ struct snapshot_state {
 	uint64_t read_l1_host;
 };
 
-/* May the list of snapshots be changed?  Lock held. */
+/* May the list of snapshots be changed?  Lock held, no request in flight. */
 int qcow2_snapshots_may_change(struct qcow2 *q, struct err *err);
 /* It is *t now (taken), at this place. */
 void qcow2_snapshots_replace(struct qcow2 *q, struct snapshot_table *t, uint64_t host,

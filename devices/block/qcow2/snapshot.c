@@ -99,6 +99,7 @@ int qcow2_snapshots_may_change(struct qcow2 *q, struct err *err)
 	if (state->damaged)
 		return err_set(err, EIO, "the image's list of snapshots cannot be read: %s",
 			       state->why);
+	qcow2_saving_drop_left(q);
 	if (q->held)
 		return err_set(err, EBUSY, "a snapshot of the image is being saved");
 	return 0;
@@ -301,6 +302,27 @@ static int apply_locked(struct qcow2 *q, const struct snapshot *s, struct err *e
 	return 0;
 }
 
+/* Lock held, no request in flight.  The snapshot, or NULL with *err. */
+static const struct snapshot *may_apply(struct qcow2 *q, const char *id, struct err *err)
+{
+	const struct snapshot *s = snapshot_find(q, id, err);
+
+	if (s && s->pub.disk_bytes != q->h.bytes &&
+	    qcow2_bitmaps_may_resize(q, s->pub.disk_bytes, err) < 0)
+		return NULL;
+	return s;
+}
+
+int qcow2_snapshot_check_apply(struct qcow2 *q, const char *id, struct err *err)
+{
+	int ret;
+
+	(void)pthread_mutex_lock(&q->lock);
+	ret = may_apply(q, id, err) ? 0 : -ENOTSUP;
+	(void)pthread_mutex_unlock(&q->lock);
+	return ret;
+}
+
 int qcow2_snapshot_apply(struct qcow2 *q, const char *id, struct err *err)
 {
 	const struct snapshot *s;
@@ -309,13 +331,9 @@ int qcow2_snapshot_apply(struct qcow2 *q, const char *id, struct err *err)
 	(void)pthread_mutex_lock(&q->lock);
 	ret = qcow2_snapshots_may_change(q, err);
 	if (ret == 0) {
-		s = snapshot_find(q, id, err);
-		ret = s ? 0 : -ENOENT;
+		s = may_apply(q, id, err);
+		ret = s ? apply_locked(q, s, err) : -ENOENT;
 	}
-	if (ret == 0 && s->pub.disk_bytes != q->h.bytes)
-		ret = qcow2_bitmaps_may_resize(q, s->pub.disk_bytes, err);
-	if (ret == 0)
-		ret = apply_locked(q, s, err);
 	(void)pthread_mutex_unlock(&q->lock);
 	return ret;
 }

@@ -18,6 +18,7 @@ static int zero_encode(struct ram_stream *rs, const struct page *p)
 	ret = ram_put_page_header(rs, p, RAM_FLAG_ZERO);
 	if (ret == 0)
 		ret = writer_put(rs->w, &fill, sizeof(fill));
+	ram_note_zero(rs, p);
 	rs->count.duplicate++;
 	return ret < 0 ? ret : 1;
 }

@@ -44,7 +44,10 @@ struct lazy {
 	uint8_t *eager_buf; /* owned */
 	struct working_set first;
 	int64_t paced_ns; /* until when what was brought so far should have taken */
+	/* gives back what memory held before */
+	struct thread dropper;
 	/* atomic */
+	bool hurry; /* the dropper is to end */
 	uint64_t faults, rate, first_pages;
 	int64_t started_ns, resident_ns;
 	/* Leaf; nothing is waited for under it but 'changed'. */

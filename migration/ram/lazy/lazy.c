@@ -15,7 +15,7 @@
  *
  * The end has two ways.  All has come: the eager thread ends the fault thread and
  * unregisters the blocks; who waits then waits for a page that does not come, and zero is
- * right.  Or the program ends: behind vCPUs and I/O (memory_set_missing()).
+ * right.  Or the program ends: behind vCPUs and I/O (memory_end_missing()).
  */
 #include "migration/ram/lazy/lazy.h"
 
@@ -207,8 +207,12 @@ static int lazy_check(struct missing *x, struct err *err)
 {
 	struct lazy *l = lazy_of(x);
 
-	if (!left_pages(l))
+	if (__atomic_load_n(&l->resident_ns, __ATOMIC_SEQ_CST))
 		return 0;
+	if (!left_pages(l)) /* the blocks are still registered: no one else can have them */
+		return err_set(err, EBUSY,
+			       "the last of the guest's memory has just been loaded: ask again "
+			       "('query-migrate' says 'completed')");
 	return err_set(err, EBUSY,
 		       "%llu MiB of the guest's memory are still being loaded ('query-migrate' "
 		       "says 'completed' when all is there)",
@@ -219,6 +223,7 @@ static int lazy_check(struct missing *x, struct err *err)
 static void free_parts(struct lazy *l)
 {
 	fault_thread_stop(&l->fault_thread);
+	thread_join(&l->dropper);
 	for (size_t i = 0; i < l->placer.n; i++)
 		userfault_unregister(&l->placer.uffd, l->placer.blocks[i].block);
 	userfault_close(&l->placer.uffd);
@@ -239,7 +244,15 @@ void lazy_finish(struct lazy *l)
 }
 
 /* It may be in a read that takes for ever. */
-static bool end_fault_thread(struct lazy *l)
+static bool join(struct thread *t, bool wait)
+{
+	if (!wait)
+		return thread_join_ms(t, END_MS);
+	thread_join(t);
+	return true;
+}
+
+static bool end_fault_thread(struct lazy *l, bool wait)
 {
 	struct fault_thread *t = &l->fault_thread;
 
@@ -247,13 +260,13 @@ static bool end_fault_thread(struct lazy *l)
 		return true;
 	__atomic_store_n(&t->stop, true, __ATOMIC_SEQ_CST);
 	fault_thread_wake(t);
-	if (!thread_join_ms(&t->thread, END_MS))
+	if (!join(&t->thread, wait))
 		return false;
 	(void)close(t->wake_fd);
 	return true;
 }
 
-static bool lazy_end(struct missing *x)
+static bool lazy_end(struct missing *x, bool wait)
 {
 	struct lazy *l = lazy_of(x);
 
@@ -261,7 +274,8 @@ static bool lazy_end(struct missing *x)
 	l->stop = true;
 	pthread_cond_broadcast(&l->changed);
 	pthread_mutex_unlock(&l->lock);
-	if (!thread_join_ms(&l->eager, END_MS) || !end_fault_thread(l))
+	__atomic_store_n(&l->hurry, true, __ATOMIC_RELAXED);
+	if (!join(&l->eager, wait) || !end_fault_thread(l, wait))
 		return false;
 	lazy_free(l);
 	return true;
@@ -351,7 +365,7 @@ int lazy_begin(struct lazy *l, const struct lazy_owner *owner, struct err *err)
 {
 	l->owner = *owner;
 	l->notes = l->source->ops->notes_path(l->source);
-	(void)memory_set_missing(l->mem, &l->missing);
+	memory_set_missing(l->mem, &l->missing);
 	for (size_t i = 0; i < l->placer.n; i++)
 		missing_set_block(l->mem->blocks[l->index[i]], &l->missing);
 	if (alloc_parts(l) < 0)
@@ -359,8 +373,21 @@ int lazy_begin(struct lazy *l, const struct lazy_owner *owner, struct err *err)
 	return fault_thread_start(&l->fault_thread, &l->placer.uffd, &fault_ops, l, err);
 }
 
+static void *drop_old(void *opaque)
+{
+	struct lazy *l = opaque;
+
+	uffd_placer_drop_old(&l->placer, &l->hurry);
+	thread_set_done(&l->dropper);
+	return NULL;
+}
+
 int lazy_run(struct lazy *l, struct err *err)
 {
+	int ret = thread_start(&l->dropper, "lazy-drop", THREAD_MIGRATION, drop_old, l, err);
+
+	if (ret < 0)
+		return ret;
 	__atomic_store_n(&l->started_ns, host_now_ns(), __ATOMIC_RELAXED);
 	return thread_start(&l->eager, "lazy-eager", THREAD_MIGRATION, lazy_eager, l, err);
 }
