@@ -37,6 +37,7 @@ import measure  # noqa: E402
 import memory  # noqa: E402
 import network  # noqa: E402
 import peers  # noqa: E402
+import saved  # noqa: E402
 import saving  # noqa: E402
 from measure import MIB  # noqa: E402
 from vmm import PROGRAMS, Vmm  # noqa: E402
@@ -286,6 +287,9 @@ class Bench:
             self.row(f"{gib} GiB random, mapped-ram, until all is there: rate", "MiB/s",
                      {k: [gib * 1024 / r[1] for r in v] for k, v in got.items()}, 1, True)
 
+    def snapshot_load(self):
+        saved.loads(self, TMP)
+
     def untouched(self):
         for backend, aim in (("anonymous", 1 / 10), ("memfd", 1 / 50)):
             got = self.alternate(lambda kind, b=backend: self.one_move(
@@ -389,7 +393,8 @@ class Bench:
 
 
 WORKS = ("start", "idle", "one_channel", "default_memory", "multifd_none", "multifd_zstd", "tcp", "mapped", "lazy", "untouched",
-         "zeros", "dirtying", "encoders", "background", "snapshots", "scaling", "convert", "compare", "image_writes")
+         "zeros", "dirtying", "encoders", "background", "snapshots", "snapshot_load", "scaling", "convert", "compare",
+         "image_writes")
 
 
 def line(r):
