@@ -31,6 +31,7 @@
 #include "vmm/loop.h"
 #include "vmm/machine.h"
 #include "vmm/memory/missing.h"
+#include "vmm/merge-watch.h"
 #include "vmm/options/config.h"
 #include "vmm/options/options.h"
 #include "vmm/vmstate-dump.h"
@@ -43,6 +44,7 @@ struct program {
 	struct migration *mg;
 	struct qmp_server *qmp;
 	struct loop_fd *signals;
+	struct merge_watch *merging;
 	int pid_fd;
 	int ready_fd; /* daemonize: the parent waits for a byte here; else -1 */
 };
@@ -322,6 +324,7 @@ static int program_start(struct program *p, struct err *err)
 	if (ret >= 0) {
 		p->signals =
 		    loop_fd_add(p->m->loop, p->host.signal_fd, LOOP_READABLE, on_signal, p);
+		p->merging = merge_watch_new(p->m);
 		ret = program_run(p, err);
 	}
 	machine_unlock(p->m);
@@ -350,6 +353,7 @@ static bool program_end(struct program *p, int status)
 			migration_free(p->mg);
 		all = all && machine_end(p->m) && memory_end_missing(&p->m->mem);
 		loop_fd_del(p->signals);
+		merge_watch_free(p->merging);
 		if (all) {
 			net_backends_close(&p->be.nets);
 			block_nodes_close(&p->be.blocks);

@@ -38,6 +38,7 @@
 #include "migration/ram/write-protect-internal.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/wake.h"
+#include "vmm/memory/merge.h"
 #include "vmm/memory/populated.h"
 
 #define POOL_BYTES   (4 * MiB)
@@ -207,7 +208,7 @@ static int arm(struct write_protect *wp, const struct ram_block *b)
 
 static int wp_touched(struct ram_save *s, size_t block, struct err *err)
 {
-	const struct ram_block *b = s->m->mem.blocks[block];
+	struct ram_block *b = s->m->mem.blocks[block];
 	/* Shared pages are in the file, also those that our page tables do not have. */
 	bool in_file = b->page_bytes == PAGE_BYTES && b->share;
 	uint64_t *map = s->touched[block];

@@ -2,7 +2,7 @@
 """Side by side with QEMU: the same tiny guest, the same host, in turn, in one run.
 
 usage: bench.py [--runs N] [--only PATTERN] [--out DIR] [--old PATH] [--peer VERSION,...] [--congestion NAME]
-                [--gib N,...]
+                [--gib N,...] [--realtime]
 
 --peer names the QEMU: 7.2 (the machine's own, if it is that one), 10.0 or 11.1, fetched by scripts/peer-root;
 with commas, several: the first is in the table, and a second line per row has each of the others.
@@ -10,6 +10,9 @@ with commas, several: the first is in the table, and a second line per row has e
 --congestion is the TCP congestion control of the rows over TCP (cubic, bbr); without it the host's own.
 
 --gib are the sizes of the guests that are saved (background, snapshots): 1,4,8 without it.
+
+--realtime runs the programs of convert, compare and image_writes before all others of the host (as root), for a host
+that has other work.
 
 --old is another build of minivmm, measured in the same turns: a second line per row has its figure and
 this build over it, best run against best run.
@@ -37,6 +40,7 @@ import measure  # noqa: E402
 import memory  # noqa: E402
 import network  # noqa: E402
 import peers  # noqa: E402
+import saved  # noqa: E402
 import saving  # noqa: E402
 from measure import MIB  # noqa: E402
 from vmm import PROGRAMS, Vmm  # noqa: E402
@@ -288,6 +292,9 @@ class Bench:
             self.row(f"{gib} GiB random, mapped-ram, until all is there: rate", "MiB/s",
                      {k: [gib * 1024 / r[1] for r in v] for k, v in got.items()}, 1, True)
 
+    def snapshot_load(self):
+        saved.loads(self, TMP)
+
     def untouched(self):
         for backend, aim in (("anonymous", 1 / 10), ("memfd", 1 / 50)):
             got = self.alternate(lambda kind, b=backend: self.one_move(
@@ -383,12 +390,16 @@ class Bench:
     def convert(self):
         disks.convert(self, TMP)
 
+    def compare(self):
+        disks.compare(self, TMP)
+
     def image_writes(self):
         disks.writes(self, TMP)
 
 
 WORKS = ("start", "idle", "one_channel", "default_memory", "multifd_none", "multifd_zstd", "tcp", "mapped", "lazy", "untouched",
-         "zeros", "dirtying", "encoders", "background", "snapshots", "scaling", "convert", "image_writes")
+         "zeros", "dirtying", "encoders", "background", "snapshots", "snapshot_load", "scaling", "convert", "compare",
+         "image_writes")
 
 
 def line(r):
@@ -419,7 +430,9 @@ def main():
     parser.add_argument("--peer", default="7.2")
     parser.add_argument("--congestion")
     parser.add_argument("--gib", default=",".join(map(str, saving.SIZES)))
+    parser.add_argument("--realtime", action="store_true")
     args = parser.parse_args()
+    disks.REALTIME = args.realtime
     first, *more = args.peer.split(",")
     for version in (first, *more):
         kind = "qemu" if version == first else f"qemu-{version}"

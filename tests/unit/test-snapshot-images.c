@@ -6,6 +6,7 @@
 #include "devices/block/node-info.h"
 #include "devices/block/node.h"
 #include "devices/block/qcow2/qcow2.h"
+#include "migration/snapshot/session.h"
 #include "migration/snapshot/snapshot.h"
 #include "vmm/base/iov.h"
 
@@ -141,6 +142,17 @@ static void load(struct shelf *s, const char *tag)
 		      err.msg);
 }
 
+/* All memory is here: the disks are not needed for it any more. */
+static void complete(struct shelf *s)
+{
+	struct err err = {0};
+
+	machine_lock(&s->r->m);
+	ck_assert_msg(snapshots_await_pages(migration_snapshots(s->r->mg), NULL, &err) == 0, "%s",
+		      err.msg);
+	machine_unlock(&s->r->m);
+}
+
 static const char *const layouts[] = {
     "-o cluster_size=64k",
     "-o cluster_size=4k",
@@ -170,6 +182,7 @@ START_TEST(test_there_and_back)
 	check(&s, 7);
 	load(&s, "two");
 	check(&s, 8);
+	complete(&s);
 	/* As another program finds them. */
 	close_disk(&s, 0);
 	close_disk(&s, 1);

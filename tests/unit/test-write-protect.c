@@ -18,6 +18,7 @@
 #include "vmm/base/thread.h"
 #include "vmm/base/wake.h"
 #include "vmm/base/zero.h"
+#include "vmm/memory/merge.h"
 
 #define SMALL_PAGES 2048U /* of the guest; more than the pool of copies holds */
 #define HUGE_COUNT  8U
@@ -534,10 +535,12 @@ static void check_merging(struct rig *g)
 	pthread_t writer;
 
 	replace_ram(g, true);
+	memory_follow_merging(&g->r->from.mem);
 	/* Something that may be merged, or the host scans nothing at all. */
 	memory_init(&spare, -1);
 	ck_assert_ptr_nonnull(memory_add_block(&spare, "spare", 64 * PAGE_BYTES, &be, NULL));
 	memset(spare.blocks[0]->hva, 7, 64 * PAGE_BYTES);
+	memory_follow_merging(&spare);
 	ram_save_init(&g->r->save, &g->r->from, g->r->w, 7);
 	g->r->save.tracker = &tracker_write_protect;
 	ck_assert_int_eq(ram_save_start(&g->r->save, NULL), 0);

@@ -34,6 +34,7 @@
 #include "vmm/base/units.h"
 #include "vmm/memory/backing.h"
 #include "vmm/memory/fault.h"
+#include "vmm/memory/merge.h"
 #include "vmm/memory/missing.h"
 #include "vmm/memory/room.h"
 
@@ -61,6 +62,7 @@ static void block_free(struct ram_block *b)
 	free(b->dma_dirty);
 	(void)pthread_rwlock_destroy(b->missing_lock);
 	free(b->missing_lock);
+	pthread_mutex_destroy(&b->merging);
 	free(b);
 }
 
@@ -76,28 +78,14 @@ void memory_fini(struct memory *mem)
 
 /* ---- blocks ---- */
 
-#define MERGE_BYTES (64 * MiB) /* advised at a time: nobody maps memory meanwhile */
-
-int memory_allow_merging(const struct ram_block *b, bool allow)
-{
-	for (uint64_t off = 0; b->merge && off < b->bytes; off += MERGE_BYTES) {
-		uint64_t n = MIN(MERGE_BYTES, b->bytes - off);
-
-		if (madvise(b->hva + off, n, allow ? MADV_MERGEABLE : MADV_UNMERGEABLE) < 0)
-			return errno == EINVAL ? 0 : -errno; /* EINVAL: a kernel without KSM */
-	}
-	return 0;
-}
-
 /* Advice only: errors are ignored, for instance those of a kernel without KSM. */
-static void block_advise(const struct ram_block *b)
+static void block_advise(struct ram_block *b)
 {
 	if (b->page_bytes == PAGE_BYTES) /* huge pages, as far as there are any: fewer faults */
 		(void)madvise(b->hva, b->bytes, MADV_HUGEPAGE);
 	if (b->no_dump)
 		(void)madvise(b->hva, b->bytes, MADV_DONTDUMP);
-	if (b->merge)
-		(void)madvise(b->hva, b->bytes, MADV_MERGEABLE);
+	memory_advise_merging(b);
 }
 
 static int map_flags(const struct ram_block *b)
@@ -213,6 +201,7 @@ struct ram_block *memory_add_block(struct memory *mem, const char *name, uint64_
 	b->fd = b->aside_fd = -1;
 	b->missing_lock = NEW(pthread_rwlock_t);
 	(void)pthread_rwlock_init(b->missing_lock, NULL);
+	pthread_mutex_init(&b->merging, NULL);
 	(void)snprintf(b->name, sizeof(b->name), "%s", name);
 	if (backing_open(&backing, name, backend, err) < 0) {
 		block_free(b);

@@ -60,6 +60,9 @@ struct ram_block {
 	int aside_fd; /* its own backing, while another one is tried in its place; else -1 */
 	pthread_rwlock_t *missing_lock; /* owned; a leaf; of 'missing' */
 	struct missing *missing; /* borrowed; some pages are still to come (missing.h), or NULL */
+	pthread_mutex_t merging; /* a leaf; of these two (merge.h) */
+	bool told;               /* the kernel may merge its pages */
+	bool apart;              /* ... and must not just now */
 	/* under the machine lock, changed only while pages are not tracked */
 	bool unlogged; /* its writes are not tracked (dirty log only) */
 	/* any thread, atomically; meaningful while memory.tracking */
@@ -180,12 +183,6 @@ void memory_mark_dirty(struct memory *mem, uint64_t gpa, uint64_t len);
  * are given back.
  */
 int memory_release(const struct memory *mem, struct err *err);
-
-/*
- * A block with 'merge': may the host go on merging its pages?  Pages that are merged are single
- * again when it may not, and 'merge' stays as it is.  0 or -errno; other blocks: 0.
- */
-int memory_allow_merging(const struct ram_block *b, bool allow);
 
 /* Sum of the blocks' bytes. */
 uint64_t memory_total_bytes(const struct memory *mem);
