@@ -521,7 +521,7 @@ def sizes(vm):
 
 
 @only_minivmm("QEMU resizes the image and not the guest's disk")
-@table(eager={"more": {}}, lazy={"more": {"x_minivmm_lazy": True}})
+@table(eager={"more": {"x_minivmm_eager": True}}, lazy={"more": {}})
 def test_resized_since(t, more):
     """A disk has the size of the snapshot again, larger or smaller, also where the load is refused after that was looked at."""
     vm = two_disks(t)
