@@ -24,6 +24,9 @@ const struct qcow2_snapshot *img_find_snapshot(const struct qcow2 *q, const char
 	return NULL;
 }
 
+/* QEMU keeps no more of a name, and finds none by a longer one. */
+#define NAME_MAX_BYTES 255U
+
 static int snapshot_create(struct qcow2 *q, const char *name, struct err *err)
 {
 	struct qcow2_snapshot s = {.id = "", .name = name};
@@ -31,6 +34,8 @@ static int snapshot_create(struct qcow2 *q, const char *name, struct err *err)
 	struct timespec now;
 	int ret;
 
+	if (strlen(name) > NAME_MAX_BYTES)
+		return err_set(err, EINVAL, "the name has more than %u bytes", NAME_MAX_BYTES);
 	(void)clock_gettime(CLOCK_REALTIME, &now);
 	s.date_s = (uint32_t)now.tv_sec;
 	s.date_ns = (uint32_t)(now.tv_nsec / 1000 * 1000);

@@ -33,7 +33,7 @@ struct requests {
 	enum runstate stop_state;
 	bool busy;   /* the work loop is carrying them out */
 	bool frozen; /* the guest's state has been collected for a move: what changes it waits */
-	bool stopped_late; /* ... except a 'stop': what was collected says that the guest runs */
+	bool stopped_late;   /* ... except a 'stop': what was collected says that the guest runs */
 	struct list waiters; /* machine_await_requests() */
 	int asked_fd;        /* machine_stand_in(); -1: none */
 };

@@ -96,7 +96,8 @@ struct block_node {
 	void *user; /* the struct device of the disk it is attached to, NULL: none */
 	/* a disk whose size has changed: called under the machine lock; NULL: nothing to do */
 	void (*resized)(void *user);
-	/* ... and what the machine's description says of it, before or without that; NULL: nothing */
+	/* ... and what the machine's description says of it, before or without that; NULL: nothing
+	 */
 	void (*describe)(void *user, uint64_t bytes);
 	struct device *keeper; /* without a disk: block_node_add_user() */
 	/*

@@ -86,8 +86,9 @@ static void on_recovered(void *opaque)
 	machine_set_stuck(in->m, false);
 	set_status(in, MIG_POSTCOPY_ACTIVE);
 	machine_retry_requests(in->m);
-	log_notice("the guest's memory can be loaded again%s",
-		   machine_running(in->m) && !machine_holds_vcpus(in->m) ? "" : "; 'cont' runs the guest");
+	log_notice(
+	    "the guest's memory can be loaded again%s",
+	    machine_running(in->m) && !machine_holds_vcpus(in->m) ? "" : "; 'cont' runs the guest");
 	machine_unlock(in->m);
 }
 

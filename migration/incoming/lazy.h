@@ -52,8 +52,8 @@ uint64_t incoming_lazy_number(const struct incoming *in, bool *has_resident, uin
 void incoming_lazy_query(const struct incoming *in, struct migration_info *info);
 /*
  * Wait until all is there, without a limit of bandwidth; the lock is given up meanwhile, not on the
- * main loop.  'stop' (may be NULL) is asked whenever m->cond is signalled, as a job does it: not 0 ends it.  -EIO when
- * pages cannot be read.
+ * main loop.  'stop' (may be NULL) is asked whenever m->cond is signalled, as a job does it: not 0
+ * ends it.  -EIO when pages cannot be read.
  */
 int incoming_lazy_await(struct incoming *in, int (*stop)(void *opaque), void *opaque,
 			struct err *err);

@@ -62,7 +62,8 @@ static int err_unconfirmed(const char *why, struct err *err)
 {
 	return err_set(err, ENOTCONN,
 		       "the destination was given the guest and did not confirm that it runs "
-		       "(" ERR_WITHIN "): it stays stopped here; 'cont' with 'x-minivmm-force' only if it "
+		       "(" ERR_WITHIN
+		       "): it stays stopped here; 'cont' with 'x-minivmm-force' only if it "
 		       "does not run there",
 		       why);
 }

@@ -64,13 +64,15 @@ static void hint_at_qemu(const struct outgoing *o, struct err *err)
 	machine_unlock(o->m);
 	if (o->flush_unproven)
 		(void)err_set(err, was.errnum,
-			      ERR_WITHIN " (QEMU says why on its stderr: its RAM may differ, or it is "
+			      ERR_WITHIN
+			      " (QEMU says why on its stderr: its RAM may differ, or it is "
 			      "older than 8.1 and refuses flag 0x200 of multifd: then start this "
 			      "program with -global migration.multifd-flush-after-each-section=on)",
 			      was.msg);
 	else if (o->start_sent)
 		(void)err_set(err, was.errnum,
-			      ERR_WITHIN " (QEMU says why on its stderr; before 10.0 it refuses what "
+			      ERR_WITHIN
+			      " (QEMU says why on its stderr; before 10.0 it refuses what "
 			      "-global migration.send-switchover-start=on sends: \"MIG_CMD 0xb\")",
 			      was.msg);
 	else if (hints.len)
@@ -80,7 +82,8 @@ static void hint_at_qemu(const struct outgoing *o, struct err *err)
 	else
 		(void)err_set(
 		    err, was.errnum,
-		    ERR_WITHIN " (QEMU says why on its stderr; most often its machine differs: "
+		    ERR_WITHIN
+		    " (QEMU says why on its stderr; most often its machine differs: "
 		    "-M microvm needs ioapic2=%s, rtc=%s, pit=%s, pic=%s as here, devices "
 		    "-global virtio-mmio.force-legacy=%s, and -bios a file of this size)",
 		    was.msg, on_off(cfg->ioapic2), on_off(cfg->rtc), on_off(cfg->pit),

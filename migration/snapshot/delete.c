@@ -42,8 +42,8 @@ static int say_left(const struct snapshot_nodes *ns, const char *tag, int ret, s
 	for (size_t i = 0; i < ns->n; i++)
 		if (snapshot_node_find(ns->v[i], tag))
 			snapshot_list_name(&left, snapshot_node_name(ns->v[i]));
-	ret = err_set(err, -ret, "snapshot '%.100s' is still in %.*s: " ERR_WITHIN, tag, (int)left.len,
-		      (const char *)left.data, why.msg);
+	ret = err_set(err, -ret, "snapshot '%.100s' is still in %.*s: " ERR_WITHIN, tag,
+		      (int)left.len, (const char *)left.data, why.msg);
 	buf_free(&left);
 	return ret;
 }
@@ -79,10 +79,15 @@ int snapshot_delete(struct snapshots *s, const struct snapshot_request *r, struc
 	}
 	ret = snapshot_nodes_find(&ns, r, false, &why);
 	machine_unlock(m);
+	if (j)
+		job_set_total(j,
+			      1); /* a unit of work, as QEMU's job tells it; no bytes are moved */
 	if (ret == 0 && j)
 		ret = job_commit_point(j);
 	if (ret == 0)
 		ret = delete_all(m, &ns, r->tag, &why);
+	if (j)
+		job_add_done(j, 1);
 	if (ret == 0)
 		log_notice("snapshot '%s' is deleted", r->tag);
 	else if (why.errnum)

@@ -50,7 +50,9 @@ void snapshots_release(struct snapshots *s)
 
 const char *snapshot_node_name(const struct block_node *n)
 {
-	return *n->name ? n->name : n->drive_id;
+	bool own = *n->name && *n->name != '#'; /* else it was made up */
+
+	return own || !*n->drive_id ? n->name : n->drive_id;
 }
 
 struct qcow2 *snapshot_node_image(const struct block_node *n)

@@ -53,7 +53,7 @@ const struct qcow2_snapshot *snapshot_node_find(const struct block_node *n, cons
  * may wait.  0, or -errno with *err set.
  */
 int snapshot_node_delete(struct machine *m, struct block_node *n, const char *id, struct err *err);
-/* What messages call it: its node name, or its drive's id. */
+/* What messages call it: its node name, or its drive's id where that name was made up. */
 const char *snapshot_node_name(const struct block_node *n);
 /* Append "'name'", behind a comma if it is not the first. */
 void snapshot_list_name(struct buf *b, const char *name);

@@ -23,8 +23,8 @@ struct snapshot_source {
 	struct vmstate_source from;
 	struct block_node *lazily_from; /* its node; pages may come later; NULL: at once */
 	/* its own, but for 'lazy' after the load: the caller's, who takes it */
-	struct lazy *lazy; /* NULL: pages are loaded at once */
-	struct job *j;     /* borrowed; NULL: none */
+	struct lazy *lazy;              /* NULL: pages are loaded at once */
+	struct job *j;                  /* borrowed; NULL: none */
 	const struct page_index *index; /* the session's; NULL: pages are noted by the check */
 	bool checks;
 	uint64_t reported; /* progress that the job has been told */

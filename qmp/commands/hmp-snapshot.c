@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "devices/block/node-info.h"
+#include "devices/block/qcow2/qcow2.h"
 #include "devices/microvm.h"
 #include "migration/migration.h"
 #include "migration/snapshot/snapshot.h"
@@ -164,15 +165,18 @@ static void put_row(struct buf *out, const char *id, const struct qcow2_snapshot
 {
 	uint64_t ms = s->vm_clock_ns / NS_PER_MS;
 	time_t when = s->date_s;
-	char size[24], date[24];
+	char size[24], date[24], clock[24], icount[24] = "";
 	struct tm tm;
 
 	put_size(size, sizeof(size), s->vmstate_bytes);
 	(void)localtime_r(&when, &tm);
 	(void)strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &tm);
-	buf_printf(out, "%-9s %-16s %8s %20s %02u:%02u:%02u.%03u           \n", id, s->name, size,
-		   date, (unsigned)(ms / 3600000), (unsigned)(ms / 60000 % 60),
-		   (unsigned)(ms / 1000 % 60), (unsigned)(ms % 1000));
+	(void)snprintf(clock, sizeof(clock), "%02u:%02u:%02u.%03u", (unsigned)(ms / 3600000),
+		       (unsigned)(ms / 60000 % 60), (unsigned)(ms / 1000 % 60),
+		       (unsigned)(ms % 1000));
+	if (s->icount != QCOW2_NO_ICOUNT)
+		(void)snprintf(icount, sizeof(icount), "%llu", (unsigned long long)s->icount);
+	buf_printf(out, "%-9s %-16s %8s%20s%13s%11s\n", id, s->name, size, date, clock, icount);
 }
 
 static const char head[] =
@@ -251,7 +255,7 @@ static int hmp_info_snapshots(struct qmp_call *call, const struct hmp_args *args
 
 		(void)snprintf(title, sizeof(title),
 			       "\nList of partial (non-loadable) snapshots on '%.100s':\n",
-			       *bs->v[i]->name ? bs->v[i]->name : bs->v[i]->drive_id);
+			       *bs->v[i]->drive_id ? bs->v[i]->drive_id : bs->v[i]->name);
 		if (is_snapshot_disk(bs->v[i]))
 			(void)put_rows(out, bs, bs->v[i], false, title);
 	}

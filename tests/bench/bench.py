@@ -1,12 +1,15 @@
 #!/usr/bin/python3
 """Side by side with QEMU: the same tiny guest, the same host, in turn, in one run.
 
-usage: bench.py [--runs N] [--only PATTERN] [--out DIR] [--old PATH] [--peer VERSION] [--congestion NAME]
+usage: bench.py [--runs N] [--only PATTERN] [--out DIR] [--old PATH] [--peer VERSION] [--congestion NAME] [--realtime]
 
 --peer names the QEMU: 7.2 (the machine's own, if it is that one), 10.0 or 11.1, fetched by scripts/peer-root;
 with commas, several: the first is in the table, and a second line per row has each of the others.
 
 --congestion is the TCP congestion control of the rows over TCP (cubic, bbr); without it the host's own.
+
+--realtime runs the programs of convert, compare and image_writes before all others of the host (as root), for a host
+that has other work.
 
 --old is another build of minivmm, measured in the same turns: a second line per row has its figure and
 this build over it, best run against best run.
@@ -382,12 +385,16 @@ class Bench:
     def convert(self):
         disks.convert(self, TMP)
 
+    def compare(self):
+        disks.compare(self, TMP)
+
     def image_writes(self):
         disks.writes(self, TMP)
 
 
-WORKS = ("start", "idle", "one_channel", "default_memory", "multifd_none", "multifd_zstd", "tcp", "mapped", "lazy", "snapshot_load",
-         "untouched", "zeros", "dirtying", "encoders", "background", "snapshots", "scaling", "convert", "image_writes")
+WORKS = ("start", "idle", "one_channel", "default_memory", "multifd_none", "multifd_zstd", "tcp", "mapped", "lazy", "untouched",
+         "zeros", "dirtying", "encoders", "background", "snapshots", "snapshot_load", "scaling", "convert", "compare",
+         "image_writes")
 
 
 def line(r):
@@ -417,7 +424,9 @@ def main():
     parser.add_argument("--old")
     parser.add_argument("--peer", default="7.2")
     parser.add_argument("--congestion")
+    parser.add_argument("--realtime", action="store_true")
     args = parser.parse_args()
+    disks.REALTIME = args.realtime
     first, *more = args.peer.split(",")
     for version in (first, *more):
         kind = "qemu" if version == first else f"qemu-{version}"

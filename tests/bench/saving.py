@@ -107,10 +107,10 @@ def saved(vm, size, begin, last):
             "beyond": (watch.most - watch.before) / MIB}
 
 
-def guest(kind, folder, size, pages, name, **options):
-    """It writes to so many pages of its memory over and over, and has written all of it."""
+def guest(kind, folder, size, pages, name, rate=0, **options):
+    """It writes to so many pages (0: all) of its memory over and over, and has written all of it."""
     touch = (size - FROM) // ram.PAGE
-    vm = Vmm(kind, folder, "writer", f"start={FROM} pages={pages or touch} touch={touch}", name=name,
+    vm = Vmm(kind, folder, "writer", f"start={FROM} pages={pages or touch} touch={touch} rate={rate}", name=name,
              memory=f"{size // MIB}M", **options)
     vm.serial.expect("writing")
     vm.capabilities("events")
@@ -142,10 +142,10 @@ def stream_once(bench, kind, folder, size, path, pages, to="/dev/null"):
         vm.close()
 
 
-def image_once(bench, kind, folder, size, path, disk):
+def image_once(bench, kind, folder, size, path, disk, pages=0, rate=0):
     bench.count += 1
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", disk, DISK], check=True)
-    vm = guest(kind, folder, size, 0, f"i{bench.count}", ram=path, extra=images.disk("root", disk))
+    vm = guest(kind, folder, size, pages, f"i{bench.count}", rate, ram=path, extra=images.disk("root", disk))
     try:
         return saved(vm, size, lambda: vm.cmd("snapshot-save", job_id="save", tag="bench", vmstate="root",
                                               devices=["root"]), "JOB_STATUS_CHANGE concluded")

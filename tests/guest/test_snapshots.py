@@ -1,4 +1,5 @@
 """snapshot-save, snapshot-load, snapshot-delete: disks and memory of one instant, in the disks' own images."""
+import json
 import os
 import re
 import shutil
@@ -521,7 +522,7 @@ def sizes(vm):
 
 
 @only_minivmm("QEMU resizes the image and not the guest's disk")
-@table(eager={"more": {"x_minivmm_eager": True}}, lazy={"more": {}})
+@table(lazy={"more": {}}, eager={"more": {"x_minivmm_eager": True}})
 def test_resized_since(t, more):
     """A disk has the size of the snapshot again, larger or smaller, also where the load is refused after that was looked at."""
     vm = two_disks(t)
@@ -649,3 +650,43 @@ def test_followed_by_script(t):
     assert script("delete", "tag=one") == "completed"
     assert vm.cmd("query-jobs") == []
     goes_on(vm)
+
+
+@only_minivmm("QEMU loads no snapshot of an image that has a bitmap")
+def test_with_bitmap(t):
+    """An image with a dirty bitmap has snapshots that can be loaded; the bitmap is in order afterwards."""
+    vm_image = image(t, "d0")
+    snapshots.tool("qemu-img", "bitmap", "--add", vm_image, "backup")
+    vm = guest(t, {"d0": vm_image})
+    do(vm, "save", "one")
+    goes_on(vm)
+    look(t, vm, "one")
+    vm.cmd("quit")
+    vm.wait()
+    check(vm_image)
+    info = json.loads(snapshots.tool("qemu-img", "info", "--output=json", vm_image))
+    bitmap, = info["format-specific"]["data"]["bitmaps"]
+    assert bitmap["name"] == "backup" and bitmap["flags"] == ["auto"], bitmap
+
+
+def test_info_as_qemu_tells(t):
+    """info snapshots beside QEMU's: the same lines for the same images, with and without memory, on all disks and on some."""
+    t.need("qemu")
+    images = {n: image(t, n) for n in ("d0", "d1")}
+    vm = t.vmm("idle", paused=True, kind="qemu", extra=[w for n, p in images.items() for w in snapshots.disk(n, p)])
+    vm.images = images
+    do(vm, "save", "whole")
+    vm.cmd("quit")
+    vm.wait()
+    for tag, nodes in (("disks", images), ("first", ("d0",)), ("second", ("d1",)), ("n" * 40, ("d1",))):
+        for n in nodes:
+            snapshots.tool("qemu-img", "snapshot", "-c", tag, images[n])
+    told = []
+    for kind in ("minivmm", "qemu"):
+        vm = t.vmm("idle", paused=True, kind=kind, extra=[w for n, p in images.items() for w in (
+            "-drive", f"file={p},if=none,id={n},format=qcow2", "-device", f"virtio-blk-device,drive={n}")])
+        told.append(vm.cmd("human-monitor-command", **{"command-line": "info snapshots"}))
+        assert "whole" in told[-1] and "partial" in told[-1], told
+        vm.cmd("quit")
+        vm.wait()
+    assert told[0] == told[1], told

@@ -141,6 +141,20 @@ def test_snapshots(t):
     same("snapshot", "-l", raw)
 
 
+def test_long_names(t):
+    """A name that QEMU would cut off is refused; one of 255 bytes is found by both."""
+    t.need("qemu-img")
+    path, name = t.path("disk"), "n" * 255
+    ok("qemu", "create", "-f", "qcow2", path, "1M")
+    done = run("minivmm", "snapshot", "-c", name + "n", path)
+    assert done.status == 1 and "the name has more than 255 bytes" in done.err, done
+    for maker, other in (("minivmm", "qemu"), ("qemu", "minivmm")):
+        ok(maker, "snapshot", "-c", name, path)
+        ok(other, "snapshot", "-a", name, path)
+        ok(other, "snapshot", "-d", name, path)
+    assert "snapshots" not in ok("qemu", "info", "--output=json", path).json()
+
+
 def test_snapshot_words(t):
     """A word that is one's id and another's name means what it means to qemu-img; of two of a name the first is meant."""
     t.need("qemu-img", "qemu-io")

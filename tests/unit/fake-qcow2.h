@@ -111,6 +111,12 @@ int qcow2_saving_begin(struct qcow2 *q, struct qcow2_saving **s, struct err *err
 	return 0;
 }
 
+size_t qcow2_saving_cluster_bytes(const struct qcow2_saving *s)
+{
+	(void)s;
+	return 65536;
+}
+
 int qcow2_saving_write(struct qcow2_saving *s, const struct iovec *iov, int n_iov, uint64_t pos,
 		       struct err *err)
 {

@@ -336,8 +336,7 @@ static inline void rig_run_guest(struct rig *r)
 }
 
 __attribute__((noinline, unused)) static void rig_capability(struct rig *r,
-								enum migration_capability c,
-								bool on)
+							     enum migration_capability c, bool on)
 {
 	struct err err = {0};
 

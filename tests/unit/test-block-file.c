@@ -291,7 +291,7 @@ static void neighbours(const char *device, bool threads)
 			data[512 * i] = (uint8_t)(round + i);
 			jobs[i] = (struct job){
 			    .req = {.op = BLOCK_WRITE, .off = 512 * i, .bytes = 512, .n_iov = 1},
-			    .iov = {{data + (size_t)512 * i, 512}},
+			    .iov = {{data + (size_t)512 * i, 512}    },
 			};
 		}
 		run(n, jobs, ARRAY_LEN(jobs));
@@ -378,4 +378,5 @@ END_TEST
 
 CHECK_MAIN("block-file", writes_then_reads, more_requests_than_places, end_of_file_reads_as_zeroes,
 	   zeroes_and_discards, discard_ignored_by_option, errors_reach_the_request,
-	   direct_with_any_memory, direct_with_big_sectors, what_is_no_disk_is_refused, found_by_either_name)
+	   direct_with_any_memory, direct_with_big_sectors, what_is_no_disk_is_refused,
+	   found_by_either_name)

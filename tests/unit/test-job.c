@@ -452,4 +452,5 @@ END_TEST
 CHECK_MAIN("job", table_of_transitions, table_of_verbs, life_of_a_success,
 	   one_that_dismisses_itself_leaves_its_name, life_of_a_failure, pause_and_resume,
 	   ready_standby_complete, finalized_by_a_client, cancelled, names,
-	   the_end_of_the_machine_ends_them, one_that_does_not_end_is_given_up, point_of_no_return, cancelled_before_it)
+	   the_end_of_the_machine_ends_them, one_that_does_not_end_is_given_up, point_of_no_return,
+	   cancelled_before_it)

@@ -847,6 +847,6 @@ START_TEST(test_working_set_hostile)
 END_TEST
 
 CHECK_MAIN("lazy", test_eager, test_touched, test_huge, test_written, test_populated,
-	   test_discarded, test_discarded_while_read, test_stalled, test_end, test_dropped_while_read, test_rate,
-	   test_working_set_kept, test_file_source, test_file_is_locked, test_file_identity,
-	   test_working_set_file, test_working_set_hostile)
+	   test_discarded, test_discarded_while_read, test_stalled, test_end,
+	   test_dropped_while_read, test_rate, test_working_set_kept, test_file_source,
+	   test_file_is_locked, test_file_identity, test_working_set_file, test_working_set_hostile)

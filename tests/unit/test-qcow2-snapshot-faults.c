@@ -390,6 +390,16 @@ START_TEST(test_apply_fails)
 }
 END_TEST
 
-CHECK_MAIN("qcow2-snapshot-faults", test_save_killed, test_save_killed_tiny, test_save_fails,
-	   test_save_without_room, test_delete_killed, test_delete_fails, test_apply_killed,
-	   test_apply_fails, test_full_disk, test_commit_fails_beside_a_read)
+/* The step from tables to tables is the same for all; the layouts that differ most. */
+START_TEST(test_layouts_killed)
+{
+	kills("-o cluster_size=16384,extended_l2=on", OP_SAVE, 16);
+	kills("-o cluster_size=8192,compat=0.10", OP_SAVE, 16);
+	kills("-o cluster_size=65536,refcount_bits=64", OP_DELETE, 4);
+	kills("-o cluster_size=65536,extended_l2=on", OP_APPLY, 4);
+}
+END_TEST
+
+CHECK_MAIN("qcow2-snapshot-faults", test_layouts_killed, test_save_killed, test_save_killed_tiny,
+	   test_save_fails, test_save_without_room, test_delete_killed, test_delete_fails,
+	   test_apply_killed, test_apply_fails, test_full_disk, test_commit_fails_beside_a_read)

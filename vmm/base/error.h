@@ -11,7 +11,7 @@
 #define MINIVMM_BASE_ERROR_H
 
 struct err {
-	int errnum;     /* positive errno value */
+	int errnum;    /* positive errno value */
 	char msg[764]; /* one sentence, no trailing newline or full stop */
 };
 

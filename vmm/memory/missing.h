@@ -8,9 +8,9 @@
  * be filled in afterwards (memory_discard()).
  *
  * A block's pointer is set before its guest runs, and what it points to lives until
- * memory_set_missing() replaces it or memory_end_missing(); it is asked after the last page has come, too.
- * Whoever asks holds the block's missing_lock meanwhile, for a guest may be replaced by another
- * one (a snapshot that is loaded), whose pages come from elsewhere.
+ * memory_set_missing() replaces it or memory_end_missing(); it is asked after the last page has
+ * come, too. Whoever asks holds the block's missing_lock meanwhile, for a guest may be replaced by
+ * another one (a snapshot that is loaded), whose pages come from elsewhere.
  */
 #ifndef MINIVMM_MEMORY_MISSING_H
 #define MINIVMM_MEMORY_MISSING_H

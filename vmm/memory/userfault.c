@@ -31,7 +31,9 @@
 #include "vmm/memory/userfault-abi.h"
 
 #define READ_MESSAGES    32U
-#define UNREGISTER_BYTES (64 * MiB) /* at a time: nobody maps memory meanwhile */
+/* At a time: nobody maps memory meanwhile.  Where it is write-protected each page is gone through. */
+#define UNREGISTER_BYTES    (64 * MiB)
+#define UNREGISTER_WP_BYTES (4 * MiB)
 
 /* ---- opening ---- */
 
@@ -195,8 +197,9 @@ int userfault_register(struct userfault *u, const struct ram_block *b, unsigned 
 
 void userfault_unregister(struct userfault *u, const struct ram_block *b)
 {
-	uint64_t step = MAX(UNREGISTER_BYTES, b->page_bytes);
 	int slot = slot_of(u, b);
+	bool wp = slot >= 0 && u->modes[slot] & USERFAULT_WP;
+	uint64_t step = MAX(wp ? UNREGISTER_WP_BYTES : UNREGISTER_BYTES, b->page_bytes);
 
 	if (slot < 0)
 		return;

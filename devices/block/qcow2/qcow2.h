@@ -213,6 +213,8 @@ struct qcow2_saving;
 int qcow2_saving_begin(struct qcow2 *q, struct qcow2_saving **s, struct err *err);
 int qcow2_saving_write(struct qcow2_saving *s, const struct iovec *iov, int n_iov, uint64_t pos,
 		       struct err *err);
+/* Writes of whole clusters, from a multiple of it on, are the cheapest. */
+size_t qcow2_saving_cluster_bytes(const struct qcow2_saving *s);
 /* 'what': id is chosen here; disk_bytes is known here. */
 int qcow2_saving_commit(struct qcow2_saving *s, const struct qcow2_snapshot *what, struct err *err);
 void qcow2_saving_abort(struct qcow2_saving *s);

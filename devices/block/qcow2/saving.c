@@ -182,6 +182,11 @@ static void saving_end(struct qcow2_saving *s)
 	s->over = true;
 }
 
+size_t qcow2_saving_cluster_bytes(const struct qcow2_saving *s)
+{
+	return s->q->cluster_bytes;
+}
+
 static uint64_t state_max(const struct qcow2_saving *s)
 {
 	return (SNAPSHOT_L1_BYTES_MAX / 8 - s->l1_n) * s->q->l2_covers;
