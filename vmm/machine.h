@@ -257,10 +257,10 @@ int machine_wait(struct machine *m, int fd, int cancel_fd);
 int machine_pause(struct machine *m);
 int machine_pause_cancellable(struct machine *m, int cancel_fd);
 /*
- * Pages of guest memory cannot be had, or can again.  A vCPU that waits inside KVM_RUN for one does not
- * always leave it when it is told to: where KVM itself reads the page it waits until it is there.  So
- * whoever pauses the machine without being ready to wait for the pages gives 'stuck_fd' as cancel_fd: it
- * becomes readable a second after true.  Any thread.
+ * Pages of guest memory cannot be had, or can again.  A vCPU that waits inside KVM_RUN for one does
+ * not always leave it when it is told to: where KVM itself reads the page it waits until it is
+ * there.  So whoever pauses the machine without being ready to wait for the pages gives 'stuck_fd'
+ * as cancel_fd: it becomes readable a second after true.  Any thread.
  */
 void machine_set_stuck(struct machine *m, bool stuck);
 void machine_resume(struct machine *m);
