@@ -13,6 +13,8 @@
 
 char *snapshot_notes_path(const struct block_node *n, const uint8_t *identity)
 {
+	if (!n->filename) /* nothing to be beside of */
+		return NULL;
 	return xasprintf("%s.%016llx.working-set", n->filename,
 			 (unsigned long long)get_be64(identity));
 }
