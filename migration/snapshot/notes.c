@@ -16,7 +16,7 @@ char *snapshot_notes_path(const struct block_node *n, const uint8_t *identity)
 {
 	struct stat st;
 
-	if (n->fd >= 0 && fstat(n->fd, &st) == 0 && S_ISBLK(st.st_mode))
+	if (!n->filename || (n->fd >= 0 && fstat(n->fd, &st) == 0 && S_ISBLK(st.st_mode)))
 		return NULL;
 	return xasprintf("%s.%016llx.working-set", n->filename,
 			 (unsigned long long)get_be64(identity));
