@@ -30,6 +30,7 @@ enum {
 	IMG_SHRINK,
 	IMG_PREALLOCATION,
 	IMG_TARGET_IS_ZERO,
+	IMG_MERGE,
 	IMG_REFUSED, /* this and what follows: options that are refused, one key each */
 	IMG_KEYS = 160
 };
@@ -101,8 +102,13 @@ const char *img_size_text(char out[IMG_SIZE_BYTES], uint64_t bytes);
 /* The first with that id, else the first of that name; what is NULL is not looked for. */
 const struct qcow2_snapshot *img_find_snapshot(const struct qcow2 *q, const char *id,
 					       const char *name);
+/*
+ * The snapshot's memory has only what was written since another one: the name of that, owned; NULL:
+ * it is whole, or cannot be read.
+ */
+char *img_snapshot_parent(struct qcow2 *q, const struct qcow2_snapshot *s);
 /* The table of snapshots with its head; nothing where there is none. */
-void img_print_snapshots(FILE *out, const struct qcow2 *q);
+void img_print_snapshots(FILE *out, struct qcow2 *q);
 
 /* ---- images (open.c) ---- */
 

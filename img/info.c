@@ -120,8 +120,10 @@ static void put_bool(struct json_writer *w, const char *key, bool v)
 	jw_bool(w, v);
 }
 
-static void put_snapshot(struct json_writer *w, const struct qcow2_snapshot *s)
+static void put_snapshot(struct json_writer *w, struct qcow2 *q, const struct qcow2_snapshot *s)
 {
+	CLEANUP(cleanup_free) char *parent = img_snapshot_parent(q, s);
+
 	jw_open(w, '{');
 	if (s->icount != QCOW2_NO_ICOUNT)
 		put_num(w, "icount", s->icount);
@@ -132,10 +134,12 @@ static void put_snapshot(struct json_writer *w, const struct qcow2_snapshot *s)
 	put_num(w, "vm-clock-sec", s->vm_clock_ns / 1000000000);
 	put_str(w, "id", s->id);
 	put_num(w, "vm-state-size", s->vmstate_bytes);
+	if (parent)
+		put_str(w, "x-minivmm-parent", parent);
 	jw_close(w, '}');
 }
 
-static void put_snapshots(struct json_writer *w, const struct qcow2 *q)
+static void put_snapshots(struct json_writer *w, struct qcow2 *q)
 {
 	const struct qcow2_snapshot *s;
 
@@ -144,7 +148,7 @@ static void put_snapshots(struct json_writer *w, const struct qcow2 *q)
 	jw_key(w, "snapshots");
 	jw_open(w, '[');
 	for (size_t i = 0; (s = qcow2_snapshot_at(q, i)) != NULL; i++)
-		put_snapshot(w, s);
+		put_snapshot(w, q, s);
 	jw_close(w, ']');
 }
 

@@ -52,7 +52,8 @@ static bool print_text(const char *word)
 
 static int unknown(const char *word)
 {
-	static const char *const others[] = {"amend", "bitmap", "commit", "dd", "measure", "rebase"};
+	static const char *const others[] = {"amend", "bitmap",  "commit",
+					     "dd",    "measure", "rebase"};
 
 	for (size_t i = 0; i < ARRAY_LEN(others); i++)
 		if (!strcmp(word, others[i]))

@@ -6,6 +6,8 @@
 #include <time.h>
 
 #include "devices/block/qcow2/qcow2.h"
+#include "migration/snapshot/chain.h"
+#include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
 
@@ -50,7 +52,27 @@ const char *img_size_text(char out[IMG_SIZE_BYTES], uint64_t bytes)
 	return out;
 }
 
-static void print_snapshot(FILE *out, const struct qcow2_snapshot *s)
+char *img_snapshot_parent(struct qcow2 *q, const struct qcow2_snapshot *s)
+{
+	struct parent_mark mark;
+
+	return snapshot_parent(q, s, &mark, NULL) > 0 ? xstrdup(mark.tag) : NULL;
+}
+
+static bool any_has_parent(struct qcow2 *q)
+{
+	const struct qcow2_snapshot *s;
+	bool any = false;
+
+	for (size_t i = 0; !any && (s = qcow2_snapshot_at(q, i)) != NULL; i++) {
+		CLEANUP(cleanup_free) char *parent = img_snapshot_parent(q, s);
+
+		any = parent;
+	}
+	return any;
+}
+
+static void print_snapshot(FILE *out, const struct qcow2_snapshot *s, const char *parent)
 {
 	uint64_t ms = s->vm_clock_ns / 1000000, secs = ms / 1000;
 	char size[IMG_SIZE_BYTES], date[32] = "", clock[48], icount[24] = "";
@@ -63,18 +85,24 @@ static void print_snapshot(FILE *out, const struct qcow2_snapshot *s)
 		       secs / 3600, secs / 60 % 60, secs % 60, ms % 1000);
 	if (s->icount != QCOW2_NO_ICOUNT)
 		(void)snprintf(icount, sizeof(icount), "%" PRId64, (int64_t)s->icount);
-	(void)fprintf(out, "%-9s %-16s %8s%20s%13s%11s\n", s->id, s->name,
-		      img_size_text(size, s->vmstate_bytes), date, clock, icount);
+	(void)fprintf(out, "%-9s %-16s %8s%20s%13s%11s%s%s\n", s->id, s->name,
+		      img_size_text(size, s->vmstate_bytes), date, clock, icount,
+		      parent ? "  " : "", parent ? parent : "");
 }
 
-void img_print_snapshots(FILE *out, const struct qcow2 *q)
+void img_print_snapshots(FILE *out, struct qcow2 *q)
 {
 	const struct qcow2_snapshot *s = q ? qcow2_snapshot_at(q, 0) : NULL;
 
 	if (!s)
 		return;
-	(void)fprintf(out, "Snapshot list:\n%-9s %-16s %8s%20s%13s%11s\n", "ID", "TAG", "VM SIZE",
-		      "DATE", "VM CLOCK", "ICOUNT");
-	for (size_t i = 0; (s = qcow2_snapshot_at(q, i)) != NULL; i++)
-		print_snapshot(out, s);
+	/* As qemu-img prints it, but for a column that it has not, where there is something in it.
+	 */
+	(void)fprintf(out, "Snapshot list:\n%-9s %-16s %8s%20s%13s%11s%s\n", "ID", "TAG", "VM SIZE",
+		      "DATE", "VM CLOCK", "ICOUNT", any_has_parent(q) ? "  PARENT" : "");
+	for (size_t i = 0; (s = qcow2_snapshot_at(q, i)) != NULL; i++) {
+		CLEANUP(cleanup_free) char *parent = img_snapshot_parent(q, s);
+
+		print_snapshot(out, s, parent);
+	}
 }

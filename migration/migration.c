@@ -158,6 +158,7 @@ struct migration *migration_new(struct machine *m, struct err *err)
 	    .set = &mg->set,
 	    .in = &mg->in,
 	    .ram_section_id = mg->out.ram_section_id,
+	    .track.m = m,
 	    .migrating = is_migrating,
 	    .opaque = mg,
 	};
@@ -193,6 +194,7 @@ void migration_free(struct migration *mg)
 	dirty_rate_free(mg->dirty_rate);
 	mg->dirty_rate = NULL;
 	machine_lock(m);
+	snapshots_fini(&mg->snapshots);
 	release(mg);
 	machine_unlock(m);
 }

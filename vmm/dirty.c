@@ -15,24 +15,14 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/bitmap.h"
 #include "vmm/base/error.h"
+#include "vmm/dirty-internal.h"
 #include "vmm/dirty-provider.h"
 #include "vmm/dirty-ring.h"
+#include "vmm/dirty-watch.h"
 #include "vmm/machine.h"
 #include "vmm/vcpu.h"
 
 #define CHUNK 4096U /* pages: 16 MiB; a multiple of 64 */
-
-struct dirty {
-	const struct dirty_provider *provider;
-	bool taken;                  /* there is a taker of the pages, so the bitmaps exist */
-	void (*yield)(void *opaque); /* ... and leaves them to the next one; NULL: does not */
-	void *opaque;
-	unsigned counted; /* users that only count */
-	struct {
-		uint64_t *taken;       /* scratch of one sync */
-		uint64_t *unprotected; /* reported and not yet protected again */
-	} slot[MEMORY_MAX_SLOTS];
-};
 
 static uint64_t slot_pages(const struct mem_slot *s)
 {
@@ -48,21 +38,32 @@ static void free_bitmaps(struct dirty *d)
 	}
 }
 
-static int alloc_bitmaps(struct machine *m, struct dirty *d)
+static void free_untold(struct dirty *d)
 {
+	for (size_t i = 0; i < MEMORY_MAX_BLOCKS; i++) {
+		free(d->untold[i]);
+		d->untold[i] = NULL;
+	}
+}
+
+int dirty_bitmaps(struct machine *m)
+{
+	struct dirty *d = m->dirty;
+
 	for (size_t i = 0; i < m->mem.n_slots; i++) {
 		uint64_t pages = slot_pages(&m->mem.slots[i]);
 
-		d->slot[i].taken = bitmap_new(pages);
-		d->slot[i].unprotected = bitmap_new(pages);
+		if (!d->slot[i].taken)
+			d->slot[i].taken = bitmap_new(pages);
+		if (!d->slot[i].unprotected)
+			d->slot[i].unprotected = bitmap_new(pages);
 		if (!d->slot[i].taken || !d->slot[i].unprotected)
 			return -ENOMEM;
 	}
 	return 0;
 }
 
-/* Have pages tracked, for one more user. */
-static int provider_start(struct machine *m, struct err *err)
+int dirty_provider_start(struct machine *m, struct err *err)
 {
 	struct dirty *d;
 	int ret;
@@ -72,38 +73,39 @@ static int provider_start(struct machine *m, struct err *err)
 	d = NEW(struct dirty);
 	d->provider = m->ring ? &dirty_ring : &dirty_log;
 	ret = d->provider->start(m, err);
-	if (ret < 0)
+	if (ret < 0) {
 		free(d);
-	else
-		m->dirty = d;
-	return ret;
+		return ret;
+	}
+	(void)pthread_mutex_init(&d->lock, NULL);
+	m->dirty = d;
+	return 0;
 }
 
-/* One user less: the last one ends it. */
-static void provider_stop(struct machine *m)
-{
-	if (m->dirty->taken || m->dirty->counted)
-		return;
-	m->dirty->provider->stop(m);
-	free(m->dirty);
-	m->dirty = NULL;
-}
-
-/* Pages that were reported before there was a taker are dropped. */
-static int drop_reported(struct machine *m, struct err *err)
+/* The last one ends it. */
+void dirty_provider_stop(struct machine *m)
 {
 	struct dirty *d = m->dirty;
 
-	d->provider->sync(m);
-	for (size_t i = 0; i < m->mem.n_slots; i++) {
-		const struct mem_slot *s = &m->mem.slots[i];
-		int ret = d->provider->take(m, s, d->slot[i].taken, err);
+	if (d->taken || d->watch)
+		return;
+	__atomic_store_n(&m->mem.tracking, false, __ATOMIC_SEQ_CST);
+	free_bitmaps(d);
+	if (d->counted)
+		return;
+	d->provider->stop(m);
+	(void)pthread_mutex_destroy(&d->lock);
+	free(d);
+	m->dirty = NULL;
+}
 
-		if (ret < 0)
-			return ret;
-		bitmap_reset(d->slot[i].taken, slot_pages(s));
-	}
-	return 0;
+/* Pages that were reported before there was a taker are none of its own. */
+static int drop_reported(struct machine *m, struct err *err)
+{
+	uint64_t *const none[MEMORY_MAX_BLOCKS] = {NULL};
+	uint64_t added;
+
+	return dirty_collect(m, none, &added, err);
 }
 
 /* Which blocks are not logged is for one user to say, before it starts. */
@@ -123,24 +125,33 @@ static int take_over(struct machine *m, struct err *err)
 	return 0;
 }
 
-static int begin_taking(struct machine *m, struct err *err)
+/* Marks that nobody has asked for. */
+static void drop_marks(const struct machine *m)
 {
-	bool counted = m->dirty;
-	int ret;
-
 	for (size_t i = 0; i < m->mem.n_blocks; i++)
 		bitmap_reset(m->mem.blocks[i]->dma_dirty, m->mem.blocks[i]->bytes / PAGE_BYTES);
+}
+
+static int begin_taking(struct machine *m, struct err *err)
+{
+	bool counted = m->dirty, watched = m->dirty && m->dirty->watch;
+	int ret;
+
+	if (!watched)
+		drop_marks(m);
 	__atomic_store_n(&m->mem.tracking, true, __ATOMIC_SEQ_CST);
-	ret = provider_start(m, err);
+	ret = dirty_provider_start(m, err);
 	if (ret < 0) {
 		__atomic_store_n(&m->mem.tracking, false, __ATOMIC_SEQ_CST);
 		return ret;
 	}
+	(void)pthread_mutex_lock(&m->dirty->lock);
 	m->dirty->taken = true;
-	if (alloc_bitmaps(m, m->dirty) < 0)
+	if (dirty_bitmaps(m) < 0)
 		ret = err_set(err, ENOMEM, "no memory for the dirty bitmaps");
 	else if (counted)
 		ret = drop_reported(m, err);
+	(void)pthread_mutex_unlock(&m->dirty->lock);
 	if (ret < 0)
 		dirty_stop(m);
 	return ret;
@@ -180,11 +191,12 @@ void dirty_stop(struct machine *m)
 {
 	if (!dirty_taken(m))
 		return;
-	__atomic_store_n(&m->mem.tracking, false, __ATOMIC_SEQ_CST);
-	free_bitmaps(m->dirty);
+	(void)pthread_mutex_lock(&m->dirty->lock);
 	m->dirty->taken = false;
 	m->dirty->yield = NULL;
-	provider_stop(m);
+	free_untold(m->dirty);
+	(void)pthread_mutex_unlock(&m->dirty->lock);
+	dirty_provider_stop(m);
 	log_all_blocks(m);
 }
 
@@ -200,7 +212,7 @@ int dirty_count_start(struct machine *m, struct err *err)
 	if (!m->ring)
 		return err_set(err, ENOTSUP,
 			       "there is no dirty ring (-accel kvm,dirty-ring-size=N)");
-	ret = provider_start(m, err);
+	ret = dirty_provider_start(m, err);
 	if (ret == 0)
 		m->dirty->counted++;
 	return ret;
@@ -209,7 +221,7 @@ int dirty_count_start(struct machine *m, struct err *err)
 void dirty_count_stop(struct machine *m)
 {
 	m->dirty->counted--;
-	provider_stop(m);
+	dirty_provider_stop(m);
 }
 
 void dirty_count_update(struct machine *m)
@@ -233,7 +245,8 @@ static uint64_t merge_slot(const struct mem_slot *s, const uint64_t *src, uint64
 	return added;
 }
 
-static uint64_t merge_dma(struct ram_block *b, uint64_t *map)
+/* Marks of devices, into one map or two (NULL: not into it); returns how many are new in 'map'. */
+static uint64_t merge_dma(struct ram_block *b, uint64_t *map, uint64_t *watched)
 {
 	size_t words = BITMAP_WORDS(b->bytes / PAGE_BYTES);
 	uint64_t added = 0;
@@ -244,6 +257,10 @@ static uint64_t merge_dma(struct ram_block *b, uint64_t *map)
 		if (!word)
 			continue;
 		word = __atomic_exchange_n(&b->dma_dirty[w], 0, __ATOMIC_SEQ_CST);
+		if (watched)
+			watched[w] |= word;
+		if (!map)
+			continue;
 		added += (uint64_t)__builtin_popcountll(word & ~map[w]);
 		map[w] |= word;
 	}
@@ -259,7 +276,7 @@ static size_t block_index(const struct memory *mem, const struct ram_block *b)
 	return i;
 }
 
-int dirty_sync(struct machine *m, uint64_t *const *maps, uint64_t *added, struct err *err)
+int dirty_collect(struct machine *m, uint64_t *const *maps, uint64_t *added, struct err *err)
 {
 	struct dirty *d = m->dirty;
 	uint64_t sum = 0;
@@ -267,22 +284,47 @@ int dirty_sync(struct machine *m, uint64_t *const *maps, uint64_t *added, struct
 	d->provider->sync(m);
 	for (size_t i = 0; i < m->mem.n_slots; i++) {
 		const struct mem_slot *s = &m->mem.slots[i];
-		uint64_t *map = maps[block_index(&m->mem, s->block)];
+		size_t block = block_index(&m->mem, s->block);
 		int ret;
 
-		if (!map)
-			continue;
+		if (!maps[block] && !d->watch && !m->ring)
+			continue; /* it is not logged */
 		ret = d->provider->take(m, s, d->slot[i].taken, err);
 		if (ret < 0)
 			return ret;
-		(void)bitmap_or(d->slot[i].unprotected, d->slot[i].taken, slot_pages(s));
-		sum += merge_slot(s, d->slot[i].taken, map);
+		if (d->watch)
+			(void)merge_slot(s, d->slot[i].taken, d->watch->map[block]);
+		if (maps[block])
+			sum += merge_slot(s, d->slot[i].taken, maps[block]);
+		if (maps[block] || d->watch)
+			(void)bitmap_or(d->slot[i].unprotected, d->slot[i].taken, slot_pages(s));
+		bitmap_reset(d->slot[i].taken, slot_pages(s));
 	}
 	for (size_t i = 0; i < m->mem.n_blocks; i++)
-		if (maps[i])
-			sum += merge_dma(m->mem.blocks[i], maps[i]);
+		if (maps[i] || d->watch)
+			sum += merge_dma(m->mem.blocks[i], maps[i],
+					 d->watch ? d->watch->map[i] : NULL);
 	*added = sum;
 	return 0;
+}
+
+int dirty_sync(struct machine *m, uint64_t *const *maps, uint64_t *added, struct err *err)
+{
+	struct dirty *d = m->dirty;
+	int ret;
+
+	(void)pthread_mutex_lock(&d->lock);
+	ret = dirty_collect(m, maps, added, err);
+	for (size_t i = 0; ret == 0 && i < m->mem.n_blocks; i++) {
+		uint64_t pages = m->mem.blocks[i]->bytes / PAGE_BYTES;
+
+		if (!maps[i] || !d->untold[i])
+			continue;
+		*added += bitmap_or(maps[i], d->untold[i], pages);
+		bitmap_reset(d->untold[i], pages);
+	}
+	(void)pthread_mutex_unlock(&d->lock);
+	return ret;
 }
 
 static void protect_slot(struct machine *m, size_t i, uint64_t first, uint64_t end)
@@ -302,9 +344,9 @@ static void protect_slot(struct machine *m, size_t i, uint64_t first, uint64_t e
 	}
 }
 
-void dirty_protect(struct machine *m, struct ram_block *b, uint64_t first, uint64_t n)
+void dirty_protect_locked(struct machine *m, const struct ram_block *b, uint64_t first, uint64_t n)
 {
-	for (size_t i = 0; m->dirty && i < m->mem.n_slots; i++) {
+	for (size_t i = 0; i < m->mem.n_slots; i++) {
 		const struct mem_slot *s = &m->mem.slots[i];
 		uint64_t from = s->off / PAGE_BYTES, to = from + slot_pages(s);
 
@@ -312,4 +354,13 @@ void dirty_protect(struct machine *m, struct ram_block *b, uint64_t first, uint6
 			continue;
 		protect_slot(m, i, MAX(first, from) - from, MIN(first + n, to) - from);
 	}
+}
+
+void dirty_protect(struct machine *m, struct ram_block *b, uint64_t first, uint64_t n)
+{
+	if (!m->dirty)
+		return;
+	(void)pthread_mutex_lock(&m->dirty->lock);
+	dirty_protect_locked(m, b, first, n);
+	(void)pthread_mutex_unlock(&m->dirty->lock);
 }

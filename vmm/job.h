@@ -75,7 +75,8 @@ struct job_ops {
 /* What the job of a snapshot has measured, when it has succeeded. */
 struct job_figures {
 	uint64_t vmstate_bytes;
-	uint64_t pause_us; /* for which the guest stood still, 0 if it did not run */
+	uint64_t memory_bytes; /* of the guest, that are in it, or (loaded) in it and its parents */
+	uint64_t pause_us;     /* for which the guest stood still, 0 if it did not run */
 	uint64_t total_us;
 	/* of a load, since it began: the guest could run, and all of its memory was there */
 	bool has_resume_us, has_resident_us;

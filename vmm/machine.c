@@ -35,6 +35,7 @@
 #include "vmm/base/wake.h"
 #include "vmm/device.h"
 #include "vmm/dirty-ring.h"
+#include "vmm/dirty-watch.h"
 #include "vmm/flush.h"
 #include "vmm/loop.h"
 #include "vmm/memory/missing.h"
@@ -609,6 +610,7 @@ int machine_reset(struct machine *m, struct err *err)
 	ret = machine_check_memory(m, err);
 	if (ret < 0)
 		return ret;
+	dirty_lose(m, "the guest has been reset");
 	list_for_each (d, &m->devices, struct device, link)
 		if (d->ops->reset)
 			d->ops->reset(d);

@@ -15,8 +15,9 @@
  *                        each callback, by vCPU threads around exits, by
  *                        migration threads around control.  Given up by all
  *                        waits: machine_wait(), pthread_cond_wait() on 'cond'.
- *   2  dirty_ring.mutex  the rings of all vCPUs (dirty-ring.c)
- *      throttle.mutex, dirty_rate.mutex, dirty_limits.mutex
+ *   2  throttle.mutex, dirty_rate.mutex, dirty_limits.mutex
+ *      dirty.lock        what was found and who is to be told (dirty-internal.h)
+ *      dirty_ring.mutex  the rings of all vCPUs (dirty-ring.c); all three in this order
  *   3  machine.control_lock   monitors: queues of requests, replies and events.
  *                        The control loop holds it around each callback.
  *   4  leaves, under which nothing is taken but split.lock, that of interrupt
@@ -256,10 +257,10 @@ int machine_wait(struct machine *m, int fd, int cancel_fd);
 int machine_pause(struct machine *m);
 int machine_pause_cancellable(struct machine *m, int cancel_fd);
 /*
- * Pages of guest memory cannot be had, or can again.  A vCPU that waits inside KVM_RUN for one does not
- * always leave it when it is told to: where KVM itself reads the page it waits until it is there.  So
- * whoever pauses the machine without being ready to wait for the pages gives 'stuck_fd' as cancel_fd: it
- * becomes readable a second after true.  Any thread.
+ * Pages of guest memory cannot be had, or can again.  A vCPU that waits inside KVM_RUN for one does
+ * not always leave it when it is told to: where KVM itself reads the page it waits until it is
+ * there.  So whoever pauses the machine without being ready to wait for the pages gives 'stuck_fd'
+ * as cancel_fd: it becomes readable a second after true.  Any thread.
  */
 void machine_set_stuck(struct machine *m, bool stuck);
 void machine_resume(struct machine *m);

@@ -78,29 +78,12 @@ static void map_raw(struct image *img, uint64_t off, uint64_t bytes, struct imag
 	map_learn(img, off, off + n);
 }
 
-/* A hole of this image: what lies below, as far as it reaches. */
-static int map_below(struct image *img, uint64_t off, uint64_t bytes, struct image_extent *e)
+/* By this file alone; 1: the image has nothing there, and what lies below shows. */
+static int map_file(struct image *img, uint64_t off, uint64_t bytes, struct image_extent *e)
 {
-	struct image *below = img->backing;
-	uint64_t end = below ? disk_bytes(below) : 0;
-	int ret;
-
-	*e = (struct image_extent){.bytes = bytes, .zero = true, .file = img};
-	if (off >= end)
-		return 0;
-	ret = image_map(below, off, MIN(bytes, end - off), e);
-	e->depth++;
-	return ret;
-}
-
-int image_map(struct image *img, uint64_t off, uint64_t bytes, struct image_extent *e)
-{
-	uint64_t end = disk_bytes(img);
 	struct qcow2_extent q;
 	int ret;
 
-	if (bytes == 0 || off > end || bytes > end - off)
-		return -EINVAL;
 	if (!img->q) {
 		map_raw(img, off, bytes, e);
 		return 0;
@@ -108,8 +91,10 @@ int image_map(struct image *img, uint64_t off, uint64_t bytes, struct image_exte
 	ret = qcow2_map(img->q, off, bytes, true, &q);
 	if (ret < 0)
 		return ret;
-	if (q.kind == QCOW2_HOLE)
-		return map_below(img, off, q.bytes, e);
+	if (q.kind == QCOW2_HOLE) {
+		*e = (struct image_extent){.bytes = q.bytes, .zero = true, .file = img};
+		return 1;
+	}
 	*e = (struct image_extent){.bytes = q.bytes,
 				   .data = q.kind != QCOW2_ZERO,
 				   .zero = q.kind == QCOW2_ZERO,
@@ -119,4 +104,25 @@ int image_map(struct image *img, uint64_t off, uint64_t bytes, struct image_exte
 				   .off = q.host_off,
 				   .file = img};
 	return 0;
+}
+
+int image_map(struct image *img, uint64_t off, uint64_t bytes, struct image_extent *e)
+{
+	uint64_t end = disk_bytes(img);
+	unsigned depth = 0;
+	int ret;
+
+	if (bytes == 0 || off > end || bytes > end - off)
+		return -EINVAL;
+	for (;; depth++) {
+		ret = map_file(img, off, bytes, e);
+		if (ret < 0)
+			return ret;
+		e->depth = depth;
+		img = img->backing;
+		end = img ? disk_bytes(img) : 0;
+		if (ret == 0 || off >= end)
+			return 0;
+		bytes = MIN(e->bytes, end - off);
+	}
 }

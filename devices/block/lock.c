@@ -8,7 +8,8 @@
  * locks of its own open file.
  *
  * A process that was killed may leave its locks behind for some milliseconds: its io_uring is taken
- * down after it has ended, and keeps its files open so long.  So a lock that nobody holds is waited for.
+ * down after it has ended, and keeps its files open so long.  So a lock that nobody holds is waited
+ * for.
  */
 #include "devices/block/lock.h"
 

@@ -36,8 +36,8 @@ struct block_perms block_disk_perms(bool readonly, bool share_rw);
  * Lock the open image, or only see whether that would be possible (probe).
  * The refusal names the file and, where /proc tells, the process in the way.
  * -EBUSY: another user holds a lock that conflicts; -ENOTSUP: the file system has no such locks;
- * nothing is held then.  A lock that no process is seen to hold is waited for, a second at the most,
- * unless 'err' is NULL.  Any thread.
+ * nothing is held then.  A lock that no process is seen to hold is waited for, a second at the
+ * most, unless 'err' is NULL.  Any thread.
  */
 int block_lock(int fd, const char *path, struct block_perms p, bool probe, struct err *err);
 void block_unlock(int fd);

@@ -281,6 +281,8 @@ static int node_call(struct block_node *n, struct machine *m, block_node_fn *fn,
 	ret = through ? 0 : machine_wait(m, fd, -1);
 	if (through)
 		wait_done(m, fd);
+	if (ret == 0)
+		wake_clear(fd); /* pairs with call_done(): what it has written is seen */
 	if (ret < 0)
 		(void)err_set(err, -ret, "the program ends");
 	else if (c->ret < 0)

@@ -28,8 +28,9 @@
 #include "vmm/base/spawn.h"
 #include "vmm/base/units.h"
 
-#define END_MS     500 /* that a command may take to end once it has closed its pipe */
-#define PIPE_BYTES (1 * MiB) /* the two change over so much more rarely than with the usual 64 KiB */
+#define END_MS 500 /* that a command may take to end once it has closed its pipe */
+#define PIPE_BYTES                                                                                 \
+	(1 * MiB) /* the two change over so much more rarely than with the usual 64 KiB */
 
 struct exec_channel {
 	struct channel ch;
@@ -182,7 +183,8 @@ struct channel *channel_exec(const char *const *argv, const char *command, const
 			      err_text(errno));
 		return NULL;
 	}
-	(void)fcntl(pipe_fd[1], F_SETPIPE_SZ, (int)PIPE_BYTES); /* the host's limits may refuse it */
+	(void)fcntl(pipe_fd[1], F_SETPIPE_SZ,
+		    (int)PIPE_BYTES); /* the host's limits may refuse it */
 	ours = pipe_fd[writing ? 1 : 0];
 	child_end = pipe_fd[writing ? 0 : 1];
 	ret = start_command(&pid, argv, folder, child_end, writing);

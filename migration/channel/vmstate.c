@@ -1,11 +1,11 @@
 /*
  * vmstate.c - a stream into a snapshot's VM state, and out of it
  *
- * What is written is gathered in a buffer and goes into the image in pieces of PIECE_BYTES, or of a cluster
- * where that is more, which begin at multiples of it: whole clusters, so that none has to be filled up
- * from elsewhere.  More is no faster, for a piece is still in the processor's cache when it is written.
- * The rest is written by finish.  Reading goes to the image as it is asked for, for the reader
- * behind it has a buffer of its own.
+ * What is written is gathered in a buffer and goes into the image in pieces of PIECE_BYTES, or of a
+ * cluster where that is more, which begin at multiples of it: whole clusters, so that none has to
+ * be filled up from elsewhere.  More is no faster, for a piece is still in the processor's cache
+ * when it is written. The rest is written by finish.  Reading goes to the image as it is asked for,
+ * for the reader behind it has a buffer of its own.
  */
 #include "migration/channel/vmstate.h"
 

@@ -21,6 +21,7 @@
 #include "migration/ram/lazy/lazy.h"
 #include "migration/ram/mapped/mapped.h"
 #include "migration/ram/ram.h"
+#include "migration/stream/parent-mark.h"
 #include "migration/stream/reader.h"
 #include "migration/stream/wire.h"
 #include "vmm/base/alloc.h"
@@ -298,7 +299,7 @@ static int load_body(struct loader *l, const struct seen_section *s, struct err 
 
 	if (!s->entry)
 		return explain(l, ram_load_body(l->ram, l->in, err), err);
-	if (l->checks)
+	if (l->checks || l->pages_only)
 		return section_skip(l->in, s->id) < 0 ? err_ended(l, "a section", err) : 0;
 	lock_machine(l, true);
 	ret = vms_load(s->entry->desc, s->entry->dev, l->in, s->version, err);
@@ -366,6 +367,38 @@ static int check_version(const struct vms_entry *entry, const char *idstr, uint3
 	return 0;
 }
 
+/* It stands on another stream: only who has that can load it. */
+static int load_parent(struct loader *l, uint32_t id, uint32_t version, uint64_t at,
+		       struct err *err)
+{
+	struct parent_mark mark;
+	uint32_t end;
+	uint8_t tag;
+	int ret;
+
+	if (version != PARENT_SECTION_VERSION)
+		return err_set(err, EINVAL, "section '%s' has version %u, only %u is understood",
+			       PARENT_SECTION, version, PARENT_SECTION_VERSION);
+	ret = parent_mark_load(&mark, l->in, err);
+	if (ret == -EINVAL)
+		return ret;
+	if (ret < 0 || src_u8(l->in, &tag) < 0 || src_be32(l->in, &end) < 0)
+		return err_ended(l, "section '" PARENT_SECTION "'", err);
+	if (tag != TAG_FOOTER || end != id)
+		return err_set(err, EINVAL,
+			       "section '%s' at stream offset 0x%" PRIx64 " has no footer",
+			       PARENT_SECTION, at);
+	if (!l->parent)
+		return err_set(
+		    err, ENOTSUP,
+		    "the stream has only what was written since snapshot '%.100s': it is "
+		    "loaded from the image that has both, or when it has been made whole "
+		    "(minivmm-img snapshot --merge)",
+		    mark.tag);
+	*l->parent = mark;
+	return 0;
+}
+
 /* START, FULL: which device is it for? */
 static int load_announced(struct loader *l, uint64_t at, struct err *err)
 {
@@ -384,6 +417,8 @@ static int load_announced(struct loader *l, uint64_t at, struct err *err)
 			       at);
 	if (ret < 0 || src_be32(l->in, &instance) < 0 || src_be32(l->in, &version) < 0)
 		return err_ended(l, "a section's header", err);
+	if (strcmp(idstr, PARENT_SECTION) == 0)
+		return load_parent(l, id, version, at, err);
 	if (strcmp(idstr, RAM_SECTION) != 0 || instance != 0) {
 		entry = vms_find(&l->m->vmstate, idstr, instance);
 		if (!entry)
@@ -468,8 +503,9 @@ int loader_records(struct loader *l, struct err *err)
 			ret = load_continued(l, at, err);
 			break;
 		case TAG_COMMAND:
-			ret = l->checks ? skip_command(l, err)
-					: explain(l, commands_load(&l->commands, l->in, err), err);
+			ret = l->checks || l->pages_only
+				  ? skip_command(l, err)
+				  : explain(l, commands_load(&l->commands, l->in, err), err);
 			break;
 		default:
 			return err_set(err, EINVAL,

@@ -18,6 +18,7 @@ struct lazy;
 struct machine;
 struct mapped_config;
 struct mapped_load;
+struct parent_mark;
 struct ram_load;
 struct reader;
 struct src;
@@ -34,6 +35,10 @@ struct loader {
 	struct src *in;
 	struct reader *reader; /* the one behind 'in'; NULL: 'in' is memory */
 	bool checks; /* set before loader_header(): nothing is changed, devices are passed over */
+	bool pages_only; /* ... devices are passed over, and commands: RAM is all that is loaded */
+	/* The stream may have only what was written since another one, and says so here.  NULL:
+	 * then it is refused. */
+	struct parent_mark *parent;
 	/* a part of the stream that is records of pages, which come by an index; empty: none is */
 	uint64_t pages_start, pages_end;
 	struct command_state commands; /* its 'caps' also tell what both ends must agree on */

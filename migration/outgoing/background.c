@@ -44,6 +44,8 @@ static int background_track(struct outgoing *o, struct err *err)
 	struct machine *m = o->m;
 	int ret = outgoing_load_kernel(m, err);
 
+	if (ret == 0 && o->snapshot && o->snapshot->begin)
+		ret = o->snapshot->begin(o->snapshot->opaque, err);
 	if (ret == 0)
 		ret = machine_flush(m, o->deadline.stop_fd, err); /* less is left for the pause */
 	if (ret == 0)
@@ -77,6 +79,7 @@ static int background_set_up_ram(struct outgoing *o, struct err *err)
 	o->ram.tracker = &tracker_write_protect;
 	o->ram.wake_fd = o->kick_fd;
 	o->ram.ignore_shared = o->caps[CAP_X_IGNORE_SHARED];
+	o->ram.partial = o->snapshot && o->snapshot->mark;
 	if (o->snapshot)
 		ram_save_note(&o->ram, o->snapshot->index);
 	machine_lock(o->m);
@@ -104,7 +107,7 @@ static int background_release(struct outgoing *o, int ret, struct err *err)
 
 static int background_begin(struct outgoing *o, struct err *err)
 {
-	int ret = stream_put_header(o->w, o->m, o->caps);
+	int ret = outgoing_put_header(o);
 
 	if (ret == 0)
 		ret = writer_flush(o->w);
@@ -127,8 +130,12 @@ static int background_begin(struct outgoing *o, struct err *err)
 static int background_collect(struct outgoing *o, struct err *err)
 {
 	struct machine *m = o->m;
-	int ret = write_protect_instant(&o->ram, err);
+	int ret = 0;
 
+	if (o->snapshot && o->snapshot->choose)
+		ret = o->snapshot->choose(o->snapshot->opaque, &o->ram, err);
+	if (ret == 0)
+		ret = write_protect_instant(&o->ram, err);
 	if (ret == 0)
 		ret = m->arch->fetch(m, err);
 	if (ret == 0)
@@ -204,8 +211,12 @@ static int background_instant(struct outgoing *o, struct err *err)
 static int background_pause(struct outgoing *o, struct err *err)
 {
 	for (;;) {
-		int ret = write_protect_rearm(&o->ram, err);
+		int ret = 0;
 
+		if (o->snapshot && o->snapshot->near)
+			ret = o->snapshot->near(o->snapshot->opaque, &o->ram, err);
+		if (ret == 0)
+			ret = write_protect_rearm(&o->ram, err);
 		if (ret < 0)
 			return ret;
 		machine_lock(o->m);
@@ -266,6 +277,8 @@ static int background_run(struct outgoing *o, struct err *err)
 {
 	int ret = background_pause(o, err);
 
+	if (ret == 0 && o->ram.partial)
+		write_protect_look_again(&o->ram);
 	if (ret == 0)
 		ret = background_pages(o, err);
 	ret = background_release(o, ret, err); /* the guest need not wait for the channel's end */

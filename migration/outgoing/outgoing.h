@@ -36,8 +36,21 @@ struct page_index;
 struct resolve;
 struct writer;
 
-/* A snapshot's save, which is not a migration but goes the same way. */
+/*
+ * A snapshot's save, which is not a migration but goes the same way. In this order; what may be
+ * NULL is left out.
+ */
 struct outgoing_snapshot {
+	struct buf *mark; /* borrowed; a section behind the header; only a part of memory goes then.
+			     NULL: all of it does */
+	/* Pages are about to be tracked or protected, the guest runs.  Machine lock held.  May be
+	 * NULL. */
+	int (*begin)(void *opaque, struct err *err);
+	/* The instant is near: pages that go may be known already.  No lock.  May be NULL. */
+	int (*near)(void *opaque, struct ram_save *ram, struct err *err);
+	/* The instant: the guest stands still; the pages that go are chosen.  Machine lock held.
+	 * May be NULL. */
+	int (*choose)(void *opaque, struct ram_save *ram, struct err *err);
 	/*
 	 * The instant that is saved: the guest stands still, its devices are collected, and it
 	 * runs on after this.  Machine lock held.  0, or -errno with *err set.
@@ -166,6 +179,8 @@ int outgoing_slice(struct outgoing *o, struct err *err);
  * wants to be done to the guest first; it runs again.
  */
 int switchover(struct outgoing *o, struct err *err);
+/* Of a saved stream: the header, and a snapshot's mark.  0 or -errno. */
+int outgoing_put_header(struct outgoing *o);
 /* The end of the stream, all at once: the devices that were collected, EOF, the description. */
 int outgoing_put_devices(struct outgoing *o, struct err *err);
 /* Until a moment, or until kick_fd is set; -ECANCELED. */

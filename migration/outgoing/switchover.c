@@ -1,6 +1,7 @@
 /*
  * switchover.c - the guest stops, and the last of it is sent
  *
+ *     bring     pages that a lazy load has not brought yet
  *     stop      vCPUs and devices stand still, run state finish-migrate; with
  *               pause-before-switchover the client says when to go on
  *     collect   the last dirty pages are found, device state is saved into
@@ -53,6 +54,7 @@
 #include "vmm/base/wake.h"
 #include "vmm/flush.h"
 #include "vmm/machine.h"
+#include "vmm/memory/missing.h"
 #include "vmm/options/config.h"
 #include "vmm/vclock.h"
 
@@ -128,6 +130,25 @@ static int enter_device(struct outgoing *o, struct err *err)
 		return err_cancelled(err);
 	stats_phase(&o->stats, MIG_PHASE_SWITCHOVER);
 	return 0;
+}
+
+static bool bring_stops(void *opaque)
+{
+	const struct outgoing *o = opaque;
+
+	return status_get(&o->status) != MIG_ACTIVE || deadline_passed(&o->deadline);
+}
+
+/* Pages may still come from a disk's image (a snapshot's), and the disks are about to go. */
+static int bring_pages(struct outgoing *o, struct err *err)
+{
+	int ret = memory_bring_missing(&o->m->mem, bring_stops, o);
+
+	if (ret == -ECANCELED)
+		return err_cancelled(err);
+	return ret < 0
+		   ? err_set(err, -ret, "the guest's memory cannot be brought: %s", err_text(-ret))
+		   : 0;
 }
 
 static int switchover_stop(struct outgoing *o, struct err *err)
@@ -224,6 +245,14 @@ static int put_eof(struct outgoing *o)
 static int put_description(struct outgoing *o)
 {
 	return o->m->cfg->suppress_vmdesc ? 0 : device_state_describe(&o->devices, o->w);
+}
+
+int outgoing_put_header(struct outgoing *o)
+{
+	const struct buf *mark = o->snapshot ? o->snapshot->mark : NULL;
+	int ret = stream_put_header(o->w, o->m, o->caps);
+
+	return ret == 0 && mark ? writer_put(o->w, mark->data, mark->len) : ret;
 }
 
 static int put_index_piece(void *opaque, const void *p, size_t n)
@@ -380,6 +409,8 @@ int switchover(struct outgoing *o, struct err *err)
 
 	if (ret == 0)
 		ret = rp_wait_ack(o, err);
+	if (ret == 0)
+		ret = bring_pages(o, err);
 	if (ret == 0)
 		ret = switchover_stop(o, err);
 	if (ret < 0)

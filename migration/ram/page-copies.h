@@ -3,8 +3,8 @@
  *
  *     free -> page_copies_get -> (filled) -> page_copies_ready -> page_copies_next -> recycle
  *
- * A slot holds one page of the host, huge or not; a copy has one slot or several neighbours, so that
- * pages that lie side by side are sent as one run.  No lock of its own: the owner's.
+ * A slot holds one page of the host, huge or not; a copy has one slot or several neighbours, so
+ * that pages that lie side by side are sent as one run.  No lock of its own: the owner's.
  */
 #ifndef MINIVMM_MIGRATION_PAGE_COPIES_H
 #define MINIVMM_MIGRATION_PAGE_COPIES_H

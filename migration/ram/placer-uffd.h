@@ -48,8 +48,9 @@ void uffd_placer_fini(struct uffd_placer *p);
 int uffd_placer_check(const struct memory *mem, struct err *err);
 /*
  * Take a block that no guest runs on: what it holds is given back, at the latest by
- * uffd_placer_drop_old(), and pages are missing from now on.  Its number in 'blocks', or -errno: memory of that kind cannot (the block is
- * unchanged, or at worst all zero).  'comes': one bit a page of 4 KiB, borrowed.
+ * uffd_placer_drop_old(), and pages are missing from now on.  Its number in 'blocks', or -errno:
+ * memory of that kind cannot (the block is unchanged, or at worst all zero).  'comes': one bit a
+ * page of 4 KiB, borrowed.
  */
 int uffd_placer_add(struct uffd_placer *p, const struct ram_block *b, const uint64_t *comes,
 		    struct err *err);

@@ -43,6 +43,7 @@ struct ram_save {
 	const struct ram_tracker *tracker; /* dirty; another one: set before ram_save_start */
 	int wake_fd;        /* borrowed; set when a thread of the guest begins to wait; -1: none */
 	bool ignore_shared; /* x-ignore-shared; set before ram_save_start */
+	bool partial;       /* what goes is told by ram_save_choose(); set before ram_save_start */
 	bool sparse; /* the other end takes what is not sent for zero; set before ram_save_begin */
 	/* the migration thread's */
 	struct page_set pages; /* that have to go */
@@ -50,6 +51,7 @@ struct ram_save {
 	struct ram_stream stream;
 	uint64_t *touched[MEMORY_MAX_BLOCKS];  /* owned; a clear bit: never touched, zero */
 	uint64_t *reported[MEMORY_MAX_BLOCKS]; /* owned; of one sync, else zero */
+	uint64_t *chosen[MEMORY_MAX_BLOCKS];   /* owned; partial: a clear bit: does not go */
 	uint64_t run_limit;                    /* 1 to RAM_RUN_PAGES: pages taken at a time */
 	bool tracking;
 	struct write_protect *wp; /* that tracker's; NULL: another one tracks */
@@ -82,6 +84,13 @@ void ram_save_map(struct ram_save *s, struct mapped_save *mapped);
 int ram_save_start(struct ram_save *s, struct err *err);
 /* All pages are dirty, or all that were touched; and the START record.  No lock. */
 int ram_save_begin(struct ram_save *s, struct err *err);
+/*
+ * With s->partial: these pages (a bitmap a block) go, in whole pages of the host, and no others.
+ * After ram_save_begin(), before the first record, as often as there are more.
+ */
+int ram_save_choose(struct ram_save *s, uint64_t *const *maps, struct err *err);
+/* That was all; of a background snapshot at the instant.  Returns how many pages go. */
+uint64_t ram_save_chosen(struct ram_save *s);
 /* Another pass: ask the tracker.  *added: pages that have become dirty since. */
 int ram_save_sync(struct ram_save *s, uint64_t *added, struct err *err);
 /*

@@ -68,7 +68,8 @@ static int alloc_bitmaps(struct ram_save *s)
 			continue;
 		s->touched[i] = bitmap_new(pages);
 		s->reported[i] = bitmap_new(pages);
-		if (!s->touched[i] || !s->reported[i])
+		s->chosen[i] = s->partial ? bitmap_new(pages) : NULL;
+		if (!s->touched[i] || !s->reported[i] || (s->partial && !s->chosen[i]))
 			return -ENOMEM;
 	}
 	return 0;
@@ -106,6 +107,7 @@ void ram_save_fini(struct ram_save *s)
 	for (size_t i = 0; i < MEMORY_MAX_BLOCKS; i++) {
 		free(s->touched[i]);
 		free(s->reported[i]);
+		free(s->chosen[i]);
 	}
 	*s = (struct ram_save){.stream.count = s->stream.count};
 }
@@ -165,12 +167,67 @@ int ram_save_begin(struct ram_save *s, struct err *err)
 		ret = s->tracker->touched(s, i, err);
 		if (ret < 0)
 			return ret;
-		mark_dirty(s, i);
+		if (!s->partial)
+			mark_dirty(s, i);
 	}
 	/* Behind the look: pages of a file that was cut look untouched. */
 	if (room_check_files(&s->m->mem, err) < 0)
 		return -ENODATA;
 	return writer_explain(s->stream.w, put_start(s), err);
+}
+
+/* A page of the host is copied and released whole. */
+static struct page_run whole_run(const struct ram_save *s, size_t block, uint64_t at,
+				 const uint64_t *map)
+{
+	const struct ram_block *b = s->m->mem.blocks[block];
+	uint64_t unit = b->page_bytes / PAGE_BYTES, pages = b->bytes / PAGE_BYTES;
+	uint64_t first = ALIGN_DOWN(at, unit), end = bitmap_next_clear(map, pages, at);
+
+	end = MIN(bitmap_next_set(s->chosen[block], pages, at), end);
+	return (struct page_run){block, first, MIN(ALIGN_UP(end, unit), pages) - first};
+}
+
+static int choose_block(struct ram_save *s, size_t block, const uint64_t *map, struct err *err)
+{
+	uint64_t pages = page_set_block_pages(&s->pages, block), at = 0;
+	int ret = 0;
+
+	while (ret == 0 && (at = bitmap_next_set(map, pages, at)) < pages) {
+		uint64_t next = bitmap_next_clear(s->chosen[block], pages, at);
+		struct page_run run;
+
+		if (next > at) {
+			at = next;
+			continue;
+		}
+		run = whole_run(s, block, at, map);
+		bitmap_set_range(s->chosen[block], run.first, run.n);
+		if (s->tracker->choose)
+			ret = s->tracker->choose(s, &run, err);
+		at = run.first + run.n;
+	}
+	return ret;
+}
+
+int ram_save_choose(struct ram_save *s, uint64_t *const *maps, struct err *err)
+{
+	int ret = 0;
+
+	for (size_t i = 0; ret == 0 && i < s->m->mem.n_blocks; i++)
+		if (s->chosen[i])
+			ret = choose_block(s, i, maps[i], err);
+	return ret;
+}
+
+uint64_t ram_save_chosen(struct ram_save *s)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < s->m->mem.n_blocks; i++)
+		if (s->chosen[i])
+			n += page_set_add_map(&s->pages, i, s->chosen[i]);
+	return n;
 }
 
 /*

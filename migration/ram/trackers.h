@@ -27,6 +27,8 @@ struct ram_tracker {
 	 * ones are reported.
 	 */
 	int (*touched)(struct ram_save *s, size_t block, struct err *err);
+	/* With s->partial: these pages go.  NULL: nothing has to be done for that. */
+	int (*choose)(struct ram_save *s, const struct page_run *run, struct err *err);
 	/*
 	 * Set the bits of pages written since they were taken, in s->reported (NULL: left out).
 	 * NULL: none will be reported.

@@ -1,10 +1,10 @@
 /*
  * write-protect-fault.c - the fault thread: pages that are about to be written (write-protect.c)
  *
- * Writes often go on behind the page that made a fault.  So a few pages behind it are copied with it,
- * and as long as no fault waits more of them, run after run (wp_ahead): the more, the
- * longer the faults follow each other.  It is no work in vain, for each page has to be
- * copied once; it ends when the pool of copies is half full, which the sender empties.
+ * Writes often go on behind the page that made a fault.  So a few pages behind it are copied with
+ * it, and as long as no fault waits more of them, run after run (wp_ahead): the more, the longer
+ * the faults follow each other.  It is no work in vain, for each page has to be copied once; it
+ * ends when the pool of copies is half full, which the sender empties.
  */
 #include <string.h>
 
@@ -61,7 +61,8 @@ static bool pool_is_empty(const struct write_protect *wp, uint64_t pages)
 	return wp->copies.n_free >= wp->copies.n / 2 + pages;
 }
 
-/* Pages of the host that are no larger than the guest's, in one row that has to be copied anyway. */
+/* Pages of the host that are no larger than the guest's, in one row that has to be copied anyway.
+ */
 static void fault_extend(const struct write_protect *wp, struct page_run *run, uint64_t end)
 {
 	uint64_t next = run->first + 1;
@@ -186,7 +187,8 @@ static bool ahead_next(struct write_protect *wp, struct page_run *run)
 
 	if (wp->phase != WP_SAVING || !pool_is_empty(wp, AHEAD_PAGES))
 		return false;
-	while (at < end && !(wp_in_set(wp, ahead->block, at) && wp_was_touched(wp, ahead->block, at)))
+	while (at < end &&
+	       !(wp_in_set(wp, ahead->block, at) && wp_was_touched(wp, ahead->block, at)))
 		at++;
 	if (at == end)
 		return false;

@@ -51,13 +51,14 @@ struct write_protect {
 	uint64_t *open[MEMORY_MAX_BLOCKS]; /* owned; pages written since they were protected */
 	uint64_t n_open;
 	struct page_copies copies;
-	unsigned copying;      /* runs being copied by the fault thread */
-	struct page_run ahead; /* the fault thread's: to be copied before it is written; n 0: none */
+	unsigned copying; /* runs being copied by the fault thread */
+	struct page_run
+	    ahead; /* the fault thread's: to be copied before it is written; n 0: none */
 	uint64_t window_pages; /* how far ahead, at the next fault behind the last one's */
 	/* Pages lately: copied since a write waited for them or was foreseen, and swept. */
 	uint64_t n_faulted, n_swept;
-	struct err why;   /* of 'failed' */
-	bool failed;      /* atomic */
+	struct err why; /* of 'failed' */
+	bool failed;    /* atomic */
 };
 
 /* Pages of the guest in one of the host. */
@@ -109,8 +110,8 @@ struct page_copy *wp_reserve_copies(struct write_protect *wp, const struct page_
 void wp_copy_and_release(const struct write_protect *wp, const struct page_run *run,
 			 struct page_copy *first);
 /*
- * Touched pages that were released just now: a write to one need not enter the kernel again.  No lock
- * held.
+ * Touched pages that were released just now: a write to one need not enter the kernel again.  No
+ * lock held.
  */
 void wp_map_writable(const struct write_protect *wp, const struct page_run *run);
 /* They may be sent.  Lock held. */

@@ -10,9 +10,9 @@
 #include "migration/ram/write-protect-internal.h"
 #include "migration/ram/write-protect.h"
 
-#define GIVEN_MAX   128U /* copies given to the sender, before it flushes */
+#define GIVEN_MAX   128U                    /* copies given to the sender, before it flushes */
 #define LATELY      (64 * MiB / PAGE_BYTES) /* pages that are swept */
-#define WRITES_MANY 8U   /* a write waits for at least one page of so many */
+#define WRITES_MANY 8U                      /* a write waits for at least one page of so many */
 
 /* What was given has been written: its memory is free, and pages in place are released. */
 void wp_flushed(struct ram_save *s)

@@ -23,6 +23,10 @@
  * arming, for the page tables show a protected page that is not there as one in
  * swap; a page touched in between is there afterwards, one touched later makes a fault.
  *
+ * Of a part of memory (ram_save.partial) only what goes is protected, as it becomes known before
+ * the instant, the last few pages at it; the rest is not touched, so that KVM keeps its mappings of
+ * it.
+ *
  * Where the host merges equal pages (KSM), it is kept from that: a page that is merged loses its
  * protection, and the next write makes no fault.
  *
@@ -183,27 +187,43 @@ static int wp_start(struct ram_save *s, struct err *err)
 /* ---- arming, the instant ---- */
 
 /* Where protection would skip what is not there, have the zero page there. */
-static int populate(const struct ram_block *b)
+static int populate(const struct ram_block *b, uint64_t from, uint64_t end)
 {
-	if (madvise(b->hva, b->bytes, MADV_POPULATE_READ) == 0)
+	if (madvise(b->hva + from, end - from, MADV_POPULATE_READ) == 0)
 		return 0;
 	if (errno != EINVAL) /* before Linux 5.14: one by one */
 		return -errno;
-	for (uint64_t off = 0; off < b->bytes; off += PAGE_BYTES)
+	for (uint64_t off = from; off < end; off += PAGE_BYTES)
 		(void)*(volatile const uint8_t *)(b->hva + off);
 	return 0;
 }
 
-static int arm(struct write_protect *wp, const struct ram_block *b)
+/* Whole pages of the host, from 'from' to 'end'. */
+static int arm(struct write_protect *wp, const struct ram_block *b, uint64_t from, uint64_t end)
 {
 	uint64_t step = MAX(WP_ARM_BYTES, b->page_bytes);
 	int ret = 0;
 
 	if (!wp->u.wp_unpopulated && !b->share && b->fd < 0)
-		ret = populate(b);
-	for (uint64_t off = 0; ret == 0 && off < b->bytes; off += step)
-		ret = userfault_protect(&wp->u, b, off, MIN(step, b->bytes - off), true);
+		ret = populate(b, from, end);
+	for (uint64_t off = from; ret == 0 && off < end; off += step)
+		ret = userfault_protect(&wp->u, b, off, MIN(step, end - off), true);
 	return ret;
+}
+
+static int say_not_protected(const struct ram_block *b, int ret, struct err *err)
+{
+	return err_set(err, -ret, "RAM block '%s' cannot be protected against writes: %s", b->name,
+		       err_text(-ret));
+}
+
+/* Pages go that were not known to go. */
+static int wp_choose(struct ram_save *s, const struct page_run *run, struct err *err)
+{
+	const struct ram_block *b = s->m->mem.blocks[run->block];
+	int ret = arm(s->wp, b, run->first * PAGE_BYTES, (run->first + run->n) * PAGE_BYTES);
+
+	return ret < 0 ? say_not_protected(b, ret, err) : 0;
 }
 
 static int wp_touched(struct ram_save *s, size_t block, struct err *err)
@@ -215,13 +235,16 @@ static int wp_touched(struct ram_save *s, size_t block, struct err *err)
 	int ret;
 
 	ret = memory_allow_merging(b, false);
+	if (s->partial) {
+		bitmap_set_range(map, 0, b->bytes / PAGE_BYTES);
+		return ret < 0 ? say_not_protected(b, ret, err) : 0;
+	}
 	if (!in_file)
 		ram_populated(b, map);
 	if (ret == 0)
-		ret = arm(s->wp, b);
+		ret = arm(s->wp, b, 0, b->bytes);
 	if (ret < 0)
-		return err_set(err, -ret, "RAM block '%s' cannot be protected against writes: %s",
-			       b->name, err_text(-ret));
+		return say_not_protected(b, ret, err);
 	if (!in_file && !ram_present(b, map))
 		bitmap_set_range(map, 0, b->bytes / PAGE_BYTES);
 	if (in_file || (b->page_bytes == PAGE_BYTES && ram_may_be_swapped()))
@@ -324,6 +347,30 @@ int write_protect_instant(struct ram_save *s, struct err *err)
 	return ret == 0 ? write_protect_check(s, err) : ret;
 }
 
+/*
+ * What another process could have too is in the file, whatever our page tables say.  A page that is
+ * not there now was not there at the instant, for what was given back since waits.
+ */
+void write_protect_look_again(struct ram_save *s)
+{
+	const struct memory *mem = &s->m->mem;
+
+	for (size_t i = 0; i < mem->n_blocks; i++) {
+		const struct ram_block *b = mem->blocks[i];
+		size_t words = BITMAP_WORDS(b->bytes / PAGE_BYTES);
+		CLEANUP(cleanup_free) uint64_t *there = NULL;
+
+		if (!s->chosen[i] || !b->share || b->page_bytes != PAGE_BYTES)
+			continue;
+		there = bitmap_new(b->bytes / PAGE_BYTES);
+		if (!there)
+			continue; /* then they are read */
+		ram_populated(b, there);
+		for (size_t w = 0; w < words; w++)
+			__atomic_fetch_and(&s->touched[i][w], there[w], __ATOMIC_SEQ_CST);
+	}
+}
+
 int write_protect_watch(struct ram_save *s, int stop_fd)
 {
 	s->wp->watch_fd = wake_either(stop_fd, s->wp->alarm_fd);
@@ -345,6 +392,7 @@ const struct ram_tracker tracker_write_protect = {
     .name = "write-protect",
     .start = wp_start,
     .touched = wp_touched,
+    .choose = wp_choose,
     .next = wp_next,
     .flushed = wp_flushed,
     .waited_for = wp_waited_for,

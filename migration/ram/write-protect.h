@@ -8,6 +8,7 @@
  *     ram_save_begin             armed: all pages are protected; a write releases its page
  *     write_protect_rearm        until few are open
  *     write_protect_instant      the guest stands still: the open ones are protected again
+ *     write_protect_look_again   of a part of memory (ram_save.partial): what of it is there
  *     ram_save_record            each page once, as it was at the instant
  *     ram_save_stop              nothing is protected
  *
@@ -29,6 +30,8 @@ int write_protect_rearm(struct ram_save *s, struct err *err);
  * idle).  Touches no guest memory: the machine lock may be held.  0 or -errno.
  */
 int write_protect_instant(struct ram_save *s, struct err *err);
+/* After the instant, with ram_save.partial: what has been given back need not be read. */
+void write_protect_look_again(struct ram_save *s);
 /*
  * A descriptor (borrowed, until the end) that is readable when stop_fd is, or when page faults
  * cannot be resolved any more: for waits that are to end then.  -errno.

@@ -11,7 +11,9 @@
 
 #include "devices/block/node.h"
 #include "devices/block/qcow2/qcow2.h"
+#include "migration/snapshot/chain.h"
 #include "migration/snapshot/nodes.h"
+#include "migration/snapshot/replace.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
@@ -48,17 +50,30 @@ static int say_left(const struct snapshot_nodes *ns, const char *tag, int ret, s
 	return ret;
 }
 
-static int delete_all(struct machine *m, const struct snapshot_nodes *ns, const char *tag,
+/* A parent that is gone is none. */
+static void forget_parent(struct snapshots *s, const struct parent_mark *mark)
+{
+	machine_lock(s->m);
+	track_deleted(&s->track, mark);
+	machine_unlock(s->m);
+}
+
+static int delete_all(struct snapshots *s, const struct snapshot_nodes *ns, const char *tag,
 		      struct err *err)
 {
 	struct block_node *n;
 	int ret = 0;
 
 	while (ret == 0 && (n = next_node(ns, tag))) {
-		char *id = xstrdup(snapshot_node_find(n, tag)->id);
+		const struct qcow2_snapshot *snap = snapshot_node_find(n, tag);
+		char *id = xstrdup(snap->id);
+		struct parent_mark mark;
 
-		ret = snapshot_node_delete(m, n, id, err);
+		snapshot_mark_of(snap, &mark);
+		ret = snapshot_node_delete(s->m, n, id, err);
 		free(id);
+		if (ret == 0)
+			forget_parent(s, &mark);
 	}
 	return ret < 0 ? say_left(ns, tag, ret, err) : 0;
 }
@@ -82,10 +97,12 @@ int snapshot_delete(struct snapshots *s, const struct snapshot_request *r, struc
 	if (j)
 		job_set_total(j,
 			      1); /* a unit of work, as QEMU's job tells it; no bytes are moved */
+	if (ret == 0)
+		ret = replace_check(&ns, r->tag, &why);
 	if (ret == 0 && j)
 		ret = job_commit_point(j);
 	if (ret == 0)
-		ret = delete_all(m, &ns, r->tag, &why);
+		ret = delete_all(s, &ns, r->tag, &why);
 	if (j)
 		job_add_done(j, 1);
 	if (ret == 0)

@@ -27,6 +27,7 @@ int snapshot_engine_init(struct snapshot_engine *e, struct machine *m, uint32_t 
 	settings_publish(&e->set);
 	*o = (struct outgoing){.m = m, .set = &e->set, .ram_section_id = ram_section_id};
 	o->snapshot = s;
+	e->total_bytes = memory_total_bytes(&m->mem);
 	outgoing_init(o, cancel_fd >= 0 ? dup(cancel_fd) : -1);
 	o->wake_fd = o->kick_fd; /* nobody waits for its thread */
 	o->where = xstrdup(where);
@@ -79,7 +80,7 @@ int64_t snapshot_engine_pause_ns(struct snapshot_engine *e)
 
 uint64_t snapshot_engine_total(const struct snapshot_engine *e)
 {
-	return memory_total_bytes(&e->out.m->mem);
+	return e->total_bytes;
 }
 
 uint64_t snapshot_engine_done(const struct snapshot_engine *e)

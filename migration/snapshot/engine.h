@@ -13,6 +13,7 @@ struct migration_mode;
 struct snapshot_engine {
 	struct migration_settings set;
 	struct outgoing out;
+	uint64_t total_bytes;     /* of guest memory that go: all, unless set at the instant */
 	struct vmstate_area area; /* .saving is set by the caller, at the instant at the latest */
 };
 

@@ -38,7 +38,7 @@ static struct snapshot_task *task_new(struct snapshots *s, const struct snapshot
 
 	t->s = s;
 	t->request = *r;
-	t->strings = xcalloc(r->n_devices + 3, sizeof(char *));
+	t->strings = xcalloc(r->n_devices + 4, sizeof(char *));
 	for (size_t i = 0; i < r->n_devices; i++)
 		t->strings[n++] = xstrdup(r->devices[i]);
 	t->request.devices = (const char *const *)t->strings;
@@ -46,7 +46,11 @@ static struct snapshot_task *task_new(struct snapshots *s, const struct snapshot
 	t->request.tag = t->strings[n - 1];
 	if (r->vmstate) {
 		t->strings[n] = xstrdup(r->vmstate);
-		t->request.vmstate = t->strings[n];
+		t->request.vmstate = t->strings[n++];
+	}
+	if (r->parent) {
+		t->strings[n] = xstrdup(r->parent);
+		t->request.parent = t->strings[n];
 	}
 	return t;
 }
@@ -60,6 +64,11 @@ static const struct {
     {{.type = JOB_SNAPSHOT_LOAD, .run = task_run, .free = task_free},   snapshot_load  },
     {{.type = JOB_SNAPSHOT_DELETE, .run = task_run, .free = task_free}, snapshot_delete},
 };
+
+void snapshots_fini(struct snapshots *s)
+{
+	track_forget(&s->track, "the program ends");
+}
 
 int snapshots_start_job(struct snapshots *s, enum job_type type, const char *id,
 			const struct snapshot_request *r, struct err *err)

@@ -206,6 +206,7 @@ static int load_guest(struct restorer *rs, struct err *err)
 	int ret;
 
 	machine_lock(m);
+	track_forget(&rs->s->track, "a snapshot has been loaded");
 	ret = machine_reset(m, err);
 	machine_unlock(m);
 	if (ret == 0)
@@ -283,6 +284,7 @@ static void report_figures(const struct restorer *rs, uint64_t us)
 	struct machine *m = rs->s->m;
 	struct job_figures f = {
 	    .vmstate_bytes = rs->source.from.bytes,
+	    .memory_bytes = memory_total_bytes(&m->mem),
 	    .pause_us = (uint64_t)rs->pause_ns / 1000,
 	    .total_us = us,
 	    .has_resume_us = true,
@@ -323,8 +325,6 @@ static int restorer_run(struct restorer *rs, struct err *err)
 	struct err why = {0};
 	int ret;
 
-	if (rs->j)
-		job_set_total(rs->j, 2 * rs->source.from.bytes); /* it is read twice */
 	describe_sizes(rs, true);
 	ret = snapshot_source_check(&rs->source, rs->s->m, rs->j, &why);
 	if (ret == 0)

@@ -68,6 +68,7 @@ const struct qcow2_snapshot *snapshot_node_find(const struct block_node *n, cons
 /* In BLOCK_CALL: 'arg' is the snapshot's id. */
 static int delete_fn(struct block_node *n, uint64_t arg, struct err *err)
 {
+	/* NOLINTNEXTLINE(performance-no-int-to-ptr): a pointer, for block_node_call() */
 	const char *id = (const char *)(uintptr_t)arg;
 	int ret = qcow2_snapshot_delete(snapshot_node_image(n), id, err);
 

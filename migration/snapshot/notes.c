@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "devices/block/node.h"
 #include "devices/block/qcow2/qcow2.h"
@@ -13,6 +14,10 @@
 
 char *snapshot_notes_path(const struct block_node *n, const uint8_t *identity)
 {
+	struct stat st;
+
+	if (n->fd >= 0 && fstat(n->fd, &st) == 0 && S_ISBLK(st.st_mode))
+		return NULL;
 	return xasprintf("%s.%016llx.working-set", n->filename,
 			 (unsigned long long)get_be64(identity));
 }

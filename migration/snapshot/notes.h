@@ -11,7 +11,7 @@
 
 struct block_node;
 
-/* Returns owned. */
+/* Returns owned; NULL: the image is a block device, beside which is no place for a file. */
 char *snapshot_notes_path(const struct block_node *n, const uint8_t *identity);
 /*
  * That of the snapshot with this id; owned; NULL: it has no VM state, or no index.  The snapshot

@@ -11,6 +11,9 @@
  *     commit    image after image, the one with the VM state last: whoever finds it there finds
  *               the others complete
  *
+ * With a parent only the pages go that were written since its instant (track.c); the disks, of
+ * which the image keeps one copy of what is equal, are whole in any case.
+ *
  * Where memory cannot be protected, or the guest is to stand still, it is held from the instant to
  * the commit (stopped.c).  What fails or is cancelled before the commit is forgotten by all
  * images.  An image that cannot be committed takes the snapshot back from those that could.
@@ -27,8 +30,10 @@
 #include "devices/block/qcow2/qcow2.h"
 #include "migration/outgoing/modes.h"
 #include "migration/ram/lazy/page-index.h"
+#include "migration/snapshot/chain.h"
 #include "migration/snapshot/engine.h"
 #include "migration/snapshot/nodes.h"
+#include "migration/snapshot/replace.h"
 #include "migration/snapshot/space.h"
 #include "migration/snapshot/stopped.h"
 #include "vmm/base/alloc.h"
@@ -53,14 +58,22 @@ struct saver {
 	struct outgoing_snapshot hook;
 	struct page_index *index;   /* owned; of the memory's stream */
 	struct qcow2_snapshot what; /* of the instant */
-	uint64_t reported;          /* bytes of progress */
-	bool background;            /* the guest runs on from the instant */
+	uint64_t total, reported;   /* bytes of memory that go, and of progress */
+	uint8_t index_is[PAGE_INDEX_IDENTITY];
+	struct parent_mark parent; /* with r->parent: on which it stands */
+	struct buf mark;           /* ... as the stream says it */
+	bool background;           /* the guest runs on from the instant */
 	int64_t pause_ns;
 };
 
 static int job_cancel_fd(const struct job *j)
 {
 	return j ? j->cancel_fd : -1;
+}
+
+static struct qcow2 *vmstate_image(const struct saver *sv)
+{
+	return snapshot_node_image(sv->nodes.v[sv->nodes.vmstate]);
 }
 
 /* ---- check: machine lock held ---- */
@@ -114,7 +127,31 @@ static int save_check(struct saver *sv, struct err *err)
 		ret = snapshot_nodes_find(&sv->nodes, sv->r, true, err);
 	if (ret == 0)
 		ret = check_tags(sv, err);
+	if (ret == 0 && sv->r->parent) {
+		ret = track_check_parent(&sv->s->track, vmstate_image(sv), sv->r->parent, err);
+		sv->parent = sv->s->track.since;
+	}
 	return ret == 0 ? check_left_out(sv, err) : ret;
+}
+
+/* What other snapshots say of it, which has to be read: no lock. */
+static int check_chains(const struct saver *sv, struct err *err)
+{
+	struct qcow2 *q = vmstate_image(sv);
+	struct snapshot_chain chain = {0};
+	int ret = sv->r->replace ? replace_check(&sv->nodes, sv->r->tag, err) : 0;
+
+	if (ret < 0 || !sv->r->parent)
+		return ret;
+	ret = snapshot_chain_find(&chain, q, snapshot_find_marked(q, &sv->parent), err);
+	if (ret == 0 && chain.n == SNAPSHOT_CHAIN_MAX)
+		ret = err_set(
+		    err, E2BIG,
+		    "snapshot '%.100s' stands on %u others, and one more is too many: make it "
+		    "whole first (minivmm-img snapshot --merge)",
+		    sv->r->parent, SNAPSHOT_CHAIN_MAX - 1);
+	snapshot_chain_fini(&chain);
+	return ret;
 }
 
 /* ---- the instant ---- */
@@ -150,6 +187,51 @@ static int save_instant(void *opaque, struct err *err)
 	return 0;
 }
 
+/* ---- what the guest writes, from instant to instant ---- */
+
+static int track_begin_fn(void *opaque, struct err *err)
+{
+	return track_begin(&((struct saver *)opaque)->s->track, err);
+}
+
+static int track_near_fn(void *opaque, struct ram_save *ram, struct err *err)
+{
+	const struct saver *sv = opaque;
+
+	return track_near(&sv->s->track, sv->r->parent ? ram : NULL, err);
+}
+
+static int choose_fn(void *opaque, struct ram_save *ram, struct err *err)
+{
+	struct saver *sv = opaque;
+	uint64_t pages;
+	int ret = track_instant(&sv->s->track, sv->r->parent ? ram : NULL, &pages, err);
+
+	if (ret < 0 || !sv->r->parent)
+		return ret;
+	sv->total = sv->engine.total_bytes = pages * PAGE_BYTES;
+	if (sv->j)
+		job_set_total(sv->j, MAX(sv->total, 1));
+	return 0;
+}
+
+static void set_hook(struct saver *sv)
+{
+	sv->hook =
+	    (struct outgoing_snapshot){.instant = save_instant, .opaque = sv, .index = sv->index};
+	if (!sv->r->track && !sv->r->parent)
+		return;
+	sv->hook.begin = track_begin_fn;
+	sv->hook.near = track_near_fn;
+	sv->hook.choose = choose_fn;
+	if (!sv->r->parent)
+		return;
+	parent_mark_put(&sv->parent, &sv->mark);
+	sv->index->layer = true;
+	memcpy(sv->index->parent, sv->s->track.index, sizeof(sv->index->parent));
+	sv->hook.mark = &sv->mark;
+}
+
 /* ---- memory ---- */
 
 /* Before each write into the image: the job's pauses, its cancel and its progress. */
@@ -173,8 +255,8 @@ static int save_memory(struct saver *sv, struct err *err)
 	int ret;
 
 	sv->index = page_index_new(&m->mem);
-	sv->hook =
-	    (struct outgoing_snapshot){.instant = save_instant, .opaque = sv, .index = sv->index};
+	memcpy(sv->index_is, sv->index->identity, sizeof(sv->index_is));
+	set_hook(sv);
 	ret = snapshot_engine_init(&sv->engine, m, sv->s->ram_section_id, &sv->hook,
 				   job_cancel_fd(sv->j), where, err);
 	sv->engine.area.go_on = save_goes_on;
@@ -247,6 +329,7 @@ static int abort_fn(struct block_node *n, uint64_t arg, struct err *err)
 {
 	(void)n;
 	(void)err;
+	/* NOLINTNEXTLINE(performance-no-int-to-ptr): a pointer, for block_node_call() */
 	qcow2_saving_abort((struct qcow2_saving *)(uintptr_t)arg);
 	return 0;
 }
@@ -258,54 +341,23 @@ static int abort_fn(struct block_node *n, uint64_t arg, struct err *err)
 static void abort_node(struct saver *sv, size_t i)
 {
 	struct machine *m = sv->s->m;
-	uint64_t arg = (uint64_t)(uintptr_t)sv->saving[i];
+	struct qcow2_saving *s = sv->saving[i];
 	int ret;
 
-	if (!arg)
+	if (!s)
 		return;
 	sv->saving[i] = NULL;
 	machine_lock(m);
-	ret = block_node_call(sv->nodes.v[i], m, abort_fn, arg, NULL);
+	ret = block_node_call(sv->nodes.v[i], m, abort_fn, (uint64_t)(uintptr_t)s, NULL);
 	machine_unlock(m);
 	if (ret < 0 && ret != -ECANCELED) /* it could not be asked for */
-		qcow2_saving_leave((struct qcow2_saving *)(uintptr_t)arg);
+		qcow2_saving_leave(s);
 }
 
 static void save_abort(struct saver *sv)
 {
 	for (size_t i = 0; i < sv->nodes.n; i++)
 		abort_node(sv, i);
-}
-
-/* One of that name that is older than the last one; NULL: none. */
-static const struct qcow2_snapshot *find_older(const struct qcow2 *q, const char *tag)
-{
-	const struct qcow2_snapshot *last = qcow2_snapshot_named(q, tag), *snap;
-
-	for (size_t k = 0; (snap = qcow2_snapshot_at(q, k)); k++)
-		if (snap != last && !strcmp(snap->name, tag))
-			return snap;
-	return NULL;
-}
-
-static void delete_replaced(struct saver *sv)
-{
-	for (size_t i = 0; i < sv->nodes.n; i++) {
-		struct qcow2 *q = snapshot_node_image(sv->nodes.v[i]);
-		const struct qcow2_snapshot *old;
-		struct err why = {0};
-		int ret = 0;
-
-		while (ret == 0 && (old = find_older(q, sv->r->tag))) {
-			char *id = xstrdup(old->id);
-
-			ret = snapshot_node_delete(sv->s->m, sv->nodes.v[i], id, &why);
-			free(id);
-		}
-		if (ret < 0)
-			log_warn("the snapshot that '%s' replaces stays in '%s': %s", sv->r->tag,
-				 snapshot_node_name(sv->nodes.v[i]), why.msg);
-	}
 }
 
 /* ---- all of it ---- */
@@ -320,7 +372,7 @@ static int save_all(struct saver *sv, struct err *err)
 		ret = save_commit(sv, err);
 	save_abort(sv);
 	if (ret == 0 && sv->r->replace)
-		delete_replaced(sv);
+		replace_delete_older(sv->s->m, &sv->nodes, sv->r->tag);
 	return ret;
 }
 
@@ -367,6 +419,7 @@ static void report(const struct saver *sv, int ret, int64_t ns, const struct err
 	if (ret == 0 && sv->j)
 		job_set_figures(sv->j, &(struct job_figures){
 					   .vmstate_bytes = sv->what.vmstate_bytes,
+					   .memory_bytes = sv->total,
 					   .pause_us = (uint64_t)sv->pause_ns / 1000,
 					   .total_us = (uint64_t)ns / 1000,
 				       });
@@ -385,10 +438,25 @@ static void report(const struct saver *sv, int ret, int64_t ns, const struct err
 }
 
 /* The progress ends where it was to end, also when it failed (qcow2-vmstate 4). */
-static void end_progress(struct saver *sv, uint64_t total)
+static void end_progress(struct saver *sv)
 {
+	uint64_t total = MAX(sv->total, 1);
+
 	if (sv->j && total > sv->reported)
 		job_add_done(sv->j, total - sv->reported);
+}
+
+/* Is it the one that may be a parent now? */
+static void end_tracking(struct saver *sv, bool saved)
+{
+	struct machine *m = sv->s->m;
+
+	machine_lock(m);
+	track_end(&sv->s->track, saved ? &sv->what : NULL, sv->index_is);
+	if (saved && sv->r->untrack)
+		track_forget(&sv->s->track, "it was said not to be noted (x-minivmm-track)");
+	machine_unlock(m);
+	buf_free(&sv->mark);
 }
 
 static int save_guest(struct saver *sv, struct err *err)
@@ -396,12 +464,15 @@ static int save_guest(struct saver *sv, struct err *err)
 	int64_t since = host_now_ns();
 	uint64_t total = memory_total_bytes(&sv->s->m->mem);
 	struct err why = {0};
-	int ret;
+	int ret = check_chains(sv, &why);
 
+	sv->total = total;
 	if (sv->j)
 		job_set_total(sv->j, total);
-	ret = sv->background ? save_all(sv, &why) : save_held(sv, &why);
-	end_progress(sv, total);
+	if (ret == 0)
+		ret = sv->background ? save_all(sv, &why) : save_held(sv, &why);
+	end_tracking(sv, ret == 0);
+	end_progress(sv);
 	report(sv, ret, host_now_ns() - since, &why);
 	if (ret < 0 && ret != -ECANCELED && err)
 		*err = why;
@@ -428,7 +499,7 @@ int snapshot_save(struct snapshots *s, const struct snapshot_request *r, struct 
 	sv->background = ret == 0 && can_run_on(sv);
 	machine_unlock(m);
 	sv->saving = xcalloc(sv->nodes.n + 1, sizeof(struct qcow2_saving *));
-	if (ret == 0)
+	if (ret == 0 && !r->parent) /* how much of it goes is known at the instant */
 		ret = snapshot_check_space(&m->mem, sv->nodes.v[sv->nodes.vmstate], err);
 	if (ret == 0)
 		ret = save_guest(sv, err);

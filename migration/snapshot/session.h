@@ -9,16 +9,19 @@ struct lazy;
 struct machine;
 struct page_index;
 struct snapshots;
-struct vmstate_source;
+struct qcow2;
+struct snapshot_chain;
 
 /*
- * A session over that VM state in the node's image.  *index (borrowed, the session's): tells where
+ * A session over the VM state of that snapshot, and of those that it stands on, in the node's
+ * image 'q'.  *index (borrowed, the session's): tells where
  * its pages are; NULL: the stream has none that fits, and the source takes notes.  While it lives
  * the image's node can be neither deleted nor resized.  Machine lock not held.  NULL: not here, and
  * the log says why.
  */
-struct lazy *snapshot_session_new(const struct vmstate_source *from, struct block_node *node,
-				  struct machine *m, const struct page_index **index);
+struct lazy *snapshot_session_new(struct qcow2 *q, const struct snapshot_chain *chain,
+				  struct block_node *node, struct machine *m,
+				  const struct page_index **index);
 
 /*
  * Before anything is done with snapshots: all pages of the last one have come.  'j' (NULL: none)

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "migration/snapshot/track.h"
 #include "vmm/job.h"
 
 struct block_nodes;
@@ -31,6 +32,7 @@ struct snapshots {
 	bool (*migrating)(void *opaque); /* is a migration under way?  Machine lock held */
 	void *opaque;
 	/* machine lock */
+	struct snapshot_track track;
 	bool busy; /* one is being saved, loaded or deleted */
 };
 
@@ -45,10 +47,13 @@ struct snapshot_request {
 	const char *vmstate;
 	const char *const *devices;
 	size_t n_devices;
-	bool complete; /* save: refuse to leave a writable disk out */
-	bool replace;  /* save: instead of one of that name */
-	bool eager;    /* load: all memory is there before the guest runs */
-	bool stopped;  /* save: the guest stands still until it is done */
+	bool complete;      /* save: refuse to leave a writable disk out */
+	bool replace;       /* save: instead of one of that name */
+	const char *parent; /* save: only what was written since that snapshot; NULL: all */
+	bool track;         /* save: what the guest writes from then on is noted, for a later one */
+	bool untrack;       /* save: it is not noted any more */
+	bool eager;         /* load: all memory is there before the guest runs */
+	bool stopped;       /* save: the guest stands still until it is done */
 };
 
 /* ---- the thread may wait, machine lock not held; -errno with *err set ---- */
@@ -62,6 +67,9 @@ int snapshot_delete(struct snapshots *s, const struct snapshot_request *r, struc
 		    struct err *err);
 
 /* ---- machine lock held, does not wait ---- */
+
+/* No job is under way any more: what it keeps is given up. */
+void snapshots_fini(struct snapshots *s);
 
 /* JOB_SNAPSHOT_SAVE, _LOAD or _DELETE.  Fails for the job's id only. */
 int snapshots_start_job(struct snapshots *s, enum job_type type, const char *id,

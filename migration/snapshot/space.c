@@ -97,7 +97,7 @@ static bool can_grow(int fd, uint64_t *bytes)
 
 int snapshot_check_space(const struct memory *mem, const struct block_node *n, struct err *err)
 {
-	uint64_t grows = 0, free_bytes = 0, needed;
+	uint64_t grows = 0, free_bytes = 0, needed, there;
 
 	if (!can_grow(n->img->fd, &grows) || memory_total_bytes(mem) <= grows)
 		return 0;
@@ -107,13 +107,13 @@ int snapshot_check_space(const struct memory *mem, const struct block_node *n, s
 	    needed - grows <= free_bytes)
 		return 0;
 	needed = memory_bytes(mem, true);
-	if (needed <= grows || needed - grows <= free_bytes)
+	there = grows + free_bytes;
+	if (needed <= there)
 		return 0;
 	return err_set(err, ENOSPC,
 		       "the guest's memory does not fit into '%.200s': at least %llu bytes are "
 		       "needed, and there are %llu (%llu free in the file system, %llu in free "
 		       "clusters of the image)",
-		       snapshot_node_name(n), (unsigned long long)needed,
-		       (unsigned long long)(grows + free_bytes), (unsigned long long)grows,
-		       (unsigned long long)free_bytes);
+		       snapshot_node_name(n), (unsigned long long)needed, (unsigned long long)there,
+		       (unsigned long long)grows, (unsigned long long)free_bytes);
 }

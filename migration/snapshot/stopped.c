@@ -37,9 +37,17 @@ static int stopped_collect(struct outgoing *o, struct err *err)
 		ret = device_state_collect(&o->devices, m, err);
 	if (ret == 0)
 		saved_describe(m, &o->devices.json);
+	if (ret == 0 && o->snapshot->begin)
+		ret = o->snapshot->begin(o->snapshot->opaque, err);
 	if (ret == 0)
 		ret = o->snapshot->instant(o->snapshot->opaque, err);
 	return ret;
+}
+
+/* What goes of memory: all, or what the snapshot chooses.  Machine lock held. */
+static int stopped_choose(struct outgoing *o, struct err *err)
+{
+	return o->snapshot->choose ? o->snapshot->choose(o->snapshot->opaque, &o->ram, err) : 0;
 }
 
 static int stopped_begin(struct outgoing *o, struct err *err)
@@ -49,6 +57,7 @@ static int stopped_begin(struct outgoing *o, struct err *err)
 
 	ram_save_init(&o->ram, m, o->w, o->ram_section_id);
 	o->ram.tracker = &tracker_none;
+	o->ram.partial = o->snapshot->mark != NULL;
 	ram_save_note(&o->ram, o->snapshot->index);
 	machine_lock(m);
 	ret = stopped_collect(o, err);
@@ -56,8 +65,15 @@ static int stopped_begin(struct outgoing *o, struct err *err)
 		ret = ram_save_start(&o->ram, err);
 	machine_unlock(m);
 	if (ret == 0)
-		ret = writer_explain(o->w, stream_put_header(o->w, m, o->caps), err);
-	return ret == 0 ? ram_save_begin(&o->ram, err) : ret;
+		ret = writer_explain(o->w, outgoing_put_header(o), err);
+	if (ret == 0)
+		ret = ram_save_begin(&o->ram, err);
+	if (ret < 0)
+		return ret;
+	machine_lock(m);
+	ret = stopped_choose(o, err);
+	machine_unlock(m);
+	return ret;
 }
 
 static int stopped_run(struct outgoing *o, struct err *err)

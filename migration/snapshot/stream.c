@@ -7,7 +7,9 @@
 #include "migration/snapshot/stream.h"
 
 #include <errno.h>
+#include <string.h>
 
+#include "devices/block/qcow2/qcow2.h"
 #include "migration/channel/channel.h"
 #include "migration/incoming/loader.h"
 #include "migration/peer/saved.h"
@@ -16,6 +18,7 @@
 #include "migration/ram/lazy/stream-source.h"
 #include "migration/ram/ram.h"
 #include "migration/snapshot/session.h"
+#include "migration/stream/parent-mark.h"
 #include "migration/stream/reader.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/error.h"
@@ -39,7 +42,7 @@ static int read_goes_on(void *opaque, uint64_t at)
 {
 	struct snapshot_source *s = opaque;
 
-	report(s, (s->checks ? 0 : s->from.bytes) + at);
+	report(s, s->before + at);
 	return s->checks && s->j ? job_pause_point(s->j) : 0;
 }
 
@@ -78,8 +81,10 @@ static void read_lazily(struct snapshot_source *s, struct loader *l)
 		ram_load_index(l->ram, lazy_source(s->lazy));
 }
 
-static int source_read(struct snapshot_source *s, struct machine *m, struct err *err)
+/* One stream; 'whole': devices, too. */
+static int read_one(struct snapshot_source *s, struct machine *m, bool whole, struct err *err)
 {
+	struct parent_mark mark;
 	struct channel *ch;
 	struct reader *r;
 	struct loader l;
@@ -94,9 +99,11 @@ static int source_read(struct snapshot_source *s, struct machine *m, struct err 
 	loader_init(&l, m, r, NULL);
 	l.checks = s->checks;
 	l.commands.caps = no_caps;
+	l.pages_only = !whole;
+	l.parent = &mark;
 	read_lazily(s, &l);
 	ret = read_stream(&l, err);
-	if (ret == 0 && s->checks)
+	if (ret == 0 && s->checks && whole)
 		ret = compare_machines(&l, err);
 	if (ret == 0 && s->checks && s->lazy && !s->index)
 		ret = stream_source_noted(lazy_source(s->lazy), err);
@@ -106,6 +113,56 @@ static int source_read(struct snapshot_source *s, struct machine *m, struct err 
 	reader_free(r);
 	channel_close(ch);
 	return ret;
+}
+
+/*
+ * What it stands on comes first, and its own pages over that.  With a session the pages of all of
+ * them come later.
+ */
+static int source_read(struct snapshot_source *s, struct machine *m, struct err *err)
+{
+	const struct vmstate_source own = s->from;
+	int ret = 0;
+
+	for (size_t i = s->lazy ? 1 : s->chain.n; ret == 0 && i-- > 1;) {
+		const struct snapshot_link *link = &s->chain.v[i];
+
+		s->from.id = link->id;
+		s->from.off = link->off;
+		s->from.bytes = link->bytes;
+		ret = read_one(s, m, false, err);
+		s->before += link->bytes;
+		if (ret < 0 && ret != -ECANCELED)
+			(void)err_prefix(err, ret, "snapshot '%.100s', on which it stands",
+					 link->name);
+	}
+	s->from.id = own.id;
+	s->from.off = own.off;
+	s->from.bytes = own.bytes;
+	if (ret == 0)
+		ret = read_one(s, m, true, err);
+	s->before += own.bytes;
+	return ret;
+}
+
+/* The snapshot in the image's list. */
+static const struct qcow2_snapshot *own_snapshot(const struct snapshot_source *s)
+{
+	const struct qcow2_snapshot *snap;
+	size_t i = 0;
+
+	while ((snap = qcow2_snapshot_at(s->from.q, i++)) && strcmp(snap->id, s->from.id) != 0)
+		;
+	return snap;
+}
+
+static uint64_t all_bytes(const struct snapshot_source *s)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < s->chain.n; i++)
+		n += s->chain.v[i].bytes;
+	return n;
 }
 
 static void drop_session(struct snapshot_source *s)
@@ -122,8 +179,15 @@ int snapshot_source_check(struct snapshot_source *s, struct machine *m, struct j
 
 	s->j = j;
 	s->checks = true;
+	ret = snapshot_chain_find(&s->chain, s->from.q, own_snapshot(s), err);
+	if (ret < 0) {
+		snapshot_chain_fini(&s->chain);
+		return ret;
+	}
+	if (s->j)
+		job_set_total(s->j, 2 * all_bytes(s)); /* it is read twice */
 	if (s->lazily_from)
-		s->lazy = snapshot_session_new(&s->from, s->lazily_from, m, &s->index);
+		s->lazy = snapshot_session_new(s->from.q, &s->chain, s->lazily_from, m, &s->index);
 	ret = source_read(s, m, err);
 	if (ret == 0 || !s->lazy || s->index || ret == -ECANCELED)
 		return ret;
@@ -131,6 +195,7 @@ int snapshot_source_check(struct snapshot_source *s, struct machine *m, struct j
 	log_info("the guest's memory is loaded before it runs, not lazily: %s", err->msg);
 	drop_session(s);
 	*err = (struct err){0};
+	s->before = 0;
 	return source_read(s, m, err);
 }
 
@@ -148,5 +213,6 @@ int snapshot_source_load(struct snapshot_source *s, struct machine *m, struct er
 void snapshot_source_end(struct snapshot_source *s)
 {
 	drop_session(s);
-	report(s, 2 * s->from.bytes);
+	report(s, 2 * all_bytes(s));
+	snapshot_chain_fini(&s->chain);
 }

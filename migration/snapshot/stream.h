@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "migration/channel/vmstate.h"
+#include "migration/snapshot/chain.h"
 
 struct block_node;
 struct err;
@@ -25,6 +26,8 @@ struct snapshot_source {
 	/* its own, but for 'lazy' after the load: the caller's, who takes it */
 	struct lazy *lazy;              /* NULL: pages are loaded at once */
 	struct job *j;                  /* borrowed; NULL: none */
+	struct snapshot_chain chain;    /* it, and what it stands on */
+	uint64_t before;                /* bytes that were read in front of the present stream */
 	const struct page_index *index; /* the session's; NULL: pages are noted by the check */
 	bool checks;
 	uint64_t reported; /* progress that the job has been told */
@@ -33,9 +36,9 @@ struct snapshot_source {
 /*
  * Read it and hold it against the machine, without changing anything: header, RAM blocks, the
  * sections by name and version, and the description of the machine where a minivmm has saved it.
- * Pages that may come later are passed over where the stream has an index of them; else each record
- * of a page is checked, and if they may come later it is found where each one is.  0, or -errno
- * with *err set; -ECANCELED.
+ * The same for all that it stands on.  Pages that may come later are passed over where the stream
+ * has an index of them; else each record of a page is checked, and if they may come later it is
+ * found where each one is.  0, or -errno with *err set; -ECANCELED.
  */
 int snapshot_source_check(struct snapshot_source *s, struct machine *m, struct job *j,
 			  struct err *err);

@@ -23,6 +23,7 @@ static const struct qmp_type type_type = {
 
 static const struct qmp_member figures_members[] = {
     QMP_REQ(struct job_figures, vmstate_bytes, "vm-state-size"),
+    QMP_REQ(struct job_figures, memory_bytes, "memory"),
     QMP_REQ(struct job_figures, pause_us, "pause-us"),
     QMP_REQ(struct job_figures, total_us, "total-us"),
     QMP_OPT(struct job_figures, resume_us, "resume-us"),

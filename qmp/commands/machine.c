@@ -39,9 +39,10 @@ static int stop_vcpus(struct machine *m, struct err *err)
 		return 0;
 	if (m->ending)
 		return err_set(err, ECANCELED, "the program ends");
-	return err_set(err, EBUSY,
-		       "a part of the guest's memory cannot be loaded, and a virtual CPU waits for it: "
-		       "the guest stops as soon as it can be (query-migrate tells the reason)");
+	return err_set(
+	    err, EBUSY,
+	    "a part of the guest's memory cannot be loaded, and a virtual CPU waits for it: "
+	    "the guest stops as soon as it can be (query-migrate tells the reason)");
 }
 
 /* While a stream is awaited, stop and cont only say what is wanted when it has come. */

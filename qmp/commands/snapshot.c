@@ -7,9 +7,10 @@
 #include "vmm/job.h"
 
 struct snapshot_args {
-	const char *job_id, *tag, *vmstate;
+	const char *job_id, *tag, *vmstate, *parent;
 	struct qmp_array devices; /* of const char * */
 	bool has_complete, complete, has_stopped, stopped, has_eager, eager;
+	bool has_track, track;
 };
 
 static const struct qmp_member save_members[] = {
@@ -19,6 +20,8 @@ static const struct qmp_member save_members[] = {
     QMP_REQ_T(struct snapshot_args, devices, "devices", &qmp_str_array),
     QMP_OPT(struct snapshot_args, complete, "x-minivmm-complete"),
     QMP_OPT(struct snapshot_args, stopped, "x-minivmm-stopped"),
+    QMP_SET(struct snapshot_args, parent, "x-minivmm-parent"),
+    QMP_OPT(struct snapshot_args, track, "x-minivmm-track"),
     {0},
 };
 static const struct qmp_type save_type =
@@ -56,6 +59,9 @@ static int start(struct qmp_call *call, const void *arg, enum job_type type, str
 	    .complete = a->complete,
 	    .stopped = a->stopped,
 	    .eager = a->eager,
+	    .parent = a->parent,
+	    .track = a->track,
+	    .untrack = a->has_track && !a->track,
 	};
 
 	return snapshots_start_job(migration_snapshots(call->mg), type, a->job_id, &r, err);

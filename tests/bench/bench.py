@@ -2,17 +2,17 @@
 """Side by side with QEMU: the same tiny guest, the same host, in turn, in one run.
 
 usage: bench.py [--runs N] [--only PATTERN] [--out DIR] [--old PATH] [--peer VERSION,...] [--congestion NAME]
-                [--gib N,...] [--realtime]
+                [--realtime] [--gib N,...]
 
 --peer names the QEMU: 7.2 (the machine's own, if it is that one), 10.0 or 11.1, fetched by scripts/peer-root;
 with commas, several: the first is in the table, and a second line per row has each of the others.
 
 --congestion is the TCP congestion control of the rows over TCP (cubic, bbr); without it the host's own.
 
---gib are the sizes of the guests that are saved (background, snapshots): 1,4,8 without it.
-
 --realtime runs the programs of convert, compare and image_writes before all others of the host (as root), for a host
 that has other work.
+
+--gib are the sizes of the guests that are saved (background, snapshots): 1,4,8 without it.
 
 --old is another build of minivmm, measured in the same turns: a second line per row has its figure and
 this build over it, best run against best run.
@@ -429,8 +429,8 @@ def main():
     parser.add_argument("--old")
     parser.add_argument("--peer", default="7.2")
     parser.add_argument("--congestion")
-    parser.add_argument("--gib", default=",".join(map(str, saving.SIZES)))
     parser.add_argument("--realtime", action="store_true")
+    parser.add_argument("--gib", default=",".join(map(str, saving.SIZES)))
     args = parser.parse_args()
     disks.REALTIME = args.realtime
     first, *more = args.peer.split(",")

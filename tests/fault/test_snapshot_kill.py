@@ -11,18 +11,6 @@ from snapshots import do, guest, image, listing
 ROUNDS = 6
 
 
-def reaches(vm, job, part):
-    """True once the job has done that part of its work; False when it has ended before."""
-    while True:
-        for j in vm.cmd("query-jobs"):
-            if j["id"] != job:
-                continue
-            if j["status"] == "concluded":
-                return False
-            if j["total-progress"] and j["current-progress"] >= part * j["total-progress"]:
-                return True
-
-
 @only_minivmm("QEMU's job ends within the command")
 @table(save={"what": "save", "tag": "new"}, load={"what": "load", "tag": "old"}, delete={"what": "delete", "tag": "extra"},
        stopped={"what": "save", "tag": "new", "more": {"x_minivmm_stopped": True}})
@@ -37,7 +25,7 @@ def test_killed(t, what, tag, more=None):
     for _ in range(ROUNDS):
         try:
             job = snapshots.begin(vm, what, tag, **(more or {}))
-            reaches(vm, job, rng.random())
+            snapshots.reaches(vm, job, rng.random())
             vm.signal(signal.SIGKILL)
         except (Closed, QmpError):
             pass

@@ -117,6 +117,7 @@ def test_captured(t, version, tag, loadvm):
     vm.images = {"d0": path, "d1": other}
     if not loadvm:
         do(vm, "load", tag)
+    snapshots.resident(vm)
     assert vm.status() == "prelaunch"
     check_sample(t, vm, path, tag)
 

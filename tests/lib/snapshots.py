@@ -87,7 +87,7 @@ class Ended:
         info, = [j for j in vm.cmd("query-jobs") if j["id"] == job]
         self.error, self.bytes = info.get("error"), info["total-progress"]
         assert info["current-progress"] == info["total-progress"] >= (not self.error), info
-        figures = info.get("x-minivmm-snapshot")
+        self.figures = figures = info.get("x-minivmm-snapshot")
         if vm.kind == "minivmm" and not self.error and info["type"] != "snapshot-delete":
             assert figures["vm-state-size"] > 0 and figures["pause-us"] <= figures["total-us"], info
             assert ("resume-us" in figures) == (info["type"] == "snapshot-load"), info
@@ -132,6 +132,18 @@ def do(vm, what, tag, **more):
     ended = run(vm, what, tag, **more)
     assert ended.error is None, ended.error
     return ended
+
+
+def reaches(vm, job, part):
+    """True once the job has done that part of its work; False when it has ended before."""
+    while True:
+        for j in vm.cmd("query-jobs"):
+            if j["id"] != job:
+                continue
+            if j["status"] == "concluded":
+                return False
+            if j["total-progress"] and j["current-progress"] >= part * j["total-progress"]:
+                return True
 
 
 # ---- images ----

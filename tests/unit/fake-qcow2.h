@@ -266,7 +266,7 @@ struct fake_disk {
 	struct block_node node;
 	struct image image;
 	struct qcow2 q;
-	char name[8], format[8];
+	char name[8], format[8], path[24];
 };
 
 static inline void fake_disk_init(struct fake_disk *d, const char *name)
@@ -277,11 +277,13 @@ static inline void fake_disk_init(struct fake_disk *d, const char *name)
 	    .q.info = {.bytes = FAKE_DISK_BYTES, .vmstate_off = GiB}
         };
 	(void)snprintf(d->name, sizeof(d->name), "%s", name);
+	(void)snprintf(d->path, sizeof(d->path), "/dev/null/%s", name);
 	(void)snprintf(d->format, sizeof(d->format), "qcow2");
 	d->image.q = &d->q;
 	d->image.fd = -1;
 	d->node.img = &d->image;
-	d->node.name = d->node.drive_id = d->node.filename = d->name;
+	d->node.name = d->node.drive_id = d->name;
+	d->node.filename = d->path; /* beside which no file can be made */
 	d->node.format = d->format;
 	d->node.bytes = FAKE_DISK_BYTES;
 	d->node.active = true;

@@ -141,9 +141,11 @@ static void send_away(int to, int fd)
 	union {
 		struct cmsghdr head;
 		char space[CMSG_SPACE(sizeof(int))];
-	} control = {.head = {.cmsg_len = CMSG_LEN(sizeof(int)),
-			      .cmsg_level = SOL_SOCKET,
-			      .cmsg_type = SCM_RIGHTS}};
+	} control = {
+	    .head = {.cmsg_len = CMSG_LEN(sizeof(int)),
+		     .cmsg_level = SOL_SOCKET,
+		     .cmsg_type = SCM_RIGHTS}
+        };
 	struct iovec iov = {.iov_base = (void *)"x", .iov_len = 1};
 	struct msghdr msg = {.msg_iov = &iov,
 			     .msg_iovlen = 1,
@@ -166,7 +168,8 @@ static void *let_go_soon(void *opaque)
 	return NULL;
 }
 
-/* A killed process may leave its locks behind for a moment: they are waited for, but not for ever. */
+/* A killed process may leave its locks behind for a moment: they are waited for, but not for ever.
+ */
 START_TEST(test_orphan)
 {
 	struct block_perms writer = block_disk_perms(false, false);

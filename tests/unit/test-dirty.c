@@ -9,6 +9,7 @@
 #include "tests/unit/check-main.h"
 #include "vmm/base/bitmap.h"
 #include "vmm/base/error.h"
+#include "vmm/dirty-watch.h"
 #include "vmm/dirty.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
@@ -234,13 +235,130 @@ START_TEST(test_ring_overflow)
 }
 END_TEST
 
+/* ---- a watch, beside takers that come and go ---- */
+
+static unsigned lost;
+
+static void note_lost(void *opaque)
+{
+	(void)opaque;
+	lost++;
+}
+
+/* The instant: the pages since the last one are [FIRST_PAGE, FIRST_PAGE + n) and 'also', and at
+ * most 'more'. */
+static void instant(struct fixture *f, struct dirty_watch *w, unsigned n, unsigned also,
+		    unsigned more)
+{
+	struct err err = {0};
+	uint64_t pages;
+
+	ck_assert_msg(dirty_watch_take(f->m, w, &f->map, &err) == 0, "%s", err.msg);
+	pages = bitmap_count(f->map, RAM_PAGES);
+	ck_assert_uint_ge(pages, n + (also ? 1 : 0));
+	ck_assert_uint_le(pages, n + (also ? 1 : 0) + more);
+	for (unsigned i = 0; i < n; i++)
+		ck_assert(bitmap_test(f->map, FIRST_PAGE + i));
+	ck_assert(!also || bitmap_test(f->map, also));
+}
+
+static void forget(struct fixture *f)
+{
+	bitmap_clear_range(f->map, 0, RAM_PAGES);
+}
+
+static void settle(const struct fixture *f, unsigned n)
+{
+	struct err err = {0};
+	uint64_t found;
+
+	ck_assert_msg(dirty_watch_settle(f->m, &found, &err) == 0, "%s", err.msg);
+	ck_assert_uint_eq(found, n);
+}
+
+static void watch_rounds(uint32_t ring)
+{
+	struct dirty_watch w = {.on_lost = note_lost};
+	struct fixture f;
+	struct err err = {0};
+	uint64_t added;
+
+	if (!set_up(&f, ring))
+		return;
+	round_of(&f, 40);
+	ck_assert_msg(dirty_watch_start(f.m, &w, &err) == 0, "%s", err.msg);
+	instant(&f, &w, 0, 0, 0);
+	/* what is not protected at the instant is told once more */
+	round_of(&f, 200);
+	instant(&f, &w, 200, 0, 0);
+	forget(&f);
+	round_of(&f, 100);
+	settle(&f, ring ? 100 : 200);
+	settle(&f, 0);
+	instant(&f, &w, 100, 0, ring ? 0 : 100);
+	forget(&f);
+	/* protected, and written again: told again; and a device's writes */
+	round_of(&f, 30);
+	settle(&f, 30);
+	round_of(&f, 10);
+	ck_assert_int_eq(memory_write(&f.m->mem, 0x3000, "dma", 3), 0);
+	settle(&f, 10);
+	instant(&f, &w, 30, 3, 0);
+	/* there was no instant after all */
+	dirty_watch_give_back(f.m, &w, &f.map);
+	forget(&f);
+	round_of(&f, 1);
+	settle(&f, 1);
+	instant(&f, &w, 30, 3, 0);
+	forget(&f);
+	/* a taker comes and goes: both are told */
+	round_of(&f, 20);
+	ck_assert_int_eq(memory_write(&f.m->mem, 0x4000, "dma", 3), 0);
+	ck_assert_int_eq(dirty_start(f.m, NULL), 0);
+	ck_assert_int_eq(dirty_sync(f.m, &f.map, &added, NULL), 0);
+	dirty_protect(f.m, f.m->mem.blocks[0], 0, RAM_PAGES);
+	forget(&f);
+	round_of(&f, 6);
+	settle(&f, 6);
+	round_of(&f, 5);
+	expect(&f, 6, 0);
+	dirty_stop(f.m);
+	round_of(&f, 2);
+	settle(&f, 2);
+	instant(&f, &w, 20, 4, 0);
+	forget(&f);
+	ck_assert_int_eq(lost, 0);
+	dirty_lose(f.m, "it was reset");
+	dirty_lose(f.m, "twice");
+	ck_assert_int_eq(lost, 1);
+	ck_assert(w.lost);
+	ck_assert_str_eq(w.why, "it was reset");
+	dirty_watch_stop(f.m, &w);
+	ck_assert_ptr_null(f.m->dirty);
+	lost = 0;
+	tear_down(&f);
+}
+
+START_TEST(test_watch_log)
+{
+	watch_rounds(0);
+}
+END_TEST
+
+START_TEST(test_watch_ring)
+{
+	watch_rounds(1024);
+}
+END_TEST
+
 int main(void)
 {
-	const TTest *const tests[] = {test_log, test_ring, test_ring_overflow};
+	const TTest *const tests[] = {test_log, test_ring, test_ring_overflow, test_watch_log,
+				      test_watch_ring};
 
 	if (access("/dev/kvm", R_OK | W_OK)) {
 		skip_test("no usable /dev/kvm");
 		return 0;
 	}
-	return check_main("dirty", tests, 3);
+	return check_main("dirty", tests, 5);
 }

@@ -16,6 +16,7 @@
 #include "vmm/base/leftovers.h"
 #include "vmm/base/units.h"
 #include "vmm/bus.h"
+#include "vmm/memory/aside.h"
 #include "vmm/memory/fault.h"
 #include "vmm/memory/memory.h"
 
@@ -295,6 +296,41 @@ START_TEST(test_bus)
 }
 END_TEST
 
+/* What a block held is somewhere else, and the block is empty where it was; a file's pages cannot
+ * go. */
+START_TEST(test_aside)
+{
+	static const bool stop[] = {false, true};
+	static const struct ram_backend memfd = {.kind = RAM_MEMFD, .share = true, .fd = -1};
+
+	for (size_t i = 0; i < ARRAY_LEN(stop); i++) {
+		struct memory mem;
+		struct memory_aside aside = {.map = NULL};
+		const struct ram_block *b;
+
+		memory_init(&mem, -1);
+		b = memory_add_block(&mem, "ram", 33 * MiB, &anonymous, NULL);
+		ck_assert_ptr_nonnull(b);
+		memset(b->hva, 7, b->bytes);
+		ck_assert_int_eq(memory_move_aside(b, &aside), 0);
+		ck_assert_uint_eq(aside.bytes, b->bytes);
+		for (uint64_t at = 0; at < b->bytes; at += PAGE_BYTES) {
+			ck_assert_uint_eq(aside.map[at + 1], 7);
+			ck_assert_uint_eq(b->hva[at + 1], 0);
+		}
+		memory_aside_free(&aside, &stop[i]);
+		ck_assert_ptr_null(aside.map);
+		memory_aside_free(&aside, &stop[i]);
+		b = memory_add_block(&mem, "shared", MiB, &memfd, NULL);
+		ck_assert_ptr_nonnull(b);
+		memset(b->hva, 9, b->bytes);
+		ck_assert_int_eq(memory_move_aside(b, &aside), -ENOTSUP);
+		ck_assert_uint_eq(b->hva[5], 9);
+		memory_fini(&mem);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("memory");
@@ -306,6 +342,7 @@ int main(void)
 	tcase_add_test(tc, test_translation);
 	tcase_add_test(tc, test_copy_across_slots);
 	tcase_add_test(tc, test_dirty_marks);
+	tcase_add_test(tc, test_aside);
 	tcase_add_test(tc, test_backends);
 	tcase_add_test(tc, test_sigbus);
 	tcase_add_test(tc, test_not_ours);

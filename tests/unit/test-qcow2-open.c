@@ -447,16 +447,17 @@ START_TEST(test_made_here)
 
 	temp_path(path);
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		const struct qcow2_create c = {.bytes = rows[i].bytes,
-					       .version = rows[i].version,
-					       .cluster_bytes = rows[i].cluster,
-					       .refcount_bits = rows[i].bits,
-					       .extended_l2 = rows[i].extended,
-					       .lazy_refcounts = rows[i].more,
-					       .zstd = rows[i].more,
-					       .backing = rows[i].backing ? "no-such-file-of-minivmm" : NULL,
-					       .backing_format = "raw",
-					       .prealloc = rows[i].prealloc};
+		const struct qcow2_create c = {
+		    .bytes = rows[i].bytes,
+		    .version = rows[i].version,
+		    .cluster_bytes = rows[i].cluster,
+		    .refcount_bits = rows[i].bits,
+		    .extended_l2 = rows[i].extended,
+		    .lazy_refcounts = rows[i].more,
+		    .zstd = rows[i].more,
+		    .backing = rows[i].backing ? "no-such-file-of-minivmm" : NULL,
+		    .backing_format = "raw",
+		    .prealloc = rows[i].prealloc};
 		struct rig r;
 
 		make(&r, &c);

@@ -1,6 +1,7 @@
 /*
- * Storage that fails, dies or is full at any call of a save, a delete and an apply of a snapshot:
- * the image has leaks at most, and what it had before is what it was.
+ * Storage that fails, dies or is full at any call of a save, a delete and an apply of a snapshot,
+ * and of another VM state for one: the image has leaks at most, and what it had before is what it
+ * was.
  */
 #include "tests/unit/qcow2-judge.h"
 
@@ -8,6 +9,7 @@
 
 #define FAULT_DISK (1 * MiB)
 #define OLD_STATE  70000
+#define NEW_STATE  120000 /* that OP_RESTATE gives it */
 
 /* What the disk is in each state that it may have after a fault. */
 struct faulty {
@@ -17,7 +19,7 @@ struct faulty {
 	uint8_t *after;
 };
 
-enum fault_op { OP_SAVE, OP_DELETE, OP_APPLY };
+enum fault_op { OP_SAVE, OP_DELETE, OP_APPLY, OP_RESTATE };
 
 static void faulty_init(struct faulty *f, const char *layout)
 {
@@ -74,10 +76,33 @@ static int busy_save(struct qcow2 *q, struct err *err)
 	return ret < 0 ? ret : guest;
 }
 
+/* Of the same bytes, and more of them. */
+static int restate(struct qcow2 *q, struct err *err)
+{
+	static uint8_t state[NEW_STATE];
+	struct qcow2_restate *r;
+	int ret = qcow2_restate_begin(q, "1", &r, err);
+
+	if (ret < 0)
+		return ret;
+	state_bytes(state, sizeof(state), 'o');
+	for (size_t at = 0; at < sizeof(state) && ret == 0; at += 50000) {
+		const struct iovec iov = {state + at, MIN(sizeof(state) - at, 50000U)};
+
+		ret = qcow2_restate_write(r, &iov, 1, at, err);
+	}
+	if (ret == 0)
+		return qcow2_restate_commit(r, sizeof(state), err);
+	qcow2_restate_abort(r);
+	return ret;
+}
+
 static int run_op(struct qcow2 *q, enum fault_op op, struct err *err)
 {
 	if (op == OP_SAVE)
 		return busy_save(q, err);
+	if (op == OP_RESTATE)
+		return restate(q, err);
 	return op == OP_DELETE ? qcow2_snapshot_delete(q, "1", err)
 			       : qcow2_snapshot_apply(q, "1", err);
 }
@@ -93,7 +118,10 @@ static struct qcow2 *assert_whole(const struct faulty *f, enum fault_op op, stru
 	ck_assert(leaks || c.leaks == 0);
 	if (op != OP_DELETE || qcow2_snapshot_named(q, "old")) {
 		assert_disk_of(q, "old", f->old, FAULT_DISK);
-		assert_state(q, "old", OLD_STATE);
+		if (op == OP_RESTATE && qcow2_snapshot_named(q, "old")->vmstate_bytes != OLD_STATE)
+			assert_state(q, "old", NEW_STATE);
+		else
+			assert_state(q, "old", OLD_STATE);
 	}
 	assert_state(q, "other", 5);
 	if (qcow2_snapshot_named(q, "new")) {
@@ -173,6 +201,9 @@ static bool failed_at(const struct faulty *f, enum fault_op op, unsigned n, int 
 	hit = m->failed;
 	rig_fail(m, 0, 0, false);
 	ck_assert(hit || ret == 0);
+	if (op == OP_RESTATE)
+		ck_assert_uint_eq(qcow2_snapshot_named(q, "old")->vmstate_bytes,
+				  ret == 0 ? NEW_STATE : OLD_STATE);
 	ck_assert(ret == 0 || op != OP_SAVE || !qcow2_snapshot_named(q, "new"));
 	assert_disk(f, op, q);
 	ck_assert_int_eq(fill(q, 0x61, 900000, 1000), 0);
@@ -278,6 +309,7 @@ START_TEST(test_full_disk)
 	full_disk(&f, OP_SAVE);
 	full_disk(&f, OP_DELETE);
 	full_disk(&f, OP_APPLY);
+	full_disk(&f, OP_RESTATE);
 	faulty_fini(&f);
 	end_dir();
 }
@@ -390,6 +422,20 @@ START_TEST(test_apply_fails)
 }
 END_TEST
 
+START_TEST(test_restate_killed)
+{
+	kills(SMALL, OP_RESTATE, 2);
+	kills(TINY, OP_RESTATE, 50);
+}
+END_TEST
+
+START_TEST(test_restate_fails)
+{
+	failures(OP_RESTATE, EIO);
+	failures(OP_RESTATE, ENOSPC);
+}
+END_TEST
+
 /* The step from tables to tables is the same for all; the layouts that differ most. */
 START_TEST(test_layouts_killed)
 {
@@ -397,9 +443,11 @@ START_TEST(test_layouts_killed)
 	kills("-o cluster_size=8192,compat=0.10", OP_SAVE, 16);
 	kills("-o cluster_size=65536,refcount_bits=64", OP_DELETE, 4);
 	kills("-o cluster_size=65536,extended_l2=on", OP_APPLY, 4);
+	kills("-o cluster_size=16384,extended_l2=on", OP_RESTATE, 16);
 }
 END_TEST
 
 CHECK_MAIN("qcow2-snapshot-faults", test_layouts_killed, test_save_killed, test_save_killed_tiny,
 	   test_save_fails, test_save_without_room, test_delete_killed, test_delete_fails,
-	   test_apply_killed, test_apply_fails, test_full_disk, test_commit_fails_beside_a_read)
+	   test_apply_killed, test_apply_fails, test_restate_killed, test_restate_fails,
+	   test_full_disk, test_commit_fails_beside_a_read)

@@ -46,6 +46,7 @@ static void open_disk(struct shelf *s, int i)
 	s->node[i] = (struct block_node){.name = names[i], .drive_id = names[i], .format = format};
 	s->node[i].img = image_open(s->path[i], &how, &err);
 	ck_assert_msg(s->node[i].img != NULL, "%s", err.msg);
+	s->node[i].filename = s->path[i];
 	s->node[i].bytes = DISK_BYTES;
 	s->node[i].active = true;
 	pthread_mutex_init(&s->node[i].info_mutex, NULL);
@@ -83,7 +84,7 @@ static void shelf_fini(struct shelf *s)
 		if (s->node[i].img)
 			close_disk(s, i);
 		run("qemu-img check -q %s", s->path[i]);
-		(void)unlink(s->path[i]);
+		run("rm -f %s %s.*.working-set", s->path[i], s->path[i]);
 	}
 	rig_remove_dir();
 }

@@ -157,9 +157,8 @@ START_TEST(test_index_kept)
 	ck_assert_int_eq(page_index_write(ix, put_buf, &r->out), 0);
 	page_index_free(ix);
 	ck_assert_msg(page_index_read(&again,
-				      &(struct page_index_file){.read = read_buf,
-								.opaque = &r->out,
-								.bytes = r->out.len},
+				      &(struct page_index_file){
+					  .read = read_buf, .opaque = &r->out, .bytes = r->out.len},
 				      &err) == 0,
 		      "%s", err.msg);
 	ck_assert_msg(stream_source_use(s, again, &err) == 0, "%s", err.msg);

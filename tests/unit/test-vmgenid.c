@@ -260,5 +260,5 @@ START_TEST(none)
 }
 END_TEST
 
-CHECK_MAIN("vmgenid", wrong_values, booted, loaded, wanted_by_snapshot, wanted_again, moved, no_place, foreign_places,
-	   none)
+CHECK_MAIN("vmgenid", wrong_values, booted, loaded, wanted_by_snapshot, wanted_again, moved,
+	   no_place, foreign_places, none)

@@ -58,7 +58,8 @@ void thread_cond_init(pthread_cond_t *cond);
 /* May return early, as pthread_cond_wait() may.  Mutex held. */
 void thread_cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *mutex, int64_t ns);
 
-/* From now on the calling thread gives way to others where processors are scarce; it cannot undo it. */
+/* From now on the calling thread gives way to others where processors are scarce; it cannot undo
+ * it. */
 void thread_give_way(void);
 
 /* The caller's role. */

@@ -1,9 +1,9 @@
 /*
  * aside.c - mremap() moves page tables instead of pages
  *
- * MREMAP_DONTUNMAP leaves the block's own mapping where it is, empty, and KVM's memslots stay as they
- * are; what KVM has of the old pages it drops as for any other change of the address space.  Whole
- * tables of page tables are moved where both ends lie alike in pieces of 1 GiB.
+ * MREMAP_DONTUNMAP leaves the block's own mapping where it is, empty, and KVM's memslots stay as
+ * they are; what KVM has of the old pages it drops as for any other change of the address space.
+ * Whole tables of page tables are moved where both ends lie alike in pieces of 1 GiB.
  *
  * Giving back holds the address space's lock against whoever maps memory, so it is done in pieces.
  */
@@ -26,7 +26,8 @@
 static uint8_t *reserve(const struct ram_block *b)
 {
 	size_t bytes = b->bytes + ALIGN_BYTES, front;
-	uint8_t *p = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uint8_t *p =
+	    mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (p == MAP_FAILED)
 		return NULL;

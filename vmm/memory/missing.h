@@ -65,5 +65,10 @@ void missing_set_block(struct ram_block *b, struct missing *x);
  * sentence about where it comes from.
  */
 int memory_check_complete(struct memory *mem, struct err *err);
+/*
+ * Have every page brought that is still to come, by touching it: waits for each, a thread that
+ * holds no lock.  'stop' is asked between two pages; -ECANCELED when it says so; -ENOMEM.
+ */
+int memory_bring_missing(struct memory *mem, bool (*stop)(void *opaque), void *opaque);
 
 #endif

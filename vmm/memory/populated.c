@@ -18,9 +18,9 @@
  * yet is data, too.  Other file systems are not asked, for some have been wrong
  * about that.
  *
- * To look for the end of a file's data costs tmpfs 15 ms a GiB in one call, in which the kernel lets
- * no other thread run on that processor.  So our page tables are read first, which are all that a
- * guest's own writes need: what they have the file has, and it is asked for the rest.
+ * To look for the end of a file's data costs tmpfs 15 ms a GiB in one call, in which the kernel
+ * lets no other thread run on that processor.  So our page tables are read first, which are all
+ * that a guest's own writes need: what they have the file has, and it is asked for the rest.
  *
  * hugetlbfs does not know holes, but how much memory the file has in all.  If
  * our page tables have as much, they have all of it.
@@ -146,7 +146,8 @@ static bool knows_holes(long type)
 	return type == TMPFS_MAGIC || type == EXT4_SUPER_MAGIC || type == XFS_SUPER_MAGIC;
 }
 
-/* The file's data behind 'at': its first page, and the one behind its last.  1, 0 (none) or -errno. */
+/* The file's data behind 'at': its first page, and the one behind its last.  1, 0 (none) or -errno.
+ */
 static int next_data(const struct ram_block *b, uint64_t at, const uint64_t *map, uint64_t *first,
 		     uint64_t *end)
 {

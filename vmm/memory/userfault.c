@@ -30,8 +30,9 @@
 #include "vmm/memory/fault.h"
 #include "vmm/memory/userfault-abi.h"
 
-#define READ_MESSAGES    32U
-/* At a time: nobody maps memory meanwhile.  Where it is write-protected each page is gone through. */
+#define READ_MESSAGES 32U
+/* At a time: nobody maps memory meanwhile.  Where it is write-protected each page is gone through.
+ */
 #define UNREGISTER_BYTES    (64 * MiB)
 #define UNREGISTER_WP_BYTES (4 * MiB)
 
@@ -220,7 +221,8 @@ void userfault_unregister(struct userfault *u, const struct ram_block *b)
 static int probe_block(const struct userfault *u, const struct ram_block *b, unsigned modes,
 		       struct err *err)
 {
-	struct uf_register r = {.range = range_of(b, 0, b->page_bytes), .modes = kernel_modes(modes)};
+	struct uf_register r = {.range = range_of(b, 0, b->page_bytes),
+				.modes = kernel_modes(modes)};
 
 	if (ioctl(u->fd, UF_REGISTER, &r) < 0)
 		return explain_register(b, errno, err);

@@ -224,23 +224,31 @@ static int keep_image(struct qcow2 *q, const uint8_t *p, size_t n)
 	return 0;
 }
 
+/* Other threads read them at any time: what stays as it was is not written again. */
+#define KEEP(member, value)                                                                        \
+	do {                                                                                       \
+		if (i->member != (value))                                                          \
+			i->member = (value);                                                       \
+	} while (0)
+
 void qcow2_info_update(struct qcow2 *q)
 {
 	struct qcow2_info *i = &q->info;
 	const struct qcow2_header *h = &q->h;
+	const char *compression = h->compression ? "zstd" : "zlib";
 
-	i->bytes = ALIGN_DOWN(h->bytes, 512);
-	i->version = h->version;
-	i->cluster_bytes = 1U << h->cluster_bits;
-	i->refcount_bits = 1U << h->refcount_order;
-	i->extended_l2 = h->incompat & QCOW2_INCOMPAT_EXTENDED_L2;
-	i->lazy_refcounts = h->compat & QCOW2_COMPAT_LAZY;
-	i->dirty = h->incompat & QCOW2_INCOMPAT_DIRTY;
-	i->corrupt = h->incompat & QCOW2_INCOMPAT_CORRUPT;
-	i->compression = h->compression ? "zstd" : "zlib";
-	i->backing = h->backing;
-	i->backing_format = h->backing_format;
-	i->vmstate_off = ALIGN_UP(h->bytes, q->l2_covers);
+	KEEP(bytes, ALIGN_DOWN(h->bytes, 512));
+	KEEP(version, h->version);
+	KEEP(cluster_bytes, 1U << h->cluster_bits);
+	KEEP(refcount_bits, 1U << h->refcount_order);
+	KEEP(extended_l2, (h->incompat & QCOW2_INCOMPAT_EXTENDED_L2) != 0);
+	KEEP(lazy_refcounts, (h->compat & QCOW2_COMPAT_LAZY) != 0);
+	KEEP(dirty, (h->incompat & QCOW2_INCOMPAT_DIRTY) != 0);
+	KEEP(corrupt, (h->incompat & QCOW2_INCOMPAT_CORRUPT) != 0);
+	KEEP(compression, compression);
+	KEEP(backing, h->backing);
+	KEEP(backing_format, h->backing_format);
+	KEEP(vmstate_off, ALIGN_UP(h->bytes, q->l2_covers));
 }
 
 static void set_geometry(struct qcow2 *q)

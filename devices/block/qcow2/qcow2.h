@@ -220,6 +220,18 @@ int qcow2_saving_commit(struct qcow2_saving *s, const struct qcow2_snapshot *wha
 void qcow2_saving_abort(struct qcow2_saving *s);
 void qcow2_saving_leave(struct qcow2_saving *s);
 
+/*
+ * Another VM state in place of a snapshot's own, whose disk stays: written in any order and piece
+ * (restate.c), and there with the commit, at once, or not at all.  The list of snapshots does not
+ * change meanwhile.  *r is gone after commit and abort.
+ */
+struct qcow2_restate;
+int qcow2_restate_begin(struct qcow2 *q, const char *id, struct qcow2_restate **r, struct err *err);
+int qcow2_restate_write(struct qcow2_restate *r, const struct iovec *iov, int n_iov, uint64_t pos,
+			struct err *err);
+int qcow2_restate_commit(struct qcow2_restate *r, uint64_t vmstate_bytes, struct err *err);
+void qcow2_restate_abort(struct qcow2_restate *r);
+
 /* By id.  On failure the image and its list are as they were, or *err says what is left. */
 int qcow2_snapshot_delete(struct qcow2 *q, const char *id, struct err *err);
 /* Would apply refuse to?  What only its reads and writes can tell is not known before. */

@@ -117,7 +117,8 @@ static int resize(struct qcow2 *q, uint64_t bytes, struct err *err)
 		return err_set(err, EINVAL, "the size of a disk is a multiple of 512 bytes");
 	if (q->held)
 		return err_set(err, EBUSY, "a snapshot of the image is being made");
-	/* QEMU restores the size of a snapshot in version 3 alone, and applies none of another size */
+	/* QEMU restores the size of a snapshot in version 3 alone, and applies none of another size
+	 */
 	if (q->h.version < 3 && q->h.n_snapshots && bytes != old)
 		return err_set(err, ENOTSUP,
 			       "an image of version 2 that has snapshots cannot be resized");

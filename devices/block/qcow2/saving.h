@@ -19,6 +19,10 @@ struct snapshot_state {
 
 /* May the list of snapshots be changed?  Lock held, no request in flight. */
 int qcow2_snapshots_may_change(struct qcow2 *q, struct err *err);
+/* Lock held; NULL with *err. */
+struct snapshot *qcow2_snapshot_find(const struct qcow2 *q, const char *id, struct err *err);
+/* The snapshot's L1 table; returns owned, or NULL with *err. */
+uint64_t *qcow2_snapshot_l1(struct qcow2 *q, const struct snapshot *s, struct err *err);
 /* It is *t now (taken), at this place. */
 void qcow2_snapshots_replace(struct qcow2 *q, struct snapshot_table *t, uint64_t host,
 			     uint64_t bytes);

@@ -122,8 +122,7 @@ const struct qcow2_snapshot *qcow2_snapshot_named(const struct qcow2 *q, const c
 	return NULL;
 }
 
-/* Lock held. */
-static struct snapshot *snapshot_find(const struct qcow2 *q, const char *id, struct err *err)
+struct snapshot *qcow2_snapshot_find(const struct qcow2 *q, const char *id, struct err *err)
 {
 	const struct snapshot_state *state = q->snapshot_state;
 	struct snapshot *s = state ? snapshot_table_find(&state->table, id) : NULL;
@@ -138,8 +137,7 @@ static void *l1_memory(uint32_t n)
 	return calloc((size_t)n + 1, sizeof(uint64_t));
 }
 
-/* The snapshot's L1 table; returns owned, or NULL with *err. */
-static uint64_t *snapshot_l1(struct qcow2 *q, const struct snapshot *s, struct err *err)
+uint64_t *qcow2_snapshot_l1(struct qcow2 *q, const struct snapshot *s, struct err *err)
 {
 	uint64_t *l1 = l1_memory(s->l1_entries);
 	int ret = l1 ? qcow2_read_be64(q, l1, s->l1_entries, s->l1_off) : -ENOMEM;
@@ -157,7 +155,7 @@ static uint64_t *snapshot_l1(struct qcow2 *q, const struct snapshot *s, struct e
 static int count_deleted(struct qcow2 *q, const struct snapshot *s, struct counts *c,
 			 struct err *err)
 {
-	CLEANUP(cleanup_free) uint64_t *l1 = snapshot_l1(q, s, err);
+	CLEANUP(cleanup_free) uint64_t *l1 = qcow2_snapshot_l1(q, s, err);
 	int ret;
 
 	if (!l1)
@@ -257,7 +255,7 @@ int qcow2_snapshot_delete(struct qcow2 *q, const char *id, struct err *err)
 	(void)pthread_mutex_lock(&q->lock);
 	ret = qcow2_snapshots_may_change(q, err);
 	if (ret == 0) {
-		s = snapshot_find(q, id, err);
+		s = qcow2_snapshot_find(q, id, err);
 		ret = s ? delete_locked(q, s, err) : -ENOENT;
 	}
 	(void)pthread_mutex_unlock(&q->lock);
@@ -274,7 +272,7 @@ static uint32_t disk_entries(const struct qcow2 *q, const struct snapshot *s)
 
 static int apply_locked(struct qcow2 *q, const struct snapshot *s, struct err *err)
 {
-	CLEANUP(cleanup_free) uint64_t *from = snapshot_l1(q, s, err);
+	CLEANUP(cleanup_free) uint64_t *from = qcow2_snapshot_l1(q, s, err);
 	CLEANUP(cleanup_free) uint64_t *l1 = NULL;
 	uint32_t n = disk_entries(q, s);
 	struct qcow2_relink r = {.l1_n = MAX(n, q->l1.n), .bytes = s->pub.disk_bytes};
@@ -305,7 +303,7 @@ static int apply_locked(struct qcow2 *q, const struct snapshot *s, struct err *e
 /* Lock held, no request in flight.  The snapshot, or NULL with *err. */
 static const struct snapshot *may_apply(struct qcow2 *q, const char *id, struct err *err)
 {
-	const struct snapshot *s = snapshot_find(q, id, err);
+	const struct snapshot *s = qcow2_snapshot_find(q, id, err);
 
 	if (s && s->pub.disk_bytes != q->h.bytes &&
 	    qcow2_bitmaps_may_resize(q, s->pub.disk_bytes, err) < 0)

@@ -132,6 +132,13 @@ struct page_index_file {
  */
 int page_index_read(struct page_index **ix, const struct page_index_file *f, struct err *err);
 
+/*
+ * Pages that this one, which has a parent, has not are those of 'below', which is the parent. The
+ * stream of that counts as lying 'base' bytes behind the beginning of this one's. 0, or -errno with
+ * a sentence: *ix is anything then. (page-index-layer.c)
+ */
+int page_index_put_under(struct page_index *ix, const struct page_index *below, uint64_t base,
+			 struct err *err);
 /* Only the identity, by the trailer alone.  0 or -errno. */
 int page_index_identity(const struct page_index_file *f, uint8_t identity[PAGE_INDEX_IDENTITY]);
 

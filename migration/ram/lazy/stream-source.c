@@ -76,8 +76,7 @@ static int stream_source_read(struct page_source *s, size_t block, uint64_t page
 	struct stream_source *m = source_of(s);
 
 	while (n > 0) {
-		const struct page_extent *e =
-		    page_index_at(m->index, m->which[block], page, NULL);
+		const struct page_extent *e = page_index_at(m->index, m->which[block], page, NULL);
 		uint64_t stride = e ? page_extent_stride(e) : 0;
 		uint64_t row = e ? MIN(e->first + (uint64_t)e->pages - page, MIN(n, ROW_PAGES)) : 1;
 		int ret = 0;
@@ -189,8 +188,8 @@ int stream_source_use(struct page_source *s, struct page_index *index, struct er
 	for (size_t i = 0; ret == 0 && i < m->n; i++)
 		ret = find_block(m, i, err);
 	if (ret == 0 && index->n != m->n)
-		ret = err_set(err, EINVAL, "it has %zu RAM blocks, this machine %zu", index->n,
-			      m->n);
+		ret =
+		    err_set(err, EINVAL, "it has %zu RAM blocks, this machine %zu", index->n, m->n);
 	m->kept = ret == 0;
 	if (ret < 0) {
 		page_index_free(index);

@@ -23,8 +23,9 @@ struct stream_access {
 	int (*read)(void *opaque, void *buf, size_t n, uint64_t pos, struct err *err);
 	void (*close)(void *opaque); /* NULL: nothing to do */
 	void *opaque;
-	const char *name;       /* borrowed; for messages */
-	const char *notes_path; /* borrowed; NULL: no working set, as where no index tells who it is */
+	const char *name; /* borrowed; for messages */
+	const char
+	    *notes_path; /* borrowed; NULL: no working set, as where no index tells who it is */
 };
 
 /* For a guest with these blocks; nothing is known to be in the stream yet.  Returns owned. */
@@ -36,7 +37,8 @@ struct page_source *stream_source_new(const struct stream_access *access, const 
  */
 int stream_source_use(struct page_source *s, struct page_index *index, struct err *err);
 
-/* ---- while the index is made of a stream that has none: one thread, before anything is read ---- */
+/* ---- while the index is made of a stream that has none: one thread, before anything is read ----
+ */
 
 /* The content of 'n' pages lies at 'pos' and behind it without gaps.  The last word counts. */
 void stream_source_note(struct page_source *s, size_t block, uint64_t page, uint64_t n,
