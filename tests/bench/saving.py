@@ -17,6 +17,7 @@ from vmm import PROGRAMS, Vmm
 
 GIB = 1 << 30
 FROM = 64 * MIB         # the guest itself is below
+LOW = 2816 * MIB        # of the memory below 4 GiB
 SMALL_SET = 256 * MIB
 SIZES = (1, 4, 8)       # GiB
 LITTLE = (4096, 12800)  # pages, and how many of them a second
@@ -113,11 +114,18 @@ def saved(vm, size, begin, last):
 
 
 def guest(kind, folder, size, pages, name, rate=0, **options):
-    """It writes to so many pages (0: all) of its memory over and over, and has written all of it."""
-    touch = (size - FROM) // ram.PAGE
+    """It writes to so many pages (0: all) of its memory over and over, and has written all of it.
+
+    It reaches what is below LOW; the rest is brought into the program's page tables from outside.
+    """
+    touch = (min(size, LOW) - FROM) // ram.PAGE
     vm = Vmm(kind, folder, "writer", f"start={FROM} pages={pages or touch} touch={touch} rate={rate}", name=name,
              memory=f"{size // MIB}M", **options)
     vm.serial.expect("writing")
+    with open(f"/proc/{vm.pid}/mem", "rb", buffering=0) as f:
+        f.seek(ram.mapping(vm) + min(size, LOW))
+        for _ in range((size - min(size, LOW)) // (4 * MIB)):
+            f.read(4 * MIB)
     vm.capabilities("events")
     return vm
 
