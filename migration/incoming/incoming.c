@@ -339,7 +339,7 @@ static void refuse(struct loader *l, const struct err *err)
 	if (!l->commands.return_path)
 		return;
 	if (l->commands.minivmm)
-		(void)rp_send(ch, RP_ERROR, err->msg, strlen(err->msg), NULL);
+		(void)rp_send_error(ch, err->msg, NULL);
 	(void)rp_send_shut(ch, 1, NULL);
 	channel_end_writing(ch);
 }

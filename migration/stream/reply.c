@@ -20,6 +20,19 @@ int rp_send(struct channel *ch, enum rp_type type, const void *payload, size_t n
 	return channel_write(ch, msg, 4 + n, err);
 }
 
+int rp_send_error(struct channel *ch, const char *text, struct err *err)
+{
+	static const char mark[] = " ...";
+	char cut[RP_MAX_PAYLOAD];
+	size_t n = strlen(text), kept = sizeof(cut) - strlen(mark);
+
+	if (n <= RP_MAX_PAYLOAD)
+		return rp_send(ch, RP_ERROR, text, n, err);
+	memcpy(cut, text, kept);
+	memcpy(cut + kept, mark, strlen(mark));
+	return rp_send(ch, RP_ERROR, cut, sizeof(cut), err);
+}
+
 int rp_send_shut(struct channel *ch, uint32_t status, struct err *err)
 {
 	uint8_t payload[4];

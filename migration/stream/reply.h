@@ -15,6 +15,8 @@ struct err;
  * The channel's writer's thread.  0, or -errno with *err set.
  */
 int rp_send(struct channel *ch, enum rp_type type, const void *payload, size_t n, struct err *err);
+/* Why the stream is refused; what is too long for a message ends with " ...". */
+int rp_send_error(struct channel *ch, const char *text, struct err *err);
 int rp_send_shut(struct channel *ch, uint32_t status, struct err *err);
 
 #endif
