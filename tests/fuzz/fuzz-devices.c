@@ -101,7 +101,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		if (!s->uart.tsr_retry != !!(s->uart.lsr & 0x40))
 			abort(); /* the stream relies on it */
 	}
-	m->requests = (struct requests){0};
+	m->requests = (struct requests){.asked_fd = -1};
+	list_init(&m->requests.waiters);
 	machine_unlock(m);
 	bare_machine_free(m);
 	return 0;
