@@ -108,5 +108,8 @@ def check_range(source, cpu=0):
             wrong.append(f"page {i} of processor {cpu}: stamp {got[:2]}, round {want} expected")
     assert not wrong, f"{len(wrong)} pages: " + "; ".join(wrong[:5])
     assert s["errors"] == 0, f"the guest found {s['errors']} wrong pages"
-    assert s["backwards"] == 0, f"the TSC went back {s['backwards']} times"
+    # QEMU writes the TSC, and KVM takes what is within a second of its own for an attempt to put vCPUs in step: a
+    # guest as young as that may see it go back once, where it arrives.
+    may = 0 if vm.kind == "minivmm" else 1
+    assert s["backwards"] <= may, f"the TSC went back {s['backwards']} times"
     return s
