@@ -18,9 +18,8 @@ const struct qcow2_snapshot *img_find_snapshot(const struct qcow2 *q, const char
 {
 	const struct qcow2_snapshot *s;
 
-	for (size_t i = 0; id && (s = qcow2_snapshot_at(q, i)) != NULL; i++)
-		if (!strcmp(s->id, id))
-			return s;
+	if (id && (s = qcow2_snapshot_with_id(q, id)))
+		return s;
 	for (size_t i = 0; name && (s = qcow2_snapshot_at(q, i)) != NULL; i++)
 		if (!strcmp(s->name, name))
 			return s;

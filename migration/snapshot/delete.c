@@ -94,9 +94,8 @@ int snapshot_delete(struct snapshots *s, const struct snapshot_request *r, struc
 	}
 	ret = snapshot_nodes_find(&ns, r, false, &why);
 	machine_unlock(m);
-	if (j)
-		job_set_total(j,
-			      1); /* a unit of work, as QEMU's job tells it; no bytes are moved */
+	if (j) /* a unit of work, as QEMU's job tells it: no bytes are moved */
+		job_set_total(j, 1);
 	if (ret == 0)
 		ret = replace_check(&ns, r->tag, &why);
 	if (ret == 0 && j)

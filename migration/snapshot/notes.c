@@ -40,9 +40,7 @@ char *snapshot_notes_of(const struct block_node *n, const char *id)
 	struct vm_state v = {.q = snapshot_node_image(n)};
 	struct page_index_file f = {.read = vm_state_read, .opaque = &v};
 
-	for (size_t i = 0; (v.snap = qcow2_snapshot_at(v.q, i)); i++)
-		if (!strcmp(v.snap->id, id))
-			break;
+	v.snap = qcow2_snapshot_with_id(v.q, id);
 	if (!v.snap || !v.snap->vmstate_bytes)
 		return NULL;
 	f.bytes = v.snap->vmstate_bytes;

@@ -121,39 +121,21 @@ static int read_one(struct snapshot_source *s, struct machine *m, bool whole, st
  */
 static int source_read(struct snapshot_source *s, struct machine *m, struct err *err)
 {
-	const struct vmstate_source own = s->from;
 	int ret = 0;
 
-	for (size_t i = s->lazy ? 1 : s->chain.n; ret == 0 && i-- > 1;) {
+	for (size_t i = s->lazy ? 1 : s->chain.n; ret == 0 && i-- > 0;) {
 		const struct snapshot_link *link = &s->chain.v[i];
 
 		s->from.id = link->id;
 		s->from.off = link->off;
 		s->from.bytes = link->bytes;
-		ret = read_one(s, m, false, err);
+		ret = read_one(s, m, i == 0, err);
 		s->before += link->bytes;
-		if (ret < 0 && ret != -ECANCELED)
+		if (i > 0 && ret < 0 && ret != -ECANCELED)
 			(void)err_prefix(err, ret, "snapshot '%.100s', on which it stands",
 					 link->name);
 	}
-	s->from.id = own.id;
-	s->from.off = own.off;
-	s->from.bytes = own.bytes;
-	if (ret == 0)
-		ret = read_one(s, m, true, err);
-	s->before += own.bytes;
 	return ret;
-}
-
-/* The snapshot in the image's list. */
-static const struct qcow2_snapshot *own_snapshot(const struct snapshot_source *s)
-{
-	const struct qcow2_snapshot *snap;
-	size_t i = 0;
-
-	while ((snap = qcow2_snapshot_at(s->from.q, i++)) && strcmp(snap->id, s->from.id) != 0)
-		;
-	return snap;
 }
 
 static uint64_t all_bytes(const struct snapshot_source *s)
@@ -179,7 +161,8 @@ int snapshot_source_check(struct snapshot_source *s, struct machine *m, struct j
 
 	s->j = j;
 	s->checks = true;
-	ret = snapshot_chain_find(&s->chain, s->from.q, own_snapshot(s), err);
+	ret = snapshot_chain_find(&s->chain, s->from.q,
+				  qcow2_snapshot_with_id(s->from.q, s->from.id), err);
 	if (ret < 0) {
 		snapshot_chain_fini(&s->chain);
 		return ret;

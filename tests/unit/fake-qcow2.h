@@ -82,6 +82,14 @@ const struct qcow2_snapshot *qcow2_snapshot_at(const struct qcow2 *q, size_t i)
 	return i < q->n ? &q->list[i].s : NULL;
 }
 
+const struct qcow2_snapshot *qcow2_snapshot_with_id(const struct qcow2 *q, const char *id)
+{
+	for (size_t i = 0; i < q->n; i++)
+		if (!strcmp(q->list[i].id, id))
+			return &q->list[i].s;
+	return NULL;
+}
+
 const struct qcow2_snapshot *qcow2_snapshot_named(const struct qcow2 *q, const char *name)
 {
 	for (size_t i = q->n; i-- > 0;)

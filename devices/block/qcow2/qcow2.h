@@ -191,6 +191,8 @@ struct qcow2_snapshot {
 
 /* The i-th; NULL behind the last.  Borrowed until the list changes. */
 const struct qcow2_snapshot *qcow2_snapshot_at(const struct qcow2 *q, size_t i);
+/* The one with that id; NULL: none. */
+const struct qcow2_snapshot *qcow2_snapshot_with_id(const struct qcow2 *q, const char *id);
 /* The last one of that name; NULL: none. */
 const struct qcow2_snapshot *qcow2_snapshot_named(const struct qcow2 *q, const char *name);
 

@@ -71,19 +71,7 @@ int qcow2_restate_begin(struct qcow2 *q, const char *id, struct qcow2_restate **
 int qcow2_restate_write(struct qcow2_restate *r, const struct iovec *iov, int n_iov, uint64_t pos,
 			struct err *err)
 {
-	uint64_t max = (SNAPSHOT_L1_BYTES_MAX / 8 - r->n_disk) * r->q->l2_covers;
-	uint64_t bytes = iov_bytes(iov, (size_t)n_iov);
-	int ret;
-
-	if (pos > max || bytes > max - pos)
-		return err_set(err, EFBIG,
-			       "the VM state has more bytes than the image's tables can tell: %llu",
-			       (unsigned long long)max);
-	ret = vm_state_write(&r->state, iov, n_iov, pos);
-	if (ret < 0)
-		return err_set(err, -ret, "the VM state cannot be written into the image: %s",
-			       err_text(-ret));
-	return 0;
+	return vm_state_write(&r->state, r->n_disk, iov, n_iov, pos, err);
 }
 
 /* ---- commit ---- */
@@ -114,17 +102,8 @@ static int write_l1(struct qcow2_restate *r, const uint64_t *old)
 static int count_old(const struct qcow2_restate *r, const struct snapshot *s, const uint64_t *old,
 		     struct counts *c, struct err *err)
 {
-	struct qcow2 *q = r->q;
-	int ret = qcow2_tree_count(q, c, old + r->n_disk, s->l1_entries - r->n_disk, -1,
-				   "the snapshot", err);
-
-	if (ret < 0)
-		return ret;
-	ret = qcow2_range_count(q, c, s->l1_off,
-				ALIGN_UP((uint64_t)s->l1_entries * 8, q->cluster_bytes), -1);
-	return ret < 0 ? err_set(err, -ret, "the snapshot's clusters cannot be counted: %s",
-				 err_text(-ret))
-		       : 0;
+	return qcow2_snapshot_count_gone(r->q, s, old + r->n_disk, s->l1_entries - r->n_disk, c,
+					 err);
 }
 
 /* The list with the new state.  Lock held. */

@@ -187,28 +187,12 @@ size_t qcow2_saving_cluster_bytes(const struct qcow2_saving *s)
 	return s->q->cluster_bytes;
 }
 
-static uint64_t state_max(const struct qcow2_saving *s)
-{
-	return (SNAPSHOT_L1_BYTES_MAX / 8 - s->l1_n) * s->q->l2_covers;
-}
-
 int qcow2_saving_write(struct qcow2_saving *s, const struct iovec *iov, int n_iov, uint64_t pos,
 		       struct err *err)
 {
-	uint64_t bytes = iov_bytes(iov, (size_t)n_iov), max = state_max(s);
-	int ret;
-
 	if (s->over)
 		return err_set(err, EINVAL, "the snapshot is not being saved any more");
-	if (pos > max || bytes > max - pos)
-		return err_set(err, EFBIG,
-			       "the VM state has more bytes than the image's tables can tell: %llu",
-			       (unsigned long long)max);
-	ret = vm_state_write(&s->state, iov, n_iov, pos);
-	if (ret < 0)
-		return err_set(err, -ret, "the VM state cannot be written into the image: %s",
-			       err_text(-ret));
-	return 0;
+	return vm_state_write(&s->state, s->l1_n, iov, n_iov, pos, err);
 }
 
 /*

@@ -112,6 +112,14 @@ const struct qcow2_snapshot *qcow2_snapshot_at(const struct qcow2 *q, size_t i)
 	return state && i < state->table.n ? &state->table.at[i].pub : NULL;
 }
 
+const struct qcow2_snapshot *qcow2_snapshot_with_id(const struct qcow2 *q, const char *id)
+{
+	const struct snapshot_state *state = q->snapshot_state;
+	const struct snapshot *s = state ? snapshot_table_find(&state->table, id) : NULL;
+
+	return s ? &s->pub : NULL;
+}
+
 const struct qcow2_snapshot *qcow2_snapshot_named(const struct qcow2 *q, const char *name)
 {
 	const struct snapshot_state *state = q->snapshot_state;
@@ -152,15 +160,11 @@ uint64_t *qcow2_snapshot_l1(struct qcow2 *q, const struct snapshot *s, struct er
 
 /* ---- delete ---- */
 
-static int count_deleted(struct qcow2 *q, const struct snapshot *s, struct counts *c,
-			 struct err *err)
+int qcow2_snapshot_count_gone(struct qcow2 *q, const struct snapshot *s, const uint64_t *l1,
+			      uint32_t n, struct counts *c, struct err *err)
 {
-	CLEANUP(cleanup_free) uint64_t *l1 = qcow2_snapshot_l1(q, s, err);
-	int ret;
+	int ret = qcow2_tree_count(q, c, l1, n, -1, "the snapshot", err);
 
-	if (!l1)
-		return -EIO;
-	ret = qcow2_tree_count(q, c, l1, s->l1_entries, -1, "the snapshot", err);
 	if (ret < 0)
 		return ret;
 	ret = qcow2_range_count(q, c, s->l1_off,
@@ -168,6 +172,14 @@ static int count_deleted(struct qcow2 *q, const struct snapshot *s, struct count
 	return ret < 0 ? err_set(err, -ret, "the snapshot's clusters cannot be counted: %s",
 				 err_text(-ret))
 		       : 0;
+}
+
+static int count_deleted(struct qcow2 *q, const struct snapshot *s, struct counts *c,
+			 struct err *err)
+{
+	CLEANUP(cleanup_free) uint64_t *l1 = qcow2_snapshot_l1(q, s, err);
+
+	return l1 ? qcow2_snapshot_count_gone(q, s, l1, s->l1_entries, c, err) : -EIO;
 }
 
 /* The list without it, and as many references less as *refs says (taken). */

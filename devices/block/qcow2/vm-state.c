@@ -11,8 +11,10 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "devices/block/qcow2/snapshot-table.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/bytes.h"
+#include "vmm/base/error.h"
 #include "vmm/base/iov.h"
 #include "vmm/base/units.h"
 
@@ -219,14 +221,22 @@ static int state_write(struct vm_state *v, const struct iovec *iov, int n_iov, u
 	return ret < 0 ? ret : write_some(v->q, iov, n_iov, at, n, run.host + in);
 }
 
-int vm_state_write(struct vm_state *v, const struct iovec *iov, int n_iov, uint64_t pos)
+int vm_state_write(struct vm_state *v, uint32_t n_disk, const struct iovec *iov, int n_iov,
+		   uint64_t pos, struct err *err)
 {
+	uint64_t max = (SNAPSHOT_L1_BYTES_MAX / 8 - n_disk) * v->q->l2_covers;
 	uint64_t bytes = iov_bytes(iov, (size_t)n_iov);
 	int ret = 0;
 
+	if (pos > max || bytes > max - pos)
+		return err_set(err, EFBIG,
+			       "the VM state has more bytes than the image's tables can tell: %llu",
+			       (unsigned long long)max);
 	for (uint64_t at = 0, n; at < bytes && ret == 0; at += n)
 		ret = state_write(v, iov, n_iov, pos, at, bytes, &n);
-	return ret;
+	return ret < 0 ? err_set(err, -ret, "the VM state cannot be written into the image: %s",
+				 err_text(-ret))
+		       : 0;
 }
 
 /* ---- the end ---- */

@@ -18,8 +18,13 @@ struct vm_state {
 
 void vm_state_init(struct vm_state *v, struct qcow2 *q);
 void vm_state_fini(struct vm_state *v);
-/* Any thread, any order and piece.  0 or -errno. */
-int vm_state_write(struct vm_state *v, const struct iovec *iov, int n_iov, uint64_t pos);
+/*
+ * Any thread, any order and piece.  'n_disk': entries of the snapshot's L1 table that are the
+ * disk's, beside which those of the state have to find room.  -EFBIG or another -errno, with *err
+ * set.
+ */
+int vm_state_write(struct vm_state *v, uint32_t n_disk, const struct iovec *iov, int n_iov,
+		   uint64_t pos, struct err *err);
 /* The L2 tables are on the storage, at l2_host[]; the reserve is given back.  No lock. */
 int vm_state_finish(struct vm_state *v);
 /* All clusters of it, the tables' too.  q->lock held. */
