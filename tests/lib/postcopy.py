@@ -10,6 +10,7 @@ import random
 import ram
 from huge import huge_pages
 from moves import Way, destination, goes_on, listen, machine
+from qmp import Closed
 
 MEMORY = "24M"
 GUEST, APPEND = "smp-counter", "pages=600 every=16"     # as fast as it goes
@@ -96,9 +97,14 @@ def switch(source, dest):
 
 def story(source, dest):
     """What both say, for a failure."""
-    return "\n".join(f"{vm.name} ({vm.kind}): {vm.status()} {vm.migration()}\n{vm.stderr()[-1500:]}"
-                     if vm.alive() else f"{vm.name} ({vm.kind}) has ended: {vm.stderr()[-1500:]}"
-                     for vm in (source, dest))
+    said = []
+    for vm in (source, dest):
+        try:
+            now = f"{vm.status()} {vm.migration()}"
+        except Closed:
+            now = "has ended"
+        said.append(f"{vm.name} ({vm.kind}): {now}\n{vm.stderr()[-1500:]}")
+    return "\n".join(said)
 
 
 def finish(source, dest, rate=0):
