@@ -277,10 +277,11 @@ static bool postcopy_given(const struct outgoing *o)
 int migration_cancel(struct migration *mg, struct err *err)
 {
 	if (postcopy_given(&mg->out))
-		return err_set(err, EBUSY,
-			       "Postcopy migration in progress, cannot cancel (the guest is at the "
-			       "destination): migrate-pause interrupts it, migrate-recover there and "
-			       "'migrate' with 'resume' here go on with it");
+		return err_set(
+		    err, EBUSY,
+		    "Postcopy migration in progress, cannot cancel (the guest is at the "
+		    "destination): migrate-pause interrupts it, migrate-recover there and "
+		    "'migrate' with 'resume' here go on with it");
 	outgoing_cancel(&mg->out);
 	return 0;
 }

@@ -160,9 +160,10 @@ int postcopy_open_urgent(struct outgoing *o, bool early, struct err *err)
 static int postcopy_begin(struct outgoing *o, struct err *err)
 {
 	if (!o->ch->two_way)
-		return err_set(err, EINVAL,
-			       "postcopy-ram needs a destination that can ask for pages: tcp:, unix: "
-			       "or a socket in fd:");
+		return err_set(
+		    err, EINVAL,
+		    "postcopy-ram needs a destination that can ask for pages: tcp:, unix: "
+		    "or a socket in fd:");
 	return outgoing_set_up(o, err);
 }
 

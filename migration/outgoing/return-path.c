@@ -170,16 +170,16 @@ static const struct rp_info {
 	int length;
 	int (*take)(struct return_path *rp, const uint8_t *p, size_t n, struct err *err);
 } messages[] = {
-    {RP_SHUT,           4,          on_shut      },
-    {RP_PONG,           4,          on_pong      },
+    {RP_SHUT,           4,          on_shut         },
+    {RP_PONG,           4,          on_pong         },
     {RP_REQ_PAGES_ID,   ANY_LENGTH, on_request_named},
-    {RP_REQ_PAGES,      12,         on_request},
-    {RP_RECV_BITMAP,    ANY_LENGTH, on_unexpected},
-    {RP_RESUME_ACK,     4,          on_unexpected},
-    {RP_SWITCHOVER_ACK, 0,          on_ack       },
-    {RP_ERROR,          ANY_LENGTH, on_error     },
-    {RP_READY,          ANY_LENGTH, on_ready     },
-    {RP_DIFFERS,        ANY_LENGTH, on_differs   },
+    {RP_REQ_PAGES,      12,         on_request      },
+    {RP_RECV_BITMAP,    ANY_LENGTH, on_unexpected   },
+    {RP_RESUME_ACK,     4,          on_unexpected   },
+    {RP_SWITCHOVER_ACK, 0,          on_ack          },
+    {RP_ERROR,          ANY_LENGTH, on_error        },
+    {RP_READY,          ANY_LENGTH, on_ready        },
+    {RP_DIFFERS,        ANY_LENGTH, on_differs      },
 };
 
 static int take_message(struct return_path *rp, uint16_t type, uint16_t n, struct err *err)
