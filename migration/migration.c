@@ -17,6 +17,7 @@
 #include "migration/dirty/limit.h"
 #include "migration/dirty/rate.h"
 #include "migration/incoming/lazy.h"
+#include "migration/incoming/postcopy.h"
 #include "migration/internal.h"
 #include "migration/settings/globals.h"
 #include "vmm/base/alloc.h"
@@ -348,7 +349,9 @@ int migration_check_cont(const struct migration *mg, struct err *err)
 
 int migration_check_pages(const struct migration *mg, struct err *err)
 {
-	return incoming_lazy_check(&mg->in, err);
+	int ret = incoming_postcopy_check(&mg->in, err);
+
+	return ret < 0 ? ret : incoming_lazy_check(&mg->in, err);
 }
 
 /* ---- questions and settings ---- */
