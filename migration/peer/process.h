@@ -32,6 +32,11 @@ int peer_get(struct peer *p, struct src *in); /* 0 or -errno */
  */
 int peer_watch(const struct peer *p);
 /*
+ * The same of the process at the other end of a unix socket, if it is one that has a machine of
+ * KVM: then it is no relay, and when it has ended, so has the guest.  Else -EXDEV.
+ */
+int peer_watch_socket(int fd);
+/*
  * Has the process ended, threads and all?  Waits for that up to timeout_ms:
  * its sockets are closed before, and its manager may end it when it
  * has said that it failed.
