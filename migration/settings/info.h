@@ -109,6 +109,24 @@ struct migration_lazy_stats {
 	bool stalled;              /* pages cannot be read */
 };
 
+#define MIGRATION_MAX_VCPUS       255
+#define MIGRATION_LATENCY_BUCKETS 24
+
+/*
+ * How long threads waited for pages of a postcopy.  A latency is the time until a page was there
+ * that had to be asked for; a blocktime is also that of waits which go on.
+ */
+struct migration_blocktime {
+	unsigned vcpus;
+	uint32_t blocktime_ms; /* while all vCPUs waited at once */
+	uint32_t vcpu_blocktime_ms[MIGRATION_MAX_VCPUS];
+	uint64_t latency_ns; /* mean, 0: none */
+	uint64_t vcpu_latency_ns[MIGRATION_MAX_VCPUS];
+	uint64_t other_latency_ns; /* ... of threads that are no vCPU's */
+	/* How many took [2^n, 2^(n+1)) microseconds; the first also less, the last also more. */
+	uint64_t latency_dist[MIGRATION_LATENCY_BUCKETS];
+};
+
 /* What query-migrate shows; has_* say which members are there. */
 struct migration_info {
 	enum migration_status status;
@@ -122,6 +140,9 @@ struct migration_info {
 	uint32_t throttle_percent; /* of the vCPUs' time, taken away by auto-converge; 0: none */
 	bool has_address;
 	struct migration_address address;
+	bool has_blocktime; /* the members of capability postcopy-blocktime */
+	bool has_latency;   /* how the latencies of a postcopy were distributed: always measured */
+	struct migration_blocktime blocktime;
 	bool has_lazy; /* shown as "x-minivmm-lazy", also of a guest that moves on */
 	struct migration_lazy_stats lazy;
 	/* beyond QEMU, shown as "x-minivmm" while a migration runs or after it */
