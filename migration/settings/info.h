@@ -86,6 +86,8 @@ enum migration_action {
 	MIG_ACT_COMPRESS,
 	MIG_ACT_MULTIFD,
 	MIG_ACT_MULTIFD_COMPRESSION,
+	MIG_ACT_POSTCOPY,     /* the capability is on */
+	MIG_ACT_POSTCOPY_RAM, /* ... is not */
 	MIG_ACT_STOP,
 };
 
@@ -140,9 +142,8 @@ struct migration_info {
 	uint32_t throttle_percent; /* of the vCPUs' time, taken away by auto-converge; 0: none */
 	bool has_address;
 	struct migration_address address;
-	bool has_blocktime; /* the members of capability postcopy-blocktime */
-	bool has_latency;   /* how the latencies of a postcopy were distributed: always measured */
-	struct migration_blocktime blocktime;
+	bool has_blocktime; /* more of it than how latencies were distributed */
+	const struct migration_blocktime *blocktime; /* NULL: no postcopy; borrowed as error_desc */
 	bool has_lazy; /* shown as "x-minivmm-lazy", also of a guest that moves on */
 	struct migration_lazy_stats lazy;
 	/* beyond QEMU, shown as "x-minivmm" while a migration runs or after it */

@@ -75,6 +75,8 @@ static const char *const action_names[] = {
     [MIG_ACT_COMPRESS] = "compress",
     [MIG_ACT_MULTIFD] = "multifd",
     [MIG_ACT_MULTIFD_COMPRESSION] = "multifd-compression",
+    [MIG_ACT_POSTCOPY] = "migrate-start-postcopy",
+    [MIG_ACT_POSTCOPY_RAM] = "postcopy-ram",
     [MIG_ACT_STOP] = "stop",
     [MIG_ACT_STOP + 1] = NULL,
 };
@@ -235,22 +237,22 @@ static struct qmp_array address_of(struct qmp_pool *pool, const struct migration
 	return (struct qmp_array){a, 1};
 }
 
-/* The arrays point into 'i'. */
-static void put_blocktime(struct migrate_info *o, struct migration_info *i)
+/* The arrays are only read by the writer, so their constness is kept. */
+static void put_blocktime(struct migrate_info *o, const struct migration_info *i)
 {
-	struct migration_blocktime *b = &i->blocktime;
+	const struct migration_blocktime *b = i->blocktime;
 
-	if (i->has_latency) {
-		o->has_latency = true;
-		o->latency = b->latency_ns;
-		o->latency_dist = (struct qmp_array){b->latency_dist, ARRAY_LEN(b->latency_dist)};
-	}
+	if (!b)
+		return;
+	o->has_latency = true;
+	o->latency = b->latency_ns;
+	o->latency_dist = (struct qmp_array){(void *)b->latency_dist, ARRAY_LEN(b->latency_dist)};
 	if (!i->has_blocktime)
 		return;
 	o->has_blocktime = o->has_other_latency = true;
 	o->blocktime = b->blocktime_ms;
-	o->vcpu_blocktime = (struct qmp_array){b->vcpu_blocktime_ms, b->vcpus};
-	o->vcpu_latency = (struct qmp_array){b->vcpu_latency_ns, b->vcpus};
+	o->vcpu_blocktime = (struct qmp_array){(void *)b->vcpu_blocktime_ms, b->vcpus};
+	o->vcpu_latency = (struct qmp_array){(void *)b->vcpu_latency_ns, b->vcpus};
 	o->other_latency = b->other_latency_ns;
 }
 
