@@ -19,6 +19,7 @@
 #include "migration/incoming/lazy.h"
 #include "migration/incoming/postcopy.h"
 #include "migration/internal.h"
+#include "migration/probe.h"
 #include "migration/settings/globals.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/log.h"
@@ -29,7 +30,6 @@
 #include "vmm/loop.h"
 #include "vmm/machine.h"
 #include "vmm/memory/missing.h"
-#include "vmm/memory/userfault.h"
 #include "vmm/options/config.h"
 
 #define IN_PROGRESS "There's a migration process in progress"
@@ -202,25 +202,6 @@ void migration_free(struct migration *mg)
 
 /* ---- outgoing ---- */
 
-/* Can the guest's memory be protected against writes here?  In QEMU's words, then in ours. */
-static int check_background(const struct migration *mg, struct err *err)
-{
-	struct err why = {0};
-	bool host;
-	int ret;
-
-	if (memory_check_complete(&mg->m->mem, err) < 0)
-		return err_prefix(err, -EBUSY, "Capability 'background-snapshot' has to wait");
-	ret = userfault_probe(&mg->m->mem, USERFAULT_WP, &why);
-	if (ret == 0)
-		return 0;
-	host = userfault_probe(NULL, USERFAULT_WP, NULL) < 0;
-	return err_set(err, -ret, "Background-snapshot is not %s: " ERR_WITHIN,
-		       host ? "supported by host kernel"
-			    : "compatible with guest memory configuration",
-		       why.msg);
-}
-
 static int may_start(struct migration *mg, const struct migrate_args *args, struct err *err)
 {
 	size_t n;
@@ -254,7 +235,7 @@ static int may_start(struct migration *mg, const struct migrate_args *args, stru
 	if (settings_check_start(&mg->set, err) < 0)
 		return -EINVAL;
 	/* Another limit, another user, more memory than when it was set. */
-	return mg->set.caps[CAP_BACKGROUND_SNAPSHOT] ? check_background(mg, err) : 0;
+	return mg->set.caps[CAP_BACKGROUND_SNAPSHOT] ? probe_background(mg, err) : 0;
 }
 
 int migration_start(struct migration *mg, const struct migrate_args *args, struct err *err)
@@ -451,7 +432,9 @@ int migration_set_capabilities(struct migration *mg, const enum migration_capabi
 	if (ret == 0 && migration_busy(mg))
 		ret = err_set(err, EBUSY, IN_PROGRESS);
 	if (ret == 0 && next[CAP_BACKGROUND_SNAPSHOT] && !mg->set.caps[CAP_BACKGROUND_SNAPSHOT])
-		ret = check_background(mg, err);
+		ret = probe_background(mg, err);
+	if (ret == 0 && next[CAP_POSTCOPY_RAM] && !mg->set.caps[CAP_POSTCOPY_RAM])
+		ret = probe_postcopy(mg, err);
 	if (ret == 0)
 		memcpy(mg->set.caps, next, sizeof(next));
 	return ret;

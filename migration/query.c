@@ -38,6 +38,10 @@ static struct forecast_figures figures_of(const struct migration *mg)
 	    .multifd = o->caps[CAP_MULTIFD],
 	    .multifd_possible = uri_is_address(o->uri.kind),
 	    .multifd_channels = p->multifd_channels,
+	    .postcopy = o->caps[CAP_POSTCOPY_RAM],
+	    .postcopy_possible = migration_capabilities[CAP_POSTCOPY_RAM].offered &&
+				 uri_is_address(o->uri.kind) && !o->caps[CAP_X_IGNORE_SHARED] &&
+				 !o->caps[CAP_BACKGROUND_SNAPSHOT],
 	};
 }
 

@@ -96,6 +96,7 @@ static const struct {
     {UF_FEATURE_HUGETLBFS,      USERFAULT_MISSING, "missing pages of hugetlbfs (Linux 4.11)"       },
     {UF_FEATURE_SHMEM,          USERFAULT_MISSING, "missing pages of shared memory (Linux 4.11)"   },
     {UF_FEATURE_WP_UNPOPULATED, USERFAULT_WP,      NULL                                            },
+    {UF_FEATURE_THREAD_ID,      USERFAULT_MISSING, NULL                                            },
 };
 
 /* What to ask for: all that the modes need, and the rest as far as there is any. */
@@ -367,6 +368,7 @@ int userfault_read(const struct userfault *u, struct userfault_msg *msgs, unsign
 		    .hva = m[i].hva,
 		    .flags = (m[i].flags & UF_FAULT_WRITE ? USERFAULT_WRITE : 0U) |
 			     (m[i].flags & UF_FAULT_WP ? USERFAULT_PROTECTED : 0U),
+		    .tid = m[i].thread,
 		};
 	}
 	return n;

@@ -50,6 +50,7 @@ struct userfault {
 struct userfault_msg {
 	uint64_t hva;   /* of the page, or somewhere in it: not rounded to huge pages */
 	unsigned flags; /* enum userfault_flags */
+	uint32_t tid;   /* the thread that waits, as gettid() says; 0: the kernel does not tell */
 };
 
 /*
