@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "migration/peer/process.h"
+#include "migration/stream/recv-bitmap.h"
 #include "migration/stream/wire.h"
 #include "vmm/base/buf.h"
 
@@ -32,7 +33,11 @@ struct return_path {
 	bool reset;                     /* ... with ECONNRESET */
 	struct peer peer;               /* from READY */
 	char cause[RP_MAX_PAYLOAD + 1]; /* from ERROR; "" none */
-	struct buf differs;             /* owned; from DIFFERS */
+	/* A postcopy is being resumed: */
+	struct recv_bitmap_in *bitmap; /* borrowed; the one that is awaited; NULL: none is */
+	bool resuming;                 /* RESUME_ACK may come, ... */
+	bool resumed;                  /* and has */
+	struct buf differs;            /* owned; from DIFFERS */
 };
 
 /*
