@@ -17,9 +17,9 @@
 /* What a connection is by its first byte; NOTHING: none has come. */
 enum recover_kind { NOTHING, MAIN, PREEMPT, STRANGER };
 
-int recover_listen_init(struct recover_listen *r, const struct channel_layer *layer)
+int recover_listen_init(struct recover_listen *r)
 {
-	*r = (struct recover_listen){.layer = layer, .wake_fd = wake_open(), .given = -1};
+	*r = (struct recover_listen){.wake_fd = wake_open(), .given = -1};
 	pthread_mutex_init(&r->mutex, NULL);
 	return r->wake_fd < 0 ? -errno : 0;
 }
@@ -44,6 +44,12 @@ static void forget_locked(struct recover_listen *r)
 	r->given = -1;
 }
 
+/* Mutex held. */
+static int check_wanted(const struct recover_listen *r, struct err *err)
+{
+	return r->wanted ? 0 : err_set(err, EINVAL, RECOVER_NOT_PAUSED);
+}
+
 int recover_listen_at(struct recover_listen *r, const struct migration_uri *uri,
 		      const struct sockaddr_list *list, struct err *err)
 {
@@ -53,7 +59,9 @@ int recover_listen_at(struct recover_listen *r, const struct migration_uri *uri,
 	int ret;
 
 	pthread_mutex_lock(&r->mutex);
-	ret = channel_listen(&set, uri, list, &address, &why);
+	ret = check_wanted(r, &why);
+	if (ret == 0)
+		ret = channel_listen(&set, uri, list, &address, &why);
 	if (ret == -EADDRINUSE && r->set.n) { /* by ourselves, perhaps */
 		forget_locked(r);
 		ret = channel_listen(&set, uri, list, &address, &why);
@@ -73,13 +81,21 @@ int recover_listen_at(struct recover_listen *r, const struct migration_uri *uri,
 	return 0;
 }
 
-void recover_listen_given(struct recover_listen *r, int fd)
+int recover_listen_given(struct recover_listen *r, int fd, struct err *err)
 {
+	int ret;
+
 	pthread_mutex_lock(&r->mutex);
-	forget_locked(r);
-	r->given = fd;
+	ret = check_wanted(r, err);
+	if (ret == 0) {
+		forget_locked(r);
+		r->given = fd;
+	}
 	pthread_mutex_unlock(&r->mutex);
+	if (ret < 0)
+		(void)close(fd);
 	wake_set(r->wake_fd);
+	return ret;
 }
 
 bool recover_listen_address(struct recover_listen *r, struct migration_address *address)
@@ -231,9 +247,18 @@ struct channel *recover_listen_preempt(struct recover_listen *r, int cancel_fd)
 	return await_connection(r, PREEMPT, cancel_fd);
 }
 
+void recover_listen_begin(struct recover_listen *r, const struct channel_layer *layer)
+{
+	r->layer = layer;
+	pthread_mutex_lock(&r->mutex);
+	r->wanted = true;
+	pthread_mutex_unlock(&r->mutex);
+}
+
 void recover_listen_stop(struct recover_listen *r)
 {
 	pthread_mutex_lock(&r->mutex);
+	r->wanted = false;
 	forget_locked(r);
 	pthread_mutex_unlock(&r->mutex);
 	while (r->n_waiting)

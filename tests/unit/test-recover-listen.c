@@ -35,8 +35,9 @@ static void rig_init(struct rig *g)
 	*g = (struct rig){.folder = "/tmp/minivmm-recover-XXXXXX"};
 	ck_assert_ptr_nonnull(mkdtemp(g->folder));
 	ck_assert_int_eq(log_open("/dev/null", NULL), 0);
-	ck_assert_int_eq(recover_listen_init(&g->r, NULL), 0);
+	ck_assert_int_eq(recover_listen_init(&g->r), 0);
 	g->cancel_fd = wake_open();
+	recover_listen_begin(&g->r, NULL);
 }
 
 static void rig_fini(struct rig *g)
@@ -146,6 +147,9 @@ START_TEST(test_told_apart)
 	recover_listen_stop(&g.r);
 	check_closed(silent);
 	ck_assert_int_eq(connect_to(&g, "a", "", 0), -ENOENT);
+	/* and nobody is waited for */
+	ck_assert_int_eq(listen_at(&g, "a", NULL), -EINVAL);
+	ck_assert_int_eq(recover_listen_given(&g.r, dup(g.cancel_fd), NULL), -EINVAL);
 	rig_fini(&g);
 }
 END_TEST
@@ -238,7 +242,7 @@ START_TEST(test_given)
 	rig_init(&g);
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
 	begin_wait(&g);
-	recover_listen_given(&g.r, pair[0]);
+	ck_assert_int_eq(recover_listen_given(&g.r, pair[0], NULL), 0);
 	ck_assert_int_eq(send(pair[1], COMMAND, 1, 0), 1);
 	check_peer(end_wait(&g), pair[1]);
 	rig_fini(&g);
