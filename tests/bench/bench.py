@@ -9,8 +9,8 @@ with commas, several: the first is in the table, and a second line per row has e
 
 --congestion is the TCP congestion control of the rows over TCP (cubic, bbr); without it the host's own.
 
---realtime runs the programs of convert, compare and image_writes before all others of the host (as root), for a host
-that has other work.
+--realtime runs the programs of convert, compare, image_writes and of postcopy's works before all others of the host (as
+root), for a host that has other work.
 
 --gib are the sizes of the guests that are saved (background, snapshots): 1,4,8 without it.
 
@@ -40,6 +40,7 @@ import measure  # noqa: E402
 import memory  # noqa: E402
 import network  # noqa: E402
 import peers  # noqa: E402
+import postcopy  # noqa: E402
 import saved  # noqa: E402
 import saving  # noqa: E402
 from measure import MIB  # noqa: E402
@@ -72,8 +73,9 @@ def against_old(values, larger_is_better):
 
 
 class Bench:
-    def __init__(self, runs, out, congestion=None, gib=saving.SIZES):
+    def __init__(self, runs, out, congestion=None, gib=saving.SIZES, realtime=False):
         self.runs = runs
+        self.realtime = realtime
         self.out = out              # the folder of the results
         self.gib = gib
         self.congestion = congestion
@@ -379,6 +381,21 @@ class Bench:
     def snapshots(self):
         saving.snapshots(self, TMP)
 
+    def postcopy_faults(self):
+        postcopy.faults(self, TMP)
+
+    def postcopy_sweep(self):
+        postcopy.sweep(self, TMP)
+
+    def postcopy_start(self):
+        postcopy.start(self, TMP)
+
+    def postcopy_sparse(self):
+        postcopy.sparse(self, TMP)
+
+    def postcopy_memory(self):
+        postcopy.memory(self, TMP)
+
     def scaling(self):
         for gib in (1, 4, 16):
             got = self.alternate(lambda kind, g=gib: self.one_move(
@@ -398,8 +415,8 @@ class Bench:
 
 
 WORKS = ("start", "idle", "one_channel", "default_memory", "multifd_none", "multifd_zstd", "tcp", "mapped", "lazy", "untouched",
-         "zeros", "dirtying", "encoders", "background", "snapshots", "snapshot_load", "scaling", "convert", "compare",
-         "image_writes")
+         "zeros", "dirtying", "encoders", "background", "snapshots", "snapshot_load", "scaling", "postcopy_faults",
+         "postcopy_sweep", "postcopy_start", "postcopy_sparse", "postcopy_memory", "convert", "compare", "image_writes")
 
 
 def line(r):
@@ -448,7 +465,7 @@ def main():
     shutil.rmtree(TMP, ignore_errors=True)
     os.makedirs(TMP)
     os.makedirs(args.out, exist_ok=True)
-    bench = Bench(args.runs, args.out, args.congestion, [int(n) for n in args.gib.split(",")])
+    bench = Bench(args.runs, args.out, args.congestion, [int(n) for n in args.gib.split(",")], args.realtime)
     print(f"{'work':50} {'minivmm':>9} {'QEMU':>9} {'unit':6} {'ratio':>8} {'aim':>8}")
     failed = []
     try:
