@@ -196,14 +196,13 @@ static bool set_requested(struct postcopy_ram *p, struct postcopy_block *pb, uin
 	return true;
 }
 
-static int on_fault(void *opaque, uint64_t hva, unsigned flags)
+static int on_fault(void *opaque, const struct userfault_msg *msg)
 {
 	struct postcopy_ram *p = opaque;
 	uint64_t off, page;
-	const struct ram_block *b = userfault_block_at(&p->uffd, hva, &off);
+	const struct ram_block *b = userfault_block_at(&p->uffd, msg->hva, &off);
 	struct postcopy_block *pb = b ? postcopy_ram_find(p, b) : NULL;
 
-	(void)flags;
 	if (!pb)
 		return 0;
 	page = ALIGN_DOWN(off, b->page_bytes) / PAGE_BYTES;
