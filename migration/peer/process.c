@@ -84,6 +84,14 @@ void peer_put(const struct peer *p, struct buf *out)
 	buf_be64(out, p->start_time);
 }
 
+void peer_put_self(struct buf *out)
+{
+	struct peer self;
+
+	peer_self(&self);
+	peer_put(&self, out);
+}
+
 int peer_get(struct peer *p, struct src *in)
 {
 	if (src_str8(in, p->boot_id) < 0 || src_be64(in, &p->pid_ns) < 0 ||

@@ -24,6 +24,7 @@ struct peer {
 /* This process. */
 void peer_self(struct peer *p);
 void peer_put(const struct peer *p, struct buf *out);
+void peer_put_self(struct buf *out);
 int peer_get(struct peer *p, struct src *in); /* 0 or -errno */
 /*
  * A pidfd (owned) of the process, -ESRCH when it has ended, or -EXDEV when

@@ -103,6 +103,12 @@ static bool two_throttles(const struct rules_subject *s)
 	return s->caps[CAP_DIRTY_LIMIT] && s->caps[CAP_AUTO_CONVERGE];
 }
 
+static bool late_postcopy_without_it(const struct rules_subject *s)
+{
+	return s->params->deadline && s->params->deadline_policy == DEADLINE_POSTCOPY &&
+	       !s->caps[CAP_POSTCOPY_RAM];
+}
+
 static bool multifd_and_xbzrle(const struct rules_subject *s)
 {
 	return s->caps[CAP_MULTIFD] && s->caps[CAP_XBZRLE];
@@ -179,6 +185,7 @@ static const struct rule {
      "Capability 'switchover-ack' requires capability 'return-path'"                                                },
     {START,	     EINVAL,  multifd_and_xbzrle,
      "Multifd sends whole pages, so xbzrle has nothing to do: switch one of them off"                               },
+    {START,	     EINVAL,  late_postcopy_without_it,   RULES_LATE_POSTCOPY                                    },
 };
 
 static int check_offered(const bool *caps, struct err *err)

@@ -12,7 +12,6 @@ ABSENT_CAPABILITIES = {
     "x-colo": "",
     "block": ": copy the disks first, or share them",
     "dirty-bitmaps": "",
-    "postcopy-blocktime": "",
 }
 
 CAPABILITIES = {
@@ -27,6 +26,7 @@ CAPABILITIES = {
     "pause-before-switchover": ["guest/test_migrate:test_pause_before_switchover",
                                 "guest/test_cancel:test_pre_switchover"],
     "multifd": ["guest/test_modes:test_move", "interop/test_multifd_qemu:test_ram_is_equal"],
+    "postcopy-blocktime": ["unit/test-blocktime:test_one_page", "unit/test-blocktime:test_all_wait"],
     "late-block-activate": ["guest/test_switchover:test_late_block_activate"],
     "x-ignore-shared": ["guest/test_shared:test_same_file", "interop/test_qemu:test_shared_ram"],
     "validate-uuid": ["guest/test_switchover:test_validate_uuid"],
@@ -107,6 +107,7 @@ PARAMETERS = {
     "x-minivmm-deadline": (0, [31536001], "a value between 0 and 31536000, in seconds",
                            ["guest/test_deadline:test_cancel", "unit/test-deadline:test_passes"]),
     "x-minivmm-deadline-policy": ("cancel", [], "", ["guest/test_deadline:test_cancel",
+                                                     "unit/test-deadline:test_postcopy",
                                                      "guest/test_deadline:test_force"]),
     "x-minivmm-peer-timeout": (0, [31536001], "a value between 0 and 31536000, in seconds",
                                ["guest/test_sockets:test_peer_never_reads"]),
@@ -178,6 +179,12 @@ FIGURES = {
     "cpu-throttle-percentage": ["guest/test_control:test_auto_converge"],
     "error-desc": [SHOWN, "guest/test_migrate:test_failed_connect"],
     "blocked-reasons": ["guest/test_rows:test_blocked_reasons", "unit/test-control:test_blockers"],
+    "postcopy-blocktime": ["unit/test-blocktime:test_all_wait"],
+    "postcopy-vcpu-blocktime": ["unit/test-blocktime:test_one_page", "unit/test-blocktime:test_signals"],
+    "postcopy-latency": ["unit/test-blocktime:test_one_page"],
+    "postcopy-latency-dist": ["unit/test-blocktime:test_buckets"],
+    "postcopy-vcpu-latency": ["unit/test-blocktime:test_signals"],
+    "postcopy-non-vcpu-latency": ["unit/test-blocktime:test_one_page", "unit/test-blocktime:test_unknown"],
     "socket-address": ["guest/test_statistics:test_socket_address"],
     "x-minivmm": [COURSE],
     "x-minivmm.phase": [COURSE, "guest/test_deadline:test_course_with_a_pause"],
