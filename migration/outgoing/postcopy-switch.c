@@ -40,7 +40,7 @@
 #include "vmm/vclock.h"
 
 #define DEATH_MS    2000 /* between a process's sockets closing and its end */
-#define LOST_MS     1000  /* the same, where nothing but words depends on it */
+#define LOST_MS     1000 /* the same, where nothing but words depends on it */
 #define SEND_BUFFER (128 * KiB)
 
 /* ---- the package ---- */
@@ -240,12 +240,16 @@ int postcopy_failed(struct outgoing *o, int ret, const struct postcopy_news *new
 {
 	struct postcopy *pc = o->postcopy;
 
+	/* The listener has shut the socket down for it, which is what *err may say. */
+	if (news->refused || news->failed < 0) {
+		*err = news->err;
+		ret = news->failed < 0 ? news->failed : -EREMOTEIO;
+	}
 	if (!o->released)
 		return ret;
 	if (!pc->confirmed && news->refused) {
 		ownership_reclaim(o);
-		*err = news->err;
-		return -EREMOTEIO;
+		return ret;
 	}
 	if (pc->pidfd >= 0 && peer_ended(pc->pidfd, pc->confirmed ? LOST_MS : DEATH_MS)) {
 		if (pc->confirmed)
