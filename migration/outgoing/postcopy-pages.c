@@ -23,10 +23,10 @@
 #define NS_PER_MS    ((int64_t)1000000)
 #define WINDOW_NS    (100 * NS_PER_MS) /* of the bandwidth limit */
 #define WINDOWS      10U               /* in a second */
-#define URGENT_PAGES 256U
-#define URGENT_RUNS  16U /* in a record */
-#define SHORT_PAGES  32U /* of the sweep in a record, where requests go behind it */
-#define LONG_RUNS    8U  /* of RAM_RUN_PAGES, where they do not */
+#define URGENT_PAGES 64U
+#define URGENT_BYTES (128 * KiB) /* and not much more in a record */
+#define SHORT_PAGES  32U         /* of the sweep in a record, where requests go behind it */
+#define LONG_RUNS    8U          /* of RAM_RUN_PAGES, where they do not */
 
 /* ---- the limit ---- */
 
@@ -57,12 +57,12 @@ static bool held_back(struct outgoing *o)
 static int put_pages(struct outgoing *o, bool urgent)
 {
 	struct ram_stream *rs = &o->ram.stream;
-	uint64_t limit = window_limit(o) / PAGE_BYTES, pages;
+	uint64_t limit = window_limit(o) / PAGE_BYTES, from = o->w->bytes, pages;
 	unsigned runs;
 	int ret = 1;
 
 	if (urgent) {
-		for (unsigned i = 0; ret > 0 && i < URGENT_RUNS; i++)
+		while (ret > 0 && o->w->bytes - from < URGENT_BYTES)
 			ret = postcopy_send_urgent(&o->ram, rs, URGENT_PAGES);
 		return MIN(ret, 0);
 	}
