@@ -17,8 +17,10 @@
 #include "migration/dirty/limit.h"
 #include "migration/dirty/rate.h"
 #include "migration/incoming/lazy.h"
+#include "migration/incoming/postcopy.h"
 #include "migration/internal.h"
 #include "migration/probe.h"
+#include "migration/ram/postcopy/blocktime.h"
 #include "migration/settings/globals.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/log.h"
@@ -117,6 +119,7 @@ static void release(struct migration *mg)
 	free(mg->in.error_text);
 	free(mg->in.where);
 	free(mg->in.from);
+	blocktime_unref(mg->in.blocktime);
 	free(mg->blockers);
 	free(mg);
 }
@@ -247,9 +250,40 @@ int migration_start(struct migration *mg, const struct migrate_args *args, struc
 	return ret;
 }
 
-void migration_cancel(struct migration *mg)
+/* The destination has been given the guest, or is just being. */
+static bool postcopy_given(const struct outgoing *o)
 {
+	enum migration_status s = status_get(&o->status);
+
+	return o->released && (status_is_postcopy(s) || (s == MIG_DEVICE && o->start_postcopy));
+}
+
+int migration_cancel(struct migration *mg, struct err *err)
+{
+	if (postcopy_given(&mg->out))
+		return err_set(
+		    err, EBUSY,
+		    "Postcopy migration in progress, cannot cancel (the guest is at the "
+		    "destination): migrate-pause interrupts it, migrate-recover there and "
+		    "'migrate' with 'resume' here go on with it");
 	outgoing_cancel(&mg->out);
+	return 0;
+}
+
+int migration_start_postcopy(struct migration *mg, struct err *err)
+{
+	struct outgoing *o = &mg->out;
+
+	if (!mg->set.caps[CAP_POSTCOPY_RAM])
+		return err_set(err, EINVAL,
+			       "Enable postcopy with migrate_set_capability before the start of "
+			       "migration");
+	if (status_get(&o->status) == MIG_NONE)
+		return err_set(err, EINVAL,
+			       "Postcopy must be started after migration has been started");
+	__atomic_store_n(&o->start_postcopy, true, __ATOMIC_RELAXED);
+	wake_set(o->kick_fd);
+	return 0;
 }
 
 int migration_continue(struct migration *mg, enum migration_status expected, struct err *err)
@@ -329,7 +363,9 @@ int migration_check_cont(const struct migration *mg, struct err *err)
 
 int migration_check_pages(const struct migration *mg, struct err *err)
 {
-	return incoming_lazy_check(&mg->in, err);
+	int ret = incoming_postcopy_check(&mg->in, err);
+
+	return ret < 0 ? ret : incoming_lazy_check(&mg->in, err);
 }
 
 /* ---- questions and settings ---- */

@@ -39,7 +39,10 @@ struct migrate_args {
 };
 /* Start an outgoing migration; result by query.  Refusals of qmp-surface 2.2. */
 int migration_start(struct migration *mg, const struct migrate_args *args, struct err *err);
-void migration_cancel(struct migration *mg);
+/* -EBUSY: the guest is the destination's by postcopy. */
+int migration_cancel(struct migration *mg, struct err *err);
+/* migrate-start-postcopy: at the next moment at which it is possible; again is fine. */
+int migration_start_postcopy(struct migration *mg, struct err *err);
 /* migrate-continue: leave the state 'expected' */
 int migration_continue(struct migration *mg, enum migration_status expected, struct err *err);
 /* -incoming URI / migrate-incoming; "defer" only arms migrate-incoming.  'from_qmp': may only

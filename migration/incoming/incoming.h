@@ -22,6 +22,7 @@
 #include "vmm/yank.h"
 
 struct connections;
+struct incoming_postcopy;
 struct channel;
 struct lazy;
 struct listener;
@@ -57,24 +58,30 @@ struct incoming {
 	/* machine lock */
 	int status; /* enum migration_status, atomic */
 	struct err error;
-	char *error_text;        /* as struct outgoing's */
-	bool armed;              /* -incoming defer */
-	bool started;            /* waiting, loading, or done */
-	bool dirty;              /* an earlier attempt has loaded something */
-	bool arrived;            /* a guest has been loaded and has not run here yet */
-	bool ran;                /* ... and now does: announce it */
-	bool listens;            /* for connections: tcp:, unix: */
-	bool failed;             /* the last attempt has; cont is refused, another one may follow */
-	bool exit_on_error;      /* should this attempt end the program when it fails? */
-	char *where;             /* owned; the address as it was given, for messages */
-	char *from;              /* owned; the source's address */
-	int64_t begun_ns;        /* when */
-	int64_t resumed_ns;      /* the guest was here and could run */
-	bool quiet;              /* 'status' is that of a snapshot's pages: no event tells it */
-	struct lazy *lazy;       /* the memory's; pages of the last guest came later; or NULL */
-	uint64_t loads;          /* that incoming_lazy_adopt() has seen */
-	struct resolve *resolve; /* while the host's name is being looked up */
-	struct migration_uri uri; /* ... of that */
+	char *error_text;   /* as struct outgoing's */
+	bool armed;         /* -incoming defer */
+	bool started;       /* waiting, loading, or done */
+	bool dirty;         /* an earlier attempt has loaded something */
+	bool arrived;       /* a guest has been loaded and has not run here yet */
+	bool ran;           /* ... and now does: announce it */
+	bool listens;       /* for connections: tcp:, unix: */
+	bool failed;        /* the last attempt has; cont is refused, another one may follow */
+	bool exit_on_error; /* should this attempt end the program when it fails? */
+	char *where;        /* owned; the address as it was given, for messages */
+	char *from;         /* owned; the source's address */
+	int64_t begun_ns;   /* when */
+	int64_t resumed_ns; /* the guest was here and could run */
+	bool quiet;         /* 'status' is that of a snapshot's pages: no event tells it */
+	struct lazy *lazy;  /* the memory's; pages of the last guest came later; or NULL */
+	struct incoming_postcopy *postcopy; /* the load thread's; a guest may run while it lives */
+	struct channel *preempt;            /* owned; came before postcopy has begun */
+	uint64_t postcopy_requests;         /* of one that is complete */
+	struct blocktime *blocktime; /* a reference: waits for pages of the last one, or NULL */
+	bool blocktime_on;           /* the capability, when the guest came */
+	struct migration_blocktime waits; /* what a question was answered with last */
+	uint64_t loads;                   /* that incoming_lazy_adopt() has seen */
+	struct resolve *resolve;          /* while the host's name is being looked up */
+	struct migration_uri uri;         /* ... of that */
 	struct listen_set listening;
 	struct listener *listener;
 	struct connections *connections; /* owned; not classified yet */

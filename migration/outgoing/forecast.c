@@ -115,6 +115,8 @@ unsigned forecast_percent(const struct forecast_figures *f)
 		return 97;
 	case MIG_PHASE_DEVICES:
 		return 98;
+	case MIG_PHASE_POSTCOPY:
+		return all ? 90 + (unsigned)(done * 9 / all) : 99;
 	case MIG_PHASE_HAND_OVER:
 		return 99;
 	case MIG_PHASE_ENDED: /* it stays where it was; 100 is for the completed one */

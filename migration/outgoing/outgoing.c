@@ -21,6 +21,7 @@
 #include "migration/channel/channel.h"
 #include "migration/outgoing/hints.h"
 #include "migration/outgoing/modes.h"
+#include "migration/outgoing/postcopy.h"
 #include "migration/outgoing/report.h"
 #include "migration/stream/writer.h"
 #include "vmm/base/buf.h"
@@ -98,7 +99,7 @@ static void prefer_peers_words(struct outgoing *o, struct err *err)
 {
 	struct err ignored = {0};
 
-	if (!o->ch->two_way)
+	if (!o->ch || !o->ch->two_way)
 		return;
 	(void)rp_poll(&o->rp, 0, &ignored);
 	if (o->rp.cause[0] || (o->rp.shut && o->rp.shut_status))
@@ -209,6 +210,7 @@ void outgoing_thread(struct outgoing *o, struct channel *ch, int ret, struct err
 		ret = outgoing_run(o, err);
 	}
 	/* Before anything is announced: a file that failed is gone, a peer that waits is told. */
+	postcopy_close(o);
 	outgoing_close_channels(o);
 	yank_del(&m->yanks, &o->yank);
 	channel_close(o->ch);
@@ -226,6 +228,7 @@ void outgoing_thread(struct outgoing *o, struct channel *ch, int ret, struct err
 	ram_save_fini(&o->ram);
 	writer_free(o->w);
 	o->w = NULL;
+	postcopy_free(o);
 	device_state_free(&o->devices);
 	rp_fini(&o->rp);
 	(void)malloc_trim(0); /* this thread's arena has held the bitmaps and buffers */

@@ -56,6 +56,13 @@ static int on_pong(struct return_path *rp, const uint8_t *p, size_t n, struct er
 	case COOKIE_PASS:
 		rp->passed = true;
 		break;
+	case COOKIE_PACKAGE:
+	case COOKIE_STARTED:
+		rp->package_loaded = true;
+		break;
+	case COOKIE_RUNS:
+		rp->runs = true;
+		break;
 	default:
 		rp->ponged = true;
 	}
@@ -117,6 +124,35 @@ static int on_unexpected(struct return_path *rp, const uint8_t *p, size_t n, str
 		       get_be16(rp->in));
 }
 
+static int take_request(struct return_path *rp, const uint8_t *p, struct err *err)
+{
+	if (!rp->block[0])
+		return err_set(err, EPROTO,
+			       "the destination asks for pages before it has named a RAM block");
+	return rp->request(rp->opaque, rp->block, get_be64(p), get_be32(p + 8), err);
+}
+
+static int on_request(struct return_path *rp, const uint8_t *p, size_t n, struct err *err)
+{
+	return rp->request ? take_request(rp, p, err) : on_unexpected(rp, p, n, err);
+}
+
+/* The same, and the block's name. */
+static int on_request_named(struct return_path *rp, const uint8_t *p, size_t n, struct err *err)
+{
+	if (!rp->request)
+		return on_unexpected(rp, p, n, err);
+	if (n < 14 || n != 13U + p[12] || memchr(p + 13, 0, p[12]))
+		return err_set(err, EPROTO,
+			       "the destination asks for pages of a RAM block without a proper "
+			       "name, in a message of %zu bytes",
+			       n);
+	memcpy(rp->block, p + 13, p[12]);
+	rp->block[p[12]] = 0;
+	clean(rp->block, p[12]);
+	return take_request(rp, p, err);
+}
+
 /* Asked for or not: one that is not waited for says nothing new. */
 static int on_ack(struct return_path *rp, const uint8_t *p, size_t n, struct err *err)
 {
@@ -136,8 +172,8 @@ static const struct rp_info {
 } messages[] = {
     {RP_SHUT,           4,          on_shut      },
     {RP_PONG,           4,          on_pong      },
-    {RP_REQ_PAGES_ID,   ANY_LENGTH, on_unexpected},
-    {RP_REQ_PAGES,      12,         on_unexpected},
+    {RP_REQ_PAGES_ID,   ANY_LENGTH, on_request_named},
+    {RP_REQ_PAGES,      12,         on_request},
     {RP_RECV_BITMAP,    ANY_LENGTH, on_unexpected},
     {RP_RESUME_ACK,     4,          on_unexpected},
     {RP_SWITCHOVER_ACK, 0,          on_ack       },

@@ -164,6 +164,7 @@ int outgoing_start(struct outgoing *o, const struct migration_where *where, int 
 	o->error_text = NULL;
 	o->released = o->stored = o->stopped = o->waited = false;
 	o->missed_ack = o->start_sent = false;
+	__atomic_store_n(&o->start_postcopy, false, __ATOMIC_RELAXED);
 	memcpy(o->caps, o->set->caps, sizeof(o->caps));
 	o->checksum = o->set->params.checksum;
 	o->flush_sections = o->set->flush_sections;

@@ -71,6 +71,7 @@ enum migration_phase {
 	MIG_PHASE_PAUSE,      /* stopped, until migrate-continue */
 	MIG_PHASE_SWITCHOVER, /* stopped: the last pages */
 	MIG_PHASE_DEVICES,
+	MIG_PHASE_POSTCOPY,  /* the guest runs there, or is about to: the rest of its pages */
 	MIG_PHASE_HAND_OVER, /* all is sent: the destination loads it and takes the guest */
 	MIG_PHASE_ENDED,
 	MIG_PHASE_SILENT, /* shown in the place of one above: the destination does nothing */

@@ -29,7 +29,7 @@ static const char *const policies[] = {"cancel", "force", "postcopy", NULL};
 
 #define YEAR_S 31536000 /* 365 days */
 
-static const char slow[] = "raise 'downtime-limit' or 'max-bandwidth'";
+
 static const char no_tls[] = "use a tunnel, such as ssh, with unix: or exec:";
 
 /* It would align one column of every other row. */
@@ -93,7 +93,8 @@ const struct migration_param_info migration_param_table[] = {
      .offered = true,
      .help = "bytes of the cache of xbzrle"},
     {"max-postcopy-bandwidth", PARAM_SIZE, AT(max_postcopy_bandwidth), RANGE(0, UINT64_MAX),
-     INITIAL(0), ABSENT(slow)},
+     INITIAL(0), .offered = true,
+     .help = "bytes a second of postcopy that are not waited for; 0: no limit"},
     {"max-cpu-throttle", PARAM_U8, AT(max_cpu_throttle), RANGE(1, 99), INITIAL(99),
      .phrase = "an integer in the range of cpu_throttle_initial to 99", .offered = true,
      .help = "percent that auto-converge takes at most"},

@@ -61,6 +61,7 @@ static const char *const phase_names[] = {
     [MIG_PHASE_PAUSE] = "pause",
     [MIG_PHASE_SWITCHOVER] = "switchover",
     [MIG_PHASE_DEVICES] = "devices",
+    [MIG_PHASE_POSTCOPY] = "postcopy",
     [MIG_PHASE_HAND_OVER] = "hand-over",
     [MIG_PHASE_ENDED] = "ended",
     [MIG_PHASE_SILENT] = "peer-silent",

@@ -34,13 +34,26 @@ def mapping(vmm):
     return fitting[0]
 
 
+def _place(vmm):
+    """The file through which the block microvm.ram can be reached, and where in it it begins."""
+    if vmm.backend == "memfd":
+        return _memfd_path(vmm), 0
+    if vmm.backend in ("anonymous", "private"):
+        return f"/proc/{vmm.pid}/mem", mapping(vmm)
+    return vmm.ram_path, 0
+
+
+def write(vmm, offset, data):
+    """Into the block microvm.ram, where no guest writes; no log of dirty pages tells."""
+    path, base = _place(vmm)
+    with open(path, "r+b", buffering=0) as f:
+        f.seek(base + offset)
+        assert f.write(data) == len(data), f"{vmm.name}: its RAM cannot be written at {offset:#x}"
+
+
 def read(vmm, offset=0, length=None):
     """Bytes of the block microvm.ram (default: all), as they are at this moment."""
-    path, base = vmm.ram_path, 0
-    if vmm.backend == "memfd":
-        path = _memfd_path(vmm)
-    elif vmm.backend in ("anonymous", "private"):
-        path, base = f"/proc/{vmm.pid}/mem", mapping(vmm)
+    path, base = _place(vmm)
     length = vmm.ram_bytes - offset if length is None else length
     with open(path, "rb", buffering=0) as f:
         f.seek(base + offset)

@@ -328,6 +328,19 @@ int userfault_zero(const struct userfault *u, const struct ram_block *b, uint64_
 	return ret;
 }
 
+int userfault_zero_some(const struct userfault *u, const struct ram_block *b, uint64_t off,
+			uint64_t bytes)
+{
+	struct uf_zeropage z;
+	int ret;
+
+	do {
+		z = (struct uf_zeropage){.range = range_of(b, off, bytes)};
+		ret = ioctl(u->fd, UF_ZEROPAGE, &z);
+	} while (ret < 0 && (errno == EINTR || (errno == EAGAIN && z.done <= 0)));
+	return ret == 0 || errno == EAGAIN || errno == EEXIST ? 0 : -errno;
+}
+
 int userfault_wake(const struct userfault *u, const struct ram_block *b, uint64_t off,
 		   uint64_t bytes)
 {

@@ -92,6 +92,9 @@ int userfault_copy(const struct userfault *u, const struct ram_block *b, uint64_
 /* The same with zeroes.  Private anonymous pages cost no memory; others do. */
 int userfault_zero(const struct userfault *u, const struct ram_block *b, uint64_t off,
 		   uint64_t bytes);
+/* The same as far as no page of them is there; small pages.  One call. */
+int userfault_zero_some(const struct userfault *u, const struct ram_block *b, uint64_t off,
+			uint64_t bytes);
 /* Who waits looks again. */
 int userfault_wake(const struct userfault *u, const struct ram_block *b, uint64_t off,
 		   uint64_t bytes);
