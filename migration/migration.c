@@ -116,6 +116,7 @@ static void release(struct migration *mg)
 	outgoing_fini(&mg->out);
 	close_fd(mg->wake_fd);
 	close_fd(mg->in.cancel_fd);
+	recover_listen_fini(&mg->in.recover);
 	free(mg->in.error_text);
 	free(mg->in.where);
 	free(mg->in.from);
@@ -151,7 +152,8 @@ struct migration *migration_new(struct machine *m, struct err *err)
 	};
 	incoming_init(&mg->in);
 	ret = mg->wake_fd < 0 || mg->out.cancel_fd < 0 || mg->out.kick_fd < 0 ||
-		      mg->in.cancel_fd < 0 || mg->out.deadline.stop_fd < 0
+		      mg->in.cancel_fd < 0 || mg->out.deadline.stop_fd < 0 ||
+		      mg->out.resume.wake_fd < 0 || mg->in.recover.wake_fd < 0
 		  ? -errno
 		  : 0;
 	globalstate_init(&mg->globalstate, m);
@@ -209,8 +211,6 @@ static int may_start(struct migration *mg, const struct migrate_args *args, stru
 	size_t n;
 	const char *const *reasons;
 
-	if (args->resume)
-		return err_set(err, EINVAL, "Cannot resume if there is no paused migration");
 	if (migration_busy(mg))
 		return err_set(err, EBUSY, IN_PROGRESS);
 	if (mg->m->state == RS_INMIGRATE)
@@ -242,8 +242,10 @@ static int may_start(struct migration *mg, const struct migrate_args *args, stru
 
 int migration_start(struct migration *mg, const struct migrate_args *args, struct err *err)
 {
-	int ret = may_start(mg, args, err);
+	int ret = args->resume ? 0 : may_start(mg, args, err);
 
+	if (args->resume)
+		return migration_resume(mg, &args->where, args->fd, err);
 	if (ret == 0)
 		return outgoing_start(&mg->out, &args->where, args->fd, err);
 	close_fd(args->fd);

@@ -95,6 +95,8 @@ void migration_query(struct migration *mg, struct migration_info *info)
 	incoming_postcopy_query(&mg->in, info);
 	info->has_address = mg->in.has_address;
 	info->address = mg->in.address;
+	if (recover_listen_address(&mg->in.recover, &info->address))
+		info->has_address = true;
 }
 
 /* ---- the end of the program ---- */

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "migration/channel/uri.h"
+#include "migration/incoming/recover-listen.h"
 #include "migration/settings/info.h"
 #include "migration/settings/settings.h"
 #include "migration/settings/status.h"
@@ -55,6 +56,7 @@ struct incoming {
 	const int *leaving; /* status of the move of the guest to another place; atomic */
 	int wake_fd;   /* eventfd: an attempt has succeeded, failed or ended, or a guest runs */
 	int cancel_fd; /* eventfd: readable when the program ends */
+	struct recover_listen recover; /* a postcopy is paused; a lock of its own */
 	/* machine lock */
 	int status; /* enum migration_status, atomic */
 	struct err error;

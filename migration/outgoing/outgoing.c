@@ -42,6 +42,7 @@ void outgoing_init(struct outgoing *o, int cancel_fd)
 	o->fd = -1;
 	o->cancel_fd = cancel_fd >= 0 ? cancel_fd : wake_open();
 	o->kick_fd = wake_open();
+	(void)resume_init(&o->resume); /* wake_fd says whether */
 	stats_init(&o->stats);
 	(void)deadline_init(&o->deadline, o->cancel_fd); /* stop_fd says whether */
 }

@@ -14,6 +14,7 @@
 #include "migration/channel/uri.h"
 #include "migration/outgoing/auto-converge.h"
 #include "migration/outgoing/deadline.h"
+#include "migration/outgoing/resume.h"
 #include "migration/outgoing/return-path.h"
 #include "migration/outgoing/stats.h"
 #include "migration/ram/multifd/multifd.h"
@@ -105,6 +106,7 @@ struct outgoing {
 	int kick_fd;   /* eventfd: look at parameters and flags again */
 	/* its stop_fd is what every wait looks at: cancelled, or too late */
 	struct deadline deadline;
+	struct resume resume; /* where a paused postcopy goes on; a lock of its own */
 	struct yank yank;
 	/* the migration thread's, while it lives */
 	struct channel *ch;

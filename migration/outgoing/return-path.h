@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "migration/peer/process.h"
+#include "migration/stream/recv-bitmap.h"
 #include "migration/stream/wire.h"
 #include "vmm/base/buf.h"
 #include "vmm/memory/memory.h"
@@ -41,6 +42,10 @@ struct return_path {
 		       struct err *err);
 	void *opaque;
 	char block[RAM_NAME_BYTES]; /* named in the last request that named one; "": none has */
+	/* A postcopy is being resumed: */
+	struct recv_bitmap_in *bitmap; /* borrowed; the one that is awaited; NULL: none is */
+	bool resuming;                 /* RESUME_ACK may come, ... */
+	bool resumed;                  /* and has */
 };
 
 /*

@@ -158,6 +158,7 @@ int outgoing_start(struct outgoing *o, const struct migration_where *where, int 
 	uri_fini(&o->uri);
 	wake_clear(o->cancel_fd);
 	wake_clear(o->kick_fd);
+	resume_clear(&o->resume);
 	o->fd = fd;
 	o->error = (struct err){0};
 	free(o->error_text);
@@ -243,6 +244,7 @@ void outgoing_fini(struct outgoing *o)
 	uri_fini(&o->uri);
 	stats_fini(&o->stats);
 	deadline_fini(&o->deadline);
+	resume_fini(&o->resume);
 	close_fd(o->cancel_fd);
 	close_fd(o->kick_fd);
 	close_fd(o->fd);

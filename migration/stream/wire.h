@@ -78,6 +78,9 @@ enum stream_command {
 
 #define RP_MAX_PAYLOAD 512
 
+/* What RESUME_ACK says. */
+#define RESUME_ACK_VALUE 1U
+
 enum rp_type {
 	RP_SHUT = 1,
 	RP_PONG = 2,

@@ -223,9 +223,9 @@ static int on_fault(void *opaque, const struct userfault_msg *msg)
 {
 	struct postcopy_ram *p = opaque;
 	uint64_t off, page;
-	bool fresh;
 	const struct ram_block *b = userfault_block_at(&p->uffd, msg->hva, &off);
 	struct postcopy_block *pb = b ? postcopy_ram_find(p, b) : NULL;
+	bool fresh;
 
 	if (!pb)
 		return 0;
