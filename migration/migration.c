@@ -20,6 +20,7 @@
 #include "migration/incoming/postcopy.h"
 #include "migration/internal.h"
 #include "migration/probe.h"
+#include "migration/ram/postcopy/blocktime.h"
 #include "migration/settings/globals.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/log.h"
@@ -119,6 +120,7 @@ static void release(struct migration *mg)
 	free(mg->in.error_text);
 	free(mg->in.where);
 	free(mg->in.from);
+	blocktime_unref(mg->in.blocktime);
 	free(mg->blockers);
 	free(mg);
 }

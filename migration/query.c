@@ -1,5 +1,6 @@
 /* query.c - what query-migrate shows of either end (qmp-surface 3.3) */
 #include "migration/incoming/lazy.h"
+#include "migration/incoming/postcopy.h"
 #include "migration/incoming/report.h"
 #include "migration/internal.h"
 #include "migration/migration.h"
@@ -91,6 +92,7 @@ void migration_query(struct migration *mg, struct migration_info *info)
 	if (info->status == MIG_SETUP) /* listening: no source has connected */
 		info->status = MIG_NONE;
 	put_error(info, &mg->in.error, mg->in.error_text);
+	incoming_postcopy_query(&mg->in, info);
 	info->has_address = mg->in.has_address;
 	info->address = mg->in.address;
 	if (recover_listen_address(&mg->in.recover, &info->address))

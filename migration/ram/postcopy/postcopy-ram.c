@@ -19,6 +19,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "migration/ram/postcopy/blocktime.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/bitmap.h"
 #include "vmm/base/units.h"
@@ -174,6 +175,7 @@ void postcopy_ram_free(struct postcopy_ram *p)
 		free(p->blocks[i].requested);
 	}
 	rp_out_fini(&p->out);
+	blocktime_unref(p->blocktime);
 	pthread_rwlock_destroy(&p->giving_back);
 	pthread_mutex_destroy(&p->owner_lock);
 	free(p);

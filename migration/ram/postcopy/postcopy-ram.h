@@ -32,6 +32,8 @@
 /* Huge pages above are refused: one takes seconds to come, and the guest stands still for it. */
 #define POSTCOPY_MAX_PAGE_BYTES 0x200000ULL
 
+struct blocktime;
+
 struct postcopy_block {
 	/* set at creation and then constant */
 	const struct ram_block *block;
@@ -58,7 +60,8 @@ struct postcopy_ram {
 	struct userfault uffd;
 	struct postcopy_block blocks[MEMORY_MAX_BLOCKS];
 	size_t n;
-	struct rp_out out; /* to the source; its lock is a leaf */
+	struct rp_out out;           /* to the source; its lock is a leaf */
+	struct blocktime *blocktime; /* a reference; NULL: waits are not measured */
 	/* shared by whoever puts pages in; exclusive for who gives pages back to the host; a leaf
 	 */
 	pthread_rwlock_t giving_back;
