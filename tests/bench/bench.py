@@ -9,8 +9,8 @@ with commas, several: the first is in the table, and a second line per row has e
 
 --congestion is the TCP congestion control of the rows over TCP (cubic, bbr); without it the host's own.
 
---realtime runs the programs of convert, compare, image_writes and of postcopy's works before all others of the host (as
-root), for a host that has other work.
+--realtime runs the programs of convert, compare and image_writes before all others of the host (as root), for a host
+that has other work.
 
 --gib are the sizes of the guests that are saved (background, snapshots): 1,4,8 without it.
 
@@ -73,9 +73,8 @@ def against_old(values, larger_is_better):
 
 
 class Bench:
-    def __init__(self, runs, out, congestion=None, gib=saving.SIZES, realtime=False):
+    def __init__(self, runs, out, congestion=None, gib=saving.SIZES):
         self.runs = runs
-        self.realtime = realtime
         self.out = out              # the folder of the results
         self.gib = gib
         self.congestion = congestion
@@ -465,7 +464,7 @@ def main():
     shutil.rmtree(TMP, ignore_errors=True)
     os.makedirs(TMP)
     os.makedirs(args.out, exist_ok=True)
-    bench = Bench(args.runs, args.out, args.congestion, [int(n) for n in args.gib.split(",")], args.realtime)
+    bench = Bench(args.runs, args.out, args.congestion, [int(n) for n in args.gib.split(",")])
     print(f"{'work':50} {'minivmm':>9} {'QEMU':>9} {'unit':6} {'ratio':>8} {'aim':>8}")
     failed = []
     try:
