@@ -83,6 +83,8 @@ def test_ends(t, how):
     else:
         dest.signal(how)
     assert dest.wait() == (-how if how == signal.SIGKILL else 0), dest.stderr()
+    if how != signal.SIGKILL:
+        assert "MB of its memory that had not come" in dest.stderr(), dest.stderr()
     source.signal(signal.SIGCONT)
     status = source.wait_migration("postcopy-paused", "failed")
     words = source.migration().get("error-desc", "")
@@ -129,6 +131,31 @@ def test_snapshots(t, command):
     source, dest = silent(t)
     speaks_again(source, dest)
     del command
+
+
+@only_minivmm(REASON)
+@table(quit={"force": False}, forced={"force": True}, sigterm={"force": None})
+def test_source_ends(t, force):
+    """The source has what the guest needs: 'quit' says so, and what ends it all the same says what is lost."""
+    source, dest = pair(t)
+    dest.wait_running()
+    if force is None:
+        source.signal(signal.SIGTERM)
+    else:
+        words = source.qmp.fails("quit")
+        assert "by postcopy and needs" in words and "x-minivmm-force" in words, words
+    if force is False:
+        postcopy.finish(source, dest)
+        source.cmd("quit")
+    elif force:
+        source.cmd("quit", x_minivmm_force=True)
+    assert source.wait() == 0, source.stderr()
+    if force is False:
+        postcopy.runs_on(dest, CPUS)
+        return
+    assert "is lost as soon as it needs them" in source.stderr(), source.stderr()
+    assert dest.wait_migration("postcopy-paused", "completed") == "postcopy-paused"
+    assert "migrate-recover" in dest.qmp.fails("cont")
 
 
 @only_minivmm(REASON)
