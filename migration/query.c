@@ -108,6 +108,7 @@ void migration_report_given_up(struct migration *mg)
 	migration_query(mg, &info);
 	if (status_busy(status_get(&mg->out.status)))
 		report_outgoing_given_up(&mg->out, info.percent);
+	incoming_postcopy_report_end(&mg->in);
 	if (status_get(&mg->in.status) == MIG_ACTIVE)
 		report_incoming_given_up(&mg->in);
 }

@@ -217,6 +217,12 @@ void incoming_postcopy_query(struct incoming *in, struct migration_info *info)
 	info->has_blocktime = in->blocktime_on;
 }
 
+void incoming_postcopy_report_end(const struct incoming *in)
+{
+	if (incoming_postcopy_begun(in->postcopy))
+		report_incoming_torn(in, postcopy_ram_left(in->postcopy->ram));
+}
+
 int incoming_postcopy_check(const struct incoming *in, struct err *err)
 {
 	enum migration_status s = status_get(&in->status);

@@ -237,6 +237,8 @@ static int on_fault(void *opaque, const struct userfault_msg *msg)
 	if (!postcopy_ram_has(pb, page)) {
 		if (fresh)
 			ask(p, pb, page);
+		else
+			look(p); /* a signal makes a vCPU touch it again and again on some hosts */
 		return 0;
 	}
 	note_wait(p, pb, page, msg->tid, false);
@@ -251,6 +253,7 @@ static void on_failed(void *opaque, const struct err *why)
 {
 	struct postcopy_ram *p = opaque;
 
+	tell_stuck(p, true); /* nobody looks any more how long a wait takes */
 	pthread_mutex_lock(&p->owner_lock);
 	if (p->owner.failed)
 		p->owner.failed(p->owner.opaque, why);
