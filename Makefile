@@ -59,7 +59,8 @@ ALL_LDFLAGS := -pthread $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
 
 DIRS := vmm/base vmm/memory vmm/options vmm arch/x86 devices devices/virtio devices/block devices/block/qcow2 devices/net \
 	devices/chardev migration/settings migration/channel migration/stream migration/ram \
-	migration/ram/encode migration/ram/lazy migration/ram/mapped migration/ram/multifd migration/peer \
+	migration/ram/encode migration/ram/lazy migration/ram/mapped migration/ram/multifd migration/ram/postcopy \
+	migration/peer \
 	migration/outgoing migration/incoming migration/dirty migration/snapshot migration qmp qmp/commands img
 SRC  := $(sort $(foreach d,$(DIRS),$(wildcard $(d)/*.c)))
 OBJ  := $(SRC:%.c=$(BUILD)/%.o)

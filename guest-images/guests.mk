@@ -1,6 +1,6 @@
 # guests.mk - tiny guests into $(BUILD)/guests/NAME.elf; one C file each, on top of the shared ones
 GUEST_DIR    ?= guest-images
-GUEST_NAMES  := hello cpuid devices counter idle hostile balloon requester smp-counter writer disk ports generation clock scribble
+GUEST_NAMES  := hello cpuid devices counter idle hostile balloon requester smp-counter writer disk ports generation clock scribble toucher
 GUEST_SHARED := start lib cpu virtio
 GUEST_OUT    := $(BUILD)/guests
 GUEST_ELF    := $(GUEST_NAMES:%=$(GUEST_OUT)/%.elf)

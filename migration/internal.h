@@ -39,4 +39,8 @@ struct migration {
 	const char **blockers;             /* owned; what migration_blockers() has returned last */
 };
 
+/* recover.c: 'migrate' with resume; takes fd.  Main loop, machine lock held. */
+int migration_resume(struct migration *mg, const struct migration_where *where, int fd,
+		     struct err *err);
+
 #endif

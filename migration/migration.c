@@ -17,7 +17,9 @@
 #include "migration/dirty/limit.h"
 #include "migration/dirty/rate.h"
 #include "migration/incoming/lazy.h"
+#include "migration/incoming/postcopy.h"
 #include "migration/internal.h"
+#include "migration/probe.h"
 #include "migration/settings/globals.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/log.h"
@@ -28,7 +30,6 @@
 #include "vmm/loop.h"
 #include "vmm/machine.h"
 #include "vmm/memory/missing.h"
-#include "vmm/memory/userfault.h"
 #include "vmm/options/config.h"
 
 #define IN_PROGRESS "There's a migration process in progress"
@@ -114,6 +115,7 @@ static void release(struct migration *mg)
 	outgoing_fini(&mg->out);
 	close_fd(mg->wake_fd);
 	close_fd(mg->in.cancel_fd);
+	recover_listen_fini(&mg->in.recover);
 	free(mg->in.error_text);
 	free(mg->in.where);
 	free(mg->in.from);
@@ -148,7 +150,8 @@ struct migration *migration_new(struct machine *m, struct err *err)
 	};
 	incoming_init(&mg->in);
 	ret = mg->wake_fd < 0 || mg->out.cancel_fd < 0 || mg->out.kick_fd < 0 ||
-		      mg->in.cancel_fd < 0 || mg->out.deadline.stop_fd < 0
+		      mg->in.cancel_fd < 0 || mg->out.deadline.stop_fd < 0 ||
+		      mg->out.resume.wake_fd < 0 || mg->in.recover.wake_fd < 0
 		  ? -errno
 		  : 0;
 	globalstate_init(&mg->globalstate, m);
@@ -201,32 +204,11 @@ void migration_free(struct migration *mg)
 
 /* ---- outgoing ---- */
 
-/* Can the guest's memory be protected against writes here?  In QEMU's words, then in ours. */
-static int check_background(const struct migration *mg, struct err *err)
-{
-	struct err why = {0};
-	bool host;
-	int ret;
-
-	if (memory_check_complete(&mg->m->mem, err) < 0)
-		return err_prefix(err, -EBUSY, "Capability 'background-snapshot' has to wait");
-	ret = userfault_probe(&mg->m->mem, USERFAULT_WP, &why);
-	if (ret == 0)
-		return 0;
-	host = userfault_probe(NULL, USERFAULT_WP, NULL) < 0;
-	return err_set(err, -ret, "Background-snapshot is not %s: " ERR_WITHIN,
-		       host ? "supported by host kernel"
-			    : "compatible with guest memory configuration",
-		       why.msg);
-}
-
 static int may_start(struct migration *mg, const struct migrate_args *args, struct err *err)
 {
 	size_t n;
 	const char *const *reasons;
 
-	if (args->resume)
-		return err_set(err, EINVAL, "Cannot resume if there is no paused migration");
 	if (migration_busy(mg))
 		return err_set(err, EBUSY, IN_PROGRESS);
 	if (mg->m->state == RS_INMIGRATE)
@@ -253,22 +235,54 @@ static int may_start(struct migration *mg, const struct migrate_args *args, stru
 	if (settings_check_start(&mg->set, err) < 0)
 		return -EINVAL;
 	/* Another limit, another user, more memory than when it was set. */
-	return mg->set.caps[CAP_BACKGROUND_SNAPSHOT] ? check_background(mg, err) : 0;
+	return mg->set.caps[CAP_BACKGROUND_SNAPSHOT] ? probe_background(mg, err) : 0;
 }
 
 int migration_start(struct migration *mg, const struct migrate_args *args, struct err *err)
 {
-	int ret = may_start(mg, args, err);
+	int ret = args->resume ? 0 : may_start(mg, args, err);
 
+	if (args->resume)
+		return migration_resume(mg, &args->where, args->fd, err);
 	if (ret == 0)
 		return outgoing_start(&mg->out, &args->where, args->fd, err);
 	close_fd(args->fd);
 	return ret;
 }
 
-void migration_cancel(struct migration *mg)
+/* The destination has been given the guest, or is just being. */
+static bool postcopy_given(const struct outgoing *o)
 {
+	enum migration_status s = status_get(&o->status);
+
+	return o->released && (status_is_postcopy(s) || (s == MIG_DEVICE && o->start_postcopy));
+}
+
+int migration_cancel(struct migration *mg, struct err *err)
+{
+	if (postcopy_given(&mg->out))
+		return err_set(err, EBUSY,
+			       "Postcopy migration in progress, cannot cancel (the guest is at the "
+			       "destination): migrate-pause interrupts it, migrate-recover there and "
+			       "'migrate' with 'resume' here go on with it");
 	outgoing_cancel(&mg->out);
+	return 0;
+}
+
+int migration_start_postcopy(struct migration *mg, struct err *err)
+{
+	struct outgoing *o = &mg->out;
+
+	if (!mg->set.caps[CAP_POSTCOPY_RAM])
+		return err_set(err, EINVAL,
+			       "Enable postcopy with migrate_set_capability before the start of "
+			       "migration");
+	if (status_get(&o->status) == MIG_NONE)
+		return err_set(err, EINVAL,
+			       "Postcopy must be started after migration has been started");
+	__atomic_store_n(&o->start_postcopy, true, __ATOMIC_RELAXED);
+	wake_set(o->kick_fd);
+	return 0;
 }
 
 int migration_continue(struct migration *mg, enum migration_status expected, struct err *err)
@@ -348,7 +362,9 @@ int migration_check_cont(const struct migration *mg, struct err *err)
 
 int migration_check_pages(const struct migration *mg, struct err *err)
 {
-	return incoming_lazy_check(&mg->in, err);
+	int ret = incoming_postcopy_check(&mg->in, err);
+
+	return ret < 0 ? ret : incoming_lazy_check(&mg->in, err);
 }
 
 /* ---- questions and settings ---- */
@@ -418,7 +434,9 @@ int migration_set_capabilities(struct migration *mg, const enum migration_capabi
 	if (ret == 0 && migration_busy(mg))
 		ret = err_set(err, EBUSY, IN_PROGRESS);
 	if (ret == 0 && next[CAP_BACKGROUND_SNAPSHOT] && !mg->set.caps[CAP_BACKGROUND_SNAPSHOT])
-		ret = check_background(mg, err);
+		ret = probe_background(mg, err);
+	if (ret == 0 && next[CAP_POSTCOPY_RAM] && !mg->set.caps[CAP_POSTCOPY_RAM])
+		ret = probe_postcopy(mg, err);
 	if (ret == 0)
 		memcpy(mg->set.caps, next, sizeof(next));
 	return ret;

@@ -39,7 +39,21 @@ struct migrate_args {
 };
 /* Start an outgoing migration; result by query.  Refusals of qmp-surface 2.2. */
 int migration_start(struct migration *mg, const struct migrate_args *args, struct err *err);
-void migration_cancel(struct migration *mg);
+/* -EBUSY: the guest is the destination's by postcopy. */
+int migration_cancel(struct migration *mg, struct err *err);
+/* migrate-start-postcopy: at the next moment at which it is possible; again is fine. */
+int migration_start_postcopy(struct migration *mg, struct err *err);
+/*
+ * The two that follow: any thread, out of band too; they take no lock but leaves.
+ * migrate-pause: cut the connection of a postcopy, at either end, at once.
+ */
+int migration_pause(struct migration *mg, struct err *err);
+/*
+ * migrate-recover: a paused postcopy's source comes back there.  'fd' (taken): of fd:, else -1.
+ * 'oob': not on the main loop, so that no host's name can be looked up.
+ */
+int migration_recover(struct migration *mg, const struct migration_where *where, int fd, bool oob,
+		      struct err *err);
 /* migrate-continue: leave the state 'expected' */
 int migration_continue(struct migration *mg, enum migration_status expected, struct err *err);
 /* -incoming URI / migrate-incoming; "defer" only arms migrate-incoming.  'from_qmp': may only

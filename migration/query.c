@@ -38,6 +38,10 @@ static struct forecast_figures figures_of(const struct migration *mg)
 	    .multifd = o->caps[CAP_MULTIFD],
 	    .multifd_possible = uri_is_address(o->uri.kind),
 	    .multifd_channels = p->multifd_channels,
+	    .postcopy = o->caps[CAP_POSTCOPY_RAM],
+	    .postcopy_possible = migration_capabilities[CAP_POSTCOPY_RAM].offered &&
+				 uri_is_address(o->uri.kind) && !o->caps[CAP_X_IGNORE_SHARED] &&
+				 !o->caps[CAP_BACKGROUND_SNAPSHOT],
 	};
 }
 
@@ -89,6 +93,8 @@ void migration_query(struct migration *mg, struct migration_info *info)
 	put_error(info, &mg->in.error, mg->in.error_text);
 	info->has_address = mg->in.has_address;
 	info->address = mg->in.address;
+	if (recover_listen_address(&mg->in.recover, &info->address))
+		info->has_address = true;
 }
 
 /* ---- the end of the program ---- */

@@ -29,6 +29,7 @@ struct qmp_call {
 	struct qmp_session *session;         /* the monitor that asks, */
 	struct qmp_connection *connection;   /* and its client */
 	const struct json_object *arguments; /* as they came; NULL: there are none */
+	bool oob;                            /* it runs out of band, on the control thread */
 	int *fd;                 /* came with the request; -1: none, or taken by the command */
 	struct qmp_pool *pool;   /* memory that lives until the reply is written */
 	const char *error_class; /* of a failure; NULL: GenericError */
@@ -62,7 +63,7 @@ extern const struct qmp_command qmp_machine_commands[], qmp_migration_commands[]
     qmp_facts_commands[], qmp_memory_commands[], qmp_block_commands[], qmp_net_commands[],
     qmp_misc_commands[], qmp_options_commands[], qmp_dirty_commands[], qmp_query_migrate_commands[],
     qmp_yank_commands[], qmp_job_commands[], qmp_balloon_commands[], qmp_snapshot_commands[],
-    qmp_blockdev_commands[], qmp_human_commands[];
+    qmp_blockdev_commands[], qmp_human_commands[], qmp_recover_commands[];
 
 /* The i-th of all commands, NULL behind the last. */
 const struct qmp_command *qmp_command_at(size_t i);

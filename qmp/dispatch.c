@@ -172,6 +172,7 @@ static int dispatch_run(struct qmp_call *call, const struct qmp_request *rq, str
 		return -ENOENT;
 	call->pool = &pool;
 	call->arguments = rq->arguments;
+	call->oob = rq->oob;
 	qmp_pool_init(&pool);
 	arg = c->arg ? qmp_alloc(&pool, 1, c->arg->size) : NULL;
 	out = c->ret ? qmp_alloc(&pool, 1, c->ret->size) : NULL;

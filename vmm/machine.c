@@ -522,6 +522,12 @@ int machine_check_kept(const struct machine *m, struct err *err)
 {
 	if (!m->handed_to)
 		return 0;
+	if (m->state == RS_FINISH_MIGRATE && m->handed_certain)
+		return err_set(err, EBUSY,
+			       "The guest lives at %.200s, which is sent the rest of its memory "
+			       "(postcopy): it cannot run here; if the connection is lost, "
+			       "migrate-recover there and 'migrate' with 'resume' here go on",
+			       m->handed_to);
 	if (m->state == RS_FINISH_MIGRATE)
 		return err_set(err, EBUSY,
 			       "The guest is being handed to %.200s: ask again when the migration "
@@ -565,6 +571,8 @@ int machine_start(struct machine *m, struct err *err)
 
 	if (machine_running(m))
 		return 0;
+	if (m->state == RS_FINISH_MIGRATE && m->handed_certain)
+		return machine_check_kept(m, err);
 	if (m->state == RS_FINISH_MIGRATE)
 		return err_set(err, EBUSY, "Migration is not finalized yet");
 	ret = machine_check_memory(m, err); /* forcing does not override this */

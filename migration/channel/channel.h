@@ -186,6 +186,18 @@ int channel_finish(struct channel *c, struct err *err);
 void channel_end_writing(struct channel *c);
 void channel_close(struct channel *c); /* NULL is fine */
 
+/* How long a postcopy's peer may be cut off before the kernel ends the connection. */
+#define CHANNEL_KEEP_IDLE_S     10
+#define CHANNEL_KEEP_INTERVAL_S 5
+#define CHANNEL_KEEP_PROBES     4
+#define CHANNEL_SILENCE_S       (CHANNEL_KEEP_IDLE_S + CHANNEL_KEEP_PROBES * CHANNEL_KEEP_INTERVAL_S)
+/*
+ * From now on a tcp: connection ends by itself CHANNEL_SILENCE_S after the peer's host has
+ * answered last, whether there is something to send or not: a postcopy is then paused.  Not for a
+ * precopy, whose destination may be slow for as long as x-minivmm-peer-timeout allows.
+ */
+void channel_bound_silence(const struct channel *c);
+
 /* Let the kernel hold so much that was sent and not read.  Only for unix sockets: tcp finds its own
  * way. */
 void channel_send_buffer(const struct channel *c, size_t bytes);

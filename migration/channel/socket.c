@@ -20,6 +20,7 @@
 
 #define BACKLOG_PIECE_US 100000
 #define BACKLOG_PIECES   50
+#define MS_PER_S         1000
 
 /* Beyond what is under way, TCP takes no more than this ahead: it is in a cache still when it goes
  * out, and a page that a postcopy asks for has little before it. */
@@ -226,6 +227,27 @@ struct channel *channel_from_socket(int fd, int cancel_fd)
 	c->cancel_fd = cancel_fd;
 	c->two_way = true;
 	return c;
+}
+
+/*
+ * Keep-alive asks a peer that has nothing to say; it does not while something waits to be sent, and
+ * there the other limit counts: nothing acknowledged, or nothing taken.
+ */
+void channel_bound_silence(const struct channel *c)
+{
+	const struct {
+		int level, name, value;
+	} options[] = {
+	    {SOL_SOCKET,  SO_KEEPALIVE,     1                           },
+	    {IPPROTO_TCP, TCP_KEEPIDLE,     CHANNEL_KEEP_IDLE_S         },
+	    {IPPROTO_TCP, TCP_KEEPINTVL,    CHANNEL_KEEP_INTERVAL_S     },
+	    {IPPROTO_TCP, TCP_KEEPCNT,      CHANNEL_KEEP_PROBES         },
+	    {IPPROTO_TCP, TCP_USER_TIMEOUT, CHANNEL_SILENCE_S * MS_PER_S},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(options); i++)
+		(void)setsockopt(channel_fd(c), options[i].level, options[i].name,
+				 &options[i].value, sizeof(options[i].value));
 }
 
 void channel_send_buffer(const struct channel *c, size_t bytes)

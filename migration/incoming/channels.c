@@ -21,6 +21,7 @@
 #include "migration/incoming/connections.h"
 #include "migration/incoming/incoming.h"
 #include "migration/incoming/loader.h"
+#include "migration/incoming/postcopy.h"
 #include "migration/incoming/report.h"
 #include "migration/ram/multifd/multifd.h"
 #include "migration/ram/ram.h"
@@ -115,13 +116,26 @@ static void take_page_channel(void *opaque, struct channel *ch)
 	take(opaque, ch, add_page_channel);
 }
 
+static unsigned preempt_channels(const void *opaque)
+{
+	const struct migration_settings *set = ((const struct incoming *)opaque)->set;
+
+	return set->caps[CAP_POSTCOPY_PREEMPT];
+}
+
+static void take_preempt(void *opaque, struct channel *ch)
+{
+	take(opaque, ch, incoming_postcopy_take_preempt);
+}
+
 /*
  * A channel too many fails the move, as the parameters of both ends differ, unless it comes when
  * all have been at work: it is another source's.
  */
 static const struct connection_kind connection_kinds[] = {
-    {"the main stream",   STREAM_MAGIC,  one,           take_main,         NULL             },
-    {"a multifd channel", MULTIFD_MAGIC, page_channels, take_page_channel, take_page_channel},
+    {"the main stream",   STREAM_MAGIC,  one,              take_main,         NULL             },
+    {"a multifd channel", MULTIFD_MAGIC, page_channels,    take_page_channel, take_page_channel},
+    {"a preempt channel", 0,             preempt_channels, take_preempt,      NULL             },
 };
 
 static void decided(void *opaque)
@@ -149,6 +163,8 @@ void incoming_free_channels(struct incoming *in)
 {
 	incoming_stop_listening(in);
 	connections_free(in->connections);
+	channel_close(in->preempt);
+	in->preempt = NULL;
 	in->connections = NULL;
 	multifd_recv_free(in->multifd);
 	in->multifd = NULL;

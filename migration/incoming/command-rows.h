@@ -22,7 +22,7 @@ struct command_row {
 
 extern const struct command_row commands_any[];      /* commands-any.c: of every source */
 extern const struct command_row commands_minivmm[];  /* commands-minivmm.c */
-extern const struct command_row commands_postcopy[]; /* commands-postcopy.c: not yet */
+extern const struct command_row commands_postcopy[]; /* commands-postcopy.c */
 
 /* The load of a row that has no place here, or not at this point of the stream: -EINVAL. */
 int command_not_now(struct command_state *cs, const uint8_t *payload, uint16_t n, struct err *err);

@@ -4,6 +4,7 @@
 #include "migration/channel/channel.h"
 #include "migration/incoming/command-rows.h"
 #include "migration/incoming/commands.h"
+#include "migration/incoming/postcopy.h"
 #include "migration/ram/ram.h"
 #include "migration/settings/capabilities.h"
 #include "migration/stream/reply.h"
@@ -11,6 +12,7 @@
 #include "vmm/base/bytes.h"
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
+#include "vmm/base/units.h"
 
 static int open_return_path(struct command_state *cs, const uint8_t *payload, uint16_t n,
 			    struct err *err)
@@ -32,6 +34,8 @@ static int answer(struct command_state *cs, uint32_t cookie, struct err *err)
 	uint8_t payload[4];
 
 	put_be32(payload, cookie);
+	if (cs->out)
+		return rp_out_send(cs->out, RP_PONG, payload, sizeof(payload), err);
 	return rp_send(cs->ch, RP_PONG, payload, sizeof(payload), err);
 }
 
@@ -50,10 +54,15 @@ static void hint_at_ack(struct command_state *cs)
 static int ping(struct command_state *cs, const uint8_t *payload, uint16_t n, struct err *err)
 {
 	uint32_t cookie = get_be32(payload);
+	int later = 0;
 
 	(void)n;
 	if (!cs->return_path)
 		return err_set(err, EINVAL, "the source sends PING without a return path");
+	if (incoming_postcopy_begun(cs->postcopy))
+		later = incoming_postcopy_ping(cs->postcopy, cs->package, cookie, err);
+	if (later)
+		return MIN(later, 0);
 	if (cookie == COOKIE_SOURCE) {
 		int ret = answer(cs, COOKIE_DESTINATION, err);
 

@@ -2,13 +2,14 @@
  * commands-minivmm.c - commands of a source that is minivmm, after its PING with its own cookie
  *
  * DESCRIPTION compares the machines, BACKING passes memory, SPARSE names memory
- * that was never touched.  GO is read when the guest
- * is handed over (incoming.c), and has no place among records.
+ * that was never touched.  GO gives the guest away: in precopy it follows EOF
+ * (incoming.c), in postcopy it stands among the pages.
  */
 #include <errno.h>
 
 #include "migration/incoming/command-rows.h"
 #include "migration/incoming/commands.h"
+#include "migration/incoming/postcopy.h"
 #include "migration/peer/compare.h"
 #include "migration/peer/shared-memory.h"
 #include "migration/peer/untouched.h"
@@ -70,10 +71,18 @@ static int sparse(struct command_state *cs, const uint8_t *payload, uint16_t n, 
 	return sparse_take(cs->m, cs->ram, payload, n, err);
 }
 
+/* Behind a postcopy's package.  In precopy it follows EOF, and incoming.c reads it. */
+static int go(struct command_state *cs, const uint8_t *payload, uint16_t n, struct err *err)
+{
+	if (!cs->minivmm || cs->package || !incoming_postcopy_begun(cs->postcopy))
+		return command_not_now(cs, payload, n, err);
+	return incoming_postcopy_go(cs->postcopy, payload, n, err);
+}
+
 const struct command_row commands_minivmm[] = {
     {"DESCRIPTION", CMD_DESCRIPTION, ANY_LENGTH, description},
     {"BACKING",   CMD_BACKING, ANY_LENGTH, backing},
     {"SPARSE",             CMD_SPARSE, ANY_LENGTH, sparse},
-    {"GO",CMD_GO, 0, command_not_now},
+    {"GO",CMD_GO, ANY_LENGTH, go},
     {.name = NULL     },
 };

@@ -11,6 +11,8 @@
 #include <inttypes.h>
 
 #include "migration/incoming/command-rows.h"
+#include "migration/incoming/postcopy.h"
+#include "migration/stream/wire.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
@@ -34,6 +36,13 @@ const char *command_name(uint16_t command)
 	return r ? r->name : "unknown";
 }
 
+/* What may come while the guest runs; the rest would change the machine under it. */
+static bool comes_late(uint16_t command)
+{
+	return command == CMD_PING || command == CMD_GO || command == CMD_POSTCOPY_LISTEN ||
+	       command == CMD_POSTCOPY_RUN;
+}
+
 int commands_load(struct command_state *cs, struct src *in, struct err *err)
 {
 	uint64_t at = src_offset(in);
@@ -55,6 +64,11 @@ int commands_load(struct command_state *cs, struct src *in, struct err *err)
 			       "command %s at stream offset 0x%" PRIx64
 			       " has %u bytes instead of %d",
 			       c->name, at, n, c->length);
+	if (!comes_late(command) && incoming_postcopy_begun(cs->postcopy))
+		return err_set(err, EINVAL,
+			       "command %s at stream offset 0x%" PRIx64
+			       " comes behind POSTCOPY_LISTEN",
+			       c->name, at);
 	payload = n ? src_take(in, n) : in->data;
 	if (n && !payload)
 		return err_set(err, EIO,

@@ -9,8 +9,10 @@
 
 struct channel;
 struct err;
+struct incoming_postcopy;
 struct machine;
 struct ram_load;
+struct rp_out;
 
 /* What a destination knows of the source from its commands. */
 struct command_state {
@@ -22,7 +24,12 @@ struct command_state {
 	bool hinted;          /* ... and it has been said when it is not */
 	bool return_path;     /* the source reads what we send */
 	bool minivmm;         /* the source is minivmm */
-	struct buf differs;   /* owned: how its machine differs from ours, in words; empty: not */
+	/* borrowed; NULL: this load does not become a postcopy */
+	struct incoming_postcopy *postcopy;
+	struct rp_out *out; /* borrowed; once other threads write to 'ch', too; NULL: none does */
+	bool package;       /* the commands are in a postcopy's package */
+	bool listened, run; /* ... in which LISTEN, RUN have come */
+	struct buf differs; /* owned: how its machine differs from ours, in words; empty: not */
 };
 
 /* A command, behind its tag. */

@@ -33,10 +33,12 @@
 #include "migration/channel/channel.h"
 #include "migration/channel/checksum.h"
 #include "migration/channel/open.h"
+#include "migration/incoming/arrival.h"
 #include "migration/incoming/commands.h"
 #include "migration/incoming/copy.h"
 #include "migration/incoming/lazy.h"
 #include "migration/incoming/loader.h"
+#include "migration/incoming/postcopy.h"
 #include "migration/incoming/report.h"
 #include "migration/peer/process.h"
 #include "migration/peer/saved.h"
@@ -61,94 +63,12 @@
 
 /* ---- when everything is loaded ---- */
 
-/* Will the guest run here at once? */
-static bool will_run(const struct incoming *in)
-{
-	const struct globalstate *g = in->globalstate;
-
-	return in->m->autostart && (!g->received || g->state == RS_RUNNING);
-}
-
-/* late-block-activate leaves the disks of a guest that arrives paused alone until 'cont'. */
-static bool wants_disks(const struct incoming *in)
-{
-	return will_run(in) || !in->set->caps[CAP_LATE_BLOCK_ACTIVATE];
-}
-
-/*
- * Put what was loaded into KVM and probe the disks: what can still fail.
- * The disks are acquired after GO, so that a source whose connection breaks
- * before it can have them back at once, whatever becomes of this end.
- */
-static int push_state_to_kvm(struct incoming *in, struct err *err)
-{
-	struct machine *m = in->m;
-	int ret;
-
-	if (in->lazy && m->arch->touch)
-		m->arch->touch(m);
-	machine_lock(m);
-	ret = m->arch->push(m, err);
-	if (ret == 0 && wants_disks(in))
-		ret = machine_handover(m, HANDOVER_PROBE, err);
-	machine_unlock(m);
-	return ret;
-}
-
-/* The run state that the guest arrives in (migration-stream 7.3).  Machine lock held. */
-static int enter_state(struct incoming *in, struct err *err)
-{
-	struct machine *m = in->m;
-	const struct globalstate *g = in->globalstate;
-	int ret = wants_disks(in) ? machine_handover(m, HANDOVER_ACQUIRE, err) : 0;
-
-	if (ret < 0)
-		return ret;
-	m->needs_boot = false;
-	in->arrived = true;
-	if (will_run(in))
-		return machine_start(m, err);
-	if (g->received && g->state != RS_RUNNING)
-		return machine_set_state(m, g->state, err);
-	return machine_set_state(m, RS_PAUSED, err);
-}
-
-/* 'asked': what GO has brought is done to the guest before it runs. */
-static int take_over(struct incoming *in, const struct go_requests *asked, struct err *err)
-{
-	struct machine *m = in->m;
-	int ret;
-
-	machine_lock(m);
-	shared_commit(m, true); /* from GO on, whatever happens */
-	go_requests_ask(asked, m);
-	if (asked->stop) /* which the run state that came before does not know */
-		globalstate_replace(in->globalstate, RS_PAUSED);
-	ret = incoming_lazy_run(in, err);
-	if (ret == 0)
-		ret = enter_state(in, err);
-	if (ret < 0) {
-		in->arrived = false;
-		(void)machine_handover(m, HANDOVER_RELEASE, NULL);
-		go_requests_drop(asked, m); /* the source takes all of it back */
-	} else {
-		in->resumed_ns = host_now_ns();
-		status_set(m, &in->status, in->lazy ? MIG_POSTCOPY_ACTIVE : MIG_COMPLETED);
-		report_incoming_done(in);
-	}
-	machine_unlock(m);
-	wake_set(in->wake_fd); /* listening ends */
-	return ret;
-}
-
 static int send_ready(struct channel *ch, struct err *err)
 {
 	struct buf b = {0};
-	struct peer self;
 	int ret;
 
-	peer_self(&self);
-	peer_put(&self, &b);
+	peer_put_self(&b);
 	ret = rp_send(ch, RP_READY, b.data, b.len, err);
 	buf_free(&b);
 	return ret;
@@ -252,7 +172,8 @@ static int load_stream(struct loader *l, struct err *err)
 	return ret < 0 ? say_peer_end(l, ret, err) : 0;
 }
 
-static int incoming_load(struct incoming *in, struct loader *l, struct err *err)
+/* *kept: the program ends, and the guest runs here, with pages to come. */
+static int incoming_load(struct incoming *in, struct loader *l, bool *kept, struct err *err)
 {
 	struct channel *ch = l->reader->ch;
 	struct go_requests asked = {0};
@@ -265,6 +186,8 @@ static int incoming_load(struct incoming *in, struct loader *l, struct err *err)
 					 &l->commands.differs, err);
 	if (ret == 0)
 		ret = load_stream(l, err);
+	if (incoming_postcopy_begun(in->postcopy))
+		return incoming_postcopy_finish(in->postcopy, ret, kept, err);
 	if (ret == 0 && saved)
 		ret = check_saved(in, l, compared, err);
 	if (ret == 0)
@@ -274,7 +197,7 @@ static int incoming_load(struct incoming *in, struct loader *l, struct err *err)
 	if (ret == 0)
 		ret = incoming_lazy_begin(in, l, err);
 	if (ret == 0)
-		ret = push_state_to_kvm(in, err);
+		ret = arrival_push(in, err);
 	if (ret == 0)
 		ret = saved ? copy_loaded(l->m, in->set, 0, err) : vmgenid_kept(l->m, err);
 	if (ret == 0 && l->commands.minivmm) {
@@ -282,7 +205,7 @@ static int incoming_load(struct incoming *in, struct loader *l, struct err *err)
 		if (ret == 0)
 			ret = await_go(l, &asked, err);
 	}
-	return ret == 0 ? take_over(in, &asked, err) : ret;
+	return ret == 0 ? arrival_take_over(in, &asked, err) : ret;
 }
 
 /* What an earlier attempt has left, and what the capabilities ask for, as they are now. */
@@ -344,9 +267,31 @@ static void refuse(struct loader *l, const struct err *err)
 	channel_end_writing(ch);
 }
 
-static int incoming_run(struct incoming *in, struct loader *l, struct err *err)
+/* A load that may become a postcopy. */
+static int load_or_postcopy(struct incoming *in, struct loader *l, bool *late, bool *kept,
+			    struct err *err)
+{
+	struct incoming_postcopy *pc = NULL;
+	int ret;
+
+	*kept = false;
+	if (in->set->caps[CAP_POSTCOPY_RAM] && l->reader->ch->two_way) {
+		pc = incoming_postcopy_new(in, l, err);
+		if (!pc)
+			return -EMFILE;
+	}
+	ret = incoming_load(in, l, kept, err);
+	*late = incoming_postcopy_begun(pc);
+	l->commands.postcopy = NULL;
+	incoming_postcopy_free(pc);
+	l->reader->ch->cancel_fd = in->cancel_fd; /* no channel's end ends this */
+	return ret;
+}
+
+static int incoming_run(struct incoming *in, struct loader *l, bool *kept, struct err *err)
 {
 	struct channel *ch = l->reader->ch;
+	bool late = false;
 	int ret;
 
 	incoming_use_channels(in, l);
@@ -357,7 +302,10 @@ static int incoming_run(struct incoming *in, struct loader *l, struct err *err)
 		channel_accept_fds(ch);
 	ret = prepare(in, l, err);
 	if (ret == 0)
-		ret = incoming_load(in, l, err);
+		ret = load_or_postcopy(in, l, &late, kept, err);
+	ch = l->reader->ch; /* another one, perhaps */
+	if (*kept)
+		return ret;
 	if (ret < 0) {
 		(void)incoming_channels_failure(in, ch, ret, err);
 		if (channel_checksum_explain(ch, in->where, ret, err) == -EBADMSG)
@@ -366,7 +314,7 @@ static int incoming_run(struct incoming *in, struct loader *l, struct err *err)
 		return ret;
 	}
 	ch->cancel_fd = in->cancel_fd; /* no channel's end ends this */
-	if (!l->commands.minivmm)
+	if (!l->commands.minivmm && !late)
 		incoming_drain(l);
 	if (l->commands.return_path)
 		(void)rp_send_shut(ch, 0, NULL);
@@ -409,11 +357,11 @@ void *incoming_thread(void *opaque)
 	struct buf differs;
 	struct err err = {0};
 	struct loader l;
-	bool answers;
+	bool answers, kept = false;
 	int ret;
 
 	loader_init(&l, in->m, r, NULL);
-	ret = incoming_run(in, &l, &err);
+	ret = incoming_run(in, &l, &kept, &err);
 	answers = l.commands.return_path;
 	differs = l.commands.differs;
 	l.commands.differs = (struct buf){0};
@@ -427,10 +375,10 @@ void *incoming_thread(void *opaque)
 	loader_fini(&l);
 	reader_free(r);
 	yank_del(&in->m->yanks, &a->yank);
-	if (ret < 0)
+	if (ret < 0 && !kept)
 		incoming_fail(a, &err, &differs);
 	buf_free(&differs);
-	if (ret < 0 && answers)
+	if (ret < 0 && answers && !kept)
 		linger(a->ch, LINGER_MS);
 	channel_close(a->ch);
 	(void)malloc_trim(0); /* this thread's arena has held the stream's buffers */

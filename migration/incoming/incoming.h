@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "migration/channel/uri.h"
+#include "migration/incoming/recover-listen.h"
 #include "migration/settings/info.h"
 #include "migration/settings/settings.h"
 #include "migration/settings/status.h"
@@ -22,6 +23,7 @@
 #include "vmm/yank.h"
 
 struct connections;
+struct incoming_postcopy;
 struct channel;
 struct lazy;
 struct listener;
@@ -54,27 +56,31 @@ struct incoming {
 	const int *leaving; /* status of the move of the guest to another place; atomic */
 	int wake_fd;   /* eventfd: an attempt has succeeded, failed or ended, or a guest runs */
 	int cancel_fd; /* eventfd: readable when the program ends */
+	struct recover_listen recover; /* a postcopy is paused; a lock of its own */
 	/* machine lock */
 	int status; /* enum migration_status, atomic */
 	struct err error;
-	char *error_text;        /* as struct outgoing's */
-	bool armed;              /* -incoming defer */
-	bool started;            /* waiting, loading, or done */
-	bool dirty;              /* an earlier attempt has loaded something */
-	bool arrived;            /* a guest has been loaded and has not run here yet */
-	bool ran;                /* ... and now does: announce it */
-	bool listens;            /* for connections: tcp:, unix: */
-	bool failed;             /* the last attempt has; cont is refused, another one may follow */
-	bool exit_on_error;      /* should this attempt end the program when it fails? */
-	char *where;             /* owned; the address as it was given, for messages */
-	char *from;              /* owned; the source's address */
-	int64_t begun_ns;        /* when */
-	int64_t resumed_ns;      /* the guest was here and could run */
-	bool quiet;              /* 'status' is that of a snapshot's pages: no event tells it */
-	struct lazy *lazy;       /* the memory's; pages of the last guest came later; or NULL */
-	uint64_t loads;          /* that incoming_lazy_adopt() has seen */
-	struct resolve *resolve; /* while the host's name is being looked up */
-	struct migration_uri uri; /* ... of that */
+	char *error_text;   /* as struct outgoing's */
+	bool armed;         /* -incoming defer */
+	bool started;       /* waiting, loading, or done */
+	bool dirty;         /* an earlier attempt has loaded something */
+	bool arrived;       /* a guest has been loaded and has not run here yet */
+	bool ran;           /* ... and now does: announce it */
+	bool listens;       /* for connections: tcp:, unix: */
+	bool failed;        /* the last attempt has; cont is refused, another one may follow */
+	bool exit_on_error; /* should this attempt end the program when it fails? */
+	char *where;        /* owned; the address as it was given, for messages */
+	char *from;         /* owned; the source's address */
+	int64_t begun_ns;   /* when */
+	int64_t resumed_ns; /* the guest was here and could run */
+	bool quiet;         /* 'status' is that of a snapshot's pages: no event tells it */
+	struct lazy *lazy;  /* the memory's; pages of the last guest came later; or NULL */
+	struct incoming_postcopy *postcopy; /* the load thread's; a guest may run while it lives */
+	struct channel *preempt;            /* owned; came before postcopy has begun */
+	uint64_t postcopy_requests;         /* of one that is complete */
+	uint64_t loads;                     /* that incoming_lazy_adopt() has seen */
+	struct resolve *resolve;            /* while the host's name is being looked up */
+	struct migration_uri uri;           /* ... of that */
 	struct listen_set listening;
 	struct listener *listener;
 	struct connections *connections; /* owned; not classified yet */

@@ -20,6 +20,7 @@
 #include "migration/incoming/section-skip.h"
 #include "migration/ram/lazy/lazy.h"
 #include "migration/ram/mapped/mapped.h"
+#include "migration/ram/postcopy/records.h"
 #include "migration/ram/ram.h"
 #include "migration/stream/parent-mark.h"
 #include "migration/stream/reader.h"
@@ -293,12 +294,26 @@ static void lock_machine(struct loader *l, bool on)
 		machine_unlock(l->m);
 }
 
+/* Pages of a guest that may run already. */
+static int load_late_pages(struct loader *l, struct err *err)
+{
+	int ret = postcopy_records_load(l->postcopy, l->in, err);
+
+	if (ret > 0)
+		return err_ended(l, "a RAM record", err);
+	return ret < 0 ? ret : ram_load_sync(l->ram, err);
+}
+
 static int load_body(struct loader *l, const struct seen_section *s, struct err *err)
 {
 	int ret;
 
+	if (!s->entry && l->postcopy)
+		return explain(l, load_late_pages(l, err), err);
 	if (!s->entry)
 		return explain(l, ram_load_body(l->ram, l->in, err), err);
+	if (l->postcopy)
+		return err_set(err, EINVAL, "it comes behind POSTCOPY_LISTEN");
 	if (l->checks || l->pages_only)
 		return section_skip(l->in, s->id) < 0 ? err_ended(l, "a section", err) : 0;
 	lock_machine(l, true);
@@ -435,6 +450,11 @@ static int load_announced(struct loader *l, uint64_t at, struct err *err)
 	if (other && other->entry != entry)
 		return err_set(err, EINVAL, "sections '%s' and '%s' have the same id %u",
 			       name_of(other), idstr, id);
+	if (l->package ? !entry : l->postcopy != NULL)
+		return err_set(err, EINVAL,
+			       "section '%s' at stream offset 0x%" PRIx64
+			       " has no place %s a postcopy's package",
+			       idstr, at, l->package ? "in" : "behind");
 	if (!entry && l->reader)
 		channel_checksum_expect(l->reader->ch, id == RAM_ID_CHECKSUM);
 	if (!entry && l->mapped)
@@ -489,6 +509,8 @@ int loader_records(struct loader *l, struct err *err)
 
 		if (ret < 0)
 			return ret;
+		if (l->package && (l->commands.run || !src_peek(l->in, 1)))
+			return 0;
 		if (src_u8(l->in, &tag) < 0)
 			return err_ended(l, "front of its EOF record", err);
 		switch (tag) {

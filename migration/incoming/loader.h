@@ -19,6 +19,7 @@ struct machine;
 struct mapped_config;
 struct mapped_load;
 struct parent_mark;
+struct postcopy_records;
 struct ram_load;
 struct reader;
 struct src;
@@ -35,6 +36,8 @@ struct loader {
 	struct src *in;
 	struct reader *reader; /* the one behind 'in'; NULL: 'in' is memory */
 	bool checks; /* set before loader_header(): nothing is changed, devices are passed over */
+	bool
+	    package; /* 'in' is a postcopy's package: devices only; its end is that of the stream */
 	bool pages_only; /* ... devices are passed over, and commands: RAM is all that is loaded */
 	/* The stream may have only what was written since another one, and says so here.  NULL:
 	 * then it is refused. */
@@ -46,6 +49,8 @@ struct loader {
 	bool caps_seen[CAP_COUNT]; /* on at the source */
 	struct ram_load *ram;
 	struct mapped_load *mapped; /* owned; NULL: pages have no places in a file */
+	/* borrowed; the guest may run already, and pages are all that comes; NULL: it does not */
+	struct postcopy_records *postcopy;
 	struct lazy *lazy; /* owned until it has begun; NULL: all pages are loaded at once */
 	struct seen_section *seen; /* owned; sections announced by START or FULL */
 	size_t n_seen;

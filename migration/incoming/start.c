@@ -27,6 +27,7 @@
 void incoming_init(struct incoming *in)
 {
 	in->cancel_fd = wake_open();
+	(void)recover_listen_init(&in->recover); /* wake_fd says whether */
 	list_init(&in->attempts);
 }
 

@@ -6,8 +6,8 @@
  * expire just before it is set anew: timerfd_settime() then returns an old value
  * of zero, and the timer is set to a moment in the past (stay_passed).
  * deadline_end() disarms the timer in the same way, so that either the hand-over or
- * the deadline is first, never both.  The policy 'force' has no timer: the
- * migration thread compares the clock with force_ns.
+ * the deadline is first, never both.  The policies 'force' and 'postcopy' have no timer: the
+ * migration thread compares the clock with force_ns and switch_ns.
  */
 #include "migration/outgoing/deadline.h"
 
@@ -72,14 +72,15 @@ static void stay_passed(struct deadline *d)
 void deadline_change(struct deadline *d, uint32_t seconds, uint8_t policy)
 {
 	int64_t at = seconds ? d->started_ns + (int64_t)seconds * NS_PER_S : 0;
-	bool force = policy == DEADLINE_FORCE;
+	bool force = policy == DEADLINE_FORCE, switches = policy == DEADLINE_POSTCOPY;
 
 	if (!d->started_ns || deadline_passed(d))
 		return;
 	d->seconds = seconds;
 	d->policy = policy;
 	__atomic_store_n(&d->force_ns, force ? at : 0, __ATOMIC_RELAXED);
-	if (!set_timer(d, force ? 0 : at))
+	__atomic_store_n(&d->switch_ns, switches ? at : 0, __ATOMIC_RELAXED);
+	if (!set_timer(d, force || switches ? 0 : at))
 		stay_passed(d);
 }
 
@@ -100,6 +101,7 @@ bool deadline_end(struct deadline *d)
 	}
 	d->started_ns = 0;
 	__atomic_store_n(&d->force_ns, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&d->switch_ns, 0, __ATOMIC_RELAXED);
 	return true;
 }
 
@@ -113,9 +115,19 @@ bool deadline_left(const struct deadline *d, uint64_t *ms)
 	return true;
 }
 
-bool deadline_forces(const struct deadline *d)
+static bool is_past(const int64_t *atomic_ns)
 {
-	int64_t at = __atomic_load_n(&d->force_ns, __ATOMIC_RELAXED);
+	int64_t at = __atomic_load_n(atomic_ns, __ATOMIC_RELAXED);
 
 	return at && host_now_ns() >= at;
+}
+
+bool deadline_forces(const struct deadline *d)
+{
+	return is_past(&d->force_ns);
+}
+
+bool deadline_switches(const struct deadline *d)
+{
+	return is_past(&d->switch_ns);
 }

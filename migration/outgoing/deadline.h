@@ -10,6 +10,8 @@
  *              all end; the guest goes on here.
  *     force    deadline_forces() turns true, and the migration thread stops
  *              the guest instead of sending another pass.
+ *     postcopy deadline_switches() turns true, and the migration thread does
+ *              what 'migrate-start-postcopy' has it do.
  *
  * From the moment on at which the destination may run the guest there is no
  * longer a deadline: deadline_end() decides, once, which of the two was first.
@@ -30,7 +32,7 @@ struct deadline {
 	uint32_t seconds;   /* 0: none */
 	uint8_t policy;     /* enum deadline_policy */
 	/* atomic */
-	int64_t force_ns; /* CLOCK_MONOTONIC, 0: never */
+	int64_t force_ns, switch_ns; /* CLOCK_MONOTONIC, 0: never */
 };
 
 /* cancel_fd (borrowed): readable once the migration is cancelled.  0 or -errno. */
@@ -54,5 +56,7 @@ bool deadline_left(const struct deadline *d, uint64_t *ms);
 
 /* The guest is to be stopped and handed over, whatever is left. */
 bool deadline_forces(const struct deadline *d);
+/* The guest is to go to postcopy. */
+bool deadline_switches(const struct deadline *d);
 
 #endif

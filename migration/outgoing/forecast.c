@@ -8,7 +8,7 @@
  * the sum of that series.  All rates are bytes of memory, however they are encoded.
  *
  * For a migration that does not converge each possible step (a higher bandwidth
- * limit, a longer downtime, throttling, another encoder, multifd, a stop) is
+ * limit, a longer downtime, throttling, another encoder, multifd, postcopy, a stop) is
  * weighed with the measured rates: is it possible, does it suffice, and how much
  * guest time does it cost?  A pause counts three times its length.  The cheapest
  * step is reported; of two that cost the same, the first row of the table.
@@ -26,6 +26,8 @@
 /* A guest that stands still loses more than its time: its clients wait. */
 #define PAUSE_WEIGHT 3U
 #define SLOW_LINK    100000000U
+#define SWITCH_MS    20U        /* of the guest, until it runs at the destination of a postcopy */
+#define FAULT_MS     0.5        /* until a page is there that the guest waits for */
 #define FAST_LINK    400000000U /* where one connection keeps one CPU busy */
 
 /* ---- where it stands ---- */
@@ -113,6 +115,8 @@ unsigned forecast_percent(const struct forecast_figures *f)
 		return 97;
 	case MIG_PHASE_DEVICES:
 		return 98;
+	case MIG_PHASE_POSTCOPY:
+		return all ? 90 + (unsigned)(done * 9 / all) : 99;
 	case MIG_PHASE_HAND_OVER:
 		return 99;
 	case MIG_PHASE_ENDED: /* it stays where it was; 100 is for the completed one */
@@ -258,6 +262,43 @@ static bool weigh_multifd(const struct forecast_figures *f, struct migration_ste
 	return !f->multifd && !f->coded && f->multifd_possible && f->wire > FAST_LINK && !held(f);
 }
 
+/*
+ * The pause for the devices, and waits for pages: those that the guest comes to while what is left
+ * goes over, at a round trip each; at worst it waits all the time.
+ */
+static uint64_t postcopy_cost(const struct forecast_figures *f)
+{
+	uint64_t sent = f->total - MIN(f->remaining, f->total);
+	uint64_t left = f->total - (sent > residue(f) ? sent - residue(f) : 0);
+	uint64_t ms = ms_for(left, f->speed);
+	double touched = MIN((double)f->dirty * (double)ms / 1000, (double)left);
+	double waits_ms = touched / PAGE_BYTES * FAULT_MS;
+
+	return PAUSE_WEIGHT * SWITCH_MS + (waits_ms < (double)ms ? (uint64_t)waits_ms : ms);
+}
+
+static bool weigh_postcopy(const struct forecast_figures *f, struct migration_step *s)
+{
+	s->cost_ms = postcopy_cost(f);
+	(void)snprintf(s->text, sizeof(s->text),
+		       "'migrate-start-postcopy': the guest runs on over there, and waits for "
+		       "pages for about %" PRIu64 " ms; it needs both ends and the connection "
+		       "until all are there",
+		       s->cost_ms);
+	return f->postcopy;
+}
+
+static bool weigh_postcopy_ram(const struct forecast_figures *f, struct migration_step *s)
+{
+	s->cost_ms = start_over(f) + postcopy_cost(f);
+	(void)snprintf(s->text, sizeof(s->text),
+		       "cancel, switch 'postcopy-ram' on at both ends, migrate again, and "
+		       "'migrate-start-postcopy': the guest waits for pages for about %" PRIu64
+		       " ms",
+		       postcopy_cost(f));
+	return !f->postcopy && f->postcopy_possible;
+}
+
 static bool weigh_stop(const struct forecast_figures *f, struct migration_step *s)
 {
 	uint64_t ms = ms_for(f->pass_bytes + residue(f), f->speed);
@@ -282,6 +323,8 @@ static const struct {
     {MIG_ACT_MULTIFD_COMPRESSION, false, weigh_multifd_compression},
     {MIG_ACT_MULTIFD,             true,  weigh_multifd            },
     {MIG_ACT_AUTO_CONVERGE,       false, weigh_auto_converge      },
+    {MIG_ACT_POSTCOPY,            false, weigh_postcopy           },
+    {MIG_ACT_POSTCOPY_RAM,        false, weigh_postcopy_ram       },
     {MIG_ACT_STOP,                false, weigh_stop               },
 };
 

@@ -41,6 +41,7 @@ struct forecast_figures {
 	bool coded;                     /* xbzrle, compress or a multifd method is on */
 	bool multifd, multifd_possible; /* on; the address takes several connections */
 	unsigned multifd_channels;
+	bool postcopy, postcopy_possible; /* the capability is on; the channel goes both ways */
 };
 
 /* Did a pass leave less than it sent, by more than chance? */

@@ -110,7 +110,7 @@ int ownership_release(struct outgoing *o, struct err *err)
 	s = status_get(&o->status);
 	if (!o->rp.minivmm && !m->handed_to && requested(m))
 		ret = -ESTALE;
-	else if ((s != MIG_ACTIVE && s != MIG_DEVICE) ||
+	else if ((s != MIG_ACTIVE && s != MIG_DEVICE && s != MIG_POSTCOPY_DEVICE) ||
 		 (o->ch->two_way && !deadline_end(&o->deadline)))
 		ret = err_cancelled(err);
 	if (ret == 0) {
@@ -225,8 +225,7 @@ static int wait_for_shut(struct outgoing *o, int pidfd, struct err *err)
 	return err_unconfirmed("the connection broke", err);
 }
 
-/* After ownership was released no request is added to those that it carries. */
-static int put_go(struct outgoing *o)
+int ownership_put_go(struct outgoing *o)
 {
 	struct machine *m = o->m;
 	struct buf b = {0};
@@ -260,7 +259,7 @@ static int hand_to_minivmm(struct outgoing *o, struct err *err)
 		ret = ownership_release(o, err);
 	if (ret < 0)
 		return ret;
-	ret = put_go(o);
+	ret = ownership_put_go(o);
 	if (ret < 0) { /* a GO that was not sent whole is none */
 		ownership_reclaim(o);
 		return writer_explain(o->w, ret, err);

@@ -20,6 +20,8 @@ int ownership_announce(struct outgoing *o);
  * out before, and that the peer cannot take.
  */
 int ownership_release(struct outgoing *o, struct err *err);
+/* GO, with the requests: none is added to them after ownership was released.  0 or -errno. */
+int ownership_put_go(struct outgoing *o);
 /* It is certain that the guest does not run there. */
 void ownership_reclaim(struct outgoing *o);
 

@@ -9,6 +9,7 @@ static const struct {
 	const struct migration_mode *mode;
 } modes[] = {
     {CAP_BACKGROUND_SNAPSHOT, &background_mode},
+    {CAP_POSTCOPY_RAM,        &postcopy_mode  },
     {CAP_COUNT,               &precopy_mode   },
 };
 

@@ -21,6 +21,7 @@
 #include "migration/channel/channel.h"
 #include "migration/outgoing/hints.h"
 #include "migration/outgoing/modes.h"
+#include "migration/outgoing/postcopy.h"
 #include "migration/outgoing/report.h"
 #include "migration/stream/writer.h"
 #include "vmm/base/buf.h"
@@ -41,6 +42,7 @@ void outgoing_init(struct outgoing *o, int cancel_fd)
 	o->fd = -1;
 	o->cancel_fd = cancel_fd >= 0 ? cancel_fd : wake_open();
 	o->kick_fd = wake_open();
+	(void)resume_init(&o->resume); /* wake_fd says whether */
 	stats_init(&o->stats);
 	(void)deadline_init(&o->deadline, o->cancel_fd); /* stop_fd says whether */
 }
@@ -98,7 +100,7 @@ static void prefer_peers_words(struct outgoing *o, struct err *err)
 {
 	struct err ignored = {0};
 
-	if (!o->ch->two_way)
+	if (!o->ch || !o->ch->two_way)
 		return;
 	(void)rp_poll(&o->rp, 0, &ignored);
 	if (o->rp.cause[0] || (o->rp.shut && o->rp.shut_status))
@@ -209,6 +211,7 @@ void outgoing_thread(struct outgoing *o, struct channel *ch, int ret, struct err
 		ret = outgoing_run(o, err);
 	}
 	/* Before anything is announced: a file that failed is gone, a peer that waits is told. */
+	postcopy_close(o);
 	outgoing_close_channels(o);
 	yank_del(&m->yanks, &o->yank);
 	channel_close(o->ch);
@@ -226,6 +229,7 @@ void outgoing_thread(struct outgoing *o, struct channel *ch, int ret, struct err
 	ram_save_fini(&o->ram);
 	writer_free(o->w);
 	o->w = NULL;
+	postcopy_free(o);
 	device_state_free(&o->devices);
 	rp_fini(&o->rp);
 	(void)malloc_trim(0); /* this thread's arena has held the bitmaps and buffers */

@@ -14,6 +14,7 @@
 #include "migration/channel/uri.h"
 #include "migration/outgoing/auto-converge.h"
 #include "migration/outgoing/deadline.h"
+#include "migration/outgoing/resume.h"
 #include "migration/outgoing/return-path.h"
 #include "migration/outgoing/stats.h"
 #include "migration/ram/multifd/multifd.h"
@@ -33,6 +34,7 @@ struct machine;
 struct mapped_save;
 struct migration_mode;
 struct page_index;
+struct postcopy;
 struct resolve;
 struct writer;
 
@@ -79,6 +81,7 @@ struct outgoing {
 	bool released;
 	bool stored; /* it is a store of bytes: the guest is here as well */
 	bool go_on;  /* migrate-continue has come */
+	bool start_postcopy; /* atomic: migrate-start-postcopy has come */
 	bool saves;  /* into a file or a command: no destination takes the guest over */
 	const struct outgoing_snapshot *snapshot; /* borrowed; NULL: a migration */
 	char *where;       /* owned; the address as it was given, for messages */
@@ -103,6 +106,7 @@ struct outgoing {
 	int kick_fd;   /* eventfd: look at parameters and flags again */
 	/* its stop_fd is what every wait looks at: cancelled, or too late */
 	struct deadline deadline;
+	struct resume resume; /* where a paused postcopy goes on; a lock of its own */
 	struct yank yank;
 	/* the migration thread's, while it lives */
 	struct channel *ch;
@@ -115,6 +119,7 @@ struct outgoing {
 	struct balloon *hints;      /* gives hints of free pages; NULL: none does */
 	struct return_path rp;
 	struct device_state devices;
+	struct postcopy *postcopy; /* owned; NULL: it has not come to that */
 	struct auto_converge auto_converge;
 	bool stopped;    /* we have stopped the machine: m->before_stop is where to go back */
 	bool waited;     /* for a peer that never answered */

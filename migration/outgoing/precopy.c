@@ -16,6 +16,7 @@
 #include "migration/outgoing/handover.h"
 #include "migration/outgoing/modes.h"
 #include "migration/outgoing/outgoing.h"
+#include "migration/outgoing/postcopy.h"
 #include "migration/outgoing/rp-wait.h"
 #include "migration/stream/device-state.h"
 #include "migration/stream/wire.h"
@@ -151,14 +152,14 @@ static bool good_enough(struct outgoing *o, bool whole, uint64_t *before, bool *
 }
 
 /* Until what is left fits the downtime limit, and a pass more would not make it much less. */
-static int precopy_iterate(struct outgoing *o, struct err *err)
+int precopy_iterate(struct outgoing *o, struct err *err)
 {
 	uint64_t before = 0;
 	bool early = true;
 	int ret = 0;
 
 	outgoing_slices_begin(o);
-	while (ret == 0) {
+	while (ret == 0 && !postcopy_wanted(o)) {
 		ret = outgoing_listen(o, err);
 		if (ret == 0 && pass_ends(o, early)) {
 			bool whole = ram_save_left_pages(&o->ram) == 0;
@@ -175,22 +176,22 @@ static int precopy_iterate(struct outgoing *o, struct err *err)
 	return ret;
 }
 
+int precopy_go_on(struct outgoing *o, struct err *err)
+{
+	stats_phase(&o->stats, MIG_PHASE_PASS);
+	return outgoing_sleep(o, host_now_ns() + RETRY_NS, err);
+}
+
 static int precopy_run(struct outgoing *o, struct err *err)
 {
 	int ret;
 
-	for (;;) {
+	do {
 		ret = precopy_iterate(o, err);
 		if (ret == 0)
 			ret = switchover(o, err);
-		if (ret == -EAGAIN) {
-			stats_phase(&o->stats, MIG_PHASE_PASS);
-			ret = outgoing_sleep(o, host_now_ns() + RETRY_NS, err);
-			if (ret == 0)
-				continue;
-		}
-		return ret;
-	}
+	} while (ret == -EAGAIN && (ret = precopy_go_on(o, err)) == 0);
+	return ret;
 }
 
 const struct migration_mode precopy_mode = {

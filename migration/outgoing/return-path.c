@@ -56,6 +56,13 @@ static int on_pong(struct return_path *rp, const uint8_t *p, size_t n, struct er
 	case COOKIE_PASS:
 		rp->passed = true;
 		break;
+	case COOKIE_PACKAGE:
+	case COOKIE_STARTED:
+		rp->package_loaded = true;
+		break;
+	case COOKIE_RUNS:
+		rp->runs = true;
+		break;
 	default:
 		rp->ponged = true;
 	}
@@ -117,6 +124,56 @@ static int on_unexpected(struct return_path *rp, const uint8_t *p, size_t n, str
 		       get_be16(rp->in));
 }
 
+static int take_request(struct return_path *rp, const uint8_t *p, struct err *err)
+{
+	if (!rp->block[0])
+		return err_set(err, EPROTO,
+			       "the destination asks for pages before it has named a RAM block");
+	return rp->request(rp->opaque, rp->block, get_be64(p), get_be32(p + 8), err);
+}
+
+static int on_request(struct return_path *rp, const uint8_t *p, size_t n, struct err *err)
+{
+	return rp->request ? take_request(rp, p, err) : on_unexpected(rp, p, n, err);
+}
+
+/* The same, and the block's name. */
+static int on_request_named(struct return_path *rp, const uint8_t *p, size_t n, struct err *err)
+{
+	if (!rp->request)
+		return on_unexpected(rp, p, n, err);
+	if (n < 14 || n != 13U + p[12] || memchr(p + 13, 0, p[12]))
+		return err_set(err, EPROTO,
+			       "the destination asks for pages of a RAM block without a proper "
+			       "name, in a message of %zu bytes",
+			       n);
+	memcpy(rp->block, p + 13, p[12]);
+	rp->block[p[12]] = 0;
+	clean(rp->block, p[12]);
+	return take_request(rp, p, err);
+}
+
+static int on_recv_bitmap(struct return_path *rp, const uint8_t *p, size_t n, struct err *err)
+{
+	if (!rp->bitmap)
+		return on_unexpected(rp, p, n, err);
+	return recv_bitmap_in_name(rp->bitmap, p, n, err);
+}
+
+static int on_resume_ack(struct return_path *rp, const uint8_t *p, size_t n, struct err *err)
+{
+	if (!rp->resuming)
+		return on_unexpected(rp, p, n, err);
+	if (get_be32(p) != RESUME_ACK_VALUE)
+		return err_set(err, EPROTO,
+			       "the destination answered %u instead of %u when it was asked to "
+			       "resume the migration",
+			       get_be32(p), RESUME_ACK_VALUE);
+	rp->resuming = false;
+	rp->resumed = true;
+	return 0;
+}
+
 /* Asked for or not: one that is not waited for says nothing new. */
 static int on_ack(struct return_path *rp, const uint8_t *p, size_t n, struct err *err)
 {
@@ -134,16 +191,16 @@ static const struct rp_info {
 	int length;
 	int (*take)(struct return_path *rp, const uint8_t *p, size_t n, struct err *err);
 } messages[] = {
-    {RP_SHUT,           4,          on_shut      },
-    {RP_PONG,           4,          on_pong      },
-    {RP_REQ_PAGES_ID,   ANY_LENGTH, on_unexpected},
-    {RP_REQ_PAGES,      12,         on_unexpected},
-    {RP_RECV_BITMAP,    ANY_LENGTH, on_unexpected},
-    {RP_RESUME_ACK,     4,          on_unexpected},
-    {RP_SWITCHOVER_ACK, 0,          on_ack       },
-    {RP_ERROR,          ANY_LENGTH, on_error     },
-    {RP_READY,          ANY_LENGTH, on_ready     },
-    {RP_DIFFERS,        ANY_LENGTH, on_differs   },
+    {RP_SHUT,           4,          on_shut         },
+    {RP_PONG,           4,          on_pong         },
+    {RP_REQ_PAGES_ID,   ANY_LENGTH, on_request_named},
+    {RP_REQ_PAGES,      12,         on_request      },
+    {RP_RECV_BITMAP,    ANY_LENGTH, on_recv_bitmap  },
+    {RP_RESUME_ACK,     4,          on_resume_ack   },
+    {RP_SWITCHOVER_ACK, 0,          on_ack          },
+    {RP_ERROR,          ANY_LENGTH, on_error        },
+    {RP_READY,          ANY_LENGTH, on_ready        },
+    {RP_DIFFERS,        ANY_LENGTH, on_differs      },
 };
 
 static int take_message(struct return_path *rp, uint16_t type, uint16_t n, struct err *err)
@@ -161,27 +218,50 @@ static int take_message(struct return_path *rp, uint16_t type, uint16_t n, struc
 	return err_set(err, EPROTO, "the destination sent an unknown message %u", type);
 }
 
+static void use_up(struct return_path *rp, size_t n)
+{
+	rp->have -= n;
+	memmove(rp->in, rp->in + n, rp->have);
+}
+
+/* What follows a RECV_BITMAP message outside of its payload.  1: more of it has to come. */
+static int take_bitmap(struct return_path *rp, struct err *err)
+{
+	ssize_t used = recv_bitmap_in_feed(rp->bitmap, rp->in, rp->have, err);
+
+	if (used < 0)
+		return (int)used;
+	use_up(rp, (size_t)used);
+	return !rp->bitmap->done;
+}
+
+static bool in_bitmap(const struct return_path *rp)
+{
+	return rp->bitmap && rp->bitmap->named && !rp->bitmap->done;
+}
+
 /* All complete messages in rp->in. */
 static int take_messages(struct return_path *rp, struct err *err)
 {
-	while (rp->have >= 4) {
-		uint16_t n = get_be16(rp->in + 2);
-		int ret;
+	for (;;) {
+		uint16_t n;
+		int ret = in_bitmap(rp) ? take_bitmap(rp, err) : 0;
 
+		if (ret != 0 || rp->have < 4)
+			return MIN(ret, 0);
+		n = get_be16(rp->in + 2);
 		if (n > RP_MAX_PAYLOAD)
 			return err_set(err, EPROTO,
 				       "the destination sent a message of %u bytes, at most %d are "
 				       "allowed",
 				       n, RP_MAX_PAYLOAD);
 		if (rp->have < 4U + n)
-			break;
+			return 0;
 		ret = take_message(rp, get_be16(rp->in), n, err);
 		if (ret < 0)
 			return ret;
-		rp->have -= 4U + n;
-		memmove(rp->in, rp->in + 4 + n, rp->have);
+		use_up(rp, 4U + n);
 	}
-	return 0;
 }
 
 /* One read; 0: nothing there. */

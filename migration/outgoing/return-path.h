@@ -9,8 +9,10 @@
 #include <stdint.h>
 
 #include "migration/peer/process.h"
+#include "migration/stream/recv-bitmap.h"
 #include "migration/stream/wire.h"
 #include "vmm/base/buf.h"
+#include "vmm/memory/memory.h"
 
 struct channel;
 struct err;
@@ -26,6 +28,8 @@ struct return_path {
 	bool loaded;     /* it has loaded all device state in front of EOF (COOKIE_LOADED) */
 	bool passed;     /* it has loaded all that was in front of the last PING with COOKIE_PASS */
 	bool acked;      /* it agrees to the switchover (SWITCHOVER_ACK) */
+	bool package_loaded; /* it has loaded the package of a postcopy ... */
+	bool runs;           /* ... and, a minivmm, runs the guest (COOKIE_RUNS) */
 	bool ready, shut;
 	uint32_t shut_status;           /* 0: the guest has been taken over */
 	bool ended;                     /* the peer has closed */
@@ -33,6 +37,15 @@ struct return_path {
 	struct peer peer;               /* from READY */
 	char cause[RP_MAX_PAYLOAD + 1]; /* from ERROR; "" none */
 	struct buf differs;             /* owned; from DIFFERS */
+	/* Pages are asked for: 0, or -errno with *err set.  NULL: that is an error. */
+	int (*request)(void *opaque, const char *block, uint64_t off, uint32_t bytes,
+		       struct err *err);
+	void *opaque;
+	char block[RAM_NAME_BYTES]; /* named in the last request that named one; "": none has */
+	/* A postcopy is being resumed: */
+	struct recv_bitmap_in *bitmap; /* borrowed; the one that is awaited; NULL: none is */
+	bool resuming;                 /* RESUME_ACK may come, ... */
+	bool resumed;                  /* and has */
 };
 
 /*

@@ -16,6 +16,7 @@
 #include "migration/channel/channel.h"
 #include "migration/outgoing/hints.h"
 #include "migration/outgoing/outgoing.h"
+#include "migration/outgoing/postcopy.h"
 #include "migration/outgoing/rp-wait.h"
 #include "migration/stream/device-state.h"
 #include "migration/stream/writer.h"
@@ -40,13 +41,17 @@ static int rp_handshake(struct outgoing *o, struct err *err)
 		ret = stream_put_command(o->w, CMD_PING, cookie, sizeof(cookie));
 	if (ret < 0)
 		return writer_explain(o->w, ret, err);
-	ret = outgoing_open_channels(o, err);
-	if (ret < 0)
-		return ret;
-	ret = rp_wait_answer(o, PEER_MS, err);
-	if (ret < 0)
-		return ret;
-	return outgoing_listen(o, err);
+	ret = postcopy_advise(o, err);
+	if (ret == 0)
+		ret = outgoing_open_channels(o, err);
+	if (ret == 0 && o->set->preempt_pre_7_2)
+		ret = postcopy_open_urgent(o, true, err);
+	if (ret == 0)
+		ret = rp_wait_answer(o, PEER_MS, err);
+	/* A QEMU 7.2 waits for it, and says nothing until then. */
+	if (ret == 0 && !o->rp.ponged)
+		ret = postcopy_open_urgent(o, true, err);
+	return ret == 0 ? outgoing_listen(o, err) : ret;
 }
 
 int outgoing_load_kernel(struct machine *m, struct err *err)
@@ -116,7 +121,7 @@ int outgoing_set_up(struct outgoing *o, struct err *err)
 	machine_lock(m);
 	if (!machine_running(m))
 		stats_stopped(&o->stats, host_now_ns());
-	else
+	else if (!o->caps[CAP_POSTCOPY_RAM]) /* there, every page may be asked for */
 		hints_start(o);
 	active = status_move(m, &o->status, MIG_SETUP, MIG_ACTIVE);
 	machine_unlock(m);

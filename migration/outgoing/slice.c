@@ -6,6 +6,7 @@
  * the guest waits for a page to be sent, no limit holds back.
  */
 #include "migration/outgoing/outgoing.h"
+#include "migration/outgoing/postcopy.h"
 #include "migration/stream/wire.h"
 #include "migration/stream/writer.h"
 #include "vmm/base/units.h"
@@ -47,7 +48,7 @@ static bool slice_goes_on(void *opaque)
 
 	if (deadline_forces(&o->deadline) && o->ram.tracker->sync)
 		return false;
-	return !held_back(o) && host_now_ns() - o->slice_ns < SLICE_NS;
+	return !postcopy_wanted(o) && !held_back(o) && host_now_ns() - o->slice_ns < SLICE_NS;
 }
 
 /* A new window; what was sent beyond the limit in the old one counts in this one. */
@@ -65,7 +66,7 @@ static int obey_limit(struct outgoing *o, struct err *err)
 	int64_t since = host_now_ns();
 	int ret = 0;
 
-	while (ret == 0 && held_back(o)) {
+	while (ret == 0 && held_back(o) && !postcopy_wanted(o)) {
 		ret = outgoing_sleep(o, o->window_ns + WINDOW_NS, err);
 		if (host_now_ns() >= o->window_ns + WINDOW_NS)
 			next_window(o);

@@ -22,6 +22,7 @@
 #include "migration/outgoing/report.h"
 #include "migration/peer/shared-memory.h"
 #include "migration/ram/encode/xbzrle-codec.h"
+#include "migration/settings/rules.h"
 #include "vmm/base/units.h"
 #include "vmm/base/wake.h"
 #include "vmm/loop.h"
@@ -157,12 +158,14 @@ int outgoing_start(struct outgoing *o, const struct migration_where *where, int 
 	uri_fini(&o->uri);
 	wake_clear(o->cancel_fd);
 	wake_clear(o->kick_fd);
+	resume_clear(&o->resume);
 	o->fd = fd;
 	o->error = (struct err){0};
 	free(o->error_text);
 	o->error_text = NULL;
 	o->released = o->stored = o->stopped = o->waited = false;
 	o->missed_ack = o->start_sent = false;
+	__atomic_store_n(&o->start_postcopy, false, __ATOMIC_RELAXED);
 	memcpy(o->caps, o->set->caps, sizeof(o->caps));
 	o->checksum = o->set->params.checksum;
 	o->flush_sections = o->set->flush_sections;
@@ -208,14 +211,18 @@ void outgoing_cancel(struct outgoing *o)
 	}
 }
 
-/* Of all that can change only a cache may not be there. */
+/* Of all that can change a cache may not be there, and capabilities stay as they are. */
 int outgoing_check_params(const struct outgoing *o, const struct migration_params *next,
 			  struct err *err)
 {
 	struct xbzrle_cache *cache;
 
-	if (next->xbzrle_cache_size == o->set->params.xbzrle_cache_size || !o->caps[CAP_XBZRLE] ||
-	    !status_busy(status_get(&o->status)))
+	if (!status_busy(status_get(&o->status)))
+		return 0;
+	if (next->deadline && next->deadline_policy == DEADLINE_POSTCOPY &&
+	    !o->caps[CAP_POSTCOPY_RAM])
+		return err_set(err, EINVAL, RULES_LATE_POSTCOPY);
+	if (next->xbzrle_cache_size == o->set->params.xbzrle_cache_size || !o->caps[CAP_XBZRLE])
 		return 0;
 	cache = xbzrle_cache_new(next->xbzrle_cache_size, err);
 	xbzrle_cache_free(cache);
@@ -237,6 +244,7 @@ void outgoing_fini(struct outgoing *o)
 	uri_fini(&o->uri);
 	stats_fini(&o->stats);
 	deadline_fini(&o->deadline);
+	resume_fini(&o->resume);
 	close_fd(o->cancel_fd);
 	close_fd(o->kick_fd);
 	close_fd(o->fd);

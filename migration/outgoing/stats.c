@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "migration/outgoing/forecast.h"
+#include "migration/settings/status.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
 #include "vmm/vclock.h"
@@ -108,6 +109,7 @@ void stats_start(struct migration_stats *st, uint64_t total_bytes, uint64_t limi
 	st->shrinks = true;
 	st->held = false;
 	st->held_ns = 0;
+	st->postcopy = false;
 	stats_unlock(st);
 }
 
@@ -157,6 +159,21 @@ void stats_running(struct migration_stats *st, bool running)
 	stats_unlock(st);
 }
 
+void stats_postcopy(struct migration_stats *st)
+{
+	stats_lock(st);
+	st->postcopy = true;
+	stats_unlock(st);
+	stats_phase(st, MIG_PHASE_POSTCOPY);
+}
+
+void stats_request(struct migration_stats *st)
+{
+	stats_lock(st);
+	st->ram.postcopy_requests++;
+	stats_unlock(st);
+}
+
 void stats_ended(struct migration_stats *st)
 {
 	int64_t ns;
@@ -203,7 +220,9 @@ void stats_sent(struct migration_stats *st, uint64_t bytes, uint64_t zero_pages,
 
 	stats_lock(st);
 	st->ram.transferred += bytes;
-	if (st->running)
+	if (st->postcopy)
+		st->ram.postcopy_bytes += bytes;
+	else if (st->running)
 		st->ram.precopy_bytes += bytes;
 	else
 		st->ram.downtime_bytes += bytes;
@@ -369,7 +388,8 @@ void stats_fill(struct migration_stats *st, struct forecast_figures *f, struct m
 	fill_figures(st, f);
 	info->phase = st->phase;
 	fill_forecast(st, f, info);
-	if (s == MIG_ACTIVE || s == MIG_CANCELLING || s == MIG_PRE_SWITCHOVER || s == MIG_DEVICE) {
+	if (s == MIG_ACTIVE || s == MIG_CANCELLING || s == MIG_PRE_SWITCHOVER || s == MIG_DEVICE ||
+	    status_is_postcopy(s)) {
 		fill_times(st, info);
 		info->has_expected = info->has_ram = true;
 	} else if (s == MIG_COMPLETED) {
@@ -388,6 +408,7 @@ static const char *const moments[] = {
     [MIG_PHASE_SWITCHOVER] = "while the last pages were sent",
     [MIG_PHASE_DEVICES] = "while the devices were sent",
     [MIG_PHASE_HAND_OVER] = "before the destination took the guest",
+    [MIG_PHASE_POSTCOPY] = "in postcopy",
     [MIG_PHASE_ENDED] = "at the end",
 };
 

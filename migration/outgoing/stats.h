@@ -41,6 +41,7 @@ struct migration_stats {
 	bool held;       /* ... and was held back by the bandwidth limit */
 	int64_t held_ns; /* so long, in this pass */
 	bool running;    /* the guest, at this moment */
+	bool postcopy;   /* ... or at the destination, it may */
 };
 
 void stats_init(struct migration_stats *st);
@@ -57,6 +58,10 @@ void stats_resumed(struct migration_stats *st, int64_t at_ns);
 /* The guest runs, or does not, from now on: what bytes are counted as. */
 void stats_running(struct migration_stats *st, bool running);
 void stats_ended(struct migration_stats *st);
+/* The guest may run at the destination from now on, and bytes are of postcopy. */
+void stats_postcopy(struct migration_stats *st);
+/* The destination has asked for pages. */
+void stats_request(struct migration_stats *st);
 /* From the start, and from the guest's stop, to the end, or to now. */
 void stats_durations(struct migration_stats *st, int64_t *total_ns, int64_t *pause_ns);
 

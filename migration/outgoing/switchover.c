@@ -37,6 +37,8 @@
  *     A 'stop' goes the same ways: it changes the run state that is sent, has it
  *     collected again or goes with GO, and is refused from then on.
  */
+#include "migration/outgoing/switchover.h"
+
 #include <errno.h>
 #include <poll.h>
 
@@ -60,7 +62,6 @@
 
 #define LATE_PEER_MS 5000 /* how long a first PONG may take before the guest is stopped */
 #define ACK_MS       200  /* between two passes while the destination has not agreed */
-#define ROUNDS       3    /* of collecting while the guest stands still */
 
 /* ---- stop ---- */
 
@@ -151,7 +152,7 @@ static int bring_pages(struct outgoing *o, struct err *err)
 		   : 0;
 }
 
-static int switchover_stop(struct outgoing *o, struct err *err)
+int switchover_stop(struct outgoing *o, struct err *err)
 {
 	struct machine *m = o->m;
 	int ret;
@@ -193,7 +194,7 @@ static int switchover_freeze(struct outgoing *o, struct err *err)
 	return 0;
 }
 
-static int switchover_collect(struct outgoing *o, struct err *err)
+int switchover_collect(struct outgoing *o, struct err *err)
 {
 	struct machine *m = o->m;
 	int ret;
@@ -324,7 +325,7 @@ static int send_devices_to_qemu(struct outgoing *o, struct err *err)
 }
 
 /* The guest stands still: QEMU since 10.0 wants to know, or need not; earlier ones refuse it. */
-static int put_switchover_start(struct outgoing *o, struct err *err)
+int switchover_put_start(struct outgoing *o, struct err *err)
 {
 	if (!o->set->send_switchover_start || o->start_sent)
 		return 0;
@@ -334,7 +335,7 @@ static int put_switchover_start(struct outgoing *o, struct err *err)
 
 static int send_rest(struct outgoing *o, struct err *err)
 {
-	int ret = put_switchover_start(o, err);
+	int ret = switchover_put_start(o, err);
 
 	if (ret == 0)
 		ret = send_ram(o, err);
@@ -403,27 +404,39 @@ static int rp_wait_ack(struct outgoing *o, struct err *err)
 	return ret < 0 ? ret : -EAGAIN; /* the guest has run on meanwhile */
 }
 
-int switchover(struct outgoing *o, struct err *err)
+int switchover_prepare(struct outgoing *o, struct err *err)
 {
 	int ret = rp_wait_pong(o, err);
 
 	if (ret == 0)
 		ret = rp_wait_ack(o, err);
-	if (ret == 0)
-		ret = bring_pages(o, err);
+	return ret == 0 ? bring_pages(o, err) : ret;
+}
+
+int switchover_back_out(struct outgoing *o, struct err *err)
+{
+	int ret;
+
+	machine_lock(o->m);
+	ret = back_out(o, err);
+	machine_unlock(o->m);
+	return ret;
+}
+
+int switchover(struct outgoing *o, struct err *err)
+{
+	int ret = switchover_prepare(o, err);
+
 	if (ret == 0)
 		ret = switchover_stop(o, err);
 	if (ret < 0)
 		return ret;
-	for (unsigned round = 0; round < ROUNDS; round++) {
+	for (unsigned round = 0; round < SWITCHOVER_ROUNDS; round++) {
 		ret = switchover_collect(o, err);
 		if (ret == 0)
 			ret = send_rest(o, err);
 		if (ret != -ESTALE)
 			return ret == 0 ? handover(o, err) : ret;
 	}
-	machine_lock(o->m);
-	ret = back_out(o, err);
-	machine_unlock(o->m);
-	return ret;
+	return switchover_back_out(o, err);
 }

@@ -9,12 +9,14 @@
  */
 #include "migration/peer/process.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -82,6 +84,14 @@ void peer_put(const struct peer *p, struct buf *out)
 	buf_be64(out, p->start_time);
 }
 
+void peer_put_self(struct buf *out)
+{
+	struct peer self;
+
+	peer_self(&self);
+	peer_put(&self, out);
+}
+
 int peer_get(struct peer *p, struct src *in)
 {
 	if (src_str8(in, p->boot_id) < 0 || src_be64(in, &p->pid_ns) < 0 ||
@@ -108,6 +118,46 @@ int peer_watch(const struct peer *p)
 		return -ESRCH;
 	}
 	return fd;
+}
+
+/* Does it hold the descriptor of a virtual machine? */
+static bool has_machine(pid_t pid)
+{
+	char path[64], to[64];
+	bool found = false;
+	struct dirent *e;
+	DIR *dir;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	dir = opendir(path);
+	while (dir && !found && (e = readdir(dir))) {
+		ssize_t n = readlinkat(dirfd(dir), e->d_name, to, sizeof(to) - 1);
+
+		to[MAX(n, 0)] = 0;
+		found = !strcmp(to, "anon_inode:kvm-vm");
+	}
+	if (dir)
+		(void)closedir(dir);
+	return found;
+}
+
+int peer_watch_socket(int fd)
+{
+	struct ucred cred = {0};
+	socklen_t len = sizeof(cred);
+	int pidfd;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || cred.pid <= 0)
+		return -EXDEV;
+	pidfd = (int)syscall(SYS_pidfd_open, cred.pid, 0);
+	if (pidfd < 0)
+		return -EXDEV;
+	/* It is the process that pidfd means, if that has not ended by now. */
+	if (!has_machine(cred.pid) || peer_ended(pidfd, 0)) {
+		(void)close(pidfd);
+		return -EXDEV;
+	}
+	return pidfd;
 }
 
 bool peer_ended(int pidfd, int timeout_ms)

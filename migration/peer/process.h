@@ -24,12 +24,18 @@ struct peer {
 /* This process. */
 void peer_self(struct peer *p);
 void peer_put(const struct peer *p, struct buf *out);
+void peer_put_self(struct buf *out);
 int peer_get(struct peer *p, struct src *in); /* 0 or -errno */
 /*
  * A pidfd (owned) of the process, -ESRCH when it has ended, or -EXDEV when
  * nothing can be known: another kernel, another namespace, no /proc.
  */
 int peer_watch(const struct peer *p);
+/*
+ * The same of the process at the other end of a unix socket, if it is one that has a machine of
+ * KVM: then it is no relay, and when it has ended, so has the guest.  Else -EXDEV.
+ */
+int peer_watch_socket(int fd);
 /*
  * Has the process ended, threads and all?  Waits for that up to timeout_ms:
  * its sockets are closed before, and its manager may end it when it

@@ -484,8 +484,7 @@ static int load_record(struct ram_load *l, struct src *in, uint64_t word, uint64
 	return ret < 0 ? ret : load_page_record(l, lb, in, word, err);
 }
 
-/* What threads are still doing belongs to this body. */
-static int end_body(struct ram_load *l, struct err *err)
+int ram_load_sync(struct ram_load *l, struct err *err)
 {
 	int ret = l->unpack ? decompress_sync(l->unpack, NULL, err) : 0;
 
@@ -524,7 +523,7 @@ int ram_load_pass(struct src *in, uint64_t end, struct err *err)
 static int end_noted(struct ram_load *l, struct src *in, uint64_t start, bool listed,
 		     struct err *err)
 {
-	int ret = end_body(l, err);
+	int ret = ram_load_sync(l, err);
 
 	if (ret == 0 && l->notes && listed)
 		ret = stream_source_note_body(l->index, start, src_offset(in), err);

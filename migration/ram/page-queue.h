@@ -17,6 +17,12 @@
 
 struct page_queue {
 	struct page_set *pages; /* borrowed: those that still have to go */
+	/*
+	 * Postcopy; set while one thread uses the queue.  All pages of a page of the host are taken
+	 * at once, by any number of threads ('pages' has them all or none), and the sweep goes on
+	 * around the page that was waited for last.
+	 */
+	bool postcopy;
 	/* the sweeping thread's: where it is */
 	size_t block;
 	uint64_t at;
@@ -26,6 +32,8 @@ struct page_queue {
 	pthread_mutex_t mutex;
 	struct page_run *urgent; /* owned */
 	size_t n, room;
+	bool moved;           /* where pages were waited for: ... */
+	struct page_run last; /* ... at the last of them */
 };
 
 void page_queue_init(struct page_queue *q, struct page_set *pages);
@@ -37,8 +45,13 @@ void page_queue_fini(struct page_queue *q);
  */
 void page_queue_add_urgent(struct page_queue *q, size_t block, uint64_t first, uint64_t n);
 
+/* How many such runs there are.  Any thread. */
+size_t page_queue_urgent(struct page_queue *q);
+
 /* Take the oldest pages that are waited for, at most 'max'; false: none.  Any thread. */
 bool page_queue_next_urgent(struct page_queue *q, uint64_t max, struct page_run *run);
+/* The sweep's next in postcopy: around what was waited for; false: none is left. */
+bool page_queue_sweep(struct page_queue *q, uint64_t max, struct page_run *run);
 /* Those first, else the sweep's next; false: none is left.  The sweeping thread. */
 bool page_queue_next(struct page_queue *q, uint64_t max, struct page_run *run);
 

@@ -60,7 +60,10 @@ void uffd_placer_fini(struct uffd_placer *p)
 static int check_kind(const struct ram_block *b, struct err *err)
 {
 	if (b->page_bytes > UFFD_PLACER_MAX_PAGE_BYTES)
-		return err_set(err, ENOTSUP, "RAM block '%s' has huge pages of %" PRIu64 " MiB",
+		return err_set(err, ENOTSUP,
+			       "RAM block '%s' has huge pages of %" PRIu64
+			       " MiB, and the guest would stand still until all of one has come: "
+			       "use pages of 2 MiB or of 4 KiB",
 			       b->name, b->page_bytes >> 20);
 	if (!memory_discards_to_zero(b))
 		return err_set(

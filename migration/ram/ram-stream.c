@@ -36,6 +36,15 @@ void ram_stream_fini(struct ram_stream *rs)
 			(*e)->fini(rs);
 }
 
+void ram_stream_plain(struct ram_stream *rs)
+{
+	ram_stream_fini(rs);
+	rs->encoders = precopy_encoders;
+	rs->sink = &sink_stream;
+	rs->zero_pages = ZERO_IN_STREAM;
+	rs->last_block = NULL;
+}
+
 int ram_stream_put(struct ram_stream *rs, const struct page *p)
 {
 	rs->unflushed = true;

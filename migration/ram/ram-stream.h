@@ -121,6 +121,12 @@ void ram_stream_init(struct ram_stream *rs, struct writer *w, uint32_t section_i
 /* Ends the encoders. */
 void ram_stream_fini(struct ram_stream *rs);
 
+/*
+ * From here on whole pages and zero pages into this stream, whatever it was before: postcopy.
+ * Between two records.
+ */
+void ram_stream_plain(struct ram_stream *rs);
+
 /* A page to the encoders.  1, or -errno. */
 int ram_stream_put(struct ram_stream *rs, const struct page *p);
 /* The pages put since the last call are consecutive ones no longer.  0 or -errno. */

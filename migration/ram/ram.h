@@ -156,6 +156,9 @@ int ram_load_pass(struct src *in, uint64_t end, struct err *err);
 /* One section body, up to and with its EOS word. */
 int ram_load_body(struct ram_load *l, struct src *in, struct err *err);
 
+/* What threads are still doing belongs to the body that has just ended. */
+int ram_load_sync(struct ram_load *l, struct err *err);
+
 /* Pages come over these channels too: every body ends with a sync round.  Borrowed. */
 void ram_load_use(struct ram_load *l, struct multifd_recv *multifd);
 /* For those channels' threads, once the list of blocks has been loaded; 'off' is a page's. */

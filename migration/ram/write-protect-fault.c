@@ -213,14 +213,13 @@ static bool wp_ahead(void *opaque)
 	return any;
 }
 
-static int wp_fault(void *opaque, uint64_t hva, unsigned flags)
+static int wp_fault(void *opaque, const struct userfault_msg *msg)
 {
 	struct write_protect *wp = opaque;
 	struct page_run run;
 	int ret = 0;
 
-	(void)flags;
-	if (!fault_page(wp, hva, &run))
+	if (!fault_page(wp, msg->hva, &run))
 		return 0;
 	pthread_mutex_lock(&wp->lock);
 	if (wp->phase == WP_SAVING) {

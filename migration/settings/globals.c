@@ -18,7 +18,6 @@ static const struct {
     {"send-section-footer",    "on" },
     {"store-global-state",     "on" },
     {"decompress-error-check", "on" },
-    {"x-preempt-pre-7-2",      "off"},
 };
 
 const struct migration_property migration_properties[] = {
@@ -31,6 +30,9 @@ const struct migration_property migration_properties[] = {
      "synchronise multifd at each section, as QEMU before 8.1 does, not at each pass; towards a "
      "QEMU "
      "(source)"},
+    {"x-preempt-pre-7-2", offsetof(struct migration_settings, preempt_pre_7_2),
+     "open the second connection of postcopy-preempt when the migration starts, and say where it "
+     "ends, as QEMU 7.2 wants it (source)"},
     {.name = NULL},
 };
 

@@ -71,6 +71,7 @@ enum migration_phase {
 	MIG_PHASE_PAUSE,      /* stopped, until migrate-continue */
 	MIG_PHASE_SWITCHOVER, /* stopped: the last pages */
 	MIG_PHASE_DEVICES,
+	MIG_PHASE_POSTCOPY,  /* the guest runs there, or is about to: the rest of its pages */
 	MIG_PHASE_HAND_OVER, /* all is sent: the destination loads it and takes the guest */
 	MIG_PHASE_ENDED,
 	MIG_PHASE_SILENT, /* shown in the place of one above: the destination does nothing */
@@ -86,6 +87,8 @@ enum migration_action {
 	MIG_ACT_COMPRESS,
 	MIG_ACT_MULTIFD,
 	MIG_ACT_MULTIFD_COMPRESSION,
+	MIG_ACT_POSTCOPY,     /* the capability is on */
+	MIG_ACT_POSTCOPY_RAM, /* ... is not */
 	MIG_ACT_STOP,
 };
 
@@ -109,6 +112,24 @@ struct migration_lazy_stats {
 	bool stalled;              /* pages cannot be read */
 };
 
+#define MIGRATION_MAX_VCPUS       255
+#define MIGRATION_LATENCY_BUCKETS 24
+
+/*
+ * How long threads waited for pages of a postcopy.  A latency is the time until a page was there
+ * that had to be asked for; a blocktime is also that of waits which go on.
+ */
+struct migration_blocktime {
+	unsigned vcpus;
+	uint32_t blocktime_ms; /* while all vCPUs waited at once */
+	uint32_t vcpu_blocktime_ms[MIGRATION_MAX_VCPUS];
+	uint64_t latency_ns; /* mean, 0: none */
+	uint64_t vcpu_latency_ns[MIGRATION_MAX_VCPUS];
+	uint64_t other_latency_ns; /* ... of threads that are no vCPU's */
+	/* How many took [2^n, 2^(n+1)) microseconds; the first also less, the last also more. */
+	uint64_t latency_dist[MIGRATION_LATENCY_BUCKETS];
+};
+
 /* What query-migrate shows; has_* say which members are there. */
 struct migration_info {
 	enum migration_status status;
@@ -122,6 +143,8 @@ struct migration_info {
 	uint32_t throttle_percent; /* of the vCPUs' time, taken away by auto-converge; 0: none */
 	bool has_address;
 	struct migration_address address;
+	bool has_blocktime; /* more of it than how latencies were distributed */
+	const struct migration_blocktime *blocktime; /* NULL: no postcopy; borrowed as error_desc */
 	bool has_lazy; /* shown as "x-minivmm-lazy", also of a guest that moves on */
 	struct migration_lazy_stats lazy;
 	/* beyond QEMU, shown as "x-minivmm" while a migration runs or after it */

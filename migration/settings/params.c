@@ -29,7 +29,7 @@ static const char *const policies[] = {"cancel", "force", "postcopy", NULL};
 
 #define YEAR_S 31536000 /* 365 days */
 
-static const char slow[] = "raise 'downtime-limit' or 'max-bandwidth'";
+
 static const char no_tls[] = "use a tunnel, such as ssh, with unix: or exec:";
 
 /* It would align one column of every other row. */
@@ -93,7 +93,8 @@ const struct migration_param_info migration_param_table[] = {
      .offered = true,
      .help = "bytes of the cache of xbzrle"},
     {"max-postcopy-bandwidth", PARAM_SIZE, AT(max_postcopy_bandwidth), RANGE(0, UINT64_MAX),
-     INITIAL(0), ABSENT(slow)},
+     INITIAL(0), .offered = true,
+     .help = "bytes a second of postcopy that are not waited for; 0: no limit"},
     {"max-cpu-throttle", PARAM_U8, AT(max_cpu_throttle), RANGE(1, 99), INITIAL(99),
      .phrase = "an integer in the range of cpu_throttle_initial to 99", .offered = true,
      .help = "percent that auto-converge takes at most"},
@@ -126,10 +127,10 @@ const struct migration_param_info migration_param_table[] = {
      .help = "keep pages of mapped-ram out of the host's page cache (both ends)"},
     {"x-minivmm-deadline", PARAM_U32, AT(deadline), RANGE(0, YEAR_S), INITIAL(0),
      .phrase = "a value between 0 and 31536000, in seconds", .unstable = true, .offered = true,
-     .help = "seconds after which the migration is given up or forced; 0: none"},
+     .help = "seconds after which the migration is given up, forced or goes to postcopy; 0: none"},
     {"x-minivmm-deadline-policy", PARAM_ENUM, AT(deadline_policy), RANGE(0, DEADLINE_POSTCOPY),
      INITIAL(DEADLINE_CANCEL), .values = policies, .unstable = true, .offered = true,
-     .help = "what happens then: give it up, or stop the guest and complete"},
+     .help = "what happens then: give it up, stop the guest and complete, or go to postcopy"},
     {"x-minivmm-peer-timeout", PARAM_U32, AT(peer_timeout), RANGE(0, YEAR_S), INITIAL(0),
      .phrase = "a value between 0 and 31536000, in seconds", .unstable = true, .offered = true,
      .help = "seconds in which the destination does nothing, after which the migration fails; 0: for ever"},
@@ -270,12 +271,6 @@ static int check_row(const struct migration_param_info *r, const struct migratio
 	v = get_number(at, r->kind);
 	if (!param_fits(r, v))
 		return err_range(r, err);
-	if (r->offset == offsetof(struct migration_params, deadline_policy) &&
-	    v == DEADLINE_POSTCOPY)
-		return err_set(err, ENOTSUP,
-			       "Parameter 'x-minivmm-deadline-policy' does not offer 'postcopy': "
-			       "there is no postcopy in this version of minivmm; 'force' stops the "
-			       "guest and completes, 'cancel' gives the migration up");
 	return !r->offered && v != r->initial ? err_not_offered(r, err) : 0;
 }
 

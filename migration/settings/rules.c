@@ -73,9 +73,40 @@ static bool dirty_limit_without_ring(const struct rules_subject *s)
 	return s->caps[CAP_DIRTY_LIMIT] && !s->dirty_ring;
 }
 
+static bool postcopy_and_shared(const struct rules_subject *s)
+{
+	return s->caps[CAP_POSTCOPY_RAM] && s->caps[CAP_X_IGNORE_SHARED];
+}
+
+static bool preempt_alone(const struct rules_subject *s)
+{
+	return s->caps[CAP_POSTCOPY_PREEMPT] && !s->caps[CAP_POSTCOPY_RAM];
+}
+
+static bool preempt_and_compress(const struct rules_subject *s)
+{
+	return s->caps[CAP_POSTCOPY_PREEMPT] && s->caps[CAP_COMPRESS];
+}
+
+static bool preempt_on_one_connection(const struct rules_subject *s)
+{
+	return s->caps[CAP_POSTCOPY_PREEMPT] && s->one_connection;
+}
+
+static bool mapped_and_postcopy(const struct rules_subject *s)
+{
+	return s->caps[CAP_MAPPED_RAM] && s->caps[CAP_POSTCOPY_RAM];
+}
+
 static bool two_throttles(const struct rules_subject *s)
 {
 	return s->caps[CAP_DIRTY_LIMIT] && s->caps[CAP_AUTO_CONVERGE];
+}
+
+static bool late_postcopy_without_it(const struct rules_subject *s)
+{
+	return s->params->deadline && s->params->deadline_policy == DEADLINE_POSTCOPY &&
+	       !s->caps[CAP_POSTCOPY_RAM];
 }
 
 static bool multifd_and_xbzrle(const struct rules_subject *s)
@@ -114,6 +145,14 @@ static bool mapped_without_places(const struct rules_subject *s)
 #define START      AT(RULES_START)
 #define CHANNEL    (AT(RULES_SET) | AT(RULES_CHANNEL))
 
+/* QEMU looks at this one in front of background-snapshot. */
+static int check_postcopy(enum rules_moment moment, const struct rules_subject *s, struct err *err)
+{
+	if (moment == RULES_CHANNEL || !postcopy_and_shared(s))
+		return 0;
+	return err_set(err, EINVAL, "Postcopy is not compatible with ignore-shared");
+}
+
 static const struct rule {
 	unsigned moments; /* AT(...) */
 	int errnum;
@@ -123,6 +162,11 @@ static const struct rule {
     {SET,	       EINVAL,  zero_copy_not_plain,
      "Zero copy only available for non-compressed non-TLS multifd migration"                                        },
     {CHANNEL,           EINVAL,  multifd_on_one_connection,  "multifd is not supported by current protocol"         },
+    {SET, EINVAL, preempt_alone, "Postcopy preempt requires postcopy-ram"},
+    {SET, EINVAL, preempt_and_compress, "Postcopy preempt not compatible with compress"},
+    {CHANNEL, EINVAL, preempt_on_one_connection,
+     "postcopy-preempt needs a second connection, which only tcp: and unix: have"},
+    {SET, EINVAL, mapped_and_postcopy, "Mapped-ram migration is incompatible with postcopy"},
     {SET,	       EINVAL,  multifd_and_compress,       "Multifd is not compatible with compress"              },
     {SET,	       EINVAL,  throttle_above_its_maximum,
      "Parameter 'max_cpu_throttle' expects an integer in the range of cpu_throttle_initial to 99"                   },
@@ -141,6 +185,7 @@ static const struct rule {
      "Capability 'switchover-ack' requires capability 'return-path'"                                                },
     {START,	     EINVAL,  multifd_and_xbzrle,
      "Multifd sends whole pages, so xbzrle has nothing to do: switch one of them off"                               },
+    {START,	     EINVAL,  late_postcopy_without_it,   RULES_LATE_POSTCOPY                                    },
 };
 
 static int check_offered(const bool *caps, struct err *err)
@@ -163,6 +208,8 @@ int rules_check(enum rules_moment moment, const struct rules_subject *s, struct 
 	int ret = check_offered(s->caps, err);
 
 	if (ret == 0) /* in front of the table, as in QEMU */
+		ret = check_postcopy(moment, s, err);
+	if (ret == 0)
 		ret = check_background(moment, s, err);
 
 	for (size_t i = 0; ret == 0 && i < ARRAY_LEN(rules); i++)

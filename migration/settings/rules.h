@@ -11,6 +11,12 @@
 struct err;
 struct migration_params;
 
+/* Also said of parameters that change while a migration without the capability runs. */
+#define RULES_LATE_POSTCOPY                                                                        \
+	"Parameter 'x-minivmm-deadline-policy' is 'postcopy', which needs capability "             \
+	"'postcopy-ram' at both ends: switch it on before the migration, or choose 'force' or "    \
+	"'cancel'"
+
 /* When the question is asked. */
 enum rules_moment {
 	RULES_SET,     /* migrate-set-capabilities, migrate-set-parameters, -global migration.X */

@@ -18,6 +18,7 @@ void settings_publish(struct migration_settings *s)
 	__atomic_store_n(&s->max_bandwidth, p->max_bandwidth, __ATOMIC_RELAXED);
 	__atomic_store_n(&s->xbzrle_cache_bytes, p->xbzrle_cache_size, __ATOMIC_RELAXED);
 	__atomic_store_n(&s->switchover_bandwidth, p->avail_switchover_bandwidth, __ATOMIC_RELAXED);
+	__atomic_store_n(&s->postcopy_bandwidth, p->max_postcopy_bandwidth, __ATOMIC_RELAXED);
 	__atomic_store_n(&s->downtime_limit_ms, p->downtime_limit, __ATOMIC_RELAXED);
 }
 

@@ -81,3 +81,9 @@ bool status_busy(enum migration_status s)
 		return true;
 	}
 }
+
+bool status_is_postcopy(enum migration_status s)
+{
+	return s == MIG_POSTCOPY_DEVICE || s == MIG_POSTCOPY_ACTIVE || s == MIG_POSTCOPY_PAUSED ||
+	       s == MIG_POSTCOPY_RECOVER_SETUP || s == MIG_POSTCOPY_RECOVER;
+}

@@ -23,6 +23,8 @@ void status_set(struct machine *m, int *status, enum migration_status to);
 enum migration_status status_get(const int *status);
 /* A migration in this status has not ended. */
 bool status_busy(enum migration_status s);
+/* The guest has been given to the destination, or is being, and not all of its memory has. */
+bool status_is_postcopy(enum migration_status s);
 /* NOTIFY_MIGRATION_PASS: a pass begins.  Any thread, the machine lock not held. */
 void publish_pass(struct machine *m, uint64_t pass);
 

@@ -40,3 +40,25 @@ int rp_send_shut(struct channel *ch, uint32_t status, struct err *err)
 	put_be32(payload, status);
 	return rp_send(ch, RP_SHUT, payload, sizeof(payload), err);
 }
+
+void rp_out_init(struct rp_out *out)
+{
+	out->ch = NULL;
+	pthread_mutex_init(&out->lock, NULL);
+}
+
+void rp_out_fini(struct rp_out *out)
+{
+	pthread_mutex_destroy(&out->lock);
+}
+
+int rp_out_send(struct rp_out *out, enum rp_type type, const void *payload, size_t n,
+		struct err *err)
+{
+	int ret;
+
+	pthread_mutex_lock(&out->lock);
+	ret = rp_send(out->ch, type, payload, n, err);
+	pthread_mutex_unlock(&out->lock);
+	return ret;
+}

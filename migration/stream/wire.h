@@ -60,12 +60,26 @@ enum stream_command {
 #define COOKIE_FLUSH_PASS 0x4d564d05U
 
 /*
+ * Postcopy (migration-stream 5.4): PINGs in front of the package, at the end of it (of QEMU, and of
+ * QEMU 11 alone) and behind it.
+ */
+#define COOKIE_DISCARDED 2U
+#define COOKIE_PACKAGE   3U
+#define COOKIE_PACKAGED  4U
+#define COOKIE_STARTED   0x42U
+/* PING with this one follows a postcopy's GO: its PONG says that the guest runs. */
+#define COOKIE_RUNS 5U
+
+/*
  * Section ids have no meaning, so this one may have: with it as RAM's, a saved
  * stream ends with a checksum (channel/checksum.h).
  */
 #define RAM_ID_CHECKSUM 0x4d564d63U
 
 #define RP_MAX_PAYLOAD 512
+
+/* What RESUME_ACK says. */
+#define RESUME_ACK_VALUE 1U
 
 enum rp_type {
 	RP_SHUT = 1,

@@ -323,9 +323,14 @@ static int migrate_cancel(struct qmp_call *call, const void *arg, void *ret, str
 {
 	(void)arg;
 	(void)ret;
-	(void)err;
-	migration_cancel(call->mg);
-	return 0;
+	return migration_cancel(call->mg, err);
+}
+
+static int start_postcopy(struct qmp_call *call, const void *arg, void *ret, struct err *err)
+{
+	(void)arg;
+	(void)ret;
+	return migration_start_postcopy(call->mg, err);
 }
 
 struct continue_args {
@@ -351,6 +356,7 @@ const struct qmp_command qmp_migration_commands[] = {
     {"migrate-incoming",              &incoming_type, NULL, migrate_incoming, 0},
     {"migrate_cancel",                 NULL, NULL, migrate_cancel, 0},
     {"migrate-continue", &continue_type, NULL, migrate_continue, 0},
+    {"migrate-start-postcopy", NULL, NULL, start_postcopy, 0},
     {"migrate-set-capabilities",              &set_capabilities_type, NULL, set_capabilities, 0},
     {"query-migrate-capabilities",                 NULL, &capability_list, query_capabilities, 0},
     {"migrate-set-parameters",   &set_params_type, NULL, set_params, 0},

@@ -61,6 +61,7 @@ static const char *const phase_names[] = {
     [MIG_PHASE_PAUSE] = "pause",
     [MIG_PHASE_SWITCHOVER] = "switchover",
     [MIG_PHASE_DEVICES] = "devices",
+    [MIG_PHASE_POSTCOPY] = "postcopy",
     [MIG_PHASE_HAND_OVER] = "hand-over",
     [MIG_PHASE_ENDED] = "ended",
     [MIG_PHASE_SILENT] = "peer-silent",
@@ -75,6 +76,8 @@ static const char *const action_names[] = {
     [MIG_ACT_COMPRESS] = "compress",
     [MIG_ACT_MULTIFD] = "multifd",
     [MIG_ACT_MULTIFD_COMPRESSION] = "multifd-compression",
+    [MIG_ACT_POSTCOPY] = "migrate-start-postcopy",
+    [MIG_ACT_POSTCOPY_RAM] = "postcopy-ram",
     [MIG_ACT_STOP] = "stop",
     [MIG_ACT_STOP + 1] = NULL,
 };
@@ -146,12 +149,24 @@ struct migrate_info {
 	uint64_t total, setup, expected, downtime;
 	const char *error_desc;
 	struct qmp_array blocked, address;
+	bool has_blocktime, has_latency, has_other_latency;
+	uint32_t blocktime;
+	uint64_t latency, other_latency; /* ns */
+	struct qmp_array vcpu_blocktime, vcpu_latency, latency_dist;
 	struct progress progress;
 	bool has_lazy;
 	struct migration_lazy_stats lazy;
 };
 
 static const struct qmp_type address_list = QMP_ARRAY_TYPE(&qmp_socket_address_type);
+static const struct qmp_type u32_list = QMP_ARRAY_TYPE(&qmp_u32);
+static const struct qmp_type u64_list = QMP_ARRAY_TYPE(&qmp_u64);
+#define OPT_UNSTABLE(m, wire, t, h)                                                                \
+	{                                                                                          \
+		.name = (wire), .type = (t), .offset = offsetof(struct migrate_info, m),           \
+		.has = (h), .size = sizeof(((struct migrate_info *)0)->m),                         \
+		.features = QMP_UNSTABLE                                                           \
+	}
 static const struct qmp_member info_members[] = {
     QMP_OPT_T(struct migrate_info, status, "status", &qmp_migration_status_type),
     QMP_OPT_T(struct migrate_info, ram, "ram", &ram_type),
@@ -163,22 +178,20 @@ static const struct qmp_member info_members[] = {
     QMP_OPT(struct migrate_info, throttle, "cpu-throttle-percentage"),
     QMP_SET(struct migrate_info, error_desc, "error-desc"),
     QMP_SET_T(struct migrate_info, blocked, "blocked-reasons", &qmp_str_array),
+    QMP_OPT(struct migrate_info, blocktime, "postcopy-blocktime"),
+    QMP_SET_T(struct migrate_info, vcpu_blocktime, "postcopy-vcpu-blocktime", &u32_list),
+    OPT_UNSTABLE(latency, "postcopy-latency", &qmp_u64, offsetof(struct migrate_info, has_latency)),
+    OPT_UNSTABLE(latency_dist, "postcopy-latency-dist", &u64_list, QMP_IF_SET),
+    OPT_UNSTABLE(vcpu_latency, "postcopy-vcpu-latency", &u64_list, QMP_IF_SET),
+    OPT_UNSTABLE(other_latency, "postcopy-non-vcpu-latency", &qmp_u64,
+		 offsetof(struct migrate_info, has_other_latency)),
     QMP_OLD_T(struct migrate_info, compression, "compression", &compression_type,
 	      offsetof(struct migrate_info, has_compression)),
     QMP_SET_T(struct migrate_info, address, "socket-address", &address_list),
-    {.name = "x-minivmm",
-								     .type = &progress_type,
-								     .offset = offsetof(struct migrate_info, progress),
-								     .has = offsetof(struct migrate_info, has_progress),
-								     .size = sizeof(struct progress),
-								     .features = QMP_UNSTABLE},
-    {.name = "x-minivmm-lazy",
-								     .type = &lazy_type,
-								     .offset = offsetof(struct migrate_info, lazy),
-								     .has = offsetof(struct migrate_info, has_lazy),
-								     .size = sizeof(struct migration_lazy_stats),
-								     .features = QMP_UNSTABLE},
-    {0   },
+    OPT_UNSTABLE(progress, "x-minivmm", &progress_type,
+		 offsetof(struct migrate_info, has_progress)),
+    OPT_UNSTABLE(lazy, "x-minivmm-lazy", &lazy_type, offsetof(struct migrate_info, has_lazy)),
+    {0},
 };
 static const struct qmp_type info_type =
     QMP_OBJECT_TYPE(struct migrate_info, "MigrationInfo", info_members);
@@ -225,6 +238,25 @@ static struct qmp_array address_of(struct qmp_pool *pool, const struct migration
 	return (struct qmp_array){a, 1};
 }
 
+/* The arrays are only read by the writer, so their constness is kept. */
+static void put_blocktime(struct migrate_info *o, const struct migration_info *i)
+{
+	const struct migration_blocktime *b = i->blocktime;
+
+	if (!b)
+		return;
+	o->has_latency = true;
+	o->latency = b->latency_ns;
+	o->latency_dist = (struct qmp_array){(void *)b->latency_dist, ARRAY_LEN(b->latency_dist)};
+	if (!i->has_blocktime)
+		return;
+	o->has_blocktime = o->has_other_latency = true;
+	o->blocktime = b->blocktime_ms;
+	o->vcpu_blocktime = (struct qmp_array){(void *)b->vcpu_blocktime_ms, b->vcpus};
+	o->vcpu_latency = (struct qmp_array){(void *)b->vcpu_latency_ns, b->vcpus};
+	o->other_latency = b->other_latency_ns;
+}
+
 static int query_migrate(struct qmp_call *call, const void *arg, void *ret, struct err *err)
 {
 	struct migration_info *i = qmp_alloc(call->pool, 1, sizeof(*i));
@@ -257,6 +289,7 @@ static int query_migrate(struct qmp_call *call, const void *arg, void *ret, stru
 	    .has_lazy = i->has_lazy,
 	    .lazy = i->lazy,
 	};
+	put_blocktime(o, i);
 	if (i->has_progress)
 		o->progress = progress_of(call->pool, i);
 	if (i->has_address)

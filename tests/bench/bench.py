@@ -40,6 +40,7 @@ import measure  # noqa: E402
 import memory  # noqa: E402
 import network  # noqa: E402
 import peers  # noqa: E402
+import postcopy  # noqa: E402
 import saved  # noqa: E402
 import saving  # noqa: E402
 from measure import MIB  # noqa: E402
@@ -379,6 +380,21 @@ class Bench:
     def snapshots(self):
         saving.snapshots(self, TMP)
 
+    def postcopy_faults(self):
+        postcopy.faults(self, TMP)
+
+    def postcopy_sweep(self):
+        postcopy.sweep(self, TMP)
+
+    def postcopy_start(self):
+        postcopy.start(self, TMP)
+
+    def postcopy_sparse(self):
+        postcopy.sparse(self, TMP)
+
+    def postcopy_memory(self):
+        postcopy.memory(self, TMP)
+
     def scaling(self):
         for gib in (1, 4, 16):
             got = self.alternate(lambda kind, g=gib: self.one_move(
@@ -398,8 +414,8 @@ class Bench:
 
 
 WORKS = ("start", "idle", "one_channel", "default_memory", "multifd_none", "multifd_zstd", "tcp", "mapped", "lazy", "untouched",
-         "zeros", "dirtying", "encoders", "background", "snapshots", "snapshot_load", "scaling", "convert", "compare",
-         "image_writes")
+         "zeros", "dirtying", "encoders", "background", "snapshots", "snapshot_load", "scaling", "postcopy_faults",
+         "postcopy_sweep", "postcopy_start", "postcopy_sparse", "postcopy_memory", "convert", "compare", "image_writes")
 
 
 def line(r):

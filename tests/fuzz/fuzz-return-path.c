@@ -30,14 +30,15 @@ static ssize_t fuzz_read(struct channel *c, void *buf, size_t n)
 
 static const struct channel_ops fuzz_ops = {.kind = "memory", .read = fuzz_read};
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+/* 'bitmap': a postcopy is being resumed; NULL: not. */
+static void read_all(const uint8_t *data, size_t len, struct recv_bitmap_in *bitmap)
 {
 	struct fuzz_channel f = {
 	    .ch = {.ops = &fuzz_ops, .fd = -1, .cancel_fd = -1, .two_way = true},
 	    .data = data,
 	    .left = len,
 	};
-	struct return_path rp = {.ch = &f.ch};
+	struct return_path rp = {.ch = &f.ch, .bitmap = bitmap, .resuming = bitmap != NULL};
 	struct err err = {0};
 	int ret = 0;
 
@@ -45,5 +46,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		ret = rp_poll(&rp, 0, &err);
 	assert(ret >= 0 || err.msg[0]);
 	rp_fini(&rp);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+	uint64_t map[2] = {0};
+	struct recv_bitmap_in bitmap = {.name = "ram", .pages = 100, .map = map};
+
+	read_all(data, len, NULL);
+	read_all(data, len, &bitmap);
+	assert(!bitmap.done || !(map[1] >> (bitmap.pages - 64)));
 	return 0;
 }

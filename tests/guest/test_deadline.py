@@ -190,10 +190,11 @@ def test_command_does_not_end(t):
 @only_minivmm(WHY)
 def test_refused(t):
     vm = t.vmm("idle")
-    words = vm.qmp.fails("migrate-set-parameters", x_minivmm_deadline_policy="postcopy")
-    assert words == ("Parameter 'x-minivmm-deadline-policy' does not offer 'postcopy': there is no postcopy "
-                     "in this version of minivmm; 'force' stops the guest and completes, 'cancel' gives the "
-                     "migration up"), words
+    deadline(vm, 5, "postcopy")
+    assert vm.qmp.fails("migrate", uri="exec:cat > /dev/null") == (
+        "Parameter 'x-minivmm-deadline-policy' is 'postcopy', which needs capability 'postcopy-ram' at both ends: "
+        "switch it on before the migration, or choose 'force' or 'cancel'")
+    deadline(vm, 0)
     assert vm.qmp.fails("migrate-set-parameters", x_minivmm_deadline_policy="zz") == \
         "Parameter 'x-minivmm-deadline-policy' does not accept value 'zz'"
     assert vm.qmp.fails("migrate-set-parameters", x_minivmm_deadline=31536001) == \

@@ -163,14 +163,15 @@ def test_parameters_in_flight(t):
 
 def test_several_passes(t):
     """With no downtime allowed and a guest that writes, passes follow on passes until it may end."""
-    source = machine(t, "counter", "pages=300")
-    goes_on(source)
-    source.cmd("migrate-set-parameters", max_bandwidth=512 << 10, downtime_limit=1)
-    way = Way(t, "unix")
-    dest = destination(t, source, way.incoming())
-    way.start(source, dest)
-    while source.qmp.event("MIGRATION_PASS")["data"]["pass"] < 4:
-        pass
+    def begin():
+        source = machine(t, "counter", "pages=300")
+        goes_on(source)
+        source.cmd("migrate-set-parameters", max_bandwidth=512 << 10, downtime_limit=1)
+        way = Way(t, "unix")
+        dest = destination(t, source, way.incoming())
+        way.start(source, dest)
+        return source, dest
+    source, dest = several_passes(t, 4, begin)
     source.cmd("migrate-set-parameters", max_bandwidth=0, downtime_limit=2000)
     arrived(source, dest)
     dest.wait_running()

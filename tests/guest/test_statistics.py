@@ -86,13 +86,14 @@ def check_encoders(info, mode, s):
 def test_counted_on_the_wire(t, mode):
     """A move in several passes: bytes, pages, passes and times; the stream itself says what RAM is."""
     used = dict(mode, source=mode.get("source", ()))
-    for _ in range(encoders.TRIES):
+    for attempt in range(encoders.TRIES):
         source = machine(t, "counter", GUEST)
         goes_on(source)
-        encoders.first_pass(source, mode)
+        rates = encoders.slower(mode, attempt)
+        encoders.first_pass(source, rates)
         begin = time.monotonic()
         dest, relay = connect(t, source, mode, paused=True)
-        encoders.later_passes(source, mode)
+        encoders.later_passes(source, rates)
         if encoders.wait_for(source, lambda i: encoders.at_work(i, used)
                              and i["ram"]["dirty-sync-count"] > 3):
             break

@@ -2,7 +2,7 @@
 import time
 
 import ram
-from moves import Way, arrived, destination, goes_on, listen, machine
+from moves import Way, arrived, destination, goes_on, listen, machine, slower_rate
 from qmp import GUARD, Hang
 
 GUEST = "pages=300"      # as fast as it can
@@ -64,7 +64,13 @@ def later_passes(vm, mode):
     if mode.get("source") == BOTH["source"]:
         before = ram.status(vm)["generation"]
         wait_for(vm, lambda info: ram.status(vm)["generation"] > before + 1)
-        vm.cmd("migrate-set-parameters", max_bandwidth=1 << 20)
+        vm.cmd("migrate-set-parameters", max_bandwidth=mode.get("later_rate", 1 << 20))
+
+
+def slower(mode, attempt):
+    """The same mode for another attempt, when the guest did not get to write: its passes take longer."""
+    return dict(mode, rate=slower_rate(mode.get("rate", RATE), attempt),
+                later_rate=slower_rate(1 << 20, attempt))
 
 
 def fast(vm):
@@ -130,10 +136,10 @@ def under_way(t, mode, scheme="unix", fits=None, kind=None, there_kind=None, sou
 
     A move whose guest has not written for a moment is over: then another one is begun.
     """
-    for _ in range(TRIES):
+    for attempt in range(TRIES):
         source = machine(t, "counter", GUEST, kind=kind, **dict(source_options))
         goes_on(source)
-        dest = begin(t, source, mode, scheme, kind=there_kind, **options)
+        dest = begin(t, source, slower(mode, attempt), scheme, kind=there_kind, **options)
         if wait_for(source, fits or (lambda info: at_work(info, mode))):
             return source, dest
         t.forget(source)

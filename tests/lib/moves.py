@@ -242,13 +242,22 @@ def wait_end_or_failure(vm):
     return "dead"
 
 
+def slower_rate(rate, attempt):
+    """Bytes a second for another attempt, after moves that were over before the guest got to write."""
+    return max(rate >> attempt, 4096)
+
+
 def several_passes(t, n, begin):
     """begin() starts a move, of a guest that writes, and returns both ends: here they are in pass n.
 
-    When the guest did not get to write for a moment the move is over, and another one is begun.
+    When the guest did not get to write for a moment the move is over, and another one is begun, whose
+    passes take longer.
     """
-    for _ in range(10):
+    for attempt in range(10):
         source, dest = begin()
+        if attempt:
+            rate = source.cmd("query-migrate-parameters")["max-bandwidth"]
+            source.cmd("migrate-set-parameters", max_bandwidth=slower_rate(rate, attempt))
         if source.reaches_pass(n):
             return source, dest
         assert source.migration()["status"] == "completed", source.migration()

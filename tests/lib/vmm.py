@@ -65,6 +65,7 @@ class Serial:
         self.sock = sock
         self.seen = ""
         self.mark = 0       # expect() looks from here on
+        self.first = None   # when the first byte came, by time.monotonic()
         self.closed = False
         self.changed = threading.Condition()
         threading.Thread(target=self._read, daemon=True).start()
@@ -75,6 +76,7 @@ class Serial:
                 part = self.sock.recv(65536)
             except OSError:
                 part = b""
+            self.first = self.first or time.monotonic()
             with self.changed:
                 self.seen += part.decode("ascii", "replace").replace("\r", "")
                 self.closed = not part

@@ -305,7 +305,7 @@ static inline int rig_incoming(struct rig *r, const char *uri, struct err *err)
 
 static inline void rig_do_cancel(void *opaque)
 {
-	migration_cancel(((struct rig *)opaque)->mg);
+	(void)migration_cancel(((struct rig *)opaque)->mg, NULL);
 }
 
 static inline void rig_cancel(struct rig *r)

@@ -3,6 +3,7 @@
 #include <check.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -141,5 +142,32 @@ START_TEST(a_cancel_comes_before_the_mark)
 }
 END_TEST
 
+static int option(const struct channel *c, int level, int name)
+{
+	socklen_t len = sizeof(int);
+	int v = -1;
+
+	ck_assert_int_eq(getsockopt(channel_fd(c), level, name, &v, &len), 0);
+	return v;
+}
+
+/* What the documentation promises: half a minute, idle or not; and only where it is asked for. */
+START_TEST(a_lost_peer_is_noticed)
+{
+	struct pair p;
+
+	pair_open(&p);
+	channel_bound_silence(p.writer);
+	ck_assert_int_eq(option(p.writer, SOL_SOCKET, SO_KEEPALIVE), 1);
+	ck_assert_int_eq(option(p.writer, IPPROTO_TCP, TCP_KEEPIDLE), 10);
+	ck_assert_int_eq(option(p.writer, IPPROTO_TCP, TCP_KEEPINTVL), 5);
+	ck_assert_int_eq(option(p.writer, IPPROTO_TCP, TCP_KEEPCNT), 4);
+	ck_assert_int_eq(option(p.writer, IPPROTO_TCP, TCP_USER_TIMEOUT), 30000);
+	ck_assert_int_eq(option(p.reader, SOL_SOCKET, SO_KEEPALIVE), 0);
+	ck_assert_int_eq(option(p.reader, IPPROTO_TCP, TCP_USER_TIMEOUT), 0);
+	pair_close(&p);
+}
+END_TEST
+
 CHECK_MAIN("channel-tcp", many_bytes_then_one, the_end_comes_before_the_mark,
-	   a_cancel_comes_before_the_mark)
+	   a_cancel_comes_before_the_mark, a_lost_peer_is_noticed)

@@ -130,4 +130,25 @@ START_TEST(test_force)
 }
 END_TEST
 
-CHECK_MAIN("deadline", test_cancel, test_passes, test_given_in_time, test_changes, test_force)
+/* As 'force', but for what is to be done. */
+START_TEST(test_postcopy)
+{
+	struct rig r = rig_new();
+
+	deadline_start(&r.d, 100, DEADLINE_POSTCOPY);
+	ck_assert(!deadline_switches(&r.d));
+	age(&r, 100);
+	ck_assert(deadline_switches(&r.d) && !deadline_forces(&r.d));
+	ck_assert(!deadline_passed(&r.d) && !seen(&r, 0));
+	deadline_change(&r.d, 100, DEADLINE_FORCE);
+	ck_assert(!deadline_switches(&r.d) && deadline_forces(&r.d));
+	deadline_change(&r.d, 1000, DEADLINE_POSTCOPY);
+	ck_assert(!deadline_switches(&r.d) && !deadline_forces(&r.d));
+	age(&r, 1000);
+	ck_assert(deadline_switches(&r.d) && deadline_end(&r.d) && !deadline_switches(&r.d));
+	rig_free(&r);
+}
+END_TEST
+
+CHECK_MAIN("deadline", test_cancel, test_passes, test_given_in_time, test_changes, test_force,
+	   test_postcopy)

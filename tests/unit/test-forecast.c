@@ -197,6 +197,24 @@ static void no_throttle(struct forecast_figures *f)
 	f->throttle_max = f->throttle_initial;
 }
 
+static void postcopy(struct forecast_figures *f)
+{
+	no_throttle(f);
+	f->postcopy = true;
+}
+
+static void postcopy_over(struct forecast_figures *f)
+{
+	no_throttle(f);
+	f->postcopy_possible = true;
+}
+
+static void postcopy_bound(struct forecast_figures *f)
+{
+	bound(f);
+	f->postcopy = true;
+}
+
 /* What is changed in endless(), and what is recommended. */
 static const struct {
 	const char *name;
@@ -206,19 +224,23 @@ static const struct {
 	uint64_t value; /* 0: none */
 } table[] = {
   /* 30.03 MB and a margin fit into 300 ms at 113 MB/s */
-    {"bound",		       30 * MBPS,   90 * MBPS,  bound,         MIG_ACT_MAX_BANDWIDTH,       108 * MiB },
-    {"bound by much",               300 * MBPS,  100 * MBPS, bound_by_much, MIG_ACT_MAX_BANDWIDTH,       1193 * MiB},
-    {"not bound",		   40 * MBPS,   100 * MBPS, not_bound,     MIG_ACT_DOWNTIME_LIMIT,      510       },
-    {"a small step",                40 * MBPS,   100 * MBPS, NULL,          MIG_ACT_DOWNTIME_LIMIT,      510       },
-    {"slow link",		   400 * MBPS,  50 * MBPS,  NULL,          MIG_ACT_COMPRESS,            0         },
-    {"slow link, multifd",          400 * MBPS,  50 * MBPS,  multifd,       MIG_ACT_MULTIFD_COMPRESSION, 0         },
-    {"fast link",		   5000 * MBPS, 900 * MBPS, sockets,       MIG_ACT_MULTIFD,             2         },
-    {"fast link, one channel only", 900 * MBPS,  900 * MBPS, NULL,          MIG_ACT_DOWNTIME_LIMIT,      1260      },
-    {"slow link, coded",            400 * MBPS,  50 * MBPS,  coded,         MIG_ACT_AUTO_CONVERGE,       0         },
-    {"ring",			800 * MBPS,  90 * MBPS,  ring,          MIG_ACT_DIRTY_LIMIT,         21        },
-    {"throttling",                  800 * MBPS,  90 * MBPS,  throttling,    MIG_ACT_WAIT,                0         },
-    {"throttled out",               80 * MBPS,   90 * MBPS,  throttled_out, MIG_ACT_DOWNTIME_LIMIT,      1120      },
-    {"hours",		       999 * MBPS,  200000,     no_throttle,   MIG_ACT_STOP,                0         },
+    {"bound",		       30 * MBPS,   90 * MBPS,  bound,          MIG_ACT_MAX_BANDWIDTH,       108 * MiB },
+    {"bound by much",               300 * MBPS,  100 * MBPS, bound_by_much,  MIG_ACT_MAX_BANDWIDTH,       1193 * MiB},
+    {"not bound",		   40 * MBPS,   100 * MBPS, not_bound,      MIG_ACT_DOWNTIME_LIMIT,      510       },
+    {"a small step",                40 * MBPS,   100 * MBPS, NULL,           MIG_ACT_DOWNTIME_LIMIT,      510       },
+    {"slow link",		   400 * MBPS,  50 * MBPS,  NULL,           MIG_ACT_COMPRESS,            0         },
+    {"slow link, multifd",          400 * MBPS,  50 * MBPS,  multifd,        MIG_ACT_MULTIFD_COMPRESSION, 0         },
+    {"fast link",		   5000 * MBPS, 900 * MBPS, sockets,        MIG_ACT_MULTIFD,             2         },
+    {"fast link, one channel only", 900 * MBPS,  900 * MBPS, NULL,           MIG_ACT_DOWNTIME_LIMIT,      1260      },
+    {"slow link, coded",            400 * MBPS,  50 * MBPS,  coded,          MIG_ACT_AUTO_CONVERGE,       0         },
+    {"ring",			800 * MBPS,  90 * MBPS,  ring,           MIG_ACT_DIRTY_LIMIT,         21        },
+    {"throttling",                  800 * MBPS,  90 * MBPS,  throttling,     MIG_ACT_WAIT,                0         },
+    {"throttled out",               80 * MBPS,   90 * MBPS,  throttled_out,  MIG_ACT_DOWNTIME_LIMIT,      1120      },
+    {"postcopy",		    800 * MBPS,  90 * MBPS,  postcopy,       MIG_ACT_POSTCOPY,            0         },
+    {"postcopy, to start over",     800 * MBPS,  90 * MBPS,  postcopy_over,  MIG_ACT_POSTCOPY_RAM,        0         },
+    {"postcopy, but bound",         300 * MBPS,  100 * MBPS, postcopy_bound, MIG_ACT_MAX_BANDWIDTH,
+     191 * MiB												      },
+    {"hours",		       999 * MBPS,  200000,     no_throttle,    MIG_ACT_STOP,                0         },
 };
 
 START_TEST(test_steps)
@@ -257,6 +279,28 @@ START_TEST(test_steps_help)
 		ck_assert(forecast_converges(&f));
 		ck_assert(!forecast_step(&f, &s));
 	}
+}
+END_TEST
+
+/* What postcopy costs: a round trip a page that is touched, but not more time than the pages take.
+ */
+START_TEST(test_postcopy_cost)
+{
+	struct forecast_figures f = endless(400 * MBPS, 100 * MBPS);
+	struct migration_step s = {0};
+
+	postcopy(&f);
+	ck_assert(forecast_step(&f, &s));
+	ck_assert_int_eq(s.action, MIG_ACT_POSTCOPY);
+	ck_assert_uint_eq(s.cost_ms, 60 + 6001); /* 600.1 MB, all of which may be touched */
+	f.dirty = MBPS; /* nearly all is sent: 24 MB in 240 ms, of which 59 pages are touched */
+	f.remaining = 20 * MBPS;
+	f.limit_ms = 10;
+	ck_assert(forecast_step(&f, &s));
+	ck_assert_int_eq(s.action, MIG_ACT_POSTCOPY);
+	ck_assert_uint_eq(s.cost_ms, 60 + 29);
+	f.remaining = f.total = UINT64_MAX;
+	ck_assert(forecast_step(&f, &s));
 }
 END_TEST
 
@@ -408,4 +452,4 @@ END_TEST
 
 CHECK_MAIN("forecast", test_shrinks, test_converges, test_percent_of_phases, test_percent,
 	   test_steps, test_steps_help, test_bandwidth_helps, test_shrunk_pages, test_page_rate,
-	   test_page_rate_of_a_mix, test_no_step)
+	   test_page_rate_of_a_mix, test_no_step, test_postcopy_cost)

@@ -55,6 +55,17 @@ static void just_enough(struct migration_params *p)
 	p->max_cpu_throttle = p->cpu_throttle_initial;
 }
 
+static void late_postcopy(struct migration_params *p)
+{
+	p->deadline = 5;
+	p->deadline_policy = DEADLINE_POSTCOPY;
+}
+
+static void no_deadline(struct migration_params *p)
+{
+	p->deadline_policy = DEADLINE_POSTCOPY;
+}
+
 #define NO_RING 1U
 #define ONE     2U /* connection */
 #define PLACES  4U /* a file */
@@ -65,40 +76,42 @@ static const struct {
 	unsigned how;
 	const char *set, *start, *channel; /* the sentence at each moment; NULL: allowed */
 } cases[] = {
-    {"",				plain,       ONE,          NULL,        NULL,        NULL     },
-    {"multifd zero-copy-send",          plain,       0,            NULL,        NULL,        NULL     },
-    {"zero-copy-send",                  plain,       0,            ZERO_COPY,   ZERO_COPY,   NULL     },
-    {"multifd zero-copy-send",          zstd,        0,            ZERO_COPY,   ZERO_COPY,   NULL     },
-    {"multifd zero-copy-send",          tls,         0,            ZERO_COPY,   ZERO_COPY,   NULL     },
-    {"multifd zero-copy-send xbzrle",   plain,       0,            ZERO_COPY,   ZERO_COPY,   NULL     },
-    {"multifd",			 zstd,        0,            NULL,        NULL,        NULL     },
-    {"multifd",			 plain,       ONE,          TRANSPORT,   NULL,        TRANSPORT},
-    {"multifd compress",                plain,       0,            COMPRESS,    COMPRESS,    NULL     },
-    {"multifd xbzrle",                  plain,       0,            NULL,        XBZRLE,      NULL     },
-    {"xbzrle compress",                 zstd,        ONE,          NULL,        NULL,        NULL     },
-    {"dirty-limit",		     plain,       0,            NULL,        NULL,        NULL     },
-    {"dirty-limit",		     plain,       NO_RING,      RING,        RING,        NULL     },
-    {"dirty-limit auto-converge",       plain,       0,            THROTTLES,   THROTTLES,   NULL     },
-    {"mapped-ram",		      plain,       ONE | PLACES, NULL,        NULL,        NULL     },
-    {"mapped-ram",		      plain,       ONE,          NULL,        NULL,        SEEKABLE },
-    {"mapped-ram",		      zstd,        ONE | PLACES, NULL,        NULL,        NULL     },
-    {"mapped-ram multifd",              plain,       ONE | PLACES, NULL,        NULL,        NULL     },
-    {"mapped-ram multifd",              plain,       0,            NULL,        NULL,        SEEKABLE },
-    {"mapped-ram multifd",              zstd,        PLACES,       MF_PLAIN,    MF_PLAIN,    NULL     },
-    {"mapped-ram multifd",              tls,         PLACES,       MF_PLAIN,    MF_PLAIN,    NULL     },
-    {"mapped-ram xbzrle",               plain,       PLACES,       MF_XBZRLE,   MF_XBZRLE,   NULL     },
-    {"mapped-ram compress",             plain,       PLACES,       MF_COMPRESS, MF_COMPRESS, NULL     },
-    {"",				low_maximum, 0,            MAXIMUM,     MAXIMUM,     NULL     },
-    {"",				just_enough, 0,            NULL,        NULL,        NULL     },
-    {"switchover-ack",                  plain,       0,            ACK,         ACK,         NULL     },
-    {"switchover-ack return-path",      plain,       0,            NULL,        NULL,        NULL     },
+    {"",				plain,         ONE,          NULL,        NULL,                NULL     },
+    {"multifd zero-copy-send",          plain,         0,            NULL,        NULL,                NULL     },
+    {"zero-copy-send",                  plain,         0,            ZERO_COPY,   ZERO_COPY,           NULL     },
+    {"multifd zero-copy-send",          zstd,          0,            ZERO_COPY,   ZERO_COPY,           NULL     },
+    {"multifd zero-copy-send",          tls,           0,            ZERO_COPY,   ZERO_COPY,           NULL     },
+    {"multifd zero-copy-send xbzrle",   plain,         0,            ZERO_COPY,   ZERO_COPY,           NULL     },
+    {"multifd",			 zstd,          0,            NULL,        NULL,                NULL     },
+    {"multifd",			 plain,         ONE,          TRANSPORT,   NULL,                TRANSPORT},
+    {"multifd compress",                plain,         0,            COMPRESS,    COMPRESS,            NULL     },
+    {"multifd xbzrle",                  plain,         0,            NULL,        XBZRLE,              NULL     },
+    {"xbzrle compress",                 zstd,          ONE,          NULL,        NULL,                NULL     },
+    {"dirty-limit",		     plain,         0,            NULL,        NULL,                NULL     },
+    {"dirty-limit",		     plain,         NO_RING,      RING,        RING,                NULL     },
+    {"dirty-limit auto-converge",       plain,         0,            THROTTLES,   THROTTLES,           NULL     },
+    {"mapped-ram",		      plain,         ONE | PLACES, NULL,        NULL,                NULL     },
+    {"mapped-ram",		      plain,         ONE,          NULL,        NULL,                SEEKABLE },
+    {"mapped-ram",		      zstd,          ONE | PLACES, NULL,        NULL,                NULL     },
+    {"mapped-ram multifd",              plain,         ONE | PLACES, NULL,        NULL,                NULL     },
+    {"mapped-ram multifd",              plain,         0,            NULL,        NULL,                SEEKABLE },
+    {"mapped-ram multifd",              zstd,          PLACES,       MF_PLAIN,    MF_PLAIN,            NULL     },
+    {"mapped-ram multifd",              tls,           PLACES,       MF_PLAIN,    MF_PLAIN,            NULL     },
+    {"mapped-ram xbzrle",               plain,         PLACES,       MF_XBZRLE,   MF_XBZRLE,           NULL     },
+    {"mapped-ram compress",             plain,         PLACES,       MF_COMPRESS, MF_COMPRESS,         NULL     },
+    {"",				low_maximum,   0,            MAXIMUM,     MAXIMUM,             NULL     },
+    {"",				just_enough,   0,            NULL,        NULL,                NULL     },
+    {"switchover-ack",                  plain,         0,            ACK,         ACK,                 NULL     },
+    {"switchover-ack return-path",      plain,         0,            NULL,        NULL,                NULL     },
+    {"",				late_postcopy, 0,            NULL,        RULES_LATE_POSTCOPY, NULL     },
+    {"",				no_deadline,   0,            NULL,        NULL,                NULL     },
  /* two are broken: which one speaks */
-    {"rdma-pin-all zero-copy-send",     plain,       0,            RDMA,        RDMA,        RDMA     },
-    {"multifd zero-copy-send compress", plain,       ONE,          ZERO_COPY,   ZERO_COPY,   TRANSPORT},
-    {"multifd compress",                plain,       ONE,          TRANSPORT,   COMPRESS,    TRANSPORT},
-    {"multifd compress xbzrle",         plain,       0,            COMPRESS,    COMPRESS,    NULL     },
-    {"multifd compress dirty-limit",    plain,       NO_RING,      COMPRESS,    COMPRESS,    NULL     },
-    {"dirty-limit auto-converge",       plain,       NO_RING,      RING,        RING,        NULL     },
+    {"rdma-pin-all zero-copy-send",     plain,         0,            RDMA,        RDMA,                RDMA     },
+    {"multifd zero-copy-send compress", plain,         ONE,          ZERO_COPY,   ZERO_COPY,           TRANSPORT},
+    {"multifd compress",                plain,         ONE,          TRANSPORT,   COMPRESS,            TRANSPORT},
+    {"multifd compress xbzrle",         plain,         0,            COMPRESS,    COMPRESS,            NULL     },
+    {"multifd compress dirty-limit",    plain,         NO_RING,      COMPRESS,    COMPRESS,            NULL     },
+    {"dirty-limit auto-converge",       plain,         NO_RING,      RING,        RING,                NULL     },
 };
 
 static void caps_of(const char *names, bool caps[CAP_COUNT])

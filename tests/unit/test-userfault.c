@@ -336,6 +336,7 @@ struct server {
 	struct fault_thread thread;
 	unsigned faults, woken; /* atomic */
 	unsigned flags;         /* of the last fault */
+	uint32_t tid;           /* ... who waited */
 	uint8_t content[2 * MiB];
 	unsigned ahead, more; /* atomic: calls of ahead(); how often it has something to do */
 	int fail;             /* what handle() returns, when not 0 */
@@ -343,18 +344,19 @@ struct server {
 	struct err why;
 };
 
-static int serve(void *opaque, uint64_t hva, unsigned flags)
+static int serve(void *opaque, const struct userfault_msg *msg)
 {
 	struct server *s = opaque;
 	uint64_t off = 0;
 
-	ck_assert_ptr_eq(userfault_block_at(&s->r.u, hva, &off), s->r.b);
+	ck_assert_ptr_eq(userfault_block_at(&s->r.u, msg->hva, &off), s->r.b);
 	off = ALIGN_DOWN(off, s->r.b->page_bytes);
-	s->flags = flags;
+	s->flags = msg->flags;
+	s->tid = msg->tid;
 	__atomic_add_fetch(&s->faults, 1, __ATOMIC_SEQ_CST);
 	if (s->fail)
 		return s->fail;
-	if (flags & USERFAULT_PROTECTED)
+	if (msg->flags & USERFAULT_PROTECTED)
 		return userfault_protect(&s->r.u, s->r.b, off, s->r.b->page_bytes, false);
 	return userfault_copy(&s->r.u, s->r.b, off, s->content, s->r.b->page_bytes, false);
 }
@@ -426,6 +428,7 @@ static void check_missing(const struct kind *k)
 		return;
 	check_page(&server.r, 2, 42);
 	ck_assert_uint_eq(server.flags, 0);
+	ck_assert_uint_eq(server.tid, (uint32_t)gettid());
 	page(&server.r, 3)[0]++;
 	ck_assert_uint_eq(server.flags, USERFAULT_WRITE);
 	check_page(&server.r, 3, 43);

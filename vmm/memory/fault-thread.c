@@ -70,7 +70,7 @@ static int fault_serve(struct fault_thread *t)
 	int n = userfault_read(t->u, msgs, MESSAGES), ret = 0;
 
 	for (int i = 0; ret == 0 && i < n; i++)
-		ret = t->ops->handle(t->opaque, msgs[i].hva, msgs[i].flags);
+		ret = t->ops->handle(t->opaque, &msgs[i]);
 	return ret < 0 ? ret : n;
 }
 

@@ -23,15 +23,16 @@
 #include "vmm/base/thread.h"
 
 struct userfault;
+struct userfault_msg;
 
 /* All on the fault thread. */
 struct fault_ops {
 	const char *name; /* of the thread; at most 15 bytes */
 	/*
-	 * A thread waits since it touched 'hva' (flags: enum userfault_flags); the same page
-	 * may come again. -errno: faults cannot be resolved any more; failed() comes next.
+	 * A thread waits since it touched msg->hva; the same page may come again, from the same
+	 * thread too.  -errno: faults cannot be resolved any more; failed() comes next.
 	 */
-	int (*handle)(void *opaque, uint64_t hva, unsigned flags);
+	int (*handle)(void *opaque, const struct userfault_msg *msg);
 	/*
 	 * No fault waits: do a piece of what would be to do at faults to come.  False: there is
 	 * nothing.  May be NULL.

@@ -96,6 +96,7 @@ static const struct {
     {UF_FEATURE_HUGETLBFS,      USERFAULT_MISSING, "missing pages of hugetlbfs (Linux 4.11)"       },
     {UF_FEATURE_SHMEM,          USERFAULT_MISSING, "missing pages of shared memory (Linux 4.11)"   },
     {UF_FEATURE_WP_UNPOPULATED, USERFAULT_WP,      NULL                                            },
+    {UF_FEATURE_THREAD_ID,      USERFAULT_MISSING, NULL                                            },
 };
 
 /* What to ask for: all that the modes need, and the rest as far as there is any. */
@@ -327,6 +328,19 @@ int userfault_zero(const struct userfault *u, const struct ram_block *b, uint64_
 	return ret;
 }
 
+int userfault_zero_some(const struct userfault *u, const struct ram_block *b, uint64_t off,
+			uint64_t bytes)
+{
+	struct uf_zeropage z;
+	int ret;
+
+	do {
+		z = (struct uf_zeropage){.range = range_of(b, off, bytes)};
+		ret = ioctl(u->fd, UF_ZEROPAGE, &z);
+	} while (ret < 0 && (errno == EINTR || (errno == EAGAIN && z.done <= 0)));
+	return ret == 0 || errno == EAGAIN || errno == EEXIST ? 0 : -errno;
+}
+
 int userfault_wake(const struct userfault *u, const struct ram_block *b, uint64_t off,
 		   uint64_t bytes)
 {
@@ -354,6 +368,7 @@ int userfault_read(const struct userfault *u, struct userfault_msg *msgs, unsign
 		    .hva = m[i].hva,
 		    .flags = (m[i].flags & UF_FAULT_WRITE ? USERFAULT_WRITE : 0U) |
 			     (m[i].flags & UF_FAULT_WP ? USERFAULT_PROTECTED : 0U),
+		    .tid = m[i].thread,
 		};
 	}
 	return n;

@@ -50,6 +50,7 @@ struct userfault {
 struct userfault_msg {
 	uint64_t hva;   /* of the page, or somewhere in it: not rounded to huge pages */
 	unsigned flags; /* enum userfault_flags */
+	uint32_t tid;   /* the thread that waits, as gettid() says; 0: the kernel does not tell */
 };
 
 /*
@@ -91,6 +92,9 @@ int userfault_copy(const struct userfault *u, const struct ram_block *b, uint64_
 /* The same with zeroes.  Private anonymous pages cost no memory; others do. */
 int userfault_zero(const struct userfault *u, const struct ram_block *b, uint64_t off,
 		   uint64_t bytes);
+/* The same as far as no page of them is there; small pages.  One call. */
+int userfault_zero_some(const struct userfault *u, const struct ram_block *b, uint64_t off,
+			uint64_t bytes);
 /* Who waits looks again. */
 int userfault_wake(const struct userfault *u, const struct ram_block *b, uint64_t off,
 		   uint64_t bytes);

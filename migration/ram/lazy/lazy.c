@@ -146,14 +146,13 @@ static int serve_page(struct lazy *l, int block, uint64_t page)
 	return userfault_wake(&l->placer.uffd, ub->block, page * PAGE_BYTES, ub->block->page_bytes);
 }
 
-static int on_fault(void *opaque, uint64_t hva, unsigned flags)
+static int on_fault(void *opaque, const struct userfault_msg *msg)
 {
 	struct lazy *l = opaque;
 	uint64_t off, page;
-	const struct ram_block *b = userfault_block_at(&l->placer.uffd, hva, &off);
+	const struct ram_block *b = userfault_block_at(&l->placer.uffd, msg->hva, &off);
 	int block = b ? uffd_placer_find(&l->placer, b) : -1, ret;
 
-	(void)flags;
 	if (block < 0 || lazy_is_stalled(l)) /* who waits is woken when it has recovered */
 		return 0;
 	page = ALIGN_DOWN(off, b->page_bytes) / PAGE_BYTES;

@@ -1,0 +1,208 @@
+/*
+ * postcopy-pages.c - what is left of the guest's memory goes, what is waited for first
+ *
+ * One record after the other, each flushed: without a second connection a record is short, for
+ * what is asked for meanwhile goes behind it.  max-postcopy-bandwidth holds the
+ * sweep back, and nothing else; while it does, the thread sleeps until a request wakes it.
+ * END and EOF wait until the destination is known to have the guest.  Then it has only to say
+ * that it has everything.
+ */
+#include <errno.h>
+#include <poll.h>
+
+#include "migration/channel/channel.h"
+#include "migration/outgoing/outgoing.h"
+#include "migration/outgoing/postcopy.h"
+#include "migration/ram/postcopy/send.h"
+#include "migration/stream/writer.h"
+#include "vmm/base/bytes.h"
+#include "vmm/base/units.h"
+#include "vmm/base/wake.h"
+#include "vmm/vclock.h"
+
+#define NS_PER_MS    ((int64_t)1000000)
+#define WINDOW_NS    (100 * NS_PER_MS) /* of the bandwidth limit */
+#define WINDOWS      10U               /* in a second */
+#define URGENT_PAGES 256U
+#define SHORT_PAGES  32U  /* of the sweep in a record, where requests go behind it */
+#define LONG_RUNS    8U   /* of RAM_RUN_PAGES, where they do not */
+
+/* ---- the limit ---- */
+
+static uint64_t window_limit(const struct outgoing *o)
+{
+	uint64_t limit = __atomic_load_n(&o->set->postcopy_bandwidth, __ATOMIC_RELAXED);
+
+	return limit ? MAX(limit / WINDOWS, 1) : 0;
+}
+
+/* Does the limit hold the sweep back?  A new window begins with what was too much in the last. */
+static bool held_back(struct outgoing *o)
+{
+	struct postcopy *pc = o->postcopy;
+	uint64_t limit = window_limit(o);
+	int64_t now = host_now_ns();
+
+	if (now >= pc->window_ns + WINDOW_NS) {
+		pc->window_ns = now;
+		pc->window_bytes -= MIN(pc->window_bytes, limit ? limit : UINT64_MAX);
+	}
+	return limit && pc->window_bytes >= limit;
+}
+
+/* ---- records ---- */
+
+/* What the record holds: 'urgent' what is asked for, else the sweep's next. */
+static int put_pages(struct outgoing *o, bool urgent)
+{
+	struct ram_stream *rs = &o->ram.stream;
+	uint64_t limit = window_limit(o) / PAGE_BYTES, pages;
+	unsigned runs;
+	int ret = 1;
+
+	if (urgent) {
+		while (ret > 0)
+			ret = postcopy_send_urgent(&o->ram, rs, URGENT_PAGES);
+		return ret;
+	}
+	pages = o->postcopy->urgent ? RAM_RUN_PAGES : SHORT_PAGES;
+	runs = o->postcopy->urgent && !limit ? LONG_RUNS : 1;
+	if (limit)
+		pages = MAX(MIN(pages, limit / 8), 1);
+	while (ret > 0 && runs-- > 0)
+		ret = postcopy_send_sweep(&o->ram, rs, pages);
+	return MIN(ret, 0);
+}
+
+static int send_record(struct outgoing *o, enum stream_tag tag, bool urgent, struct err *err)
+{
+	struct ram_counters before = o->ram.stream.count;
+	uint64_t bytes = o->w->bytes;
+	int ret = ram_stream_begin(&o->ram.stream, tag);
+
+	if (ret == 0 && tag == TAG_PART)
+		ret = put_pages(o, urgent);
+	if (ret == 0)
+		ret = ram_stream_end(&o->ram.stream, true);
+	if (ret < 0)
+		return writer_explain(o->w, ret, err);
+	outgoing_count(o, bytes, &before);
+	if (!urgent)
+		o->postcopy->window_bytes += o->w->bytes - bytes;
+	return 0;
+}
+
+/* ---- looking around ---- */
+
+static int look(struct outgoing *o, struct err *err)
+{
+	struct postcopy *pc = o->postcopy;
+	struct postcopy_news news;
+
+	if (channel_cancelled(o->ch))
+		return err_set(err, ECANCELED, "the migration was cancelled");
+	if (!__atomic_load_n(&pc->has_news, __ATOMIC_ACQUIRE))
+		return 0;
+	news = postcopy_news(pc);
+	if (news.failed < 0 || news.refused) {
+		*err = news.err;
+		return news.failed < 0 ? news.failed : -EREMOTEIO;
+	}
+	if (news.ended && !news.shut)
+		return err_set(err, ECONNRESET, "the destination closed the connection");
+	return postcopy_step(o, &news, err);
+}
+
+/* Until there is news, a request, another limit, or until 'until_ns' (0: any time). */
+static void wait_for_news(struct outgoing *o, int64_t until_ns)
+{
+	struct pollfd p[3] = {
+	    {.fd = o->deadline.stop_fd,   .events = POLLIN},
+	    {.fd = o->kick_fd,            .events = POLLIN},
+	    {.fd = o->postcopy->wake_fd,  .events = POLLIN},
+	};
+	int64_t left = until_ns ? until_ns - host_now_ns() : 0;
+
+	if (until_ns && left <= 0)
+		return;
+	(void)poll(p, 3, until_ns ? (int)((left + NS_PER_MS - 1) / NS_PER_MS) : -1);
+	if (p[1].revents)
+		wake_clear(o->kick_fd);
+	if (p[2].revents)
+		wake_clear(o->postcopy->wake_fd);
+}
+
+/* ---- the whole ---- */
+
+static int send_all(struct outgoing *o, struct err *err)
+{
+	struct postcopy *pc = o->postcopy;
+	bool apart = pc->urgent;
+	int ret = 0;
+
+	pc->window_ns = host_now_ns();
+	pc->window_bytes = 0;
+	while (ret == 0) {
+		ret = look(o, err);
+		if (ret < 0)
+			break;
+		if (!apart && __atomic_load_n(&o->ram.queue.waiting, __ATOMIC_SEQ_CST))
+			ret = send_record(o, TAG_PART, true, err);
+		else if (ram_save_left_pages(&o->ram) == 0 && pc->confirmed)
+			break;
+		else if (ram_save_left_pages(&o->ram) == 0)
+			wait_for_news(o, 0);
+		else if (held_back(o))
+			wait_for_news(o, pc->window_ns + WINDOW_NS);
+		else
+			ret = send_record(o, TAG_PART, false, err);
+	}
+	return ret;
+}
+
+static int put_end(struct outgoing *o, struct err *err)
+{
+	static const uint8_t eof = TAG_EOF;
+	int ret = send_record(o, TAG_END, false, err);
+
+	if (ret < 0)
+		return ret;
+	ret = writer_put(o->w, &eof, sizeof(eof));
+	if (ret == 0)
+		ret = writer_flush(o->w);
+	return writer_explain(o->w, ret, err);
+}
+
+/* The destination has everything, and says so. */
+static int wait_for_shut(struct outgoing *o, struct err *err)
+{
+	struct postcopy_news news;
+	int ret;
+
+	for (;;) {
+		ret = look(o, err);
+		news = postcopy_news(o->postcopy);
+		if (ret < 0 || news.shut)
+			return ret;
+		wait_for_news(o, 0);
+	}
+}
+
+int postcopy_pages(struct outgoing *o, struct err *err)
+{
+	uint8_t cookie[4];
+	int ret;
+
+	put_be32(cookie, COOKIE_PACKAGED);
+	ret = stream_put_command(o->w, CMD_PING, cookie, sizeof(cookie));
+	if (ret == 0)
+		ret = writer_flush(o->w);
+	if (ret < 0)
+		return writer_explain(o->w, ret, err);
+	ret = send_all(o, err);
+	if (ret == 0)
+		ret = postcopy_urgent_end(o, err);
+	if (ret == 0)
+		ret = put_end(o, err);
+	return ret == 0 ? wait_for_shut(o, err) : ret;
+}

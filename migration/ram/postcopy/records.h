@@ -1,0 +1,51 @@
+/*
+ * records.h - RAM records of a guest that runs here already (migration-stream 5.5)
+ *
+ * One struct a connection: the main stream's, and the preempt channel's.  Each has the block named
+ * last, and a buffer for a host page whose parts come one by one, or for small pages in a row that
+ * are put in together.  Its memory: POSTCOPY_GATHER_PAGES, or the largest host page.
+ */
+#ifndef MINIVMM_MIGRATION_RAM_POSTCOPY_RECORDS_H
+#define MINIVMM_MIGRATION_RAM_POSTCOPY_RECORDS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "migration/ram/postcopy/postcopy-ram.h"
+
+struct load_block;
+struct ram_load;
+struct src;
+
+#define POSTCOPY_GATHER_PAGES 64U
+
+struct postcopy_records {
+	/* set at creation and then constant; borrowed */
+	struct postcopy_ram *ram;
+	struct ram_load *load; /* the blocks' names, and their lengths at the source */
+	bool urgent;           /* only what was asked for comes: it is put in at once */
+	bool runs;             /* RUN records may come */
+	/* the connection's thread's */
+	const struct load_block *last;    /* named by the last record; NULL: none yet */
+	struct postcopy_block *last_here; /* what it is here; NULL: its content is dropped */
+	uint8_t *buf;                     /* owned */
+	uint64_t buf_pages;
+	struct postcopy_block *block; /* of what is in 'buf': 'n' pages from 'first' on */
+	uint64_t first, n;
+	uint64_t parts[8]; /* of a huge page: which of them are there */
+	bool zero;         /* ... and all of these are zero */
+};
+
+/* 'load' must have its list of blocks.  0 or -ENOMEM. */
+int postcopy_records_init(struct postcopy_records *r, struct postcopy_ram *ram,
+			  struct ram_load *load, bool urgent, struct err *err);
+void postcopy_records_fini(struct postcopy_records *r); /* a zeroed one is fine */
+/* Another connection: what is in the buffer, and which block was named last, is forgotten. */
+void postcopy_records_reset(struct postcopy_records *r);
+/*
+ * Records up to and with EOS: 0.  1: the connection ends in front of a record.  Or -errno with a
+ * sentence: -ENOMEM and -ENOSPC when the host has no page.
+ */
+int postcopy_records_load(struct postcopy_records *r, struct src *in, struct err *err);
+
+#endif
