@@ -48,7 +48,9 @@
  */
 #define END_MS 2000
 /* How long a page may be waited for that cannot be had, before whoever can do without is told. */
-#define STUCK_S 1
+#define STUCK_NS 600000000
+/* The end of the program waits so long for a virtual CPU when pages are missing. */
+#define MISSING_END_MS 250
 
 /* ---- making and ending ---- */
 
@@ -232,7 +234,7 @@ bool machine_quit(struct machine *m)
 static bool join_vcpu(struct machine *m, struct vcpu *v)
 {
 	if (memory_check_complete(&m->mem, NULL) < 0)
-		return thread_join_ms(&v->thread, END_MS);
+		return thread_join_ms(&v->thread, MISSING_END_MS);
 	thread_join(&v->thread);
 	return true;
 }
@@ -407,7 +409,7 @@ int machine_pause_cancellable(struct machine *m, int cancel_fd)
 
 void machine_set_stuck(struct machine *m, bool stuck)
 {
-	struct itimerspec when = {.it_value.tv_sec = stuck ? STUCK_S : 0};
+	struct itimerspec when = {.it_value.tv_nsec = stuck ? STUCK_NS : 0};
 
 	(void)timerfd_settime(m->stuck_fd, 0, &when, NULL);
 }
