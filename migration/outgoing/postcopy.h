@@ -43,10 +43,10 @@ struct postcopy {
 	struct writer *urgent_w;
 	bool urgent_early; /* it was opened at set-up, for a QEMU 7.2, which wants its end told */
 	struct thread listener;
-	int pidfd;      /* of the destination, -1: not known */
-	bool packaged;  /* it has been sent the devices' state */
-	bool gone;      /* ... and, a minivmm, GO */
-	bool confirmed; /* it is certain that the guest is there, and not here */
+	int pidfd;         /* of the destination, -1: not known */
+	bool packaged;     /* it has been sent the devices' state */
+	bool gone;         /* ... and, a minivmm, GO */
+	bool confirmed;    /* it is certain that the guest is there, and not here */
 	int64_t window_ns; /* of max-postcopy-bandwidth */
 	uint64_t window_bytes;
 	/* urgent_lock, which is held while pages are taken and written */
@@ -61,7 +61,7 @@ struct postcopy {
 
 /* ---- any thread ---- */
 
-/* migrate-start-postcopy has come, and is not done yet. */
+/* migrate-start-postcopy has come, or the deadline that does the same, and is not done yet. */
 bool postcopy_wanted(const struct outgoing *o);
 
 /* ---- the migration thread, the machine lock not held, unless said otherwise ---- */
@@ -87,8 +87,8 @@ int postcopy_switch(struct outgoing *o, struct err *err);
 /* The destination has loaded that, or is ready for GO, or runs the guest: go a step on. */
 int postcopy_step(struct outgoing *o, const struct postcopy_news *news, struct err *err);
 /*
- * The connection has broken, or what was said is refused: *err is why.  0: the guest may be there, the
- * migration is paused.  -errno: it is certain that it is not, or that it is lost; *err says so.
+ * The connection has broken, or what was said is refused: *err is why.  0: the guest may be there,
+ * the migration is paused.  -errno: it is certain that it is not, or that it is lost; *err says so.
  */
 int postcopy_failed(struct outgoing *o, int ret, const struct postcopy_news *news, struct err *err);
 
