@@ -151,6 +151,7 @@ int postcopy_open_urgent(struct outgoing *o, bool early, struct err *err)
 			   : err_prefix(err, -EIO,
 					"the connection of postcopy-preempt (is it on at the "
 					"destination too?)");
+	channel_bound_silence(pc->urgent);
 	pc->urgent->patience = &o->patience;
 	pc->urgent_w = writer_new(pc->urgent);
 	pc->urgent_early = early;
@@ -160,9 +161,10 @@ int postcopy_open_urgent(struct outgoing *o, bool early, struct err *err)
 static int postcopy_begin(struct outgoing *o, struct err *err)
 {
 	if (!o->ch->two_way)
-		return err_set(err, EINVAL,
-			       "postcopy-ram needs a destination that can ask for pages: tcp:, unix: "
-			       "or a socket in fd:");
+		return err_set(
+		    err, EINVAL,
+		    "postcopy-ram needs a destination that can ask for pages: tcp:, unix: "
+		    "or a socket in fd:");
 	return outgoing_set_up(o, err);
 }
 
@@ -192,8 +194,6 @@ static int postcopy_move(struct outgoing *o, struct err *err)
 		ret = postcopy_failed(o, ret, &news, err);
 		if (ret == 0)
 			ret = postcopy_await_resume(o, err);
-		if (ret == 0)
-			ret = postcopy_listen_start(o, err);
 		if (ret < 0)
 			return ret;
 	}
