@@ -184,6 +184,8 @@ int channel_splice(struct channel *c, const void *p, size_t n, size_t *done, str
 int channel_take_fd(struct channel *c);
 int channel_finish(struct channel *c, struct err *err);
 void channel_end_writing(struct channel *c);
+/* Reads and writes end, whoever waits in them.  Any thread while the channel lives. */
+void channel_shut_down(const struct channel *c);
 void channel_close(struct channel *c); /* NULL is fine */
 
 /* How long a postcopy's peer may be cut off before the kernel ends the connection. */

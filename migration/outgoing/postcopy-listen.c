@@ -91,6 +91,7 @@ static void publish_news(struct postcopy *pc, int ret, const struct err *err)
 	n->ready = rp->ready;
 	n->peer = rp->peer;
 	n->runs = rp->runs;
+	n->resumed = rp->resumed;
 	n->refused = rp->cause[0] || (rp->shut && rp->shut_status);
 	n->shut = rp->shut && !rp->shut_status;
 	n->ended = rp->ended;
