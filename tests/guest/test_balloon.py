@@ -286,7 +286,7 @@ def test_postcopy(t):
 @only_minivmm(OURS)
 def test_postcopy_with_hints(t):
     """The switch ends the hints in the first pass: what is used again comes, and the driver has its pages."""
-    source, dest = hinted(t, "reuse", capabilities=["postcopy-ram"])
+    source, dest = hinted(t, "reuse", capabilities=["postcopy-ram"], backend="anonymous")
     postcopy.switch(source, dest)
     postcopy.finish(source, dest)
     assert free(dest) == (PAGES // 2, PAGES // 2)
