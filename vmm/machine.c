@@ -573,7 +573,7 @@ int machine_start(struct machine *m, struct err *err)
 
 	if (machine_running(m))
 		return 0;
-	if (m->state == RS_FINISH_MIGRATE && m->handed_certain)
+	if (m->state == RS_FINISH_MIGRATE && m->handed_to && m->handed_certain)
 		return machine_check_kept(m, err);
 	if (m->state == RS_FINISH_MIGRATE)
 		return err_set(err, EBUSY, "Migration is not finalized yet");
@@ -602,6 +602,8 @@ int machine_start_forced(struct machine *m, struct err *err)
 	char *to = m->handed_to;
 	int ret;
 
+	if (m->state == RS_FINISH_MIGRATE) /* nor is this overridden */
+		return machine_start(m, err);
 	m->handed_to = NULL;
 	ret = machine_start(m, err);
 	if (ret < 0 && !needs_reset(m))

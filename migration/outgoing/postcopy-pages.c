@@ -24,8 +24,8 @@
 #define WINDOW_NS    (100 * NS_PER_MS) /* of the bandwidth limit */
 #define WINDOWS      10U               /* in a second */
 #define URGENT_PAGES 256U
-#define SHORT_PAGES  32U  /* of the sweep in a record, where requests go behind it */
-#define LONG_RUNS    8U   /* of RAM_RUN_PAGES, where they do not */
+#define SHORT_PAGES  32U /* of the sweep in a record, where requests go behind it */
+#define LONG_RUNS    8U  /* of RAM_RUN_PAGES, where they do not */
 
 /* ---- the limit ---- */
 
@@ -117,9 +117,9 @@ static int look(struct outgoing *o, struct err *err)
 static void wait_for_news(struct outgoing *o, int64_t until_ns)
 {
 	struct pollfd p[3] = {
-	    {.fd = o->deadline.stop_fd,   .events = POLLIN},
-	    {.fd = o->kick_fd,            .events = POLLIN},
-	    {.fd = o->postcopy->wake_fd,  .events = POLLIN},
+	    {.fd = o->deadline.stop_fd,  .events = POLLIN},
+	    {.fd = o->kick_fd,           .events = POLLIN},
+	    {.fd = o->postcopy->wake_fd, .events = POLLIN},
 	};
 	int64_t left = until_ns ? until_ns - host_now_ns() : 0;
 

@@ -83,7 +83,7 @@ class Pump(threading.Thread):
             while self._step():
                 pass
         except OSError:         # the other side has closed: so does this one
-            self.link.cut()
+            self.link.broken()
         self.link.ended(self)
 
     def _step(self):
@@ -94,6 +94,9 @@ class Pump(threading.Thread):
                 self.harm = None
             self._send(held)
         data = self.source.recv(65536)
+        if self.link.lost:
+            self.link.freed.wait()
+            return False
         if not data:
             self._send(self.held)
             self.to.shutdown(socket.SHUT_WR)
@@ -152,12 +155,29 @@ class Link:
         self.pumps = {Pump(proxy, self, FORWARD, near, far), Pump(proxy, self, BACKWARD, far, near)}
         self.threads = list(self.pumps)
         self.over = threading.Event()       # nothing passes any more
+        self.lost = False                   # lose() has been called
+        self.freed = threading.Event()      # ... and cut() after it
 
     def start(self):
         for pump in self.threads:
             pump.start()
 
+    def lose(self, heard_by):
+        """The network is gone: the end that reads what goes that way (FORWARD: the listening one) hears of it.
+
+        The other one sends into the void, and hears nothing, until cut().
+        """
+        self.lost = True
+        self.sockets[1 if heard_by == FORWARD else 0].shutdown(socket.SHUT_RDWR)
+
+    def broken(self):
+        """A socket cannot be written to: what it belongs to is over."""
+        if self.lost:
+            self.freed.wait()
+        self.cut()
+
     def cut(self):
+        self.freed.set()
         for s in self.sockets:
             try:
                 s.shutdown(socket.SHUT_RDWR)

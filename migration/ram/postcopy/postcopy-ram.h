@@ -117,6 +117,13 @@ static inline uint64_t postcopy_bits(uint64_t bit, uint64_t n)
 	return (n >= 64 ? ~0ULL : (1ULL << n) - 1) << bit;
 }
 
+/* empty.c */
+
+/* Could the block be emptied?  A private copy of a file: only where the file has no data. */
+int postcopy_check_file(const struct ram_block *b, struct err *err);
+/* Give back all pages that have not been received, and count them.  0 or -errno. */
+int postcopy_empty_block(struct postcopy_ram *p, struct postcopy_block *pb, struct err *err);
+
 /* place.c */
 
 bool postcopy_ram_has(const struct postcopy_block *pb, uint64_t page);
