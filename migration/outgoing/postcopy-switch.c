@@ -27,6 +27,7 @@
 
 #include "migration/channel/channel.h"
 #include "migration/outgoing/handover.h"
+#include "migration/outgoing/hints.h"
 #include "migration/outgoing/outgoing.h"
 #include "migration/outgoing/postcopy.h"
 #include "migration/outgoing/switchover.h"
@@ -94,6 +95,7 @@ static int put_all(struct outgoing *o)
 /* What a request waits for lies in the socket: little of it. */
 static void prepare_channel(struct outgoing *o)
 {
+	channel_bound_silence(o->ch);
 	o->ch->cancel_fd = o->deadline.stop_fd; /* channels of multifd are idle from now on */
 	if (!o->postcopy->urgent)
 		channel_send_buffer(o->ch, SEND_BUFFER);
@@ -141,6 +143,7 @@ int postcopy_switch(struct outgoing *o, struct err *err)
 			      "the destination does not answer, and postcopy needs one that does");
 	if (ret == 0)
 		ret = postcopy_open_urgent(o, false, err);
+	hints_stop(o); /* the first pass may not have ended */
 	if (ret == 0)
 		ret = switchover_stop(o, err);
 	if (ret < 0)
@@ -184,7 +187,7 @@ static int give_guest(struct outgoing *o, const struct postcopy_news *news, stru
 	return writer_explain(o->w, ret, err);
 }
 
-static int confirm(struct outgoing *o)
+void postcopy_confirm(struct outgoing *o)
 {
 	o->postcopy->confirmed = true;
 	machine_lock(o->m);
@@ -192,6 +195,11 @@ static int confirm(struct outgoing *o)
 	(void)status_move(o->m, &o->status, MIG_POSTCOPY_DEVICE, MIG_POSTCOPY_ACTIVE);
 	machine_unlock(o->m);
 	stats_resumed(&o->stats, host_now_ns());
+}
+
+static int confirm(struct outgoing *o)
+{
+	postcopy_confirm(o);
 	return 0;
 }
 
