@@ -236,7 +236,8 @@ static void set_paused(struct outgoing *o, const struct err *err)
 	if (!sure)
 		(void)err_set(&o->error, err->errnum,
 			      "the destination was given the guest and has not confirmed that it "
-			      "runs it (" ERR_WITHIN ")",
+			      "runs it (" ERR_WITHIN
+			      "): 'cont' with 'x-minivmm-force' only if it does not run there",
 			      err->msg);
 	status_set(o->m, &o->status, MIG_POSTCOPY_PAUSED);
 	log_notice("the move to %.300s is interrupted: " ERR_WITHIN
