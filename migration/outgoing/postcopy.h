@@ -70,6 +70,8 @@ bool postcopy_wanted(const struct outgoing *o);
 
 /* POSTCOPY_ADVISE, where the capability is on: behind the first PING.  0 or -errno. */
 int postcopy_advise(struct outgoing *o, struct err *err);
+/* The destination is known: can it do what the capabilities ask for?  0 or -ENOTSUP. */
+int postcopy_check_peer(const struct outgoing *o, struct err *err);
 /*
  * The connection for what is asked for, with postcopy-preempt, unless it is there.  'early': at
  * set-up, as QEMU 7.2 wants it.
