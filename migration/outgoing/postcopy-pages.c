@@ -4,8 +4,9 @@
  * One record after the other, each flushed: without a second connection a record is short, for
  * what is asked for meanwhile goes behind it.  max-postcopy-bandwidth holds the
  * sweep back, and nothing else; while it does, the thread sleeps until a request wakes it.
- * END and EOF wait until the destination is known to have the guest.  Then it has only to say
- * that it has everything.
+ * The sweep begins when the destination is known to have the guest: until then it would be in the
+ * way of what the guest stands still for.  Behind END and EOF the destination has only to say that
+ * it has everything.
  */
 #include <errno.h>
 #include <poll.h>
@@ -152,10 +153,10 @@ static int send_all(struct outgoing *o, struct err *err)
 			break;
 		if (!apart && __atomic_load_n(&o->ram.queue.waiting, __ATOMIC_SEQ_CST))
 			ret = send_record(o, TAG_PART, true, err);
-		else if (ram_save_left_pages(&o->ram) == 0 && pc->confirmed)
-			break;
-		else if (ram_save_left_pages(&o->ram) == 0)
+		else if (!pc->confirmed)
 			wait_for_news(o, 0);
+		else if (ram_save_left_pages(&o->ram) == 0)
+			break;
 		else if (held_back(o))
 			wait_for_news(o, pc->window_ns + WINDOW_NS);
 		else
