@@ -20,6 +20,7 @@
 #include "migration/incoming/postcopy.h"
 #include "migration/internal.h"
 #include "migration/probe.h"
+#include "migration/ram/postcopy/blocktime.h"
 #include "migration/settings/globals.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/log.h"
@@ -66,7 +67,8 @@ static bool is_migrating(void *opaque)
 {
 	struct migration *mg = opaque;
 
-	return status_busy(status_get(&mg->out.status)) || status_get(&mg->in.status) == MIG_ACTIVE;
+	return status_busy(status_get(&mg->out.status)) ||
+	       status_get(&mg->in.status) == MIG_ACTIVE || mg->in.postcopy;
 }
 
 /* Main loop. */
@@ -119,6 +121,7 @@ static void release(struct migration *mg)
 	free(mg->in.error_text);
 	free(mg->in.where);
 	free(mg->in.from);
+	blocktime_unref(mg->in.blocktime);
 	free(mg->blockers);
 	free(mg);
 }
@@ -209,6 +212,8 @@ static int may_start(struct migration *mg, const struct migrate_args *args, stru
 	size_t n;
 	const char *const *reasons;
 
+	if (migration_check_complete(mg, err) < 0)
+		return err_prefix(err, -EBUSY, "The guest cannot move on yet");
 	if (migration_busy(mg))
 		return err_set(err, EBUSY, IN_PROGRESS);
 	if (mg->m->state == RS_INMIGRATE)
@@ -261,10 +266,11 @@ static bool postcopy_given(const struct outgoing *o)
 int migration_cancel(struct migration *mg, struct err *err)
 {
 	if (postcopy_given(&mg->out))
-		return err_set(err, EBUSY,
-			       "Postcopy migration in progress, cannot cancel (the guest is at the "
-			       "destination): migrate-pause interrupts it, migrate-recover there and "
-			       "'migrate' with 'resume' here go on with it");
+		return err_set(
+		    err, EBUSY,
+		    "Postcopy migration in progress, cannot cancel (the guest is at the "
+		    "destination): migrate-pause interrupts it, migrate-recover there and "
+		    "'migrate' with 'resume' here go on with it");
 	outgoing_cancel(&mg->out);
 	return 0;
 }
@@ -365,6 +371,12 @@ int migration_check_pages(const struct migration *mg, struct err *err)
 	int ret = incoming_postcopy_check(&mg->in, err);
 
 	return ret < 0 ? ret : incoming_lazy_check(&mg->in, err);
+}
+
+int migration_check_complete(const struct migration *mg, struct err *err)
+{
+	return incoming_postcopy_begun(mg->in.postcopy) ? memory_check_complete(&mg->m->mem, err)
+							: 0;
 }
 
 /* ---- questions and settings ---- */

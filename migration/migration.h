@@ -73,6 +73,11 @@ void migration_set_exit_on_error(struct migration *mg, bool on, bool this_one);
 int migration_check_cont(const struct migration *mg, struct err *err);
 /* -EIO, and why: pages of a guest that was loaded lazily cannot be read, now. */
 int migration_check_pages(const struct migration *mg, struct err *err);
+/*
+ * -EBUSY, and how much: a part of the guest's memory is still at the source of a postcopy, which
+ * may be silent.  Whoever touched it would wait.
+ */
+int migration_check_complete(const struct migration *mg, struct err *err);
 /* A guest is being saved: -EBUSY, and what 'quit' would give up. */
 int migration_check_quit(struct migration *mg, struct err *err);
 /* The program ends: tell the log which move or save ends with it. */

@@ -3,7 +3,7 @@
 #include <errno.h>
 
 #include "migration/internal.h"
-#include "migration/ram/placer-uffd.h"
+#include "migration/ram/postcopy/postcopy-ram.h"
 #include "vmm/base/error.h"
 #include "vmm/machine.h"
 #include "vmm/memory/missing.h"
@@ -33,6 +33,6 @@ int probe_postcopy(const struct migration *mg, struct err *err)
 
 	if (mg->m->state != RS_INMIGRATE)
 		return 0;
-	ret = uffd_placer_check(&mg->m->mem, err);
+	ret = postcopy_ram_check(&mg->m->mem, false, err);
 	return ret < 0 ? err_prefix(err, ret, "Postcopy is not supported") : 0;
 }

@@ -1,5 +1,6 @@
 /* query.c - what query-migrate shows of either end (qmp-surface 3.3) */
 #include "migration/incoming/lazy.h"
+#include "migration/incoming/postcopy.h"
 #include "migration/incoming/report.h"
 #include "migration/internal.h"
 #include "migration/migration.h"
@@ -91,6 +92,7 @@ void migration_query(struct migration *mg, struct migration_info *info)
 	if (info->status == MIG_SETUP) /* listening: no source has connected */
 		info->status = MIG_NONE;
 	put_error(info, &mg->in.error, mg->in.error_text);
+	incoming_postcopy_query(&mg->in, info);
 	info->has_address = mg->in.has_address;
 	info->address = mg->in.address;
 	if (recover_listen_address(&mg->in.recover, &info->address))
@@ -106,6 +108,7 @@ void migration_report_given_up(struct migration *mg)
 	migration_query(mg, &info);
 	if (status_busy(status_get(&mg->out.status)))
 		report_outgoing_given_up(&mg->out, info.percent);
+	incoming_postcopy_report_end(&mg->in);
 	if (status_get(&mg->in.status) == MIG_ACTIVE)
 		report_incoming_given_up(&mg->in);
 }

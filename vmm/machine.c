@@ -48,7 +48,9 @@
  */
 #define END_MS 2000
 /* How long a page may be waited for that cannot be had, before whoever can do without is told. */
-#define STUCK_S 1
+#define STUCK_NS 600000000
+/* The end of the program waits so long for a virtual CPU when pages are missing. */
+#define MISSING_END_MS 250
 
 /* ---- making and ending ---- */
 
@@ -232,7 +234,7 @@ bool machine_quit(struct machine *m)
 static bool join_vcpu(struct machine *m, struct vcpu *v)
 {
 	if (memory_check_complete(&m->mem, NULL) < 0)
-		return thread_join_ms(&v->thread, END_MS);
+		return thread_join_ms(&v->thread, MISSING_END_MS);
 	thread_join(&v->thread);
 	return true;
 }
@@ -407,7 +409,7 @@ int machine_pause_cancellable(struct machine *m, int cancel_fd)
 
 void machine_set_stuck(struct machine *m, bool stuck)
 {
-	struct itimerspec when = {.it_value.tv_sec = stuck ? STUCK_S : 0};
+	struct itimerspec when = {.it_value.tv_nsec = stuck ? STUCK_NS : 0};
 
 	(void)timerfd_settime(m->stuck_fd, 0, &when, NULL);
 }
@@ -571,7 +573,7 @@ int machine_start(struct machine *m, struct err *err)
 
 	if (machine_running(m))
 		return 0;
-	if (m->state == RS_FINISH_MIGRATE && m->handed_certain)
+	if (m->state == RS_FINISH_MIGRATE && m->handed_to && m->handed_certain)
 		return machine_check_kept(m, err);
 	if (m->state == RS_FINISH_MIGRATE)
 		return err_set(err, EBUSY, "Migration is not finalized yet");
@@ -600,6 +602,8 @@ int machine_start_forced(struct machine *m, struct err *err)
 	char *to = m->handed_to;
 	int ret;
 
+	if (m->state == RS_FINISH_MIGRATE) /* nor is this overridden */
+		return machine_start(m, err);
 	m->handed_to = NULL;
 	ret = machine_start(m, err);
 	if (ret < 0 && !needs_reset(m))

@@ -78,9 +78,12 @@ struct incoming {
 	struct incoming_postcopy *postcopy; /* the load thread's; a guest may run while it lives */
 	struct channel *preempt;            /* owned; came before postcopy has begun */
 	uint64_t postcopy_requests;         /* of one that is complete */
-	uint64_t loads;                     /* that incoming_lazy_adopt() has seen */
-	struct resolve *resolve;            /* while the host's name is being looked up */
-	struct migration_uri uri;           /* ... of that */
+	struct blocktime *blocktime; /* a reference: waits for pages of the last one, or NULL */
+	bool blocktime_on;           /* the capability, when the guest came */
+	struct migration_blocktime waits; /* what a question was answered with last */
+	uint64_t loads;                   /* that incoming_lazy_adopt() has seen */
+	struct resolve *resolve;          /* while the host's name is being looked up */
+	struct migration_uri uri;         /* ... of that */
 	struct listen_set listening;
 	struct listener *listener;
 	struct connections *connections; /* owned; not classified yet */

@@ -15,6 +15,7 @@
 #include "migration/incoming/incoming.h"
 #include "migration/incoming/postcopy.h"
 #include "migration/incoming/report.h"
+#include "migration/ram/postcopy/blocktime.h"
 #include "migration/settings/info.h"
 #include "migration/stream/reader.h"
 #include "vmm/base/log.h"
@@ -22,6 +23,7 @@
 #include "vmm/base/wake.h"
 #include "vmm/machine.h"
 #include "vmm/memory/missing.h"
+#include "vmm/vclock.h"
 
 /* Another thread's failure is the cause, where there is one. */
 static int first_failure(struct incoming_postcopy *pc, int ret, struct err *err)
@@ -204,10 +206,19 @@ int incoming_postcopy_finish(struct incoming_postcopy *pc, int ret, bool *kept, 
 
 /* ---- questions ---- */
 
-void incoming_postcopy_query(const struct incoming *in, struct migration_info *info)
+void incoming_postcopy_query(struct incoming *in, struct migration_info *info)
 {
-	(void)in;
-	(void)info;
+	if (!in->blocktime || info->status == MIG_FAILED)
+		return;
+	blocktime_read(in->blocktime, host_now_ns(), &in->waits);
+	info->blocktime = &in->waits;
+	info->has_blocktime = in->blocktime_on;
+}
+
+void incoming_postcopy_report_end(const struct incoming *in)
+{
+	if (incoming_postcopy_begun(in->postcopy))
+		report_incoming_torn(in, postcopy_ram_left(in->postcopy->ram));
 }
 
 int incoming_postcopy_check(const struct incoming *in, struct err *err)

@@ -19,6 +19,7 @@
 #include "migration/incoming/incoming.h"
 #include "migration/incoming/lazy.h"
 #include "migration/ram/load.h"
+#include "migration/ram/postcopy/blocktime.h"
 #include "migration/ram/ram.h"
 #include "migration/stream/reader.h"
 #include "migration/stream/wire.h"
@@ -28,6 +29,7 @@
 #include "vmm/base/units.h"
 #include "vmm/base/wake.h"
 #include "vmm/machine.h"
+#include "vmm/vcpu.h"
 
 #define PACKAGE_MAX_BYTES   (16 * MiB)
 #define PACKAGE_PIECE_BYTES (64 * KiB)
@@ -207,6 +209,22 @@ static void on_fault_thread_failed(void *opaque, const struct err *why)
 	machine_unlock(in->m);
 }
 
+static void measure_waits(struct incoming_postcopy *pc)
+{
+	struct incoming *in = pc->in;
+	uint32_t tids[MIGRATION_MAX_VCPUS];
+	size_t n = MIN((size_t)in->m->n_vcpus, ARRAY_LEN(tids));
+
+	for (size_t i = 0; i < n; i++)
+		tids[i] = (uint32_t)in->m->vcpus[i]->tid;
+	pc->ram->blocktime = blocktime_new(tids, n);
+	machine_lock(in->m);
+	blocktime_unref(in->blocktime);
+	in->blocktime = blocktime_ref(pc->ram->blocktime);
+	in->blocktime_on = in->set->caps[CAP_POSTCOPY_BLOCKTIME];
+	machine_unlock(in->m);
+}
+
 static int postcopy_listen(struct incoming_postcopy *pc, struct err *err)
 {
 	const struct postcopy_ram_owner owner = {
@@ -224,6 +242,7 @@ static int postcopy_listen(struct incoming_postcopy *pc, struct err *err)
 	if (ret < 0)
 		return ret;
 	incoming_lazy_forget(in);
+	measure_waits(pc);
 	ret = postcopy_ram_begin(pc->ram, &owner, &begun, err);
 	machine_lock(in->m);
 	pc->listening = begun;

@@ -136,7 +136,9 @@ int incoming_postcopy_await_resume(struct incoming_postcopy *pc, struct err *err
 
 /* A preempt channel has come; taken. */
 void incoming_postcopy_take_preempt(struct incoming *in, struct channel *ch);
-void incoming_postcopy_query(const struct incoming *in, struct migration_info *info);
+void incoming_postcopy_query(struct incoming *in, struct migration_info *info);
+/* The program ends: say what has not come, if LISTEN has. */
+void incoming_postcopy_report_end(const struct incoming *in);
 /* -EIO while the move is paused, with the sentence why. */
 int incoming_postcopy_check(const struct incoming *in, struct err *err);
 

@@ -12,6 +12,7 @@
 #include "migration/incoming/incoming.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/log.h"
+#include "vmm/base/units.h"
 #include "vmm/machine.h"
 #include "vmm/vclock.h"
 
@@ -75,6 +76,13 @@ void report_incoming_failure(const struct incoming *in)
 		   " has not arrived, after %.3f s: load of migration failed: %s",
 		   in->from, seconds(host_now_ns() - in->begun_ns),
 		   in->error_text ? in->error_text : in->error.msg);
+}
+
+void report_incoming_torn(const struct incoming *in, uint64_t pages)
+{
+	log_notice("minivmm ends: the guest from " WHERE
+		   " ends here, with %.1f MB of its memory that had not come",
+		   in->from, (double)pages * PAGE_BYTES / 1e6);
 }
 
 void report_incoming_given_up(const struct incoming *in)

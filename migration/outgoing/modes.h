@@ -36,8 +36,8 @@ extern const struct migration_mode postcopy_mode;   /* postcopy.c */
 extern const struct migration_mode background_mode; /* background.c */
 
 /*
- * Passes over RAM until what is left fits the downtime limit, and a pass more would not make it much
- * less; or until postcopy is wanted.
+ * Passes over RAM until what is left fits the downtime limit, and a pass more would not make it
+ * much less; or until postcopy is wanted.
  */
 int precopy_iterate(struct outgoing *o, struct err *err);
 /* The guest has not been stopped, or runs again (-EAGAIN): 0 when it may be tried again. */

@@ -39,8 +39,8 @@
 #include "vmm/machine.h"
 #include "vmm/vclock.h"
 
-#define DEATH_MS    10000 /* between a process's sockets closing and its end */
-#define LOST_MS     1000  /* the same, where nothing but words depends on it */
+#define DEATH_MS    2000 /* between a process's sockets closing and its end */
+#define LOST_MS     1000 /* the same, where nothing but words depends on it */
 #define SEND_BUFFER (128 * KiB)
 
 /* ---- the package ---- */

@@ -31,13 +31,15 @@
 #include "migration/stream/writer.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/bytes.h"
+#include "vmm/base/log.h"
 #include "vmm/base/units.h"
 #include "vmm/base/wake.h"
 #include "vmm/machine.h"
 
 bool postcopy_wanted(const struct outgoing *o)
 {
-	return __atomic_load_n(&o->start_postcopy, __ATOMIC_RELAXED);
+	return __atomic_load_n(&o->start_postcopy, __ATOMIC_RELAXED) ||
+	       deadline_switches(&o->deadline);
 }
 
 /* ---- the object ---- */
@@ -174,6 +176,9 @@ static int postcopy_prepare(struct outgoing *o, struct err *err)
 {
 	int ret = postcopy_new(o, err);
 
+	if (!__atomic_exchange_n(&o->start_postcopy, true, __ATOMIC_RELAXED))
+		log_notice("the deadline (x-minivmm-deadline) has passed: the guest goes to "
+			   "postcopy");
 	return ret == 0 ? postcopy_switch(o, err) : ret;
 }
 

@@ -62,7 +62,7 @@ struct postcopy {
 
 /* ---- any thread ---- */
 
-/* migrate-start-postcopy has come, and is not done yet. */
+/* migrate-start-postcopy has come, or the deadline that does the same, and is not done yet. */
 bool postcopy_wanted(const struct outgoing *o);
 
 /* ---- the migration thread, the machine lock not held, unless said otherwise ---- */

@@ -12,6 +12,7 @@
 #include "migration/outgoing/outgoing.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/log.h"
+#include "vmm/base/units.h"
 #include "vmm/machine.h"
 
 #define WHERE "%.300s" /* the command of exec: may be long */
@@ -78,9 +79,24 @@ void report_outgoing_end(struct outgoing *o)
 			   o->error_text ? o->error_text : o->error.msg);
 }
 
+/* Bytes of the guest's memory that only this program has: it runs elsewhere by postcopy; 0: none.
+ */
+static uint64_t needed_there(const struct outgoing *o)
+{
+	enum migration_status s = status_get(&o->status);
+
+	return o->released && status_is_postcopy(s) ? ram_save_left_pages(&o->ram) * PAGE_BYTES : 0;
+}
+
 void report_outgoing_given_up(const struct outgoing *o, unsigned percent)
 {
-	if (o->released)
+	uint64_t left = needed_there(o);
+
+	if (left)
+		log_notice("minivmm ends with %.1f MB of the guest's memory that " WHERE
+			   " has not got: the guest there is lost as soon as it needs them",
+			   (double)left / 1e6, o->where);
+	else if (o->released)
 		log_notice("minivmm ends while the guest is handed to " WHERE
 			   ": whether it runs there is not known here",
 			   o->where);
@@ -96,6 +112,14 @@ void report_outgoing_given_up(const struct outgoing *o, unsigned percent)
 
 int report_check_quit(const struct outgoing *o, unsigned percent, struct err *err)
 {
+	uint64_t left = needed_there(o);
+
+	if (left)
+		return err_set(err, EBUSY,
+			       "the guest runs at " WHERE
+			       " by postcopy and needs %.1f MB of memory that only this program "
+			       "has: wait until it has moved, or say x-minivmm-force",
+			       o->where, (double)left / 1e6);
 	if (!status_busy(status_get(&o->status)) || !o->saves)
 		return 0;
 	return err_set(err, EBUSY,

@@ -1,4 +1,5 @@
-/* switchover.h - the steps of a switchover that postcopy takes as well; migration thread, no lock held */
+/* switchover.h - the steps of a switchover that postcopy takes as well; migration thread, no lock
+ * held */
 #ifndef MINIVMM_MIGRATION_SWITCHOVER_H
 #define MINIVMM_MIGRATION_SWITCHOVER_H
 

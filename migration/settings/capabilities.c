@@ -18,9 +18,10 @@ const struct migration_capability_info migration_capabilities[CAP_COUNT] = {
     ABSENT_OLD(CAP_ZERO_BLOCKS, "zero-blocks", "copy the disks first, or share them"),
     OFFERED_OLD(CAP_COMPRESS, "compress", "compress each page with zlib (both ends)"),
     OFFERED(CAP_EVENTS, "events", "send the events MIGRATION and MIGRATION_PASS"),
-    OFFERED(CAP_POSTCOPY_RAM, "postcopy-ram",
-	    "migrate-start-postcopy may run the guest at the destination before its memory is there "
-	    "(both ends)"),
+    OFFERED(
+	CAP_POSTCOPY_RAM, "postcopy-ram",
+	"migrate-start-postcopy may run the guest at the destination before its memory is there "
+	"(both ends)"),
     ABSENT_X(CAP_X_COLO, "x-colo", NULL),
     OFFERED(CAP_RELEASE_RAM, "release-ram",
 	    "give the guest's memory back at once when the migration has completed (source)"),

@@ -14,10 +14,10 @@ static const struct {
 	const char *name;
 	const char *only; /* the one value that is possible */
 } fixed_globals[] = {
-    {"send-configuration",     "on" },
-    {"send-section-footer",    "on" },
-    {"store-global-state",     "on" },
-    {"decompress-error-check", "on" },
+    {"send-configuration",     "on"},
+    {"send-section-footer",    "on"},
+    {"store-global-state",     "on"},
+    {"decompress-error-check", "on"},
 };
 
 const struct migration_property migration_properties[] = {
@@ -30,10 +30,10 @@ const struct migration_property migration_properties[] = {
      "synchronise multifd at each section, as QEMU before 8.1 does, not at each pass; towards a "
      "QEMU "
      "(source)"},
-    {"x-preempt-pre-7-2", offsetof(struct migration_settings, preempt_pre_7_2),
+    {"x-preempt-pre-7-2",offsetof(struct migration_settings, preempt_pre_7_2),
      "open the second connection of postcopy-preempt when the migration starts, and say where it "
      "ends, as QEMU 7.2 wants it (source)"},
-    {.name = NULL},
+    {.name = NULL        },
 };
 
 static int take_fixed(const struct keyval *kv, struct err *err)

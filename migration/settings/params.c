@@ -29,7 +29,6 @@ static const char *const policies[] = {"cancel", "force", "postcopy", NULL};
 
 #define YEAR_S 31536000 /* 365 days */
 
-
 static const char no_tls[] = "use a tunnel, such as ssh, with unix: or exec:";
 
 /* It would align one column of every other row. */

@@ -1,6 +1,8 @@
 /*
  * dirty.c - how fast the guest dirties memory: measured, limited (qmp-surface 2.1, 3.5)
  */
+#include <errno.h>
+
 #include "migration/dirty/limit.h"
 #include "migration/dirty/rate.h"
 #include "migration/migration.h"
@@ -42,6 +44,9 @@ static int calc_dirty_rate(struct qmp_call *call, const void *arg, void *ret, st
 	};
 
 	(void)ret;
+	/* Pages that are sampled are touched. */
+	if (args.mode == DIRTY_RATE_PAGE_SAMPLING && migration_check_complete(call->mg, err) < 0)
+		return err_prefix(err, -EBUSY, "calc-dirty-rate has to wait");
 	return dirty_rate_start(migration_dirty_rate(call->mg), &args, err);
 }
 

@@ -198,6 +198,8 @@ static int pmemsave(struct qmp_call *call, const void *arg, void *ret, struct er
 	(void)ret;
 	if (r == 0)
 		r = migration_check_pages(call->mg, err);
+	if (r == 0 && migration_check_complete(call->mg, err) < 0)
+		r = err_prefix(err, -EBUSY, "pmemsave has to wait");
 	if (r == 0)
 		r = check_range(&call->m->mem, a->gpa, a->bytes, err);
 	if (r == 0) {

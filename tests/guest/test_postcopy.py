@@ -1,9 +1,13 @@
 """Postcopy between two machines alike: RAM back end x preempt x multifd x tracker x channel x when."""
+import os
+import signal
+import time
 from itertools import product
 
 import postcopy
 from case import pairwise, table
 from moves import goes_on
+from qmp import GUARD
 
 CAPABILITIES = {"plain": (), "preempt": ("postcopy-preempt",), "multifd": ("multifd",),
                 "multifd_preempt": ("multifd", "postcopy-preempt")}
@@ -54,3 +58,36 @@ def test_runs_ahead(t, cpus, backend, **row):
         assert postcopy.requests(source) > 0, source.migration()
         t.forget(source)
         postcopy.runs_on(dest, cpus)
+
+
+def waits_for_pages(vm):
+    """One of its threads waits for a page that is missing: the kernel says in what a thread sleeps."""
+    for thread in os.listdir(f"/proc/{vm.pid}/task"):
+        try:
+            with open(f"/proc/{vm.pid}/task/{thread}/wchan", encoding="ascii") as f:
+                if f.read() == "handle_userfault":
+                    return True
+        except FileNotFoundError:
+            pass            # it has ended
+    return False
+
+
+@table(plain={"mode": "plain"}, preempt={"mode": "preempt"})
+def test_source_stands_still(t, mode):
+    """SIGSTOP: the guest waits for a page, its monitor does not; then everything goes on."""
+    t.need("root")
+    source, dest = pair(t, ("anonymous", mode, "log", "unix", "early", 1))
+    postcopy.switch(source, dest)
+    dest.wait_running()
+    source.signal(signal.SIGSTOP)
+    deadline = time.monotonic() + GUARD
+    while not waits_for_pages(dest):
+        assert time.monotonic() < deadline, "the guest needs no page"
+    for command in ("query-status", "query-migrate", "query-cpus-fast", "query-migrate-parameters"):
+        dest.cmd(command)
+    assert dest.migration()["status"] == "postcopy-active", dest.migration()
+    assert waits_for_pages(dest)
+    source.signal(signal.SIGCONT)
+    postcopy.finish(source, dest)
+    t.forget(source)
+    postcopy.runs_on(dest)

@@ -92,7 +92,7 @@ def test_capabilities(t):
     """What is offered can be switched on and off; what is not is refused whole, by name."""
     vm = t.vmm("idle", ring=1024, backend="anonymous")   # of which page faults can be had: background-snapshot
     for name in rows.CAPABILITIES:
-        needs = ["multifd"] if name == "zero-copy-send" else []
+        needs = {"zero-copy-send": ["multifd"], "postcopy-preempt": ["postcopy-ram"]}.get(name, [])
         for state in (True, False):
             vm.cmd("migrate-set-capabilities",
                    capabilities=[{"capability": n, "state": state} for n in [name, *needs]])
@@ -119,6 +119,13 @@ CONFLICTS = {
     "zero_copy_compress": (("multifd", "zero-copy-send", "compress"), ZERO),
     "zero_copy_xbzrle": (("multifd", "zero-copy-send", "xbzrle"), ZERO),
     "multifd_compress": (("multifd", "compress"), "Multifd is not compatible with compress"),
+    "postcopy_shared": (("postcopy-ram", "x-ignore-shared"), "Postcopy is not compatible with ignore-shared"),
+    "postcopy_mapped": (("postcopy-ram", "mapped-ram"), "Mapped-ram migration is incompatible with postcopy"),
+    "postcopy_background": (("postcopy-ram", "background-snapshot"),
+                            "Background-snapshot is not compatible with postcopy-ram"),
+    "preempt_alone": (("postcopy-preempt",), "Postcopy preempt requires postcopy-ram"),
+    "preempt_compress": (("postcopy-ram", "postcopy-preempt", "compress"),
+                         "Postcopy preempt not compatible with compress"),
     "two_throttles": (("dirty-limit", "auto-converge"),
                       "Capabilities 'dirty-limit' and 'auto-converge' exclude each other: one of them "
                       "slows the guest down"),

@@ -58,7 +58,8 @@ def start(t, guest=GUEST, append=APPEND, capabilities=(), **options):
     """A source that runs, and that may go by postcopy."""
     options.setdefault("backend", "anonymous")
     vm = machine(t, guest, append, memory=MEMORY, **options)
-    goes_on(vm, options.get("cpus", 1))
+    if guest != "idle":
+        goes_on(vm, options.get("cpus", 1))
     fill(vm)
     vm.capabilities("postcopy-ram", *capabilities)
     vm.cmd("migrate-set-parameters", downtime_limit=1, max_postcopy_bandwidth=SWEEP)

@@ -9,11 +9,9 @@ without its ending: unit/test-params:test_values, guest/test_modes:test_move.
 ABSENT_CAPABILITIES = {
     "rdma-pin-all": ": use tcp: or unix:",
     "zero-blocks": ": copy the disks first, or share them",
-    "postcopy-ram": ": raise 'downtime-limit' or 'max-bandwidth'",
     "x-colo": "",
     "block": ": copy the disks first, or share them",
     "dirty-bitmaps": "",
-    "postcopy-preempt": "",
 }
 
 CAPABILITIES = {
@@ -36,6 +34,8 @@ CAPABILITIES = {
     "dirty-limit": ["guest/test_control:test_dirty_limit_capability",
                     "guest/test_control:test_dirty_limit_is_refused"],
     "background-snapshot": ["guest/test_background:test_one_instant", "unit/test-write-protect:test_instant"],
+    "postcopy-ram": ["guest/test_postcopy_source:test_to_qemu", "guest/test_postcopy_source:test_same_memory"],
+    "postcopy-preempt": ["guest/test_postcopy_source:test_to_qemu", "guest/test_postcopy_source:test_same_memory"],
     "mapped-ram": ["guest/test_mapped:test_save_and_load", "interop/test_mapped_qemu:test_to_qemu_and_back"],
 }
 
@@ -54,7 +54,6 @@ ABSENT_PARAMETERS = {
     "tls-authz": ("x", TUNNEL),
     "x-checkpoint-delay": (1, ""),
     "block-incremental": (True, ": copy the disks first, or share them"),
-    "max-postcopy-bandwidth": (1, ": raise 'downtime-limit' or 'max-bandwidth'"),
 }
 
 # Default; values that are out of range with the phrase that says so; the tests of its effect.
@@ -97,6 +96,7 @@ PARAMETERS = {
     "multifd-zstd-level": (1, [21], "a value between 0 and 20", ["guest/test_multifd:test_levels"]),
     "zero-page-detection": ("multifd", [], "", ["interop/test_multifd_peers:test_ram_is_equal",
                                                 "guest/test_multifd:test_zero_pages"]),
+    "max-postcopy-bandwidth": (0, [], "", ["guest/test_postcopy_source:test_limit"]),
     "direct-io": (False, [], "", ["guest/test_mapped:test_save_and_load", "interop/test_mapped_qemu:test_to_qemu_and_back"]),
     "x-vcpu-dirty-limit-period": (1000, [0, 1001], "a value between 1 and 1000",
                                   ["guest/test_control:test_dirty_limit_capability"]),
@@ -125,6 +125,7 @@ PROPERTIES = {
     "switchover-ack-legacy": ["unit/test-switchover:test_source_waits_for_ack",
                               "unit/test-switchover:test_destination_agrees",
                               "interop/test_switchover_peers:test_ack"],
+    "x-preempt-pre-7-2": ["guest/test_postcopy_source:test_early"],
     "multifd-flush-after-each-section": ["interop/test_multifd_peers:test_sections_at_both_ends",
                                          "interop/test_multifd_peers:test_old_qemu_refuses"],
 }
@@ -149,13 +150,13 @@ FIGURES = {
     "ram.dirty-pages-rate": ["guest/test_statistics:test_dirty_pages_rate"],
     "ram.mbps": [ESTIMATES],
     "ram.dirty-sync-count": [WIRE],
-    "ram.postcopy-requests": [NO_POSTCOPY],
+    "ram.postcopy-requests": [NO_POSTCOPY, "guest/test_postcopy_source:test_to_qemu"],
     "ram.page-size": ["guest/test_migrate:test_events_and_statistics"],
     "ram.multifd-bytes": ["guest/test_multifd:test_bytes_on_the_wire", "guest/test_mapped:test_save_and_load"],
     "ram.pages-per-second": [ESTIMATES],
     "ram.precopy-bytes": [WIRE, "guest/test_statistics:test_stopped_and_continued"],
     "ram.downtime-bytes": [WIRE, "guest/test_statistics:test_stopped_and_continued"],
-    "ram.postcopy-bytes": [NO_POSTCOPY],
+    "ram.postcopy-bytes": [NO_POSTCOPY, "guest/test_postcopy_source:test_to_qemu"],
     "ram.dirty-sync-missed-zero-copy": ["guest/test_multifd:test_zero_copy"],
     "xbzrle-cache": [SHOWN],
     "xbzrle-cache.cache-size": [WIRE],
@@ -215,6 +216,7 @@ COMMANDS = {
     "migrate-incoming": ["guest/test_migrate:test_incoming_defer", "guest/test_channels:test_refused",
                          "unit/test-migration-engine:test_refusals_by_state"],
     "migrate_cancel": ["guest/test_cancel:test_active", "guest/test_cancel:test_again"],
+    "migrate-start-postcopy": ["guest/test_postcopy_source:test_to_qemu", "guest/test_postcopy_source:test_refusals"],
     "migrate-continue": ["guest/test_migrate:test_pause_before_switchover"],
     "migrate-set-capabilities": ["guest/test_rows:test_capabilities"],
     "query-migrate-capabilities": ["guest/test_rows:test_capabilities"],

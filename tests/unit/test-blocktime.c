@@ -48,8 +48,12 @@ START_TEST(test_empty)
 	ck_assert_uint_eq(total(&f), 0);
 	for (unsigned i = 0; i < 3; i++)
 		ck_assert(f.vcpu_blocktime_ms[i] == 0 && f.vcpu_latency_ns[i] == 0);
-	blocktime_free(b);
-	blocktime_free(NULL);
+	ck_assert_ptr_eq(blocktime_ref(b), b);
+	blocktime_unref(b);
+	ck_assert_uint_eq(read_at(b, SECOND).vcpus, 3);
+	blocktime_unref(b);
+	blocktime_unref(NULL);
+	ck_assert_ptr_null(blocktime_ref(NULL));
 }
 END_TEST
 
@@ -77,7 +81,7 @@ START_TEST(test_one_page)
 	ck_assert_uint_eq(f.other_latency_ns, 15 * MS);
 	ck_assert_uint_eq(f.latency_ns, 65 * MS / 3);
 	ck_assert_uint_eq(total(&f), 3);
-	blocktime_free(b);
+	blocktime_unref(b);
 }
 END_TEST
 
@@ -98,7 +102,7 @@ START_TEST(test_all_wait)
 	blocktime_placed(b, 1, 4, 57 * MS);
 	ck_assert_uint_eq(read_at(b, 99 * MS).blocktime_ms, 17);
 	ck_assert_uint_eq(read_at(b, 99 * MS).vcpu_blocktime_ms[1], 27);
-	blocktime_free(b);
+	blocktime_unref(b);
 }
 END_TEST
 
@@ -125,7 +129,7 @@ START_TEST(test_signals)
 	ck_assert_uint_eq(f.vcpu_blocktime_ms[1], 8 + 14);
 	ck_assert_uint_eq(total(&f), 2);
 	ck_assert_uint_eq(f.vcpu_latency_ns[1], 9 * MS);
-	blocktime_free(b);
+	blocktime_unref(b);
 }
 END_TEST
 
@@ -145,7 +149,7 @@ START_TEST(test_drop)
 	ck_assert_uint_eq(total(&f), 1);
 	ck_assert_uint_eq(f.vcpu_blocktime_ms[1], 0);
 	ck_assert_uint_eq(f.vcpu_blocktime_ms[0], 10);
-	blocktime_free(b);
+	blocktime_unref(b);
 }
 END_TEST
 
@@ -181,7 +185,7 @@ START_TEST(test_buckets)
 		f = read_at(b, SECOND + rows[i].ns);
 		ck_assert_uint_eq(f.latency_dist[rows[i].bucket], 1);
 		ck_assert_uint_eq(total(&f), 1);
-		blocktime_free(b);
+		blocktime_unref(b);
 	}
 }
 END_TEST
@@ -202,7 +206,7 @@ START_TEST(test_unknown)
 	ck_assert_uint_lt(total(&f), 2000);
 	ck_assert_uint_eq(f.other_latency_ns, 7 * MS);
 	ck_assert_uint_eq(f.vcpu_blocktime_ms[0] + f.vcpu_blocktime_ms[1], 0);
-	blocktime_free(b);
+	blocktime_unref(b);
 }
 END_TEST
 
@@ -251,7 +255,7 @@ START_TEST(test_race)
 	ck_assert_uint_eq(read_at(r.b, 100 * SECOND).vcpu_blocktime_ms[0], 0);
 	ck_assert_uint_eq(read_at(r.b, 100 * SECOND).vcpu_blocktime_ms[1], 0);
 	ck_assert_uint_eq(read_at(r.b, 100 * SECOND).blocktime_ms, 0);
-	blocktime_free(r.b);
+	blocktime_unref(r.b);
 }
 END_TEST
 

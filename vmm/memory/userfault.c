@@ -201,10 +201,12 @@ void userfault_unregister(struct userfault *u, const struct ram_block *b)
 {
 	int slot = slot_of(u, b);
 	bool wp = slot >= 0 && u->modes[slot] & USERFAULT_WP;
-	uint64_t step = MAX(wp ? UNREGISTER_WP_BYTES : UNREGISTER_BYTES, b->page_bytes);
+	uint64_t step = wp ? UNREGISTER_WP_BYTES : UNREGISTER_BYTES;
 
 	if (slot < 0)
 		return;
+	if (b->page_bytes > PAGE_BYTES) /* few pages; and see probe_block() */
+		step = b->bytes;
 	for (uint64_t off = 0; off < b->bytes; off += step) {
 		struct uf_range r = range_of(b, off, MIN(step, b->bytes - off));
 
@@ -222,8 +224,10 @@ void userfault_unregister(struct userfault *u, const struct ram_block *b)
 static int probe_block(const struct userfault *u, const struct ram_block *b, unsigned modes,
 		       struct err *err)
 {
-	struct uf_register r = {.range = range_of(b, 0, b->page_bytes),
-				.modes = kernel_modes(modes)};
+	/* Mappings of huge pages stay apart once they were split: those are asked for as a whole.
+	 */
+	uint64_t bytes = b->page_bytes > PAGE_BYTES ? b->bytes : PAGE_BYTES;
+	struct uf_register r = {.range = range_of(b, 0, bytes), .modes = kernel_modes(modes)};
 
 	if (ioctl(u->fd, UF_REGISTER, &r) < 0)
 		return explain_register(b, errno, err);

@@ -45,6 +45,7 @@ struct blocktime {
 	/* constant */
 	size_t n_vcpus;
 	struct vcpu_tid tids[MIGRATION_MAX_VCPUS]; /* in order */
+	unsigned refs;                             /* atomic */
 	pthread_mutex_t lock;
 	/* under the lock; n_waiters is also read without */
 	size_t n_waiters;
@@ -67,6 +68,7 @@ struct blocktime *blocktime_new(const uint32_t *tids, size_t n_vcpus)
 {
 	struct blocktime *b = NEW(struct blocktime);
 
+	b->refs = 1;
 	b->n_vcpus = MIN(n_vcpus, (size_t)MIGRATION_MAX_VCPUS);
 	for (size_t i = 0; i < b->n_vcpus; i++)
 		b->tids[i] = (struct vcpu_tid){tids[i], (int)i};
@@ -75,10 +77,18 @@ struct blocktime *blocktime_new(const uint32_t *tids, size_t n_vcpus)
 	return b;
 }
 
-void blocktime_free(struct blocktime *b)
+struct blocktime *blocktime_ref(struct blocktime *b)
 {
 	if (b)
-		(void)pthread_mutex_destroy(&b->lock);
+		(void)__atomic_add_fetch(&b->refs, 1, __ATOMIC_SEQ_CST);
+	return b;
+}
+
+void blocktime_unref(struct blocktime *b)
+{
+	if (!b || __atomic_sub_fetch(&b->refs, 1, __ATOMIC_SEQ_CST))
+		return;
+	(void)pthread_mutex_destroy(&b->lock);
 	free(b);
 }
 

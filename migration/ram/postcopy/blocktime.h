@@ -6,7 +6,7 @@
  * many messages the kernel made of it.  Pages are numbers of the caller's choice, in a row where
  * their memory is: the host's address over 4096, for instance.  Times: host_now_ns().
  *
- * All calls but _new() and _free(): any thread.  The lock is a leaf, held for a few steps;
+ * All calls: any thread.  The lock is a leaf, held for a few steps;
  * nothing is allocated after _new().
  *
  * A page may be placed between the fault and the call that reports it.  So the fault thread calls
@@ -22,9 +22,11 @@
 struct blocktime;
 struct migration_blocktime;
 
-/* 'tids': of the vCPUs' threads, at most MIGRATION_MAX_VCPUS.  Returns owned. */
+/* 'tids': of the vCPUs' threads, at most MIGRATION_MAX_VCPUS.  Returns a reference. */
 struct blocktime *blocktime_new(const uint32_t *tids, size_t n_vcpus);
-void blocktime_free(struct blocktime *b); /* NULL is fine */
+/* Who measures and who asks may end in any order: the last reference frees it.  NULL is fine. */
+struct blocktime *blocktime_ref(struct blocktime *b);
+void blocktime_unref(struct blocktime *b);
 
 /* Thread 'tid' (0: not known) waits for the page since 'now_ns', if it has not before. */
 void blocktime_fault(struct blocktime *b, uint64_t page, uint32_t tid, int64_t now_ns);

@@ -19,6 +19,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "migration/ram/postcopy/blocktime.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/bitmap.h"
 #include "vmm/base/units.h"
@@ -38,13 +39,7 @@ static int check_kind(const struct ram_block *b, struct err *err)
 			       " MiB, and the guest would stand still while one of them comes: use "
 			       "huge pages of 2 MiB",
 			       b->name, b->page_bytes >> 20);
-	if (!memory_discards_to_zero(b))
-		return err_set(
-		    err, ENOTSUP,
-		    "RAM block '%s' is a private copy of a file, whose content would show "
-		    "where no page has come: use share=on, anonymous memory or a memfd",
-		    b->name);
-	return 0;
+	return postcopy_check_file(b, err);
 }
 
 int postcopy_ram_check(const struct memory *mem, bool ignore_shared, struct err *err)
@@ -174,6 +169,7 @@ void postcopy_ram_free(struct postcopy_ram *p)
 		free(p->blocks[i].requested);
 	}
 	rp_out_fini(&p->out);
+	blocktime_unref(p->blocktime);
 	pthread_rwlock_destroy(&p->giving_back);
 	pthread_mutex_destroy(&p->owner_lock);
 	free(p);
@@ -194,25 +190,6 @@ void postcopy_ram_drop(struct postcopy_ram *p, struct postcopy_block *pb, uint64
 
 	(void)p;
 	bitmap_clear_range(pb->received, first, n);
-}
-
-/* Registered, it gives back all that is to come again: no other page can take the place. */
-static int empty_block(struct postcopy_ram *p, struct postcopy_block *pb, struct err *err)
-{
-	uint64_t end;
-
-	for (uint64_t at = bitmap_next_clear(pb->received, pb->pages, 0); at < pb->pages;
-	     at = bitmap_next_clear(pb->received, pb->pages, end)) {
-		int ret;
-
-		end = bitmap_next_set(pb->received, pb->pages, at);
-		ret = memory_give_back(pb->block, at * PAGE_BYTES, (end - at) * PAGE_BYTES);
-		if (ret < 0)
-			return err_set(err, -ret, "RAM block '%s' cannot be emptied: %s",
-				       pb->block->name, err_text(-ret));
-		p->left_pages += end - at;
-	}
-	return 0;
 }
 
 int postcopy_ram_begin(struct postcopy_ram *p, const struct postcopy_ram_owner *owner, bool *begun,
@@ -236,7 +213,7 @@ int postcopy_ram_begin(struct postcopy_ram *p, const struct postcopy_ram_owner *
 	for (size_t i = 0; ret == 0 && i < p->n; i++)
 		ret = userfault_register(&p->uffd, p->blocks[i].block, USERFAULT_MISSING, err);
 	for (size_t i = 0; ret == 0 && i < p->n; i++)
-		ret = empty_block(p, &p->blocks[i], err);
+		ret = postcopy_empty_block(p, &p->blocks[i], err);
 	for (size_t i = 0; ret == 0 && i < p->mem->n_blocks; i++)
 		if (postcopy_ram_find(p, p->mem->blocks[i]))
 			missing_set_block(p->mem->blocks[i], &p->missing);

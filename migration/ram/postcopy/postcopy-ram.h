@@ -32,6 +32,8 @@
 /* Huge pages above are refused: one takes seconds to come, and the guest stands still for it. */
 #define POSTCOPY_MAX_PAGE_BYTES 0x200000ULL
 
+struct blocktime;
+
 struct postcopy_block {
 	/* set at creation and then constant */
 	const struct ram_block *block;
@@ -58,7 +60,8 @@ struct postcopy_ram {
 	struct userfault uffd;
 	struct postcopy_block blocks[MEMORY_MAX_BLOCKS];
 	size_t n;
-	struct rp_out out; /* to the source; its lock is a leaf */
+	struct rp_out out;           /* to the source; its lock is a leaf */
+	struct blocktime *blocktime; /* a reference; NULL: waits are not measured */
 	/* shared by whoever puts pages in; exclusive for who gives pages back to the host; a leaf
 	 */
 	pthread_rwlock_t giving_back;
@@ -113,6 +116,13 @@ static inline uint64_t postcopy_bits(uint64_t bit, uint64_t n)
 {
 	return (n >= 64 ? ~0ULL : (1ULL << n) - 1) << bit;
 }
+
+/* empty.c */
+
+/* Could the block be emptied?  A private copy of a file: only where the file has no data. */
+int postcopy_check_file(const struct ram_block *b, struct err *err);
+/* Give back all pages that have not been received, and count them.  0 or -errno. */
+int postcopy_empty_block(struct postcopy_ram *p, struct postcopy_block *pb, struct err *err);
 
 /* place.c */
 

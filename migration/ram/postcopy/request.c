@@ -16,6 +16,7 @@
 #include <time.h>
 
 #include "migration/channel/channel.h"
+#include "migration/ram/postcopy/blocktime.h"
 #include "migration/ram/postcopy/postcopy-ram.h"
 #include "vmm/base/bitmap.h"
 #include "vmm/base/bytes.h"
@@ -116,6 +117,12 @@ static void tell_stuck(struct postcopy_ram *p, bool on)
 	pthread_mutex_unlock(&p->owner_lock);
 }
 
+/* What a page is called where waits are measured: its place in this program's memory. */
+static uint64_t wait_key(const struct postcopy_block *pb, uint64_t page)
+{
+	return (uintptr_t)pb->block->hva / PAGE_BYTES + page;
+}
+
 /* These of the bits of a word, as far as they are set, are not any more: how many were. */
 static unsigned clear_requested(uint64_t *word, uint64_t mask)
 {
@@ -128,7 +135,8 @@ static unsigned clear_requested(uint64_t *word, uint64_t mask)
 uint64_t postcopy_request_end(struct postcopy_ram *p, struct postcopy_block *pb, uint64_t page,
 			      uint64_t n)
 {
-	uint64_t end = page + n, ended = 0;
+	uint64_t first = page, end = page + n, ended = 0;
+	int64_t now;
 
 	while (page < end) {
 		uint64_t bit = page % BITS_PER_WORD, some = MIN(BITS_PER_WORD - bit, end - page);
@@ -139,8 +147,11 @@ uint64_t postcopy_request_end(struct postcopy_ram *p, struct postcopy_block *pb,
 	}
 	if (!ended)
 		return 0;
+	now = now_ns();
+	if (p->blocktime)
+		blocktime_placed(p->blocktime, wait_key(pb, first), n, now);
 	__atomic_fetch_sub(&p->waiting, ended, __ATOMIC_SEQ_CST);
-	__atomic_store_n(&p->progress_ns, now_ns(), __ATOMIC_SEQ_CST);
+	__atomic_store_n(&p->progress_ns, now, __ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&p->stuck, __ATOMIC_SEQ_CST))
 		tell_stuck(p, false);
 	return ended;
@@ -196,24 +207,43 @@ static bool set_requested(struct postcopy_ram *p, struct postcopy_block *pb, uin
 	return true;
 }
 
+/* Thread 'tid' waits for the page, or not: it had come before the fault was noted. */
+static void note_wait(struct postcopy_ram *p, const struct postcopy_block *pb, uint64_t page,
+		      uint32_t tid, bool waits)
+{
+	if (!p->blocktime)
+		return;
+	if (waits)
+		blocktime_fault(p->blocktime, wait_key(pb, page), tid, now_ns());
+	else
+		blocktime_drop(p->blocktime, wait_key(pb, page), tid);
+}
+
 static int on_fault(void *opaque, const struct userfault_msg *msg)
 {
 	struct postcopy_ram *p = opaque;
 	uint64_t off, page;
 	const struct ram_block *b = userfault_block_at(&p->uffd, msg->hva, &off);
 	struct postcopy_block *pb = b ? postcopy_ram_find(p, b) : NULL;
+	bool fresh;
 
 	if (!pb)
 		return 0;
 	page = ALIGN_DOWN(off, b->page_bytes) / PAGE_BYTES;
 	if (postcopy_ram_has(pb, page))
 		return fill_zero(p, pb, page);
-	if (!set_requested(p, pb, page))
-		return 0;
+	note_wait(p, pb, page, msg->tid, true);
+	fresh = set_requested(p, pb, page);
 	if (!postcopy_ram_has(pb, page)) {
-		ask(p, pb, page);
+		if (fresh)
+			ask(p, pb, page);
+		else
+			look(p); /* a signal makes a vCPU touch it again and again on some hosts */
 		return 0;
 	}
+	note_wait(p, pb, page, msg->tid, false);
+	if (!fresh)
+		return 0;
 	/* It came in between, and whoever put it in may not have seen that it is wanted. */
 	postcopy_request_end(p, pb, page, 1);
 	return fill_zero(p, pb, page);
@@ -223,6 +253,7 @@ static void on_failed(void *opaque, const struct err *why)
 {
 	struct postcopy_ram *p = opaque;
 
+	tell_stuck(p, true); /* nobody looks any more how long a wait takes */
 	pthread_mutex_lock(&p->owner_lock);
 	if (p->owner.failed)
 		p->owner.failed(p->owner.opaque, why);

@@ -51,6 +51,7 @@ void postcopy_send_begin(struct ram_save *s)
 	for (size_t i = 0; i < s->m->mem.n_blocks; i++)
 		if (page_set_block_pages(&s->pages, i))
 			round_block(s, i);
+	s->queue.at = ALIGN_DOWN(s->queue.at, host_pages(s, s->queue.block));
 	s->queue.postcopy = true;
 	ram_stream_plain(&s->stream);
 }
