@@ -261,6 +261,8 @@ def test_multifd_before(t):
           for end in ("source", "dest") for name, number in (("quit", None), ("term", signal.SIGTERM))})
 def test_ends_while_paused(t, end, number):
     """A program that waits for the other end can be ended; the other one waits on."""
+    if t.kind == "qemu" and end == "dest":
+        t.skip("QEMU 7.2 does not end while its guest waits for a page")
     move = begin(t, paused=False)
     move.dest.wait_running()
     move.broken(5000)
