@@ -30,10 +30,11 @@ def test_blocktime(t, mode):
     now = dest.migration()
     assert BLOCKTIME <= set(now), now
     each = now["postcopy-vcpu-blocktime"]
-    assert len(each) == CPUS and now["postcopy-blocktime"] <= min(each), now
+    assert len(each) == CPUS, now
     assert postcopy.requests(source) > 0, source.migration()
-    if t.kind == "qemu":        # 7.2 has no more
+    if t.kind == "qemu":        # 7.2 has no more, and may tell more time of all vCPUs than of any
         return
+    assert now["postcopy-blocktime"] <= min(each), now
     dist = now["postcopy-latency-dist"]
     assert len(dist) == 24 and sum(dist) > 0, now
     assert len(now["postcopy-vcpu-latency"]) == CPUS and all(now["postcopy-vcpu-latency"]), now
