@@ -76,14 +76,18 @@ static int look_up(struct migration *mg, const struct migration_uri *uri, bool p
 	return ret;
 }
 
-/* The ways on which the peer can answer. */
-static int check_kind(const struct migration_uri *uri, int fd, struct err *err)
+/* The ways on which the peer can answer; 'two': there will be another connection. */
+static int check_kind(const struct migration_uri *uri, int fd, bool two, struct err *err)
 {
 	if (uri->kind == URI_FD && fd < 0)
 		return err_set(err, ENOENT, "File descriptor named '%s' has not been found",
 			       uri->path);
-	if (uri_is_address(uri->kind) || uri->kind == URI_FD)
+	if (uri_is_address(uri->kind) || (uri->kind == URI_FD && !two))
 		return 0;
+	if (uri->kind == URI_FD)
+		return err_set(err, EINVAL,
+			       "postcopy-preempt needs a second connection, and fd: is one: give "
+			       "an address of tcp: or unix:");
 	return err_set(err, EINVAL,
 		       "a postcopy is resumed over tcp:, unix: or fd:, where both ends can talk");
 }
@@ -94,13 +98,15 @@ static int wait_there(struct migration *mg, struct migration_uri *uri, int *fd, 
 		      struct err *err)
 {
 	struct sockaddr_list list;
-	int ret = check_kind(uri, *fd, err);
+	int ret = check_kind(uri, *fd, mg->in.set->caps[CAP_POSTCOPY_PREEMPT], err);
 
 	uri_anchor(uri, mg->m->host);
 	if (ret == 0)
 		ret = look_up(mg, uri, true, !oob, &list, err);
 	if (ret < 0)
 		return ret;
+	if (!oob) /* else the main loop does it soon */
+		incoming_stop_listening(&mg->in);
 	if (uri->kind != URI_FD)
 		return recover_listen_at(&mg->in.recover, uri, &list, err);
 	ret = recover_listen_given(&mg->in.recover, *fd, err);
@@ -149,7 +155,7 @@ int migration_resume(struct migration *mg, const struct migration_where *where, 
 	if (ret == 0)
 		ret = uri_take(&a.uri, where, false, err);
 	if (ret == 0)
-		ret = check_kind(&a.uri, fd, err);
+		ret = check_kind(&a.uri, fd, mg->out.caps[CAP_POSTCOPY_PREEMPT], err);
 	if (ret == 0) {
 		uri_anchor(&a.uri, mg->m->host);
 		ret = look_up(mg, &a.uri, false, true, &a.to, err);

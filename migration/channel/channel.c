@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "migration/channel/patience.h"
@@ -31,6 +32,11 @@ int channel_fd(const struct channel *c)
 	while (c->below)
 		c = c->below;
 	return c->fd;
+}
+
+void channel_shut_down(const struct channel *c)
+{
+	(void)shutdown(channel_fd(c), SHUT_RDWR);
 }
 
 size_t channel_pending(const struct channel *c)

@@ -184,6 +184,8 @@ int channel_splice(struct channel *c, const void *p, size_t n, size_t *done, str
 int channel_take_fd(struct channel *c);
 int channel_finish(struct channel *c, struct err *err);
 void channel_end_writing(struct channel *c);
+/* Reads and writes end, whoever waits in them.  Any thread while the channel lives. */
+void channel_shut_down(const struct channel *c);
 void channel_close(struct channel *c); /* NULL is fine */
 
 /* How long a postcopy's peer may be cut off before the kernel ends the connection. */
@@ -201,6 +203,9 @@ void channel_bound_silence(const struct channel *c);
 /* Let the kernel hold so much that was sent and not read.  Only for unix sockets: tcp finds its own
  * way. */
 void channel_send_buffer(const struct channel *c, size_t bytes);
+/* From now on little lies in the socket that has come and was not read: what comes behind it is
+ * waited for.  Only for tcp.  The reader; any time. */
+void channel_keep_unread_little(const struct channel *c);
 
 /* ---- makers: return owned, or NULL with *err set; the first fd is taken either way ---- */
 

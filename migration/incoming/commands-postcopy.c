@@ -64,6 +64,21 @@ static int run(struct command_state *cs, const uint8_t *payload, uint16_t n, str
 	return 0;
 }
 
+static int resume(struct command_state *cs, const uint8_t *payload, uint16_t n, struct err *err)
+{
+	if (!cs->postcopy || cs->package)
+		return command_not_now(cs, payload, n, err);
+	return incoming_postcopy_resume(cs->postcopy, err);
+}
+
+static int recv_bitmap(struct command_state *cs, const uint8_t *payload, uint16_t n,
+		       struct err *err)
+{
+	if (!cs->postcopy || cs->package)
+		return command_not_now(cs, payload, n, err);
+	return incoming_postcopy_recv_bitmap(cs->postcopy, payload, n, err);
+}
+
 const struct command_row commands_postcopy[] = {
     {"POSTCOPY_ADVISE",         CMD_POSTCOPY_ADVISE, ANY_LENGTH, advise},
     {"POSTCOPY_LISTEN",               CMD_POSTCOPY_LISTEN, 0, listen_begun},
@@ -71,7 +86,7 @@ const struct command_row commands_postcopy[] = {
     {"POSTCOPY_RAM_DISCARD",CMD_POSTCOPY_RAM_DISCARD, ANY_LENGTH, discard},
     {"PACKAGED",             CMD_PACKAGED, 4, packaged},
     {"ENABLE_COLO",            CMD_ENABLE_COLO, ANY_LENGTH, command_not_now},
-    {"POSTCOPY_RESUME",			CMD_POSTCOPY_RESUME, 0, command_not_now},
-    {"RECV_BITMAP",			 CMD_RECV_BITMAP, ANY_LENGTH, command_not_now},
+    {"POSTCOPY_RESUME",			CMD_POSTCOPY_RESUME, 0, resume},
+    {"RECV_BITMAP",			 CMD_RECV_BITMAP, ANY_LENGTH, recv_bitmap},
     {.name = NULL         },
 };

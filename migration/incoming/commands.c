@@ -40,7 +40,8 @@ const char *command_name(uint16_t command)
 static bool comes_late(uint16_t command)
 {
 	return command == CMD_PING || command == CMD_GO || command == CMD_POSTCOPY_LISTEN ||
-	       command == CMD_POSTCOPY_RUN;
+	       command == CMD_POSTCOPY_RUN || command == CMD_POSTCOPY_RESUME ||
+	       command == CMD_RECV_BITMAP;
 }
 
 int commands_load(struct command_state *cs, struct src *in, struct err *err)

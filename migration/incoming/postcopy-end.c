@@ -50,7 +50,8 @@ static int await_all(struct incoming_postcopy *pc, struct err *err)
 	}
 	while (!pc->failed && !pc->done)
 		pthread_cond_wait(&pc->changed, &pc->lock);
-	while (!pc->failed && pc->preempt.ch && !pc->preempt_done && postcopy_ram_left(pc->ram))
+	while (!pc->failed && (pc->preempt.ch || pc->preempt_due) && !pc->preempt_done &&
+	       postcopy_ram_left(pc->ram))
 		pthread_cond_wait(&pc->changed, &pc->lock);
 	ret = pc->failed;
 	if (ret && err)
@@ -109,6 +110,7 @@ static void set_paused(struct incoming_postcopy *pc, const struct err *err)
 		  (unsigned long long)((postcopy_ram_left(pc->ram) * PAGE_BYTES + MiB - 1) / MiB),
 		  err->msg);
 	status_set(in->m, &in->status, MIG_POSTCOPY_PAUSED);
+	wake_set(in->wake_fd); /* listening ends */
 	machine_unlock(in->m);
 }
 
@@ -116,26 +118,20 @@ static void set_paused(struct incoming_postcopy *pc, const struct err *err)
 static int pause_move(struct incoming_postcopy *pc, struct err *err)
 {
 	struct channel *ch = pc->loader->reader->ch;
-	int ret;
 
 	(void)shutdown(channel_fd(ch), SHUT_RDWR); /* a request that is being written fails */
 	let_go_of_channel(pc);
 	incoming_preempt_stop(pc, true);
 	thread_join(&pc->thread);
 	postcopy_records_reset(&pc->records);
+	incoming_postcopy_disconnect(pc);
 	set_paused(pc, err);
 	pthread_mutex_lock(&pc->lock);
 	pc->failed = 0;
 	wake_clear(pc->failed_fd);
 	pthread_mutex_unlock(&pc->lock);
-	ret = incoming_postcopy_await_resume(pc, err);
-	if (ret == 0)
-		machine_lock(pc->in->m);
-	if (ret == 0)
-		pc->in->error = (struct err){0};
-	if (ret == 0)
-		machine_unlock(pc->in->m);
-	return ret;
+	pc->resumed = true;
+	return incoming_postcopy_await_resume(pc, err);
 }
 
 /* ---- it is complete ---- */
@@ -143,11 +139,13 @@ static int pause_move(struct incoming_postcopy *pc, struct err *err)
 static int complete(struct incoming_postcopy *pc, struct err *err)
 {
 	struct incoming *in = pc->in;
-	int ret = incoming_finish_channels(in, err);
+	/* Those of a connection that was lost had brought all by the switch. */
+	int ret = pc->resumed ? 0 : incoming_finish_channels(in, err);
 
 	if (ret < 0)
 		return ret;
 	incoming_preempt_stop(pc, true);
+	recover_listen_stop(&in->recover);
 	thread_join(&pc->thread);
 	let_go_of_channel(pc);
 	postcopy_ram_disown(pc->ram);
@@ -191,11 +189,11 @@ int incoming_postcopy_finish(struct incoming_postcopy *pc, int ret, bool *kept, 
 			end_session(pc);
 			return ret;
 		}
-		if (!cancelled(pc))
-			ret = pause_move(pc, err);
-		if (ret < 0)
+		ret = cancelled(pc) ? -ECANCELED : pause_move(pc, err);
+		if (ret == -ECANCELED)
 			break;
-		ret = loader_records(pc->loader, err);
+		if (ret == 0)
+			ret = loader_records(pc->loader, err);
 	}
 	*kept = true; /* the memory keeps the session until vCPUs have stopped */
 	let_go_of_channel(pc);

@@ -3,7 +3,8 @@
  *
  * It has no header: records of pages, then EOS or the end of the connection, for a source may close
  * it behind its last page.  It may come before the main stream has said LISTEN, or long behind it.
- * When it breaks the move pauses: what was sent on it is lost.
+ * When it breaks the move pauses: what was sent on it is lost.  A move that is resumed has another
+ * one, which the thread waits for itself, where its main stream has come.
  */
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -13,16 +14,51 @@
 #include "migration/incoming/postcopy.h"
 #include "migration/stream/reader.h"
 #include "vmm/base/log.h"
+#include "vmm/base/wake.h"
 #include "vmm/machine.h"
+
+/* Lock held. */
+static int take(struct incoming_postcopy *pc, struct channel *ch, struct err *err)
+{
+	struct incoming_preempt *pr = &pc->preempt;
+	int ret = postcopy_records_init(&pr->records, pc->ram, pc->loader->ram, true, err);
+
+	if (ret < 0)
+		return ret;
+	channel_bound_silence(ch);
+	pr->reader = reader_new(ch, pc->in->m);
+	pr->ch = ch;
+	return 0;
+}
+
+/* The thread's.  0, and none has come: it is not wanted any more. */
+static int await_channel(struct incoming_postcopy *pc, struct err *err)
+{
+	struct channel *ch = recover_listen_preempt(&pc->in->recover, pc->preempt_fd);
+	int ret = 0;
+
+	if (!ch)
+		return 0;
+	ch->cancel_fd = pc->in->cancel_fd;
+	pthread_mutex_lock(&pc->lock);
+	if (!pc->closing)
+		ret = take(pc, ch, err);
+	pthread_mutex_unlock(&pc->lock);
+	if (!pc->preempt.ch)
+		channel_close(ch);
+	return ret;
+}
 
 static void *preempt_main(void *opaque)
 {
 	struct incoming_postcopy *pc = opaque;
 	struct incoming_preempt *pr = &pc->preempt;
 	struct err err = {0};
-	int ret = postcopy_records_load(&pr->records, &pr->reader->src, &err);
+	int ret = pr->ch ? 0 : await_channel(pc, &err);
 
-	if (ret < 0 && pr->reader->failed) {
+	if (ret == 0 && pr->ch)
+		ret = postcopy_records_load(&pr->records, &pr->reader->src, &err);
+	if (ret < 0 && pr->reader && pr->reader->failed) {
 		ret = pr->reader->failed;
 		err = pr->reader->err;
 	}
@@ -38,23 +74,25 @@ static void *preempt_main(void *opaque)
 }
 
 /* Lock held. */
-static int start(struct incoming_postcopy *pc, struct channel *ch, struct err *err)
+static int start(struct incoming_postcopy *pc, struct err *err)
+{
+	pc->preempt_done = false;
+	return thread_start(&pc->preempt.thread, "mig-preempt", THREAD_MIGRATION, preempt_main, pc,
+			    err);
+}
+
+static int start_with(struct incoming_postcopy *pc, struct channel *ch, struct err *err)
 {
 	struct incoming_preempt *pr = &pc->preempt;
-	int ret = postcopy_records_init(&pr->records, pc->ram, pc->loader->ram, true, err);
+	int ret = take(pc, ch, err);
 
-	if (ret < 0)
-		return ret;
-	pr->reader = reader_new(ch, pc->in->m);
-	ret = thread_start(&pr->thread, "mig-preempt", THREAD_MIGRATION, preempt_main, pc, err);
-	if (ret == 0) {
-		pr->ch = ch;
-		pc->preempt_done = false;
-		return 0;
+	if (ret == 0)
+		ret = start(pc, err);
+	if (ret < 0) {
+		reader_free(pr->reader);
+		postcopy_records_fini(&pr->records);
+		*pr = (struct incoming_preempt){.ch = NULL};
 	}
-	reader_free(pr->reader);
-	pr->reader = NULL;
-	postcopy_records_fini(&pr->records);
 	return ret;
 }
 
@@ -66,9 +104,9 @@ void incoming_preempt_start(struct incoming_postcopy *pc, struct channel *ch)
 
 	ch->cancel_fd = pc->in->cancel_fd;
 	pthread_mutex_lock(&pc->lock);
-	refused = pc->closing || pc->preempt.ch;
+	refused = pc->closing || pc->preempt.thread.live;
 	if (!refused)
-		ret = start(pc, ch, &err);
+		ret = start_with(pc, ch, &err);
 	pthread_mutex_unlock(&pc->lock);
 	if (refused)
 		log_warn("a connection to the incoming migration was refused: the preempt channel "
@@ -79,6 +117,19 @@ void incoming_preempt_start(struct incoming_postcopy *pc, struct channel *ch)
 		incoming_postcopy_fail(pc, ret, &err);
 }
 
+int incoming_preempt_await(struct incoming_postcopy *pc, struct err *err)
+{
+	int ret;
+
+	wake_clear(pc->preempt_fd);
+	pthread_mutex_lock(&pc->lock);
+	pc->closing = false;
+	ret = start(pc, err);
+	pc->preempt_due = ret == 0;
+	pthread_mutex_unlock(&pc->lock);
+	return ret;
+}
+
 void incoming_preempt_stop(struct incoming_postcopy *pc, bool cut)
 {
 	struct incoming_preempt *pr = &pc->preempt;
@@ -86,9 +137,10 @@ void incoming_preempt_stop(struct incoming_postcopy *pc, bool cut)
 	pthread_mutex_lock(&pc->lock);
 	pc->closing = true;
 	pthread_mutex_unlock(&pc->lock);
-	if (!pr->ch)
+	wake_set(pc->preempt_fd);
+	if (!pr->thread.live)
 		return;
-	if (cut)
+	if (cut && pr->ch)
 		(void)shutdown(channel_fd(pr->ch), SHUT_RDWR);
 	thread_join(&pr->thread);
 	reader_free(pr->reader);
@@ -96,7 +148,7 @@ void incoming_preempt_stop(struct incoming_postcopy *pc, bool cut)
 	postcopy_records_fini(&pr->records);
 	*pr = (struct incoming_preempt){.ch = NULL};
 	pthread_mutex_lock(&pc->lock);
-	pc->preempt_done = false;
+	pc->preempt_done = pc->preempt_due = false;
 	pthread_mutex_unlock(&pc->lock);
 }
 

@@ -47,8 +47,9 @@ struct incoming_postcopy *incoming_postcopy_new(struct incoming *in, struct load
 	pthread_mutex_init(&pc->lock, NULL);
 	pthread_cond_init(&pc->changed, NULL);
 	pc->failed_fd = wake_open();
+	pc->preempt_fd = wake_open();
 	pc->watch_fd = pc->failed_fd < 0 ? -1 : wake_either(pc->failed_fd, ch->cancel_fd);
-	if (pc->watch_fd < 0) {
+	if (pc->watch_fd < 0 || pc->preempt_fd < 0) {
 		(void)err_set(err, errno, "cannot make an eventfd: %s", err_text(errno));
 		incoming_postcopy_free(pc);
 		return NULL;
@@ -75,6 +76,8 @@ void incoming_postcopy_free(struct incoming_postcopy *pc)
 	free(pc->package);
 	if (pc->failed_fd >= 0)
 		(void)close(pc->failed_fd);
+	if (pc->preempt_fd >= 0)
+		(void)close(pc->preempt_fd);
 	if (pc->watch_fd >= 0)
 		(void)close(pc->watch_fd);
 	pthread_mutex_destroy(&pc->lock);
@@ -189,11 +192,16 @@ static int read_package(struct incoming_postcopy *pc, uint32_t n, struct err *er
 	return 0;
 }
 
+/* What could not be done to a guest that waited is tried again: by the main loop, with its lock. */
 static void on_stuck(void *opaque, bool on)
 {
-	const struct incoming *in = opaque;
+	struct incoming *in = opaque;
 
 	machine_set_stuck(in->m, on);
+	if (on)
+		return;
+	__atomic_store_n(&in->unstuck, true, __ATOMIC_SEQ_CST);
+	wake_set(in->wake_fd);
 }
 
 static void on_fault_thread_failed(void *opaque, const struct err *why)
@@ -238,6 +246,7 @@ static int postcopy_listen(struct incoming_postcopy *pc, struct err *err)
 		ret = postcopy_records_init(&pc->records, pc->ram, pc->loader->ram, false, err);
 	if (ret < 0)
 		return ret;
+	channel_keep_unread_little(pc->loader->reader->ch);
 	incoming_lazy_forget(in);
 	measure_waits(pc);
 	ret = postcopy_ram_begin(pc->ram, &owner, &begun, err);
@@ -253,6 +262,7 @@ static int postcopy_listen(struct incoming_postcopy *pc, struct err *err)
 		incoming_preempt_start(pc, preempt);
 	if (ret < 0)
 		return ret;
+	channel_bound_silence(pc->loader->reader->ch);
 	pc->loader->postcopy = &pc->records;
 	pc->loader->commands.out = &pc->ram->out;
 	return postcopy_ram_attach(pc->ram, pc->loader->reader->ch, err);

@@ -43,9 +43,12 @@ struct incoming_postcopy {
 	struct incoming_attempt *attempt;
 	struct loader *loader; /* of the main stream */
 	int failed_fd;         /* eventfd: another thread than the load thread has failed */
-	int watch_fd;          /* epoll: that, or what cancels the main channel otherwise */
+	int preempt_fd;        /* eventfd: the preempt thread is to wait no longer */
 	/* the load thread's */
+	int watch_fd; /* epoll: failed_fd, or what cancels the main channel otherwise */
 	bool advised;
+	bool resuming;            /* another connection is there, and RESUME has not come */
+	bool resumed;             /* the connection is not the first one */
 	bool listening;           /* set once; others read it under lock */
 	struct postcopy_ram *ram; /* owned until postcopy_ram_begin(), then the memory's */
 	struct postcopy_records records;
@@ -65,8 +68,9 @@ struct incoming_postcopy {
 	struct err why;
 	bool ready, went; /* READY was sent; GO has come, with: */
 	struct go_requests asked;
-	bool pong_due; /* the source wants to know when the guest runs */
-	bool closing;  /* no further preempt channel is taken */
+	bool pong_due;    /* the source wants to know when the guest runs */
+	bool closing;     /* no further preempt channel is taken */
+	bool preempt_due; /* it is waited for */
 	bool preempt_done;
 	struct incoming_preempt preempt;
 };
@@ -83,6 +87,9 @@ int incoming_postcopy_advise(struct incoming_postcopy *pc, const uint8_t *payloa
 int incoming_postcopy_discard(struct incoming_postcopy *pc, const uint8_t *payload, uint16_t n,
 			      struct err *err);
 int incoming_postcopy_package(struct incoming_postcopy *pc, uint32_t n, struct err *err);
+int incoming_postcopy_recv_bitmap(struct incoming_postcopy *pc, const uint8_t *payload, uint16_t n,
+				  struct err *err);
+int incoming_postcopy_resume(struct incoming_postcopy *pc, struct err *err);
 int incoming_postcopy_go(struct incoming_postcopy *pc, const uint8_t *payload, uint16_t n,
 			 struct err *err);
 /*
@@ -115,10 +122,14 @@ void *incoming_package_thread(void *opaque);
 void incoming_postcopy_fail(struct incoming_postcopy *pc, int ret, const struct err *why);
 /* postcopy-preempt.c */
 void incoming_preempt_start(struct incoming_postcopy *pc, struct channel *ch);
+/* A move is resumed: its preempt channel comes to in->recover, now or later.  0 or -errno. */
+int incoming_preempt_await(struct incoming_postcopy *pc, struct err *err);
 /* It has ended when this returns; 'cut': at once. */
 void incoming_preempt_stop(struct incoming_postcopy *pc, bool cut);
-/* postcopy-recover.c: the move is paused; 0: it goes on over another channel.  -ECANCELED: the
- * program ends. */
+/* postcopy-recover.c: the connection is no more; another one is waited for. */
+void incoming_postcopy_disconnect(struct incoming_postcopy *pc);
+/* The move is paused; 0: it goes on over another channel.  -ECANCELED: the program ends.  Another
+ * -errno: that one has broken already. */
 int incoming_postcopy_await_resume(struct incoming_postcopy *pc, struct err *err);
 
 /* ---- main loop, machine lock held ---- */

@@ -27,6 +27,7 @@
 
 #include "migration/channel/channel.h"
 #include "migration/outgoing/handover.h"
+#include "migration/outgoing/hints.h"
 #include "migration/outgoing/outgoing.h"
 #include "migration/outgoing/postcopy.h"
 #include "migration/outgoing/switchover.h"
@@ -40,7 +41,7 @@
 #include "vmm/vclock.h"
 
 #define DEATH_MS    2000 /* between a process's sockets closing and its end */
-#define LOST_MS     1000  /* the same, where nothing but words depends on it */
+#define LOST_MS     1000 /* the same, where nothing but words depends on it */
 #define SEND_BUFFER (128 * KiB)
 
 /* ---- the package ---- */
@@ -94,6 +95,7 @@ static int put_all(struct outgoing *o)
 /* What a request waits for lies in the socket: little of it. */
 static void prepare_channel(struct outgoing *o)
 {
+	channel_bound_silence(o->ch);
 	o->ch->cancel_fd = o->deadline.stop_fd; /* channels of multifd are idle from now on */
 	if (!o->postcopy->urgent)
 		channel_send_buffer(o->ch, SEND_BUFFER);
@@ -141,6 +143,7 @@ int postcopy_switch(struct outgoing *o, struct err *err)
 			      "the destination does not answer, and postcopy needs one that does");
 	if (ret == 0)
 		ret = postcopy_open_urgent(o, false, err);
+	hints_stop(o); /* the first pass may not have ended */
 	if (ret == 0)
 		ret = switchover_stop(o, err);
 	if (ret < 0)
@@ -184,7 +187,7 @@ static int give_guest(struct outgoing *o, const struct postcopy_news *news, stru
 	return writer_explain(o->w, ret, err);
 }
 
-static int confirm(struct outgoing *o)
+void postcopy_confirm(struct outgoing *o)
 {
 	o->postcopy->confirmed = true;
 	machine_lock(o->m);
@@ -192,6 +195,11 @@ static int confirm(struct outgoing *o)
 	(void)status_move(o->m, &o->status, MIG_POSTCOPY_DEVICE, MIG_POSTCOPY_ACTIVE);
 	machine_unlock(o->m);
 	stats_resumed(&o->stats, host_now_ns());
+}
+
+static int confirm(struct outgoing *o)
+{
+	postcopy_confirm(o);
 	return 0;
 }
 
@@ -240,12 +248,16 @@ int postcopy_failed(struct outgoing *o, int ret, const struct postcopy_news *new
 {
 	struct postcopy *pc = o->postcopy;
 
+	/* The listener has shut the socket down for it, which is what *err may say. */
+	if (news->refused || news->failed < 0) {
+		*err = news->err;
+		ret = news->failed < 0 ? news->failed : -EREMOTEIO;
+	}
 	if (!o->released)
 		return ret;
 	if (!pc->confirmed && news->refused) {
 		ownership_reclaim(o);
-		*err = news->err;
-		return -EREMOTEIO;
+		return ret;
 	}
 	if (pc->pidfd >= 0 && peer_ended(pc->pidfd, pc->confirmed ? LOST_MS : DEATH_MS)) {
 		if (pc->confirmed)

@@ -153,6 +153,7 @@ int postcopy_open_urgent(struct outgoing *o, bool early, struct err *err)
 			   : err_prefix(err, -EIO,
 					"the connection of postcopy-preempt (is it on at the "
 					"destination too?)");
+	channel_bound_silence(pc->urgent);
 	pc->urgent->patience = &o->patience;
 	pc->urgent_w = writer_new(pc->urgent);
 	pc->urgent_early = early;
@@ -198,8 +199,6 @@ static int postcopy_move(struct outgoing *o, struct err *err)
 		ret = postcopy_failed(o, ret, &news, err);
 		if (ret == 0)
 			ret = postcopy_await_resume(o, err);
-		if (ret == 0)
-			ret = postcopy_listen_start(o, err);
 		if (ret < 0)
 			return ret;
 	}

@@ -26,6 +26,7 @@ struct postcopy_news {
 	bool loaded;  /* PONG behind the package: it has the devices' state */
 	bool ready;   /* a minivmm waits for GO */
 	bool runs;    /* ... and runs the guest */
+	bool resumed; /* RESUME_ACK */
 	bool refused; /* SHUT with an error, or ERROR */
 	bool shut;    /* SHUT 0: it has everything */
 	bool ended;   /* it has closed the connection */
@@ -46,6 +47,7 @@ struct postcopy {
 	int pidfd;         /* of the destination, -1: not known */
 	bool packaged;     /* it has been sent the devices' state */
 	bool gone;         /* ... and, a minivmm, GO */
+	bool all_sent;     /* all pages, and END */
 	bool confirmed;    /* it is certain that the guest is there, and not here */
 	int64_t window_ns; /* of max-postcopy-bandwidth */
 	uint64_t window_bytes;
@@ -84,6 +86,8 @@ void postcopy_free(struct outgoing *o); /* after that */
  * something else wants to be done to the guest first, which runs again.
  */
 int postcopy_switch(struct outgoing *o, struct err *err);
+/* It is certain that the guest is there. */
+void postcopy_confirm(struct outgoing *o);
 /* The destination has loaded that, or is ready for GO, or runs the guest: go a step on. */
 int postcopy_step(struct outgoing *o, const struct postcopy_news *news, struct err *err);
 /*
@@ -113,8 +117,8 @@ int postcopy_pages(struct outgoing *o, struct err *err);
 /*
  * The connection is lost, the guest is there: status postcopy-paused, both channels closed.  Waits
  * until the move has been resumed over new ones: 0, with o->ch, o->w and, for postcopy-preempt,
- * the urgent channel in place (postcopy_attach), and the page-set right.  -ECANCELED: the program
- * ends.
+ * the urgent channel in place, the listener at work and the page-set right.  -ECANCELED: the
+ * program ends.
  */
 int postcopy_await_resume(struct outgoing *o, struct err *err);
 

@@ -66,6 +66,14 @@ void page_queue_add_urgent(struct page_queue *q, size_t block, uint64_t first, u
 	pthread_mutex_unlock(&q->mutex);
 }
 
+void page_queue_forget(struct page_queue *q)
+{
+	pthread_mutex_lock(&q->mutex);
+	q->n = 0;
+	__atomic_store_n(&q->waiting, false, __ATOMIC_SEQ_CST);
+	pthread_mutex_unlock(&q->mutex);
+}
+
 /* Take from the oldest entry; what remains of it stays the oldest. */
 static bool take_oldest(struct page_queue *q, uint64_t max, struct page_run *run)
 {

@@ -48,6 +48,9 @@ void page_queue_add_urgent(struct page_queue *q, size_t block, uint64_t first, u
 /* How many such runs there are.  Any thread. */
 size_t page_queue_urgent(struct page_queue *q);
 
+/* Nothing is waited for any more. */
+void page_queue_forget(struct page_queue *q);
+
 /* Take the oldest pages that are waited for, at most 'max'; false: none.  Any thread. */
 bool page_queue_next_urgent(struct page_queue *q, uint64_t max, struct page_run *run);
 /* The sweep's next in postcopy: around what was waited for; false: none is left. */

@@ -128,17 +128,26 @@ struct reader *reader_new(struct channel *ch, struct machine *m)
 {
 	struct reader *r = NEW(struct reader);
 
-	r->ch = ch;
 	r->m = m;
 	r->cap = READER_BYTES;
 	r->buf = xcalloc(1, r->cap);
-	r->src.data = r->buf;
-	r->src.fill = reader_fill;
-	r->src.scatter = channel_scatters(ch) ? reader_scatter : NULL;
-	r->src.unread = reader_unread;
+	reader_restart(r, ch);
+	return r;
+}
+
+void reader_restart(struct reader *r, struct channel *ch)
+{
+	r->ch = ch;
+	r->src = (struct src){
+	    .data = r->buf,
+	    .fill = reader_fill,
+	    .scatter = channel_scatters(ch) ? reader_scatter : NULL,
+	    .unread = reader_unread,
+	};
 	r->start = channel_tell(ch);
 	r->src.seek = r->start >= 0 ? reader_seek : NULL;
-	return r;
+	r->ended = false;
+	r->failed = 0;
 }
 
 void reader_free(struct reader *r)

@@ -34,5 +34,7 @@ struct reader {
 
 struct reader *reader_new(struct channel *ch, struct machine *m);
 void reader_free(struct reader *r);
+/* Another channel, which begins a stream of its own; what was read ahead is dropped. */
+void reader_restart(struct reader *r, struct channel *ch);
 
 #endif

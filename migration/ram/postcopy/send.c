@@ -56,6 +56,20 @@ void postcopy_send_begin(struct ram_save *s)
 	ram_stream_plain(&s->stream);
 }
 
+void postcopy_send_again(struct ram_save *s, size_t block, uint64_t *received)
+{
+	uint64_t pages = page_set_block_pages(&s->pages, block);
+
+	for (uint64_t i = 0; i < BITMAP_WORDS(pages); i++)
+		received[i] = ~received[i];
+	if (pages % BITS_PER_WORD)
+		received[pages / BITS_PER_WORD] &= (1ULL << pages % BITS_PER_WORD) - 1;
+	page_set_remove(&s->pages, block, 0, pages);
+	(void)page_set_add_map(&s->pages, block, received);
+	round_block(s, block);
+	page_queue_forget(&s->queue);
+}
+
 /* ---- discards ---- */
 
 static void begin_discard(struct buf *b, const char *name)

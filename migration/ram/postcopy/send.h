@@ -26,6 +26,11 @@ void postcopy_send_begin(struct ram_save *s);
  */
 int postcopy_send_discards(const struct ram_save *s, struct writer *w);
 /*
+ * A new connection: of the block only these pages have come, all others have to go; what had been
+ * asked for is forgotten.  'received': a bit a page; changed.  No other thread is at it.
+ */
+void postcopy_send_again(struct ram_save *s, size_t block, uint64_t *received);
+/*
  * The destination asks for bytes of a block (NULL: unknown name), which are queued unless they have
  * gone; *n: pages that still have to go.  -EPROTO: there are none such, or more are asked for than
  * a machine could wait for.  Any thread.
