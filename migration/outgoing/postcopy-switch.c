@@ -27,7 +27,6 @@
 
 #include "migration/channel/channel.h"
 #include "migration/outgoing/handover.h"
-#include "migration/outgoing/hints.h"
 #include "migration/outgoing/outgoing.h"
 #include "migration/outgoing/postcopy.h"
 #include "migration/outgoing/switchover.h"
@@ -143,7 +142,6 @@ int postcopy_switch(struct outgoing *o, struct err *err)
 			      "the destination does not answer, and postcopy needs one that does");
 	if (ret == 0)
 		ret = postcopy_open_urgent(o, false, err);
-	hints_stop(o); /* the first pass may not have ended */
 	if (ret == 0)
 		ret = switchover_stop(o, err);
 	if (ret < 0)
