@@ -203,6 +203,9 @@ void channel_bound_silence(const struct channel *c);
 /* Let the kernel hold so much that was sent and not read.  Only for unix sockets: tcp finds its own
  * way. */
 void channel_send_buffer(const struct channel *c, size_t bytes);
+/* From now on little lies in the socket that has come and was not read: what comes behind it is
+ * waited for.  Only for tcp.  The reader; any time. */
+void channel_keep_unread_little(const struct channel *c);
 
 /* ---- makers: return owned, or NULL with *err set; the first fd is taken either way ---- */
 

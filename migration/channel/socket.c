@@ -219,8 +219,10 @@ int channel_take_fd(struct channel *c)
 struct channel *channel_from_socket(int fd, int cancel_fd)
 {
 	struct channel *c = NEW(struct channel);
-	int unsent = UNSENT_BYTES;
+	int unsent = UNSENT_BYTES, on = 1;
 
+	/* At both ends: what comes back is little, and waited for. */
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
 	c->ops = &socket_ops;
 	c->fd = fd;
@@ -354,7 +356,6 @@ struct channel *channel_connect_tcp(const struct sockaddr_list *to, const char *
 				patience);
 	if (fd < 0)
 		return say_not_connected(fd, what, patience, err);
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	if (keep_alive)
 		(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 	return channel_from_socket(fd, cancel_fd);

@@ -192,11 +192,16 @@ static int read_package(struct incoming_postcopy *pc, uint32_t n, struct err *er
 	return 0;
 }
 
+/* What could not be done to a guest that waited is tried again: by the main loop, with its lock. */
 static void on_stuck(void *opaque, bool on)
 {
-	const struct incoming *in = opaque;
+	struct incoming *in = opaque;
 
 	machine_set_stuck(in->m, on);
+	if (on)
+		return;
+	__atomic_store_n(&in->unstuck, true, __ATOMIC_SEQ_CST);
+	wake_set(in->wake_fd);
 }
 
 static void on_fault_thread_failed(void *opaque, const struct err *why)
@@ -241,6 +246,7 @@ static int postcopy_listen(struct incoming_postcopy *pc, struct err *err)
 		ret = postcopy_records_init(&pc->records, pc->ram, pc->loader->ram, false, err);
 	if (ret < 0)
 		return ret;
+	channel_keep_unread_little(pc->loader->reader->ch);
 	incoming_lazy_forget(in);
 	measure_waits(pc);
 	ret = postcopy_ram_begin(pc->ram, &owner, &begun, err);

@@ -167,6 +167,8 @@ void incoming_woken(struct incoming *in)
 	/* Where a postcopy is paused its source comes back to another listener. */
 	if (!status_busy(s) || s == MIG_POSTCOPY_PAUSED || s == MIG_POSTCOPY_RECOVER)
 		incoming_stop_listening(in);
+	if (__atomic_exchange_n(&in->unstuck, false, __ATOMIC_SEQ_CST))
+		machine_retry_requests(in->m);
 	list_for_each_safe (a, &in->attempts, struct incoming_attempt, link)
 		if (thread_is_done(&a->thread))
 			end_attempt(a);

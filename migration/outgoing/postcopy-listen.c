@@ -81,6 +81,16 @@ static int on_request(void *opaque, const char *block, uint64_t off, uint32_t by
 	return 0;
 }
 
+/* More than requests: each of these wakes the migration thread. */
+static bool has_news(const struct postcopy *pc)
+{
+	const struct return_path *rp = &pc->o->rp;
+	const struct postcopy_news *n = &pc->news; /* only this thread writes it */
+
+	return n->loaded != rp->package_loaded || n->ready != rp->ready || n->runs != rp->runs ||
+	       rp->shut || rp->ended || rp->cause[0];
+}
+
 static void publish_news(struct postcopy *pc, int ret, const struct err *err)
 {
 	const struct return_path *rp = &pc->o->rp;
@@ -115,7 +125,7 @@ static void *postcopy_listen(void *opaque)
 
 	while (ret >= 0 && !rp->ended && !rp->shut) {
 		ret = rp_poll(rp, -1, &err);
-		if (ret != 0)
+		if (ret < 0 || (ret > 0 && has_news(pc)))
 			publish_news(pc, ret, &err);
 	}
 	if (ret < 0 || !rp->shut || rp->shut_status)

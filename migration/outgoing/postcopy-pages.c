@@ -23,9 +23,10 @@
 #define NS_PER_MS    ((int64_t)1000000)
 #define WINDOW_NS    (100 * NS_PER_MS) /* of the bandwidth limit */
 #define WINDOWS      10U               /* in a second */
-#define URGENT_PAGES 256U
-#define SHORT_PAGES  32U /* of the sweep in a record, where requests go behind it */
-#define LONG_RUNS    8U  /* of RAM_RUN_PAGES, where they do not */
+#define URGENT_PAGES 64U
+#define URGENT_BYTES (128 * KiB) /* and not much more in a record */
+#define SHORT_PAGES  32U         /* of the sweep in a record, where requests go behind it */
+#define LONG_RUNS    8U          /* of RAM_RUN_PAGES, where they do not */
 
 /* ---- the limit ---- */
 
@@ -56,14 +57,14 @@ static bool held_back(struct outgoing *o)
 static int put_pages(struct outgoing *o, bool urgent)
 {
 	struct ram_stream *rs = &o->ram.stream;
-	uint64_t limit = window_limit(o) / PAGE_BYTES, pages;
+	uint64_t limit = window_limit(o) / PAGE_BYTES, from = o->w->bytes, pages;
 	unsigned runs;
 	int ret = 1;
 
 	if (urgent) {
-		while (ret > 0)
+		while (ret > 0 && o->w->bytes - from < URGENT_BYTES)
 			ret = postcopy_send_urgent(&o->ram, rs, URGENT_PAGES);
-		return ret;
+		return MIN(ret, 0);
 	}
 	pages = o->postcopy->urgent ? RAM_RUN_PAGES : SHORT_PAGES;
 	runs = o->postcopy->urgent && !limit ? LONG_RUNS : 1;
@@ -108,6 +109,9 @@ static int look(struct outgoing *o, struct err *err)
 		*err = news.err;
 		return news.failed < 0 ? news.failed : -EREMOTEIO;
 	}
+	if (news.shut && !pc->all_sent)
+		return err_set(err, EPROTO,
+			       "the destination said that it has everything before it had it all");
 	if (news.ended && !news.shut)
 		return err_set(err, ECONNRESET, "the destination closed the connection");
 	return postcopy_step(o, &news, err);
@@ -165,6 +169,7 @@ static int put_end(struct outgoing *o, struct err *err)
 	static const uint8_t eof = TAG_EOF;
 	int ret = send_record(o, TAG_END, false, err);
 
+	o->postcopy->all_sent = true;
 	if (ret < 0)
 		return ret;
 	ret = writer_put(o->w, &eof, sizeof(eof));
@@ -193,6 +198,7 @@ int postcopy_pages(struct outgoing *o, struct err *err)
 	uint8_t cookie[4];
 	int ret;
 
+	o->postcopy->all_sent = false;
 	put_be32(cookie, COOKIE_PACKAGED);
 	ret = stream_put_command(o->w, CMD_PING, cookie, sizeof(cookie));
 	if (ret == 0)

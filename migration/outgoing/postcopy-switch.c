@@ -27,6 +27,7 @@
 
 #include "migration/channel/channel.h"
 #include "migration/outgoing/handover.h"
+#include "migration/outgoing/hints.h"
 #include "migration/outgoing/outgoing.h"
 #include "migration/outgoing/postcopy.h"
 #include "migration/outgoing/switchover.h"
@@ -142,6 +143,7 @@ int postcopy_switch(struct outgoing *o, struct err *err)
 			      "the destination does not answer, and postcopy needs one that does");
 	if (ret == 0)
 		ret = postcopy_open_urgent(o, false, err);
+	hints_stop(o); /* the first pass may not have ended */
 	if (ret == 0)
 		ret = switchover_stop(o, err);
 	if (ret < 0)
@@ -246,12 +248,16 @@ int postcopy_failed(struct outgoing *o, int ret, const struct postcopy_news *new
 {
 	struct postcopy *pc = o->postcopy;
 
+	/* The listener has shut the socket down for it, which is what *err may say. */
+	if (news->refused || news->failed < 0) {
+		*err = news->err;
+		ret = news->failed < 0 ? news->failed : -EREMOTEIO;
+	}
 	if (!o->released)
 		return ret;
 	if (!pc->confirmed && news->refused) {
 		ownership_reclaim(o);
-		*err = news->err;
-		return -EREMOTEIO;
+		return ret;
 	}
 	if (pc->pidfd >= 0 && peer_ended(pc->pidfd, pc->confirmed ? LOST_MS : DEATH_MS)) {
 		if (pc->confirmed)

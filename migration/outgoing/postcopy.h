@@ -47,6 +47,7 @@ struct postcopy {
 	int pidfd;         /* of the destination, -1: not known */
 	bool packaged;     /* it has been sent the devices' state */
 	bool gone;         /* ... and, a minivmm, GO */
+	bool all_sent;     /* all pages, and END */
 	bool confirmed;    /* it is certain that the guest is there, and not here */
 	int64_t window_ns; /* of max-postcopy-bandwidth */
 	uint64_t window_bytes;

@@ -2,6 +2,7 @@
 import os
 import shutil
 
+import postcopy
 import ram
 from case import only_minivmm, table
 from moves import Way, arrived, destination, machine, wait_bytes
@@ -179,13 +180,14 @@ def test_statistics_are_asked_for(t):
     assert "stat-total-memory" not in stats
 
 
-def hinted(t, append="", **options):
+def hinted(t, append="", capabilities=(), **options):
     """A source in its first pass, which has taken the guest's hints, and where it goes."""
     vm = machine(t, "balloon", append, started=False,
                  extra=("-device", "virtio-balloon-device,free-page-hint=on"), **options)
     vm.serial.expect("ready")
     vm.cmd("migrate-set-parameters", max_bandwidth=1 << 20)
-    dest = destination(t, vm, f"unix:{t.path('in')}")
+    vm.capabilities(*capabilities)
+    dest = destination(t, vm, f"unix:{t.path('in')}", capabilities)
     vm.cmd("migrate", uri=f"unix:{t.path('in')}")
     vm.serial.expect("hinted")
     return vm, dest
@@ -259,3 +261,34 @@ def test_cancelled_with_hints(t):
     arrived(source, again)
     again.wait_running()
     check(again, PAGES)
+
+
+@only_minivmm("QEMU lets no balloon discard anything in postcopy")
+def test_postcopy(t):
+    """What the guest gives away before it has come is zero, does not come, and may be used again."""
+    source = start(t, memory=postcopy.MEMORY, backend="anonymous")
+    source.capabilities("postcopy-ram")
+    dest = postcopy.there(t, source)
+    source.cmd("migrate-set-parameters", max_postcopy_bandwidth=4096)
+    postcopy.begin(t, source, dest)
+    postcopy.switch(source, dest)
+    dest.wait_running()
+    inflate(dest, 300)
+    check(dest, PAGES - 300)
+    postcopy.finish(source, dest)
+    assert is_zero(dest, PAGES_AT, 300)
+    check(dest, PAGES - 300)
+    dest.cmd("balloon", value=MEMORY)
+    dest.serial.expect("balloon 0\n")
+    check(dest, PAGES)
+
+
+@only_minivmm(OURS)
+def test_postcopy_with_hints(t):
+    """The switch ends the hints in the first pass: what is used again comes, and the driver has its pages."""
+    source, dest = hinted(t, "reuse", capabilities=["postcopy-ram"], backend="anonymous")
+    postcopy.switch(source, dest)
+    postcopy.finish(source, dest)
+    assert free(dest) == (PAGES // 2, PAGES // 2)
+    check(dest, PAGES)
+    assert "free\n" in source.serial.seen + dest.serial.seen

@@ -7,7 +7,9 @@ import os
 import signal
 
 import postcopy
+import snapshots
 from case import only_minivmm, table
+from moves import goes_on
 from qmp import QmpError
 from threads import end_thread, thread_named
 
@@ -16,10 +18,12 @@ LEFT = "the guest has come by postcopy, and "   # ... so many MiB are still to c
 CPUS = 2
 
 
-def pair(t, capabilities=(), there=(), **options):
+def pair(t, capabilities=(), there=(), prepare=None, **options):
     """A guest that runs at the destination, with most of its memory at the source."""
     options = {"cpus": CPUS, **options}
     source = postcopy.start(t, capabilities=capabilities, **options)
+    if prepare:
+        prepare(source)
     dest = postcopy.there(t, source, (*capabilities, "postcopy-blocktime"), **dict(there))
     source.cmd("migrate-set-parameters", max_postcopy_bandwidth=4096)
     postcopy.begin(t, source, dest)
@@ -37,8 +41,8 @@ def waits(dest):
                 return
 
 
-def silent(t, capabilities=(), there=(), **options):
-    source, dest = pair(t, capabilities, there, **options)
+def silent(t, **options):
+    source, dest = pair(t, **options)
     dest.wait_running()
     source.signal(signal.SIGSTOP)
     waits(dest)
@@ -121,16 +125,34 @@ def test_second_operation(t, command, arguments, words):
 
 
 @only_minivmm(REASON)
-@table(save={"command": "snapshot-save"}, load={"command": "snapshot-load"})
-def test_snapshots(t, command):
-    """A snapshot would hold memory that is not there; one that is loaded would be mixed with what comes."""
-    import images           # pylint: disable=import-outside-toplevel
-    disk = images.qcow2(t) if hasattr(images, "qcow2") else None
-    if disk is None:
-        t.skip("no helper for images")
-    source, dest = silent(t)
+@table(save={"what": "save"}, load={"what": "load"})
+def test_snapshots(t, what):
+    """A snapshot would lack memory that is not there; one that is loaded would be mixed with what comes."""
+    node = {"disk0": snapshots.image(t, "disk")}
+    source, dest = silent(t, extra=snapshots.disk(*list(node.items())[0]),
+                          prepare=lambda vm: snapshots.do(vm, "save", "one", devices=list(node), vmstate="disk0"))
+    dest.images = node
+    error = snapshots.run(dest, what, "one" if what == "load" else "two").error
+    assert error == "There's a migration process in progress", error
     speaks_again(source, dest)
-    del command
+    t.forget(source)
+    snapshots.do(dest, what, "one" if what == "load" else "two")
+    goes_on(dest, CPUS)
+
+
+@only_minivmm(REASON)
+def test_reset(t):
+    """A guest that is reset while its memory is missing begins anew, when it can be had."""
+    source, dest = silent(t)
+    try:
+        dest.cmd("system_reset")
+    except QmpError as e:
+        assert "a virtual CPU waits for" in str(e), e
+    dest.cmd("query-status")
+    source.signal(signal.SIGCONT)
+    postcopy.finish(source, dest)
+    dest.serial.expect("counting on")
+    postcopy.runs_on(dest, CPUS)
 
 
 @only_minivmm(REASON)

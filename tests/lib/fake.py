@@ -104,8 +104,9 @@ def take_over(source, fake, loaded=True):
     message = fake.until("package")
     if loaded:
         fake.loaded(message)
-        status = source.wait_migration("postcopy-active", "failed", "postcopy-paused", "completed")
-        assert status == "postcopy-active", (status, source.migration(), source.stderr())
+        while (status := source.migration()["status"]) in ("active", "device", "postcopy-device"):
+            assert fake.until("page"), "the source has hung up"
+        assert status == "postcopy-active", (source.migration(), source.stderr())
     return message
 
 

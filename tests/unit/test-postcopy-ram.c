@@ -234,8 +234,8 @@ START_TEST(asked_for_once)
 	ck_assert_uint_eq(touch_end(&b), stamp(50));
 	ck_assert_uint_eq(touch_end(&c), stamp(55));
 	ck_assert(nothing_asked(r));
-	ck_assert_uint_eq(r->ram->requests, 2);
-	ck_assert_uint_eq(r->ram->waiting, 0);
+	ck_assert_uint_eq(__atomic_load_n(&r->ram->requests, __ATOMIC_SEQ_CST), 2);
+	ck_assert_uint_eq(__atomic_load_n(&r->ram->waiting, __ATOMIC_SEQ_CST), 0);
 	rig_free(r);
 }
 END_TEST

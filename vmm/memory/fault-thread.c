@@ -119,7 +119,7 @@ static int fault_loop(struct fault_thread *t)
 		fault_woken(t);
 		if (ret >= 0)
 			ret = fault_serve(t);
-		if (ret > 0)
+		if (ret > 0 && !t->ops->no_spin)
 			spin_begin(&spin);
 		more = ret > 0 || (ret == 0 && t->ops->ahead && t->ops->ahead(t->opaque));
 	}

@@ -28,6 +28,9 @@ struct userfault_msg;
 /* All on the fault thread. */
 struct fault_ops {
 	const char *name; /* of the thread; at most 15 bytes */
+	/* A fault is passed on and its page comes later: the next is not soon, and the processor
+	 * others' until then. */
+	bool no_spin;
 	/*
 	 * A thread waits since it touched msg->hva; the same page may come again, from the same
 	 * thread too.  -errno: faults cannot be resolved any more; failed() comes next.

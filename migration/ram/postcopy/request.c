@@ -262,6 +262,7 @@ static void on_failed(void *opaque, const struct err *why)
 
 const struct fault_ops postcopy_fault_ops = {
     .name = "postcopy-fault",
+    .no_spin = true,
     .handle = on_fault,
     .woken = look,
     .again_ms = look_again_ms,
