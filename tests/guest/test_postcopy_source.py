@@ -2,6 +2,7 @@
 import peers
 import postcopy
 from case import only_minivmm, table
+from moves import goes_on, listen
 
 MODES = {"plain": (), "preempt": ("postcopy-preempt",)}
 VERSIONS = ("7.2", "10.0", "11.1")
@@ -83,3 +84,17 @@ def test_refusals(t):
     source.cmd("migrate-start-postcopy")
     t.forget(source)
     postcopy.runs_on(dest)
+
+
+@only_minivmm("QEMU 7.2 tries, and its destination aborts")
+def test_old_multifd(t):
+    """What would end a QEMU 7.2 is refused before a page has gone; the guest runs on."""
+    kind = peers.kind(t, "7.2")
+    sections = ("-global", "migration.multifd-flush-after-each-section=on")
+    source = postcopy.start(t, capabilities=("multifd",), extra=sections)
+    dest = postcopy.there(t, source, ("multifd",), kind=kind, extra=())
+    listen(dest, f"unix:{t.path('in')}")
+    source.cmd("migrate", uri=f"unix:{t.path('in')}")
+    source.wait_migration("failed")
+    assert "switch one of 'multifd' and 'postcopy-ram' off" in source.migration()["error-desc"], source.migration()
+    goes_on(source)
