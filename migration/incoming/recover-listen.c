@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "migration/channel/channel.h"
@@ -37,6 +38,9 @@ void recover_listen_fini(struct recover_listen *r)
 /* No more of the earlier one.  Mutex held. */
 static void forget_locked(struct recover_listen *r)
 {
+	/* A thread that waits for them in poll() would keep the address. */
+	for (int i = 0; i < r->set.n; i++)
+		(void)shutdown(r->set.fd[i], SHUT_RDWR);
 	listen_close(&r->set);
 	r->has_address = false;
 	if (r->given >= 0)
