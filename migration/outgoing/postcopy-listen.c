@@ -88,7 +88,7 @@ static bool has_news(const struct postcopy *pc)
 	const struct postcopy_news *n = &pc->news; /* only this thread writes it */
 
 	return n->loaded != rp->package_loaded || n->ready != rp->ready || n->runs != rp->runs ||
-	       rp->shut || rp->ended || rp->cause[0];
+	       n->resumed != rp->resumed || rp->shut || rp->ended || rp->cause[0];
 }
 
 static void publish_news(struct postcopy *pc, int ret, const struct err *err)
