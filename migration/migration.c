@@ -275,6 +275,17 @@ int migration_cancel(struct migration *mg, struct err *err)
 	return 0;
 }
 
+bool migration_take_back(struct migration *mg)
+{
+	struct outgoing *o = &mg->out;
+
+	if (status_get(&o->status) != MIG_POSTCOPY_PAUSED || mg->m->handed_certain)
+		return false;
+	o->take_back = true;
+	wake_set(o->resume.wake_fd);
+	return true;
+}
+
 int migration_start_postcopy(struct migration *mg, struct err *err)
 {
 	struct outgoing *o = &mg->out;

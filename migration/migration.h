@@ -41,6 +41,11 @@ struct migrate_args {
 int migration_start(struct migration *mg, const struct migrate_args *args, struct err *err);
 /* -EBUSY: the guest is the destination's by postcopy. */
 int migration_cancel(struct migration *mg, struct err *err);
+/*
+ * 'cont' is forced.  Of a postcopy that pauses before the destination has confirmed that it runs
+ * the guest: true, it goes on here, from the thread of the migration.
+ */
+bool migration_take_back(struct migration *mg);
 /* migrate-start-postcopy: at the next moment at which it is possible; again is fine. */
 int migration_start_postcopy(struct migration *mg, struct err *err);
 /*

@@ -76,7 +76,7 @@ struct incoming {
 	bool quiet;         /* 'status' is that of a snapshot's pages: no event tells it */
 	struct lazy *lazy;  /* the memory's; pages of the last guest came later; or NULL */
 	struct incoming_postcopy *postcopy; /* the load thread's; a guest may run while it lives */
-	bool unstuck; /* atomic: pages came that had been waited for long */
+	bool unstuck;                       /* atomic: pages came that had been waited for long */
 	struct channel *preempt;            /* owned; came before postcopy has begun */
 	uint64_t postcopy_requests;         /* of one that is complete */
 	struct blocktime *blocktime; /* a reference: waits for pages of the last one, or NULL */

@@ -79,8 +79,9 @@ struct outgoing {
 	 * from it any more: from here on the source does not resume by itself.
 	 */
 	bool released;
-	bool stored;         /* it is a store of bytes: the guest is here as well */
-	bool go_on;          /* migrate-continue has come */
+	bool stored;    /* it is a store of bytes: the guest is here as well */
+	bool go_on;     /* migrate-continue has come */
+	bool take_back; /* 'cont' was forced while a postcopy paused that might have the guest */
 	bool start_postcopy; /* atomic: migrate-start-postcopy has come */
 	bool saves;          /* into a file or a command: no destination takes the guest over */
 	const struct outgoing_snapshot *snapshot; /* borrowed; NULL: a migration */

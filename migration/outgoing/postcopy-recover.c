@@ -32,7 +32,20 @@
 
 /* ---- a connection ---- */
 
-/* Until there is an address: 0, with *a owned; -ECANCELED. */
+/* 'cont' was forced.  The guest is not the destination's, says the user. */
+static bool taken_back(struct outgoing *o)
+{
+	bool yes;
+
+	machine_lock(o->m);
+	yes = o->take_back;
+	if (yes)
+		o->released = false;
+	machine_unlock(o->m);
+	return yes;
+}
+
+/* Until there is an address: 0, with *a owned; -ECANCELED, also when the guest goes on here. */
 static int await_address(struct outgoing *o, struct resume_address *a, struct err *err)
 {
 	struct pollfd p[2] = {
@@ -41,6 +54,10 @@ static int await_address(struct outgoing *o, struct resume_address *a, struct er
 	};
 
 	while (!resume_take(&o->resume, a)) {
+		if (taken_back(o))
+			return err_set(err, ECANCELED,
+				       "the guest was continued here by 'x-minivmm-force': the "
+				       "destination had not confirmed that it runs it");
 		(void)poll(p, 2, -1);
 		if (p[0].revents)
 			return err_cancelled(err);

@@ -27,7 +27,6 @@
 
 #include "migration/channel/channel.h"
 #include "migration/outgoing/handover.h"
-#include "migration/outgoing/hints.h"
 #include "migration/outgoing/outgoing.h"
 #include "migration/outgoing/postcopy.h"
 #include "migration/outgoing/switchover.h"
@@ -143,7 +142,6 @@ int postcopy_switch(struct outgoing *o, struct err *err)
 			      "the destination does not answer, and postcopy needs one that does");
 	if (ret == 0)
 		ret = postcopy_open_urgent(o, false, err);
-	hints_stop(o); /* the first pass may not have ended */
 	if (ret == 0)
 		ret = switchover_stop(o, err);
 	if (ret < 0)
@@ -236,7 +234,8 @@ static void set_paused(struct outgoing *o, const struct err *err)
 	if (!sure)
 		(void)err_set(&o->error, err->errnum,
 			      "the destination was given the guest and has not confirmed that it "
-			      "runs it (" ERR_WITHIN ")",
+			      "runs it (" ERR_WITHIN
+			      "): 'cont' with 'x-minivmm-force' only if it does not run there",
 			      err->msg);
 	status_set(o->m, &o->status, MIG_POSTCOPY_PAUSED);
 	log_notice("the move to %.300s is interrupted: " ERR_WITHIN

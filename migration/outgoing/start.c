@@ -164,7 +164,7 @@ int outgoing_start(struct outgoing *o, const struct migration_where *where, int 
 	free(o->error_text);
 	o->error_text = NULL;
 	o->released = o->stored = o->stopped = o->waited = false;
-	o->missed_ack = o->start_sent = false;
+	o->missed_ack = o->start_sent = o->take_back = false;
 	__atomic_store_n(&o->start_postcopy, false, __ATOMIC_RELAXED);
 	memcpy(o->caps, o->set->caps, sizeof(o->caps));
 	o->checksum = o->set->params.checksum;

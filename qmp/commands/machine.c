@@ -95,6 +95,8 @@ static int cont(struct qmp_call *call, const void *arg, void *ret, struct err *e
 		return 0;
 	if (migration_check_cont(call->mg, err) < 0)
 		return -EIO;
+	if (a->force && migration_take_back(call->mg))
+		return 0;
 	return a->force ? machine_start_forced(m, err) : machine_start(m, err);
 }
 

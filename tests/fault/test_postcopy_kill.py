@@ -117,7 +117,7 @@ class Fall:
         assert self.dest.status() == "running", story
         assert source == "dead" or self.source.status() in ("finish-migrate", "postmigrate"), story
         if dest == "postcopy-paused" and self.dest.kind == "minivmm":
-            assert "migrate-recover" in self.dest.migration()["error-desc"], story
+            assert "of the guest's memory at the source (migrate-recover goes on)" in self.dest.stderr(), story
 
     def is_here(self, story):
         assert self.gone is not True, f"the guest had gone\n{story}"

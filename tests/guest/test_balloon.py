@@ -180,14 +180,13 @@ def test_statistics_are_asked_for(t):
     assert "stat-total-memory" not in stats
 
 
-def hinted(t, append="", capabilities=(), **options):
+def hinted(t, append="", **options):
     """A source in its first pass, which has taken the guest's hints, and where it goes."""
     vm = machine(t, "balloon", append, started=False,
                  extra=("-device", "virtio-balloon-device,free-page-hint=on"), **options)
     vm.serial.expect("ready")
     vm.cmd("migrate-set-parameters", max_bandwidth=1 << 20)
-    vm.capabilities(*capabilities)
-    dest = destination(t, vm, f"unix:{t.path('in')}", capabilities)
+    dest = destination(t, vm, f"unix:{t.path('in')}")
     vm.cmd("migrate", uri=f"unix:{t.path('in')}")
     vm.serial.expect("hinted")
     return vm, dest
@@ -281,14 +280,3 @@ def test_postcopy(t):
     dest.cmd("balloon", value=MEMORY)
     dest.serial.expect("balloon 0\n")
     check(dest, PAGES)
-
-
-@only_minivmm(OURS)
-def test_postcopy_with_hints(t):
-    """The switch ends the hints in the first pass: what is used again comes, and the driver has its pages."""
-    source, dest = hinted(t, "reuse", capabilities=["postcopy-ram"], backend="anonymous")
-    postcopy.switch(source, dest)
-    postcopy.finish(source, dest)
-    assert free(dest) == (PAGES // 2, PAGES // 2)
-    check(dest, PAGES)
-    assert "free\n" in source.serial.seen + dest.serial.seen

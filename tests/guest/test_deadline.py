@@ -188,6 +188,43 @@ def test_command_does_not_end(t):
 
 
 @only_minivmm(WHY)
+@table(plain={"caps": ()}, preempt={"caps": ("postcopy-preempt",)}, multifd={"caps": ("multifd",)})
+def test_postcopy(t, caps):
+    """A guest that does not converge runs on at the destination, and its memory follows."""
+    source = machine(t, **FAST, backend="anonymous")
+    source.capabilities("postcopy-ram", *caps)
+    deadline(source, 2, "postcopy", **ENDLESS)
+    way = Way(t, "unix")
+    dest = destination(t, source, way.incoming(), ["postcopy-ram", *caps])
+    way.start(source, dest)
+    assert source.wait_migration("completed", "failed") == "completed", (source.migration(), dest.stderr())
+    assert "the deadline (x-minivmm-deadline) has passed: the guest goes to postcopy" in source.stderr()
+    figures = source.migration()["ram"]
+    assert figures["postcopy-bytes"] > 0 and figures["dirty-sync-count"] > 1, figures
+    assert dest.wait_migration("completed", "failed") == "completed", dest.migration()
+    dest.wait_running()
+    t.forget(source)
+    goes_on(dest)
+
+
+@only_minivmm(WHY)
+def test_postcopy_is_not_possible(t):
+    """The policy asks for a capability, which cannot be switched on in flight."""
+    source = machine(t, **FAST)
+    deadline(source, 3600, **ENDLESS)
+    way = Way(t, "unix")
+    dest = destination(t, source, way.incoming())
+    way.start(source, dest)
+    source.wait_migration("active")
+    words = source.qmp.fails("migrate-set-parameters", x_minivmm_deadline_policy="postcopy")
+    assert "which needs capability 'postcopy-ram' at both ends" in words, words
+    source.cmd("migrate-set-parameters", x_minivmm_deadline=0)
+    source.cmd("migrate-set-parameters", x_minivmm_deadline_policy="postcopy")
+    source.cmd("migrate-set-parameters", max_bandwidth=0, downtime_limit=2000)
+    arrived(source, dest)
+
+
+@only_minivmm(WHY)
 def test_refused(t):
     vm = t.vmm("idle")
     deadline(vm, 5, "postcopy")

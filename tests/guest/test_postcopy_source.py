@@ -1,44 +1,11 @@
-"""Postcopy as the source: QEMU takes the guest, its memory comes while it runs there."""
+"""Postcopy as the source, before QEMUs: its steps, its limit, what it refuses meanwhile."""
 import peers
 import postcopy
 from case import only_minivmm, table
-from moves import goes_on
+from moves import goes_on, listen
 
 MODES = {"plain": (), "preempt": ("postcopy-preempt",)}
 VERSIONS = ("7.2", "10.0", "11.1")
-
-
-@table(**{f"{version}_{mode}_{scheme}": {"version": version, "mode": mode, "scheme": scheme}
-          for version in VERSIONS for mode in MODES for scheme in ("unix", "tcp")})
-def test_to_qemu(t, version, mode, scheme):
-    """It goes on there from where it was, and all of its memory is right."""
-    kind = peers.kind(t, version)
-    source = postcopy.start(t, capabilities=MODES[mode])
-    dest = postcopy.there(t, source, MODES[mode], kind=kind)
-    postcopy.begin(t, source, dest, scheme)
-    postcopy.switch(source, dest)
-    dest.wait_running()
-    postcopy.finish(source, dest, postcopy.SWEEP)
-    assert postcopy.requests(source) > 0, source.migration()
-    r = source.migration()["ram"]
-    assert r["postcopy-bytes"] > 0, r
-    t.forget(source)
-    postcopy.runs_on(dest)
-
-
-@table(**{f"{version}_{mode}": {"version": version, "mode": mode} for version in VERSIONS for mode in MODES})
-def test_same_memory(t, version, mode):
-    """The guest is stopped where it arrives: all its memory is the same."""
-    kind = peers.kind(t, version)
-    source = postcopy.start(t, capabilities=MODES[mode])
-    dest = postcopy.there(t, source, MODES[mode], kind=kind, paused=True)
-    postcopy.begin(t, source, dest, "unix", "late")
-    postcopy.switch(source, dest)
-    postcopy.finish(source, dest)
-    postcopy.compare(source, dest)
-    t.forget(source)
-    dest.cmd("cont")
-    goes_on(dest)
 
 
 @table(**{version: {"version": version} for version in VERSIONS})
@@ -65,10 +32,10 @@ def test_limit(t, mode):
     source.cmd("migrate-set-parameters", max_postcopy_bandwidth=1)
     postcopy.begin(t, source, dest)
     postcopy.switch(source, dest)
-    goes_on(dest, rounds=2)
+    while postcopy.requests(source) <= 100:     # one after the other: each has been answered
+        pass
     now = source.migration()
     assert now["status"] == "postcopy-active" and now["ram"]["remaining"] > 1 << 20, now
-    assert now["ram"]["postcopy-requests"] > 100, now
     postcopy.finish(source, dest)
     t.forget(source)
     postcopy.runs_on(dest)
@@ -117,3 +84,17 @@ def test_refusals(t):
     source.cmd("migrate-start-postcopy")
     t.forget(source)
     postcopy.runs_on(dest)
+
+
+@only_minivmm("QEMU 7.2 tries, and its destination aborts")
+def test_old_multifd(t):
+    """What would end a QEMU 7.2 is refused before a page has gone; the guest runs on."""
+    kind = peers.kind(t, "7.2")
+    sections = ("-global", "migration.multifd-flush-after-each-section=on")
+    source = postcopy.start(t, capabilities=("multifd",), extra=sections)
+    dest = postcopy.there(t, source, ("multifd",), kind=kind, extra=())
+    listen(dest, f"unix:{t.path('in')}")
+    source.cmd("migrate", uri=f"unix:{t.path('in')}")
+    source.wait_migration("failed")
+    assert "switch one of 'multifd' and 'postcopy-ram' off" in source.migration()["error-desc"], source.migration()
+    goes_on(source)

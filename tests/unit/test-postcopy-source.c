@@ -350,6 +350,16 @@ START_TEST(test_cut_before_go)
 }
 END_TEST
 
+/* A destination that loads for ever keeps the guest from running anywhere. */
+START_TEST(test_silent_before_go)
+{
+	struct source s = switched(MINIVMM);
+
+	rig_parameter(s.r, "x-minivmm-peer-timeout", "1");
+	resumed(&s, "has said nothing for 1 s (x-minivmm-peer-timeout)");
+}
+END_TEST
+
 /* A QEMU may have the guest by then, and nobody knows the process. */
 START_TEST(test_cut_before_pong)
 {
@@ -424,6 +434,40 @@ START_TEST(test_cut_behind_go)
 	(void)close(s.fd);
 	s.fd = -1;
 	paused(&s, "", false);
+}
+END_TEST
+
+/* The user knows that it does not run there. */
+START_TEST(test_taken_back)
+{
+	struct source s = switched(QEMU);
+
+	(void)close(s.fd);
+	s.fd = -1;
+	rig_await(s.r, MIG_POSTCOPY_PAUSED);
+	machine_lock(&s.r->m);
+	ck_assert(migration_take_back(s.r->mg));
+	machine_unlock(&s.r->m);
+	rig_await(s.r, MIG_CANCELLED);
+	rig_await_state(s.r, RS_RUNNING);
+	ended(&s);
+}
+END_TEST
+
+START_TEST(test_not_taken_back)
+{
+	struct source s = active(QEMU);
+
+	machine_lock(&s.r->m);
+	ck_assert(!migration_take_back(s.r->mg));
+	machine_unlock(&s.r->m);
+	(void)close(s.fd);
+	s.fd = -1;
+	rig_await(s.r, MIG_POSTCOPY_PAUSED);
+	machine_lock(&s.r->m);
+	ck_assert(!migration_take_back(s.r->mg));
+	machine_unlock(&s.r->m);
+	ended(&s);
 }
 END_TEST
 
@@ -574,7 +618,7 @@ END_TEST
 
 CHECK_MAIN("postcopy-source", test_completes, test_requests, test_request_before_go,
 	   test_refused_before_it_runs, test_refused_in_words, test_cut_before_go,
-	   test_cut_before_pong, test_cut_when_it_runs, test_ended_behind_go, test_cut_behind_go,
-	   test_shut_too_early, test_cut_at_the_end, test_cancelled_before_go,
-	   test_cannot_be_cancelled, test_bad_request, test_bad_name, test_request_in_precopy,
-	   test_flood)
+	   test_silent_before_go, test_cut_before_pong, test_cut_when_it_runs, test_ended_behind_go,
+	   test_cut_behind_go, test_taken_back, test_not_taken_back, test_shut_too_early,
+	   test_cut_at_the_end, test_cancelled_before_go, test_cannot_be_cancelled,
+	   test_bad_request, test_bad_name, test_request_in_precopy, test_flood)
