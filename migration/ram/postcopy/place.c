@@ -87,8 +87,9 @@ int postcopy_ram_put_zero(struct postcopy_ram *p, struct postcopy_block *pb, uin
 
 	while (ret == 0 && (some = next_absent(pb, &page, end))) {
 		if (settle(p, pb, page, some)) /* of these somebody waits for one at least */
-			ret = userfault_zero(&p->uffd, pb->block, page * PAGE_BYTES,
-					     some * PAGE_BYTES);
+			ret = postcopy_starve(p, pb,
+					      userfault_zero(&p->uffd, pb->block, page * PAGE_BYTES,
+							     some * PAGE_BYTES));
 		page += some;
 	}
 	return ret;

@@ -21,6 +21,7 @@
 #include "migration/stream/wire.h"
 #include "vmm/base/bitmap.h"
 #include "vmm/base/units.h"
+#include "vmm/memory/room.h"
 
 #define WORD_BYTES 8U
 #define FLAG_MASK  ((uint64_t)PAGE_BYTES - 1)
@@ -63,6 +64,8 @@ static int say_not_put(const struct postcopy_block *pb, uint64_t page, int ret, 
 {
 	if (ret == 0)
 		return 0;
+	if (ret == -ENOMEM || ret == -ENOSPC)
+		return room_say_none(pb->block, err);
 	return err_set(err, -ret,
 		       "cannot put the page at offset 0x%llx of RAM block '%s' into memory: %s",
 		       (unsigned long long)(page * PAGE_BYTES), pb->block->name, err_text(-ret));
