@@ -4,13 +4,16 @@
  * One record after the other, each flushed: without a second connection a record is short, for
  * what is asked for meanwhile goes behind it.  max-postcopy-bandwidth holds the
  * sweep back, and nothing else; while it does, the thread sleeps until a request wakes it.
- * END and EOF wait until the destination is known to have the guest.  Then it has only to say
- * that it has everything.
+ * The sweep begins when the destination is known to have the guest: until then it would be in the
+ * way of what the guest stands still for.  Behind END and EOF the destination has only to say that
+ * it has everything.
  */
 #include <errno.h>
 #include <poll.h>
+#include <sys/socket.h>
 
 #include "migration/channel/channel.h"
+#include "migration/channel/patience.h"
 #include "migration/outgoing/outgoing.h"
 #include "migration/outgoing/postcopy.h"
 #include "migration/ram/postcopy/send.h"
@@ -22,6 +25,7 @@
 
 #define NS_PER_MS    ((int64_t)1000000)
 #define WINDOW_NS    (100 * NS_PER_MS) /* of the bandwidth limit */
+#define PIECE_NS     (500 * NS_PER_MS) /* of a wait whose limit may change */
 #define WINDOWS      10U               /* in a second */
 #define URGENT_PAGES 64U
 #define URGENT_BYTES (128 * KiB) /* and not much more in a record */
@@ -105,6 +109,7 @@ static int look(struct outgoing *o, struct err *err)
 	if (!__atomic_load_n(&pc->has_news, __ATOMIC_ACQUIRE))
 		return 0;
 	news = postcopy_news(pc);
+	pc->shut = news.shut;
 	if (news.failed < 0 || news.refused) {
 		*err = news.err;
 		return news.failed < 0 ? news.failed : -EREMOTEIO;
@@ -118,22 +123,47 @@ static int look(struct outgoing *o, struct err *err)
 }
 
 /* Until there is news, a request, another limit, or until 'until_ns' (0: any time). */
-static void wait_for_news(struct outgoing *o, int64_t until_ns)
+static bool wait_for_news(struct outgoing *o, int64_t until_ns)
 {
-	struct pollfd p[3] = {
-	    {.fd = o->deadline.stop_fd,  .events = POLLIN},
-	    {.fd = o->kick_fd,           .events = POLLIN},
-	    {.fd = o->postcopy->wake_fd, .events = POLLIN},
+	struct postcopy *pc = o->postcopy;
+	struct pollfd p[4] = {
+	    {.fd = o->deadline.stop_fd, .events = POLLIN},
+	    {.fd = o->kick_fd,                         .events = POLLIN},
+	    {.fd = pc->wake_fd,.events = POLLIN},
+	    {.fd = pc->hung_up ? -1 : channel_fd(o->ch)        },
 	};
 	int64_t left = until_ns ? until_ns - host_now_ns() : 0;
 
 	if (until_ns && left <= 0)
-		return;
-	(void)poll(p, 3, until_ns ? (int)((left + NS_PER_MS - 1) / NS_PER_MS) : -1);
+		return false;
+	(void)poll(p, 4, until_ns ? (int)((left + NS_PER_MS - 1) / NS_PER_MS) : -1);
 	if (p[1].revents)
 		wake_clear(o->kick_fd);
 	if (p[2].revents)
-		wake_clear(o->postcopy->wake_fd);
+		wake_clear(pc->wake_fd);
+	/* Cut, perhaps: the listener tells, unless it waits for the other connection. */
+	if (p[3].revents) {
+		pc->hung_up = true;
+		if (pc->urgent)
+			(void)shutdown(channel_fd(pc->urgent), SHUT_RDWR);
+	}
+	return p[0].revents || p[1].revents || p[2].revents;
+}
+
+/* The guest stands still at both ends, and may go on here: not for ever. */
+static int wait_patiently(struct outgoing *o, struct err *err)
+{
+	bool late = false;
+
+	patience_wait(&o->patience);
+	while (!late && !wait_for_news(o, host_now_ns() + PIECE_NS))
+		late = patience_ended(&o->patience);
+	patience_go_on(&o->patience);
+	return late ? err_set(err, ETIMEDOUT,
+			      "the destination has said nothing for %u s (x-minivmm-peer-timeout): "
+			      "is it stopped or cut off?",
+			      patience_limit_s(&o->patience))
+		    : 0;
 }
 
 /* ---- the whole ---- */
@@ -152,12 +182,12 @@ static int send_all(struct outgoing *o, struct err *err)
 			break;
 		if (!apart && __atomic_load_n(&o->ram.queue.waiting, __ATOMIC_SEQ_CST))
 			ret = send_record(o, TAG_PART, true, err);
-		else if (ram_save_left_pages(&o->ram) == 0 && pc->confirmed)
-			break;
+		else if (!pc->confirmed)
+			ret = wait_patiently(o, err);
 		else if (ram_save_left_pages(&o->ram) == 0)
-			wait_for_news(o, 0);
+			break;
 		else if (held_back(o))
-			wait_for_news(o, pc->window_ns + WINDOW_NS);
+			(void)wait_for_news(o, pc->window_ns + WINDOW_NS);
 		else
 			ret = send_record(o, TAG_PART, false, err);
 	}
@@ -181,16 +211,11 @@ static int put_end(struct outgoing *o, struct err *err)
 /* The destination has everything, and says so. */
 static int wait_for_shut(struct outgoing *o, struct err *err)
 {
-	struct postcopy_news news;
 	int ret;
 
-	for (;;) {
-		ret = look(o, err);
-		news = postcopy_news(o->postcopy);
-		if (ret < 0 || news.shut)
-			return ret;
-		wait_for_news(o, 0);
-	}
+	while ((ret = look(o, err)) == 0 && !o->postcopy->shut)
+		(void)wait_for_news(o, 0);
+	return ret;
 }
 
 int postcopy_pages(struct outgoing *o, struct err *err)
@@ -198,7 +223,7 @@ int postcopy_pages(struct outgoing *o, struct err *err)
 	uint8_t cookie[4];
 	int ret;
 
-	o->postcopy->all_sent = false;
+	o->postcopy->all_sent = o->postcopy->hung_up = false;
 	put_be32(cookie, COOKIE_PACKAGED);
 	ret = stream_put_command(o->w, CMD_PING, cookie, sizeof(cookie));
 	if (ret == 0)

@@ -133,6 +133,17 @@ int postcopy_advise(struct outgoing *o, struct err *err)
 	return writer_explain(o->w, ret, err);
 }
 
+int postcopy_check_peer(const struct outgoing *o, struct err *err)
+{
+	if (!o->caps[CAP_POSTCOPY_RAM] || !o->multifd || !o->flush_sections || !o->rp.ponged ||
+	    o->rp.minivmm)
+		return 0;
+	return err_set(err, ENOTSUP,
+		       "QEMU before 8.1, which multifd-flush-after-each-section=on is for, ends "
+		       "by itself at the end of a postcopy with multifd, and the guest with it: "
+		       "switch one of 'multifd' and 'postcopy-ram' off");
+}
+
 int postcopy_open_urgent(struct outgoing *o, bool early, struct err *err)
 {
 	struct postcopy *pc;

@@ -48,6 +48,8 @@ struct postcopy {
 	bool packaged;     /* it has been sent the devices' state */
 	bool gone;         /* ... and, a minivmm, GO */
 	bool all_sent;     /* all pages, and END */
+	bool hung_up;      /* the main connection is broken, or ends */
+	bool shut;         /* it has said that it has everything */
 	bool confirmed;    /* it is certain that the guest is there, and not here */
 	int64_t window_ns; /* of max-postcopy-bandwidth */
 	uint64_t window_bytes;
@@ -70,6 +72,8 @@ bool postcopy_wanted(const struct outgoing *o);
 
 /* POSTCOPY_ADVISE, where the capability is on: behind the first PING.  0 or -errno. */
 int postcopy_advise(struct outgoing *o, struct err *err);
+/* The destination is known: can it do what the capabilities ask for?  0 or -ENOTSUP. */
+int postcopy_check_peer(const struct outgoing *o, struct err *err);
 /*
  * The connection for what is asked for, with postcopy-preempt, unless it is there.  'early': at
  * set-up, as QEMU 7.2 wants it.

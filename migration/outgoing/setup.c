@@ -113,7 +113,9 @@ int outgoing_set_up(struct outgoing *o, struct err *err)
 		if (ret < 0)
 			return ret;
 	}
-	ret = handshake_machines(o, err);
+	ret = postcopy_check_peer(o, err);
+	if (ret == 0)
+		ret = handshake_machines(o, err);
 	if (ret == 0)
 		ret = outgoing_set_up_ram(o, err);
 	if (ret < 0)

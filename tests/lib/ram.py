@@ -23,15 +23,25 @@ def _memfd_path(vmm):
     raise AssertionError(f"{vmm.name} has no memfd of {vmm.ram_bytes} bytes")
 
 
+def _joined(ranges):
+    """Neighbours as one: the kernel does not always put together again what userfaultfd has cut."""
+    out = []
+    for first, last, what in ranges:
+        if out and out[-1][1:] == (first, what):
+            first = out.pop()[0]
+        out.append((first, last, what))
+    return out
+
+
 def mapping(vmm):
     """Private RAM: where the writable mapping of just that size begins."""
     with open(f"/proc/{vmm.pid}/maps", encoding="ascii", errors="replace") as maps:
-        ranges = [[int(x, 16) for x in m.groups()]
-                  for m in (re.match(r"([0-9a-f]+)-([0-9a-f]+) rw", line) for line in maps) if m]
-    fitting = [a for a, b in ranges if b - a == vmm.ram_bytes]
+        found = [re.match(r"([0-9a-f]+)-([0-9a-f]+) (rw..) \S+ (\S+ \S+)", line) for line in maps]
+    ranges = [(int(m[1], 16), int(m[2], 16), m[3] + m[4]) for m in found if m]
+    fitting = {a for a, b, _ in ranges + _joined(ranges) if b - a == vmm.ram_bytes}
     if len(fitting) != 1:
         raise AssertionError(f"{vmm.name} has {len(fitting)} mappings of {vmm.ram_bytes} bytes")
-    return fitting[0]
+    return fitting.pop()
 
 
 def _place(vmm):

@@ -350,6 +350,16 @@ START_TEST(test_cut_before_go)
 }
 END_TEST
 
+/* A destination that loads for ever keeps the guest from running anywhere. */
+START_TEST(test_silent_before_go)
+{
+	struct source s = switched(MINIVMM);
+
+	rig_parameter(s.r, "x-minivmm-peer-timeout", "1");
+	resumed(&s, "has said nothing for 1 s (x-minivmm-peer-timeout)");
+}
+END_TEST
+
 /* A QEMU may have the guest by then, and nobody knows the process. */
 START_TEST(test_cut_before_pong)
 {
@@ -608,7 +618,7 @@ END_TEST
 
 CHECK_MAIN("postcopy-source", test_completes, test_requests, test_request_before_go,
 	   test_refused_before_it_runs, test_refused_in_words, test_cut_before_go,
-	   test_cut_before_pong, test_cut_when_it_runs, test_ended_behind_go, test_cut_behind_go,
-	   test_taken_back, test_not_taken_back, test_shut_too_early, test_cut_at_the_end,
-	   test_cancelled_before_go, test_cannot_be_cancelled, test_bad_request, test_bad_name,
-	   test_request_in_precopy, test_flood)
+	   test_silent_before_go, test_cut_before_pong, test_cut_when_it_runs, test_ended_behind_go,
+	   test_cut_behind_go, test_taken_back, test_not_taken_back, test_shut_too_early,
+	   test_cut_at_the_end, test_cancelled_before_go, test_cannot_be_cancelled,
+	   test_bad_request, test_bad_name, test_request_in_precopy, test_flood)

@@ -67,6 +67,8 @@ struct postcopy_ram {
 	pthread_rwlock_t giving_back;
 	/* the fault thread's */
 	struct fault_thread fault_thread;
+	bool starved; /* a zero page could not be had: who waits for it is woken soon */
+	bool said_starved;
 	const struct postcopy_block *asked_last; /* under out.lock: named by the last request */
 	/* atomic */
 	uint64_t left_pages; /* of 4 KiB, that have not been received */
@@ -75,8 +77,6 @@ struct postcopy_ram {
 	int64_t progress_ns; /* when the last page that was asked for came, or the first was asked
 				for */
 	bool stuck;
-	bool starved;        /* the host had no page for zeroes: whoever waits is to ask again */
-	bool short_of_pages; /* ... and has had none since, which was said */
 	/* held while the owner is called; the machine lock comes behind it */
 	pthread_mutex_t owner_lock;
 	struct postcopy_ram_owner owner;
@@ -147,8 +147,6 @@ extern const struct fault_ops postcopy_fault_ops; /* opaque: struct postcopy_ram
 /* These pages are received: nothing is awaited of them any more.  Returns for how many it was. */
 uint64_t postcopy_request_end(struct postcopy_ram *p, struct postcopy_block *pb, uint64_t page,
 			      uint64_t n);
-/* Zeroes could not be put in, with 'ret': 0 when whoever waits will ask again; else 'ret'. */
-int postcopy_starve(struct postcopy_ram *p, const struct postcopy_block *pb, int ret);
 /*
  * The way back is this channel from now on (NULL: there is none): on one that comes after
  * another the pages that are still awaited are asked for again.  0 or -errno.

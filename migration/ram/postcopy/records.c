@@ -118,6 +118,8 @@ static uint8_t *part_place(struct postcopy_records *r, uint64_t page, struct err
 	struct postcopy_block *pb = r->last_here;
 	uint64_t part = page % pb->unit;
 
+	if (flush(r, err) < 0) /* small pages of another block */
+		return NULL;
 	if (!r->n) {
 		r->block = pb;
 		r->first = page - part;
@@ -184,6 +186,8 @@ static int gather(struct postcopy_records *r, uint64_t page, const uint8_t *from
 	struct postcopy_block *pb = r->last_here;
 	int ret = 0;
 
+	if (holds_part(r))
+		return refuse_part(r, page, "comes in the middle of", err);
 	if (r->n && (pb != r->block || page != r->first + r->n || r->n == POSTCOPY_GATHER_PAGES))
 		ret = flush(r, err);
 	if (ret < 0)
@@ -380,9 +384,13 @@ int postcopy_records_load(struct postcopy_records *r, struct src *in, struct err
 
 		if (ret < 0)
 			return ret;
+		if (r->urgent && !r->told && !postcopy_ram_left(r->ram)) {
+			r->told = true;
+			return POSTCOPY_RECORDS_ALL_HERE;
+		}
 		if (src_be64(in, &word) < 0)
 			return src_offset(in) == at && in->at == in->len
-				   ? 1
+				   ? POSTCOPY_RECORDS_CLOSED
 				   : ram_load_say_ended(in, "a RAM record", err);
 		if ((word & FLAG_MASK) == RAM_FLAG_EOS)
 			return end_of_body(r, err);

@@ -10,9 +10,6 @@
  *
  * A thread that waits cannot be made to leave by a signal on every host.  When a page does not
  * come for STUCK_NS the owner is told, so that a command which pauses the machine need not wait.
- *
- * A host that has no huge page for zeroes leaves whoever needs one waiting.  Every LOOK_MS all who
- * wait are woken: they touch their pages again, and so the zeroes are tried again.
  */
 #include <errno.h>
 #include <string.h>
@@ -26,7 +23,6 @@
 #include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
-#include "vmm/memory/room.h"
 
 #define ZERO_AHEAD    64U /* pages of 4 KiB, at most */
 #define STUCK_NS      INT64_C(300000000)
@@ -167,10 +163,15 @@ static int look_again_ms(void *opaque)
 {
 	const struct postcopy_ram *p = opaque;
 
-	return __atomic_load_n(&p->waiting, __ATOMIC_SEQ_CST) ||
-		       __atomic_load_n(&p->starved, __ATOMIC_SEQ_CST)
-		   ? LOOK_MS
-		   : -1;
+	return p->starved || __atomic_load_n(&p->waiting, __ATOMIC_SEQ_CST) ? LOOK_MS : -1;
+}
+
+/* The host may have a page now: who waits for a zero page touches it again. */
+static void try_again(struct postcopy_ram *p)
+{
+	p->starved = false;
+	for (size_t i = 0; i < p->n; i++)
+		(void)userfault_wake(&p->uffd, p->blocks[i].block, 0, p->blocks[i].block->bytes);
 }
 
 static void look(void *opaque)
@@ -180,34 +181,21 @@ static void look(void *opaque)
 
 	if (__atomic_load_n(&p->waiting, __ATOMIC_SEQ_CST) && now_ns() - since > STUCK_NS)
 		tell_stuck(p, true);
-	if (!__atomic_exchange_n(&p->starved, false, __ATOMIC_SEQ_CST))
-		return;
-	for (size_t i = 0; i < p->n; i++)
-		(void)userfault_wake(&p->uffd, p->blocks[i].block, 0, p->blocks[i].block->bytes);
-}
-
-int postcopy_starve(struct postcopy_ram *p, const struct postcopy_block *pb, int ret)
-{
-	struct err why;
-
-	if (ret != -ENOMEM && ret != -ENOSPC)
-		return ret;
-	if (!__atomic_exchange_n(&p->short_of_pages, true, __ATOMIC_SEQ_CST)) {
-		(void)room_say_none(pb->block, &why);
-		log_warn("postcopy: whoever needs a page of zeroes waits for it: %s", why.msg);
-	}
-	tell_stuck(p, true);
-	__atomic_store_n(&p->starved, true, __ATOMIC_SEQ_CST);
-	fault_thread_wake(&p->fault_thread);
-	return 0;
+	if (p->starved)
+		try_again(p);
 }
 
 /* ---- faults ---- */
 
-static void fed(struct postcopy_ram *p)
+/* There is no page to be had for zeroes: the thread waits on, and is served when there is. */
+static int starve(struct postcopy_ram *p, const struct postcopy_block *pb, int ret)
 {
-	if (__atomic_exchange_n(&p->short_of_pages, false, __ATOMIC_SEQ_CST))
-		tell_stuck(p, false);
+	if (!p->said_starved)
+		log_error("the host has no page for RAM block '%s' (%s): the guest waits for it",
+			  pb->block->name, err_text(-ret));
+	p->said_starved = p->starved = true;
+	tell_stuck(p, true);
+	return 0;
 }
 
 /* The page has been received.  What is there already stays. */
@@ -222,9 +210,10 @@ static int fill_zero(struct postcopy_ram *p, const struct postcopy_block *pb, ui
 			n++;
 	ret = n > 1 ? userfault_zero_some(&p->uffd, b, page * PAGE_BYTES, n * PAGE_BYTES)
 		    : userfault_zero(&p->uffd, b, page * PAGE_BYTES, b->page_bytes);
+	if (ret == -ENOMEM || ret == -ENOSPC)
+		return starve(p, pb, ret);
 	if (ret < 0)
-		return postcopy_starve(p, pb, ret);
-	fed(p);
+		return ret;
 	/* It was given back between this look and the one that woke the thread: it asks again. */
 	return userfault_wake(&p->uffd, b, page * PAGE_BYTES, b->page_bytes);
 }
