@@ -40,7 +40,7 @@ int postcopy_discard_load(struct postcopy_ram *ram, struct ram_load *load, const
 {
 	struct src in = src_mem(payload, n);
 	const struct load_block *lb;
-	uint8_t version, zero;
+	uint8_t version, zero = 0;
 	char name[256];
 	int ret;
 

@@ -49,6 +49,28 @@ static int await_channel(struct incoming_postcopy *pc, struct err *err)
 	return ret;
 }
 
+/* The load thread may wait for the last page. */
+static void say_done(struct incoming_postcopy *pc)
+{
+	pthread_mutex_lock(&pc->lock);
+	pc->preempt_done = true;
+	pthread_cond_broadcast(&pc->changed);
+	pthread_mutex_unlock(&pc->lock);
+}
+
+static int load_pages(struct incoming_postcopy *pc, struct err *err)
+{
+	struct incoming_preempt *pr = &pc->preempt;
+	int ret;
+
+	do {
+		ret = postcopy_records_load(&pr->records, &pr->reader->src, err);
+		if (ret == POSTCOPY_RECORDS_ALL_HERE)
+			say_done(pc);
+	} while (ret == POSTCOPY_RECORDS_ALL_HERE);
+	return ret;
+}
+
 static void *preempt_main(void *opaque)
 {
 	struct incoming_postcopy *pc = opaque;
@@ -57,7 +79,7 @@ static void *preempt_main(void *opaque)
 	int ret = pr->ch ? 0 : await_channel(pc, &err);
 
 	if (ret == 0 && pr->ch)
-		ret = postcopy_records_load(&pr->records, &pr->reader->src, &err);
+		ret = load_pages(pc, &err);
 	if (ret < 0 && pr->reader && pr->reader->failed) {
 		ret = pr->reader->failed;
 		err = pr->reader->err;
@@ -66,10 +88,7 @@ static void *preempt_main(void *opaque)
 		(void)err_prefix(&err, ret, "preempt channel");
 	if (ret < 0)
 		incoming_postcopy_fail(pc, ret, &err);
-	pthread_mutex_lock(&pc->lock);
-	pc->preempt_done = true;
-	pthread_cond_broadcast(&pc->changed);
-	pthread_mutex_unlock(&pc->lock);
+	say_done(pc);
 	return NULL;
 }
 

@@ -67,6 +67,8 @@ struct postcopy_ram {
 	pthread_rwlock_t giving_back;
 	/* the fault thread's */
 	struct fault_thread fault_thread;
+	bool starved; /* a zero page could not be had: who waits for it is woken soon */
+	bool said_starved;
 	const struct postcopy_block *asked_last; /* under out.lock: named by the last request */
 	/* atomic */
 	uint64_t left_pages; /* of 4 KiB, that have not been received */

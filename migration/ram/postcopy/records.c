@@ -377,9 +377,13 @@ int postcopy_records_load(struct postcopy_records *r, struct src *in, struct err
 
 		if (ret < 0)
 			return ret;
+		if (r->urgent && !r->told && !postcopy_ram_left(r->ram)) {
+			r->told = true;
+			return POSTCOPY_RECORDS_ALL_HERE;
+		}
 		if (src_be64(in, &word) < 0)
 			return src_offset(in) == at && in->at == in->len
-				   ? 1
+				   ? POSTCOPY_RECORDS_CLOSED
 				   : ram_load_say_ended(in, "a RAM record", err);
 		if ((word & FLAG_MASK) == RAM_FLAG_EOS)
 			return end_of_body(r, err);

@@ -26,6 +26,7 @@ struct postcopy_records {
 	bool urgent;           /* only what was asked for comes: it is put in at once */
 	bool runs;             /* RUN records may come */
 	/* the connection's thread's */
+	bool told;                        /* urgent: that all is here */
 	const struct load_block *last;    /* named by the last record; NULL: none yet */
 	struct postcopy_block *last_here; /* what it is here; NULL: its content is dropped */
 	uint8_t *buf;                     /* owned */
@@ -42,9 +43,12 @@ int postcopy_records_init(struct postcopy_records *r, struct postcopy_ram *ram,
 void postcopy_records_fini(struct postcopy_records *r); /* a zeroed one is fine */
 /* Another connection: what is in the buffer, and which block was named last, is forgotten. */
 void postcopy_records_reset(struct postcopy_records *r);
+#define POSTCOPY_RECORDS_CLOSED   1
+#define POSTCOPY_RECORDS_ALL_HERE 2
 /*
- * Records up to and with EOS: 0.  1: the connection ends in front of a record.  Or -errno with a
- * sentence: -ENOMEM and -ENOSPC when the host has no page.
+ * Records up to and with EOS: 0.  Or, in front of a record, one of these: the connection ends; an
+ * urgent one has brought the last page that was missing, and may be read on, once.  Or -errno with
+ * a sentence: -ENOMEM and -ENOSPC when the host has no page.
  */
 int postcopy_records_load(struct postcopy_records *r, struct src *in, struct err *err);
 

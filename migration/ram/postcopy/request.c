@@ -11,6 +11,7 @@
  * A thread that waits cannot be made to leave by a signal on every host.  When a page does not
  * come for STUCK_NS the owner is told, so that a command which pauses the machine need not wait.
  */
+#include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -20,6 +21,7 @@
 #include "migration/ram/postcopy/postcopy-ram.h"
 #include "vmm/base/bitmap.h"
 #include "vmm/base/bytes.h"
+#include "vmm/base/log.h"
 #include "vmm/base/units.h"
 
 #define ZERO_AHEAD    64U /* pages of 4 KiB, at most */
@@ -161,7 +163,15 @@ static int look_again_ms(void *opaque)
 {
 	const struct postcopy_ram *p = opaque;
 
-	return __atomic_load_n(&p->waiting, __ATOMIC_SEQ_CST) ? LOOK_MS : -1;
+	return p->starved || __atomic_load_n(&p->waiting, __ATOMIC_SEQ_CST) ? LOOK_MS : -1;
+}
+
+/* The host may have a page now: who waits for a zero page touches it again. */
+static void try_again(struct postcopy_ram *p)
+{
+	p->starved = false;
+	for (size_t i = 0; i < p->n; i++)
+		(void)userfault_wake(&p->uffd, p->blocks[i].block, 0, p->blocks[i].block->bytes);
 }
 
 static void look(void *opaque)
@@ -171,9 +181,22 @@ static void look(void *opaque)
 
 	if (__atomic_load_n(&p->waiting, __ATOMIC_SEQ_CST) && now_ns() - since > STUCK_NS)
 		tell_stuck(p, true);
+	if (p->starved)
+		try_again(p);
 }
 
 /* ---- faults ---- */
+
+/* There is no page to be had for zeroes: the thread waits on, and is served when there is. */
+static int starve(struct postcopy_ram *p, const struct postcopy_block *pb, int ret)
+{
+	if (!p->said_starved)
+		log_error("the host has no page for RAM block '%s' (%s): the guest waits for it",
+			  pb->block->name, err_text(-ret));
+	p->said_starved = p->starved = true;
+	tell_stuck(p, true);
+	return 0;
+}
 
 /* The page has been received.  What is there already stays. */
 static int fill_zero(struct postcopy_ram *p, const struct postcopy_block *pb, uint64_t page)
@@ -187,6 +210,8 @@ static int fill_zero(struct postcopy_ram *p, const struct postcopy_block *pb, ui
 			n++;
 	ret = n > 1 ? userfault_zero_some(&p->uffd, b, page * PAGE_BYTES, n * PAGE_BYTES)
 		    : userfault_zero(&p->uffd, b, page * PAGE_BYTES, b->page_bytes);
+	if (ret == -ENOMEM || ret == -ENOSPC)
+		return starve(p, pb, ret);
 	if (ret < 0)
 		return ret;
 	/* It was given back between this look and the one that woke the thread: it asks again. */
