@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <sys/socket.h>
 
 #include "migration/channel/channel.h"
 #include "migration/channel/patience.h"
@@ -124,20 +125,28 @@ static int look(struct outgoing *o, struct err *err)
 /* Until there is news, a request, another limit, or until 'until_ns' (0: any time). */
 static bool wait_for_news(struct outgoing *o, int64_t until_ns)
 {
-	struct pollfd p[3] = {
-	    {.fd = o->deadline.stop_fd,  .events = POLLIN},
-	    {.fd = o->kick_fd,           .events = POLLIN},
-	    {.fd = o->postcopy->wake_fd, .events = POLLIN},
+	struct postcopy *pc = o->postcopy;
+	struct pollfd p[4] = {
+	    {.fd = o->deadline.stop_fd, .events = POLLIN},
+	    {.fd = o->kick_fd,                         .events = POLLIN},
+	    {.fd = pc->wake_fd,.events = POLLIN},
+	    {.fd = pc->hung_up ? -1 : channel_fd(o->ch)        },
 	};
 	int64_t left = until_ns ? until_ns - host_now_ns() : 0;
 
 	if (until_ns && left <= 0)
 		return false;
-	(void)poll(p, 3, until_ns ? (int)((left + NS_PER_MS - 1) / NS_PER_MS) : -1);
+	(void)poll(p, 4, until_ns ? (int)((left + NS_PER_MS - 1) / NS_PER_MS) : -1);
 	if (p[1].revents)
 		wake_clear(o->kick_fd);
 	if (p[2].revents)
-		wake_clear(o->postcopy->wake_fd);
+		wake_clear(pc->wake_fd);
+	/* Cut, perhaps: the listener tells, unless it waits for the other connection. */
+	if (p[3].revents) {
+		pc->hung_up = true;
+		if (pc->urgent)
+			(void)shutdown(channel_fd(pc->urgent), SHUT_RDWR);
+	}
 	return p[0].revents || p[1].revents || p[2].revents;
 }
 
@@ -214,7 +223,7 @@ int postcopy_pages(struct outgoing *o, struct err *err)
 	uint8_t cookie[4];
 	int ret;
 
-	o->postcopy->all_sent = false;
+	o->postcopy->all_sent = o->postcopy->hung_up = false;
 	put_be32(cookie, COOKIE_PACKAGED);
 	ret = stream_put_command(o->w, CMD_PING, cookie, sizeof(cookie));
 	if (ret == 0)

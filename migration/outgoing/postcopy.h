@@ -48,6 +48,7 @@ struct postcopy {
 	bool packaged;     /* it has been sent the devices' state */
 	bool gone;         /* ... and, a minivmm, GO */
 	bool all_sent;     /* all pages, and END */
+	bool hung_up;      /* the main connection is broken, or ends */
 	bool shut;         /* it has said that it has everything */
 	bool confirmed;    /* it is certain that the guest is there, and not here */
 	int64_t window_ns; /* of max-postcopy-bandwidth */

@@ -98,3 +98,46 @@ def test_old_multifd(t):
     source.wait_migration("failed")
     assert "switch one of 'multifd' and 'postcopy-ram' off" in source.migration()["error-desc"], source.migration()
     goes_on(source)
+
+
+@table(xbzrle={"caps": ("xbzrle",)}, compress={"caps": ("compress",)}, both={"caps": ("xbzrle", "compress")},
+       release={"caps": ("release-ram",)}, throttled={"caps": ("auto-converge",)},
+       uuid={"caps": ("validate-uuid", "return-path")})
+def test_beside(t, caps):
+    """What changes the pages of the precopy ends with it, and is in nobody's way."""
+    source = postcopy.start(t, capabilities=caps, extra=("-uuid", "00000000-0000-0000-0000-000000000001"))
+    dest = postcopy.there(t, source, caps)
+    postcopy.begin(t, source, dest, when="late")
+    postcopy.switch(source, dest)
+    dest.wait_running()
+    postcopy.finish(source, dest, postcopy.SWEEP)
+    t.forget(source)
+    postcopy.runs_on(dest)
+
+
+@table(ours={"version": None}, qemu={"version": "11.1"})
+def test_pause(t, version):
+    """migrate-continue is awaited with the guest stopped, before any of it has gone over."""
+    source = postcopy.start(t, capabilities=("pause-before-switchover",))
+    dest = postcopy.there(t, source, **({"kind": peers.kind(t, version)} if version else {}))
+    postcopy.begin(t, source, dest)
+    source.cmd("migrate-start-postcopy")
+    source.wait_migration("pre-switchover")
+    assert source.status() == "finish-migrate"
+    source.cmd("migrate-continue", state="pre-switchover")
+    postcopy.switch(source, dest)
+    dest.wait_running()
+    postcopy.finish(source, dest, postcopy.SWEEP)
+    t.forget(source)
+    postcopy.runs_on(dest)
+
+
+@only_minivmm("what it says is ours")
+@table(file={"uri": "file:{}"}, exec={"uri": "exec:cat > {}"})
+def test_one_way(t, uri):
+    """What cannot ask for pages is no destination of a postcopy; the guest runs on."""
+    source = postcopy.start(t)
+    source.cmd("migrate", uri=uri.format(t.path("out")))
+    source.wait_migration("failed")
+    assert "a destination that can ask for pages" in source.migration()["error-desc"], source.migration()
+    goes_on(source)
