@@ -254,6 +254,7 @@ static int postcopy_listen(struct incoming_postcopy *pc, struct err *err)
 	channel_keep_unread_little(pc->loader->reader->ch);
 	incoming_lazy_forget(in);
 	measure_waits(pc);
+	pc->ram->beside.off = in->set->fault_float;
 	ret = postcopy_ram_begin(pc->ram, &owner, &begun, err);
 	machine_lock(in->m);
 	pc->listening = begun;

@@ -33,7 +33,10 @@ const struct migration_property migration_properties[] = {
     {"x-preempt-pre-7-2",offsetof(struct migration_settings, preempt_pre_7_2),
      "open the second connection of postcopy-preempt when the migration starts, and say where it "
      "ends, as QEMU 7.2 wants it (source)"},
-    {.name = NULL        },
+    {"x-minivmm-fault-float",         offsetof(struct migration_settings, fault_float),
+     "in postcopy, let the threads that ask for a page and put it in run on any processor, not on "
+     "that of the vCPU which waits (destination)"},
+    {.name = NULL },
 };
 
 static int take_fixed(const struct keyval *kv, struct err *err)

@@ -24,6 +24,7 @@
 
 #include "migration/stream/reply.h"
 #include "vmm/base/error.h"
+#include "vmm/memory/beside.h"
 #include "vmm/memory/fault-thread.h"
 #include "vmm/memory/memory.h"
 #include "vmm/memory/missing.h"
@@ -69,6 +70,7 @@ struct postcopy_ram {
 	struct fault_thread fault_thread;
 	bool starved; /* a zero page could not be had: who waits for it is woken soon */
 	bool said_starved;
+	struct beside beside; /* where it and the thread of the urgent pages run */
 	const struct postcopy_block *asked_last; /* under out.lock: named by the last request */
 	/* atomic */
 	uint64_t left_pages; /* of 4 KiB, that have not been received */

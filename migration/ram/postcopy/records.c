@@ -192,6 +192,8 @@ static int gather(struct postcopy_records *r, uint64_t page, const uint8_t *from
 		ret = flush(r, err);
 	if (ret < 0)
 		return ret;
+	if (r->urgent)
+		beside_join(&r->ram->beside, &r->here);
 	if (r->urgent || postcopy_ram_wanted(pb, page)) {
 		ret = flush(r, err);
 		return ret < 0 ? ret : put(r, pb, page, 1, from, err);

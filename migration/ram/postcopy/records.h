@@ -34,6 +34,7 @@ struct postcopy_records {
 	struct postcopy_block *block; /* of what is in 'buf': 'n' pages from 'first' on */
 	uint64_t first, n;
 	uint64_t parts[8]; /* of a huge page: which of them are there */
+	int here;          /* of beside_join() */
 	bool zero;         /* ... and all of these are zero */
 };
 

@@ -252,6 +252,7 @@ static int on_fault(void *opaque, const struct userfault_msg *msg)
 	struct postcopy_block *pb = b ? postcopy_ram_find(p, b) : NULL;
 	bool fresh;
 
+	beside_follow(&p->beside, msg->tid);
 	if (!pb)
 		return 0;
 	page = ALIGN_DOWN(off, b->page_bytes) / PAGE_BYTES;
