@@ -250,6 +250,7 @@ static int postcopy_listen(struct incoming_postcopy *pc, struct err *err)
 		ret = postcopy_records_init(&pc->records, pc->ram, pc->loader->ram, false, err);
 	if (ret < 0)
 		return ret;
+	ram_load_end(pc->loader->ram);
 	channel_keep_unread_little(pc->loader->reader->ch);
 	incoming_lazy_forget(in);
 	measure_waits(pc);
