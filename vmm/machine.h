@@ -25,9 +25,11 @@
  *      vser.lock, yanks.mutex, flush.mutex, worker.mutex, block_node.info_mutex, the locks of
  *      images (qcow2, image.partial), migration_stats.lock, page_queue.mutex,
  *      multifd_send.lock, multifd_recv.lock, page_pool.lock, resolve.mutex, lazy.lock,
- *      uffd_placer.lock, resume.mutex, recover_listen.mutex; memory.discard_lock, under which those
- * of lazy loading are taken; write_protect.lock, under which page_queue.mutex is taken 5 loop.mutex
- * any loop_post(), loop_fd_events(), loop_timer_arm_ms()
+ *      uffd_placer.lock, resume.mutex, recover_listen.mutex, postcopy.lock;
+ *      memory.discard_lock, under which those of lazy loading are taken;
+ *      write_protect.lock and postcopy.urgent_lock, under which page_queue.mutex
+ *      and migration_stats.lock are taken
+ *   5  loop.mutex        any loop_post(), loop_fd_events(), loop_timer_arm_ms()
  *
  * Threads: the main loop and the control thread never wait; the work loop
  * carries out what has to (requests, commands with QMP_WAITS); the I/O thread

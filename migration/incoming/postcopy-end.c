@@ -194,6 +194,8 @@ int incoming_postcopy_finish(struct incoming_postcopy *pc, int ret, bool *kept, 
 			break;
 		if (ret == 0)
 			ret = loader_records(pc->loader, err);
+		else if (ret > 0)
+			ret = 0;
 	}
 	*kept = true; /* the memory keeps the session until vCPUs have stopped */
 	let_go_of_channel(pc);

@@ -216,16 +216,47 @@ static int resume_over(struct incoming_postcopy *pc, struct channel *ch, struct 
 	return ret;
 }
 
+/* The source's program has ended: say what that means.  True: nothing, all of the guest is here. */
+static bool source_ended(struct incoming_postcopy *pc)
+{
+	uint64_t left = postcopy_ram_left(pc->ram);
+	struct err why;
+
+	(void)close(pc->pidfd);
+	pc->pidfd = -1;
+	if (!left)
+		return true;
+	(void)err_set(&why, ECONNRESET,
+		      "the source's program has ended, and %.1f MB of the guest's memory with it: "
+		      "the guest runs here until it needs one of these pages",
+		      (double)(left * PAGE_BYTES) / 1e6);
+	log_error("%s", why.msg);
+	set_status(pc, MIG_POSTCOPY_PAUSED, &why);
+	return false;
+}
+
+static bool program_ends(const struct incoming_postcopy *pc)
+{
+	const struct channel ch = {.fd = -1, .cancel_fd = pc->in->cancel_fd};
+
+	return channel_cancelled(&ch);
+}
+
 int incoming_postcopy_await_resume(struct incoming_postcopy *pc, struct err *err)
 {
-	int ret;
+	int ret = -EAGAIN;
 
 	do {
-		struct channel *ch = recover_listen_main(&pc->in->recover, pc->in->cancel_fd);
+		struct channel *ch =
+		    recover_listen_main(&pc->in->recover, pc->in->cancel_fd, pc->pidfd);
 		struct err why = {0};
 
-		if (!ch)
+		if (!ch && program_ends(pc))
 			return err_set(err, ECANCELED, "the program ends");
+		if (!ch && source_ended(pc))
+			return 1;
+		if (!ch)
+			continue;
 		ret = resume_over(pc, ch, &why);
 		if (ret < 0) {
 			log_warn("postcopy could not go on, and waits: " ERR_WITHIN, why.msg);

@@ -18,6 +18,7 @@
 #include "migration/channel/channel.h"
 #include "migration/incoming/incoming.h"
 #include "migration/incoming/lazy.h"
+#include "migration/peer/process.h"
 #include "migration/ram/load.h"
 #include "migration/ram/postcopy/blocktime.h"
 #include "migration/ram/ram.h"
@@ -46,6 +47,7 @@ struct incoming_postcopy *incoming_postcopy_new(struct incoming *in, struct load
 	pc->loader = l;
 	pthread_mutex_init(&pc->lock, NULL);
 	pthread_cond_init(&pc->changed, NULL);
+	pc->pidfd = -1;
 	pc->failed_fd = wake_open();
 	pc->preempt_fd = wake_open();
 	pc->watch_fd = pc->failed_fd < 0 ? -1 : wake_either(pc->failed_fd, ch->cancel_fd);
@@ -76,6 +78,8 @@ void incoming_postcopy_free(struct incoming_postcopy *pc)
 	free(pc->package);
 	if (pc->failed_fd >= 0)
 		(void)close(pc->failed_fd);
+	if (pc->pidfd >= 0)
+		(void)close(pc->pidfd);
 	if (pc->preempt_fd >= 0)
 		(void)close(pc->preempt_fd);
 	if (pc->watch_fd >= 0)
@@ -246,6 +250,7 @@ static int postcopy_listen(struct incoming_postcopy *pc, struct err *err)
 		ret = postcopy_records_init(&pc->records, pc->ram, pc->loader->ram, false, err);
 	if (ret < 0)
 		return ret;
+	ram_load_end(pc->loader->ram);
 	channel_keep_unread_little(pc->loader->reader->ch);
 	incoming_lazy_forget(in);
 	measure_waits(pc);
@@ -264,6 +269,7 @@ static int postcopy_listen(struct incoming_postcopy *pc, struct err *err)
 	if (ret < 0)
 		return ret;
 	channel_bound_silence(pc->loader->reader->ch);
+	pc->pidfd = peer_watch_socket(channel_fd(pc->loader->reader->ch));
 	pc->loader->postcopy = &pc->records;
 	pc->loader->commands.out = &pc->ram->out;
 	return postcopy_ram_attach(pc->ram, pc->loader->reader->ch, err);

@@ -46,6 +46,7 @@ struct incoming_postcopy {
 	int preempt_fd;        /* eventfd: the preempt thread is to wait no longer */
 	/* the load thread's */
 	int watch_fd; /* epoll: failed_fd, or what cancels the main channel otherwise */
+	int pidfd;    /* of the source, from LISTEN on; negative: not known, or it has ended */
 	bool advised;
 	bool resuming;            /* another connection is there, and RESUME has not come */
 	bool resumed;             /* the connection is not the first one */
@@ -128,7 +129,8 @@ int incoming_preempt_await(struct incoming_postcopy *pc, struct err *err);
 void incoming_preempt_stop(struct incoming_postcopy *pc, bool cut);
 /* postcopy-recover.c: the connection is no more; another one is waited for. */
 void incoming_postcopy_disconnect(struct incoming_postcopy *pc);
-/* The move is paused; 0: it goes on over another channel.  -ECANCELED: the program ends.  Another
+/* The move is paused; 0: it goes on over another channel.  1: the source's program has ended,
+ * and all of the guest is here.  -ECANCELED: the program ends.  Another
  * -errno: that one has broken already. */
 int incoming_postcopy_await_resume(struct incoming_postcopy *pc, struct err *err);
 

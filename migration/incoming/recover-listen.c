@@ -205,14 +205,15 @@ static struct channel *find_connection(struct recover_listen *r, enum recover_ki
 	return ch || wanted == MAIN ? ch : find_kind(r, NOTHING);
 }
 
-/* Until something may have come; false: cancelled. */
-static bool wait_for_news(struct recover_listen *r, int cancel_fd)
+/* Until something may have come; false: cancelled, or what is watched has come. */
+static bool wait_for_news(struct recover_listen *r, int cancel_fd, int watch_fd)
 {
-	struct pollfd p[2 + SOCKADDR_LIST_MAX + RECOVER_WAITING_MAX] = {
+	struct pollfd p[3 + SOCKADDR_LIST_MAX + RECOVER_WAITING_MAX] = {
 	    {.fd = cancel_fd,  .events = POLLIN},
 	    {.fd = r->wake_fd, .events = POLLIN},
+	    {.fd = watch_fd,   .events = POLLIN},
 	};
-	nfds_t n = 2;
+	nfds_t n = 3;
 
 	pthread_mutex_lock(&r->mutex);
 	for (int i = 0; i < r->set.n; i++)
@@ -224,31 +225,31 @@ static bool wait_for_news(struct recover_listen *r, int cancel_fd)
 	(void)poll(p, n, -1);
 	if (p[1].revents)
 		wake_clear(r->wake_fd);
-	return !p[0].revents;
+	return !p[0].revents && !p[2].revents;
 }
 
 static struct channel *await_connection(struct recover_listen *r, enum recover_kind kind,
-					int cancel_fd)
+					int cancel_fd, int watch_fd)
 {
 	struct channel *ch;
 
 	do {
 		accept_all(r);
 		ch = find_connection(r, kind);
-	} while (!ch && wait_for_news(r, cancel_fd));
+	} while (!ch && wait_for_news(r, cancel_fd, watch_fd));
 	if (ch)
 		ch->cancel_fd = cancel_fd;
 	return ch;
 }
 
-struct channel *recover_listen_main(struct recover_listen *r, int cancel_fd)
+struct channel *recover_listen_main(struct recover_listen *r, int cancel_fd, int watch_fd)
 {
-	return await_connection(r, MAIN, cancel_fd);
+	return await_connection(r, MAIN, cancel_fd, watch_fd);
 }
 
 struct channel *recover_listen_preempt(struct recover_listen *r, int cancel_fd)
 {
-	return await_connection(r, PREEMPT, cancel_fd);
+	return await_connection(r, PREEMPT, cancel_fd, -1);
 }
 
 void recover_listen_begin(struct recover_listen *r, const struct channel_layer *layer)

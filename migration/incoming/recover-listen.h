@@ -71,9 +71,9 @@ bool recover_listen_address(struct recover_listen *r, struct migration_address *
 void recover_listen_begin(struct recover_listen *r, const struct channel_layer *layer);
 /*
  * Wait for the source's main connection; returned owned, with 'cancel_fd' in it.  NULL: cancel_fd
- * (an eventfd) has become readable.  The machine lock is not held.
+ * (an eventfd) has become readable, or 'watch_fd' (-1: none).  The machine lock is not held.
  */
-struct channel *recover_listen_main(struct recover_listen *r, int cancel_fd);
+struct channel *recover_listen_main(struct recover_listen *r, int cancel_fd, int watch_fd);
 /* The same for the connection of postcopy-preempt, behind the main one. */
 struct channel *recover_listen_preempt(struct recover_listen *r, int cancel_fd);
 /* Enough have come: close what listens and what waits; no other source may come back. */

@@ -65,22 +65,6 @@ static int send_urgent(struct postcopy *pc, struct err *err)
 	return ret;
 }
 
-static int on_request(void *opaque, const char *block, uint64_t off, uint32_t bytes,
-		      struct err *err)
-{
-	struct postcopy *pc = opaque;
-	uint64_t pages;
-	int ret = postcopy_send_request(&pc->o->ram, block, off, bytes, &pages, err);
-
-	if (ret < 0)
-		return ret;
-	stats_request(&pc->o->stats);
-	if (pc->urgent)
-		return pages ? send_urgent(pc, err) : 0;
-	wake_set(pc->wake_fd);
-	return 0;
-}
-
 /* More than requests: each of these wakes the migration thread. */
 static bool has_news(const struct postcopy *pc)
 {
@@ -114,6 +98,26 @@ static void publish_news(struct postcopy *pc, int ret, const struct err *err)
 	pthread_mutex_unlock(&pc->lock);
 	__atomic_store_n(&pc->has_news, true, __ATOMIC_RELEASE);
 	wake_set(pc->wake_fd);
+}
+
+static int on_request(void *opaque, const char *block, uint64_t off, uint32_t bytes,
+		      struct err *err)
+{
+	struct postcopy *pc = opaque;
+	uint64_t pages;
+	int ret;
+
+	/* Requests may leave rp_poll() no end: what came before them is said here. */
+	if (has_news(pc))
+		publish_news(pc, 0, NULL);
+	ret = postcopy_send_request(&pc->o->ram, block, off, bytes, &pages, err);
+	if (ret < 0)
+		return ret;
+	stats_request(&pc->o->stats);
+	if (pc->urgent)
+		return pages ? send_urgent(pc, err) : 0;
+	wake_set(pc->wake_fd);
+	return 0;
 }
 
 static void *postcopy_listen(void *opaque)

@@ -61,7 +61,7 @@ static bool held_back(struct outgoing *o)
 static int put_pages(struct outgoing *o, bool urgent)
 {
 	struct ram_stream *rs = &o->ram.stream;
-	uint64_t limit = window_limit(o) / PAGE_BYTES, from = o->w->bytes, pages;
+	uint64_t limit = window_limit(o), from = o->w->bytes, pages;
 	unsigned runs;
 	int ret = 1;
 
@@ -73,7 +73,7 @@ static int put_pages(struct outgoing *o, bool urgent)
 	pages = o->postcopy->urgent ? RAM_RUN_PAGES : SHORT_PAGES;
 	runs = o->postcopy->urgent && !limit ? LONG_RUNS : 1;
 	if (limit)
-		pages = MAX(MIN(pages, limit / 8), 1);
+		pages = MAX(MIN(pages, limit / PAGE_BYTES / 8), 1);
 	while (ret > 0 && runs-- > 0)
 		ret = postcopy_send_sweep(&o->ram, rs, pages);
 	return MIN(ret, 0);

@@ -7,9 +7,10 @@
  *                     for the first time; RESUME, RESUME_ACK
  *     active          the sweep goes on, over the new connection
  *
- * What fails on the way leads back to paused, with the reason in error-desc.  All of this is the
- * migration thread's; from RESUME on the listener reads, for requests may follow the ACK at once.
- * A destination that answers has the guest: what had been uncertain until then is not any more.
+ * What fails on the way leads back to paused, with the reason in error-desc; where the
+ * destination's process can be watched, its end ends the migration.  All of this is the migration
+ * thread's; from RESUME on the listener reads, for requests may follow the ACK at once. A
+ * destination that answers has the guest: what had been uncertain until then is not any more.
  */
 #include <errno.h>
 #include <poll.h>
@@ -45,12 +46,13 @@ static bool taken_back(struct outgoing *o)
 	return yes;
 }
 
-/* Until there is an address: 0, with *a owned; -ECANCELED, also when the guest goes on here. */
+/* Until there is an address: 0, with *a owned; -ECANCELED; -ECONNRESET: the guest is lost. */
 static int await_address(struct outgoing *o, struct resume_address *a, struct err *err)
 {
-	struct pollfd p[2] = {
+	struct pollfd p[3] = {
 	    {.fd = o->deadline.stop_fd, .events = POLLIN},
 	    {.fd = o->resume.wake_fd,   .events = POLLIN},
+	    {.fd = o->postcopy->pidfd,  .events = POLLIN},
 	};
 
 	while (!resume_take(&o->resume, a)) {
@@ -58,9 +60,11 @@ static int await_address(struct outgoing *o, struct resume_address *a, struct er
 			return err_set(err, ECANCELED,
 				       "the guest was continued here by 'x-minivmm-force': the "
 				       "destination had not confirmed that it runs it");
-		(void)poll(p, 2, -1);
+		(void)poll(p, 3, -1);
 		if (p[0].revents)
 			return err_cancelled(err);
+		if (p[2].revents)
+			return postcopy_err_lost(o, err);
 	}
 	return 0;
 }

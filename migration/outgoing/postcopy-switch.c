@@ -216,7 +216,7 @@ int postcopy_step(struct outgoing *o, const struct postcopy_news *news, struct e
 
 /* ---- failures ---- */
 
-static int err_lost(struct outgoing *o, struct err *err)
+int postcopy_err_lost(struct outgoing *o, struct err *err)
 {
 	return err_set(err, ECONNRESET,
 		       "the destination's program has ended, and the guest with it: what is here "
@@ -260,7 +260,7 @@ int postcopy_failed(struct outgoing *o, int ret, const struct postcopy_news *new
 	}
 	if (pc->pidfd >= 0 && peer_ended(pc->pidfd, pc->confirmed ? LOST_MS : DEATH_MS)) {
 		if (pc->confirmed)
-			return err_lost(o, err);
+			return postcopy_err_lost(o, err);
 		ownership_reclaim(o);
 		return err_set(err, ECONNRESET, "the destination ended before it ran the guest");
 	}

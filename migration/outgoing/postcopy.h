@@ -100,6 +100,9 @@ int postcopy_step(struct outgoing *o, const struct postcopy_news *news, struct e
  */
 int postcopy_failed(struct outgoing *o, int ret, const struct postcopy_news *news, struct err *err);
 
+/* The destination's program has ended while it had the guest: -ECONNRESET with what that means. */
+int postcopy_err_lost(struct outgoing *o, struct err *err);
+
 /* ---- postcopy-listen.c ---- */
 
 int postcopy_listen_start(struct outgoing *o, struct err *err);
@@ -122,7 +125,7 @@ int postcopy_pages(struct outgoing *o, struct err *err);
  * The connection is lost, the guest is there: status postcopy-paused, both channels closed.  Waits
  * until the move has been resumed over new ones: 0, with o->ch, o->w and, for postcopy-preempt,
  * the urgent channel in place, the listener at work and the page-set right.  -ECANCELED: the
- * program ends.
+ * program ends.  -ECONNRESET: the destination's has.
  */
 int postcopy_await_resume(struct outgoing *o, struct err *err);
 

@@ -4,6 +4,16 @@
 
 #include "migration/ram/load.h"
 
+void ram_load_end(struct ram_load *l)
+{
+	__atomic_store_n(&l->over, true, __ATOMIC_SEQ_CST);
+}
+
+bool ram_load_is_over(const struct ram_load *l)
+{
+	return __atomic_load_n(&l->over, __ATOMIC_SEQ_CST);
+}
+
 int ram_load_place(const struct ram_load *l, struct load_block *lb, uint64_t off, uint8_t **to)
 {
 	bool fresh = false;

@@ -30,6 +30,7 @@ struct ram_load {
 	size_t n_blocks;
 	bool ignore_shared, take_runs;
 	bool checks;                        /* nothing is changed: would it load? */
+	bool over;                          /* atomic: ram_load_end() */
 	bool listed;                        /* the list of blocks has begun */
 	struct load_block *last;            /* named by the last page record */
 	const struct load_block *row_block; /* where the last plain page came in ... */

@@ -164,6 +164,9 @@ void ram_load_use(struct ram_load *l, struct multifd_recv *multifd);
 /* For those channels' threads, once the list of blocks has been loaded; 'off' is a page's. */
 struct load_block;
 struct load_block *ram_load_find(struct ram_load *l, const char *name); /* NULL: unknown */
+/* The guest runs from now on, and pages come in another way: none over these channels. */
+void ram_load_end(struct ram_load *l);
+bool ram_load_is_over(const struct ram_load *l);
 /*
  * Where the page goes (NULL: its content is dropped), from now on touched: 1
  * when it had never been before, 0, or -EINVAL beyond the block.

@@ -4,7 +4,9 @@ A source whose guest has gone pauses; one whose guest has not keeps it. A destin
 yet fails; one whose guest runs pauses. None of them ends, stands still, or takes a byte beside guest memory.
 """
 import contextlib
+import os
 import random
+import signal
 import struct
 
 import fake
@@ -138,6 +140,24 @@ def test_flood_of_requests(t, name):
         words(source, "the destination asks for more than")
     elif served:
         ends_well(source, peer)
+
+
+def test_requests_without_end(t):
+    """A guest that asks all the time does not keep the source from hearing that it runs."""
+    source = postcopy.start(t)
+    peer = fake.Destination(t)
+    message = fake.take_over(source, peer, loaded=False)
+    asks = os.fork()        # a thread would share its time with the one that reads
+    if asks == 0:
+        peer.loaded(message)
+        while peer.try_send(wire.request(0, PAGE, BLOCK) * 50000):
+            pass
+        os._exit(0)
+    try:
+        fake.wait_active(source, peer)
+    finally:
+        os.kill(asks, signal.SIGKILL)
+        os.waitpid(asks, 0)
 
 
 @table(nothing={"more": b""}, request={"more": wire.request(0, PAGE, BLOCK)},

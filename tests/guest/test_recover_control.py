@@ -257,21 +257,40 @@ def test_multifd_before(t):
     whole(move)
 
 
+def says_so(vm, end):
+    """What only the other one had is lost, and its place is known."""
+    if end == "dest":
+        assert vm.wait_migration("failed") == "failed"
+        assert vm.status() == "postmigrate", vm.status()
+        words = "the destination's program has ended, and the guest with it"
+    else:
+        vm.wait_migration("postcopy-paused")
+        words = "the source's program has ended, and"
+    assert words in vm.migration()["error-desc"], vm.migration()
+
+
 @table(**{f"{end}_{name}": {"end": end, "number": number}
-          for end in ("source", "dest") for name, number in (("quit", None), ("term", signal.SIGTERM))})
+          for end in ("source", "dest")
+          for name, number in (("quit", None), ("term", signal.SIGTERM), ("kill", signal.SIGKILL))})
 def test_ends_while_paused(t, end, number):
-    """A program that waits for the other end can be ended; the other one waits on."""
+    """A program that waits for the other end can be ended; the other one says what is lost with it."""
     if t.kind == "qemu" and end == "dest":
         t.skip("QEMU 7.2 does not end while its guest waits for a page")
-    move = begin(t, paused=False)
-    move.dest.wait_running()
-    move.broken(5000)
-    vm = getattr(move, end)
+    source, dest = pair(t, paused=False)
+    postcopy.begin(t, source, dest)
+    postcopy.switch(source, dest)
+    dest.wait_running()
+    source.cmd("migrate-pause")
+    for vm in (source, dest):
+        assert vm.wait_migration("postcopy-paused", "failed") == "postcopy-paused", vm.migration()
+    vm, other = (source, dest) if end == "source" else (dest, source)
     forced = {"x_minivmm_force": True} if t.kind == "minivmm" else {}
     if number:
         vm.signal(number)
     else:
         vm.cmd("quit", **forced)
-    assert vm.wait() == 0, vm.stderr()
-    other = move.dest if end == "source" else move.source
-    assert other.migration()["status"] == "postcopy-paused", other.migration()
+    assert vm.wait() == (-signal.SIGKILL if number == signal.SIGKILL else 0), vm.stderr()
+    if t.kind == "minivmm":
+        says_so(other, end)
+    else:
+        assert other.migration()["status"] == "postcopy-paused", other.migration()

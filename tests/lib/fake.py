@@ -3,6 +3,7 @@ recorded stream, changed. Neither needs a thread: what is not read waits in the 
 """
 import socket
 import struct
+import time
 
 import wire
 from postcopy import EARLY
@@ -97,6 +98,15 @@ def begin(source, fake):
     fake.until("page")
 
 
+def wait_active(source, fake):
+    """The source knows that its guest is loaded; its pages are read meanwhile."""
+    deadline = time.monotonic() + GUARD
+    while (status := source.migration()["status"]) in ("active", "device", "postcopy-device"):
+        assert fake.until("page"), "the source has hung up"
+        assert time.monotonic() < deadline, source.migration()
+    assert status == "postcopy-active", (source.migration(), source.stderr())
+
+
 def take_over(source, fake, loaded=True):
     """A source goes to postcopy with a fake destination: the package has come, and, if so, is said to be loaded."""
     begin(source, fake)
@@ -104,9 +114,7 @@ def take_over(source, fake, loaded=True):
     message = fake.until("package")
     if loaded:
         fake.loaded(message)
-        while (status := source.migration()["status"]) in ("active", "device", "postcopy-device"):
-            assert fake.until("page"), "the source has hung up"
-        assert status == "postcopy-active", (source.migration(), source.stderr())
+        wait_active(source, fake)
     return message
 
 

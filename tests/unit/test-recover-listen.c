@@ -24,7 +24,7 @@
 struct rig {
 	char folder[32];
 	struct recover_listen r;
-	int cancel_fd;
+	int cancel_fd, watch_fd;
 	pthread_t thread;
 	bool preempt; /* what it waits for */
 	struct channel *got;
@@ -37,6 +37,7 @@ static void rig_init(struct rig *g)
 	ck_assert_int_eq(log_open("/dev/null", NULL), 0);
 	ck_assert_int_eq(recover_listen_init(&g->r), 0);
 	g->cancel_fd = wake_open();
+	g->watch_fd = -1;
 	recover_listen_begin(&g->r, NULL);
 }
 
@@ -89,7 +90,7 @@ static void *wait_thread(void *opaque)
 	struct rig *g = opaque;
 
 	g->got = g->preempt ? recover_listen_preempt(&g->r, g->cancel_fd)
-			    : recover_listen_main(&g->r, g->cancel_fd);
+			    : recover_listen_main(&g->r, g->cancel_fd, g->watch_fd);
 	return NULL;
 }
 
@@ -258,6 +259,12 @@ START_TEST(test_cancelled)
 	begin_wait(&g);
 	wake_set(g.cancel_fd);
 	ck_assert_ptr_null(end_wait(&g));
+	wake_clear(g.cancel_fd);
+	g.watch_fd = wake_open();
+	begin_wait(&g);
+	wake_set(g.watch_fd);
+	ck_assert_ptr_null(end_wait(&g));
+	(void)close(g.watch_fd);
 	rig_fini(&g);
 }
 END_TEST

@@ -261,6 +261,18 @@ int userfault_protect(const struct userfault *u, const struct ram_block *b, uint
 }
 
 /*
+ * A huge page is refused as one that is there (EEXIST).  Linux (6.18) also says so when it has none
+ * left: the page is there only if it is mapped.
+ */
+static bool is_there(const struct ram_block *b, uint64_t off)
+{
+	unsigned char resident = 0;
+
+	return b->page_bytes == PAGE_BYTES || mincore(b->hva + off, PAGE_BYTES, &resident) < 0 ||
+	       (resident & 1);
+}
+
+/*
  * One call that fills [*off, end), with its result 'done' (bytes, or -errno
  * when none): move *off on. 1: again from there, 0: complete, or -errno.
  */
@@ -270,6 +282,8 @@ static int advance(const struct ram_block *b, uint64_t *off, uint64_t end, int r
 
 	if (ret == 0)
 		return 0;
+	if (e == EEXIST && !is_there(b, *off))
+		return -ENOMEM;
 	if (e == EEXIST)
 		*off += b->page_bytes;
 	else if (e == EAGAIN)

@@ -213,6 +213,9 @@ static int take_pages(struct recv_channel *c, struct err *err)
 	c->late = true;
 	if (!c->ram)
 		return err_set(err, EINVAL, "pages come before the list of RAM blocks is complete");
+	if (ram_load_is_over(c->ram))
+		return err_set(err, EINVAL,
+			       "pages come on a multifd channel behind POSTCOPY_LISTEN");
 	lb = ram_load_find(c->ram, p->block);
 	if (!lb)
 		return err_set(err, EINVAL, "unknown RAM block '%s'", p->block);

@@ -9,6 +9,8 @@
  * Zero pages are marked only.  If a thread waits for one, or begins to at the same time, a zero
  * page is put in (postcopy-ram.c has the order).
  */
+#include <errno.h>
+
 #include "migration/ram/postcopy/postcopy-ram.h"
 #include "vmm/base/bitmap.h"
 #include "vmm/base/units.h"
@@ -88,6 +90,11 @@ int postcopy_ram_put_zero(struct postcopy_ram *p, struct postcopy_block *pb, uin
 	while (ret == 0 && (some = next_absent(pb, &page, end))) {
 		if (settle(p, pb, page, some)) /* of these somebody waits for one at least */
 			ret = userfault_zero(&p->uffd, pb->block, page * PAGE_BYTES,
+					     some * PAGE_BYTES);
+		/* The host has none: who waits touches it again, and the fault thread sees to it.
+		 */
+		if (ret == -ENOMEM || ret == -ENOSPC)
+			ret = userfault_wake(&p->uffd, pb->block, page * PAGE_BYTES,
 					     some * PAGE_BYTES);
 		page += some;
 	}

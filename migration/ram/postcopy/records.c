@@ -21,6 +21,7 @@
 #include "migration/stream/wire.h"
 #include "vmm/base/bitmap.h"
 #include "vmm/base/units.h"
+#include "vmm/memory/room.h"
 
 #define WORD_BYTES 8U
 #define FLAG_MASK  ((uint64_t)PAGE_BYTES - 1)
@@ -63,6 +64,8 @@ static int say_not_put(const struct postcopy_block *pb, uint64_t page, int ret, 
 {
 	if (ret == 0)
 		return 0;
+	if (ret == -ENOMEM || ret == -ENOSPC)
+		return room_say_none(pb->block, err);
 	return err_set(err, -ret,
 		       "cannot put the page at offset 0x%llx of RAM block '%s' into memory: %s",
 		       (unsigned long long)(page * PAGE_BYTES), pb->block->name, err_text(-ret));
@@ -115,6 +118,8 @@ static uint8_t *part_place(struct postcopy_records *r, uint64_t page, struct err
 	struct postcopy_block *pb = r->last_here;
 	uint64_t part = page % pb->unit;
 
+	if (flush(r, err) < 0) /* small pages of another block */
+		return NULL;
 	if (!r->n) {
 		r->block = pb;
 		r->first = page - part;
@@ -181,6 +186,8 @@ static int gather(struct postcopy_records *r, uint64_t page, const uint8_t *from
 	struct postcopy_block *pb = r->last_here;
 	int ret = 0;
 
+	if (holds_part(r))
+		return refuse_part(r, page, "comes in the middle of", err);
 	if (r->n && (pb != r->block || page != r->first + r->n || r->n == POSTCOPY_GATHER_PAGES))
 		ret = flush(r, err);
 	if (ret < 0)
