@@ -48,6 +48,8 @@ def test_connection_lost(t, capabilities, cpus, times):
     t.forget(move.source)
     print(f"{report['ram']['postcopy-requests']} requests; {guest.works()}", flush=True)
     assert report["ram"]["postcopy-requests"] > 0, report
+    guest.vmm.cmd("migrate-set-capabilities", capabilities=[
+        {"capability": c, "state": False} for c in ("postcopy-preempt", "postcopy-ram")])
     guest.move()
     guest.works()
     assert guest.net.connections == 1, "the connection was made anew"
