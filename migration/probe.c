@@ -33,6 +33,6 @@ int probe_postcopy(const struct migration *mg, struct err *err)
 
 	if (mg->m->state != RS_INMIGRATE)
 		return 0;
-	ret = postcopy_ram_check(&mg->m->mem, false, err);
+	ret = postcopy_ram_check(&mg->m->mem, false, mg->set.postcopy_1g, err);
 	return ret < 0 ? err_prefix(err, ret, "Postcopy is not supported") : 0;
 }

@@ -144,7 +144,8 @@ int incoming_postcopy_advise(struct incoming_postcopy *pc, const uint8_t *payloa
 	if (get_be64(payload + 8) != PAGE_BYTES)
 		return err_set(err, EINVAL, "the source's pages have 0x%" PRIx64 " bytes",
 			       get_be64(payload + 8));
-	ret = postcopy_ram_check(&pc->in->m->mem, ignores_shared(pc), err);
+	ret =
+	    postcopy_ram_check(&pc->in->m->mem, ignores_shared(pc), pc->in->set->postcopy_1g, err);
 	pc->advised = ret == 0;
 	return ret;
 }

@@ -36,7 +36,10 @@ const struct migration_property migration_properties[] = {
     {"x-minivmm-fault-float",         offsetof(struct migration_settings, fault_float),
      "in postcopy, let the threads that ask for a page and put it in run on any processor, not on "
      "that of the vCPU which waits (destination)"},
-    {.name = NULL },
+    {"x-minivmm-postcopy-1g",  offsetof(struct migration_settings, postcopy_1g),
+     "in postcopy, take memory in huge pages of 1 GiB: the guest stands still for a second or more "
+     "for each that it touches, and each connection takes 1 GiB of memory more (destination)"},
+    {.name = NULL		   },
 };
 
 static int take_fixed(const struct keyval *kv, struct err *err)

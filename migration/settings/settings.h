@@ -24,6 +24,7 @@ struct migration_settings {
 	bool send_switchover_start; /* to every destination; QEMU before 10.0 refuses it */
 	bool preempt_pre_7_2;       /* x-preempt-pre-7-2 */
 	bool fault_float;           /* x-minivmm-fault-float */
+	bool postcopy_1g;           /* x-minivmm-postcopy-1g */
 	bool switchover_ack_legacy; /* the capability speaks as QEMU 8.1 to 10 does */
 	/* atomic */
 	uint64_t max_bandwidth, downtime_limit_ms, xbzrle_cache_bytes, switchover_bandwidth;

@@ -51,7 +51,7 @@ static inline ssize_t ram_rig_writev(struct channel *c, struct iovec *iov, int n
 
 static const struct channel_ops ram_rig_ops = {.kind = "memory", .writev = ram_rig_writev};
 
-static inline void ram_rig_machine(struct machine *m)
+static inline void ram_rig_machine_of(struct machine *m, uint64_t pages)
 {
 	static const struct ram_backend anon = {.kind = RAM_ANONYMOUS, .fd = -1};
 
@@ -59,9 +59,14 @@ static inline void ram_rig_machine(struct machine *m)
 	pthread_mutex_init(&m->lock, NULL);
 	memory_init(&m->mem, -1);
 	ck_assert_ptr_nonnull(
-	    memory_add_block(&m->mem, "microvm.ram", RAM_PAGES * PAGE_BYTES, &anon, NULL));
+	    memory_add_block(&m->mem, "microvm.ram", pages * PAGE_BYTES, &anon, NULL));
 	ck_assert_ptr_nonnull(
 	    memory_add_block(&m->mem, "pc.bios", BIOS_PAGES * PAGE_BYTES, &anon, NULL));
+}
+
+static inline void ram_rig_machine(struct machine *m)
+{
+	ram_rig_machine_of(m, RAM_PAGES);
 }
 
 /* The caller then sets caps, params and cache_bytes, and calls ram_rig_begin(). */

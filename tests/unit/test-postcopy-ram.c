@@ -70,7 +70,7 @@ static void fill(uint8_t *to, uint64_t page)
 }
 
 /* Pages below 16 have content, those up to MISSING were never touched, the others are missing. */
-static struct rig *rig_new(void)
+static struct rig *rig_of(uint64_t pages)
 {
 	struct rig *r = NEW(struct rig);
 	static const struct postcopy_ram_owner nobody = {.opaque = NULL};
@@ -78,7 +78,7 @@ static struct rig *rig_new(void)
 	bool begun;
 	int fds[2];
 
-	ram_rig_machine(&r->m);
+	ram_rig_machine_of(&r->m, pages);
 	r->load = ram_load_new(&r->m);
 	for (uint64_t page = 0; page < 16; page++)
 		fill(ram_of(r)->hva + page * PAGE_BYTES, page);
@@ -86,16 +86,21 @@ static struct rig *rig_new(void)
 	ck_assert_msg(r->ram != NULL, "%s", err.msg);
 	fill(ram_of(r)->hva + MISSING * PAGE_BYTES, 1000); /* an older content */
 	postcopy_ram_drop(r->ram, &r->ram->blocks[0], MISSING * PAGE_BYTES,
-			  (RAM_PAGES - MISSING) * PAGE_BYTES);
+			  (pages - MISSING) * PAGE_BYTES);
 	ck_assert_msg(postcopy_records_init(&r->records, r->ram, r->load, false, &err) == 0, "%s",
 		      err.msg);
 	ck_assert_msg(postcopy_ram_begin(r->ram, &nobody, &begun, &err) == 0, "%s", err.msg);
-	ck_assert_uint_eq(postcopy_ram_left(r->ram), RAM_PAGES - MISSING);
+	ck_assert_uint_eq(postcopy_ram_left(r->ram), pages - MISSING);
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
 	r->ch = channel_from_socket(fds[0], -1);
 	r->source = fds[1];
 	ck_assert_int_eq(postcopy_ram_attach(r->ram, r->ch, NULL), 0);
 	return r;
+}
+
+static struct rig *rig_new(void)
+{
+	return rig_of(RAM_PAGES);
 }
 
 static void rig_free(struct rig *r)
@@ -446,6 +451,120 @@ START_TEST(parts_refused)
 }
 END_TEST
 
+/* ---- larger ones ---- */
+
+#define LARGE_PAGES 4096U /* more parts than 2 MiB have */
+
+/* Parts in any order, over several bodies; the block has two such pages, of which one is here. */
+START_TEST(many_parts)
+{
+	struct buf in = {0};
+	struct err err = {0};
+	struct rig *r;
+
+	if (no_uffd())
+		return;
+	r = rig_of(2 * LARGE_PAGES);
+	r->ram->blocks[0].unit = LARGE_PAGES;
+	for (uint64_t i = 0; i < LARGE_PAGES; i++) {
+		uint64_t page = LARGE_PAGES + i * 5 % LARGE_PAGES;
+
+		if (page % 3)
+			put_page(&in, page, i ? NULL : "microvm.ram");
+		else
+			put_zero(&in, page, i ? NULL : "microvm.ram");
+		if (i % 1000 == 999)
+			feed_well(r, &in);
+	}
+	ck_assert_uint_eq(postcopy_ram_left(r->ram), 2 * LARGE_PAGES - MISSING);
+	feed_well(r, &in);
+	ck_assert_uint_eq(postcopy_ram_left(r->ram), LARGE_PAGES - MISSING);
+	for (uint64_t page = LARGE_PAGES; page < 2 * LARGE_PAGES; page++)
+		ck_assert_uint_eq(value_at(r, page), page % 3 ? stamp(page) : 0);
+	for (uint64_t page = LARGE_PAGES; page-- > 1000;)
+		put_page(&in, page, NULL);
+	put_page(&in, LARGE_PAGES - 1, NULL);
+	ck_assert_int_eq(feed(r, &in, &err), -EINVAL);
+	ck_assert_msg(strstr(err.msg, "comes twice in the one at 0x0, of which 3096 of 4096") !=
+			  NULL,
+		      "%s", err.msg);
+	/* Another connection: it begins anew. */
+	postcopy_records_reset(&r->records);
+	put_page(&in, LARGE_PAGES - 1, "microvm.ram");
+	for (uint64_t page = 0; page < LARGE_PAGES - 1; page++)
+		put_page(&in, page, NULL);
+	feed_well(r, &in);
+	ck_assert_uint_eq(postcopy_ram_left(r->ram), 0);
+	for (uint64_t page = MISSING; page < LARGE_PAGES; page++)
+		ck_assert_uint_eq(value_at(r, page), stamp(page));
+	rig_free(r);
+}
+END_TEST
+
+/* The host has no memory for one: in words, and smaller ones are taken as before. */
+START_TEST(no_room_for_parts)
+{
+	struct buf in = {0};
+	struct err err = {0};
+	struct rig *r;
+
+	if (no_uffd())
+		return;
+	r = rig_new();
+	r->ram->blocks[0].unit = 1ULL << 40;
+	put_page(&in, 49, "microvm.ram");
+	ck_assert_int_eq(feed(r, &in, &err), -ENOMEM);
+	ck_assert_msg(strstr(err.msg, "no memory to put a huge page of 4294967296 MiB of RAM "
+				      "block 'microvm.ram' together in") != NULL,
+		      "%s", err.msg);
+	r->ram->blocks[0].unit = 2;
+	put_page(&in, 49, NULL);
+	put_page(&in, 48, NULL);
+	feed_well(r, &in);
+	ck_assert_uint_eq(value_at(r, 48), stamp(48));
+	ck_assert_uint_eq(value_at(r, 49), stamp(49));
+	rig_free(r);
+}
+END_TEST
+
+/* Taken when they are asked for; larger ones never. */
+START_TEST(pages_of_1g)
+{
+	static const struct {
+		uint64_t page_bytes;
+		bool asked;
+		const char *words; /* NULL: it is taken */
+	} rows[] = {
+	    {2 * MiB,  false, NULL					},
+	    {GiB,      true,  NULL					},
+	    {GiB,      false, "-global migration.x-minivmm-postcopy-1g=on"},
+	    {GiB,      false, "1024 MiB of memory beyond the guest's"     },
+	    {16 * GiB, true,  "use huge pages of 2 MiB"                   },
+	    {16 * GiB, false, "use huge pages of 2 MiB"                   },
+	};
+
+	if (no_uffd())
+		return;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct machine *m = NEW(struct machine);
+		struct err err = {0};
+		int ret;
+
+		ram_rig_machine(m);
+		m->mem.blocks[0]->page_bytes = rows[i].page_bytes;
+		ret = postcopy_ram_check(&m->mem, false, rows[i].asked, &err);
+		m->mem.blocks[0]->page_bytes = PAGE_BYTES;
+		ck_assert_msg(ret == (rows[i].words ? -ENOTSUP : 0), "row %zu: %d %s", i, ret,
+			      err.msg);
+		if (rows[i].words)
+			ck_assert_msg(strstr(err.msg, rows[i].words) != NULL, "%s", err.msg);
+		memory_fini(&m->mem);
+		pthread_mutex_destroy(&m->lock);
+		free(m);
+	}
+}
+END_TEST
+
 /* ---- hostile records ---- */
 
 struct hostile {
@@ -676,6 +795,9 @@ int main(void)
 	tcase_add_test(tc, asked_for_again);
 	tcase_add_test(tc, parts);
 	tcase_add_test(tc, parts_refused);
+	tcase_add_test(tc, many_parts);
+	tcase_add_test(tc, no_room_for_parts);
+	tcase_add_test(tc, pages_of_1g);
 	tcase_add_loop_test(tc, refused, 0, ARRAY_LEN(hostile));
 	tcase_add_test(tc, ends_at_a_record);
 	tcase_add_loop_test(tc, discard_payload, 0, ARRAY_LEN(discards));

@@ -289,11 +289,13 @@ START_TEST(test_globals_taken)
 	settings_init(&s, false);
 	s.caps[CAP_EVENTS] = true;
 	globals_of("x-multifd=on multifd-channels=3 multifd-channels=5 xbzrle=on xbzrle=off "
-		   "send-switchover-start=on switchover-ack-legacy=on switchover-ack-legacy=off",
+		   "send-switchover-start=on switchover-ack-legacy=on switchover-ack-legacy=off "
+		   "x-minivmm-fault-float=on x-minivmm-postcopy-1g=on",
 		   &kv);
 	ck_assert_int_eq(globals_apply(&s, &kv, NULL), 0);
 	ck_assert(s.caps[CAP_EVENTS] && s.caps[CAP_MULTIFD] && !s.caps[CAP_XBZRLE]);
 	ck_assert(s.send_switchover_start && !s.switchover_ack_legacy);
+	ck_assert(s.fault_float && s.postcopy_1g);
 	ck_assert_uint_eq(s.params.multifd_channels, 5);
 	ck_assert_uint_eq(s.params.downtime_limit, 300);
 	keyvals_fini(&kv);

@@ -31,18 +31,35 @@ static bool is_left_out(const struct ram_block *b, bool ignore_shared)
 
 /* ---- can it be? ---- */
 
-static int check_kind(const struct ram_block *b, struct err *err)
+static int check_page_bytes(const struct ram_block *b, bool take_1g, struct err *err)
 {
-	if (b->page_bytes > POSTCOPY_MAX_PAGE_BYTES)
+	uint64_t mib = b->page_bytes / MiB;
+
+	if (b->page_bytes <= (take_1g ? POSTCOPY_ASKED_PAGE_BYTES : POSTCOPY_MAX_PAGE_BYTES))
+		return 0;
+	if (b->page_bytes > POSTCOPY_ASKED_PAGE_BYTES)
 		return err_set(err, ENOTSUP,
 			       "RAM block '%s' has huge pages of %" PRIu64
 			       " MiB, and the guest would stand still while one of them comes: use "
 			       "huge pages of 2 MiB",
-			       b->name, b->page_bytes >> 20);
-	return postcopy_check_file(b, err);
+			       b->name, mib);
+	return err_set(err, ENOTSUP,
+		       "RAM block '%s' has huge pages of %" PRIu64
+		       " MiB: use huge pages of 2 MiB, or '-global "
+		       "migration.x-minivmm-postcopy-1g=on' here, with which the guest stands "
+		       "still for a second or more for each such page that it touches, and each "
+		       "connection takes %" PRIu64 " MiB of memory beyond the guest's",
+		       b->name, mib, mib);
 }
 
-int postcopy_ram_check(const struct memory *mem, bool ignore_shared, struct err *err)
+static int check_kind(const struct ram_block *b, bool take_1g, struct err *err)
+{
+	int ret = check_page_bytes(b, take_1g, err);
+
+	return ret < 0 ? ret : postcopy_check_file(b, err);
+}
+
+int postcopy_ram_check(const struct memory *mem, bool ignore_shared, bool take_1g, struct err *err)
 {
 	struct memory some = {.n_blocks = 0};
 
@@ -51,7 +68,7 @@ int postcopy_ram_check(const struct memory *mem, bool ignore_shared, struct err 
 
 		if (is_left_out(mem->blocks[i], ignore_shared))
 			continue;
-		ret = check_kind(mem->blocks[i], err);
+		ret = check_kind(mem->blocks[i], take_1g, err);
 		if (ret < 0)
 			return ret;
 		some.blocks[some.n_blocks++] = mem->blocks[i];

@@ -30,8 +30,9 @@
 #include "vmm/memory/missing.h"
 #include "vmm/memory/userfault.h"
 
-/* Huge pages above are refused: one takes seconds to come, and the guest stands still for it. */
-#define POSTCOPY_MAX_PAGE_BYTES 0x200000ULL
+/* Huge pages above have to be asked for: while one comes the guest stands still. */
+#define POSTCOPY_MAX_PAGE_BYTES   0x200000ULL
+#define POSTCOPY_ASKED_PAGE_BYTES 0x40000000ULL
 
 struct blocktime;
 
@@ -84,8 +85,11 @@ struct postcopy_ram {
 	struct postcopy_ram_owner owner;
 };
 
-/* Could memory of these kinds wait for its pages?  0, or -errno with what would help. */
-int postcopy_ram_check(const struct memory *mem, bool ignore_shared, struct err *err);
+/*
+ * Could memory of these kinds wait for its pages?  'take_1g': those of 1 GiB were asked for.  0, or
+ * -errno with what would help.
+ */
+int postcopy_ram_check(const struct memory *mem, bool ignore_shared, bool take_1g, struct err *err);
 
 /*
  * Owned by the caller until postcopy_ram_begin().  Blocks that are shared with the source

@@ -15,6 +15,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "migration/ram/load-direct.h"
 #include "migration/ram/load.h"
@@ -27,20 +28,49 @@
 #define FLAG_MASK  ((uint64_t)PAGE_BYTES - 1)
 #define MAX_NAME   (1U + 255U)
 
+static size_t huge_bytes(uint64_t pages)
+{
+	return pages * PAGE_BYTES + BITMAP_WORDS(pages) * sizeof(uint64_t);
+}
+
+static void huge_free(struct postcopy_huge *h)
+{
+	if (h->buf)
+		(void)munmap(h->buf, huge_bytes(h->pages));
+	*h = (struct postcopy_huge){0};
+}
+
+/* Room for a huge page of the block, of which no part has come.  0 or -ENOMEM. */
+static int huge_begin(struct postcopy_huge *h, const struct postcopy_block *pb, struct err *err)
+{
+	uint8_t *p;
+
+	if (h->pages < pb->unit) {
+		huge_free(h);
+		p = mmap(NULL, huge_bytes(pb->unit), PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (p == MAP_FAILED)
+			return err_set(err, ENOMEM,
+				       "no memory to put a huge page of %llu MiB of RAM block '%s' "
+				       "together in: %s",
+				       (unsigned long long)(pb->unit * PAGE_BYTES / MiB),
+				       pb->block->name, err_text(errno));
+		(void)madvise(p, huge_bytes(pb->unit), MADV_HUGEPAGE); /* fewer faults */
+		*h = (struct postcopy_huge){p, (uint64_t *)(p + pb->unit * PAGE_BYTES), pb->unit};
+	}
+	bitmap_reset(h->parts, pb->unit);
+	return 0;
+}
+
 int postcopy_records_init(struct postcopy_records *r, struct postcopy_ram *ram,
 			  struct ram_load *load, bool urgent, struct err *err)
 {
-	uint64_t pages = POSTCOPY_GATHER_PAGES;
-
-	for (size_t i = 0; i < ram->n; i++)
-		pages = MAX(pages, ram->blocks[i].unit);
 	*r = (struct postcopy_records){
 	    .ram = ram,
 	    .load = load,
 	    .urgent = urgent,
 	    .runs = load->take_runs,
-	    .buf = aligned_alloc(PAGE_BYTES, pages * PAGE_BYTES),
-	    .buf_pages = pages,
+	    .buf = aligned_alloc(PAGE_BYTES, POSTCOPY_GATHER_PAGES * PAGE_BYTES),
 	};
 	return r->buf ? 0 : err_set(err, ENOMEM, "no memory for a page of the guest");
 }
@@ -48,6 +78,7 @@ int postcopy_records_init(struct postcopy_records *r, struct postcopy_ram *ram,
 void postcopy_records_fini(struct postcopy_records *r)
 {
 	free(r->buf);
+	huge_free(&r->huge);
 	*r = (struct postcopy_records){0};
 }
 
@@ -112,31 +143,30 @@ static int refuse_part(const struct postcopy_records *r, uint64_t page, const ch
 		       (unsigned long long)r->block->unit);
 }
 
-/* Where in the buffer the part goes; NULL: refused. */
-static uint8_t *part_place(struct postcopy_records *r, uint64_t page, struct err *err)
+/* *to: where in the buffer the part goes. */
+static int part_place(struct postcopy_records *r, uint64_t page, uint8_t **to, struct err *err)
 {
 	struct postcopy_block *pb = r->last_here;
 	uint64_t part = page % pb->unit;
+	int ret = flush(r, err); /* small pages of another block */
 
-	if (flush(r, err) < 0) /* small pages of another block */
-		return NULL;
+	if (ret == 0 && !r->n)
+		ret = huge_begin(&r->huge, pb, err);
+	if (ret < 0)
+		return ret;
 	if (!r->n) {
 		r->block = pb;
 		r->first = page - part;
 		r->zero = true;
-		memset(r->parts, 0, sizeof(r->parts));
 	}
-	if (pb != r->block || page - part != r->first) {
-		(void)refuse_part(r, page, "comes in the middle of", err);
-		return NULL;
-	}
-	if (bitmap_test(r->parts, part)) {
-		(void)refuse_part(r, page, "comes twice in", err);
-		return NULL;
-	}
-	bitmap_set(r->parts, part);
+	if (pb != r->block || page - part != r->first)
+		return refuse_part(r, page, "comes in the middle of", err);
+	if (bitmap_test(r->huge.parts, part))
+		return refuse_part(r, page, "comes twice in", err);
+	bitmap_set(r->huge.parts, part);
 	r->n++;
-	return r->buf + part * PAGE_BYTES;
+	*to = r->huge.buf + part * PAGE_BYTES;
+	return 0;
 }
 
 static int part_done(struct postcopy_records *r, struct err *err)
@@ -147,15 +177,16 @@ static int part_done(struct postcopy_records *r, struct err *err)
 		return 0;
 	r->n = 0;
 	return r->zero ? put_zero(r, pb, r->first, pb->unit, err)
-		       : put(r, pb, r->first, pb->unit, r->buf, err);
+		       : put(r, pb, r->first, pb->unit, r->huge.buf, err);
 }
 
 static int load_part(struct postcopy_records *r, struct src *in, uint64_t page, struct err *err)
 {
-	uint8_t *to = part_place(r, page, err);
+	uint8_t *to;
+	int ret = part_place(r, page, &to, err);
 
-	if (!to)
-		return -EINVAL;
+	if (ret < 0)
+		return ret;
 	r->zero = false;
 	if (direct_get(in, to, PAGE_BYTES) < 0)
 		return ram_load_say_ended(in, "a page", err);
@@ -164,10 +195,11 @@ static int load_part(struct postcopy_records *r, struct src *in, uint64_t page, 
 
 static int load_zero_part(struct postcopy_records *r, uint64_t page, struct err *err)
 {
-	uint8_t *to = part_place(r, page, err);
+	uint8_t *to;
+	int ret = part_place(r, page, &to, err);
 
-	if (!to)
-		return -EINVAL;
+	if (ret < 0)
+		return ret;
 	memset(to, 0, PAGE_BYTES);
 	return part_done(r, err);
 }

@@ -2,8 +2,9 @@
  * records.h - RAM records of a guest that runs here already (migration-stream 5.5)
  *
  * One struct a connection: the main stream's, and the preempt channel's.  Each has the block named
- * last, and a buffer for a host page whose parts come one by one, or for small pages in a row that
- * are put in together.  Its memory: POSTCOPY_GATHER_PAGES, or the largest host page.
+ * last, a buffer for small pages in a row that are put in together, and one for a huge page whose
+ * parts come one by one.  Its memory: POSTCOPY_GATHER_PAGES, and from the first huge page on that
+ * of the largest that has come.
  */
 #ifndef MINIVMM_MIGRATION_RAM_POSTCOPY_RECORDS_H
 #define MINIVMM_MIGRATION_RAM_POSTCOPY_RECORDS_H
@@ -19,6 +20,13 @@ struct src;
 
 #define POSTCOPY_GATHER_PAGES 64U
 
+/* A mapping of its own: the page, and behind it a bit for each of its parts that has come. */
+struct postcopy_huge {
+	uint8_t *buf; /* owned; NULL: none has come yet */
+	uint64_t *parts;
+	uint64_t pages; /* of 4 KiB, that there is room for */
+};
+
 struct postcopy_records {
 	/* set at creation and then constant; borrowed */
 	struct postcopy_ram *ram;
@@ -30,12 +38,11 @@ struct postcopy_records {
 	const struct load_block *last;    /* named by the last record; NULL: none yet */
 	struct postcopy_block *last_here; /* what it is here; NULL: its content is dropped */
 	uint8_t *buf;                     /* owned */
-	uint64_t buf_pages;
-	struct postcopy_block *block; /* of what is in 'buf': 'n' pages from 'first' on */
+	struct postcopy_huge huge;
+	struct postcopy_block *block; /* of what is in a buffer: 'n' pages from 'first' on */
 	uint64_t first, n;
-	uint64_t parts[8]; /* of a huge page: which of them are there */
-	int here;          /* of beside_join() */
-	bool zero;         /* ... and all of these are zero */
+	int here;  /* of beside_join() */
+	bool zero; /* all parts of the huge page that have come are */
 };
 
 /* 'load' must have its list of blocks.  0 or -ENOMEM. */
