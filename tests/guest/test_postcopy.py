@@ -5,7 +5,7 @@ import time
 from itertools import product
 
 import postcopy
-from case import table
+from case import only_minivmm, table
 from moves import goes_on
 from pairwise import choose
 from qmp import GUARD
@@ -93,6 +93,43 @@ def test_source_stands_still(t, mode):
         dest.cmd(command)
     assert dest.migration()["status"] == "postcopy-active", dest.migration()
     assert waits_for_pages(dest)
+    source.signal(signal.SIGCONT)
+    postcopy.finish(source, dest)
+    t.forget(source)
+    postcopy.runs_on(dest)
+
+
+def processors(vm, name):
+    """Of the thread with that name: those that it may run on; None: there is no such thread (any more)."""
+    for thread in os.listdir(f"/proc/{vm.pid}/task"):
+        try:
+            with open(f"/proc/{vm.pid}/task/{thread}/status", encoding="ascii") as f:
+                status = dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
+        except FileNotFoundError:
+            continue
+        if status["Name"] == name:
+            return status["Cpus_allowed_list"]
+    return None
+
+
+@only_minivmm("QEMU's threads run where they like")
+@table(beside={"floats": False}, anywhere={"floats": True})
+def test_where_faults_are_handled(t, floats):
+    """Where the vCPU is that waits, unless x-minivmm-fault-float is on."""
+    t.need("root")
+    extra = ("-name", "debug-threads=on", "-global",
+             f"migration.x-minivmm-fault-float={'on' if floats else 'off'}")
+    source, dest = pair(t, ("anonymous", "plain", "log", "unix", "early", 1), extra=extra)
+    postcopy.switch(source, dest)
+    dest.wait_running()
+    source.signal(signal.SIGSTOP)
+    deadline = time.monotonic() + GUARD
+    while not waits_for_pages(dest):
+        assert time.monotonic() < deadline, "the guest needs no page"
+    everywhere = processors(dest, "minivmm")
+    while not floats and not processors(dest, "postcopy-fault").isdigit():
+        assert time.monotonic() < deadline, processors(dest, "postcopy-fault")
+    assert not floats or processors(dest, "postcopy-fault") == everywhere
     source.signal(signal.SIGCONT)
     postcopy.finish(source, dest)
     t.forget(source)

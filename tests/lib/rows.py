@@ -126,7 +126,7 @@ PROPERTIES = {
                               "unit/test-switchover:test_destination_agrees",
                               "interop/test_switchover_peers:test_ack"],
     "x-preempt-pre-7-2": ["guest/test_postcopy_source:test_early"],
-    "x-minivmm-fault-float": ["unit/test-rules:test_globals_taken"],
+    "x-minivmm-fault-float": ["guest/test_postcopy:test_where_faults_are_handled"],
     "x-minivmm-postcopy-1g": ["guest/test_postcopy_1g:test_asked_for", "unit/test-postcopy-ram:pages_of_1g"],
     "multifd-flush-after-each-section": ["interop/test_multifd_peers:test_sections_at_both_ends",
                                          "interop/test_multifd_peers:test_old_qemu_refuses"],
