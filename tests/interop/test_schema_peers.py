@@ -71,8 +71,11 @@ ELSEWHERE = {"yank.instances[].id", "yank.instances[].node-name"}
 LATER = {"10.0": {"query-kvm": "deprecated", "migrate.detach": "deprecated"}, "11.1": {}}
 # Its feature savevm-monitor-nodes is about a line that ours does not have.
 WITHOUT = {"human-monitor-command"}
-# Values that came after it.
-NEWER = {"10.0": {"migrate-continue.state.failing", "migrate-continue.state.postcopy-device"}, "11.1": set()}
+# Values and members that came after it.
+LATENCIES = ("postcopy-latency", "postcopy-latency-dist", "postcopy-vcpu-latency", "postcopy-non-vcpu-latency")
+NEWER = {"10.0": {"migrate-continue.state.failing", "migrate-continue.state.postcopy-device",
+                  *(f"query-migrate.{name}" for name in LATENCIES)},
+         "11.1": set()}
 
 
 @only_minivmm(OURS)
