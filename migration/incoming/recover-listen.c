@@ -119,7 +119,7 @@ bool recover_listen_address(struct recover_listen *r, struct migration_address *
 /* The i-th leaves the list. */
 static struct channel *unlist(struct recover_listen *r, int i)
 {
-	struct channel *ch = r->waiting[i];
+	struct channel *ch = r->waiting[i].ch;
 
 	r->n_waiting--;
 	memmove(&r->waiting[i], &r->waiting[i + 1],
@@ -139,7 +139,7 @@ static void add_connection(struct recover_listen *r, int fd)
 	}
 	if (r->n_waiting == RECOVER_WAITING_MAX)
 		channel_close(unlist(r, 0));
-	r->waiting[r->n_waiting++] = ch;
+	r->waiting[r->n_waiting++] = (struct recover_waiting){ch, NOTHING};
 }
 
 /* All that have connected by now.  Accepted under the mutex, so that it is of the set that is. */
@@ -171,11 +171,18 @@ static enum recover_kind classify(struct channel *ch)
 	return first == TAG_COMMAND ? MAIN : first == 0 ? PREEMPT : STRANGER;
 }
 
+/* Once before each wait: what says its first byte after this look ends the wait. */
+static void look(struct recover_listen *r)
+{
+	for (int i = 0; i < r->n_waiting; i++)
+		r->waiting[i].kind = (int)classify(r->waiting[i].ch);
+}
+
 /* Close those that are not the source's, or not 'wanted' any more. */
 static void drop_strangers(struct recover_listen *r, enum recover_kind wanted)
 {
 	for (int i = r->n_waiting - 1; i >= 0; i--) {
-		enum recover_kind kind = classify(r->waiting[i]);
+		int kind = r->waiting[i].kind;
 
 		if (kind != STRANGER && (kind != MAIN || wanted == MAIN))
 			continue;
@@ -189,7 +196,7 @@ static void drop_strangers(struct recover_listen *r, enum recover_kind wanted)
 static struct channel *find_kind(struct recover_listen *r, enum recover_kind kind)
 {
 	for (int i = r->n_waiting - 1; i >= 0; i--)
-		if (classify(r->waiting[i]) == kind)
+		if (r->waiting[i].kind == (int)kind)
 			return unlist(r, i);
 	return NULL;
 }
@@ -199,6 +206,7 @@ static struct channel *find_connection(struct recover_listen *r, enum recover_ki
 {
 	struct channel *ch;
 
+	look(r);
 	drop_strangers(r, wanted);
 	ch = find_kind(r, wanted);
 	/* Preempt's may be silent for as long as no page is asked for. */
@@ -220,8 +228,9 @@ static bool wait_for_news(struct recover_listen *r, int cancel_fd, int watch_fd)
 		p[n++] = (struct pollfd){.fd = r->set.fd[i], .events = POLLIN};
 	pthread_mutex_unlock(&r->mutex);
 	for (int i = 0; i < r->n_waiting; i++)
-		if (classify(r->waiting[i]) == NOTHING)
-			p[n++] = (struct pollfd){.fd = channel_fd(r->waiting[i]), .events = POLLIN};
+		if (r->waiting[i].kind == NOTHING)
+			p[n++] =
+			    (struct pollfd){.fd = channel_fd(r->waiting[i].ch), .events = POLLIN};
 	(void)poll(p, n, -1);
 	if (p[1].revents)
 		wake_clear(r->wake_fd);

@@ -42,8 +42,11 @@ struct recover_listen {
 	bool has_address;
 	struct migration_address address;
 	/* the waiting thread's */
-	const struct channel_layer *layer;            /* borrowed */
-	struct channel *waiting[RECOVER_WAITING_MAX]; /* owned */
+	const struct channel_layer *layer; /* borrowed */
+	struct recover_waiting {
+		struct channel *ch; /* owned */
+		int kind;           /* by its first byte, when it was looked at last */
+	} waiting[RECOVER_WAITING_MAX];
 	int n_waiting;
 };
 

@@ -164,8 +164,8 @@ START_TEST(test_silent_preempt)
 	rig_init(&g);
 	ck_assert_int_eq(listen_at(&g, "a", NULL), 0);
 	g.preempt = true;
-	begin_wait(&g);
 	again = connect_to(&g, "a", COMMAND, 1); /* another main connection is no preempt's */
+	begin_wait(&g);
 	check_closed(again);
 	peer = connect_to(&g, "a", "", 0);
 	check_peer(end_wait(&g), peer);
