@@ -1,5 +1,6 @@
 """A stock Debian kernel: started, used, ended, moved, saved and brought back, under verified load."""
 import os
+import shutil
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -133,6 +134,7 @@ RESEEDED = "random: crng reseeded due to virtual machine fork"
 def load(guest, path, load_clock):
     """Brings the guest back from a file, in a machine of its own."""
     guest.test.forget(guest.vmm)
+    shutil.copyfile(path + ".disk", guest.disk)     # the disk that it was saved with, not the last copy's
     guest.moves += 1
     guest.vmm = guest.machine(incoming="defer", name=f"loaded{guest.moves}")
     guest.vmm.cmd("migrate-set-parameters", x_minivmm_load_clock=load_clock)
@@ -158,6 +160,7 @@ def test_copies(t, cpus):
     guest.vmm.qmp.events.clear()        # of its own arrival
     guest.vmm.cmd("migrate", uri="file:" + path)
     assert guest.vmm.wait_migration("completed", "failed") == "completed"
+    shutil.copyfile(guest.disk, path + ".disk")
     make_older(path, AGE)
     load(guest, path, "advance")
     ahead = guest.ahead()
