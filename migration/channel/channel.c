@@ -19,6 +19,7 @@
 #include "migration/channel/patience.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
+#include "vmm/base/wake.h"
 
 #define HEED_BYTES (8 * MiB) /* read without a look at cancel_fd */
 #define PIECE_MS   500       /* of a wait whose limit may change */
@@ -138,9 +139,7 @@ int channel_wait(const struct channel *c, short events, int timeout_ms)
 
 bool channel_cancelled(const struct channel *c)
 {
-	struct pollfd p = {.fd = c->cancel_fd, .events = POLLIN};
-
-	return poll(&p, 1, 0) > 0;
+	return wake_is_set(c->cancel_fd);
 }
 
 struct channel_end channel_peer_end(const struct channel *c)

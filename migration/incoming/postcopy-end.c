@@ -9,7 +9,6 @@
  * Nothing lets go of the blocks while the guest runs and a page is missing.
  */
 #include <errno.h>
-#include <sys/socket.h>
 
 #include "migration/channel/channel.h"
 #include "migration/incoming/incoming.h"
@@ -119,7 +118,7 @@ static int pause_move(struct incoming_postcopy *pc, struct err *err)
 {
 	struct channel *ch = pc->loader->reader->ch;
 
-	(void)shutdown(channel_fd(ch), SHUT_RDWR); /* a request that is being written fails */
+	channel_shut_down(ch); /* a request that is being written fails */
 	let_go_of_channel(pc);
 	incoming_preempt_stop(pc, true);
 	thread_join(&pc->thread);
@@ -167,13 +166,6 @@ static int complete(struct incoming_postcopy *pc, struct err *err)
 	return 0;
 }
 
-static bool cancelled(const struct incoming_postcopy *pc)
-{
-	const struct channel ch = {.fd = -1, .cancel_fd = pc->in->cancel_fd};
-
-	return channel_cancelled(&ch);
-}
-
 int incoming_postcopy_finish(struct incoming_postcopy *pc, int ret, bool *kept, struct err *err)
 {
 	*kept = false;
@@ -189,7 +181,7 @@ int incoming_postcopy_finish(struct incoming_postcopy *pc, int ret, bool *kept, 
 			end_session(pc);
 			return ret;
 		}
-		ret = cancelled(pc) ? -ECANCELED : pause_move(pc, err);
+		ret = wake_is_set(pc->in->cancel_fd) ? -ECANCELED : pause_move(pc, err);
 		if (ret == -ECANCELED)
 			break;
 		if (ret == 0)

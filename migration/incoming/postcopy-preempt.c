@@ -7,7 +7,6 @@
  * one, which the thread waits for itself, where its main stream has come.
  */
 #include <stdlib.h>
-#include <sys/socket.h>
 
 #include "migration/channel/channel.h"
 #include "migration/incoming/incoming.h"
@@ -160,7 +159,7 @@ void incoming_preempt_stop(struct incoming_postcopy *pc, bool cut)
 	if (!pr->thread.live)
 		return;
 	if (cut && pr->ch)
-		(void)shutdown(channel_fd(pr->ch), SHUT_RDWR);
+		channel_shut_down(pr->ch);
 	thread_join(&pr->thread);
 	reader_free(pr->reader);
 	channel_close(pr->ch);

@@ -235,13 +235,6 @@ static bool source_ended(struct incoming_postcopy *pc)
 	return false;
 }
 
-static bool program_ends(const struct incoming_postcopy *pc)
-{
-	const struct channel ch = {.fd = -1, .cancel_fd = pc->in->cancel_fd};
-
-	return channel_cancelled(&ch);
-}
-
 int incoming_postcopy_await_resume(struct incoming_postcopy *pc, struct err *err)
 {
 	int ret = -EAGAIN;
@@ -251,7 +244,7 @@ int incoming_postcopy_await_resume(struct incoming_postcopy *pc, struct err *err
 		    recover_listen_main(&pc->in->recover, pc->in->cancel_fd, pc->pidfd);
 		struct err why = {0};
 
-		if (!ch && program_ends(pc))
+		if (!ch && wake_is_set(pc->in->cancel_fd))
 			return err_set(err, ECANCELED, "the program ends");
 		if (!ch && source_ended(pc))
 			return 1;

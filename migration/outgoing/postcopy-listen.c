@@ -12,7 +12,6 @@
  * same to end this one.
  */
 #include <errno.h>
-#include <sys/socket.h>
 
 #include "migration/channel/channel.h"
 #include "migration/outgoing/outgoing.h"
@@ -26,9 +25,9 @@
 
 static void shut_down(struct postcopy *pc)
 {
-	(void)shutdown(channel_fd(pc->o->ch), SHUT_RDWR);
+	channel_shut_down(pc->o->ch);
 	if (pc->urgent)
-		(void)shutdown(channel_fd(pc->urgent), SHUT_RDWR);
+		channel_shut_down(pc->urgent);
 }
 
 /* ---- the listener ---- */
@@ -182,6 +181,14 @@ int postcopy_urgent_end(struct outgoing *o, struct err *err)
 		ret = writer_flush(pc->urgent_w);
 	pthread_mutex_unlock(&pc->urgent_lock);
 	return pc->urgent ? writer_explain(pc->urgent_w, ret, err) : 0;
+}
+
+int postcopy_news_failure(const struct postcopy_news *news, struct err *err)
+{
+	if (news->failed == 0 && !news->refused)
+		return 0;
+	*err = news->err;
+	return news->failed < 0 ? news->failed : -EREMOTEIO;
 }
 
 struct postcopy_news postcopy_news(struct postcopy *pc)

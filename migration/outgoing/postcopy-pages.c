@@ -10,7 +10,6 @@
  */
 #include <errno.h>
 #include <poll.h>
-#include <sys/socket.h>
 
 #include "migration/channel/channel.h"
 #include "migration/channel/patience.h"
@@ -103,6 +102,7 @@ static int look(struct outgoing *o, struct err *err)
 {
 	struct postcopy *pc = o->postcopy;
 	struct postcopy_news news;
+	int ret;
 
 	if (channel_cancelled(o->ch))
 		return err_set(err, ECANCELED, "the migration was cancelled");
@@ -110,10 +110,9 @@ static int look(struct outgoing *o, struct err *err)
 		return 0;
 	news = postcopy_news(pc);
 	pc->shut = news.shut;
-	if (news.failed < 0 || news.refused) {
-		*err = news.err;
-		return news.failed < 0 ? news.failed : -EREMOTEIO;
-	}
+	ret = postcopy_news_failure(&news, err);
+	if (ret < 0)
+		return ret;
 	if (news.shut && !pc->all_sent)
 		return err_set(err, EPROTO,
 			       "the destination said that it has everything before it had it all");
@@ -145,7 +144,7 @@ static bool wait_for_news(struct outgoing *o, int64_t until_ns)
 	if (p[3].revents) {
 		pc->hung_up = true;
 		if (pc->urgent)
-			(void)shutdown(channel_fd(pc->urgent), SHUT_RDWR);
+			channel_shut_down(pc->urgent);
 	}
 	return p[0].revents || p[1].revents || p[2].revents;
 }

@@ -184,13 +184,13 @@ static int await_ack(struct outgoing *o, struct err *err)
 
 	for (;;) {
 		struct postcopy_news news = postcopy_news(o->postcopy);
+		int ret;
 
 		if (news.resumed)
 			return 0;
-		if (news.failed < 0 || news.refused) {
-			*err = news.err;
-			return news.failed < 0 ? news.failed : -EREMOTEIO;
-		}
+		ret = postcopy_news_failure(&news, err);
+		if (ret < 0)
+			return ret;
 		if (news.ended || news.shut)
 			return err_set(err, ECONNRESET, "the destination closed the connection");
 		(void)poll(p, 2, -1);
@@ -245,10 +245,7 @@ static int resume_at(struct outgoing *o, struct resume_address *a, struct err *e
 	int ret;
 
 	if (!ch)
-		return channel_cancelled(
-			   &(struct channel){.cancel_fd = o->deadline.stop_fd, .fd = -1})
-			   ? -ECANCELED
-			   : -EIO;
+		return wake_is_set(o->deadline.stop_fd) ? -ECANCELED : -EIO;
 	adopt_address(o, a);
 	postcopy_attach(o, ch);
 	set_status(o, MIG_POSTCOPY_RECOVER);

@@ -142,18 +142,7 @@ int postcopy_switch(struct outgoing *o, struct err *err)
 			      "the destination does not answer, and postcopy needs one that does");
 	if (ret == 0)
 		ret = postcopy_open_urgent(o, false, err);
-	if (ret == 0)
-		ret = switchover_stop(o, err);
-	if (ret < 0)
-		return ret;
-	for (unsigned round = 0; round < SWITCHOVER_ROUNDS; round++) {
-		ret = switchover_collect(o, err);
-		if (ret == 0)
-			ret = send_package(o, err);
-		if (ret != -ESTALE)
-			return ret;
-	}
-	return switchover_back_out(o, err);
+	return ret == 0 ? switchover_send(o, send_package, err) : ret;
 }
 
 /* ---- the steps behind it ---- */
@@ -245,13 +234,12 @@ static void set_paused(struct outgoing *o, const struct err *err)
 
 int postcopy_failed(struct outgoing *o, int ret, const struct postcopy_news *news, struct err *err)
 {
+	int said = postcopy_news_failure(news, err);
 	struct postcopy *pc = o->postcopy;
 
 	/* The listener has shut the socket down for it, which is what *err may say. */
-	if (news->refused || news->failed < 0) {
-		*err = news->err;
-		ret = news->failed < 0 ? news->failed : -EREMOTEIO;
-	}
+	if (said < 0)
+		ret = said;
 	if (!o->released)
 		return ret;
 	if (!pc->confirmed && news->refused) {

@@ -109,6 +109,8 @@ int postcopy_listen_start(struct outgoing *o, struct err *err);
 /* Both channels are shut down, and the thread has ended. */
 void postcopy_listen_stop(struct outgoing *o);
 struct postcopy_news postcopy_news(struct postcopy *pc);
+/* The connection is broken or of no use, by what it says: -errno with *err set; else 0. */
+int postcopy_news_failure(const struct postcopy_news *news, struct err *err);
 
 /* ---- postcopy-pages.c ---- */
 

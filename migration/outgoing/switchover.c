@@ -62,6 +62,7 @@
 
 #define LATE_PEER_MS 5000 /* how long a first PONG may take before the guest is stopped */
 #define ACK_MS       200  /* between two passes while the destination has not agreed */
+#define ROUNDS       3    /* of collecting while the guest stands still */
 
 /* ---- stop ---- */
 
@@ -152,7 +153,7 @@ static int bring_pages(struct outgoing *o, struct err *err)
 		   : 0;
 }
 
-int switchover_stop(struct outgoing *o, struct err *err)
+static int switchover_stop(struct outgoing *o, struct err *err)
 {
 	struct machine *m = o->m;
 	int ret;
@@ -194,7 +195,7 @@ static int switchover_freeze(struct outgoing *o, struct err *err)
 	return 0;
 }
 
-int switchover_collect(struct outgoing *o, struct err *err)
+static int switchover_collect(struct outgoing *o, struct err *err)
 {
 	struct machine *m = o->m;
 	int ret;
@@ -413,10 +414,20 @@ int switchover_prepare(struct outgoing *o, struct err *err)
 	return ret == 0 ? bring_pages(o, err) : ret;
 }
 
-int switchover_back_out(struct outgoing *o, struct err *err)
+int switchover_send(struct outgoing *o, int (*send)(struct outgoing *o, struct err *err),
+		    struct err *err)
 {
-	int ret;
+	int ret = switchover_stop(o, err);
 
+	if (ret < 0)
+		return ret;
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		ret = switchover_collect(o, err);
+		if (ret == 0)
+			ret = send(o, err);
+		if (ret != -ESTALE)
+			return ret;
+	}
 	machine_lock(o->m);
 	ret = back_out(o, err);
 	machine_unlock(o->m);
@@ -428,15 +439,6 @@ int switchover(struct outgoing *o, struct err *err)
 	int ret = switchover_prepare(o, err);
 
 	if (ret == 0)
-		ret = switchover_stop(o, err);
-	if (ret < 0)
-		return ret;
-	for (unsigned round = 0; round < SWITCHOVER_ROUNDS; round++) {
-		ret = switchover_collect(o, err);
-		if (ret == 0)
-			ret = send_rest(o, err);
-		if (ret != -ESTALE)
-			return ret == 0 ? handover(o, err) : ret;
-	}
-	return switchover_back_out(o, err);
+		ret = switchover_send(o, send_rest, err);
+	return ret == 0 ? handover(o, err) : ret;
 }

@@ -6,20 +6,19 @@
 struct err;
 struct outgoing;
 
-#define SWITCHOVER_ROUNDS 3 /* of collecting while the guest stands still */
-
 /*
  * Before the guest stops: the destination is known and agrees, pages of a lazy load are here.
  * -EAGAIN: it took its time, the guest has run on meanwhile.
  */
 int switchover_prepare(struct outgoing *o, struct err *err);
-/* The guest stops; status 'device'.  -EAGAIN: it runs again, a request has to be carried out. */
-int switchover_stop(struct outgoing *o, struct err *err);
-/* The last sync, the devices' state, the disks are given up.  May be called again. */
-int switchover_collect(struct outgoing *o, struct err *err);
+/*
+ * The guest stops, status 'device'; the last sync, the devices' state, the disks are given up, and
+ * send() sends it.  Once more when it says -ESTALE: a request has changed the state.  -EAGAIN: the
+ * guest runs again, for a request has to be carried out or they come too often.
+ */
+int switchover_send(struct outgoing *o, int (*send)(struct outgoing *o, struct err *err),
+		    struct err *err);
 /* SWITCHOVER_START, once, where it is to be said. */
 int switchover_put_start(struct outgoing *o, struct err *err);
-/* Requests come too often: the guest is continued.  -EAGAIN. */
-int switchover_back_out(struct outgoing *o, struct err *err);
 
 #endif

@@ -78,17 +78,22 @@ def waits_for_pages(vm):
     return False
 
 
-@table(plain={"mode": "plain"}, preempt={"mode": "preempt"})
-def test_source_stands_still(t, mode):
-    """SIGSTOP: the guest waits for a page, its monitor does not; then everything goes on."""
-    t.need("root")
-    source, dest = pair(t, ("anonymous", mode, "log", "unix", "early", 1))
+def stand_still(source, dest):
+    """SIGSTOP for the source, in postcopy, until the destination's guest waits for a page of it."""
     postcopy.switch(source, dest)
     dest.wait_running()
     source.signal(signal.SIGSTOP)
     deadline = time.monotonic() + GUARD
     while not waits_for_pages(dest):
         assert time.monotonic() < deadline, "the guest needs no page"
+
+
+@table(plain={"mode": "plain"}, preempt={"mode": "preempt"})
+def test_source_stands_still(t, mode):
+    """SIGSTOP: the guest waits for a page, its monitor does not; then everything goes on."""
+    t.need("root")
+    source, dest = pair(t, ("anonymous", mode, "log", "unix", "early", 1))
+    stand_still(source, dest)
     for command in ("query-status", "query-migrate", "query-cpus-fast", "query-migrate-parameters"):
         dest.cmd(command)
     assert dest.migration()["status"] == "postcopy-active", dest.migration()
@@ -120,12 +125,8 @@ def test_where_faults_are_handled(t, floats):
     extra = ("-name", "debug-threads=on", "-global",
              f"migration.x-minivmm-fault-float={'on' if floats else 'off'}")
     source, dest = pair(t, ("anonymous", "plain", "log", "unix", "early", 1), extra=extra)
-    postcopy.switch(source, dest)
-    dest.wait_running()
-    source.signal(signal.SIGSTOP)
+    stand_still(source, dest)
     deadline = time.monotonic() + GUARD
-    while not waits_for_pages(dest):
-        assert time.monotonic() < deadline, "the guest needs no page"
     everywhere = processors(dest, "minivmm")
     while not floats and not processors(dest, "postcopy-fault").isdigit():
         assert time.monotonic() < deadline, processors(dest, "postcopy-fault")

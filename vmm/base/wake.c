@@ -1,7 +1,7 @@
 #include "vmm/base/wake.h"
 
 #include <errno.h>
-#include <stdbool.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -21,6 +21,13 @@ void wake_clear(int fd)
 	eventfd_t v;
 
 	(void)eventfd_read(fd, &v); /* non-blocking: fails when it is clear already */
+}
+
+bool wake_is_set(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	return poll(&p, 1, 0) > 0;
 }
 
 static bool watch(int epoll_fd, int fd)

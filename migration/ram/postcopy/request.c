@@ -13,8 +13,6 @@
  */
 #include <errno.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <time.h>
 
 #include "migration/channel/channel.h"
 #include "migration/ram/postcopy/blocktime.h"
@@ -23,19 +21,12 @@
 #include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
+#include "vmm/vclock.h"
 
 #define ZERO_AHEAD    64U /* pages of 4 KiB, at most */
 #define STUCK_NS      INT64_C(300000000)
 #define LOOK_MS       100
 #define REQUEST_BYTES 12U /* without a name */
-
-static int64_t now_ns(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
-}
 
 /* ---- messages ---- */
 
@@ -64,17 +55,11 @@ static int send_request(struct postcopy_ram *p, const struct postcopy_block *pb,
 	return ret;
 }
 
-/* What the channel's reader has not noticed yet it does now. */
-static void cut(const struct channel *ch)
-{
-	(void)shutdown(channel_fd(ch), SHUT_RDWR);
-}
-
 static void ask(struct postcopy_ram *p, const struct postcopy_block *pb, uint64_t page)
 {
 	pthread_mutex_lock(&p->out.lock);
 	if (send_request(p, pb, page, NULL) < 0)
-		cut(p->out.ch);
+		channel_shut_down(p->out.ch); /* its reader may not have noticed yet */
 	pthread_mutex_unlock(&p->out.lock);
 }
 
@@ -149,7 +134,7 @@ uint64_t postcopy_request_end(struct postcopy_ram *p, struct postcopy_block *pb,
 	}
 	if (!ended)
 		return 0;
-	now = now_ns();
+	now = host_now_ns();
 	if (p->blocktime)
 		blocktime_placed(p->blocktime, wait_key(pb, first), n, now);
 	__atomic_fetch_sub(&p->waiting, ended, __ATOMIC_SEQ_CST);
@@ -179,7 +164,7 @@ static void look(void *opaque)
 	struct postcopy_ram *p = opaque;
 	int64_t since = __atomic_load_n(&p->progress_ns, __ATOMIC_SEQ_CST);
 
-	if (__atomic_load_n(&p->waiting, __ATOMIC_SEQ_CST) && now_ns() - since > STUCK_NS)
+	if (__atomic_load_n(&p->waiting, __ATOMIC_SEQ_CST) && host_now_ns() - since > STUCK_NS)
 		tell_stuck(p, true);
 	if (p->starved)
 		try_again(p);
@@ -227,7 +212,7 @@ static bool set_requested(struct postcopy_ram *p, struct postcopy_block *pb, uin
 	if (__atomic_load_n(word, __ATOMIC_SEQ_CST) & bit)
 		return false;
 	if (__atomic_fetch_add(&p->waiting, 1, __ATOMIC_SEQ_CST) == 0)
-		__atomic_store_n(&p->progress_ns, now_ns(), __ATOMIC_SEQ_CST);
+		__atomic_store_n(&p->progress_ns, host_now_ns(), __ATOMIC_SEQ_CST);
 	__atomic_fetch_or(word, bit, __ATOMIC_SEQ_CST);
 	return true;
 }
@@ -239,7 +224,7 @@ static void note_wait(struct postcopy_ram *p, const struct postcopy_block *pb, u
 	if (!p->blocktime)
 		return;
 	if (waits)
-		blocktime_fault(p->blocktime, wait_key(pb, page), tid, now_ns());
+		blocktime_fault(p->blocktime, wait_key(pb, page), tid, host_now_ns());
 	else
 		blocktime_drop(p->blocktime, wait_key(pb, page), tid);
 }
