@@ -311,7 +311,7 @@ static void describe_object(struct walk *w, const struct qmp_type *t, struct inf
 	for (size_t i = 0; qmp_member_at(t, i, &m); i++) {
 		members[i].name = m.name;
 		members[i].type = mention(w, m.type);
-		members[i].has_default = m.has != QMP_REQUIRED;
+		members[i].has_default = m.has != QMP_REQUIRED && m.has != QMP_SHAPE;
 		members[i].features = features(w, m.features);
 		if (t->tag && !strcmp(t->tag, m.name))
 			describe_variants(w, t, m.type, info);
