@@ -304,6 +304,7 @@ void report_html(const struct report *r, struct buf *out)
 /* ---- the picture ---- */
 
 #define MARGIN 24.0
+#define WIDER  1.1 /* than svg_width() says: the widest of usual fonts, in bold */
 #define LINE   18.0
 
 /* The text in lines that fit; returns the y below them. */
@@ -322,7 +323,8 @@ static double picture_text(struct buf *out, double y, const char *class, double 
 			part[n++] = ' ';
 		memcpy(part + n, word, len);
 		part[n + len] = '\0';
-		if (before && svg_width(part, font) > REPORT_WIDTH - REPORT_LEFT - REPORT_RIGHT) {
+		if (before &&
+		    svg_width(part, font) * WIDER > REPORT_WIDTH - REPORT_LEFT - REPORT_RIGHT) {
 			part[before] = '\0';
 			svg_text(out, MARGIN, y += line, class, "start", "%s", part);
 			memcpy(part, word, len);

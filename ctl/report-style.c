@@ -33,7 +33,7 @@ const char report_style[] =
     ".phase{fill:var(--phase)}.phase.odd{fill:var(--odd)}.guest{fill:var(--guest)}\n"
     ".over{font-size:12px;letter-spacing:.06em;fill:var(--soft)}\n"
     ".result{font-size:22px;font-weight:650}.title{font-size:16px;font-weight:650}\n"
-    ".caption{font-size:13px;fill:var(--soft)}.value{font-size:20px;font-weight:650}\n";
+    ".caption{font-size:13px;fill:var(--soft)}.value{font-size:18px;font-weight:650}\n";
 
 const char report_page_style[] =
     "*{box-sizing:border-box}\n"
