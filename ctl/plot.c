@@ -1,7 +1,7 @@
 /*
  * plot.c - from times and values to pixels
  *
- * Axes end at a round number above the largest value, and have 1, 2 or 5 times a power of ten
+ * Axes end at a round number above the largest value, and have 1, 2, 2.5 or 5 times a power of ten
  * between lines. A time axis of more than two minutes counts minutes, of more than two hours hours.
  */
 #include "ctl/plot.h"
@@ -15,17 +15,28 @@
 #include "vmm/base/units.h"
 
 #define TICKS_MAX 40 /* whatever the numbers are */
+#define MS_LINES  6
 
-double plot_step(double range, unsigned n)
+/* 1, 2, 5 times a power of ten; 'quarters': 2.5 as well. */
+static double round_step(double range, unsigned n, bool quarters)
 {
+	static const double steps[] = {1, 2, 2.5, 5, 10};
 	double raw, power;
+	size_t i = 0;
 
 	if (!(range > 0) || !isfinite(range))
 		return 1;
 	raw = range / n;
 	power = pow(10, floor(log10(raw)));
-	raw /= power;
-	return (raw <= 1.0001 ? 1 : raw <= 2.0001 ? 2 : raw <= 5.0001 ? 5 : 10) * power;
+	while (i + 1 < ARRAY_LEN(steps) &&
+	       (raw / power > steps[i] * 1.0001 || (steps[i] == 2.5 && !quarters)))
+		i++;
+	return steps[i] * power;
+}
+
+double plot_step(double range, unsigned n)
+{
+	return round_step(range, n, true);
 }
 
 double plot_top(double v, unsigned n)
@@ -55,9 +66,14 @@ double plot_y(const struct plot *p, double v)
 
 static void number_text(char *out, size_t n, double v, double step)
 {
-	int decimals = step < 1 ? (int)ceil(-log10(step) - 1e-9) : 0;
+	int decimals = 0;
 
-	(void)snprintf(out, n, "%.*f", MIN(decimals, 6), v);
+	for (double left = step; decimals < 6 && fabs(left - round(left)) > 1e-6 * left; left *= 10)
+		decimals++;
+	if (v >= 1e6)
+		(void)snprintf(out, n, "%.3g", v);
+	else
+		(void)snprintf(out, n, "%.*f", decimals, v);
 }
 
 void plot_time_axis(const struct plot *p, bool label)
@@ -76,7 +92,7 @@ void plot_time_axis(const struct plot *p, bool label)
 	while (p->seconds < scales[i].from)
 		i++;
 	end = p->seconds / scales[i].seconds;
-	step = plot_step(end, 10);
+	step = round_step(end, 10, false);
 	svg_line(p->out, p->x, p->y + p->h, p->x + p->w, p->y + p->h, "axis");
 	for (unsigned k = 0; k < TICKS_MAX && k * step <= end * 1.0001; k++) {
 		double x = plot_x(p, k * step * scales[i].seconds);
@@ -109,16 +125,17 @@ void plot_value_axis(const struct plot *p, const char *unit)
 
 void plot_ms_axis(const struct plot *p)
 {
-	double ms = pow(10, ceil(log10(p->low) - 1e-9));
+	double ms = pow(10, ceil(log10(p->low) - 1e-9)), decades = log10(p->high / p->low);
+	double by = pow(10, MAX(1.0, ceil(decades / MS_LINES)));
 
-	for (unsigned k = 0; k < TICKS_MAX && ms <= p->high * 1.0001; k++, ms *= 10) {
+	for (unsigned k = 0; k < TICKS_MAX && ms <= p->high * 1.0001; k++, ms *= by) {
 		double y = plot_y(p, ms);
 
 		svg_line(p->out, p->x, y, p->x + p->w, y, "grid");
 		if (ms < 1000)
 			svg_text(p->out, p->x - 8, y + 4, "tick", "end", "%g ms", ms);
 		else
-			svg_text(p->out, p->x - 8, y + 4, "tick", "end", "%g s", ms / 1000);
+			svg_text(p->out, p->x - 8, y + 4, "tick", "end", "%.4g s", ms / 1000);
 	}
 }
 

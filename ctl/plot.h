@@ -24,7 +24,7 @@ struct plot_point {
 	double t, v;
 };
 
-/* 1, 2 or 5 times a power of ten: so that about 'n' steps make up the range. */
+/* 1, 2, 2.5 or 5 times a power of ten: so that about 'n' steps make up the range. */
 double plot_step(double range, unsigned n);
 /* The smallest multiple of a step that is not below v, for the end of an axis with about n steps.
  */

@@ -14,10 +14,12 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/units.h"
 
-#define COLUMNS   64U
-#define ROWS_MIN  6
-#define SUM_WIDTH 190.0
-#define SUM_GAP   24.0
+#define COLUMNS    64U
+#define HEIGHT     190.0
+#define ROW_HEIGHT 17.0
+#define ROWS_MIN   6
+#define SUM_WIDTH  190.0
+#define SUM_GAP    24.0
 
 /* Buckets low..high are shown. */
 struct rows {
@@ -53,11 +55,11 @@ static void bucket_text(char *out, size_t n, int bucket)
 	double us = ldexp(1, bucket);
 
 	if (us < 1000)
-		(void)snprintf(out, n, "%.0f \xc2\xb5s", us);
+		(void)snprintf(out, n, "%.0f\xc2\xa0\xc2\xb5s", us);
 	else if (us < 1e6)
-		(void)snprintf(out, n, "%.0f ms", us / 1e3);
+		(void)snprintf(out, n, "%.0f\xc2\xa0ms", us / 1e3);
 	else
-		(void)snprintf(out, n, "%.0f s", us / 1e6);
+		(void)snprintf(out, n, "%.0f\xc2\xa0s", us / 1e6);
 }
 
 static double row_y(const struct plot *p, const struct rows *x, int bucket)
@@ -67,13 +69,9 @@ static double row_y(const struct plot *p, const struct rows *x, int bucket)
 
 static void draw_rows(const struct plot *p, const struct rows *x)
 {
-	int every = x->high - x->low > 12 ? 2 : 1;
-
 	for (int b = x->low; b <= x->high + 1; b++) {
 		char text[32];
 
-		if ((b - x->low) % every)
-			continue;
 		bucket_text(text, sizeof(text), b);
 		svg_line(p->out, p->x, row_y(p, x, b), p->x + p->w, row_y(p, x, b), "grid");
 		svg_text(p->out, p->x - 8, row_y(p, x, b) + 4, "tick", "end", "%s", text);
@@ -139,13 +137,15 @@ static void draw_sum(const struct plot *p, const struct figures *f, const struct
 	svg_line(p->out, p->x, p->y, p->x, p->y + p->h, "axis");
 	for (int b = x->low; b <= x->high; b++) {
 		double y = row_y(p, x, b + 1), h = row_y(p, x, b) - y;
-		double w = (p->w - 56) * (double)f->dist[b] / (double)most;
+		double w = (p->w - 64) * (double)f->dist[b] / (double)most;
+		char text[32];
 
 		if (!f->dist[b])
 			continue;
 		svg_rect(p->out, p->x, y + 1.5, MAX(w, 1.0), h - 3, "fill faults", NULL);
-		svg_text(p->out, p->x + MAX(w, 1.0) + 6, y + h / 2 + 4, "tick", "start", "%llu",
-			 (unsigned long long)f->dist[b]);
+		words_count(text, sizeof(text), f->dist[b]);
+		svg_text(p->out, p->x + MAX(w, 1.0) + 6, y + h / 2 + 4, "tick", "start", "%s",
+			 text);
 	}
 	(void)plot_key(p, p->x, "fill faults", "waits in all");
 }
@@ -173,6 +173,14 @@ static void draw_faults(const struct report *r, struct plot *p)
 	draw_sum(&sum, f, &x);
 }
 
+/* Each row has room for its number. */
+static double more_height(const struct report *r)
+{
+	struct rows x = rows_of(report_last(r, report_waited(r)));
+
+	return MAX(0.0, ROW_HEIGHT * (x.high + 1 - x.low) - HEIGHT);
+}
+
 /* The bucket's end below which a part of all waits were. */
 static void quantile(const struct figures *f, double part, char *out, size_t n)
 {
@@ -191,8 +199,9 @@ static void caption_faults(const struct report *r, char *out, size_t n)
 {
 	enum report_end end = report_waited(r);
 	const struct figures *f = report_last(r, end);
-	char half[32], most[32], mean[48], text[80] = "";
+	char half[32], most[32], mean[48], count[32], text[80] = "";
 
+	words_count(count, sizeof(count), figures_waits(f));
 	quantile(f, 0.5, half, sizeof(half));
 	quantile(f, 0.99, most, sizeof(most));
 	words_ns(mean, sizeof(mean), (double)f->latency_ns);
@@ -200,15 +209,15 @@ static void caption_faults(const struct report *r, char *out, size_t n)
 		(void)snprintf(text, sizeof(text), "; the mean is %s", mean);
 	(void)snprintf(
 	    out, n,
-	    "%llu waits for pages that had not come yet, counted at the %s: half took less "
+	    "%s waits for pages that had not come yet, counted at the %s: half took less "
 	    "than %s, 99 %% less than %s%s.",
-	    (unsigned long long)figures_waits(f), end == REPORT_PEER ? "destination" : "source",
-	    half, most, text);
+	    count, end == REPORT_PEER ? "destination" : "source", half, most, text);
 }
 
 const struct report_panel report_faults = {
     .title = "Fault latency",
-    .height = REPORT_ABOVE + 190 + REPORT_BELOW,
+    .height = REPORT_ABOVE + HEIGHT + REPORT_BELOW,
+    .more = more_height,
     .has = has_faults,
     .draw = draw_faults,
     .caption = caption_faults,

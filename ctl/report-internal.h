@@ -68,10 +68,11 @@ struct report_pause report_pause(const struct report *r);
 /* The end that has waited for pages (a distribution that is not empty), or REPORT_ENDS. */
 enum report_end report_waited(const struct report *r);
 
-/* ---- report-words.c: texts of at most n bytes ---- */
+/* ---- report-words.c: texts of at most n bytes; a number's unit stands behind U+00A0 ---- */
 void words_seconds(char *out, size_t n, double seconds); /* "38 ms", "12.4 s", "3 min 20 s" */
 void words_bytes(char *out, size_t n, double bytes);     /* "812 MiB" */
 void words_ns(char *out, size_t n, double ns);           /* the same, from microseconds on */
+void words_count(char *out, size_t n, uint64_t count);   /* "7424", "1.84e+19" */
 /* How the move ended, in a sentence. */
 void words_result(const struct report *r, char *out, size_t n);
 /* From whom to whom and by which way. */
@@ -81,6 +82,8 @@ void words_way(const struct report *r, char *out, size_t n);
 struct report_panel {
 	const char *title;
 	double height; /* of the whole picture, axes' texts included */
+	/* How much higher it is with what there is to show; NULL: not at all. */
+	double (*more)(const struct report *r);
 	/* Is there anything to show? NULL: always. */
 	bool (*has)(const struct report *r);
 	void (*draw)(const struct report *r, struct plot *p);

@@ -17,6 +17,7 @@
 
 #define TEXT_BYTES 1024
 #define TILES_MAX  8
+#define AXIS_ROOM  1.02 /* so that what comes at the very end is seen */
 
 static const struct report_panel *const over_time[] = {
     &report_phases, &report_remaining, &report_rate, &report_throttle, &report_expected,
@@ -57,17 +58,16 @@ static void tiles_of(const struct report *r, struct tiles *x)
 	if (f->has_total_time)
 		words_seconds(tile_new(x, "time in all"), TILE_BYTES, (double)f->total_ms / 1e3);
 	if (f->has_ram) {
-		words_bytes(tile_new(x, "memory of the guest"), TILE_BYTES, (double)f->total);
+		words_bytes(tile_new(x, "guest memory"), TILE_BYTES, (double)f->total);
 		words_bytes(tile_new(x, "transferred"), TILE_BYTES, (double)f->transferred);
-		(void)snprintf(tile_new(x, "passes"), TILE_BYTES, "%llu",
-			       (unsigned long long)f->passes);
+		words_count(tile_new(x, "passes"), TILE_BYTES, f->passes);
 	}
 	if (f->has_ram && f->total_ms) {
 		words_bytes(text, sizeof(text), (double)f->transferred * 1e3 / (double)f->total_ms);
 		(void)snprintf(tile_new(x, "mean rate"), TILE_BYTES, "%s/s", text);
 	}
 	if (waited != REPORT_ENDS)
-		words_ns(tile_new(x, "mean wait for a page"), TILE_BYTES,
+		words_ns(tile_new(x, "mean page wait"), TILE_BYTES,
 			 (double)report_last(r, waited)->latency_ns);
 }
 
@@ -78,6 +78,11 @@ static bool panel_has(const struct report_panel *panel, const struct report *r)
 	return !panel->has || panel->has(r);
 }
 
+static double panel_height(const struct report_panel *panel, const struct report *r)
+{
+	return panel->height + (panel->more ? panel->more(r) : 0);
+}
+
 /* Its coordinates begin at 0, 0. */
 static void panel_draw(const struct report_panel *panel, const struct report *r, struct buf *out)
 {
@@ -86,8 +91,8 @@ static void panel_draw(const struct report_panel *panel, const struct report *r,
 	    .x = REPORT_LEFT,
 	    .y = REPORT_ABOVE,
 	    .w = REPORT_WIDTH - REPORT_LEFT - REPORT_RIGHT,
-	    .h = panel->height - REPORT_ABOVE - REPORT_BELOW,
-	    .seconds = report_seconds(r),
+	    .h = panel_height(panel, r) - REPORT_ABOVE - REPORT_BELOW,
+	    .seconds = report_seconds(r) * AXIS_ROOM,
 	    .high = 1,
 	};
 
@@ -116,7 +121,7 @@ static void html_panel(const struct report_panel *panel, const struct report *r,
 	buf_printf(out,
 		   "<figure>\n<h2>%s</h2>\n<div class=\"plot\"><svg viewBox=\"0 0 %.0f %.0f\" "
 		   "role=\"img\" aria-label=\"",
-		   panel->title, REPORT_WIDTH, panel->height);
+		   panel->title, REPORT_WIDTH, panel_height(panel, r));
 	svg_escape(out, text);
 	buf_printf(out, "\">\n");
 	panel_draw(panel, r, out);
@@ -174,7 +179,7 @@ struct figure_row {
 	static void fn(const struct figures *f, char *out, size_t n)                               \
 	{                                                                                          \
 		if (f->member)                                                                     \
-			(void)snprintf(out, n, "%llu", (unsigned long long)f->member);             \
+			words_count(out, n, f->member);                                            \
 	}
 #define ROW_MS(fn, member, has)                                                                    \
 	static void fn(const struct figures *f, char *out, size_t n)                               \
@@ -299,6 +304,7 @@ void report_html(const struct report *r, struct buf *out)
 /* ---- the picture ---- */
 
 #define MARGIN 24.0
+#define WIDER  1.1 /* than svg_width() says: the widest of usual fonts, in bold */
 #define LINE   18.0
 
 /* The text in lines that fit; returns the y below them. */
@@ -317,7 +323,8 @@ static double picture_text(struct buf *out, double y, const char *class, double 
 			part[n++] = ' ';
 		memcpy(part + n, word, len);
 		part[n + len] = '\0';
-		if (before && svg_width(part, font) > REPORT_WIDTH - REPORT_LEFT - REPORT_RIGHT) {
+		if (before &&
+		    svg_width(part, font) * WIDER > REPORT_WIDTH - REPORT_LEFT - REPORT_RIGHT) {
 			part[before] = '\0';
 			svg_text(out, MARGIN, y += line, class, "start", "%s", part);
 			memcpy(part, word, len);
@@ -361,7 +368,7 @@ static double picture_panel(const struct report_panel *panel, const struct repor
 	buf_printf(out, "<g transform=\"translate(0 %.0f)\">\n", y + 46);
 	panel_draw(panel, r, out);
 	buf_printf(out, "</g>\n");
-	return picture_text(out, y + 46 + panel->height, "caption", 13, LINE, text);
+	return picture_text(out, y + 46 + panel_height(panel, r), "caption", 13, LINE, text);
 }
 
 void report_picture(const struct report *r, struct buf *out)

@@ -26,19 +26,26 @@ static const struct report_side *source_of(const struct report *r)
 
 static double byte_unit(double most, const char **name, const char **rate)
 {
-	if (most >= (double)(2 * GiB)) {
-		*name = "GiB";
-		*rate = "GiB/s";
-		return (double)GiB;
-	}
-	if (most >= (double)(2 * MiB)) {
-		*name = "MiB";
-		*rate = "MiB/s";
-		return (double)MiB;
-	}
-	*name = "KiB";
-	*rate = "KiB/s";
-	return (double)KiB;
+	static const char *const names[][2] = {
+	    {"KiB", "KiB/s"},
+            {"MiB", "MiB/s"},
+            {"GiB", "GiB/s"},
+	    {"TiB", "TiB/s"},
+            {"PiB", "PiB/s"},
+	};
+	double unit = (double)KiB;
+	size_t i = 0;
+
+	for (; i + 1 < ARRAY_LEN(names) && most >= 2 * unit * (double)KiB; i++)
+		unit *= (double)KiB;
+	*name = names[i][0];
+	*rate = names[i][1];
+	return unit;
+}
+
+static bool has_memory(const struct report *r)
+{
+	return report_last(r, REPORT_SOURCE)->has_ram;
 }
 
 static void draw_remaining(const struct report *r, struct plot *p)
@@ -147,7 +154,8 @@ static void draw_rate(const struct report *r, struct plot *p)
 	plot_line(p, x.sent, x.n_sent, false, "line sent");
 	plot_line(p, x.dirty, x.n_dirty, true, "line dirty");
 	at = plot_key(p, p->x, "fill sent", "sent");
-	(void)plot_key(p, at, "fill dirty", "written by the guest");
+	if (x.n_dirty)
+		(void)plot_key(p, at, "fill dirty", "written by the guest");
 	plot_time_axis(p, true);
 }
 
@@ -162,12 +170,18 @@ static void caption_rate(const struct report *r, char *out, size_t n)
 	words_bytes(most, sizeof(most), x.most_sent);
 	words_bytes(mean, sizeof(mean), (double)f->transferred / seconds);
 	words_bytes(dirty, sizeof(dirty), x.most_dirty);
-	(void)snprintf(
-	    out, n,
-	    "Sent: %s/s on average, %s/s at most. The guest wrote up to %s/s of pages, as "
-	    "counted at the end of each pass. While it writes faster than the source sends, "
-	    "passes do not get shorter.",
-	    mean, most, dirty);
+	if (!x.n_dirty)
+		(void)snprintf(out, n,
+			       "Sent: %s/s on average, %s/s at most. How fast the guest writes is "
+			       "known from the second pass on.",
+			       mean, most);
+	else
+		(void)snprintf(
+		    out, n,
+		    "Sent: %s/s on average, %s/s at most. The guest wrote up to %s/s of "
+		    "pages, as counted at the end of each pass. While it writes faster than "
+		    "the source sends, passes do not get shorter.",
+		    mean, most, dirty);
 }
 
 /* ---- throttle ---- */
@@ -239,17 +253,19 @@ static void draw_real_pause(const struct report *r, const struct plot *p)
 	const struct report_pause pause = report_pause(r);
 	char text[64];
 	double x, y;
-	bool left;
+	bool left, below;
 
 	if (!pause.known)
 		return;
 	words_seconds(text, sizeof(text), pause.ms / 1e3);
 	x = plot_x(p, (pause.from + pause.to) / 2);
 	y = plot_y(p, pause.ms);
+	/* the line comes from above: below it, unless the axis is there, on the side with more room
+	 */
 	left = x > p->x + p->w / 2;
+	below = y + 24 < p->y + p->h;
 	svg_dot(p->out, x, y, 4.5, "dot");
-	/* above the line's end, on the side where there is more room */
-	svg_text(p->out, left ? x - 9 : x + 9, MAX(y - 9, p->y + 12), "alarm halo",
+	svg_text(p->out, left ? x - 8 : x + 8, below ? y + 18 : MAX(y - 9, p->y + 12), "alarm halo",
 		 left ? "end" : "start", "it was %s", text);
 }
 
@@ -277,7 +293,7 @@ static void draw_expected(const struct report *r, struct plot *p)
 		svg_line(p->out, p->x, plot_y(p, (double)r->limit_ms), p->x + p->w,
 			 plot_y(p, (double)r->limit_ms), "limit");
 	plot_line(p, v, m, true, "line expected");
-	at = plot_key(p, p->x, "fill expected", "pause, were the guest stopped now");
+	at = m ? plot_key(p, p->x, "fill expected", "pause, were the guest stopped now") : p->x;
 	if (r->limit_ms)
 		at = plot_key(p, at, "fill limit", "downtime-limit");
 	if (report_pause(r).known)
@@ -302,12 +318,15 @@ static void caption_expected(const struct report *r, char *out, size_t n)
 const struct report_panel report_remaining = {
     .title = "Remaining",
     .height = REPORT_ABOVE + 150 + REPORT_BELOW,
+    .has = has_memory,
     .draw = draw_remaining,
     .caption = caption_remaining,
+    .absent = "No memory had begun to move.",
 };
 const struct report_panel report_rate = {
     .title = "Rate and dirty rate",
     .height = REPORT_ABOVE + 150 + REPORT_BELOW,
+    .has = has_memory,
     .draw = draw_rate,
     .caption = caption_rate,
 };

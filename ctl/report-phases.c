@@ -164,12 +164,15 @@ static void draw_phases(const struct report *r, struct plot *p)
 static void caption_phases(const struct report *r, char *out, size_t n)
 {
 	const struct figures *f = report_last(r, REPORT_SOURCE);
+	char passes[32];
 
+	words_count(passes, sizeof(passes), f->passes);
 	(void)snprintf(
-	    out, n,
-	    "What the source did (%llu pass%s over memory), and where the guest ran. The "
-	    "red band, here and below, is the time in which it stood still.",
-	    (unsigned long long)f->passes, f->passes == 1 ? "" : "es");
+	    out, n, "What the source did (%s pass%s over memory), and where the guest ran.%s",
+	    passes, f->passes == 1 ? "" : "es",
+	    report_pause(r).known ? " The red band, here and below, is the time in which it "
+				    "stood still."
+				  : "");
 }
 
 const struct report_panel report_phases = {

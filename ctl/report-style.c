@@ -33,7 +33,7 @@ const char report_style[] =
     ".phase{fill:var(--phase)}.phase.odd{fill:var(--odd)}.guest{fill:var(--guest)}\n"
     ".over{font-size:12px;letter-spacing:.06em;fill:var(--soft)}\n"
     ".result{font-size:22px;font-weight:650}.title{font-size:16px;font-weight:650}\n"
-    ".caption{font-size:13px;fill:var(--soft)}.value{font-size:20px;font-weight:650}\n";
+    ".caption{font-size:13px;fill:var(--soft)}.value{font-size:18px;font-weight:650}\n";
 
 const char report_page_style[] =
     "*{box-sizing:border-box}\n"
@@ -45,7 +45,7 @@ const char report_page_style[] =
     "overflow-wrap:anywhere;white-space:pre-line}\n"
     ".over{font-size:13px;color:var(--soft)}\n"
     ".way{color:var(--soft);overflow-wrap:anywhere}\n"
-    ".tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(112px,1fr));gap:16px 20px;"
+    ".tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(100px,1fr));gap:16px 20px;"
     "margin:28px 0 8px;padding:18px 0;border-top:1px solid var(--grid);"
     "border-bottom:1px solid var(--grid)}\n"
     ".tiles b{display:block;font-size:21px;font-weight:650;line-height:1.25}\n"
@@ -54,7 +54,7 @@ const char report_page_style[] =
     "h2{font-size:17px;font-weight:650;margin:0}\n"
     ".plot{overflow-x:auto}\n"
     ".plot svg{display:block;width:100%;min-width:640px;height:auto}\n"
-    "figcaption,.absent{font-size:14px;color:var(--soft);max-width:72ch}\n"
+    "figcaption,.absent{font-size:14px;color:var(--soft);max-width:96ch}\n"
     ".absent{margin-top:28px}\n"
     "details{margin-top:32px}\n"
     "summary{font-size:17px;font-weight:650;cursor:pointer}\n"

@@ -6,6 +6,8 @@
 #include "ctl/report-internal.h"
 #include "vmm/base/units.h"
 
+#define NBSP "\xc2\xa0"
+
 /* Three digits that matter. */
 static void three_digits(char *out, size_t n, double v)
 {
@@ -17,16 +19,27 @@ void words_seconds(char *out, size_t n, double seconds)
 	char number[32];
 
 	if (seconds < 0.9995) {
-		(void)snprintf(out, n, "%.0f ms", seconds * 1e3);
+		(void)snprintf(out, n, "%.0f" NBSP "ms", seconds * 1e3);
 	} else if (seconds < 120) {
 		three_digits(number, sizeof(number), seconds);
-		(void)snprintf(out, n, "%s s", number);
+		(void)snprintf(out, n, "%s" NBSP "s", number);
 	} else if (seconds < 7200) {
-		(void)snprintf(out, n, "%.0f min %.0f s", floor(seconds / 60), fmod(seconds, 60));
-	} else {
-		(void)snprintf(out, n, "%.0f h %.0f min", floor(seconds / 3600),
+		(void)snprintf(out, n, "%.0f" NBSP "min %.0f" NBSP "s", floor(seconds / 60),
+			       fmod(seconds, 60));
+	} else if (seconds < 1e9) {
+		(void)snprintf(out, n, "%.0f" NBSP "h %.0f" NBSP "min", floor(seconds / 3600),
 			       floor(fmod(seconds, 3600) / 60));
+	} else {
+		(void)snprintf(out, n, "%.3g" NBSP "h", seconds / 3600);
 	}
+}
+
+void words_count(char *out, size_t n, uint64_t count)
+{
+	if (count < 100000000)
+		(void)snprintf(out, n, "%llu", (unsigned long long)count);
+	else
+		(void)snprintf(out, n, "%.3g", (double)count);
 }
 
 void words_bytes(char *out, size_t n, double bytes)
@@ -39,9 +52,9 @@ void words_bytes(char *out, size_t n, double bytes)
 		bytes /= 1024;
 	three_digits(number, sizeof(number), bytes);
 	if (unit)
-		(void)snprintf(out, n, "%s %s", number, units[unit]);
+		(void)snprintf(out, n, "%s" NBSP "%s", number, units[unit]);
 	else
-		(void)snprintf(out, n, "%.0f B", bytes);
+		(void)snprintf(out, n, "%.0f" NBSP "B", bytes);
 }
 
 void words_ns(char *out, size_t n, double ns)
@@ -53,7 +66,7 @@ void words_ns(char *out, size_t n, double ns)
 		return;
 	}
 	three_digits(number, sizeof(number), ns < 999.5e3 ? ns / 1e3 : ns / 1e6);
-	(void)snprintf(out, n, "%s %s", number, ns < 999.5e3 ? "\xc2\xb5s" : "ms");
+	(void)snprintf(out, n, "%s" NBSP "%s", number, ns < 999.5e3 ? "\xc2\xb5s" : "ms");
 }
 
 static bool is_file(const char *uri)
