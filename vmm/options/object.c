@@ -109,6 +109,12 @@ static const struct opt_type kinds[] = {
     {"rng-builtin",          &opt_rng_builtin_list },
 };
 
+const struct opt_type *opt_object_types(size_t *n)
+{
+	*n = ARRAY_LEN(kinds);
+	return kinds;
+}
+
 static const struct {
 	const char *name, *use;
 } others[] = {
