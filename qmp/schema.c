@@ -214,9 +214,13 @@ static int parse_enum(struct parse *p, const struct qmp_type *t, const struct js
 	if (json_kind(v) != JSON_STRING)
 		return wrong_type(p, "string");
 	i = qmp_value_find(t, json_str(v));
-	if (i < 0)
-		return err_set(p->err, EINVAL, "Parameter '%s' does not accept value '%.200s'",
-			       last ? last + 1 : p->path, json_str(v));
+	if (i < 0) {
+		const char *why = t->refused ? t->refused(json_str(v)) : NULL;
+
+		return err_set(p->err, EINVAL, "Parameter '%s' does not accept value '%.200s'%s%s",
+			       last ? last + 1 : p->path, json_str(v), why ? ": " : "",
+			       why ? why : "");
+	}
 	if (t->size == 1)
 		*(uint8_t *)out = (uint8_t)i;
 	else

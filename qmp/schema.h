@@ -95,6 +95,7 @@ struct qmp_type {
 	bool (*member_at)(const struct qmp_type *t, size_t i, struct qmp_member *out);
 	const char *(*value_at)(const struct qmp_type *t, size_t i,
 				unsigned *features); /* NULL: no more */
+	const char *(*refused)(const char *value);   /* why it is none, what to use; or NULL */
 	const struct qmp_type *element;              /* arrays, what is below */
 	bool open; /* objects: members that are not in the table are the command's to judge */
 	/*

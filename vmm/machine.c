@@ -16,6 +16,7 @@
  * The end takes the same steps, but waits for disks at most END_MS; what they
  * have not finished by then is left behind and the program ends with _exit().
  */
+#include "vmm/objects.h"
 #include "vmm/machine.h"
 
 #include <errno.h>
@@ -133,6 +134,7 @@ int machine_init(struct machine *m, const struct config *cfg, struct err *err)
 	pthread_cond_init(&m->cond, &attr);
 	(void)pthread_condattr_destroy(&attr);
 	list_init(&m->devices);
+	list_init(&m->objects);
 	list_init(&m->jobs);
 	list_init(&m->requests.waiters);
 	m->requests.asked_fd = -1;
@@ -318,6 +320,7 @@ void machine_free(struct machine *m)
 			m->arch->vcpu_fini(m->vcpus[i]);
 		vcpu_free(m->vcpus[i]);
 	}
+	objects_end(m);
 	free(m->vcpus);
 	if (m->arch)
 		m->arch->fini(m);

@@ -65,6 +65,7 @@ struct dirty_ring;
 struct err;
 struct host;
 struct loop;
+struct object_kind;
 struct machine;
 struct src;
 struct throttle;
@@ -157,6 +158,8 @@ struct machine {
 	/* under lock */
 	pthread_cond_t cond;  /* a vCPU parked or may run; a request arrived */
 	struct list devices;  /* struct device, in order of creation */
+	struct list objects;  /* struct object, in order of creation */
+	const struct object_kind *const *object_kinds; /* set at start; objects.h */
 	struct list jobs;     /* struct job, in order of creation */
 	struct list blockers; /* struct blocker: why this machine cannot be moved */
 	struct notify notify;

@@ -33,6 +33,11 @@ int options_parse(struct config *cfg, const struct device_table *devices, int ar
  */
 int options_blockdev(struct config *cfg, const char *json, struct err *err);
 
+/* An object, described as -object has it, into *o: config_object_fini() frees it. */
+int options_object(struct cfg_object *o, const char *json, struct err *err);
+/* Why there are no objects of this type, and what to use; NULL: it is not one that is refused. */
+const char *options_object_refused(const char *type);
+
 /* What can stand in an option's list, for code that describes the command line. */
 enum option_key_type { OPTION_KEY_STRING, OPTION_KEY_BOOLEAN, OPTION_KEY_NUMBER, OPTION_KEY_SIZE };
 
