@@ -99,13 +99,11 @@ static const char *list_name(const char *option)
 	return option;
 }
 
-/* A client that finds -sandbox in the list asks for one, and only "off" can be had. */
 void options_each_key(option_key_fn *fn, void *opaque)
 {
 	for (const struct opt_row *r = option_table; r->name; r++)
 		for (const struct opt_list *const *l = r->lists; l && *l; l++)
-			if (*l != &opt_sandbox_list)
-				each_of_list(list_name(r->name), (*l)->props, NULL, fn, opaque);
+			each_of_list(list_name(r->name), (*l)->props, NULL, fn, opaque);
 }
 
 void options_each_machine_key(const struct config *cfg, option_key_fn *fn, void *opaque)
