@@ -28,6 +28,10 @@ static const struct qmp_command *const tables[] = {
     qmp_object_commands,
     qmp_colo_commands,
     qmp_xen_commands,
+    qmp_qom_commands,
+    qmp_qom_type_commands,
+    qmp_cpu_model_commands,
+    qmp_action_commands,
     /* clang-format on */
 };
 

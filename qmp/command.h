@@ -50,6 +50,7 @@ typedef int qmp_command_fn(struct qmp_call *call, const void *arg, void *ret, st
 #define QMP_OOB      4u  /* it may be run out of band too */
 #define QMP_WAITS    8u  /* for disks, or for guest memory */
 #define QMP_TAKES_FD 16u /* the descriptor that came with the request */
+#define QMP_GUEST    32u /* it is refused where there is no guest: -machine none */
 
 struct qmp_command {
 	const char *name;
@@ -80,6 +81,10 @@ extern const struct qmp_command qmp_fdset_commands[];
 extern const struct qmp_command qmp_object_commands[];
 extern const struct qmp_command qmp_colo_commands[];
 extern const struct qmp_command qmp_xen_commands[];
+extern const struct qmp_command qmp_qom_commands[];
+extern const struct qmp_command qmp_qom_type_commands[];
+extern const struct qmp_command qmp_cpu_model_commands[];
+extern const struct qmp_command qmp_action_commands[];
 
 /* The i-th of all commands, NULL behind the last. */
 const struct qmp_command *qmp_command_at(size_t i);

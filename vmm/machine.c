@@ -124,6 +124,9 @@ int machine_init(struct machine *m, const struct config *cfg, struct err *err)
 	m->paused = m->draining = m->quiet = true;
 	m->pause_depth = 1; /* until the first machine_start */
 	m->autostart = !cfg->paused;
+	m->actions.no_reboot = cfg->no_reboot;
+	m->actions.no_shutdown = cfg->no_shutdown;
+	m->actions.panic = (int)cfg->panic;
 	pthread_mutex_init(&m->lock, NULL);
 	pthread_mutex_init(&m->control_lock, NULL);
 	(void)pthread_condattr_init(&attr);
@@ -620,6 +623,8 @@ int machine_reset(struct machine *m, struct err *err)
 {
 	int ret;
 
+	if (!m->arch)
+		return err_set(err, ENODEV, "there is no machine (-machine none)");
 	while (m->resetting) /* another thread resets it */
 		pthread_cond_wait(&m->cond, &m->lock);
 	ret = machine_check_memory(m, err);

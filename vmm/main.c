@@ -185,6 +185,8 @@ static int program_build(struct program *p, struct err *err)
 	/* Memory first: behind the interrupt controllers the first slot takes milliseconds. */
 	int ret;
 
+	if (p->cfg.no_board)
+		return chardevs_open(&p->be.chardevs, m, err);
 	host_let_signals_kill(&p->host, true); /* to populate it takes long, and leaves nothing */
 	ret = microvm_create_memory(m, err);
 	host_let_signals_kill(&p->host, false);
@@ -251,6 +253,8 @@ static int program_run(struct program *p, struct err *err)
 	struct machine *m = p->m;
 	int ret;
 
+	if (p->cfg.no_board) /* prelaunch, for ever */
+		return 0;
 	if (p->cfg.incoming) {
 		ret = machine_set_state(m, RS_INMIGRATE, err);
 		if (ret >= 0)

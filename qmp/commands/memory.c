@@ -238,6 +238,6 @@ static int pmemsave(struct qmp_call *call, const void *arg, void *ret, struct er
 const struct qmp_command qmp_memory_commands[] = {
     {"query-memory-size-summary", NULL, &size_type, query_memory_size, 0},
     {"query-memdev",                 NULL, &memdev_list, query_memdev, 0},
-    {"pmemsave",			  &pmemsave_type, NULL, pmemsave, QMP_WAITS},
+    {"pmemsave",			  &pmemsave_type, NULL, pmemsave, QMP_WAITS | QMP_GUEST},
     {0	     },
 };

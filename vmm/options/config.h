@@ -153,6 +153,7 @@ struct config {
 	bool uuid_set;
 
 	/* machine */
+	bool no_board; /* -machine none: there is no guest, the program only tells what it has */
 	struct cfg_board board;
 	bool acpi, pic, pit, rtc, isa_serial; /* -M microvm,... */
 	bool ioapic2;         /* a second IOAPIC, and 24 virtio slots on it instead of 8 */
