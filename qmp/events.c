@@ -348,12 +348,12 @@ static const struct qmp_type failover_type =
 /* ---- all ---- */
 
 static const struct qmp_event events[] = {
-    {"COLO_EXIT",		  NEVER,			     &colo_type,         NULL,           false},
-    {"UNPLUG_PRIMARY",             NEVER,                             &unplug_type,       NULL,           false},
-    {"FAILOVER_NEGOTIATED",        NEVER,                             &failover_type,     NULL,           false},
-    {"SUSPEND",		    NEVER,			     NULL,               NULL,           false},
-    {"SUSPEND_DISK",               NEVER,			     NULL,               NULL,           false},
-    {"WAKEUP",		     NEVER,			     NULL,               NULL,           false},
+    {"COLO_EXIT",		  NOTIFY_NEVER,                      &colo_type,         NULL,           false},
+    {"UNPLUG_PRIMARY",             NOTIFY_NEVER,                      &unplug_type,       NULL,           false},
+    {"FAILOVER_NEGOTIATED",        NOTIFY_NEVER,                      &failover_type,     NULL,           false},
+    {"SUSPEND",		    NOTIFY_NEVER,                      NULL,               NULL,           false},
+    {"SUSPEND_DISK",               NOTIFY_NEVER,                      NULL,               NULL,           false},
+    {"WAKEUP",		     NOTIFY_NEVER,                      NULL,               NULL,           false},
     {"STOP",		       NOTIFY_STOP,                       NULL,               NULL,           false},
     {"RESUME",		     NOTIFY_RESUME,                     NULL,               NULL,           false},
     {"RESET",		      NOTIFY_RESET,                      &shutdown_type,     fill_shutdown,  false},

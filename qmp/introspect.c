@@ -15,6 +15,7 @@
 
 #include "qmp/command.h"
 #include "qmp/events.h"
+#include "qmp/loose-types.h"
 #include "vmm/base/units.h"
 
 #define MAX_TYPES 512
@@ -424,6 +425,8 @@ void qmp_introspect(struct qmp_pool *pool, struct qmp_array *out)
 	add_roots(w);
 	empty = info_add(w, "0");
 	empty->meta = META_OBJECT;
+	for (size_t i = 0; qmp_loose_types[i]; i++)
+		(void)mention(w, qmp_loose_types[i]);
 	for (size_t i = 0; i < w->n_types; i++)
 		add_type(w, w->types[i]);
 	add_builtins(w);

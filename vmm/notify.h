@@ -31,6 +31,7 @@ enum notify_kind {
 	NOTIFY_BALLOON_CHANGE,  /* number: bytes that the guest has outside the balloon */
 	NOTIFY_VSERPORT_CHANGE, /* text: the port's id; number: 1 open, 0 closed */
 	NOTIFY_JOB_STATUS,      /* text: the job's id; text2: its status */
+	NOTIFY_NEVER,           /* is not published: events that have no cause here */
 };
 
 /* ShutdownCause; names in shutdown_cause_name() */
