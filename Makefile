@@ -1,6 +1,6 @@
 # minivmm
 #
-#   make             build/minivmm, build/minivmm-img    make demo        the main job, shown
+#   make             build/minivmm, -img and -ctl        make demo        the main job, shown
 #   make check       every test                          make check-fast  those without the lab
 #   make check-all   every row of every table of tests
 #   make bench       side by side with QEMU              make fuzz T=60   each fuzz target for T seconds
@@ -61,16 +61,17 @@ DIRS := vmm/base vmm/memory vmm/options vmm arch/x86 devices devices/virtio devi
 	devices/chardev migration/settings migration/channel migration/stream migration/ram \
 	migration/ram/encode migration/ram/lazy migration/ram/mapped migration/ram/multifd migration/ram/postcopy \
 	migration/peer \
-	migration/outgoing migration/incoming migration/dirty migration/snapshot migration qmp qmp/commands img
+	migration/outgoing migration/incoming migration/dirty migration/snapshot migration qmp qmp/commands img ctl
 SRC  := $(sort $(foreach d,$(DIRS),$(wildcard $(d)/*.c)))
 OBJ  := $(SRC:%.c=$(BUILD)/%.o)
-LIB_OBJ := $(filter-out $(BUILD)/vmm/main.o $(BUILD)/img/main.o,$(OBJ))
+LIB_OBJ := $(filter-out $(BUILD)/vmm/main.o $(BUILD)/img/main.o $(BUILD)/ctl/main.o,$(OBJ))
 LIB  := $(BUILD)/libminivmm.a
 BIN  := $(BUILD)/minivmm
 IMG  := $(BUILD)/minivmm-img
+CTL  := $(BUILD)/minivmm-ctl
 
 .PHONY: all
-all: $(BIN) $(IMG)
+all: $(BIN) $(IMG) $(CTL)
 
 $(BIN): $(BUILD)/vmm/main.o $(LIB)
 	@echo "  LD   $@"
@@ -79,6 +80,11 @@ $(BIN): $(BUILD)/vmm/main.o $(LIB)
 $(IMG): $(BUILD)/img/main.o $(LIB)
 	@echo "  LD   $@"
 	@$(CC) $(ALL_LDFLAGS) $(OWN_LDFLAGS) $^ $(OWN_LIBS) -o $@
+
+# Only this one, with its shell, needs readline.
+$(CTL): $(BUILD)/ctl/main.o $(LIB)
+	@echo "  LD   $@"
+	@$(CC) $(ALL_LDFLAGS) $(OWN_LDFLAGS) $^ $(OWN_LIBS) -lreadline -o $@
 
 $(LIB): $(LIB_OBJ)
 	@rm -f $@
@@ -146,19 +152,19 @@ $(BUILD)/kvm-probe: scripts/kvm-probe.c
 
 # ---- the commands ----
 .PHONY: demo check check-all check-fast bench lint install uninstall clean
-demo: $(BIN) $(IMG) $(BUILD)/kvm-probe
+demo: $(BIN) $(IMG) $(CTL) $(BUILD)/kvm-probe
 	BUILD=$(BUILD) scripts/demo
 
-check: $(BIN) $(IMG) $(BUILD)/kvm-probe
+check: $(BIN) $(IMG) $(CTL) $(BUILD)/kvm-probe
 	BUILD=$(BUILD) scripts/check $(STRICT:%=--strict)
 
-check-all: $(BIN) $(IMG) $(BUILD)/kvm-probe
+check-all: $(BIN) $(IMG) $(CTL) $(BUILD)/kvm-probe
 	BUILD=$(BUILD) scripts/check --all $(STRICT:%=--strict)
 
-check-fast: $(BIN) $(IMG) $(BUILD)/kvm-probe
+check-fast: $(BIN) $(IMG) $(CTL) $(BUILD)/kvm-probe
 	BUILD=$(BUILD) scripts/check --fast $(STRICT:%=--strict)
 
-bench: $(BIN) $(IMG) guests
+bench: $(BIN) $(IMG) $(CTL) guests
 	BUILD=$(BUILD) /usr/bin/python3 tests/bench/bench.py --out $(BUILD)/bench $(if $(OLD),--old $(OLD)) $(PEER:%=--peer %)
 
 lint:
@@ -172,13 +178,13 @@ BASH_DIR := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 # The README's links work in there, too, as far as they lead to pages of docs/.
 PAGES := README.md CHANGELOG.md CONTRIBUTING.md LICENSE $(wildcard docs/*.md docs/interfaces/*.md)
 
-install: $(BIN) $(IMG)
+install: $(BIN) $(IMG) $(CTL)
 	$(BIN) -man >$(BUILD)/minivmm.1
 	$(BIN) -completion >$(BUILD)/completion
 	$(IMG) --man >$(BUILD)/minivmm-img.1
 	$(IMG) --completion >$(BUILD)/completion-img
 	install -d "$(BIN_DIR)" "$(MAN_DIR)" "$(DOC_DIR)" "$(BASH_DIR)"
-	install -m 755 $(BIN) $(IMG) "$(BIN_DIR)"
+	install -m 755 $(BIN) $(IMG) $(CTL) "$(BIN_DIR)"
 	install -m 644 $(BUILD)/minivmm.1 $(BUILD)/minivmm-img.1 "$(MAN_DIR)"
 	install -m 644 $(BUILD)/completion "$(BASH_DIR)/minivmm"
 	install -m 644 $(BUILD)/completion-img "$(BASH_DIR)/minivmm-img"
@@ -188,6 +194,7 @@ install: $(BIN) $(IMG)
 uninstall:
 	rm -f "$(BIN_DIR)/minivmm" "$(MAN_DIR)/minivmm.1" "$(BASH_DIR)/minivmm"
 	rm -f "$(BIN_DIR)/minivmm-img" "$(MAN_DIR)/minivmm-img.1" "$(BASH_DIR)/minivmm-img"
+	rm -f "$(BIN_DIR)/minivmm-ctl"
 	rm -rf "$(DOC_DIR)"
 
 clean:
