@@ -10,7 +10,7 @@ static const struct qmp_command *const tables[] = {
     qmp_migration_commands, qmp_query_migrate_commands, qmp_block_commands,    qmp_net_commands,
     qmp_options_commands,   qmp_dirty_commands,         qmp_yank_commands,     qmp_job_commands,
     qmp_balloon_commands,   qmp_snapshot_commands,      qmp_blockdev_commands, qmp_human_commands,
-    qmp_recover_commands,
+    qmp_recover_commands,   qmp_colo_commands,          qmp_xen_commands,
 };
 
 const struct qmp_command *qmp_command_at(size_t i)

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "qmp/absent.h"
 #include "qmp/command.h"
 #include "qmp/commands/version.h"
 #include "qmp/connection.h"
@@ -101,6 +102,7 @@ static const struct qmp_command *find_command(const struct qmp_connection *conn,
 					      const struct qmp_request *rq, struct failure *f)
 {
 	bool negotiates = !strcmp(rq->name, "qmp_capabilities");
+	const char *instead = qmp_absent_instead(rq->name);
 	const struct qmp_command *c;
 
 	if (!qmp_connection_negotiated(conn) && !negotiates) {
@@ -115,7 +117,8 @@ static const struct qmp_command *find_command(const struct qmp_connection *conn,
 	}
 	c = qmp_command_find(rq->name);
 	if (!c)
-		(void)refuse(f, NOT_FOUND, "The command %.200s has not been found", rq->name);
+		(void)refuse(f, NOT_FOUND, "The command %.200s has not been found%s%s", rq->name,
+			     instead ? ": " : "", instead ? instead : "");
 	if (!c || !rq->oob || (c->flags & QMP_OOB))
 		return c;
 	(void)refuse(f, GENERIC, "The command %s does not support OOB", rq->name);

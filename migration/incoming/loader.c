@@ -244,6 +244,8 @@ int loader_header(struct loader *l, struct err *err)
 		return ret;
 	if (l->checks)
 		ram_load_check_only(l->ram);
+	if (l->devices_only && (p = src_peek(l->in, 1)) && *p != TAG_CONFIGURATION)
+		return 0;
 	if (src_u8(l->in, &tag) < 0)
 		return err_ended(l, "its header", err);
 	if (tag != TAG_CONFIGURATION)
@@ -458,6 +460,11 @@ static int load_announced(struct loader *l, uint64_t at, struct err *err)
 			       "section '%s' at stream offset 0x%" PRIx64
 			       " has no place %s a postcopy's package",
 			       idstr, at, l->package ? "in" : "behind");
+	if (l->devices_only && !entry)
+		return err_set(err, EINVAL,
+			       "section '%s' at stream offset 0x%" PRIx64
+			       " has no place in a file of devices",
+			       idstr, at);
 	if (!entry && l->reader)
 		channel_checksum_expect(l->reader->ch, id == RAM_ID_CHECKSUM);
 	if (!entry && l->mapped)
