@@ -12,6 +12,7 @@ const struct ctl_command *const ctl_commands[] = {
     &ctl_cancel_command,
     &ctl_save_command,
     &ctl_load_command,
+    &ctl_snapshot_command,
     &ctl_pause_command,
     &ctl_cont_command,
     &ctl_reset_command,
