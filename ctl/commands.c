@@ -13,6 +13,7 @@ const struct ctl_command *const ctl_commands[] = {
     &ctl_powerdown_command,
     &ctl_quit_command,
     &ctl_qmp_command,
+    &ctl_shell_command,
     NULL,
 };
 /* clang-format on */
