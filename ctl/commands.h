@@ -7,7 +7,8 @@
 extern const struct ctl_command ctl_status_command, ctl_list_command, ctl_qmp_command,
     ctl_pause_command, ctl_cont_command, ctl_reset_command, ctl_powerdown_command, ctl_quit_command;
 
-extern const struct ctl_command ctl_shell_command;
+extern const struct ctl_command ctl_shell_command, ctl_dirty_rate_command, ctl_stats_command,
+    ctl_report_command;
 
 extern const struct ctl_command *const ctl_commands[]; /* ends with NULL */
 

@@ -27,12 +27,13 @@ static bool print_member(const struct member *m, void *opaque)
 	struct printer *p = opaque;
 	CLEANUP(buf_free) struct buf type = {0};
 	CLEANUP(cleanup_free) char *name = xasprintf("%s%s", p->prefix, m->name);
-	CLEANUP(cleanup_free) char *inner = xasprintf("%s.", name);
+	const struct json_object *of = array_of(p->d, m->type);
+	CLEANUP(cleanup_free) char *inner = xasprintf(of ? "%s.0." : "%s.", name);
 	struct printer nested = {p->d, inner, p->depth + 1, 0, false};
 
 	p->n++;
-	if (type_kind(m->type) == TYPE_OBJECT && p->depth < NESTED_MAX) {
-		type_members(p->d, m->type, inner, NULL, print_member, &nested);
+	if (p->depth < NESTED_MAX && type_kind(of ? of : m->type) == TYPE_OBJECT) {
+		type_members(p->d, of ? of : m->type, inner, NULL, print_member, &nested);
 		if (nested.n)
 			return true;
 	}
