@@ -113,6 +113,7 @@ static int wait_rate(const struct measure *m, struct err *err)
 			return ret;
 		if (strcmp(text_of(v, "status"), "measuring") != 0) {
 			print_rate(m, v);
+			(void)fflush(stdout);
 			return 0;
 		}
 		next = report_now_ns() + STEP_MS * 1000000ULL;
@@ -139,6 +140,7 @@ static int of_migration(const struct measure *m, bool *said, struct err *err)
 		say_text("%s (as the migration that goes on counted it, pass %llu)",
 			 say_rate(size, f.dirty_pages_rate * f.page_bytes),
 			 (unsigned long long)f.passes);
+	(void)fflush(stdout);
 	if (!pass_time(m->client, report_now_ns() + m->seconds * 1000000000ULL))
 		return err_set(err, EPIPE, "the peer has ended the connection");
 	return 0;
