@@ -2,7 +2,8 @@
 import re
 
 from case import table
-from libvirt import VERSIONS, Host, Refused, domain, operation, qcow2, rows
+from libvirt import VERSIONS, Host, domain, operation, qcow2, rows
+from qmp import GUARD
 
 COUNTER = {"guest": "smp-counter", "append": "pages=1000 rate=20000 every=64"}
 
@@ -84,6 +85,21 @@ def test_ways(t, version):
         here, there = there, here
 
 
+def sending(host, job):
+    """Waits until pages are on their way; what domjobinfo says then."""
+    while True:
+        assert job.poll() is None, job.stdout.read()
+        said = figures(host.virsh("domjobinfo", "mv"))
+        if said.get("Operation") == "Outgoing migration" and float(said.get("Memory processed", "0").split()[0]) > 0:
+            return said
+
+
+def ended(job):
+    """Its exit status and what it has said."""
+    said, _ = job.communicate(timeout=GUARD)
+    return job.returncode, said
+
+
 @table(**rows())
 def test_figures(t, version):
     """domjobinfo while it moves and after it, setting the speed, domjobabort; then --postcopy by hand."""
@@ -91,36 +107,29 @@ def test_figures(t, version):
     before = alpha.report(alpha.serial())[0]
     with operation(alpha, "domjobinfo"):
         job = alpha.start_virsh(*command(alpha, beta, "--bandwidth", "1"))
-        said = figures(alpha.virsh("domjobinfo", "mv"))
-        while said.get("Operation") != "Outgoing migration" or int(said.get("Memory processed", "0").split(".")[0]) == 0:
-            assert job.poll() is None, job.stdout.read()
-            said = figures(alpha.virsh("domjobinfo", "mv"))
+        said = sending(alpha, job)
         assert said["Memory total"].startswith("32."), said
         assert "Expected downtime" in said and said["Iteration"] == "1", said
     with operation(alpha, "domjobabort"):
         alpha.virsh("domjobabort", "mv")
-        assert job.wait() != 0 and "cancel" in job.stdout.read()
+        status, said = ended(job)
+        assert status != 0 and "cancel" in said, said
         assert alpha.state() == "running"
         assert alpha.report(alpha.serial())[0]["errors"] == 0
         assert "mv" not in beta.virsh("list", "--all", "--name").split()
     with operation(alpha, "migrate-setspeed", "domjobinfo --completed"):
         job = alpha.start_virsh(*command(alpha, beta, "--bandwidth", "1"))
-        while figures(alpha.virsh("domjobinfo", "mv")).get("Operation") != "Outgoing migration":
-            assert job.poll() is None, job.stdout.read()
+        sending(alpha, job)
         alpha.virsh("migrate-setspeed", "mv", "1000")
-        assert job.wait() == 0, job.stdout.read()
+        assert ended(job)[0] == 0
         before = arrived(alpha, beta, before)
         said = figures(beta.virsh("domjobinfo", "mv", "--completed"))
         assert said["Operation"] in ("Incoming migration", "Outgoing migration"), said
         assert re.match(r"\d+ +ms", said["Total downtime"]) and said["Data processed"] != "0.000 B", said
     with operation(beta, "migrate --postcopy, migrate-postcopy"):
         job = beta.start_virsh(*command(beta, alpha, "--postcopy", "--bandwidth", "1"))
-        while figures(beta.virsh("domjobinfo", "mv")).get("Operation") != "Outgoing migration":
-            assert job.poll() is None, job.stdout.read()
-        try:
-            beta.virsh("migrate-postcopy", "mv")
-        except Refused as e:
-            raise AssertionError(f"{e}; {job.stdout.read() if job.wait() else ''}") from e
+        sending(beta, job)
+        beta.virsh("migrate-postcopy", "mv")
         beta.virsh("migrate-setspeed", "mv", "1000", "--postcopy")
-        assert job.wait() == 0, job.stdout.read()
+        assert ended(job)[0] == 0
         arrived(beta, alpha, before)
