@@ -63,8 +63,8 @@ extern const struct qmp_command qmp_machine_commands[], qmp_migration_commands[]
     qmp_facts_commands[], qmp_memory_commands[], qmp_block_commands[], qmp_net_commands[],
     qmp_misc_commands[], qmp_options_commands[], qmp_dirty_commands[], qmp_query_migrate_commands[],
     qmp_yank_commands[], qmp_job_commands[], qmp_balloon_commands[], qmp_snapshot_commands[],
-    qmp_blockdev_commands[], qmp_human_commands[], qmp_recover_commands[],
-    qmp_fdset_commands[], qmp_object_commands[];
+    qmp_blockdev_commands[], qmp_human_commands[], qmp_recover_commands[], qmp_fdset_commands[],
+    qmp_object_commands[];
 
 /* The i-th of all commands, NULL behind the last. */
 const struct qmp_command *qmp_command_at(size_t i);

@@ -159,8 +159,7 @@ const struct opt_row option_table[] = {
 	 "Use of the host: only these values, which are the default, are supported."),
     LIST("run-with", "exit-with-parent=on|off", LISTS(&opt_run_with_list),
 	 "How minivmm runs as a process."),
-    CALL("sandbox", "off", opt_sandbox,
-	 "System calls are not filtered; only off is supported."),
+    CALL("sandbox", "off", opt_sandbox, "System calls are not filtered; only off is supported."),
     NOTHING("no-user-config", "Accepted without effect: there are no configuration files."),
 
     HEADING("Texts"),
