@@ -188,7 +188,7 @@ def test_kernel_initrd_and_memory(t):
     """The other places that take a path."""
     saved = t.path("saved")
     fds, extra = start_fds(t, (1, guest_path("counter"), "r", 0), (2, guest_path("idle"), "r", 0))
-    vm = t.vmm(fds=fds, extra=[*extra, "-kernel", "/dev/fdset/1", "-initrd", "/dev/fdset/2"], backend="anonymous")
+    vm = machine(t, fds=fds, extra=[*extra, "-kernel", "/dev/fdset/1", "-initrd", "/dev/fdset/2"], backend="anonymous")
     goes_on(vm, 2)
     with open(saved, "wb") as f:
         f.write(b"x" * 100)
