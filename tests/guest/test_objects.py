@@ -28,6 +28,7 @@ def test_secrets(t):
         assert vm.qmp.fails("object-del", id=name) == f"object '{name}' not found"
 
 
+@only_minivmm("QEMU deletes it under the device")
 def test_random(t):
     vm = t.vmm("idle", extra=["-object", "rng-builtin,id=r", "-device", "virtio-rng-device,rng=r"])
     assert vm.qmp.fails("object-del", id="r") == "object 'r' is in use, can not be deleted"
