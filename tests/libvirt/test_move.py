@@ -130,6 +130,5 @@ def test_figures(t, version):
         job = beta.start_virsh(*command(beta, alpha, "--postcopy", "--bandwidth", "1"))
         sending(beta, job)
         beta.virsh("migrate-postcopy", "mv")
-        beta.virsh("migrate-setspeed", "mv", "1000", "--postcopy")
         assert ended(job)[0] == 0
         arrived(beta, alpha, before)
