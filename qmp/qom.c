@@ -24,7 +24,8 @@ struct qom_class {
 	const char *(*type)(struct qmp_call *call, const struct qom_node *node);
 	/* all properties but "type" */
 	void (*list)(struct qmp_call *call, const struct qom_node *node, struct qom_list *out);
-	bool (*child)(struct qmp_call *call, const char *name, struct qom_node *out);
+	bool (*child)(struct qmp_call *call, const struct qom_node *node, const char *name,
+		      struct qom_node *out);
 	int (*set)(struct qmp_call *call, const char *name, const struct qmp_any *value,
 		   struct err *err); /* -ENOENT: it is not one that can be set */
 };
@@ -255,9 +256,20 @@ static int device_set(struct qmp_call *call, const char *name, const struct qmp_
 	return qom_balloon_set(call->m, name, value, err);
 }
 
-static const struct qom_class device_class = {.type = device_type, .list = device_list};
+/* A virtio device has its block or network device within it; here they are one. */
+static bool backend_child(struct qmp_call *call, const struct qom_node *node, const char *name,
+			  struct qom_node *out)
+{
+	(void)call;
+	*out = *node;
+	return ((const struct cfg_device *)node->of)->row->kind == DEVICE_VIRTIO &&
+	       !strcmp(name, "virtio-backend");
+}
+
+static const struct qom_class device_class = {
+    .type = device_type, .list = device_list, .child = backend_child};
 static const struct qom_class balloon_class = {
-    .type = device_type, .list = device_list, .set = device_set};
+    .type = device_type, .list = device_list, .child = backend_child, .set = device_set};
 
 static struct qom_node device_node(const struct cfg_device *d)
 {
@@ -283,10 +295,12 @@ static void peripheral_list(struct qmp_call *call, const struct qom_node *node,
 			add_child(out, node->path, cfg->devices[i].id, cfg->devices[i].row->name);
 }
 
-static bool peripheral_child(struct qmp_call *call, const char *name, struct qom_node *out)
+static bool peripheral_child(struct qmp_call *call, const struct qom_node *node, const char *name,
+			     struct qom_node *out)
 {
 	const struct config *cfg = call->m->cfg;
 
+	(void)node;
 	for (size_t i = 0; i < cfg->n_devices; i++)
 		if (cfg->devices[i].id && !strcmp(cfg->devices[i].id, name)) {
 			*out = device_node(&cfg->devices[i]);
@@ -305,11 +319,13 @@ static void anon_list(struct qmp_call *call, const struct qom_node *node, struct
 				  cfg->devices[i].row->name);
 }
 
-static bool anon_child(struct qmp_call *call, const char *name, struct qom_node *out)
+static bool anon_child(struct qmp_call *call, const struct qom_node *node, const char *name,
+		       struct qom_node *out)
 {
 	const struct config *cfg = call->m->cfg;
 	size_t wanted = device_index(name);
 
+	(void)node;
 	for (size_t i = 0; i < cfg->n_devices; i++)
 		if (!cfg->devices[i].id && !wanted--) {
 			*out = device_node(&cfg->devices[i]);
@@ -326,10 +342,12 @@ static void unattached_list(struct qmp_call *call, const struct qom_node *node,
 			  cpu_type(call, node));
 }
 
-static bool unattached_child(struct qmp_call *call, const char *name, struct qom_node *out)
+static bool unattached_child(struct qmp_call *call, const struct qom_node *node, const char *name,
+			     struct qom_node *out)
 {
 	size_t i = device_index(name);
 
+	(void)node;
 	*out = (struct qom_node){.class = &cpu_class, .index = i};
 	return i < call->m->n_vcpus;
 }
@@ -360,8 +378,10 @@ static void objects_list(struct qmp_call *call, const struct qom_node *node, str
 		add_child(out, node->path, cfg->objects[i].id, cfg->objects[i].type);
 }
 
-static bool objects_child(struct qmp_call *call, const char *name, struct qom_node *out)
+static bool objects_child(struct qmp_call *call, const struct qom_node *node, const char *name,
+			  struct qom_node *out)
 {
+	(void)node;
 	*out = (struct qom_node){.class = &object_class, .of = config_object(call->m->cfg, name)};
 	return out->of != NULL;
 }
@@ -392,8 +412,10 @@ static void chardevs_list(struct qmp_call *call, const struct qom_node *node, st
 	}
 }
 
-static bool chardevs_child(struct qmp_call *call, const char *name, struct qom_node *out)
+static bool chardevs_child(struct qmp_call *call, const struct qom_node *node, const char *name,
+			   struct qom_node *out)
 {
+	(void)node;
 	*out = (struct qom_node){.class = &chardev_class,
 				 .of = chardevs_find(&call->be->chardevs, name)};
 	return out->of != NULL;
@@ -428,8 +450,10 @@ static void machine_list(struct qmp_call *call, const struct qom_node *node, str
 		add_child(out, node->path, machine_places[i].name, "container");
 }
 
-static bool machine_child(struct qmp_call *call, const char *name, struct qom_node *out)
+static bool machine_child(struct qmp_call *call, const struct qom_node *node, const char *name,
+			  struct qom_node *out)
 {
+	(void)node;
 	(void)call;
 	for (size_t i = 0; i < ARRAY_LEN(machine_places); i++)
 		if (!strcmp(machine_places[i].name, name)) {
@@ -451,8 +475,10 @@ static void root_list(struct qmp_call *call, const struct qom_node *node, struct
 		add_child(out, node->path, places[i].name, places[i].class.type(call, node));
 }
 
-static bool root_child(struct qmp_call *call, const char *name, struct qom_node *out)
+static bool root_child(struct qmp_call *call, const struct qom_node *node, const char *name,
+		       struct qom_node *out)
 {
+	(void)node;
 	(void)call;
 	for (size_t i = 0; i < ARRAY_LEN(places); i++)
 		if (!strcmp(places[i].name, name)) {
@@ -476,7 +502,8 @@ static int not_found(struct qmp_call *call, const char *path, struct err *err)
 static const char *whole_path(struct qmp_call *call, const char *path)
 {
 	static const struct {
-		bool (*child)(struct qmp_call *call, const char *name, struct qom_node *out);
+		bool (*child)(struct qmp_call *call, const struct qom_node *node, const char *name,
+			      struct qom_node *out);
 		const char *at;
 	} named[] = {
 	    {peripheral_child, "/machine/peripheral"},
@@ -488,7 +515,7 @@ static const char *whole_path(struct qmp_call *call, const char *path)
 	if (*path == '/')
 		return path;
 	for (size_t i = 0; i < ARRAY_LEN(named); i++)
-		if (named[i].child(call, path, &node))
+		if (named[i].child(call, NULL, path, &node))
 			return qmp_printf(call->pool, "%s/%s", named[i].at, path);
 	return qmp_printf(call->pool, "/%s", path);
 }
@@ -504,7 +531,7 @@ int qom_find(struct qmp_call *call, const char *path, struct qom_node *out, stru
 
 		if (!*name)
 			continue;
-		if (!node.class->child || !node.class->child(call, name, &child))
+		if (!node.class->child || !node.class->child(call, &node, name, &child))
 			return not_found(call, path, err);
 		child.path = node.path;
 		node = child;

@@ -23,22 +23,24 @@ struct type {
 };
 
 static const struct type fixed[] = {
-    {"object",          NULL,      true,  true },
-    {"device",          "object",  true,  true },
-    {"virtio-device",   "device",  true,  true },
-    {"sys-bus-device",  "device",  true,  true },
-    {"isa-device",      "device",  true,  true },
-    {"cpu",	     "device",  true,  true },
-    {"x86_64-cpu",      "cpu",     true,  true },
-    {"memory-backend",  "object",  true,  true },
-    {"rng-backend",     "object",  true,  true },
-    {"chardev",         "object",  true,  true },
-    {"accel",           "object",  true,  true },
-    {"machine",         "object",  true,  true },
-    {"container",       "object",  false, false},
-    {"kvm-accel",       "accel",   false, false},
-    {"none-machine",    "machine", false, false},
-    {"microvm-machine", "machine", false, false},
+    {"object",             NULL,      true,  true },
+    {"device",             "object",  true,  true },
+    {"virtio-device",      "device",  true,  true },
+    {"sys-bus-device",     "device",  true,  true },
+    {"isa-device",         "device",  true,  true },
+    {"cpu",		"device",  true,  true },
+    {"x86_64-cpu",         "cpu",     true,  true },
+    {"memory-backend",     "object",  true,  true },
+    {"rng-backend",        "object",  true,  true },
+    {"chardev",            "object",  true,  true },
+    {"accel",	      "object",  true,  true },
+    {"machine",            "object",  true,  true },
+ /* of which there is none: libvirt 11.3 and 12.9 end with a fault when it does not exist */
+    {"generic-pc-machine", "machine", true,  true },
+    {"container",          "object",  false, false},
+    {"kvm-accel",          "accel",   false, false},
+    {"none-machine",       "machine", false, false},
+    {"microvm-machine",    "machine", false, false},
 };
 
 struct types {
