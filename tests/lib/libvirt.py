@@ -16,7 +16,6 @@ import subprocess
 import threading
 import time
 
-import vmm
 from qmp import GUARD, Closed, Hang
 from vmm import BUILD, PROGRAMS, ROOT, Serial, guest_path
 
@@ -33,9 +32,14 @@ class Refused(Exception):
     """virsh said no; the text is what it said."""
 
 
-def rows(*versions, **more):
-    """A row of @table for each version: its arguments are version and what is in more."""
-    return {v: dict(more, version=v) for v in versions or VERSIONS}
+def versions(*names, **more):
+    """A test with a row for each version of libvirt: its arguments are version and what is in more. Debian 12's is the
+    choice of 'make check'; --every, or a pattern with the row's name, runs the others."""
+    def mark(function):
+        function.rows = {v: dict(more, version=v) for v in names or VERSIONS}
+        function.chosen = frozenset(["9.0"])
+        return function
+    return mark
 
 
 def root(t, version):
@@ -360,4 +364,4 @@ def refused(host, name, text):
     raise AssertionError(f"{name} is not refused any more: it is an operation now")
 
 
-__all__ = ["Host", "Refused", "VERSIONS", "domain", "operation", "qcow2", "refused", "rows", "vmm"]
+__all__ = ["Host", "Refused", "VERSIONS", "domain", "operation", "qcow2", "refused", "versions"]

@@ -3,8 +3,7 @@ import os
 import re
 import select
 
-from case import table
-from libvirt import Host, domain, operation, qcow2, refused, rows
+from libvirt import Host, domain, operation, qcow2, refused, versions
 from qmp import GUARD
 
 
@@ -21,7 +20,7 @@ def started(t, version, **options):
     return host
 
 
-@table(**rows())
+@versions()
 def test_figures(t, version):
     """domstats, domblkstat, domifstat, vcpuinfo, domblklist; what they count grows with what the guest does."""
     host = started(t, version, guest="smp-counter", append="pages=100 rate=1000 every=16", disk=qcow2(t), net=True)
@@ -49,7 +48,7 @@ def test_figures(t, version):
         assert figures(host.virsh("domstats", "mv"))["block.0.wr.reqs"] > stats["block.0.wr.reqs"]
 
 
-@table(**rows())
+@versions()
 def test_memory(t, version):
     """setmem: the guest's balloon grows and shrinks, and dommemstat says so."""
     host = started(t, version, guest="balloon", append="pages=1024", balloon=True)
@@ -77,7 +76,7 @@ def read_until(fd, wanted):
     return said
 
 
-@table(**rows())
+@versions()
 def test_console(t, version):
     """virsh console: what is typed reaches the guest, and its answer the terminal."""
     host = started(t, version, serial="pty")

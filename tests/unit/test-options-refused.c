@@ -383,7 +383,7 @@ static const struct {
     ROW("-nic user,id=a -nic user,id=a", "-nic user,id=a", "Duplicate ID 'a' for netdev"),
  /* characters and monitors */
     ONE("-chardev zz,id=a", "'zz' is not a valid char driver name"),
-    ONE("-chardev pty,id=a", "chardev 'pty' is not supported: use socket, file, stdio or null"),
+    ONE("-chardev vc,id=a", "chardev 'vc' is not supported: use socket, pty, file, stdio or null"),
     ONE("-chardev null", "chardev: no id specified"),
     ONE("-chardev id=a", "chardev: \"a\" missing backend"),
     ONE("-chardev null,id=1a", ID_HINT),
