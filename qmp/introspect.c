@@ -248,19 +248,27 @@ static const char *mention(struct walk *w, const struct qmp_type *t)
 	return qmp_printf(w->pool, "[%zu]", type_number(w, t->element));
 }
 
-/* 'flags': QMP_UNSTABLE, QMP_DEPRECATED */
+/* What the schema says of 'flags'. */
 static struct qmp_array features(struct walk *w, unsigned flags)
 {
+	static const struct {
+		unsigned flag;
+		const char *name;
+	} names[] = {
+	    {QMP_DEPRECATED, "deprecated"          },
+	    {QMP_UNSTABLE,   "unstable"            },
+	    {QMP_NODES,      "savevm-monitor-nodes"},
+	};
 	struct qmp_array a = {0};
-	const char **v;
+	const char **v = NULL;
 
-	if (!(flags & (QMP_UNSTABLE | QMP_DEPRECATED)))
-		return a;
-	a.v = v = qmp_alloc(w->pool, 2, sizeof(*v));
-	if (flags & QMP_DEPRECATED)
-		v[a.n++] = "deprecated";
-	if (flags & QMP_UNSTABLE)
-		v[a.n++] = "unstable";
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		if (!(flags & names[i].flag))
+			continue;
+		if (!v)
+			a.v = v = qmp_alloc(w->pool, ARRAY_LEN(names), sizeof(*v));
+		v[a.n++] = names[i].name;
+	}
 	return a;
 }
 

@@ -56,6 +56,9 @@ ABSENT_PARAMETERS = {
     "block-incremental": (True, ": copy the disks first, or share them"),
 }
 
+# A list, shown once it has been set; guest/test_surface:test_bitmap_mapping.
+STRUCTURED_PARAMETERS = ["block-bitmap-mapping"]
+
 # Default; values that are out of range with the phrase that says so; the tests of its effect.
 ROUNDS = "a value between 0 and 1000"
 DELAY = "a value between 0 and 100000"
@@ -139,6 +142,7 @@ ESTIMATES = "guest/test_statistics:test_limits_and_estimates"
 NO_POSTCOPY = "guest/test_rows:test_figures_of_other_modes"
 COURSE = "guest/test_deadline:test_course_without_end"
 RATES = "unit/test-encoder-stats:test_counts_and_rates"
+NOT_HERE = "interop/test_schema_contract:test_shapes"   # of the interface; no such thing is moved here
 FIGURES = {
     "status": [SHOWN, "guest/test_migrate:test_events_and_statistics"],
     "ram": [SHOWN],
@@ -160,6 +164,12 @@ FIGURES = {
     "ram.downtime-bytes": [WIRE, "guest/test_statistics:test_stopped_and_continued"],
     "ram.postcopy-bytes": [NO_POSTCOPY, "unit/test-postcopy-source:test_requests"],
     "ram.dirty-sync-missed-zero-copy": ["guest/test_multifd:test_zero_copy"],
+    **{f"disk{m}": [NOT_HERE] for m in
+       ("", *(f".{m}" for m in """transferred remaining total duplicate skipped normal normal-bytes dirty-pages-rate mbps
+        dirty-sync-count postcopy-requests page-size multifd-bytes pages-per-second precopy-bytes downtime-bytes
+        postcopy-bytes dirty-sync-missed-zero-copy""".split()))},
+    "vfio": [NOT_HERE],
+    "vfio.transferred": [NOT_HERE],
     "xbzrle-cache": [SHOWN],
     "xbzrle-cache.cache-size": [WIRE],
     "xbzrle-cache.bytes": [WIRE],
@@ -232,6 +242,8 @@ COMMANDS = {
     "calc-dirty-rate": ["guest/test_control:test_dirty_rate", "guest/test_control:test_refused"],
     "query-dirty-rate": ["guest/test_control:test_dirty_rate"],
     "set-vcpu-dirty-limit": ["guest/test_control:test_vcpu_dirty_limit", "guest/test_control:test_refused"],
+    "client_migrate_info": ["guest/test_surface:test_not_in_use"],
+    "xen-set-global-dirty-log": ["guest/test_surface:test_global_dirty_log"],
     "cancel-vcpu-dirty-limit": ["guest/test_control:test_vcpu_dirty_limit"],
     "query-vcpu-dirty-limit": ["guest/test_control:test_vcpu_dirty_limit"],
 }
