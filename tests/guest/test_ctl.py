@@ -8,7 +8,7 @@ import ctl
 from case import table
 from moves import goes_on
 
-SLOW = ("--rate", "64k", "--max-pause", "1")      # a guest that writes: it does not end by itself
+SLOW = ("--rate", "400k", "--max-pause", "1")      # a guest that writes: it does not end by itself
 
 
 def two(t, *options, **more):
