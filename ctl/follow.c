@@ -23,7 +23,8 @@
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
 
-#define TICK_MS     100
+#define TICK_MS     100  /* with a live line or a report */
+#define CALM_MS     300  /* without, where events say what is new */
 #define PATIENCE_MS 1000 /* of one call */
 #define LINE_BYTES  400
 #define QUESTION    "Ctrl-C: (c)ancel the move, (l)eave it running, any other key: go on"
@@ -311,7 +312,8 @@ int follow_run(struct follow *f)
 		over = look(&w, ret, v, &err);
 		if (over)
 			break;
-		ret = client_wait(f->client, TICK_MS, &err);
+		ret = client_wait(f->client, w.screen.terminal || f->report ? TICK_MS : CALM_MS,
+				  &err);
 		if (ret == -EINTR)
 			over = look(&w, ret, NULL, &err);
 	}
@@ -356,8 +358,10 @@ void follow_say_result(const struct follow *f, const char *what, int status)
 		say_text("%s", what);
 		return;
 	}
-	(void)say_rate(rate, l->total_ms ? l->transferred * 1000 / l->total_ms : l->transferred);
-	say_text("%s: the guest stood still for %s; %s in %u pass%s, %s, %s", what,
+	if (l->total_ms)
+		(void)say_rate(rate, l->transferred * 1000 / l->total_ms);
+	say_text("%s: the guest stood still for %s; %s in %u pass%s, %s%s%s", what,
 		 say_ms(pause, l->downtime_ms), say_size(size, l->transferred), (unsigned)l->passes,
-		 l->passes == 1 ? "" : "es", say_ms(total, l->total_ms), rate);
+		 l->passes == 1 ? "" : "es", say_ms(total, l->total_ms), l->total_ms ? ", " : "",
+		 l->total_ms ? rate : "");
 }

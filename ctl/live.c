@@ -124,7 +124,8 @@ void live_line(const struct live *v, char *out, size_t n, unsigned columns)
 	add(out, n, columns, *v->phase ? v->phase : "begins");
 	(void)snprintf(text, sizeof(text), "%u %%", v->percent);
 	add(out, n, columns, text);
-	add(out, n, columns, say_rate(number, v->rate));
+	if (v->rate)
+		add(out, n, columns, say_rate(number, v->rate));
 	if (v->dirty) {
 		(void)snprintf(text, sizeof(text), "dirtied %s", say_rate(number, v->dirty));
 		add(out, n, columns, text);

@@ -46,6 +46,23 @@ static int hand_over(struct client *c, int fd, struct err *err)
 	return client_call_fd(c, "getfd", args, fd, NULL, err);
 }
 
+/* QEMU says "completed" before it has closed the descriptor: that is done when its run state has
+ * changed and it has been asked once more. */
+static void wait_closed(struct client *c)
+{
+	bool busy = true;
+
+	while (busy) {
+		CLEANUP(cleanup_json) struct json_object *v = NULL;
+		struct json_object *m;
+
+		busy = client_call(c, "query-status", NULL, &v, NULL) == 0 &&
+		       json_kind(v) == JSON_OBJECT && json_get(v, "status", &m) &&
+		       json_kind(m) == JSON_STRING && !strcmp(json_str(m), "finish-migrate");
+	}
+	(void)client_call(c, "query-status", NULL, NULL, NULL);
+}
+
 /* Through a descriptor: 'part' takes the place of 'path' when it is whole. */
 static int save_by_fd(struct ctl *ctl, struct settings *s, struct follow *f, const char *path,
 		      const char *what)
@@ -64,6 +81,8 @@ static int save_by_fd(struct ctl *ctl, struct settings *s, struct follow *f, con
 		status = say_call_error(ctl, ret, &err);
 	else
 		status = move_run(ctl, s, f, "migrate", uri_args("fd:" FD_NAME), what);
+	if (status == CTL_DONE)
+		wait_closed(f->client);
 	if (status == CTL_DONE && (fsync(fd) < 0 || rename(part, path) < 0))
 		return say_error(ctl, CTL_FAILED, "%s: %s; the guest is in %s", path,
 				 err_text(errno), part);

@@ -226,7 +226,7 @@ static int choose(const struct settings *s, const struct json_object *want,
 			json_set(set, it.key, json_share(it.val));
 			json_set(old, it.key, json_share(was));
 		} else if (json_get(s->options, it.key, &option)) {
-			return err_set(err, ENOTSUP, "--%s: %s, has no %s '%s'", json_str(option),
+			return err_set(err, ENOTSUP, "--%s: %s has no %s '%s'", json_str(option),
 				       peer_name(c, name), what, it.key);
 		}
 	}
