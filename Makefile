@@ -38,11 +38,16 @@ VERSION := 0.1.0
 WARN := -Wall -Wextra -Werror -Wshadow -Wvla -Wundef -Wformat=2 -Wpointer-arith -Wwrite-strings \
 	-Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition -Wnull-dereference \
 	-Wimplicit-fallthrough -Wconversion -Wframe-larger-than=8192
+# STATIC=1 (make static): no shared library at all. WITHOUT=slirp leaves a library out, and with it what it is for, which
+# is then refused by name; a static build does so with those that have no static form here (Debian's libslirp).
+STATIC  ?=
+lacks   = $(if $(filter /%,$(shell $(CC) -print-file-name=lib$1.a)),,$1)
+WITHOUT ?= $(if $(STATIC),$(call lacks,slirp))
 PKGS := libuv json-c liburing zlib libzstd
 OPT  ?= -O2
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 # libslirp: its .pc file wants the one of GLib, which its -dev package does not bring.
-PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lfdt -lslirp
+PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lfdt $(if $(filter slirp,$(WITHOUT)),,-lslirp)
 # The program holds these libraries itself, where their static form is installed (the -dev packages of
 # Debian bring it): six files less to open, map and relocate before the guest's first byte, and fewer pages
 # resident. SHARED=1 uses the shared ones. Relative relocations are packed, which are most of them.
@@ -51,18 +56,20 @@ archive = $(filter /%,$(foreach n,$(1:-l%=lib%.a) $(1:-l%=lib%_a.a),$(shell $(CC
 OWN_LIBS := $(if $(SHARED),$(PKG_LIBS),$(foreach l,$(PKG_LIBS),$(or $(if $(filter -l%,$l),$(firstword $(call archive,$l))),$l)))
 PACKED := -Wl,-z,pack-relative-relocs
 OWN_LDFLAGS := $(shell echo 'int main(void){return 0;}' | $(CC) $(PACKED) -Wl,--fatal-warnings -xc - -o /dev/null 2>/dev/null && echo $(PACKED))
-BASE_CFLAGS := -std=gnu11 -g -D_GNU_SOURCE -DMINIVMM_VERSION='"$(VERSION)"' -I. -pthread $(PKG_CFLAGS)
+BASE_CFLAGS := -std=gnu11 -g -D_GNU_SOURCE -DMINIVMM_VERSION='"$(VERSION)"' -I. -pthread $(PKG_CFLAGS) \
+	$(if $(filter slirp,$(WITHOUT)),-DMINIVMM_WITHOUT_SLIRP)
 # No warnings with sanitizers: what gcc says then is of the code that it has put in itself.
 ALL_CFLAGS := $(BASE_CFLAGS) $(OPT) -MMD -MP -fstack-protector-strong $(WARN) \
 	$(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -w) $(CFLAGS)
-ALL_LDFLAGS := -pthread $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
+ALL_LDFLAGS := -pthread $(if $(SAN),-fsanitize=$(SAN)) $(if $(STATIC),-static-pie) $(LDFLAGS)
 
 DIRS := vmm/base vmm/memory vmm/options vmm arch/x86 devices devices/virtio devices/block devices/block/qcow2 devices/net \
 	devices/chardev migration/settings migration/channel migration/stream migration/ram \
 	migration/ram/encode migration/ram/lazy migration/ram/mapped migration/ram/multifd migration/ram/postcopy \
 	migration/peer \
 	migration/outgoing migration/incoming migration/dirty migration/snapshot migration qmp qmp/commands img ctl
-SRC  := $(sort $(foreach d,$(DIRS),$(wildcard $(d)/*.c)))
+LEFT_OUT := $(if $(filter slirp,$(WITHOUT)),devices/net/user.c devices/net/user-poll.c)
+SRC  := $(filter-out $(LEFT_OUT),$(sort $(foreach d,$(DIRS),$(wildcard $(d)/*.c))))
 OBJ  := $(SRC:%.c=$(BUILD)/%.o)
 LIB_OBJ := $(filter-out $(BUILD)/vmm/main.o $(BUILD)/img/main.o $(BUILD)/ctl/main.o,$(OBJ))
 LIB  := $(BUILD)/libminivmm.a
@@ -84,7 +91,12 @@ $(IMG): $(BUILD)/img/main.o $(LIB)
 # Only this one, with its shell, needs readline.
 $(CTL): $(BUILD)/ctl/main.o $(LIB)
 	@echo "  LD   $@"
-	@$(CC) $(ALL_LDFLAGS) $(OWN_LDFLAGS) $^ $(OWN_LIBS) -lreadline -lm -o $@
+	@$(CC) $(ALL_LDFLAGS) $(OWN_LDFLAGS) $^ $(OWN_LIBS) -lreadline $(if $(STATIC),-ltinfo) -lm -o $@
+
+# The programs in one file each, for an empty chroot or another distribution.
+.PHONY: static
+static:
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/static STATIC=1 all
 
 $(LIB): $(LIB_OBJ)
 	@rm -f $@

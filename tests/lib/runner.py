@@ -2,7 +2,7 @@
 """Finds and runs the tests on tiny guests: tests/guest, tests/interop, tests/fault; and those of images: tests/img.
 
     runner.py [--kind minivmm|qemu] [--only PATTERN]... [--skip PATTERN]... [--sample | --every]
-              [--jobs N] [--list] [--results FILE] [FOLDER...]
+              [--jobs N] [--list] [--results FILE] [--journal FILE] [FOLDER...]
 
 Each test runs in a process of its own (and a process group, which is all that is killed after it),
 with its output kept and shown when it fails. One line per test:
@@ -33,6 +33,7 @@ sys.path.insert(0, LIB)
 
 import peers  # noqa: E402  pylint: disable=wrong-import-position
 from case import BUILD, Skip, Test  # noqa: E402  pylint: disable=wrong-import-position
+from journal import Journal  # noqa: E402  pylint: disable=wrong-import-position
 
 FOLDERS = ["guest", "interop", "fault", "img"]
 HANG = 240      # seconds after which a whole test has hung
@@ -90,8 +91,9 @@ def run_here(name, path, function, row, kind):
     return 0
 
 
-def run_apart(name, kind, groups):
+def run_apart(name, kind, groups, journal=Journal(None)):
     """Starts a process for one test; (result, reason or output, seconds)."""
+    journal.begin(name)
     begin = time.monotonic()
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen([sys.executable, os.path.abspath(__file__), "--kind", kind, "--one",
@@ -133,6 +135,8 @@ def arguments():
     parser.add_argument("--once", action="store_true", help="a test that failed is not run again alone")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--results", default=None, help="file for the totals")
+    parser.add_argument("--journal", default=None,
+                        help="file of what has been done: a run that was cut off goes on behind it")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -164,16 +168,23 @@ def report(name, result, text, seconds):
 
 
 def run_all(tests, options):
-    done, groups = [], set()
+    done, groups, journal = [], set(), Journal(options.journal)
+    for name, *_ in tests:
+        if entry := journal.earlier(name):
+            if name not in journal.done:
+                report(name, entry["result"], entry["text"], 0.0)
+            done.append(entry)
+    had = {d["name"] for d in done}
     with concurrent.futures.ThreadPoolExecutor(max(1, options.jobs)) as pool:
-        futures = {pool.submit(run_apart, name, options.kind, groups): name
-                   for name, *_ in tests}
+        futures = {pool.submit(run_apart, name, options.kind, groups, journal): name
+                   for name, *_ in tests if name not in had}
         try:
             for future in concurrent.futures.as_completed(futures):
                 result, text, seconds = future.result()
                 report(futures[future], result, text, seconds)
                 done.append({"name": futures[future], "result": result,
                              "seconds": round(seconds, 2), "text": "" if result == "PASS" else text})
+                journal.end(done[-1])
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
             for group in list(groups):

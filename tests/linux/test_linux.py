@@ -53,7 +53,7 @@ def test_reboot_and_power_button(t):
     assert guest.vmm.wait() == 0
 
 
-@table(one={"cpus": 1, "times": 4}, two={"cpus": 2, "times": 20})
+@table(one={"cpus": 1, "times": 4}, two={"cpus": 2, "times": 8}, twenty={"cpus": 2, "times": 20})
 def test_moves_in_a_row(t, cpus, times):
     """Memory, disk, clock and one TCP connection go along, again and again."""
     guest = Linux(t, cpus=cpus, net=True)
