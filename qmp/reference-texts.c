@@ -146,6 +146,11 @@ const struct qmp_text qmp_texts[] = {
     {"query-named-block-nodes", "2.0",
      "All nodes that have a name; flat: without what lies below their images.", NULL},
     {"query-qmp-schema", "2.5", "All commands, events and types.", NULL},
+    {"query-stats", "7.1",
+     "What KVM has counted, of the machine or of its vCPUs: what a kernel before 5.14 does not tell is "
+     "not there.",
+     NULL},
+    {"query-stats-schemas", "7.1", "What query-stats can tell, with types and units.", NULL},
     {"query-status", "0.14", "The run state. singlestep is always false.", NULL},
     {"query-target", "1.2", "x86_64.", NULL},
     {"query-uuid", "0.14", "The machine's UUID, zeros without one.", NULL},

@@ -284,7 +284,7 @@ static void check_members(const struct qmp_type *t, bool argument, int depth)
 			ck_assert_msg(m.has < t->size, "%s.%s", t->name, m.name);
 		if (m.has == QMP_IF_SET)
 			ck_assert(m.type->kind == QMP_KIND_STR || m.type->kind == QMP_KIND_ARRAY ||
-				  m.type->kind == QMP_KIND_BELOW);
+				  m.type->kind == QMP_KIND_ANY || m.type->kind == QMP_KIND_BELOW);
 		if (argument)
 			ck_assert_msg(m.has != QMP_ALWAYS, "%s.%s", t->name, m.name);
 	}
@@ -330,6 +330,9 @@ static void check_type(const struct qmp_type *t, bool argument, int depth)
 		break;
 	case QMP_KIND_BELOW: /* what it points at contains it */
 		ck_assert(!argument && t->element->kind == QMP_KIND_OBJECT);
+		break;
+	case QMP_KIND_ALTERNATE:
+		ck_assert(!argument && t->variants[0]);
 		break;
 	case QMP_KIND_ENUM:
 		ck_assert(t->size == 1 || t->size == sizeof(int));
