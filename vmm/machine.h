@@ -181,6 +181,10 @@ struct machine {
 	bool memory_released;   /* RAM has been given back to the host, or is about to be */
 	unsigned pause_depth;   /* machine_pause() calls outstanding */
 	struct requests requests;
+	struct {
+		bool no_reboot, no_shutdown;
+		int panic; /* enum cfg_action_panic */
+	} actions;         /* as -action has it, until set-action */
 	/*
 	 * The guest was handed over: the URI of its new place, owned; NULL: it is
 	 * here.  handed_certain: that place has said that it has the guest.

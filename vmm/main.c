@@ -18,6 +18,7 @@
 #include "migration/snapshot/snapshot.h"
 #include "qmp/channels.h"
 #include "qmp/object-kinds.h"
+#include "qmp/reference.h"
 #include "qmp/server.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/error.h"
@@ -185,6 +186,8 @@ static int program_build(struct program *p, struct err *err)
 	/* Memory first: behind the interrupt controllers the first slot takes milliseconds. */
 	int ret;
 
+	if (p->cfg.no_board)
+		return chardevs_open(&p->be.chardevs, m, err);
 	host_let_signals_kill(&p->host, true); /* to populate it takes long, and leaves nothing */
 	ret = microvm_create_memory(m, err);
 	host_let_signals_kill(&p->host, false);
@@ -251,6 +254,8 @@ static int program_run(struct program *p, struct err *err)
 	struct machine *m = p->m;
 	int ret;
 
+	if (p->cfg.no_board) /* prelaunch, for ever */
+		return 0;
 	if (p->cfg.incoming) {
 		ret = machine_set_state(m, RS_INMIGRATE, err);
 		if (ret >= 0)
@@ -397,6 +402,10 @@ static void print_text(enum config_text text)
 		options_print_man(stdout, &device_table, migration_manual);
 	else if (text == TEXT_COMPLETION)
 		options_print_completion(stdout, &device_table, migration_manual);
+	else if (text == TEXT_QMP_MARKDOWN)
+		qmp_reference_print(stdout, QMP_REFERENCE_MARKDOWN);
+	else if (text == TEXT_QMP_MAN)
+		qmp_reference_print(stdout, QMP_REFERENCE_MAN);
 }
 
 int main(int argc, char **argv)

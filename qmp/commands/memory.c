@@ -54,7 +54,7 @@ struct memdev {
 	int policy;
 };
 
-static const char *const policies[] = {"default", NULL};
+static const char *const policies[] = {"default", "preferred", "bind", "interleave", NULL};
 static const struct qmp_type policy_type = QMP_ENUM_TYPE("HostMemPolicy", policies);
 static const struct qmp_type node_list = QMP_ARRAY_TYPE(&qmp_i64);
 static const struct qmp_member memdev_members[] = {
@@ -238,6 +238,6 @@ static int pmemsave(struct qmp_call *call, const void *arg, void *ret, struct er
 const struct qmp_command qmp_memory_commands[] = {
     {"query-memory-size-summary", NULL, &size_type, query_memory_size, 0},
     {"query-memdev",                 NULL, &memdev_list, query_memdev, 0},
-    {"pmemsave",			  &pmemsave_type, NULL, pmemsave, QMP_WAITS},
+    {"pmemsave",			  &pmemsave_type, NULL, pmemsave, QMP_WAITS | QMP_GUEST},
     {0	     },
 };

@@ -142,7 +142,14 @@ struct cfg_board {
 enum cfg_action_panic { PANIC_PAUSE, PANIC_SHUTDOWN, PANIC_EXIT_FAILURE, PANIC_NONE };
 
 /* A text that was asked for and that higher floors have a part in. */
-enum config_text { TEXT_NONE, TEXT_CPU_MODELS, TEXT_MAN, TEXT_COMPLETION };
+enum config_text {
+	TEXT_NONE,
+	TEXT_CPU_MODELS,
+	TEXT_MAN,
+	TEXT_COMPLETION,
+	TEXT_QMP_MARKDOWN,
+	TEXT_QMP_MAN
+};
 
 struct config {
 	/* identity */
@@ -153,6 +160,7 @@ struct config {
 	bool uuid_set;
 
 	/* machine */
+	bool no_board; /* -machine none: there is no guest, the program only tells what it has */
 	struct cfg_board board;
 	bool acpi, pic, pit, rtc, isa_serial; /* -M microvm,... */
 	bool ioapic2;         /* a second IOAPIC, and 24 virtio slots on it instead of 8 */

@@ -213,6 +213,8 @@ int opt_accel(struct opt_parse *p, struct err *err);
 int opt_enable_kvm(struct opt_parse *p, struct err *err);
 int opt_cpu(struct opt_parse *p, struct err *err);
 int opt_check_accel(struct opt_parse *p, struct err *err);
+/* -machine none with what needs a guest. */
+int opt_check_no_board(struct opt_parse *p, struct err *err);
 /* What the board has, from what was given and from stock=on. */
 int opt_finish_board(struct opt_parse *p, struct err *err);
 /* smp.c */
@@ -226,6 +228,9 @@ int opt_add_fd(struct opt_parse *p, struct err *err);
 extern const struct opt_list opt_memory_ram_list, opt_memory_memfd_list, opt_memory_file_list;
 extern const struct opt_list opt_rng_random_list, opt_rng_builtin_list, opt_secret_list;
 int opt_object(struct opt_parse *p, struct err *err);
+/* Both are tables of all types there are. */
+const struct opt_type *opt_object_types(size_t *n);
+const struct opt_type *opt_chardev_types(size_t *n);
 int opt_check_memory(struct opt_parse *p, struct err *err);
 /* drive.c, blockdev.c */
 extern const struct opt_list opt_drive_list;
@@ -316,5 +321,6 @@ int opt_help(struct opt_parse *p, struct err *err);
 int opt_version(struct opt_parse *p, struct err *err);
 int opt_man(struct opt_parse *p, struct err *err);
 int opt_completion(struct opt_parse *p, struct err *err);
+int opt_qmp_reference(struct opt_parse *p, struct err *err);
 
 #endif

@@ -139,6 +139,12 @@ static const struct opt_type kinds[] = {
     {"secret",	       &opt_secret_list      },
 };
 
+const struct opt_type *opt_object_types(size_t *n)
+{
+	*n = ARRAY_LEN(kinds);
+	return kinds;
+}
+
 static const struct {
 	const char *name, *use;
 } others[] = {

@@ -43,9 +43,9 @@
 
 const struct opt_row option_table[] = {
     HEADING("Machine"),
-    CALL_LISTS("machine", "[type=]microvm[,prop=value...]", opt_machine, LISTS(&opt_machine_list),
-	       "The board and its variant; -machine help lists them."),
-    CALL("M", "[type=]microvm[,prop=value...]", opt_machine, "The same as -machine."),
+    CALL_LISTS("machine", "[type=]microvm|none[,prop=value...]", opt_machine,
+	       LISTS(&opt_machine_list), "The board and its variant; -machine help lists them."),
+    CALL("M", "[type=]microvm|none[,prop=value...]", opt_machine, "The same as -machine."),
     CALL_LISTS("accel", "kvm[,prop=value...]", opt_accel, LISTS(&opt_accel_list),
 	       "The accelerator.  Given several times, kvm is taken if it is among them."),
     CALL("enable-kvm", NULL, opt_enable_kvm, "The same as -accel kvm."),
@@ -169,6 +169,8 @@ const struct opt_row option_table[] = {
     CALL("man", NULL, opt_man, "The manual page, as roff source."),
     CALL("completion", NULL, opt_completion,
 	 "The completion of bash for this command line; source <(minivmm -completion)."),
+    CALL("qmp-reference", "md|man", opt_qmp_reference,
+	 "The commands, events and types of QMP, as Markdown or as roff source."),
 
     REFUSED("acpitable", "the ACPI tables are those of the board"),
     REFUSED("audio", "the board has no sound"),
