@@ -108,13 +108,13 @@ def test_source_stands_still(t, mode):
 def test_never_started(t, mode):
     """postcopy-ram is on and nobody starts it: an ordinary move, completed at both ends."""
     capabilities = ("postcopy-ram", "return-path", *CAPABILITIES[mode])
-    source, way = machine(t), Way(t, "unix")
+    source, way = machine(t, backend="tmpfs"), Way(t, "unix")
     source.capabilities(*capabilities)
     dest = destination(t, source, way.incoming(), capabilities)
     way.start(source, dest)
     arrived(source, dest)
     t.forget(source)
-    goes_on(dest)
+    goes_on(dest, 1)
 
 
 def processors(vm, name):
