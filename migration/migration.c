@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "migration/announce.h"
+#include "migration/device-file.h"
 #include "migration/dirty/limit.h"
 #include "migration/dirty/rate.h"
 #include "migration/incoming/lazy.h"
@@ -123,6 +124,7 @@ static void release(struct migration *mg)
 	free(mg->in.from);
 	blocktime_unref(mg->in.blocktime);
 	free(mg->blockers);
+	bitmap_mapping_free(&mg->mapping);
 	free(mg);
 }
 
@@ -201,6 +203,7 @@ void migration_free(struct migration *mg)
 	mg->dirty_rate = NULL;
 	machine_lock(m);
 	snapshots_fini(&mg->snapshots);
+	(void)migration_log_dirty(mg, false, NULL);
 	release(mg);
 	machine_unlock(m);
 }
@@ -435,6 +438,21 @@ int migration_set_params(struct migration *mg, const struct migration_params_set
 	mg->set.params = next;
 	follow_params(mg);
 	return 0;
+}
+
+int migration_set_bitmap_mapping(struct migration *mg, const struct bitmap_mapping *map,
+				 struct err *err)
+{
+	int ret = bitmap_mapping_check(map, err);
+
+	if (ret == 0)
+		bitmap_mapping_copy(&mg->mapping, map);
+	return ret;
+}
+
+const struct bitmap_mapping *migration_bitmap_mapping(const struct migration *mg)
+{
+	return &mg->mapping;
 }
 
 bool migration_get_capability(struct migration *mg, enum migration_capability c)

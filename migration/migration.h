@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "migration/channel/uri.h"
+#include "migration/settings/bitmap-mapping.h"
 #include "migration/settings/capabilities.h"
 #include "migration/settings/info.h"
 #include "migration/settings/params.h"
@@ -96,6 +97,10 @@ const char *const *migration_blockers(struct migration *mg, size_t *n);
 const struct migration_params *migration_get_params(struct migration *mg);
 int migration_set_params(struct migration *mg, const struct migration_params_set *set,
 			 struct err *err);
+/* block-bitmap-mapping, which is copied; not 'given' until it has been set. */
+int migration_set_bitmap_mapping(struct migration *mg, const struct bitmap_mapping *map,
+				 struct err *err);
+const struct bitmap_mapping *migration_bitmap_mapping(const struct migration *mg);
 bool migration_get_capability(struct migration *mg, enum migration_capability c);
 int migration_set_capabilities(struct migration *mg, const enum migration_capability *caps,
 			       const bool *states, size_t n, struct err *err);

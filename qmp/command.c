@@ -6,6 +6,7 @@
 #include "vmm/base/units.h"
 
 static const struct qmp_command *const tables[] = {
+    /* clang-format off */
     qmp_misc_commands,
     qmp_machine_commands,
     qmp_facts_commands,
@@ -25,11 +26,13 @@ static const struct qmp_command *const tables[] = {
     qmp_recover_commands,
     qmp_fdset_commands,
     qmp_object_commands,
-    /* what there is */
+    qmp_colo_commands,
+    qmp_xen_commands,
     qmp_qom_commands,
     qmp_qom_type_commands,
     qmp_cpu_model_commands,
     qmp_action_commands,
+    /* clang-format on */
 };
 
 const struct qmp_command *qmp_command_at(size_t i)

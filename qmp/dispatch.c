@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "qmp/absent.h"
 #include "qmp/command.h"
 #include "qmp/commands/version.h"
 #include "qmp/connection.h"
@@ -104,6 +105,7 @@ static const struct qmp_command *find_command(const struct qmp_call *call,
 {
 	const struct qmp_connection *conn = call->connection;
 	bool negotiates = !strcmp(rq->name, "qmp_capabilities");
+	const char *instead = qmp_absent_instead(rq->name);
 	const struct qmp_command *c;
 
 	if (!qmp_connection_negotiated(conn) && !negotiates) {
@@ -118,7 +120,8 @@ static const struct qmp_command *find_command(const struct qmp_call *call,
 	}
 	c = qmp_command_find(rq->name);
 	if (!c)
-		(void)refuse(f, NOT_FOUND, "The command %.200s has not been found", rq->name);
+		(void)refuse(f, NOT_FOUND, "The command %.200s has not been found%s%s", rq->name,
+			     instead ? ": " : "", instead ? instead : "");
 	if (c && (c->flags & QMP_GUEST) && call->m->cfg->no_board) {
 		(void)refuse(f, GENERIC,
 			     "%s needs a guest, and there is none: minivmm was started with "

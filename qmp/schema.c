@@ -303,9 +303,14 @@ static int parse_members(struct parse *p, const struct qmp_type *t, // NOLINT(mi
 		struct json_object *val;
 		int ret = 0;
 
-		if (json_get(v, m.name, &val)) {
+		if (m.has == QMP_NEVER || m.has == QMP_SHAPE) {
+			if (json_get(v, m.name, &val))
+				ret =
+				    err_set(p->err, ENOTSUP,
+					    "Parameter '%s' is not supported by minivmm", p->path);
+		} else if (json_get(v, m.name, &val)) {
 			ret = parse_value(p, m.type, val, (char *)out + m.offset);
-			if (m.has < QMP_IF_SET)
+			if (m.has < QMP_SHAPE)
 				*(bool *)((char *)out + m.has) = true;
 		} else if (m.has == QMP_REQUIRED) {
 			ret = err_set(p->err, EINVAL, "Parameter '%s' is missing", p->path);
@@ -394,6 +399,8 @@ static bool is_present(const struct qmp_member *m, const void *object)
 {
 	const void *p = (const char *)object + m->offset;
 
+	if (m->has == QMP_NEVER || m->has == QMP_SHAPE)
+		return false;
 	if (m->has == QMP_REQUIRED || m->has == QMP_ALWAYS)
 		return true;
 	if (m->has != QMP_IF_SET)

@@ -75,6 +75,8 @@ struct qmp_any {
 #define QMP_REQUIRED ((size_t)-1) /* must be given; is always written */
 #define QMP_ALWAYS   ((size_t)-2) /* optional in the schema, always written; output only */
 #define QMP_IF_SET   ((size_t)-3) /* a pointer that is not NULL, an array that is not empty */
+#define QMP_NEVER    ((size_t)-4) /* optional, and minivmm has none: never there, no C form */
+#define QMP_SHAPE    ((size_t)-5) /* of an object that is never there: must be given, no C form */
 
 struct qmp_member {
 	const char *name;
@@ -123,6 +125,20 @@ extern const struct qmp_type qmp_str, qmp_chars, qmp_bool, qmp_i64, qmp_u64, qmp
 #define QMP_REQ(s, m, wire) QMP_MEMBER_(s, m, wire, QMP_TYPE_OF(s, m), QMP_REQUIRED)
 #define QMP_OPT(s, m, wire) QMP_MEMBER_(s, m, wire, QMP_TYPE_OF(s, m), offsetof(s, has_##m))
 #define QMP_SET(s, m, wire) QMP_MEMBER_(s, m, wire, QMP_TYPE_OF(s, m), QMP_IF_SET)
+/* One that is in the interface and never comes up here; it has no C form. */
+#define QMP_NONE(wire, t)                                                                          \
+	{                                                                                          \
+		.name = (wire), .type = (t), .has = QMP_NEVER                                      \
+	}
+/* A member of an object that never comes up, and such an object. */
+#define QMP_ONLY(wire, t)                                                                          \
+	{                                                                                          \
+		.name = (wire), .type = (t), .has = QMP_SHAPE                                      \
+	}
+#define QMP_SHAPE_TYPE(wire, list)                                                                 \
+	{                                                                                          \
+		.kind = QMP_KIND_OBJECT, .name = (wire), .size = 1, .members = (list)              \
+	}
 /* The same with a named type. */
 #define QMP_REQ_T(s, m, wire, t) QMP_MEMBER_(s, m, wire, t, QMP_REQUIRED)
 #define QMP_OPT_T(s, m, wire, t) QMP_MEMBER_(s, m, wire, t, offsetof(s, has_##m))

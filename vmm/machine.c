@@ -32,6 +32,7 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
+#include "vmm/base/probes.h"
 #include "vmm/base/units.h"
 #include "vmm/base/wake.h"
 #include "vmm/device.h"
@@ -448,6 +449,7 @@ int machine_set_state(struct machine *m, enum runstate s, struct err *err)
 		return err_set(err, EINVAL, "invalid runstate transition: '%s' -> '%s'",
 			       runstate_name(m->state), runstate_name(s));
 	m->state = s;
+	PROBE(run_state, runstate_name(s));
 	machine_retry_requests(m);
 	return 0;
 }
@@ -467,6 +469,7 @@ int machine_stop_cancellable(struct machine *m, enum runstate s, int cancel_fd)
 		return 0;
 	}
 	m->state = s;
+	PROBE(run_state, runstate_name(s));
 	notify_event(&m->notify, NOTIFY_STOP, CAUSE_NONE);
 	return 0;
 }

@@ -18,6 +18,7 @@
 #include "migration/snapshot/snapshot.h"
 #include "qmp/channels.h"
 #include "qmp/object-kinds.h"
+#include "qmp/reference.h"
 #include "qmp/server.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/error.h"
@@ -401,6 +402,10 @@ static void print_text(enum config_text text)
 		options_print_man(stdout, &device_table, migration_manual);
 	else if (text == TEXT_COMPLETION)
 		options_print_completion(stdout, &device_table, migration_manual);
+	else if (text == TEXT_QMP_MARKDOWN)
+		qmp_reference_print(stdout, QMP_REFERENCE_MARKDOWN);
+	else if (text == TEXT_QMP_MAN)
+		qmp_reference_print(stdout, QMP_REFERENCE_MAN);
 }
 
 int main(int argc, char **argv)

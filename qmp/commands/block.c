@@ -46,7 +46,7 @@ struct disk {
 };
 
 /* A failed request is reported to the guest and stops nothing, so the status stays good. */
-static const char *const io_states[] = {"ok", NULL};
+static const char *const io_states[] = {"ok", "failed", "nospace", NULL};
 static const struct qmp_type io_state_type = QMP_ENUM_TYPE("BlockDeviceIoStatus", io_states);
 
 static const struct qmp_member disk_members[] = {
@@ -55,6 +55,7 @@ static const struct qmp_member disk_members[] = {
     QMP_REQ(struct disk, type, "type"),
     QMP_REQ(struct disk, removable, "removable"),
     QMP_REQ(struct disk, locked, "locked"),
+    QMP_NONE("tray_open", &qmp_bool),
     QMP_OPT_T(struct disk, inserted, "inserted", &qmp_block_info),
     QMP_OPT_T(struct disk, io_status, "io-status", &io_state_type),
     {0},

@@ -137,20 +137,29 @@ struct cpu {
 	int target;
 };
 
-static const char *const targets[] = {"x86_64", NULL};
+static const char *const targets[] = {
+    "x86_64",   "aarch64",     "alpha",    "arm",        "avr",          "cris",  "hppa",
+    "i386",     "loongarch64", "m68k",     "microblaze", "microblazeel", "mips",  "mips64",
+    "mips64el", "mipsel",      "nios2",    "or1k",       "ppc",          "ppc64", "riscv32",
+    "riscv64",  "rx",          "s390x",    "sh4",        "sh4eb",        "sparc", "sparc64",
+    "tricore",  "xtensa",      "xtensaeb", NULL};
+/* all that the interface names; this one is the first */
 static const struct qmp_type target_enum = QMP_ENUM_TYPE("SysEmuTarget", targets);
+#define PROP(m, wire) QMP_MEMBER_(struct topology, m, wire, &qmp_i64, QMP_ALWAYS)
 static const struct qmp_member topology_members[] = {
-    QMP_REQ(struct topology, core, "core-id"),
-    QMP_REQ(struct topology, thread, "thread-id"),
-    QMP_REQ(struct topology, socket, "socket-id"),
+    QMP_NONE("node-id", &qmp_i64),
+    PROP(socket, "socket-id"),
     QMP_OPT(struct topology, die, "die-id"),
+    QMP_NONE("cluster-id", &qmp_i64),
+    PROP(core, "core-id"),
+    PROP(thread, "thread-id"),
     {0},
 };
 static const struct qmp_type topology_type =
     QMP_OBJECT_TYPE(struct topology, "CpuInstanceProperties", topology_members);
 static const struct qmp_member cpu_members[] = {
     QMP_REQ(struct cpu, thread_id, "thread-id"),
-    QMP_REQ_T(struct cpu, props, "props", &topology_type),
+    QMP_MEMBER_(struct cpu, props, "props", &topology_type, QMP_ALWAYS),
     QMP_REQ(struct cpu, path, "qom-path"),
     QMP_REQ(struct cpu, index, "cpu-index"),
     QMP_REQ_T(struct cpu, target, "target", &target_enum),

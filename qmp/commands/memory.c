@@ -54,7 +54,7 @@ struct memdev {
 	int policy;
 };
 
-static const char *const policies[] = {"default", NULL};
+static const char *const policies[] = {"default", "preferred", "bind", "interleave", NULL};
 static const struct qmp_type policy_type = QMP_ENUM_TYPE("HostMemPolicy", policies);
 static const struct qmp_type node_list = QMP_ARRAY_TYPE(&qmp_i64);
 static const struct qmp_member memdev_members[] = {

@@ -142,7 +142,14 @@ struct cfg_board {
 enum cfg_action_panic { PANIC_PAUSE, PANIC_SHUTDOWN, PANIC_EXIT_FAILURE, PANIC_NONE };
 
 /* A text that was asked for and that higher floors have a part in. */
-enum config_text { TEXT_NONE, TEXT_CPU_MODELS, TEXT_MAN, TEXT_COMPLETION };
+enum config_text {
+	TEXT_NONE,
+	TEXT_CPU_MODELS,
+	TEXT_MAN,
+	TEXT_COMPLETION,
+	TEXT_QMP_MARKDOWN,
+	TEXT_QMP_MAN
+};
 
 struct config {
 	/* identity */

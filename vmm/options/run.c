@@ -272,3 +272,12 @@ int opt_completion(struct opt_parse *p, struct err *err)
 	(void)err;
 	return request_text(p, TEXT_COMPLETION);
 }
+
+int opt_qmp_reference(struct opt_parse *p, struct err *err)
+{
+	if (!strcmp(p->val, "md"))
+		return request_text(p, TEXT_QMP_MARKDOWN);
+	if (!strcmp(p->val, "man"))
+		return request_text(p, TEXT_QMP_MAN);
+	return err_set(err, EINVAL, "'%.100s' is no form of it: md or man", p->val);
+}

@@ -170,6 +170,8 @@ const struct opt_row option_table[] = {
     CALL("man", NULL, opt_man, "The manual page, as roff source."),
     CALL("completion", NULL, opt_completion,
 	 "The completion of bash for this command line; source <(minivmm -completion)."),
+    CALL("qmp-reference", "md|man", opt_qmp_reference,
+	 "The commands, events and types of QMP, as Markdown or as roff source."),
 
     REFUSED("acpitable", "the ACPI tables are those of the board"),
     REFUSED("audio", "the board has no sound"),
