@@ -1,10 +1,7 @@
-"""What libvirt asks a running domain for: figures of its processors, disk, network and memory; its console."""
-import os
+"""What libvirt asks a running domain for: figures of its processors, disk, network and memory."""
 import re
-import select
 
 from libvirt import Host, domain, operation, qcow2, refused, versions
-from qmp import GUARD
 
 
 def figures(text):
@@ -77,36 +74,3 @@ def test_memory(t, version):
         assert serial.expect(r"checked (\d+) (\d+)").group(2) == "0"
     with refused(host, "dommemstat --period", "unable to set balloon driver collection period"):
         host.virsh("dommemstat", "mv", "--period", "1", "--live")
-
-
-def read_until(fd, wanted):
-    said = b""
-    while wanted not in said:
-        ready, _, _ = select.select([fd], [], [], GUARD)
-        assert ready, f"no {wanted!r} on the console: {said!r}"
-        said += os.read(fd, 4096)
-    return said
-
-
-@versions()
-def test_console(t, version):
-    """virsh console: what is typed reaches the guest, and its answer the terminal."""
-    host = started(t, version, serial="pty")
-    with operation(host, "console"):
-        pid, fd = os.forkpty()
-        if pid == 0:
-            os.execvp("env", host.inside("virsh", "-c", host.uri, "console", "mv"))
-        try:
-            read_until(fd, b"Escape character")
-            os.write(fd, b"r")
-            said = read_until(fd, b"R end")
-            assert b"R ticks=" in said, said
-            os.write(fd, b"\x1d")       # the way out
-            _, status = os.waitpid(pid, 0)
-            pid = 0
-            assert status == 0, status
-        finally:
-            if pid:
-                os.kill(pid, 9)
-                os.waitpid(pid, 0)
-            os.close(fd)
