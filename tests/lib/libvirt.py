@@ -137,10 +137,11 @@ class Host:
     version   of libvirt
     emulator  a kind of PROGRAMS, "minivmm" or "qemu": the latter is the QEMU of libvirt's own suite
     options   for libvirtd, and conf: lines for libvirtd.conf
-    netns     the path of a network namespace that exists, else it has one of its own
+    netns     the name of a network namespace of ip(8), else it has one of its own
+    names     lines for its /etc/hosts
     """
 
-    def __init__(self, t, name, version, emulator="minivmm", *, netns=None, options="", conf=""):
+    def __init__(self, t, name, version, emulator="minivmm", *, netns=None, options="", conf="", names=""):
         self.t, self.name, self.version, self.emulator = t, name, version, emulator
         tree = root(t, version)
         self.shared = shared_directory(t)
@@ -149,11 +150,12 @@ class Host:
         self._write_emulator()
         self.watcher = None
         self.serials = []
-        enter = ["nsenter", f"--net={netns}"] if netns else []
+        enter = ["nsenter", f"--net=/run/netns/{netns}"] if netns else []
         argv = [*enter, "unshare", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child",
                 *([] if netns else ["--net"]), "bash", HOST, name, tree, self.own, self.shared]
         self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                        env=dict(os.environ, LIBVIRTD_OPTIONS=options, LIBVIRTD_CONF=conf))
+                                        env=dict(os.environ, LIBVIRTD_OPTIONS=options, LIBVIRTD_CONF=conf,
+                                                 HOST_NAMES=names))
         t._others.append(self)      # pylint: disable=protected-access
         answer = self.process.stdout.readline().strip()
         if answer != "ready":
