@@ -206,6 +206,7 @@ int shell_terminal(struct shell *s)
 	rl_completer_word_break_characters = " \t=\"";
 	rl_basic_quote_characters = "";
 	rl_catch_signals = 0;
+	(void)rl_variable_bind("show-all-if-ambiguous", "on"); /* unless ~/.inputrc says otherwise */
 	history_begin(path);
 	(void)sigaction(SIGINT, &act, &before);
 	(void)printf("Commands of %s; Tab completes, 'help' lists them, 'exit' leaves.\n",

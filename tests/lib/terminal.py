@@ -20,6 +20,7 @@ class Screen:
 
     def __init__(self):
         self.lines, self.column, self.rest = [""], 0, ""
+        self.mark = (0, 0)      # line, column: what is behind it is new, also when it was written over
 
     def feed(self, text):
         text, self.rest = self.rest + text, ""
@@ -39,6 +40,8 @@ class Screen:
 
     def _put(self, line):
         self.lines[-1] = line
+        if self.mark[0] == len(self.lines) - 1:
+            self.mark = (self.mark[0], min(self.mark[1], self.column))
 
     def _char(self, c):
         line = self.lines[-1].ljust(self.column)
@@ -79,7 +82,6 @@ class Terminal:
                                         env={**os.environ, "TERM": "xterm", **(env or {})})
         os.close(theirs)
         self.screen, self.decoder = Screen(), codecs.getincrementaldecoder("utf-8")("replace")
-        self.mark = (0, 0)      # line, column: expect() looks from there on
 
     @staticmethod
     def _own():
@@ -91,7 +93,7 @@ class Terminal:
 
     def shown(self):
         """The lines behind the mark."""
-        line, column = self.mark
+        line, column = self.screen.mark
         return "\n".join([self.screen.lines[line][column:], *self.screen.lines[line + 1:]])
 
     def _read(self):
@@ -113,8 +115,8 @@ class Terminal:
             m = re.compile(pattern, re.MULTILINE).search(text)
             if m:
                 over = text[:m.end()].split("\n")
-                line, column = self.mark
-                self.mark = (line + len(over) - 1, len(over[-1]) + (column if len(over) == 1 else 0))
+                line, column = self.screen.mark
+                self.screen.mark = (line + len(over) - 1, len(over[-1]) + (column if len(over) == 1 else 0))
                 return m
             if time.monotonic() > deadline:
                 raise Hang(f"no {pattern!r} on the terminal, which shows: {text[-1500:]!r}")

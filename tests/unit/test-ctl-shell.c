@@ -108,7 +108,7 @@ START_TEST(names_are_completed)
 	completes(d, "set l|", "limit=,list.,list=");
 	completes(d, "set list.|", "list.0.");
 	completes(d, "set list.0.|", "list.0.kind=,list.0.state=");
-	completes(d, "set list.0.state=true list.|", "list.1.");
+	completes(d, "set list.0.state=true list.|", "list.0.,list.1.");
 	dictionary_free(d);
 }
 END_TEST
