@@ -139,9 +139,10 @@ class Host:
     options   for libvirtd, and conf: lines for libvirtd.conf
     netns     the name of a network namespace of ip(8), else it has one of its own
     names     lines for its /etc/hosts
+    quiet     its log is without what it and the emulator say to each other, which takes time
     """
 
-    def __init__(self, t, name, version, emulator="minivmm", *, netns=None, options="", conf="", names=""):
+    def __init__(self, t, name, version, emulator="minivmm", *, netns=None, options="", conf="", names="", quiet=False):
         self.t, self.name, self.version, self.emulator = t, name, version, emulator
         tree = root(t, version)
         self.shared = shared_directory(t)
@@ -155,7 +156,8 @@ class Host:
                 *([] if netns else ["--net"]), "bash", HOST, name, tree, self.own, self.shared]
         self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                         env=dict(os.environ, LIBVIRTD_OPTIONS=options, LIBVIRTD_CONF=conf,
-                                                 HOST_NAMES=names))
+                                                 HOST_NAMES=names,
+                                                 **({"LIBVIRTD_FILTERS": "3:qemu"} if quiet else {})))
         t._others.append(self)      # pylint: disable=protected-access
         answer = self.process.stdout.readline().strip()
         if answer != "ready":
@@ -185,7 +187,7 @@ class Host:
 
     def inside(self, *command):
         """The command line that runs it in the host's namespaces and root."""
-        return ["env", "-i", f"PATH={os.environ['PATH']}", "TERM=dumb", "nsenter", "-t", str(self.first), "-m", "-u",
+        return ["env", "-i", f"PATH={os.environ['PATH']}", "TERM=dumb", "nsenter", "-t", str(self.first), "-m", "-r", "-u",
                 "-i", "-p", "-n", "--", "chroot", os.path.join(self.own, "root"), *command]
 
     @property

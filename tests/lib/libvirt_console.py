@@ -1,16 +1,23 @@
 """A terminal on 'virsh console'."""
 import os
 import select
+import time
 
 from qmp import GUARD
 
 
-def read_until(fd, wanted):
-    said = b""
+AGAIN_S = 0.5   # virsh throws away what is typed before its terminal is raw, and does not say when that is
+
+
+def read_until(fd, wanted, typed=None):
+    """What the terminal says, up to that; 'typed' is typed until there is an answer."""
+    said, deadline = b"", time.monotonic() + GUARD
     while wanted not in said:
-        ready, _, _ = select.select([fd], [], [], GUARD)
-        assert ready, f"no {wanted!r} on the console: {said!r}"
-        said += os.read(fd, 4096)
+        assert time.monotonic() < deadline, f"no {wanted!r} on the console: {said!r}"
+        if select.select([fd], [], [], AGAIN_S if typed else GUARD)[0]:
+            said += os.read(fd, 4096)
+        elif typed:
+            os.write(fd, typed)
     return said
 
 
@@ -22,8 +29,7 @@ def type_at_console(host, name="mv"):
         os.execvp(argv[0], argv)
     try:
         read_until(fd, b"Escape character")
-        os.write(fd, b"r")
-        said = read_until(fd, b"R end")
+        said = read_until(fd, b"R end", b"r")
         assert b"R ticks=" in said, said
         os.write(fd, b"\x1d")
         _, status = os.waitpid(pid, 0)
