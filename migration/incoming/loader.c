@@ -28,6 +28,7 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
+#include "vmm/base/probes.h"
 #include "vmm/base/units.h"
 #include "vmm/base/uuid.h"
 #include "vmm/machine.h"
@@ -319,7 +320,9 @@ static int load_body(struct loader *l, const struct seen_section *s, struct err 
 	if (l->checks || l->pages_only)
 		return section_skip(l->in, s->id) < 0 ? err_ended(l, "a section", err) : 0;
 	lock_machine(l, true);
+	PROBE(section_load_begin, s->entry->idstr, s->entry->instance);
 	ret = vms_load(s->entry->desc, s->entry->dev, l->in, s->version, err);
+	PROBE(section_load_end, s->entry->idstr, s->entry->instance, ret);
 	lock_machine(l, false);
 	return explain(l, ret, err);
 }
