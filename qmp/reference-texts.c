@@ -10,6 +10,10 @@
 /* It would align one column of every other row. */
 /* clang-format off */
 const struct qmp_text qmp_texts[] = {
+    {"add-fd", "1.2",
+     "Puts the descriptor that came with the request (SCM_RIGHTS) into a set, a new one if no "
+     "number is given; /dev/fdset/N is a path to the set.",
+     NO_FD "Parameter 'fdset-id' expects a non-negative value."},
     {"announce-self", "4.0",
      "Tells the network where the guest is: RARP and virtio-net announcements in rounds, from each "
      "network device or from those named. A call with the id of an earlier one takes its place.",
@@ -85,6 +89,13 @@ const struct qmp_text qmp_texts[] = {
      "started after migration has been started."},
     {"migrate_cancel", "0.14", "Gives the migration up; the guest runs on here.",
      "Of a postcopy, whose guest is at the destination."},
+    {"object-add", "2.0",
+     "Makes an object, as -object does.",
+     "Parameter 'qom-type' does not accept value 'x'. attempt to add duplicate property 'x' to "
+     "object (type 'container'). Others of the type."},
+    {"object-del", "2.0",
+     "Removes an object that nothing uses.",
+     "object 'x' not found. object 'x' is in use, can not be deleted."},
     {"pmemsave", "0.14",
      "Writes guest memory, size bytes from the guest-physical address val, to a file, which appears "
      "whole. All of it has to be RAM.",
@@ -131,6 +142,9 @@ const struct qmp_text qmp_texts[] = {
     {"query-cpus-fast", "2.12", "Index, thread and place of each vCPU.", NULL},
     {"query-current-machine", "4.0", "The guest cannot suspend.", NULL},
     {"query-dirty-rate", "5.2", "What calc-dirty-rate has measured.", NULL},
+    {"query-fdsets", "1.2",
+     "The sets of descriptors.",
+     NULL},
     {"query-iothreads", "2.0", "There are none that a user makes.", NULL},
     {"query-jobs", "3.0", "All jobs, up to their dismissal.", NULL},
     {"query-kvm", "0.14", "Both are true.", NULL},
@@ -165,6 +179,9 @@ const struct qmp_text qmp_texts[] = {
      "Ends the program, also with -no-shutdown; while the guest is being saved only with "
      "x-minivmm-force.",
      "What would be given up."},
+    {"remove-fd", "1.2",
+     "Removes a descriptor from its set, or all of them.",
+     "File descriptor named 'fdset-id:1, fd:2' not found."},
     {"set-action", "6.0",
      "What the guest's reboot, power-off and panic lead to from now on, as -action has it. There is no "
      "watchdog.",

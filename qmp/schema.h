@@ -70,9 +70,9 @@ struct qmp_any {
 };
 
 /* What the schema says of a command, member or value. */
-#define QMP_UNSTABLE   1u  /* it may change */
-#define QMP_DEPRECATED 2u  /* a newer QEMU has dropped it, or is going to */
-#define QMP_NODES      32u /* of human-monitor-command: savevm finds disks without a -drive */
+#define QMP_UNSTABLE   1u   /* it may change */
+#define QMP_DEPRECATED 2u   /* a newer QEMU has dropped it, or is going to */
+#define QMP_NODES      128u /* of human-monitor-command: savevm finds disks without a -drive */
 
 /* How a member's presence shows in the struct: a bool's offset, or one of these. */
 #define QMP_REQUIRED ((size_t)-1) /* must be given; is always written */
