@@ -91,7 +91,7 @@ $(IMG): $(BUILD)/img/main.o $(LIB)
 # Only this one, with its shell, needs readline.
 $(CTL): $(BUILD)/ctl/main.o $(LIB)
 	@echo "  LD   $@"
-	@$(CC) $(ALL_LDFLAGS) $(OWN_LDFLAGS) $^ $(OWN_LIBS) -lreadline $(if $(STATIC),-ltinfo) -o $@
+	@$(CC) $(ALL_LDFLAGS) $(OWN_LDFLAGS) $^ $(OWN_LIBS) -lreadline $(if $(STATIC),-ltinfo) -lm -o $@
 
 # The programs in one file each, for an empty chroot or another distribution.
 .PHONY: static
@@ -117,7 +117,7 @@ unit-bins: $(UNIT_BIN)
 $(BUILD)/unit/%: tests/unit/%.c $(LIB)
 	@mkdir -p $(@D)
 	@echo "  TEST $@"
-	@$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $< $(LIB) $(PKG_LIBS) $(shell pkg-config --libs check 2>/dev/null) -o $@
+	@$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $< $(LIB) $(PKG_LIBS) -lreadline -lm $(shell pkg-config --libs check 2>/dev/null) -o $@
 
 # ---- minivmm with a disk that stops answering, or page faults that do, when a test says so ----
 STALL := $(BUILD)/tests/minivmm-stall

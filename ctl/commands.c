@@ -3,7 +3,16 @@
 
 #include <stddef.h>
 
+/* clang-format off */
 const struct ctl_command *const ctl_commands[] = {
-    &ctl_status_command,    &ctl_pause_command, &ctl_cont_command, &ctl_reset_command,
-    &ctl_powerdown_command, &ctl_quit_command,  &ctl_qmp_command,  NULL,
+    &ctl_status_command,
+    &ctl_list_command,
+    &ctl_pause_command,
+    &ctl_cont_command,
+    &ctl_reset_command,
+    &ctl_powerdown_command,
+    &ctl_quit_command,
+    &ctl_qmp_command,
+    NULL,
 };
+/* clang-format on */

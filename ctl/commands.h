@@ -4,8 +4,8 @@
 
 #include "ctl/ctl.h"
 
-extern const struct ctl_command ctl_status_command, ctl_qmp_command, ctl_pause_command,
-    ctl_cont_command, ctl_reset_command, ctl_powerdown_command, ctl_quit_command;
+extern const struct ctl_command ctl_status_command, ctl_list_command, ctl_qmp_command,
+    ctl_pause_command, ctl_cont_command, ctl_reset_command, ctl_powerdown_command, ctl_quit_command;
 
 extern const struct ctl_command *const ctl_commands[]; /* ends with NULL */
 

@@ -18,6 +18,7 @@
 #include "migration/snapshot/snapshot.h"
 #include "qmp/channels.h"
 #include "qmp/reference.h"
+#include "qmp/runtime-text.h"
 #include "qmp/server.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/error.h"
@@ -35,6 +36,7 @@
 #include "vmm/merge-watch.h"
 #include "vmm/options/config.h"
 #include "vmm/options/options.h"
+#include "vmm/runtime-entry.h"
 #include "vmm/vmstate-dump.h"
 
 struct program {
@@ -47,7 +49,8 @@ struct program {
 	struct loop_fd *signals;
 	struct merge_watch *merging;
 	int pid_fd;
-	int ready_fd; /* daemonize: the parent waits for a byte here; else -1 */
+	struct runtime_entry entry; /* for minivmm-ctl */
+	int ready_fd;               /* daemonize: the parent waits for a byte here; else -1 */
 };
 
 /* ---- daemonize, pid file ---- */
@@ -127,6 +130,17 @@ static int write_pidfile(struct program *p, struct err *err)
 	p->pid_fd = fd;
 	leftover_add(path);
 	return 0;
+}
+
+/* Behind the guest's start, which it does not hold up; without one the program is only not listed.
+ */
+static void add_entry(struct program *p)
+{
+	struct buf text = {0};
+
+	if (p->cfg.n_monitors && runtime_text(&text, &p->cfg))
+		(void)runtime_entry_add(&p->entry, text.data, text.len);
+	buf_free(&text);
 }
 
 /* ---- signals ---- */
@@ -366,6 +380,7 @@ static bool program_end(struct program *p, int status)
 			machine_free(p->m);
 		}
 	}
+	runtime_entry_remove(&p->entry);
 	if (p->pid_fd >= 0) {
 		leftover_forget(p->cfg.pidfile);
 		(void)unlink(p->cfg.pidfile);
@@ -397,7 +412,7 @@ static void print_text(enum config_text text)
 
 int main(int argc, char **argv)
 {
-	struct program p = {.pid_fd = -1, .ready_fd = -1};
+	struct program p = {.pid_fd = -1, .ready_fd = -1, .entry.fd = -1};
 	struct err err = {0};
 	int ret, status;
 
@@ -431,6 +446,7 @@ int main(int argc, char **argv)
 	if (ret < 0)
 		log_error("%s", err.msg);
 	if (ret == 0) {
+		add_entry(&p);
 		tell_parent(&p);
 		chardevs_start(&p.be.chardevs);
 		loop_run(p.m->loop);
