@@ -1,4 +1,5 @@
-/* completion.c - what scripts of completion have in common, and the functions of programs of commands */
+/* completion.c - what scripts of completion have in common, and the functions of programs of
+ * commands */
 #include "vmm/base/completion.h"
 
 #include <ctype.h>
@@ -6,7 +7,7 @@
 
 /* clang-format off */
 static const char bash_commands[] =
-    "_@() {\n"
+    "_~() {\n"
     "    local line=${COMP_LINE:0:COMP_POINT} cur word cmd=- before= takes=\n"
     "    local -a typed\n"
     "    read -ra typed <<<\"$line\"\n"
@@ -18,28 +19,29 @@ static const char bash_commands[] =
     "            takes=\n"
     "        elif [[ $word == -* ]]; then\n"
     "            before=${word%%=*}\n"
-    "            [[ $word == *=* || -z ${_@_values[\"$cmd $before\"]-${_@_values[\"- $before\"]-}} ]] || takes=$before\n"
+    "            [[ $word == *=* || -z ${_~_values[\"$cmd $before\"]-${_~_values[\"- $before\"]-}} ]] || takes=$before\n"
     "        elif [ \"$cmd\" = - ]; then\n"
     "            cmd=$word\n"
     "        fi\n"
     "    done\n"
     "    if [ -n \"$takes\" ]; then\n"
-    "        _@_reply \"$cur\" '' \"${_@_values[\"$cmd $takes\"]-${_@_values[\"- $takes\"]}}\"\n"
+    "        _~_reply \"$cur\" '' \"${_~_values[\"$cmd $takes\"]-${_~_values[\"- $takes\"]}}\"\n"
     "    elif [[ $cur == -*=* ]]; then\n"
     "        before=${cur%%=*}\n"
-    "        _@_reply \"${cur#*=}\" \"$before=\" \"${_@_values[\"$cmd $before\"]-${_@_values[\"- $before\"]-}}\"\n"
+    "        _~_reply \"${cur#*=}\" \"$before=\" \"${_~_values[\"$cmd $before\"]-${_~_values[\"- $before\"]-}}\"\n"
     "    elif [[ $cur == -* ]]; then\n"
-    "        _@_reply \"$cur\" '' \"${_@_options[$cmd]-} ${_@_options[-]}\"\n"
+    "        _~_reply \"$cur\" '' \"${_~_options[$cmd]-} ${_~_options[-]}\"\n"
     "    else\n"
-    "        _@_reply \"$cur\" '' \"${_@_words[$cmd]-}\"\n"
+    "        _~_reply \"$cur\" '' \"${_~_words[$cmd]-}\"\n"
     "    fi\n"
     "}\n"
     "\n"
-    "# _@_reply WORD BEFORE WORDS: what begins with WORD, as bash splits words\n"
-    "_@_reply() {\n"
+    "# _~_reply WORD BEFORE WORDS: what begins with WORD, as bash splits words\n"
+    "_~_reply() {\n"
     "    local word words=\" $3 \"\n"
     "    local -a found files=()\n"
     "    [[ $words != *' FILE '* ]] || mapfile -t files < <(compgen -f -- \"$1\")\n"
+    "    [ ${#files[@]} = 0 ] || compopt -o filenames 2>/dev/null\n"
     "    mapfile -t found < <(compgen -W \"${words// FILE / }\" -- \"$1\")\n"
     "    for word in \"${found[@]}\" \"${files[@]}\"; do\n"
     "        [ \"$word\" != - ] || continue\n"
@@ -51,7 +53,7 @@ static const char bash_commands[] =
     "\n";
 
 static const char zsh_commands[] =
-    "_@() {\n"
+    "_~() {\n"
     "    local word cmd=- before= takes=\n"
     "    local -i i\n"
     "    for ((i = 2; i < CURRENT; i++)); do\n"
@@ -60,26 +62,26 @@ static const char zsh_commands[] =
     "            takes=\n"
     "        elif [[ $word == -* ]]; then\n"
     "            before=${word%%=*}\n"
-    "            [[ $word == *=* || -z ${_@_values[$cmd $before]-${_@_values[- $before]-}} ]] || takes=$before\n"
+    "            [[ $word == *=* || -z ${_~_values[$cmd $before]-${_~_values[- $before]-}} ]] || takes=$before\n"
     "        elif [[ $cmd == - ]]; then\n"
     "            cmd=$word\n"
     "        fi\n"
     "    done\n"
     "    if [[ -n $takes ]]; then\n"
-    "        _@_reply ${_@_values[$cmd $takes]-${_@_values[- $takes]-}}\n"
+    "        _~_reply ${_~_values[$cmd $takes]-${_~_values[- $takes]-}}\n"
     "    elif [[ $PREFIX == -*=* ]]; then\n"
     "        before=${PREFIX%%=*}\n"
     "        compset -P '*='\n"
-    "        _@_reply ${_@_values[$cmd $before]-${_@_values[- $before]-}}\n"
+    "        _~_reply ${_~_values[$cmd $before]-${_~_values[- $before]-}}\n"
     "    elif [[ $PREFIX == -* ]]; then\n"
-    "        _@_reply \"${_@_options[$cmd]-} ${_@_options[-]}\"\n"
+    "        _~_reply \"${_~_options[$cmd]-} ${_~_options[-]}\"\n"
     "    else\n"
-    "        _@_reply \"${_@_words[$cmd]-}\"\n"
+    "        _~_reply \"${_~_words[$cmd]-}\"\n"
     "    fi\n"
     "}\n"
     "\n"
-    "# _@_reply WORDS\n"
-    "_@_reply() {\n"
+    "# _~_reply WORDS\n"
+    "_~_reply() {\n"
     "    local -a all=(${=1}) open\n"
     "    open=(${(M)all:#*=})\n"
     "    (( ${all[(I)FILE]} )) && _files\n"
@@ -121,7 +123,7 @@ void completion_words(FILE *out, const char *sketch)
 void completion_put(FILE *out, const char *program, const char *text)
 {
 	for (; *text; text++) {
-		if (*text != '@') {
+		if (*text != '~') {
 			(void)fputc(*text, out);
 			continue;
 		}
@@ -140,7 +142,7 @@ void completion_open(FILE *out, enum completion_shell shell, const char *program
 
 void completion_array(FILE *out, const char *program, const char *array)
 {
-	completion_put(out, program, "typeset -gA _@_");
+	completion_put(out, program, "typeset -gA _~_");
 	(void)fprintf(out, "%s=(\n", array);
 }
 
@@ -153,12 +155,12 @@ void completion_array_end(FILE *out)
 void completion_register(FILE *out, enum completion_shell shell, const char *program)
 {
 	if (shell == COMPLETION_BASH) {
-		completion_put(out, program, "complete -o filenames -o nosort -F _@ ");
+		completion_put(out, program, "complete -o nosort -F _~ ");
 		(void)fprintf(out, "%s\n", program);
 		return;
 	}
 	(void)fprintf(out, "if [[ $funcstack[1] == _%s ]]; then\n", program);
-	completion_put(out, program, "    _@ \"$@\"\nelse\n    compdef _@ ");
+	completion_put(out, program, "    _~ \"$~\"\nelse\n    compdef _~ ");
 	(void)fprintf(out, "%s\nfi\n", program);
 }
 

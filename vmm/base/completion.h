@@ -1,9 +1,9 @@
 /*
  * completion.h - scripts for bash and zsh that complete a command line
  *
- * A script is a fixed function over associative arrays that a program writes from its tables, so that a
- * new row is completed without a line here. The arrays read the same in both shells. What this file
- * has is for programs of the form
+ * A script is a fixed function over associative arrays that a program writes from its tables, so
+ * that a new row is completed without a line here. The arrays read the same in both shells. What
+ * this file has is for programs of the form
  *
  *     PROGRAM [option]... COMMAND [option | word]...
  *
@@ -28,7 +28,7 @@ void completion_open(FILE *out, enum completion_shell shell, const char *program
 /* One of its arrays begins, or ends; the entries in between are lines [key]='words'. */
 void completion_array(FILE *out, const char *program, const char *array);
 void completion_array_end(FILE *out);
-/* 'text' with the program's name, as a shell takes it for a name, in the place of each '@'. */
+/* 'text' with the program's name, as a shell takes it for a name, in the place of each '~'. */
 void completion_put(FILE *out, const char *program, const char *text);
 /* The last lines: the functions of a program of commands, and their registration. */
 void completion_close_commands(FILE *out, enum completion_shell shell, const char *program);

@@ -5,6 +5,8 @@
 
 #include <stdio.h>
 
+#include "vmm/base/completion.h"
+
 struct config;
 struct device_table;
 struct err;
@@ -61,8 +63,8 @@ struct manual_part {
 /* minivmm(1) as roff source. */
 void options_print_man(FILE *out, const struct device_table *devices,
 		       const struct manual_part *parts);
-/* A script for bash that completes options, keys and values. */
-void options_print_completion(FILE *out, const struct device_table *devices,
-			      const struct manual_part *parts);
+/* A script that completes options, keys and values. */
+void options_print_completion(FILE *out, enum completion_shell shell,
+			      const struct device_table *devices, const struct manual_part *parts);
 
 #endif
