@@ -193,6 +193,7 @@ static const char *builtin_name(const struct qmp_type *t)
 		return "int";
 	case QMP_KIND_NUMBER:
 		return "number";
+	case QMP_KIND_ANY:
 	case QMP_KIND_NULL:
 		return t->name;
 	default:

@@ -47,6 +47,7 @@ enum qmp_kind {
 	QMP_KIND_ENUM,
 	QMP_KIND_ARRAY,
 	QMP_KIND_OBJECT,
+	QMP_KIND_ANY,   /* struct qmp_any */
 	QMP_KIND_BELOW, /* const void *: an 'element' elsewhere, so that a type may contain itself;
 			   output only */
 };
@@ -54,6 +55,16 @@ enum qmp_kind {
 struct qmp_array {
 	void *v; /* n elements of the element type's size */
 	size_t n;
+};
+
+/*
+ * A value of any type.  What a command returns has a type of the command's choice and a C
+ * object of that; what it is given stays JSON.
+ */
+struct qmp_any {
+	const struct qmp_type *type; /* output; NULL: there is none */
+	const void *p;               /* output: a C object of that type */
+	const struct json_object *v; /* input, borrowed; NULL: null */
 };
 
 /* What the schema says of a command, member or value. */
@@ -86,6 +97,7 @@ struct qmp_type {
 	bool (*member_at)(const struct qmp_type *t, size_t i, struct qmp_member *out);
 	const char *(*value_at)(const struct qmp_type *t, size_t i,
 				unsigned *features); /* NULL: no more */
+	const char *(*refused)(const char *value);   /* why it is none, what to use; or NULL */
 	const struct qmp_type *element;              /* arrays, what is below */
 	bool open; /* objects: members that are not in the table are the command's to judge */
 	/*
@@ -97,12 +109,13 @@ struct qmp_type {
 };
 
 extern const struct qmp_type qmp_str, qmp_chars, qmp_bool, qmp_i64, qmp_u64, qmp_u32, qmp_u8,
-    qmp_number, qmp_null, qmp_str_or_null, qmp_str_array;
+    qmp_number, qmp_null, qmp_str_or_null, qmp_str_array, qmp_any;
 
 /* The table type of a C member; a member that has none does not compile. */
 #define QMP_TYPE_OF(s, m)                                                                          \
 	_Generic(((s *)0)->m, const char *: &qmp_str, bool: &qmp_bool, int64_t: &qmp_i64,          \
-		 uint64_t: &qmp_u64, uint32_t: &qmp_u32, uint8_t: &qmp_u8, double: &qmp_number)
+		 uint64_t: &qmp_u64, uint32_t: &qmp_u32, uint8_t: &qmp_u8, double: &qmp_number,       \
+		 struct qmp_any: &qmp_any)
 #define QMP_MEMBER_(s, m, wire, t, h)                                                              \
 	{                                                                                          \
 		.name = (wire), .type = (t), .offset = offsetof(s, m), .has = (h),                 \

@@ -16,6 +16,7 @@
  * The end takes the same steps, but waits for disks at most END_MS; what they
  * have not finished by then is left behind and the program ends with _exit().
  */
+#include "vmm/objects.h"
 #include "vmm/machine.h"
 
 #include <errno.h>
@@ -124,6 +125,9 @@ int machine_init(struct machine *m, const struct config *cfg, struct err *err)
 	m->paused = m->draining = m->quiet = true;
 	m->pause_depth = 1; /* until the first machine_start */
 	m->autostart = !cfg->paused;
+	m->actions.no_reboot = cfg->no_reboot;
+	m->actions.no_shutdown = cfg->no_shutdown;
+	m->actions.panic = (int)cfg->panic;
 	pthread_mutex_init(&m->lock, NULL);
 	pthread_mutex_init(&m->control_lock, NULL);
 	(void)pthread_condattr_init(&attr);
@@ -131,6 +135,7 @@ int machine_init(struct machine *m, const struct config *cfg, struct err *err)
 	pthread_cond_init(&m->cond, &attr);
 	(void)pthread_condattr_destroy(&attr);
 	list_init(&m->devices);
+	list_init(&m->objects);
 	list_init(&m->jobs);
 	list_init(&m->requests.waiters);
 	m->requests.asked_fd = -1;
@@ -316,6 +321,7 @@ void machine_free(struct machine *m)
 			m->arch->vcpu_fini(m->vcpus[i]);
 		vcpu_free(m->vcpus[i]);
 	}
+	objects_end(m);
 	free(m->vcpus);
 	if (m->arch)
 		m->arch->fini(m);
@@ -620,6 +626,8 @@ int machine_reset(struct machine *m, struct err *err)
 {
 	int ret;
 
+	if (!m->arch)
+		return err_set(err, ENODEV, "there is no machine (-machine none)");
 	while (m->resetting) /* another thread resets it */
 		pthread_cond_wait(&m->cond, &m->lock);
 	ret = machine_check_memory(m, err);

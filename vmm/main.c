@@ -17,11 +17,13 @@
 #include "migration/settings/manual.h"
 #include "migration/snapshot/snapshot.h"
 #include "qmp/channels.h"
+#include "qmp/object-kinds.h"
 #include "qmp/reference.h"
 #include "qmp/runtime-text.h"
 #include "qmp/server.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/error.h"
+#include "vmm/base/fdset.h"
 #include "vmm/base/leftovers.h"
 #include "vmm/base/log.h"
 #include "vmm/base/terminal.h"
@@ -34,6 +36,7 @@
 #include "vmm/machine.h"
 #include "vmm/memory/missing.h"
 #include "vmm/merge-watch.h"
+#include "vmm/objects.h"
 #include "vmm/options/config.h"
 #include "vmm/options/options.h"
 #include "vmm/runtime-entry.h"
@@ -197,6 +200,8 @@ static int program_build(struct program *p, struct err *err)
 	/* Memory first: behind the interrupt controllers the first slot takes milliseconds. */
 	int ret;
 
+	if (p->cfg.no_board)
+		return chardevs_open(&p->be.chardevs, m, err);
 	host_let_signals_kill(&p->host, true); /* to populate it takes long, and leaves nothing */
 	ret = microvm_create_memory(m, err);
 	host_let_signals_kill(&p->host, false);
@@ -263,6 +268,8 @@ static int program_run(struct program *p, struct err *err)
 	struct machine *m = p->m;
 	int ret;
 
+	if (p->cfg.no_board) /* prelaunch, for ever */
+		return 0;
 	if (p->cfg.incoming) {
 		ret = machine_set_state(m, RS_INMIGRATE, err);
 		if (ret >= 0)
@@ -306,12 +313,17 @@ static int program_start(struct program *p, struct err *err)
 		ret = host_take_signals(&p->host, err);
 	if (ret < 0)
 		return ret;
+	ret = host_pass_fds(&p->host, &p->cfg, err);
+	if (ret < 0)
+		return ret;
 	p->m = machine_new(&p->cfg, err);
 	if (!p->m)
 		return -EIO;
 	p->m->host = &p->host;
 	machine_lock(p->m);
-	ret = program_build(p, err);
+	ret = objects_start(p->m, object_kinds, err);
+	if (ret >= 0)
+		ret = program_build(p, err);
 	if (ret >= 0 && p->cfg.dumpdtb) {
 		ret = dump_dtb(p, err);
 		machine_unlock(p->m);
@@ -390,6 +402,7 @@ static bool program_end(struct program *p, int status)
 	log_close();
 	if (!all || p->host.abandoned) /* a thread that is left may look at them */
 		return false;
+	fdset_end();
 	config_fini(&p->cfg);
 	host_fini(&p->host);
 	return all;

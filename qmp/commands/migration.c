@@ -390,12 +390,12 @@ static int migrate_continue(struct qmp_call *call, const void *arg, void *ret, s
 }
 
 const struct qmp_command qmp_migration_commands[] = {
-    {"migrate",          &migrate_type, NULL, migrate, 0},
-    {"migrate-incoming",              &incoming_type, NULL, migrate_incoming, 0},
-    {"migrate_cancel",                 NULL, NULL, migrate_cancel, 0},
+    {"migrate",          &migrate_type, NULL, migrate, QMP_GUEST},
+    {"migrate-incoming",              &incoming_type, NULL, migrate_incoming, QMP_GUEST},
+    {"migrate_cancel",         NULL, NULL, migrate_cancel, 0},
     {"migrate-continue", &continue_type, NULL, migrate_continue, 0},
     {"migrate-start-postcopy",              NULL, NULL, start_postcopy, 0},
-    {"migrate-set-capabilities",                 &set_capabilities_type, NULL, set_capabilities, 0},
+    {"migrate-set-capabilities",         &set_capabilities_type, NULL, set_capabilities, 0},
     {"query-migrate-capabilities",   NULL, &capability_list, query_capabilities, 0},
     {"migrate-set-parameters",              &set_params_type, NULL, set_params, 0},
     {"query-migrate-parameters",                 NULL, &params_type, query_params, 0},

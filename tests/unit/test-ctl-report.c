@@ -103,8 +103,8 @@ static struct report *report_in(const char *dir, const char *name)
 
 static void set_status(struct figures *f, const char *status, const char *phase)
 {
-	(void)snprintf(f->status, sizeof(f->status), "%s", status);
-	(void)snprintf(f->phase, sizeof(f->phase), "%s", phase);
+	(void)snprintf(f->status, sizeof(f->status), "%.*s", (int)sizeof(f->status) - 1, status);
+	(void)snprintf(f->phase, sizeof(f->phase), "%.*s", (int)sizeof(f->phase) - 1, phase);
 }
 
 /*

@@ -53,6 +53,32 @@ static char *copy_of(const char *s)
 	return s ? xstrdup(s) : NULL;
 }
 
+struct cfg_object config_object_copy(const struct cfg_object *o)
+{
+	struct cfg_object c = *o;
+
+	c.type = copy_of(o->type);
+	c.id = copy_of(o->id);
+	c.mem_path = copy_of(o->mem_path);
+	c.filename = copy_of(o->filename);
+	c.where = copy_of(o->where);
+	c.props = (struct keyvals){0};
+	for (size_t i = 0; i < o->props.n; i++)
+		keyvals_add(&c.props, o->props.v[i].key, o->props.v[i].val);
+	return c;
+}
+
+void config_object_fini(struct cfg_object *o)
+{
+	free(o->type);
+	free(o->id);
+	free(o->mem_path);
+	free(o->filename);
+	free(o->where);
+	keyvals_fini(&o->props);
+	*o = (struct cfg_object){0};
+}
+
 struct cfg_blockdev config_blockdev_copy(const struct cfg_blockdev *bd)
 {
 	struct cfg_blockdev c = *bd;
@@ -169,13 +195,12 @@ void config_make_absolute(struct config *c, const char *folder)
 
 static void free_backends(struct config *c)
 {
-	for (size_t i = 0; i < c->n_objects; i++) {
-		free(c->objects[i].where);
-		free(c->objects[i].type);
-		free(c->objects[i].id);
-		free(c->objects[i].mem_path);
-		free(c->objects[i].filename);
+	for (size_t i = 0; i < c->n_add_fds; i++) {
+		free(c->add_fds[i].where);
+		free(c->add_fds[i].opaque);
 	}
+	for (size_t i = 0; i < c->n_objects; i++)
+		config_object_fini(&c->objects[i]);
 	for (size_t i = 0; i < c->n_blockdevs; i++)
 		config_blockdev_fini(&c->blockdevs[i]);
 	for (size_t i = 0; i < c->n_netdevs; i++) {
@@ -225,6 +250,7 @@ void config_fini(struct config *c)
 		free(c->devices[i].id);
 		keyvals_fini(&c->devices[i].props);
 	}
+	free(c->add_fds);
 	free(c->objects);
 	free(c->blockdevs);
 	free(c->netdevs);

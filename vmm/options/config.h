@@ -38,6 +38,7 @@ struct cfg_object {
 	char *mem_path;         /* file only */
 	bool readonly;
 	char *filename; /* rng-random only */
+	struct keyvals props; /* all of it as given and checked: secret */
 	char *where;    /* owned: the option as typed, for messages; NULL: a default */
 };
 
@@ -90,6 +91,14 @@ struct cfg_netdev {
 	bool vnet_hdr;                      /* tap: offer offloads (default true) */
 	struct keyvals props; /* as given and checked, members of lists without a number */
 	char *where;          /* owned: the option as typed, for messages; NULL: a default */
+};
+
+/* -add-fd */
+struct cfg_add_fd {
+	int fd;
+	uint64_t set;
+	char *opaque; /* what the client calls it, or NULL */
+	char *where;  /* owned: the option as typed, for messages */
 };
 
 /* -chardev, or what -serial, -qmp and -monitor stand for */
@@ -152,6 +161,7 @@ struct config {
 	bool uuid_set;
 
 	/* machine */
+	bool no_board; /* -machine none: there is no guest, the program only tells what it has */
 	struct cfg_board board;
 	bool acpi, pic, pit, rtc, isa_serial; /* -M microvm,... */
 	bool ioapic2;         /* a second IOAPIC, and 24 virtio slots on it instead of 8 */
@@ -172,12 +182,14 @@ struct config {
 	char *kernel, *initrd, *append, *bios;
 
 	/* devices */
+	struct cfg_add_fd *add_fds;
 	struct cfg_object *objects;
 	struct cfg_blockdev *blockdevs;
 	struct cfg_netdev *netdevs;
 	struct cfg_chardev *chardevs;
 	struct cfg_monitor *monitors;
 	struct cfg_device *devices;
+	size_t n_add_fds;
 	size_t n_objects, n_blockdevs, n_netdevs, n_chardevs, n_monitors, n_devices;
 	/* -global of a part of the board: "driver.property", checked, in order */
 	struct keyvals globals;
@@ -206,6 +218,9 @@ const struct cfg_object *config_object(const struct config *c, const char *id);
 const struct cfg_blockdev *config_blockdev(const struct config *c, const char *name);
 const struct cfg_netdev *config_netdev(const struct config *c, const char *id);
 const struct cfg_chardev *config_chardev(const struct config *c, const char *id);
+/* A deep copy; config_object_fini() frees all that it owns, not the struct. */
+struct cfg_object config_object_copy(const struct cfg_object *o);
+void config_object_fini(struct cfg_object *o);
 /* A deep copy; config_blockdev_fini() frees it. */
 struct cfg_blockdev config_blockdev_copy(const struct cfg_blockdev *bd);
 /* Frees all that it owns, not the struct. */
