@@ -93,7 +93,7 @@ $(IMG): $(BUILD)/img/main.o $(LIB)
 # Only this one, with its shell, needs readline.
 $(CTL): $(BUILD)/ctl/main.o $(LIB)
 	@echo "  LD   $@"
-	@$(CC) $(ALL_LDFLAGS) $(OWN_LDFLAGS) $^ $(OWN_LIBS) -lreadline $(if $(STATIC),-ltinfo) -lm -o $@
+	@$(CC) $(ALL_LDFLAGS) $(OWN_LDFLAGS) $^ $(OWN_LIBS) -lreadline -lm $(if $(STATIC),-ltinfo) -o $@
 
 # The programs in one file each, for an empty chroot or another distribution.
 .PHONY: static

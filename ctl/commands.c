@@ -7,6 +7,12 @@
 const struct ctl_command *const ctl_commands[] = {
     &ctl_status_command,
     &ctl_list_command,
+    &ctl_move_command,
+    &ctl_watch_command,
+    &ctl_cancel_command,
+    &ctl_save_command,
+    &ctl_load_command,
+    &ctl_snapshot_command,
     &ctl_pause_command,
     &ctl_cont_command,
     &ctl_reset_command,

@@ -114,19 +114,20 @@ static void read_folder(struct running_list *l, const char *path)
 		(void)closedir(d);
 }
 
-/* As root: those of all users, but for the one that has been read. */
-static void read_users(struct running_list *l, const char *own)
+/* In each folder of 'parent' its folder minivmm: of users, of services; what is closed is left out.
+ */
+static void read_below(struct running_list *l, const char *parent, const char *own)
 {
-	DIR *d = geteuid() == 0 ? opendir("/run/user") : NULL;
+	DIR *d = opendir(parent);
 	const struct dirent *e;
 
 	/* NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is this call's own */
 	while (d && (e = readdir(d))) {
-		char path[64];
+		char path[RUNTIME_PATH_BYTES];
 
-		if (!isdigit((unsigned char)e->d_name[0]))
+		if (e->d_name[0] == '.')
 			continue;
-		(void)snprintf(path, sizeof(path), "/run/user/%.20s/minivmm", e->d_name);
+		(void)snprintf(path, sizeof(path), "%.100s/%s/minivmm", parent, e->d_name);
 		if (strcmp(path, own) != 0)
 			read_folder(l, path);
 	}
@@ -151,7 +152,9 @@ void running_read(struct running_list *l)
 	read_folder(l, own);
 	if (strcmp(own, "/run/minivmm") != 0)
 		read_folder(l, "/run/minivmm");
-	read_users(l, own);
+	read_below(l, "/run/minivmm", own);
+	if (geteuid() == 0)
+		read_below(l, "/run/user", own);
 	if (l->n)
 		qsort(l->v, l->n, sizeof(*l->v), by_pid);
 }
