@@ -35,7 +35,9 @@ endif
 endif
 
 VERSION := 0.1.0
-WARN := -Wall -Wextra -Werror -Wshadow -Wvla -Wundef -Wformat=2 -Wpointer-arith -Wwrite-strings \
+# A compiler that knows more warnings than those that it was written with: WERROR=
+WERROR ?= -Werror
+WARN := -Wall -Wextra $(WERROR) -Wshadow -Wvla -Wundef -Wformat=2 -Wpointer-arith -Wwrite-strings \
 	-Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition -Wnull-dereference \
 	-Wimplicit-fallthrough -Wconversion -Wframe-larger-than=8192
 # STATIC=1 (make static): no shared library at all. WITHOUT=slirp leaves a library out, and with it what it is for, which
@@ -60,7 +62,7 @@ BASE_CFLAGS := -std=gnu11 -g -D_GNU_SOURCE -DMINIVMM_VERSION='"$(VERSION)"' -I. 
 	$(if $(filter slirp,$(WITHOUT)),-DMINIVMM_WITHOUT_SLIRP)
 # No warnings with sanitizers: what gcc says then is of the code that it has put in itself.
 ALL_CFLAGS := $(BASE_CFLAGS) $(OPT) -MMD -MP -fstack-protector-strong $(WARN) \
-	$(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -w) $(CFLAGS)
+	$(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -w) $(CPPFLAGS) $(CFLAGS)
 ALL_LDFLAGS := -pthread $(if $(SAN),-fsanitize=$(SAN)) $(if $(STATIC),-static-pie) $(LDFLAGS)
 
 DIRS := vmm/base vmm/memory vmm/options vmm arch/x86 devices devices/virtio devices/block devices/block/qcow2 devices/net \
@@ -183,30 +185,53 @@ lint:
 	scripts/lint
 
 # ---- install, uninstall ----
+SHARE    := $(DESTDIR)$(PREFIX)/share
 BIN_DIR  := $(DESTDIR)$(PREFIX)/bin
-MAN_DIR  := $(DESTDIR)$(PREFIX)/share/man/man1
-DOC_DIR  := $(DESTDIR)$(PREFIX)/share/doc/minivmm
-BASH_DIR := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+MAN_DIR  := $(SHARE)/man
+DOC_DIR  := $(SHARE)/doc/minivmm
+BASH_DIR := $(SHARE)/bash-completion/completions
+ZSH_DIR  ?= $(PREFIX)/share/zsh/site-functions
+# Empty: without the unit of systemd.
+UNIT_DIR ?= $(PREFIX)/lib/systemd/system
 # The README's links work in there, too, as far as they lead to pages of docs/.
 PAGES := README.md CHANGELOG.md CONTRIBUTING.md LICENSE $(wildcard docs/*.md docs/interfaces/*.md)
+EXAMPLES := packaging/minivmm.conf $(wildcard scripts/trace/*.bt) $(filter-out %.pyc,$(wildcard examples/*))
+TEXTS := $(BUILD)/texts
 
-install: $(BIN) $(IMG) $(CTL)
-	$(BIN) -man >$(BUILD)/minivmm.1
-	$(BIN) -completion >$(BUILD)/completion
-	$(IMG) --man >$(BUILD)/minivmm-img.1
-	$(IMG) --completion >$(BUILD)/completion-img
-	install -d "$(BIN_DIR)" "$(MAN_DIR)" "$(DOC_DIR)" "$(BASH_DIR)"
+# What the programs print of themselves.
+.PHONY: texts
+texts: $(BIN) $(IMG) $(CTL)
+	@mkdir -p $(TEXTS)/bash $(TEXTS)/zsh $(TEXTS)/man1 $(TEXTS)/man7
+	@$(BIN) -man >$(TEXTS)/man1/minivmm.1
+	@$(IMG) --man >$(TEXTS)/man1/minivmm-img.1
+	@$(CTL) --man >$(TEXTS)/man1/minivmm-ctl.1
+	@$(BIN) -qmp-reference man >$(TEXTS)/man7/minivmm-qmp.7
+	@$(BIN) -completion >$(TEXTS)/bash/minivmm
+	@$(IMG) --completion >$(TEXTS)/bash/minivmm-img
+	@$(CTL) --completion >$(TEXTS)/bash/minivmm-ctl
+	@$(BIN) -completion-zsh >$(TEXTS)/zsh/_minivmm
+	@$(IMG) --completion-zsh >$(TEXTS)/zsh/_minivmm-img
+	@$(CTL) --completion-zsh >$(TEXTS)/zsh/_minivmm-ctl
+
+install: texts
+	install -d "$(BIN_DIR)" "$(MAN_DIR)/man1" "$(MAN_DIR)/man7" "$(DOC_DIR)/examples" "$(BASH_DIR)" "$(DESTDIR)$(ZSH_DIR)"
 	install -m 755 $(BIN) $(IMG) $(CTL) "$(BIN_DIR)"
-	install -m 644 $(BUILD)/minivmm.1 $(BUILD)/minivmm-img.1 "$(MAN_DIR)"
-	install -m 644 $(BUILD)/completion "$(BASH_DIR)/minivmm"
-	install -m 644 $(BUILD)/completion-img "$(BASH_DIR)/minivmm-img"
+	install -m 644 $(TEXTS)/man1/* "$(MAN_DIR)/man1"
+	install -m 644 $(TEXTS)/man7/* "$(MAN_DIR)/man7"
+	install -m 644 $(TEXTS)/bash/* "$(BASH_DIR)"
+	install -m 644 $(TEXTS)/zsh/* "$(DESTDIR)$(ZSH_DIR)"
+	install -m 644 $(EXAMPLES) "$(DOC_DIR)/examples"
 	for page in $(PAGES); do install -D -m 644 $$page "$(DOC_DIR)/$$page" || exit 1; done
+ifneq ($(UNIT_DIR),)
+	install -d "$(DESTDIR)$(UNIT_DIR)"
+	sed 's|/usr/bin/|$(PREFIX)/bin/|' packaging/minivmm@.service >"$(DESTDIR)$(UNIT_DIR)/minivmm@.service"
+endif
 
 # What install has made, and no folder that others may use.
 uninstall:
-	rm -f "$(BIN_DIR)/minivmm" "$(MAN_DIR)/minivmm.1" "$(BASH_DIR)/minivmm"
-	rm -f "$(BIN_DIR)/minivmm-img" "$(MAN_DIR)/minivmm-img.1" "$(BASH_DIR)/minivmm-img"
-	rm -f "$(BIN_DIR)/minivmm-ctl"
+	for name in minivmm minivmm-img minivmm-ctl; do \
+		rm -f "$(BIN_DIR)/$$name" "$(MAN_DIR)/man1/$$name.1" "$(BASH_DIR)/$$name" "$(DESTDIR)$(ZSH_DIR)/_$$name"; done
+	rm -f "$(MAN_DIR)/man7/minivmm-qmp.7" $(if $(UNIT_DIR),"$(DESTDIR)$(UNIT_DIR)/minivmm@.service")
 	rm -rf "$(DOC_DIR)"
 
 clean:

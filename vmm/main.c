@@ -416,7 +416,9 @@ static void print_text(enum config_text text)
 	else if (text == TEXT_MAN)
 		options_print_man(stdout, &device_table, migration_manual);
 	else if (text == TEXT_COMPLETION)
-		options_print_completion(stdout, &device_table, migration_manual);
+		options_print_completion(stdout, COMPLETION_BASH, &device_table, migration_manual);
+	else if (text == TEXT_COMPLETION_ZSH)
+		options_print_completion(stdout, COMPLETION_ZSH, &device_table, migration_manual);
 	else if (text == TEXT_QMP_MARKDOWN)
 		qmp_reference_print(stdout, QMP_REFERENCE_MARKDOWN);
 	else if (text == TEXT_QMP_MAN)

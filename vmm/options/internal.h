@@ -322,6 +322,7 @@ int opt_help(struct opt_parse *p, struct err *err);
 int opt_version(struct opt_parse *p, struct err *err);
 int opt_man(struct opt_parse *p, struct err *err);
 int opt_completion(struct opt_parse *p, struct err *err);
+int opt_completion_zsh(struct opt_parse *p, struct err *err);
 int opt_qmp_reference(struct opt_parse *p, struct err *err);
 
 #endif

@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "vmm/base/completion.h"
+
 struct cfg_object;
 struct config;
 struct device_row;
@@ -87,8 +89,8 @@ struct manual_part {
 /* minivmm(1) as roff source. */
 void options_print_man(FILE *out, const struct device_table *devices,
 		       const struct manual_part *parts);
-/* A script for bash that completes options, keys and values. */
-void options_print_completion(FILE *out, const struct device_table *devices,
-			      const struct manual_part *parts);
+/* A script that completes options, keys and values. */
+void options_print_completion(FILE *out, enum completion_shell shell,
+			      const struct device_table *devices, const struct manual_part *parts);
 
 #endif

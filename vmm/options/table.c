@@ -170,6 +170,8 @@ const struct opt_row option_table[] = {
     CALL("man", NULL, opt_man, "The manual page, as roff source."),
     CALL("completion", NULL, opt_completion,
 	 "The completion of bash for this command line; source <(minivmm -completion)."),
+    CALL("completion-zsh", NULL, opt_completion_zsh,
+	 "The completion of zsh; source <(minivmm -completion-zsh) behind compinit."),
     CALL("qmp-reference", "md|man", opt_qmp_reference,
 	 "The commands, events and types of QMP, as Markdown or as roff source."),
 
