@@ -58,11 +58,15 @@ ALL_CFLAGS := $(BASE_CFLAGS) $(OPT) -MMD -MP -fstack-protector-strong $(WARN) \
 ALL_LDFLAGS := -pthread $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
 
 DIRS := vmm/base vmm/memory vmm/options vmm arch/x86 devices devices/virtio devices/block devices/block/qcow2 devices/net \
-	devices/chardev migration/settings migration/channel migration/stream migration/ram \
+	devices/chardev migration/settings migration/channel migration/tls migration/stream migration/ram \
 	migration/ram/encode migration/ram/lazy migration/ram/mapped migration/ram/multifd migration/ram/postcopy \
 	migration/peer \
 	migration/outgoing migration/incoming migration/dirty migration/snapshot migration qmp qmp/commands img
-SRC  := $(sort $(foreach d,$(DIRS),$(wildcard $(d)/*.c)))
+# What includes GnuTLS, which is opened at run time; a build without its headers has without-gnutls.c instead.
+GNUTLS_SRC := $(addprefix migration/tls/,certificate.c creds.c handshake.c library.c session.c shared-key.c verify.c x509.c)
+NO_GNUTLS_SRC := migration/tls/without-gnutls.c
+WITHOUT_GNUTLS ?=
+SRC  := $(filter-out $(if $(WITHOUT_GNUTLS),$(GNUTLS_SRC),$(NO_GNUTLS_SRC)),$(sort $(foreach d,$(DIRS),$(wildcard $(d)/*.c))))
 OBJ  := $(SRC:%.c=$(BUILD)/%.o)
 LIB_OBJ := $(filter-out $(BUILD)/vmm/main.o $(BUILD)/img/main.o,$(OBJ))
 LIB  := $(BUILD)/libminivmm.a

@@ -22,6 +22,8 @@
 #include "migration/probe.h"
 #include "migration/ram/postcopy/blocktime.h"
 #include "migration/settings/globals.h"
+#include "migration/tls/layer.h"
+#include "migration/tls/objects.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
@@ -40,7 +42,11 @@
 /* The parameters have changed: what runs follows. */
 static void follow_params(struct migration *mg)
 {
+	struct tls_layer tls;
+
 	settings_publish(&mg->set);
+	tls_layer_fill(&tls, mg->set.tls_objects, &mg->set.params, NULL);
+	recover_listen_use(&mg->in.recover, &tls);
 	outgoing_follow(&mg->out);
 	incoming_lazy_follow(&mg->in);
 }
@@ -123,6 +129,7 @@ static void release(struct migration *mg)
 	free(mg->in.from);
 	blocktime_unref(mg->in.blocktime);
 	free(mg->blockers);
+	tls_objects_free(mg->set.tls_objects);
 	free(mg);
 }
 
@@ -171,6 +178,7 @@ struct migration *migration_new(struct machine *m, struct err *err)
 	mg->listener = (struct notify_listener){.fn = notified, .opaque = mg};
 	notify_subscribe(&m->notify, &mg->listener);
 	settings_init(&mg->set, m->ring != NULL);
+	mg->set.tls_objects = tls_objects_new();
 	if (ret < 0) {
 		(void)err_set(err, -ret, "cannot make an eventfd: %s", err_text(-ret));
 	} else {

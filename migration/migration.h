@@ -17,6 +17,7 @@
 #include "migration/settings/info.h"
 #include "migration/settings/params.h"
 
+struct cfg_object;
 struct err;
 struct machine;
 struct migration;
@@ -87,6 +88,13 @@ int migration_check_complete(const struct migration *mg, struct err *err);
 int migration_check_quit(struct migration *mg, struct err *err);
 /* The program ends: tell the log which move or save ends with it. */
 void migration_report_given_up(struct migration *mg);
+
+/* Objects of TLS: tls-creds-*, authz-*.  Is this qom-type one?  Any thread. */
+bool migration_object_type(const char *type);
+/* Make and check it; 'o' is borrowed for the call.  Main thread, machine lock held. */
+int migration_object_add(struct migration *mg, const struct cfg_object *o, struct err *err);
+/* -ENOENT: it is none of these.  Connections that use it keep what they have. */
+int migration_object_del(struct migration *mg, const char *id);
 
 void migration_query(struct migration *mg, struct migration_info *info);
 /* Reasons why this machine cannot be migrated now; n strings, borrowed until the next call. */

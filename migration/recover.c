@@ -159,6 +159,7 @@ int migration_resume(struct migration *mg, const struct migration_where *where, 
 	if (ret == 0) {
 		uri_anchor(&a.uri, mg->m->host);
 		ret = look_up(mg, &a.uri, false, true, &a.to, err);
+		tls_layer_fill(&a.tls, mg->set.tls_objects, &mg->set.params, a.uri.host);
 	}
 	if (ret < 0) {
 		resume_address_fini(&a);

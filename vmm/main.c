@@ -283,6 +283,19 @@ static int check_purpose(const struct config *cfg, struct err *err)
 }
 
 /* 0: run the loop; 1: all is done; -errno. */
+/* What migration over TLS is set up with. */
+static int make_objects(struct program *p, struct err *err)
+{
+	for (size_t i = 0; i < p->cfg.n_objects; i++) {
+		const struct cfg_object *o = &p->cfg.objects[i];
+		int ret = migration_object_type(o->type) ? migration_object_add(p->mg, o, err) : 0;
+
+		if (ret < 0)
+			return config_where(o->where, ret, err);
+	}
+	return 0;
+}
+
 static int program_start(struct program *p, struct err *err)
 {
 	int ret = host_check_room(fds_needed(&p->cfg), err);
@@ -304,7 +317,7 @@ static int program_start(struct program *p, struct err *err)
 	}
 	if (ret >= 0) {
 		p->mg = migration_new(p->m, err);
-		ret = p->mg ? 0 : -EIO;
+		ret = p->mg ? make_objects(p, err) : -EIO;
 	}
 	if (ret >= 0 && p->cfg.dump_vmstate) {
 		ret = vms_dump(&p->m->vmstate, "microvm", p->cfg.dump_vmstate, err);

@@ -150,6 +150,8 @@ void config_make_absolute(struct config *c, const char *folder)
 {
 	make_absolute(&c->pidfile, folder);
 	make_absolute(&c->logfile, folder);
+	for (size_t i = 0; i < c->n_objects; i++) /* a list that is read again when it changes */
+		make_absolute(&c->objects[i].filename, folder);
 	for (size_t i = 0; i < c->n_chardevs; i++) {
 		make_absolute(&c->chardevs[i].path, folder);
 		make_absolute(&c->chardevs[i].logfile, folder);
@@ -167,15 +169,33 @@ void config_make_absolute(struct config *c, const char *folder)
 	}
 }
 
+void config_authz_fini(struct cfg_authz *a)
+{
+	for (size_t i = 0; i < a->n_rules; i++)
+		free(a->rules[i].match);
+	free(a->rules);
+	*a = (struct cfg_authz){0};
+}
+
+void config_object_fini(struct cfg_object *o)
+{
+	free(o->where);
+	free(o->type);
+	free(o->id);
+	free(o->mem_path);
+	free(o->filename);
+	free(o->dir);
+	free(o->priority);
+	free(o->username);
+	free(o->passwordid);
+	free(o->identity);
+	config_authz_fini(&o->authz);
+}
+
 static void free_backends(struct config *c)
 {
-	for (size_t i = 0; i < c->n_objects; i++) {
-		free(c->objects[i].where);
-		free(c->objects[i].type);
-		free(c->objects[i].id);
-		free(c->objects[i].mem_path);
-		free(c->objects[i].filename);
-	}
+	for (size_t i = 0; i < c->n_objects; i++)
+		config_object_fini(&c->objects[i]);
 	for (size_t i = 0; i < c->n_blockdevs; i++)
 		config_blockdev_fini(&c->blockdevs[i]);
 	for (size_t i = 0; i < c->n_netdevs; i++) {

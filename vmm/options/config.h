@@ -26,7 +26,22 @@ struct keyvals {
 	size_t n;
 };
 
-/* -object TYPE,id=ID,... (memory-backend-ram|memfd|file, rng-random|builtin) */
+/* Who may come in: the first rule that fits decides, else 'allow' of the whole. */
+struct cfg_authz_rule {
+	char *match; /* owned */
+	bool allow;
+	bool glob; /* 'match' is a pattern, as of file names */
+};
+struct cfg_authz {
+	struct cfg_authz_rule *rules; /* owned */
+	size_t n_rules;
+	bool allow;
+};
+
+enum cfg_endpoint { CFG_ENDPOINT_CLIENT, CFG_ENDPOINT_SERVER };
+
+/* -object TYPE,id=ID,... (memory-backend-ram|memfd|file, rng-random|builtin, tls-creds-*, authz-*)
+ */
 struct cfg_object {
 	char *type, *id;
 	uint64_t size;          /* bytes */
@@ -37,8 +52,16 @@ struct cfg_object {
 	bool reserve;           /* huge pages: be sure of them from the start (default) */
 	char *mem_path;         /* file only */
 	bool readonly;
-	char *filename; /* rng-random only */
-	char *where;    /* owned: the option as typed, for messages; NULL: a default */
+	char *filename; /* rng-random, authz-list-file */
+	/* tls-creds-* */
+	char *dir, *priority, *username, *passwordid;
+	unsigned endpoint; /* enum cfg_endpoint */
+	bool verify_peer, sanity_check;
+	/* authz-* */
+	char *identity;
+	bool refresh; /* read the file again when it has changed */
+	struct cfg_authz authz;
+	char *where; /* owned: the option as typed, for messages; NULL: a default */
 };
 
 enum cfg_auto { CFG_AUTO, CFG_ON, CFG_OFF };
@@ -198,6 +221,9 @@ const struct cfg_object *config_object(const struct config *c, const char *id);
 const struct cfg_blockdev *config_blockdev(const struct config *c, const char *name);
 const struct cfg_netdev *config_netdev(const struct config *c, const char *id);
 const struct cfg_chardev *config_chardev(const struct config *c, const char *id);
+/* Frees what it owns, not the struct. */
+void config_object_fini(struct cfg_object *o);
+void config_authz_fini(struct cfg_authz *a);
 /* A deep copy; config_blockdev_fini() frees it. */
 struct cfg_blockdev config_blockdev_copy(const struct cfg_blockdev *bd);
 /* Frees all that it owns, not the struct. */

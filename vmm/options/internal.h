@@ -223,6 +223,11 @@ int opt_m(struct opt_parse *p, struct err *err);
 extern const struct opt_list opt_memory_ram_list, opt_memory_memfd_list, opt_memory_file_list;
 extern const struct opt_list opt_rng_random_list, opt_rng_builtin_list;
 int opt_object(struct opt_parse *p, struct err *err);
+/* object-tls.c */
+extern const struct opt_list opt_tls_x509_list, opt_tls_psk_list, opt_tls_anon_list;
+extern const struct opt_list opt_authz_simple_list, opt_authz_list_list, opt_authz_file_list;
+/* The pairs rules.N.*, which leave kv. */
+int opt_take_rules(struct cfg_authz *a, struct keyvals *kv, struct err *err);
 int opt_check_memory(struct opt_parse *p, struct err *err);
 /* drive.c, blockdev.c */
 extern const struct opt_list opt_drive_list;

@@ -99,27 +99,26 @@ const struct opt_list opt_rng_builtin_list = {
     .props = rng_builtin_props,
 };
 
-#define WHY_TLS "TLS is not offered"
-
 static const struct opt_type kinds[] = {
     {"memory-backend-ram",   &opt_memory_ram_list  },
     {"memory-backend-memfd", &opt_memory_memfd_list},
     {"memory-backend-file",  &opt_memory_file_list },
     {"rng-random",           &opt_rng_random_list  },
     {"rng-builtin",          &opt_rng_builtin_list },
+    {"tls-creds-x509",       &opt_tls_x509_list    },
+    {"tls-creds-psk",        &opt_tls_psk_list     },
+    {"tls-creds-anon",       &opt_tls_anon_list    },
+    {"authz-simple",         &opt_authz_simple_list},
+    {"authz-list",           &opt_authz_list_list  },
+    {"authz-list-file",      &opt_authz_file_list  },
+    {"authz-listfile",       &opt_authz_file_list  },
 };
 
 static const struct {
 	const char *name, *use;
 } others[] = {
     {"rng-egd",            "use rng-random, with a FIFO or a device as filename="},
-    {"tls-creds-x509",     WHY_TLS					       },
-    {"tls-creds-psk",      WHY_TLS					       },
-    {"tls-creds-anon",     WHY_TLS					       },
-    {"authz-simple",       WHY_TLS					       },
-    {"authz-list",         WHY_TLS					       },
-    {"authz-list-file",    WHY_TLS					       },
-    {"authz-pam",          WHY_TLS					       },
+    {"authz-pam",          "use authz-list-file"                                 },
     {"secret",             "nothing here is encrypted"                           },
     {"iothread",           "queues have an I/O thread; leave iothread= out"      },
     {"throttle-group",     "use the host's cgroups"                              },
@@ -203,8 +202,10 @@ int opt_object(struct opt_parse *p, struct err *err)
 		return ret;
 	o.type = xstrdup(type);
 	o.share = list == &opt_memory_memfd_list;
-	o.reserve = true;
-	ret = opt_apply(p, list, &o, &kv, err);
+	o.reserve = o.verify_peer = o.sanity_check = o.refresh = true;
+	ret = list == &opt_authz_list_list ? opt_take_rules(&o.authz, &kv, err) : 0;
+	if (ret == 0)
+		ret = opt_apply(p, list, &o, &kv, err);
 	if (ret == 0)
 		ret = check_object(p->cfg, &o, list, err);
 	if (ret == 0) {
@@ -212,10 +213,7 @@ int opt_object(struct opt_parse *p, struct err *err)
 		*OPT_ADD(p->cfg->objects, p->cfg->n_objects) = o;
 		return 0;
 	}
-	free(o.type);
-	free(o.id);
-	free(o.mem_path);
-	free(o.filename);
+	config_object_fini(&o);
 	return ret;
 }
 

@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 
+struct cfg_authz;
 struct config;
 struct device_table;
 struct err;
@@ -27,6 +28,12 @@ int options_parse(struct config *cfg, const struct device_table *devices, int ar
  * part of it is no longer there.  -errno: refused, and the list is of no use any more.
  */
 int options_blockdev(struct config *cfg, const char *json, struct err *err);
+
+/*
+ * The rules of an authz-list-file, a JSON object with the members of authz-list.  'a' is zeroed;
+ * config_authz_fini() frees it, whatever the result.
+ */
+int options_authz(struct cfg_authz *a, const char *json, struct err *err);
 
 /* What can stand in an option's list, for code that describes the command line. */
 enum option_key_type { OPTION_KEY_STRING, OPTION_KEY_BOOLEAN, OPTION_KEY_NUMBER, OPTION_KEY_SIZE };
