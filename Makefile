@@ -1,6 +1,6 @@
 # minivmm
 #
-#   make             build/minivmm, build/minivmm-img    make demo        the main job, shown
+#   make             build/minivmm, -img and -ctl        make demo        the main job, shown
 #   make check       every test                          make check-fast  those without the lab
 #   make check-all   every row of every table of tests
 #   make bench       side by side with QEMU              make fuzz T=60   each fuzz target for T seconds
@@ -38,11 +38,16 @@ VERSION := 0.1.0
 WARN := -Wall -Wextra -Werror -Wshadow -Wvla -Wundef -Wformat=2 -Wpointer-arith -Wwrite-strings \
 	-Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition -Wnull-dereference \
 	-Wimplicit-fallthrough -Wconversion -Wframe-larger-than=8192
+# STATIC=1 (make static): no shared library at all. WITHOUT=slirp leaves a library out, and with it what it is for, which
+# is then refused by name; a static build does so with those that have no static form here (Debian's libslirp).
+STATIC  ?=
+lacks   = $(if $(filter /%,$(shell $(CC) -print-file-name=lib$1.a)),,$1)
+WITHOUT ?= $(if $(STATIC),$(call lacks,slirp) gnutls)
 PKGS := libuv json-c liburing zlib libzstd
 OPT  ?= -O2
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 # libslirp: its .pc file wants the one of GLib, which its -dev package does not bring.
-PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lfdt -lslirp
+PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lfdt $(if $(filter slirp,$(WITHOUT)),,-lslirp)
 # The program holds these libraries itself, where their static form is installed (the -dev packages of
 # Debian bring it): six files less to open, map and relocate before the guest's first byte, and fewer pages
 # resident. SHARED=1 uses the shared ones. Relative relocations are packed, which are most of them.
@@ -51,30 +56,32 @@ archive = $(filter /%,$(foreach n,$(1:-l%=lib%.a) $(1:-l%=lib%_a.a),$(shell $(CC
 OWN_LIBS := $(if $(SHARED),$(PKG_LIBS),$(foreach l,$(PKG_LIBS),$(or $(if $(filter -l%,$l),$(firstword $(call archive,$l))),$l)))
 PACKED := -Wl,-z,pack-relative-relocs
 OWN_LDFLAGS := $(shell echo 'int main(void){return 0;}' | $(CC) $(PACKED) -Wl,--fatal-warnings -xc - -o /dev/null 2>/dev/null && echo $(PACKED))
-BASE_CFLAGS := -std=gnu11 -g -D_GNU_SOURCE -DMINIVMM_VERSION='"$(VERSION)"' -I. -pthread $(PKG_CFLAGS)
+BASE_CFLAGS := -std=gnu11 -g -D_GNU_SOURCE -DMINIVMM_VERSION='"$(VERSION)"' -I. -pthread $(PKG_CFLAGS) \
+	$(if $(filter slirp,$(WITHOUT)),-DMINIVMM_WITHOUT_SLIRP)
 # No warnings with sanitizers: what gcc says then is of the code that it has put in itself.
 ALL_CFLAGS := $(BASE_CFLAGS) $(OPT) -MMD -MP -fstack-protector-strong $(WARN) \
 	$(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -w) $(CFLAGS)
-ALL_LDFLAGS := -pthread $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
+ALL_LDFLAGS := -pthread $(if $(SAN),-fsanitize=$(SAN)) $(if $(STATIC),-static-pie) $(LDFLAGS)
 
 DIRS := vmm/base vmm/memory vmm/options vmm arch/x86 devices devices/virtio devices/block devices/block/qcow2 devices/net \
 	devices/chardev migration/settings migration/channel migration/tls migration/stream migration/ram \
 	migration/ram/encode migration/ram/lazy migration/ram/mapped migration/ram/multifd migration/ram/postcopy \
 	migration/peer \
-	migration/outgoing migration/incoming migration/dirty migration/snapshot migration qmp qmp/commands img
-# What includes GnuTLS, which is opened at run time; a build without its headers has without-gnutls.c instead.
-GNUTLS_SRC := $(addprefix migration/tls/,certificate.c creds.c handshake.c library.c session.c shared-key.c verify.c x509.c)
-NO_GNUTLS_SRC := migration/tls/without-gnutls.c
-WITHOUT_GNUTLS ?=
-SRC  := $(filter-out $(if $(WITHOUT_GNUTLS),$(GNUTLS_SRC),$(NO_GNUTLS_SRC)),$(sort $(foreach d,$(DIRS),$(wildcard $(d)/*.c))))
+	migration/outgoing migration/incoming migration/dirty migration/snapshot migration qmp qmp/commands img ctl
+# What includes GnuTLS, which is opened at run time; without it migration/tls/without-gnutls.c is built instead.
+FILES_gnutls := $(addprefix migration/tls/,certificate.c creds.c handshake.c library.c session.c shared-key.c verify.c x509.c)
+LEFT_OUT := $(if $(filter slirp,$(WITHOUT)),devices/net/user.c devices/net/user-poll.c) \
+	$(if $(filter gnutls,$(WITHOUT)),$(FILES_gnutls),migration/tls/without-gnutls.c)
+SRC  := $(filter-out $(LEFT_OUT),$(sort $(foreach d,$(DIRS),$(wildcard $(d)/*.c))))
 OBJ  := $(SRC:%.c=$(BUILD)/%.o)
-LIB_OBJ := $(filter-out $(BUILD)/vmm/main.o $(BUILD)/img/main.o,$(OBJ))
+LIB_OBJ := $(filter-out $(BUILD)/vmm/main.o $(BUILD)/img/main.o $(BUILD)/ctl/main.o,$(OBJ))
 LIB  := $(BUILD)/libminivmm.a
 BIN  := $(BUILD)/minivmm
 IMG  := $(BUILD)/minivmm-img
+CTL  := $(BUILD)/minivmm-ctl
 
 .PHONY: all
-all: $(BIN) $(IMG)
+all: $(BIN) $(IMG) $(CTL)
 
 $(BIN): $(BUILD)/vmm/main.o $(LIB)
 	@echo "  LD   $@"
@@ -83,6 +90,16 @@ $(BIN): $(BUILD)/vmm/main.o $(LIB)
 $(IMG): $(BUILD)/img/main.o $(LIB)
 	@echo "  LD   $@"
 	@$(CC) $(ALL_LDFLAGS) $(OWN_LDFLAGS) $^ $(OWN_LIBS) -o $@
+
+# Only this one, with its shell, needs readline.
+$(CTL): $(BUILD)/ctl/main.o $(LIB)
+	@echo "  LD   $@"
+	@$(CC) $(ALL_LDFLAGS) $(OWN_LDFLAGS) $^ $(OWN_LIBS) -lreadline $(if $(STATIC),-ltinfo) -o $@
+
+# The programs in one file each, for an empty chroot or another distribution.
+.PHONY: static
+static:
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/static STATIC=1 all
 
 $(LIB): $(LIB_OBJ)
 	@rm -f $@
@@ -150,19 +167,19 @@ $(BUILD)/kvm-probe: scripts/kvm-probe.c
 
 # ---- the commands ----
 .PHONY: demo check check-all check-fast bench lint install uninstall clean
-demo: $(BIN) $(IMG) $(BUILD)/kvm-probe
+demo: $(BIN) $(IMG) $(CTL) $(BUILD)/kvm-probe
 	BUILD=$(BUILD) scripts/demo
 
-check: $(BIN) $(IMG) $(BUILD)/kvm-probe
+check: $(BIN) $(IMG) $(CTL) $(BUILD)/kvm-probe
 	BUILD=$(BUILD) scripts/check $(STRICT:%=--strict)
 
-check-all: $(BIN) $(IMG) $(BUILD)/kvm-probe
+check-all: $(BIN) $(IMG) $(CTL) $(BUILD)/kvm-probe
 	BUILD=$(BUILD) scripts/check --all $(STRICT:%=--strict)
 
-check-fast: $(BIN) $(IMG) $(BUILD)/kvm-probe
+check-fast: $(BIN) $(IMG) $(CTL) $(BUILD)/kvm-probe
 	BUILD=$(BUILD) scripts/check --fast $(STRICT:%=--strict)
 
-bench: $(BIN) $(IMG) guests
+bench: $(BIN) $(IMG) $(CTL) guests
 	BUILD=$(BUILD) /usr/bin/python3 tests/bench/bench.py --out $(BUILD)/bench $(if $(OLD),--old $(OLD)) $(PEER:%=--peer %)
 
 lint:
@@ -176,13 +193,13 @@ BASH_DIR := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 # The README's links work in there, too, as far as they lead to pages of docs/.
 PAGES := README.md CHANGELOG.md CONTRIBUTING.md LICENSE $(wildcard docs/*.md docs/interfaces/*.md)
 
-install: $(BIN) $(IMG)
+install: $(BIN) $(IMG) $(CTL)
 	$(BIN) -man >$(BUILD)/minivmm.1
 	$(BIN) -completion >$(BUILD)/completion
 	$(IMG) --man >$(BUILD)/minivmm-img.1
 	$(IMG) --completion >$(BUILD)/completion-img
 	install -d "$(BIN_DIR)" "$(MAN_DIR)" "$(DOC_DIR)" "$(BASH_DIR)"
-	install -m 755 $(BIN) $(IMG) "$(BIN_DIR)"
+	install -m 755 $(BIN) $(IMG) $(CTL) "$(BIN_DIR)"
 	install -m 644 $(BUILD)/minivmm.1 $(BUILD)/minivmm-img.1 "$(MAN_DIR)"
 	install -m 644 $(BUILD)/completion "$(BASH_DIR)/minivmm"
 	install -m 644 $(BUILD)/completion-img "$(BASH_DIR)/minivmm-img"
@@ -192,6 +209,7 @@ install: $(BIN) $(IMG)
 uninstall:
 	rm -f "$(BIN_DIR)/minivmm" "$(MAN_DIR)/minivmm.1" "$(BASH_DIR)/minivmm"
 	rm -f "$(BIN_DIR)/minivmm-img" "$(MAN_DIR)/minivmm-img.1" "$(BASH_DIR)/minivmm-img"
+	rm -f "$(BIN_DIR)/minivmm-ctl"
 	rm -rf "$(DOC_DIR)"
 
 clean:

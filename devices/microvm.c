@@ -28,6 +28,7 @@
 #include "devices/virtio/virtio-devices.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
+#include "vmm/base/fdset.h"
 #include "vmm/base/units.h"
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
@@ -129,16 +130,18 @@ static struct ram_block *add_firmware(struct machine *m, struct err *err)
 	};
 	const char *path = m->cfg->bios;
 	uint64_t bytes = FIRMWARE_UNIT;
-	CLEANUP(cleanup_close) int fd = -1;
+	int fd = -1, ret = 0;
 
 	if (path) {
-		fd = open(path, O_RDONLY | O_CLOEXEC);
+		fd = path_open(path, O_RDONLY, 0, NULL);
 		if (fd < 0) {
-			(void)err_set(err, errno, "-bios %s: could not load BIOS '%s': %s", path,
-				      path, err_text(errno));
+			(void)err_set(err, -fd, "-bios %s: could not load BIOS '%s': %s", path,
+				      path, err_text(-fd));
 			return NULL;
 		}
-		if (firmware_bytes(path, fd, &bytes, err) < 0)
+		ret = firmware_bytes(path, fd, &bytes, err);
+		path_close(fd);
+		if (ret < 0)
 			return NULL;
 	}
 	return memory_add_block(&m->mem, FIRMWARE_BLOCK, bytes, &be, err);

@@ -11,6 +11,7 @@
 
 #include "migration/incoming/incoming.h"
 #include "migration/outgoing/outgoing.h"
+#include "migration/settings/bitmap-mapping.h"
 #include "migration/settings/settings.h"
 #include "migration/snapshot/snapshot.h"
 #include "migration/stream/globalstate.h"
@@ -36,6 +37,8 @@ struct migration {
 	struct dirty_limits *dirty_limits; /* owned */
 	struct dirty_rate *dirty_rate;     /* owned */
 	bool exit_default;                 /* should a failed incoming migration end the program? */
+	struct bitmap_mapping mapping;     /* owned */
+	bool logs_dirty;                   /* device-file.h: the dirty log is on, and nobody's */
 	const char **blockers;             /* owned; what migration_blockers() has returned last */
 };
 

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "migration/announce.h"
+#include "migration/device-file.h"
 #include "migration/dirty/limit.h"
 #include "migration/dirty/rate.h"
 #include "migration/incoming/lazy.h"
@@ -22,8 +23,6 @@
 #include "migration/probe.h"
 #include "migration/ram/postcopy/blocktime.h"
 #include "migration/settings/globals.h"
-#include "migration/tls/layer.h"
-#include "migration/tls/objects.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
@@ -42,11 +41,8 @@
 /* The parameters have changed: what runs follows. */
 static void follow_params(struct migration *mg)
 {
-	struct tls_layer tls;
-
 	settings_publish(&mg->set);
-	tls_layer_fill(&tls, mg->set.tls_objects, &mg->set.params, NULL);
-	recover_listen_use(&mg->in.recover, &tls);
+	incoming_recover_tls(&mg->in);
 	outgoing_follow(&mg->out);
 	incoming_lazy_follow(&mg->in);
 }
@@ -129,7 +125,7 @@ static void release(struct migration *mg)
 	free(mg->in.from);
 	blocktime_unref(mg->in.blocktime);
 	free(mg->blockers);
-	tls_objects_free(mg->set.tls_objects);
+	bitmap_mapping_free(&mg->mapping);
 	free(mg);
 }
 
@@ -178,7 +174,6 @@ struct migration *migration_new(struct machine *m, struct err *err)
 	mg->listener = (struct notify_listener){.fn = notified, .opaque = mg};
 	notify_subscribe(&m->notify, &mg->listener);
 	settings_init(&mg->set, m->ring != NULL);
-	mg->set.tls_objects = tls_objects_new();
 	if (ret < 0) {
 		(void)err_set(err, -ret, "cannot make an eventfd: %s", err_text(-ret));
 	} else {
@@ -209,6 +204,7 @@ void migration_free(struct migration *mg)
 	mg->dirty_rate = NULL;
 	machine_lock(m);
 	snapshots_fini(&mg->snapshots);
+	(void)migration_log_dirty(mg, false, NULL);
 	release(mg);
 	machine_unlock(m);
 }
@@ -443,6 +439,21 @@ int migration_set_params(struct migration *mg, const struct migration_params_set
 	mg->set.params = next;
 	follow_params(mg);
 	return 0;
+}
+
+int migration_set_bitmap_mapping(struct migration *mg, const struct bitmap_mapping *map,
+				 struct err *err)
+{
+	int ret = bitmap_mapping_check(map, err);
+
+	if (ret == 0)
+		bitmap_mapping_copy(&mg->mapping, map);
+	return ret;
+}
+
+const struct bitmap_mapping *migration_bitmap_mapping(const struct migration *mg)
+{
+	return &mg->mapping;
 }
 
 bool migration_get_capability(struct migration *mg, enum migration_capability c)

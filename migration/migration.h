@@ -13,11 +13,11 @@
 #include <stdint.h>
 
 #include "migration/channel/uri.h"
+#include "migration/settings/bitmap-mapping.h"
 #include "migration/settings/capabilities.h"
 #include "migration/settings/info.h"
 #include "migration/settings/params.h"
 
-struct cfg_object;
 struct err;
 struct machine;
 struct migration;
@@ -89,13 +89,6 @@ int migration_check_quit(struct migration *mg, struct err *err);
 /* The program ends: tell the log which move or save ends with it. */
 void migration_report_given_up(struct migration *mg);
 
-/* Objects of TLS: tls-creds-*, authz-*.  Is this qom-type one?  Any thread. */
-bool migration_object_type(const char *type);
-/* Make and check it; 'o' is borrowed for the call.  Main thread, machine lock held. */
-int migration_object_add(struct migration *mg, const struct cfg_object *o, struct err *err);
-/* -ENOENT: it is none of these.  Connections that use it keep what they have. */
-int migration_object_del(struct migration *mg, const char *id);
-
 void migration_query(struct migration *mg, struct migration_info *info);
 /* Reasons why this machine cannot be migrated now; n strings, borrowed until the next call. */
 const char *const *migration_blockers(struct migration *mg, size_t *n);
@@ -104,6 +97,10 @@ const char *const *migration_blockers(struct migration *mg, size_t *n);
 const struct migration_params *migration_get_params(struct migration *mg);
 int migration_set_params(struct migration *mg, const struct migration_params_set *set,
 			 struct err *err);
+/* block-bitmap-mapping, which is copied; not 'given' until it has been set. */
+int migration_set_bitmap_mapping(struct migration *mg, const struct bitmap_mapping *map,
+				 struct err *err);
+const struct bitmap_mapping *migration_bitmap_mapping(const struct migration *mg);
 bool migration_get_capability(struct migration *mg, enum migration_capability c);
 int migration_set_capabilities(struct migration *mg, const enum migration_capability *caps,
 			       const bool *states, size_t n, struct err *err);

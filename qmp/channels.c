@@ -2,7 +2,7 @@
  * channels.c - MigrationChannel: types, and what they say as an address (QEMU since 8.2;
  * qmp-surface 2.1)
  *
- * What there is no way to (rdma, vsock, a channel for cpr) is no value of these types.
+ * What there is no way to (rdma, a channel for cpr) is no value of these types.
  */
 #include "qmp/channels.h"
 
@@ -130,6 +130,11 @@ static int take_socket(struct qmp_pool *pool, const struct qmp_socket_address *a
 
 	if (a->type == QMP_SOCKET_INET)
 		return take_inet(pool, a, u, err);
+	if (a->type == QMP_SOCKET_VSOCK)
+		return err_set(
+		    err, ENOTSUP,
+		    "address type 'vsock' is not supported by minivmm: use inet, or unix "
+		    "and a program that connects the two");
 	if (!*a->path)
 		return err_set(err, EINVAL, "Parameter '%s' is empty", is_fd ? "str" : "path");
 	u->kind = is_fd ? URI_FD : URI_UNIX;

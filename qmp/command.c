@@ -6,11 +6,33 @@
 #include "vmm/base/units.h"
 
 static const struct qmp_command *const tables[] = {
-    qmp_misc_commands,      qmp_machine_commands,       qmp_facts_commands,    qmp_memory_commands,
-    qmp_migration_commands, qmp_query_migrate_commands, qmp_block_commands,    qmp_net_commands,
-    qmp_options_commands,   qmp_dirty_commands,         qmp_yank_commands,     qmp_job_commands,
-    qmp_balloon_commands,   qmp_snapshot_commands,      qmp_blockdev_commands, qmp_human_commands,
+    /* clang-format off */
+    qmp_misc_commands,
+    qmp_machine_commands,
+    qmp_facts_commands,
+    qmp_memory_commands,
+    qmp_migration_commands,
+    qmp_query_migrate_commands,
+    qmp_block_commands,
+    qmp_net_commands,
+    qmp_options_commands,
+    qmp_dirty_commands,
+    qmp_yank_commands,
+    qmp_job_commands,
+    qmp_balloon_commands,
+    qmp_snapshot_commands,
+    qmp_blockdev_commands,
+    qmp_human_commands,
     qmp_recover_commands,
+    qmp_fdset_commands,
+    qmp_object_commands,
+    qmp_colo_commands,
+    qmp_xen_commands,
+    qmp_qom_commands,
+    qmp_qom_type_commands,
+    qmp_cpu_model_commands,
+    qmp_action_commands,
+    /* clang-format on */
 };
 
 const struct qmp_command *qmp_command_at(size_t i)

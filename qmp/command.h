@@ -50,6 +50,7 @@ typedef int qmp_command_fn(struct qmp_call *call, const void *arg, void *ret, st
 #define QMP_OOB      4u  /* it may be run out of band too */
 #define QMP_WAITS    8u  /* for disks, or for guest memory */
 #define QMP_TAKES_FD 16u /* the descriptor that came with the request */
+#define QMP_GUEST    32u /* it is refused where there is no guest: -machine none */
 
 struct qmp_command {
 	const char *name;
@@ -59,11 +60,31 @@ struct qmp_command {
 };
 
 /* Each ends with a NULL name. */
-extern const struct qmp_command qmp_machine_commands[], qmp_migration_commands[],
-    qmp_facts_commands[], qmp_memory_commands[], qmp_block_commands[], qmp_net_commands[],
-    qmp_misc_commands[], qmp_options_commands[], qmp_dirty_commands[], qmp_query_migrate_commands[],
-    qmp_yank_commands[], qmp_job_commands[], qmp_balloon_commands[], qmp_snapshot_commands[],
-    qmp_blockdev_commands[], qmp_human_commands[], qmp_recover_commands[];
+extern const struct qmp_command qmp_machine_commands[];
+extern const struct qmp_command qmp_migration_commands[];
+extern const struct qmp_command qmp_facts_commands[];
+extern const struct qmp_command qmp_memory_commands[];
+extern const struct qmp_command qmp_block_commands[];
+extern const struct qmp_command qmp_net_commands[];
+extern const struct qmp_command qmp_misc_commands[];
+extern const struct qmp_command qmp_options_commands[];
+extern const struct qmp_command qmp_dirty_commands[];
+extern const struct qmp_command qmp_query_migrate_commands[];
+extern const struct qmp_command qmp_yank_commands[];
+extern const struct qmp_command qmp_job_commands[];
+extern const struct qmp_command qmp_balloon_commands[];
+extern const struct qmp_command qmp_snapshot_commands[];
+extern const struct qmp_command qmp_blockdev_commands[];
+extern const struct qmp_command qmp_human_commands[];
+extern const struct qmp_command qmp_recover_commands[];
+extern const struct qmp_command qmp_fdset_commands[];
+extern const struct qmp_command qmp_object_commands[];
+extern const struct qmp_command qmp_colo_commands[];
+extern const struct qmp_command qmp_xen_commands[];
+extern const struct qmp_command qmp_qom_commands[];
+extern const struct qmp_command qmp_qom_type_commands[];
+extern const struct qmp_command qmp_cpu_model_commands[];
+extern const struct qmp_command qmp_action_commands[];
 
 /* The i-th of all commands, NULL behind the last. */
 const struct qmp_command *qmp_command_at(size_t i);

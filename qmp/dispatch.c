@@ -16,12 +16,15 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "qmp/absent.h"
 #include "qmp/command.h"
 #include "qmp/commands/version.h"
 #include "qmp/connection.h"
 #include "qmp/json.h"
 #include "qmp/session.h"
 #include "vmm/base/error.h"
+#include "vmm/machine.h"
+#include "vmm/options/config.h"
 
 #define GENERIC   "GenericError"
 #define NOT_FOUND "CommandNotFound"
@@ -97,10 +100,12 @@ static int parse_request(const struct json_object *v, bool oob, struct qmp_reque
 	return 0;
 }
 
-static const struct qmp_command *find_command(const struct qmp_connection *conn,
+static const struct qmp_command *find_command(const struct qmp_call *call,
 					      const struct qmp_request *rq, struct failure *f)
 {
+	const struct qmp_connection *conn = call->connection;
 	bool negotiates = !strcmp(rq->name, "qmp_capabilities");
+	const char *instead = qmp_absent_instead(rq->name);
 	const struct qmp_command *c;
 
 	if (!qmp_connection_negotiated(conn) && !negotiates) {
@@ -115,7 +120,15 @@ static const struct qmp_command *find_command(const struct qmp_connection *conn,
 	}
 	c = qmp_command_find(rq->name);
 	if (!c)
-		(void)refuse(f, NOT_FOUND, "The command %.200s has not been found", rq->name);
+		(void)refuse(f, NOT_FOUND, "The command %.200s has not been found%s%s", rq->name,
+			     instead ? ": " : "", instead ? instead : "");
+	if (c && (c->flags & QMP_GUEST) && call->m->cfg->no_board) {
+		(void)refuse(f, GENERIC,
+			     "%s needs a guest, and there is none: minivmm was started with "
+			     "-machine none",
+			     rq->name);
+		return NULL;
+	}
 	if (!c || !rq->oob || (c->flags & QMP_OOB))
 		return c;
 	(void)refuse(f, GENERIC, "The command %s does not support OOB", rq->name);
@@ -163,7 +176,7 @@ static void write_return(struct json_writer *w, const struct qmp_request *rq,
 static int dispatch_run(struct qmp_call *call, const struct qmp_request *rq, struct json_writer *w,
 			struct failure *f)
 {
-	const struct qmp_command *c = find_command(call->connection, rq, f);
+	const struct qmp_command *c = find_command(call, rq, f);
 	struct qmp_pool pool;
 	void *arg, *out;
 	int ret;

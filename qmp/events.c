@@ -196,7 +196,7 @@ static void fill_netdev(const struct notification *n, struct qmp_pool *pool, voi
 /* ---- BLOCK_IO_ERROR ---- */
 
 struct io_error_data {
-	const char *device;
+	const char *device, *node;
 	int operation, action;
 	bool has_nospace, nospace;
 	const char *reason;
@@ -205,10 +205,11 @@ struct io_error_data {
 static const char *const io_operations[] = {"read", "write", NULL};
 static const struct qmp_type io_operation_type = QMP_ENUM_TYPE("IoOperationType", io_operations);
 /* the guest is told of the error and nothing is stopped or hidden */
-static const char *const io_actions[] = {"report", NULL};
+static const char *const io_actions[] = {"ignore", "report", "stop", NULL};
 static const struct qmp_type io_action_type = QMP_ENUM_TYPE("BlockErrorAction", io_actions);
 static const struct qmp_member io_error_members[] = {
     QMP_REQ(struct io_error_data, device, "device"),
+    QMP_SET(struct io_error_data, node, "node-name"),
     QMP_REQ_T(struct io_error_data, operation, "operation", &io_operation_type),
     QMP_REQ_T(struct io_error_data, action, "action", &io_action_type),
     QMP_OPT(struct io_error_data, nospace, "nospace"),
@@ -226,6 +227,8 @@ static void fill_io_error(const struct notification *n, struct qmp_pool *pool, v
 	(void)pool;
 	d->device = n->text ? n->text : "";
 	d->operation = n->text2 && !strcmp(n->text2, "read") ? 0 : 1;
+	d->node = n->text3 && *n->text3 ? n->text3 : NULL;
+	d->action = 1; /* report */
 	d->has_nospace = true;
 	d->nospace = errnum == ENOSPC;
 	d->reason = err_text(errnum);
@@ -323,9 +326,34 @@ static void fill_job(const struct notification *n, struct qmp_pool *pool, void *
 	d->status = i < 0 ? 0 : i;
 }
 
+/* ---- what this program has no cause to send ---- */
+
+#define NEVER ((enum notify_kind) - 1)
+
+static const struct qmp_member colo_members[] = {
+    QMP_ONLY("mode", &qmp_colo_mode_type),
+    QMP_ONLY("reason", &qmp_colo_exit_type),
+    {0},
+};
+static const struct qmp_type colo_type = QMP_SHAPE_TYPE("q_obj_COLO_EXIT-arg", colo_members);
+static const struct qmp_member failover_members[] = {
+    QMP_ONLY("device-id", &qmp_str),
+    {0},
+};
+static const struct qmp_type unplug_type =
+    QMP_SHAPE_TYPE("q_obj_UNPLUG_PRIMARY-arg", failover_members);
+static const struct qmp_type failover_type =
+    QMP_SHAPE_TYPE("q_obj_FAILOVER_NEGOTIATED-arg", failover_members);
+
 /* ---- all ---- */
 
 static const struct qmp_event events[] = {
+    {"COLO_EXIT",		  NOTIFY_NEVER,                      &colo_type,         NULL,           false},
+    {"UNPLUG_PRIMARY",             NOTIFY_NEVER,                      &unplug_type,       NULL,           false},
+    {"FAILOVER_NEGOTIATED",        NOTIFY_NEVER,                      &failover_type,     NULL,           false},
+    {"SUSPEND",		    NOTIFY_NEVER,                      NULL,               NULL,           false},
+    {"SUSPEND_DISK",               NOTIFY_NEVER,                      NULL,               NULL,           false},
+    {"WAKEUP",		     NOTIFY_NEVER,                      NULL,               NULL,           false},
     {"STOP",		       NOTIFY_STOP,                       NULL,               NULL,           false},
     {"RESUME",		     NOTIFY_RESUME,                     NULL,               NULL,           false},
     {"RESET",		      NOTIFY_RESET,                      &shutdown_type,     fill_shutdown,  false},

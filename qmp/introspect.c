@@ -15,6 +15,7 @@
 
 #include "qmp/command.h"
 #include "qmp/events.h"
+#include "qmp/loose-types.h"
 #include "vmm/base/units.h"
 
 #define MAX_TYPES 512
@@ -192,6 +193,7 @@ static const char *builtin_name(const struct qmp_type *t)
 		return "int";
 	case QMP_KIND_NUMBER:
 		return "number";
+	case QMP_KIND_ANY:
 	case QMP_KIND_NULL:
 		return t->name;
 	default:
@@ -311,7 +313,7 @@ static void describe_object(struct walk *w, const struct qmp_type *t, struct inf
 	for (size_t i = 0; qmp_member_at(t, i, &m); i++) {
 		members[i].name = m.name;
 		members[i].type = mention(w, m.type);
-		members[i].has_default = m.has != QMP_REQUIRED;
+		members[i].has_default = m.has != QMP_REQUIRED && m.has != QMP_SHAPE;
 		members[i].features = features(w, m.features);
 		if (t->tag && !strcmp(t->tag, m.name))
 			describe_variants(w, t, m.type, info);
@@ -423,6 +425,8 @@ void qmp_introspect(struct qmp_pool *pool, struct qmp_array *out)
 	add_roots(w);
 	empty = info_add(w, "0");
 	empty->meta = META_OBJECT;
+	for (size_t i = 0; qmp_loose_types[i]; i++)
+		(void)mention(w, qmp_loose_types[i]);
 	for (size_t i = 0; i < w->n_types; i++)
 		add_type(w, w->types[i]);
 	add_builtins(w);

@@ -397,3 +397,29 @@ enum json_event json_reader_end(struct json_reader *r, struct json_object **valu
 	json_reader_reset(r);
 	return ev;
 }
+
+int json_parse(const char *text, size_t n, struct json_object **value, struct err *err)
+{
+	struct json_reader *r = json_reader_new();
+	struct json_object *first = NULL, *more = NULL;
+	size_t used = 0, rest = 0;
+	enum json_event e = json_reader_feed(r, (const uint8_t *)text, n, &used, &first, err);
+
+	if (e == JSON_MORE) /* a number or a word ends with the text */
+		e = json_reader_end(r, &first, err);
+	else if (e == JSON_VALUE && (json_reader_feed(r, (const uint8_t *)text + used, n - used,
+						      &rest, &more, NULL) != JSON_MORE ||
+				     json_reader_end(r, &more, NULL) != JSON_MORE)) {
+		json_free(first);
+		json_free(more);
+		e = JSON_ERROR;
+		(void)err_set(err, EINVAL, "there is more than one JSON value");
+	}
+	if (e == JSON_MORE)
+		(void)err_set(err, EINVAL, "there is no JSON value");
+	json_reader_free(r);
+	if (e != JSON_VALUE)
+		return -EINVAL;
+	*value = first;
+	return 0;
+}

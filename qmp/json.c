@@ -113,6 +113,11 @@ struct json_object *json_new_bool(bool b)
 	return made(json_object_new_boolean(b));
 }
 
+struct json_object *json_new_int(int64_t v)
+{
+	return made(json_object_new_int64(v));
+}
+
 struct json_object *json_new_number(const char *text, bool integer)
 {
 	if (integer) {
@@ -150,6 +155,16 @@ void json_append(struct json_object *array, struct json_object *v)
 void json_free(struct json_object *v)
 {
 	(void)json_object_put(v);
+}
+
+void cleanup_json(struct json_object *const *v)
+{
+	json_free(*v);
+}
+
+struct json_object *json_share(struct json_object *v)
+{
+	return json_object_get(v);
 }
 
 static void write_double(struct json_writer *w, const struct json_object *v)

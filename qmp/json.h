@@ -58,12 +58,16 @@ struct json_object *json_new_object(void);
 struct json_object *json_new_array(void);
 struct json_object *json_new_str(const char *s, size_t n);
 struct json_object *json_new_bool(bool b);
+struct json_object *json_new_int(int64_t v);
 /* A number from its text, which is valid JSON. */
 struct json_object *json_new_number(const char *text, bool integer);
 /* Both take v. */
 void json_set(struct json_object *object, const char *key, struct json_object *v);
 void json_append(struct json_object *array, struct json_object *v);
-void json_free(struct json_object *v); /* NULL is fine */
+void json_free(struct json_object *v);           /* NULL is fine */
+void cleanup_json(struct json_object *const *v); /* for CLEANUP() */
+/* The same value for one more owner, who frees it too; NULL is fine. */
+struct json_object *json_share(struct json_object *v);
 
 /* ---- reader ---- */
 
@@ -89,6 +93,9 @@ enum json_event json_reader_feed(struct json_reader *r, const uint8_t *p, size_t
 				 struct json_object **value, struct err *err);
 /* The text has ended: a value that stands half read is an error.  Resets. */
 enum json_event json_reader_end(struct json_reader *r, struct json_object **value, struct err *err);
+
+/* One value from a whole text of n bytes: 0 (*value is the caller's, NULL for null) or -EINVAL. */
+int json_parse(const char *text, size_t n, struct json_object **value, struct err *err);
 
 /* ---- writer ---- */
 

@@ -82,6 +82,11 @@ const struct qmp_type qmp_str_or_null = {
     .size = 256,
 };
 const struct qmp_type qmp_str_array = QMP_ARRAY_TYPE(&qmp_str);
+const struct qmp_type qmp_any = {
+    .kind = QMP_KIND_ANY,
+    .name = "any",
+    .size = sizeof(struct qmp_any),
+};
 
 bool qmp_member_at(const struct qmp_type *t, size_t i, struct qmp_member *out)
 {
@@ -209,9 +214,13 @@ static int parse_enum(struct parse *p, const struct qmp_type *t, const struct js
 	if (json_kind(v) != JSON_STRING)
 		return wrong_type(p, "string");
 	i = qmp_value_find(t, json_str(v));
-	if (i < 0)
-		return err_set(p->err, EINVAL, "Parameter '%s' does not accept value '%.200s'",
-			       last ? last + 1 : p->path, json_str(v));
+	if (i < 0) {
+		const char *why = t->refused ? t->refused(json_str(v)) : NULL;
+
+		return err_set(p->err, EINVAL, "Parameter '%s' does not accept value '%.200s'%s%s",
+			       last ? last + 1 : p->path, json_str(v), why ? ": " : "",
+			       why ? why : "");
+	}
 	if (t->size == 1)
 		*(uint8_t *)out = (uint8_t)i;
 	else
@@ -294,9 +303,14 @@ static int parse_members(struct parse *p, const struct qmp_type *t, // NOLINT(mi
 		struct json_object *val;
 		int ret = 0;
 
-		if (json_get(v, m.name, &val)) {
+		if (m.has == QMP_NEVER || m.has == QMP_SHAPE) {
+			if (json_get(v, m.name, &val))
+				ret =
+				    err_set(p->err, ENOTSUP,
+					    "Parameter '%s' is not supported by minivmm", p->path);
+		} else if (json_get(v, m.name, &val)) {
 			ret = parse_value(p, m.type, val, (char *)out + m.offset);
-			if (m.has < QMP_IF_SET)
+			if (m.has < QMP_SHAPE)
 				*(bool *)((char *)out + m.has) = true;
 		} else if (m.has == QMP_REQUIRED) {
 			ret = err_set(p->err, EINVAL, "Parameter '%s' is missing", p->path);
@@ -350,6 +364,9 @@ static int parse_value(struct parse *p, const struct qmp_type *t, // NOLINT(misc
 		return parse_array(p, t, v, out);
 	case QMP_KIND_OBJECT:
 		return parse_object(p, t, v, out);
+	case QMP_KIND_ANY:
+		((struct qmp_any *)out)->v = v;
+		return 0;
 	case QMP_KIND_NULL:
 	case QMP_KIND_BELOW:
 		return json_kind(v) == JSON_NULL ? 0 : wrong_type(p, t->name);
@@ -382,6 +399,8 @@ static bool is_present(const struct qmp_member *m, const void *object)
 {
 	const void *p = (const char *)object + m->offset;
 
+	if (m->has == QMP_NEVER || m->has == QMP_SHAPE)
+		return false;
 	if (m->has == QMP_REQUIRED || m->has == QMP_ALWAYS)
 		return true;
 	if (m->has != QMP_IF_SET)
@@ -455,6 +474,9 @@ void qmp_write(struct json_writer *w, const struct qmp_type *t, // NOLINT(misc-n
 		for (size_t i = 0; i < a->n; i++)
 			qmp_write(w, t->element, (const char *)a->v + i * t->element->size);
 		jw_close(w, ']');
+		break;
+	case QMP_KIND_ANY:
+		qmp_write(w, ((const struct qmp_any *)p)->type, ((const struct qmp_any *)p)->p);
 		break;
 	case QMP_KIND_BELOW:
 		qmp_write(w, t->element, *(const void *const *)p);

@@ -47,6 +47,7 @@ enum qmp_kind {
 	QMP_KIND_ENUM,
 	QMP_KIND_ARRAY,
 	QMP_KIND_OBJECT,
+	QMP_KIND_ANY,   /* struct qmp_any */
 	QMP_KIND_BELOW, /* const void *: an 'element' elsewhere, so that a type may contain itself;
 			   output only */
 };
@@ -54,6 +55,16 @@ enum qmp_kind {
 struct qmp_array {
 	void *v; /* n elements of the element type's size */
 	size_t n;
+};
+
+/*
+ * A value of any type.  What a command returns has a type of the command's choice and a C
+ * object of that; what it is given stays JSON.
+ */
+struct qmp_any {
+	const struct qmp_type *type; /* output; NULL: there is none */
+	const void *p;               /* output: a C object of that type */
+	const struct json_object *v; /* input, borrowed; NULL: null */
 };
 
 /* What the schema says of a command, member or value. */
@@ -64,6 +75,8 @@ struct qmp_array {
 #define QMP_REQUIRED ((size_t)-1) /* must be given; is always written */
 #define QMP_ALWAYS   ((size_t)-2) /* optional in the schema, always written; output only */
 #define QMP_IF_SET   ((size_t)-3) /* a pointer that is not NULL, an array that is not empty */
+#define QMP_NEVER    ((size_t)-4) /* optional, and minivmm has none: never there, no C form */
+#define QMP_SHAPE    ((size_t)-5) /* of an object that is never there: must be given, no C form */
 
 struct qmp_member {
 	const char *name;
@@ -84,6 +97,7 @@ struct qmp_type {
 	bool (*member_at)(const struct qmp_type *t, size_t i, struct qmp_member *out);
 	const char *(*value_at)(const struct qmp_type *t, size_t i,
 				unsigned *features); /* NULL: no more */
+	const char *(*refused)(const char *value);   /* why it is none, what to use; or NULL */
 	const struct qmp_type *element;              /* arrays, what is below */
 	bool open; /* objects: members that are not in the table are the command's to judge */
 	/*
@@ -95,12 +109,13 @@ struct qmp_type {
 };
 
 extern const struct qmp_type qmp_str, qmp_chars, qmp_bool, qmp_i64, qmp_u64, qmp_u32, qmp_u8,
-    qmp_number, qmp_null, qmp_str_or_null, qmp_str_array;
+    qmp_number, qmp_null, qmp_str_or_null, qmp_str_array, qmp_any;
 
 /* The table type of a C member; a member that has none does not compile. */
 #define QMP_TYPE_OF(s, m)                                                                          \
 	_Generic(((s *)0)->m, const char *: &qmp_str, bool: &qmp_bool, int64_t: &qmp_i64,          \
-		 uint64_t: &qmp_u64, uint32_t: &qmp_u32, uint8_t: &qmp_u8, double: &qmp_number)
+		 uint64_t: &qmp_u64, uint32_t: &qmp_u32, uint8_t: &qmp_u8, double: &qmp_number,       \
+		 struct qmp_any: &qmp_any)
 #define QMP_MEMBER_(s, m, wire, t, h)                                                              \
 	{                                                                                          \
 		.name = (wire), .type = (t), .offset = offsetof(s, m), .has = (h),                 \
@@ -110,6 +125,20 @@ extern const struct qmp_type qmp_str, qmp_chars, qmp_bool, qmp_i64, qmp_u64, qmp
 #define QMP_REQ(s, m, wire) QMP_MEMBER_(s, m, wire, QMP_TYPE_OF(s, m), QMP_REQUIRED)
 #define QMP_OPT(s, m, wire) QMP_MEMBER_(s, m, wire, QMP_TYPE_OF(s, m), offsetof(s, has_##m))
 #define QMP_SET(s, m, wire) QMP_MEMBER_(s, m, wire, QMP_TYPE_OF(s, m), QMP_IF_SET)
+/* One that is in the interface and never comes up here; it has no C form. */
+#define QMP_NONE(wire, t)                                                                          \
+	{                                                                                          \
+		.name = (wire), .type = (t), .has = QMP_NEVER                                      \
+	}
+/* A member of an object that never comes up, and such an object. */
+#define QMP_ONLY(wire, t)                                                                          \
+	{                                                                                          \
+		.name = (wire), .type = (t), .has = QMP_SHAPE                                      \
+	}
+#define QMP_SHAPE_TYPE(wire, list)                                                                 \
+	{                                                                                          \
+		.kind = QMP_KIND_OBJECT, .name = (wire), .size = 1, .members = (list)              \
+	}
 /* The same with a named type. */
 #define QMP_REQ_T(s, m, wire, t) QMP_MEMBER_(s, m, wire, t, QMP_REQUIRED)
 #define QMP_OPT_T(s, m, wire, t) QMP_MEMBER_(s, m, wire, t, offsetof(s, has_##m))

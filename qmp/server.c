@@ -18,6 +18,7 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/error.h"
+#include "vmm/base/fdset.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
@@ -95,6 +96,8 @@ static void on_notification(void *opaque, const struct notification *n)
 	struct limit *l = limit_of(s, n->kind);
 	struct timespec when;
 
+	if (n->kind == NOTIFY_STOP || n->kind == NOTIFY_RESUME)
+		fdset_guest_runs(n->kind == NOTIFY_RESUME);
 	if (!ev)
 		return;
 	if ((n->kind == NOTIFY_MIGRATION || n->kind == NOTIFY_MIGRATION_PASS) &&

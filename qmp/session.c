@@ -37,6 +37,7 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/error.h"
+#include "vmm/base/fdset.h"
 #include "vmm/base/list.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
@@ -221,6 +222,8 @@ static void forget_peer(struct qmp_session *s)
 		while (s->in_at < s->in_len)
 			take_input(s);
 	qmp_connection_close(s->client);
+	if (s->client)
+		fdset_client_left();
 	s->client = NULL;
 	s->given_up = false;
 	s->in_at = s->in_len = 0;
@@ -238,6 +241,7 @@ static void on_opened(void *opaque)
 
 	forget_peer(s);
 	s->client = qmp_connection_new(s, s->ctx);
+	fdset_client_came();
 	qmp_greeting(s->pretty, &text);
 	queue(s, &text);
 	buf_free(&text);

@@ -21,6 +21,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+struct config;
 struct err;
 struct sockaddr_list;
 
@@ -52,6 +53,8 @@ int host_claim_fd(struct host *h, int fd, const char *what, struct err *err);
 /* A number as in "fd:7", claimed: the descriptor, or -errno. */
 int host_claim_number(struct host *h, const char *number, const char *what, struct err *err);
 
+/* pass-fds.c: those of -add-fd, claimed, become descriptor sets (fdset.h). */
+int host_pass_fds(struct host *h, const struct config *cfg, struct err *err);
 /* Are so many descriptors free?  -EMFILE says what to do. */
 int host_check_room(int fds, struct err *err);
 

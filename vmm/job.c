@@ -26,6 +26,7 @@
 
 #include "vmm/base/alloc.h"
 #include "vmm/base/log.h"
+#include "vmm/base/probes.h"
 #include "vmm/base/units.h"
 #include "vmm/base/wake.h"
 #include "vmm/machine.h"
@@ -112,6 +113,7 @@ static void job_move(struct job *j, enum job_status to)
 	assert(job_may_move(j->status, to));
 	j->status = to;
 	n.text2 = job_status_name(to);
+	PROBE(job_status, n.text, n.text2);
 	notify_publish(&j->m->notify, &n);
 	pthread_cond_broadcast(&j->changed);
 }

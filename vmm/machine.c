@@ -17,6 +17,7 @@
  * have not finished by then is left behind and the program ends with _exit().
  */
 #include "vmm/machine.h"
+#include "vmm/objects.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -31,6 +32,7 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
+#include "vmm/base/probes.h"
 #include "vmm/base/units.h"
 #include "vmm/base/wake.h"
 #include "vmm/device.h"
@@ -123,6 +125,9 @@ int machine_init(struct machine *m, const struct config *cfg, struct err *err)
 	m->paused = m->draining = m->quiet = true;
 	m->pause_depth = 1; /* until the first machine_start */
 	m->autostart = !cfg->paused;
+	m->actions.no_reboot = cfg->no_reboot;
+	m->actions.no_shutdown = cfg->no_shutdown;
+	m->actions.panic = (int)cfg->panic;
 	pthread_mutex_init(&m->lock, NULL);
 	pthread_mutex_init(&m->control_lock, NULL);
 	(void)pthread_condattr_init(&attr);
@@ -130,6 +135,7 @@ int machine_init(struct machine *m, const struct config *cfg, struct err *err)
 	pthread_cond_init(&m->cond, &attr);
 	(void)pthread_condattr_destroy(&attr);
 	list_init(&m->devices);
+	list_init(&m->objects);
 	list_init(&m->jobs);
 	list_init(&m->requests.waiters);
 	m->requests.asked_fd = -1;
@@ -315,6 +321,7 @@ void machine_free(struct machine *m)
 			m->arch->vcpu_fini(m->vcpus[i]);
 		vcpu_free(m->vcpus[i]);
 	}
+	objects_end(m);
 	free(m->vcpus);
 	if (m->arch)
 		m->arch->fini(m);
@@ -442,6 +449,7 @@ int machine_set_state(struct machine *m, enum runstate s, struct err *err)
 		return err_set(err, EINVAL, "invalid runstate transition: '%s' -> '%s'",
 			       runstate_name(m->state), runstate_name(s));
 	m->state = s;
+	PROBE(run_state, runstate_name(s));
 	machine_retry_requests(m);
 	return 0;
 }
@@ -461,6 +469,7 @@ int machine_stop_cancellable(struct machine *m, enum runstate s, int cancel_fd)
 		return 0;
 	}
 	m->state = s;
+	PROBE(run_state, runstate_name(s));
 	notify_event(&m->notify, NOTIFY_STOP, CAUSE_NONE);
 	return 0;
 }
@@ -617,6 +626,8 @@ int machine_reset(struct machine *m, struct err *err)
 {
 	int ret;
 
+	if (!m->arch)
+		return err_set(err, ENODEV, "there is no machine (-machine none)");
 	while (m->resetting) /* another thread resets it */
 		pthread_cond_wait(&m->cond, &m->lock);
 	ret = machine_check_memory(m, err);

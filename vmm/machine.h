@@ -65,6 +65,7 @@ struct dirty_ring;
 struct err;
 struct host;
 struct loop;
+struct object_kind;
 struct machine;
 struct src;
 struct throttle;
@@ -155,9 +156,11 @@ struct machine {
 	pthread_mutex_t control_lock;
 	pthread_mutex_t lock;
 	/* under lock */
-	pthread_cond_t cond;  /* a vCPU parked or may run; a request arrived */
-	struct list devices;  /* struct device, in order of creation */
-	struct list jobs;     /* struct job, in order of creation */
+	pthread_cond_t cond; /* a vCPU parked or may run; a request arrived */
+	struct list devices; /* struct device, in order of creation */
+	struct list objects; /* struct object, in order of creation */
+	const struct object_kind *const *object_kinds; /* set at start; objects.h */
+	struct list jobs;                              /* struct job, in order of creation */
 	struct list blockers; /* struct blocker: why this machine cannot be moved */
 	struct notify notify;
 	struct vclock vclock;
@@ -178,6 +181,10 @@ struct machine {
 	bool memory_released;   /* RAM has been given back to the host, or is about to be */
 	unsigned pause_depth;   /* machine_pause() calls outstanding */
 	struct requests requests;
+	struct {
+		bool no_reboot, no_shutdown;
+		int panic; /* enum cfg_action_panic */
+	} actions;         /* as -action has it, until set-action */
 	/*
 	 * The guest was handed over: the URI of its new place, owned; NULL: it is
 	 * here.  handed_certain: that place has said that it has the guest.

@@ -17,9 +17,12 @@
 #include "migration/settings/manual.h"
 #include "migration/snapshot/snapshot.h"
 #include "qmp/channels.h"
+#include "qmp/object-kinds.h"
+#include "qmp/reference.h"
 #include "qmp/server.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/error.h"
+#include "vmm/base/fdset.h"
 #include "vmm/base/leftovers.h"
 #include "vmm/base/log.h"
 #include "vmm/base/terminal.h"
@@ -32,6 +35,7 @@
 #include "vmm/machine.h"
 #include "vmm/memory/missing.h"
 #include "vmm/merge-watch.h"
+#include "vmm/objects.h"
 #include "vmm/options/config.h"
 #include "vmm/options/options.h"
 #include "vmm/vmstate-dump.h"
@@ -182,6 +186,8 @@ static int program_build(struct program *p, struct err *err)
 	/* Memory first: behind the interrupt controllers the first slot takes milliseconds. */
 	int ret;
 
+	if (p->cfg.no_board)
+		return chardevs_open(&p->be.chardevs, m, err);
 	host_let_signals_kill(&p->host, true); /* to populate it takes long, and leaves nothing */
 	ret = microvm_create_memory(m, err);
 	host_let_signals_kill(&p->host, false);
@@ -248,6 +254,8 @@ static int program_run(struct program *p, struct err *err)
 	struct machine *m = p->m;
 	int ret;
 
+	if (p->cfg.no_board) /* prelaunch, for ever */
+		return 0;
 	if (p->cfg.incoming) {
 		ret = machine_set_state(m, RS_INMIGRATE, err);
 		if (ret >= 0)
@@ -283,19 +291,6 @@ static int check_purpose(const struct config *cfg, struct err *err)
 }
 
 /* 0: run the loop; 1: all is done; -errno. */
-/* What migration over TLS is set up with. */
-static int make_objects(struct program *p, struct err *err)
-{
-	for (size_t i = 0; i < p->cfg.n_objects; i++) {
-		const struct cfg_object *o = &p->cfg.objects[i];
-		int ret = migration_object_type(o->type) ? migration_object_add(p->mg, o, err) : 0;
-
-		if (ret < 0)
-			return config_where(o->where, ret, err);
-	}
-	return 0;
-}
-
 static int program_start(struct program *p, struct err *err)
 {
 	int ret = host_check_room(fds_needed(&p->cfg), err);
@@ -304,12 +299,17 @@ static int program_start(struct program *p, struct err *err)
 		ret = host_take_signals(&p->host, err);
 	if (ret < 0)
 		return ret;
+	ret = host_pass_fds(&p->host, &p->cfg, err);
+	if (ret < 0)
+		return ret;
 	p->m = machine_new(&p->cfg, err);
 	if (!p->m)
 		return -EIO;
 	p->m->host = &p->host;
 	machine_lock(p->m);
-	ret = program_build(p, err);
+	ret = objects_start(p->m, object_kinds, err);
+	if (ret >= 0)
+		ret = program_build(p, err);
 	if (ret >= 0 && p->cfg.dumpdtb) {
 		ret = dump_dtb(p, err);
 		machine_unlock(p->m);
@@ -317,7 +317,7 @@ static int program_start(struct program *p, struct err *err)
 	}
 	if (ret >= 0) {
 		p->mg = migration_new(p->m, err);
-		ret = p->mg ? make_objects(p, err) : -EIO;
+		ret = p->mg ? 0 : -EIO;
 	}
 	if (ret >= 0 && p->cfg.dump_vmstate) {
 		ret = vms_dump(&p->m->vmstate, "microvm", p->cfg.dump_vmstate, err);
@@ -387,6 +387,7 @@ static bool program_end(struct program *p, int status)
 	log_close();
 	if (!all || p->host.abandoned) /* a thread that is left may look at them */
 		return false;
+	fdset_end();
 	config_fini(&p->cfg);
 	host_fini(&p->host);
 	return all;
@@ -401,6 +402,10 @@ static void print_text(enum config_text text)
 		options_print_man(stdout, &device_table, migration_manual);
 	else if (text == TEXT_COMPLETION)
 		options_print_completion(stdout, &device_table, migration_manual);
+	else if (text == TEXT_QMP_MARKDOWN)
+		qmp_reference_print(stdout, QMP_REFERENCE_MARKDOWN);
+	else if (text == TEXT_QMP_MAN)
+		qmp_reference_print(stdout, QMP_REFERENCE_MAN);
 }
 
 int main(int argc, char **argv)

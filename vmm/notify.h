@@ -25,11 +25,13 @@ enum notify_kind {
 	NOTIFY_NIC_RX_FILTER_CHANGED,      /* text: device id, may be "" */
 	NOTIFY_NETDEV_STREAM_CONNECTED,    /* text: netdev id; text2: address */
 	NOTIFY_NETDEV_STREAM_DISCONNECTED, /* text: netdev id */
-	NOTIFY_BLOCK_IO_ERROR,  /* text: device id; text2: "read"/"write"; number: errno */
+	NOTIFY_BLOCK_IO_ERROR,  /* text: drive id; text2: "read"/"write"; text3: node; number: errno
+				 */
 	NOTIFY_RTC_CHANGE,      /* number: offset in seconds */
 	NOTIFY_BALLOON_CHANGE,  /* number: bytes that the guest has outside the balloon */
 	NOTIFY_VSERPORT_CHANGE, /* text: the port's id; number: 1 open, 0 closed */
 	NOTIFY_JOB_STATUS,      /* text: the job's id; text2: its status */
+	NOTIFY_NEVER,           /* is not published: events that have no cause here */
 };
 
 /* ShutdownCause; names in shutdown_cause_name() */
@@ -53,7 +55,7 @@ struct notification {
 	enum notify_kind kind;
 	enum shutdown_cause cause;
 	int64_t number;
-	const char *text, *text2; /* borrowed for the call */
+	const char *text, *text2, *text3; /* borrowed for the call */
 };
 
 struct notify_listener {

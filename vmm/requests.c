@@ -45,7 +45,7 @@ bool machine_holds_vcpus(const struct machine *m)
 
 static bool ends_program(const struct machine *m)
 {
-	return !m->cfg->no_shutdown || m->exit_forced;
+	return !m->actions.no_shutdown || m->exit_forced;
 }
 
 static bool must_wait(const struct machine *m, enum request r)
@@ -97,7 +97,7 @@ static void do_reset(struct machine *m)
 	enum shutdown_cause cause = m->requests.reset_cause;
 	struct err err = {0};
 
-	if (m->cfg->no_reboot) {
+	if (m->actions.no_reboot) {
 		machine_request_shutdown(m, cause);
 		return;
 	}
@@ -131,7 +131,7 @@ static void do_panic(struct machine *m)
 					      [PANIC_SHUTDOWN] = "poweroff",
 					      [PANIC_EXIT_FAILURE] = "poweroff",
 					      [PANIC_NONE] = "run"};
-	enum cfg_action_panic action = m->cfg->panic;
+	enum cfg_action_panic action = (enum cfg_action_panic)m->actions.panic;
 	struct notification n = {.kind = NOTIFY_GUEST_PANICKED, .text = actions[action]};
 
 	notify_publish(&m->notify, &n);

@@ -29,6 +29,7 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
+#include "vmm/base/probes.h"
 #include "vmm/base/thread.h"
 #include "vmm/base/wake.h"
 #include "vmm/dirty-ring.h"
@@ -251,9 +252,11 @@ static int vcpu_enter(struct vcpu *v, bool at_once)
 	if (!at_once && v->m->arch && v->m->arch->before_run)
 		v->m->arch->before_run(v);
 	machine_unlock(v->m);
+	PROBE(vcpu_enter, v->index);
 	ret = ioctl(v->fd, KVM_RUN, 0);
 	if (ret < 0)
 		ret = -errno;
+	PROBE(vcpu_exit, v->index, v->run->exit_reason, ret);
 	__atomic_fetch_add(&v->runs, 1, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&v->in_guest, false, __ATOMIC_SEQ_CST);
 	machine_lock(v->m);

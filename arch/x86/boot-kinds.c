@@ -16,6 +16,7 @@
 #include "arch/x86/x86.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
+#include "vmm/base/fdset.h"
 #include "vmm/base/units.h"
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
@@ -75,12 +76,15 @@ static int read_all(int fd, size_t max, uint8_t **data, size_t *bytes, const cha
 static int read_file(const char *path, const char *what, uint64_t max, uint8_t **data,
 		     size_t *bytes, struct err *err)
 {
-	CLEANUP(cleanup_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct err why = {0};
+	int fd = path_open(path, O_RDONLY, 0, &why), ret;
 
 	if (fd < 0)
-		return err_set(err, errno, "could not open %s file '%s': %s", what, path,
-			       err_text(errno));
-	return read_all(fd, (size_t)max, data, bytes, what, path, err);
+		return err_set(err, -fd, "could not open %s file '%s': %s", what, path,
+			       path_is_fdset(path) ? why.msg : err_text(-fd));
+	ret = read_all(fd, (size_t)max, data, bytes, what, path, err);
+	path_close(fd);
+	return ret;
 }
 
 static uint64_t low_bytes(const struct machine *m)

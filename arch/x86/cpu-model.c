@@ -10,11 +10,13 @@
 #include <string.h>
 
 #include "arch/x86/cpu-models.h"
+#include "arch/x86/cpu-props.h"
 #include "arch/x86/cpu-state.h"
 #include "arch/x86/cpuid.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
+#include "vmm/options/config.h"
 
 /* Names that stand for this host's processor; "max" is the same, for KVM can give no more. */
 static const char *const host_names[] = {"host", "max"};
@@ -35,8 +37,13 @@ static const char *versioned(const char *name)
 	return name;
 }
 
+/* What features are put on by hand: QEMU's "base", of which a static model is made. */
+static const struct cpu_model_def base_model = {.name = "base", .brand = "no features at all"};
+
 static const struct cpu_model_def *find_model(const char *name)
 {
+	if (strcmp(name, base_model.name) == 0)
+		return &base_model;
 	for (size_t i = 0; i < n_cpu_models; i++)
 		if (strcmp(versioned(name), cpu_models[i].name) == 0)
 			return &cpu_models[i];
@@ -53,6 +60,31 @@ void cpu_model_list(FILE *out)
 			      cpu_model_aliases[i].name);
 	for (size_t i = 0; i < n_cpu_models; i++)
 		(void)fprintf(out, "%-26s %s\n", cpu_models[i].name, cpu_models[i].brand);
+	(void)fprintf(out, "%-26s %s\n", base_model.name, base_model.brand);
+}
+
+bool cpu_model_name_at(size_t i, struct cpu_model_name *out)
+{
+	*out = (struct cpu_model_name){.migration_safe = true};
+	if (i < ARRAY_LEN(host_names)) {
+		out->name = host_names[i];
+		out->migration_safe = false;
+		return true;
+	}
+	i -= ARRAY_LEN(host_names);
+	if (i < n_cpu_model_aliases) {
+		out->name = cpu_model_aliases[i].alias;
+		out->alias_of = cpu_model_aliases[i].name;
+		return true;
+	}
+	i -= n_cpu_model_aliases;
+	if (i < n_cpu_models) {
+		out->name = cpu_models[i].name;
+		return true;
+	}
+	out->name = base_model.name;
+	out->is_static = true;
+	return i == n_cpu_models;
 }
 
 void host_identify(struct cpu_host *host)
@@ -123,154 +155,13 @@ static void take_host(struct cpu_model *m, const struct cpu_host *host)
 	for (unsigned w = 0; w < FEAT_COUNT; w++) {
 		const struct feature_info *info = feature_info((enum feature_word)w);
 
-		m->features[w] =
-		    host_word(host, (enum feature_word)w) & named_bits(info) & ~info->unmigratable;
+		m->features[w] = host_word(host, (enum feature_word)w) & named_bits(info);
+		if (m->migratable)
+			m->features[w] &= ~info->unmigratable;
 	}
 	/* The CPUID table sets it where there are several. */
 	m->features[FEAT_1_EDX] &= ~F1_EDX_HTT;
 	m->pmu = true;
-}
-
-static int parse_bool(const char *name, const char *val, bool *out, struct err *err)
-{
-	static const char *const yes[] = {"on", "true", "yes", "y"};
-	static const char *const no[] = {"off", "false", "no", "n"};
-
-	for (size_t i = 0; i < ARRAY_LEN(yes); i++) {
-		if (strcmp(val, yes[i]) == 0)
-			return *out = true, 0;
-		if (strcmp(val, no[i]) == 0)
-			return *out = false, 0;
-	}
-	return err_set(err, EINVAL, "Parameter '%s' expects 'on' or 'off'", name);
-}
-
-static int parse_hz(const char *val, uint64_t *out, struct err *err)
-{
-	char *end;
-	double v;
-
-	errno = 0;
-	v = strtod(val, &end);
-	if (*end == 'k' || *end == 'K')
-		v *= 1e3, end++;
-	else if (*end == 'M')
-		v *= 1e6, end++;
-	else if (*end == 'G')
-		v *= 1e9, end++;
-	if (errno || end == val || *end || !(v >= 1000) || v > 1e12)
-		return err_set(err, EINVAL, "Parameter 'tsc-frequency' expects a frequency in Hz");
-	*out = (uint64_t)v;
-	return 0;
-}
-
-static int not_found(const struct cpu_model *m, const char *name, struct err *err)
-{
-	if (strncmp(name, "hv-", 3) == 0 || strncmp(name, "hv_", 3) == 0)
-		return err_set(err, ENOTSUP, "Hyper-V enlightenments are not supported: '%s'",
-			       name);
-	return err_set(err, EINVAL, "Property '%s-x86_64-cpu.%s' not found", m->name, name);
-}
-
-static int set_feature(struct cpu_model *m, const char *name, bool on, struct err *err)
-{
-	enum feature_word w;
-	unsigned bit;
-
-	if (!feature_find(name, &w, &bit))
-		return not_found(m, name, err);
-	if (on && ((w == FEAT_1_ECX && 1U << bit == F1_ECX_VMX) ||
-		   (w == FEAT_8000_0001_ECX && 1U << bit == F81_ECX_SVM)))
-		return err_set(err, ENOTSUP,
-			       "feature '%s' is not supported: the state of nested "
-			       "guests cannot be moved",
-			       name);
-	for (unsigned b = 0; b < 32; b++) {
-		const char *other = feature_info(w)->names[b];
-
-		/* one name may stand for two bits */
-		if (!other || strcmp(other, feature_info(w)->names[bit]) != 0)
-			continue;
-		m->features[w] = on ? m->features[w] | 1U << b : m->features[w] & ~(1U << b);
-	}
-	return 0;
-}
-
-static int set_vendor(struct cpu_model *m, const char *val, struct err *err)
-{
-	if (strlen(val) != sizeof(m->vendor) - 1)
-		return err_set(err, EINVAL, "Property '.vendor' doesn't take value '%s'", val);
-	memcpy(m->vendor, val, sizeof(m->vendor));
-	return 0;
-}
-
-static int set_property(struct cpu_model *m, const char *name, const char *val, struct err *err)
-{
-	struct {
-		const char *name;
-		bool *at;
-	} const bools[] = {
-	    {"check",   &m->check     },
-	    {"enforce", &m->enforce   },
-	    {"kvm",     &m->expose_kvm},
-	    {"pmu",     &m->pmu       },
-	};
-	bool on;
-	int ret;
-
-	if (strcmp(name, "vendor") == 0)
-		return set_vendor(m, val, err);
-	if (strcmp(name, "tsc-frequency") == 0)
-		return parse_hz(val, &m->tsc_hz, err);
-	for (size_t i = 0; i < ARRAY_LEN(bools); i++)
-		if (strcmp(name, bools[i].name) == 0)
-			return parse_bool(name, val, bools[i].at, err);
-	ret = parse_bool(name, val, &on, err);
-	if (strcmp(name, "host-phys-bits") == 0 || strcmp(name, "migratable") == 0) {
-		if (ret == 0 && !on)
-			ret = err_set(err, ENOTSUP, "'%s=off' is not supported", name);
-		return ret;
-	}
-	if (ret < 0) {
-		enum feature_word w;
-		unsigned bit;
-
-		return feature_find(name, &w, &bit) ? ret : not_found(m, name, err);
-	}
-	return set_feature(m, name, on, err);
-}
-
-/* One word of the option: "+f" and "-f" act after all others, as QEMU has it. */
-static int apply_word(struct cpu_model *m, char *word, int pass, struct err *err)
-{
-	char *val = strchr(word, '=');
-
-	if (word[0] == '+' || word[0] == '-') {
-		if (pass != (word[0] == '+' ? 1 : 2))
-			return 0;
-		return set_feature(m, word + 1, word[0] == '+', err);
-	}
-	if (pass != 0)
-		return 0;
-	if (val)
-		*val++ = '\0';
-	return set_property(m, word, val ? val : "on", err);
-}
-
-static int apply_options(struct cpu_model *m, const char *features, struct err *err)
-{
-	for (int pass = 0; pass < 3; pass++) {
-		CLEANUP(cleanup_free) char *copy = xstrdup(features);
-		char *rest = copy, *word;
-
-		while ((word = strsep(&rest, ",")) != NULL) {
-			int ret = word[0] ? apply_word(m, word, pass, err) : 0;
-
-			if (ret < 0)
-				return ret;
-		}
-	}
-	return 0;
 }
 
 struct missing {
@@ -303,6 +194,7 @@ static unsigned filter_word(struct cpu_model *m, enum feature_word w, uint32_t h
 		if (tell->fn && (m->check || m->enforce))
 			tell->fn(tell->opaque, feature_text(w, b).s);
 	}
+	m->lost[w] = lost;
 	m->features[w] &= have;
 	return n;
 }
@@ -356,7 +248,7 @@ static void take_pmu(struct cpu_model *m, const struct cpu_host *host)
 	m->pmu_fixed = MIN(m->pmu_regs[CPUID_EDX] & 0x1f, PMU_FIXED_MAX);
 }
 
-/* 'def' NULL: the host's. */
+/* 'def' NULL: the host's.  m->migratable is set. */
 static void take_model(struct cpu_model *m, const char *name, const struct cpu_model_def *def,
 		       const struct cpu_host *host)
 {
@@ -399,31 +291,62 @@ static int unknown_model(const char *name, struct err *err)
 	return err_set(err, EINVAL, "unable to find CPU model '%s' (-cpu help lists them)", name);
 }
 
+static int begin_model(struct cpu_model *m, const char *name, bool migratable,
+		       const struct cpu_host *host, struct err *err)
+{
+	const struct cpu_model_def *def = find_model(name);
+
+	if (!def && !is_host_name(name))
+		return unknown_model(name, err);
+	m->migratable = migratable;
+	take_model(m, name, def, host);
+	return 0;
+}
+
+static int finish_model(struct cpu_model *m, const struct cpu_host *host, struct missing *tell,
+			struct err *err)
+{
+	unsigned lost = filter_features(m, host, tell);
+
+	if (lost > 0 && m->enforce)
+		return err_set(err, EINVAL, "Host doesn't support requested features: %s",
+			       tell->list);
+	raise_levels(m);
+	take_pmu(m, host);
+	return 0;
+}
+
 int cpu_model_make(struct cpu_model *out, const char *name, const char *features,
 		   const struct cpu_host *host, void (*missing)(void *opaque, const char *what),
 		   void *opaque, struct err *err)
 {
-	const struct cpu_model_def *def = find_model(name);
 	struct missing tell = {.fn = missing, .opaque = opaque};
 	struct cpu_model m = {0};
-	unsigned lost;
-	int ret = 0;
+	int ret = begin_model(&m, name, cpu_props_migratable(features), host, err);
 
-	if (!def && !is_host_name(name))
-		return unknown_model(name, err);
-	take_model(&m, name, def, host);
-	if (features)
-		ret = apply_options(&m, features, err);
-	if (ret < 0)
-		return ret;
-	lost = filter_features(&m, host, &tell);
-	if (lost > 0 && m.enforce)
-		return err_set(err, EINVAL, "Host doesn't support requested features: %s",
-			       tell.list);
-	raise_levels(&m);
-	take_pmu(&m, host);
-	*out = m;
-	return 0;
+	if (ret == 0 && features)
+		ret = cpu_props_apply(&m, features, err);
+	if (ret == 0)
+		ret = finish_model(&m, host, &tell, err);
+	if (ret == 0)
+		*out = m;
+	return ret;
+}
+
+int cpu_model_make_pairs(struct cpu_model *out, const char *name, const struct keyvals *pairs,
+			 const struct cpu_host *host, struct err *err)
+{
+	struct missing tell = {0};
+	struct cpu_model m = {0};
+	int ret = begin_model(&m, name, keyvals_bool(pairs, "migratable", true), host, err);
+
+	for (size_t i = 0; ret == 0 && i < pairs->n; i++)
+		ret = cpu_props_set(&m, pairs->v[i].key, pairs->v[i].val, err);
+	if (ret == 0)
+		ret = finish_model(&m, host, &tell, err);
+	if (ret == 0)
+		*out = m;
+	return ret;
 }
 
 uint32_t cpu_model_exposes(const struct cpu_model *m)

@@ -15,6 +15,7 @@
 
 struct buf;
 struct err;
+struct keyvals;
 
 /* The registers in which features are announced. */
 enum feature_word {
@@ -129,9 +130,11 @@ struct cpu_model {
 	uint32_t level, xlevel;
 	char brand[49];
 	uint32_t features[FEAT_COUNT];   /* what the guest sees */
+	uint32_t lost[FEAT_COUNT];       /* was asked for, and the host has not got it */
 	const struct cpu_caches *caches; /* constant */
 	unsigned phys_bits;
-	bool named; /* of the table, not the host's */
+	bool named;      /* of the table, not the host's */
+	bool migratable; /* the host's, without what ties the guest to it */
 	bool check, enforce;
 	bool expose_kvm; /* leaves 0x40000000... */
 	bool pmu;
@@ -155,6 +158,20 @@ void host_identify(struct cpu_host *host);
 int cpu_model_make(struct cpu_model *out, const char *name, const char *features,
 		   const struct cpu_host *host, void (*missing)(void *opaque, const char *what),
 		   void *opaque, struct err *err);
+/*
+ * The same with the properties as pairs: true and false, numbers and texts as they are typed.
+ * Those that the host lacks are in out->lost.
+ */
+int cpu_model_make_pairs(struct cpu_model *out, const char *name, const struct keyvals *pairs,
+			 const struct cpu_host *host, struct err *err);
+/* The i-th name that -cpu takes, as query-cpu-definitions tells of it; false behind the last. */
+struct cpu_model_name {
+	const char *name;
+	const char *alias_of; /* the version that it stands for now; NULL: it is one */
+	bool is_static;       /* the same on all hosts, whatever they have */
+	bool migration_safe;  /* the same on all hosts that have it */
+};
+bool cpu_model_name_at(size_t i, struct cpu_model_name *out);
 /* The models' names, one a line. */
 void cpu_model_list(FILE *out);
 

@@ -78,6 +78,14 @@ static inline struct x86_vcpu *x86_vcpu(const struct vcpu *v)
 	return v->arch;
 }
 
+/* ---- machine.c: the host, also where there is no board ---- */
+
+/* What KVM offers; returns owned, NULL with *err set. */
+struct kvm_cpuid2 *x86_supported_cpuid(const struct machine *m, struct err *err);
+/* 'supported' is borrowed, for the life of *host. */
+void x86_identify_host(const struct machine *m, const struct kvm_cpuid2 *supported,
+		       struct cpu_host *host);
+
 /* ---- cpu-regs.c: all of a vCPU but MSRs and the LAPIC's registers ---- */
 
 /* Fill xv->cpu, common and apic from KVM, but for the TSC and, while it is held, the deadline. */

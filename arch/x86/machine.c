@@ -315,15 +315,17 @@ static const struct arch_ops x86_ops = {
 
 /* ---- creation ---- */
 
-static int get_supported(struct x86 *x, struct err *err)
+struct kvm_cpuid2 *x86_supported_cpuid(const struct machine *m, struct err *err)
 {
-	x->supported =
-	    xcalloc(1, sizeof(*x->supported) + SUPPORTED_MAX * sizeof(x->supported->entries[0]));
-	x->supported->nent = SUPPORTED_MAX;
-	if (ioctl(x->m->kvm_fd, KVM_GET_SUPPORTED_CPUID, x->supported) < 0)
-		return err_set(err, errno, "KVM does not tell the CPUID that it supports: %s",
-			       err_text(errno));
-	return 0;
+	struct kvm_cpuid2 *c = xcalloc(1, sizeof(*c) + SUPPORTED_MAX * sizeof(c->entries[0]));
+
+	c->nent = SUPPORTED_MAX;
+	if (ioctl(m->kvm_fd, KVM_GET_SUPPORTED_CPUID, c) == 0)
+		return c;
+	(void)err_set(err, errno, "KVM does not tell the CPUID that it supports: %s",
+		      err_text(errno));
+	free(c);
+	return NULL;
 }
 
 static uint64_t get_arch_caps(const struct machine *m)
@@ -336,6 +338,15 @@ static uint64_t get_arch_caps(const struct machine *m)
 	return msr->entries[0].data;
 }
 
+void x86_identify_host(const struct machine *m, const struct kvm_cpuid2 *supported,
+		       struct cpu_host *host)
+{
+	*host = (struct cpu_host){.supported = supported};
+	host_identify(host);
+	host->tsc_deadline = machine_kvm_cap(m, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
+	host->arch_caps = get_arch_caps(m);
+}
+
 static void warn_missing(void *opaque, const char *what)
 {
 	(void)opaque;
@@ -346,12 +357,10 @@ static int make_model(struct x86 *x, struct err *err)
 {
 	const struct config *cfg = x->m->cfg;
 	const char *name = cfg->cpu_model ? cfg->cpu_model : MODEL_DEFAULT;
-	struct cpu_host host = {.supported = x->supported};
+	struct cpu_host host;
 	int ret;
 
-	host_identify(&host);
-	host.tsc_deadline = machine_kvm_cap(x->m, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
-	host.arch_caps = get_arch_caps(x->m);
+	x86_identify_host(x->m, x->supported, &host);
 	x->phys_bits = host.phys_bits;
 	ret = cpu_model_make(&x->model, name, cfg->cpu_features, &host, warn_missing, NULL, err);
 	if (ret < 0)
@@ -470,7 +479,9 @@ int x86_create(struct machine *m, struct err *err)
 	if (ret == 0)
 		ret = check_topology(m->cfg, err);
 	if (ret == 0)
-		ret = get_supported(x, err);
+		x->supported = x86_supported_cpuid(m, err);
+	if (ret == 0 && !x->supported)
+		ret = -EIO;
 	if (ret == 0)
 		ret = make_model(x, err);
 	if (ret == 0)

@@ -12,6 +12,7 @@
 
 #include "devices/block/file-io.h"
 #include "vmm/base/error.h"
+#include "vmm/base/fdset.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
 
@@ -21,16 +22,11 @@ int file_open(const char *filename, bool writable, bool direct, struct err *err)
 	int flags = O_CLOEXEC | O_NONBLOCK | (writable ? O_RDWR : O_RDONLY);
 	int fd;
 
-	if (!strncmp(filename, "/dev/fdset/", strlen("/dev/fdset/")))
-		return err_set(err, ENOTSUP,
-			       "Could not open '%s': descriptor sets are not supported", filename);
-	fd = open(filename, flags | (direct ? O_DIRECT : 0));
-	if (fd < 0 && errno == EINVAL && direct)
+	fd = path_open(filename, flags | (direct ? O_DIRECT : 0), 0, err);
+	if (fd == -EINVAL && direct && !path_is_fdset(filename))
 		return err_set(err, EINVAL,
 			       "Could not open '%s': its file system does not support O_DIRECT",
 			       filename);
-	if (fd < 0)
-		return err_set(err, errno, "Could not open '%s': %s", filename, err_text(errno));
 	return fd;
 }
 

@@ -24,6 +24,7 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/error.h"
+#include "vmm/base/fdset.h"
 #include "vmm/base/units.h"
 
 #define DEPTH_MAX     64 /* files in a chain */
@@ -297,7 +298,7 @@ static struct image *image_open_in(const char *filename, const struct image_open
 		return NULL;
 	img = open_fd_in(fd, filename, how, above, err);
 	if (!img)
-		(void)close(fd);
+		path_close(fd);
 	return img;
 }
 
@@ -320,6 +321,6 @@ int image_close(struct image *img, struct err *err)
 		return 0;
 	fd = img->fd;
 	ret = image_end(img, err);
-	(void)close(fd);
+	path_close(fd);
 	return ret;
 }

@@ -27,6 +27,7 @@
 #include "devices/block/qcow2/qcow2.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
+#include "vmm/base/fdset.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
 #include "vmm/options/config.h"
@@ -84,7 +85,7 @@ static struct block_node *raw_new(const struct cfg_blockdev *cfg, struct err *er
 	if (fd < 0)
 		return NULL;
 	if (file_bytes(fd, cfg->filename, &bytes, err) < 0) {
-		(void)close(fd);
+		path_close(fd);
 		return NULL;
 	}
 	(void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
@@ -203,8 +204,8 @@ void block_node_free(struct block_node *n)
 	assert(!n->io && !n->user && !n->keeper);
 	if (n->img)
 		close_image(n);
-	else if (n->fd >= 0)
-		(void)close(n->fd);
+	else
+		path_close(n->fd);
 	block_node_info_free(n->info);
 	pthread_mutex_destroy(&n->info_mutex);
 	config_blockdev_fini(&n->cfg);

@@ -25,9 +25,10 @@ void chardev_set_filename(struct chardev *c, const char *fmt, ...)
 /*
  * Open a file to write, always at its end, also when other programs write to it or
  * shorten it; empty at first unless 'append'.  Does not wait, neither here nor in write(2): a
- * named pipe without a reader keeps what fits.  Returns owned, -1 with errno.
+ * named pipe without a reader keeps what fits.  Returns owned (path_close()), or
+ * -errno.
  */
-int chardev_open_file(const char *path, bool append);
+int chardev_open_file(const char *path, bool append, struct err *err);
 /* write(2): bytes taken, 0 when the descriptor would block, or -errno. */
 ssize_t chardev_write_fd(int fd, const uint8_t *p, size_t n);
 /* Can the event loop watch it?  (Not a regular file, nor /dev/null.) */

@@ -20,6 +20,7 @@
 #include "devices/chardev/backend.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
+#include "vmm/base/fdset.h"
 #include "vmm/base/units.h"
 
 /* ---- what back ends use ---- */
@@ -91,12 +92,12 @@ ssize_t chardev_write_fd(int fd, const uint8_t *p, size_t n)
 	return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -errno;
 }
 
-int chardev_open_file(const char *path, bool append)
+int chardev_open_file(const char *path, bool append, struct err *err)
 {
-	int flags = O_CREAT | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | (append ? 0 : O_TRUNC);
-	int fd = open(path, O_WRONLY | flags, 0666);
+	int flags = O_CREAT | O_APPEND | O_NONBLOCK | O_NOCTTY | (append ? 0 : O_TRUNC);
+	int fd = path_open(path, O_WRONLY | flags, 0666, err);
 
-	return fd >= 0 || errno != ENXIO ? fd : open(path, O_RDWR | flags, 0666);
+	return fd != -ENXIO ? fd : path_open(path, O_RDWR | flags, 0666, err);
 }
 
 bool chardev_fd_watchable(int fd)
@@ -119,8 +120,7 @@ void chardev_free(struct chardev *c)
 	chardev_detach(c);
 	if (c->ops)
 		c->ops->close(c);
-	if (c->log_fd >= 0)
-		(void)close(c->log_fd);
+	path_close(c->log_fd);
 	free(c->log_path);
 	free(c->filename);
 	free(c->id);

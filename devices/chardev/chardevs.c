@@ -11,6 +11,7 @@
 #include "devices/chardev/backend.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
+#include "vmm/base/fdset.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
 #include "vmm/machine.h"
@@ -34,10 +35,10 @@ static int open_log(struct chardev *c, const struct cfg_chardev *cfg, struct err
 	if (!cfg->logfile)
 		return 0;
 	c->log_path = xstrdup(cfg->logfile);
-	c->log_fd = chardev_open_file(cfg->logfile, cfg->logappend);
+	c->log_fd = chardev_open_file(cfg->logfile, cfg->logappend, NULL);
 	if (c->log_fd < 0)
-		return err_set(err, errno, "Unable to open logfile %s: %s", cfg->logfile,
-			       err_text(errno));
+		return err_set(err, -c->log_fd, "Unable to open logfile %s: %s", cfg->logfile,
+			       err_text(-c->log_fd));
 	return 0;
 }
 
@@ -75,10 +76,13 @@ struct chardev *chardev_new(struct machine *m, const struct cfg_chardev *cfg, st
 
 static void reopen_log(struct chardev *c)
 {
-	int fd = chardev_open_file(c->log_path, true);
+	int fd;
 
+	if (path_is_fdset(c->log_path)) /* it has no name to be renamed */
+		return;
+	fd = chardev_open_file(c->log_path, true, NULL);
 	if (fd < 0) {
-		log_warn("cannot open logfile %s again: %s", c->log_path, err_text(errno));
+		log_warn("cannot open logfile %s again: %s", c->log_path, err_text(-fd));
 		return;
 	}
 	(void)close(c->log_fd);

@@ -11,6 +11,7 @@
 #include "devices/chardev/backend.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
+#include "vmm/base/fdset.h"
 #include "vmm/base/log.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
@@ -39,9 +40,9 @@ static int file_open(struct chardev *c, const struct cfg_chardev *cfg, struct er
 
 	if (!cfg->path)
 		return err_set(err, EINVAL, "chardev: file: no filename given");
-	fd = chardev_open_file(cfg->path, cfg->append);
+	fd = chardev_open_file(cfg->path, cfg->append, err);
 	if (fd < 0)
-		return err_set(err, errno, "Could not open '%s': %s", cfg->path, err_text(errno));
+		return fd;
 	f = NEW(struct file);
 	f->fd = fd;
 	f->path = xstrdup(cfg->path);
@@ -52,16 +53,20 @@ static int file_open(struct chardev *c, const struct cfg_chardev *cfg, struct er
 	return 0;
 }
 
-/* A pipe or a terminal is not renamed. */
+/* A pipe or a terminal is not renamed, nor is what a client passed in. */
 static void file_reopen(struct chardev *c)
 {
 	struct file *f = c->state;
-	int fd = f->watch ? f->fd : chardev_open_file(f->path, true);
+	struct err err = {0};
+	int fd;
 
-	if (fd < 0)
-		log_warn("cannot open '%s' again: %s", f->path, err_text(errno));
-	if (fd < 0 || fd == f->fd)
+	if (f->watch || path_is_fdset(f->path))
 		return;
+	fd = chardev_open_file(f->path, true, &err);
+	if (fd < 0) {
+		log_warn("once more: %s", err.msg);
+		return;
+	}
 	(void)close(f->fd);
 	f->fd = fd;
 }
@@ -81,7 +86,7 @@ static void file_close(struct chardev *c)
 	struct file *f = c->state;
 
 	loop_fd_del(f->watch);
-	(void)close(f->fd);
+	path_close(f->fd);
 	free(f->path);
 	free(f);
 }

@@ -26,7 +26,9 @@ static const struct net_backend_ops *find_ops(const char *type)
 	} kinds[] = {
 	    {"tap",    &net_tap_ops   },
 	    {"stream", &net_stream_ops},
+#ifndef MINIVMM_WITHOUT_SLIRP
 	    {"user",   &net_user_ops  },
+#endif
 	    {"passt",  &net_passt_ops },
 	};
 

@@ -275,6 +275,20 @@ struct balloon *balloon_find(struct machine *m)
 	return NULL;
 }
 
+uint64_t balloon_stats_interval(const struct balloon *b)
+{
+	return b->stats_interval_s;
+}
+
+void balloon_set_stats_interval(struct balloon *b, uint64_t seconds)
+{
+	b->stats_interval_s = seconds;
+	if (seconds)
+		loop_timer_arm_ms(b->timer, seconds * MS_PER_S);
+	else
+		loop_timer_cancel(b->timer);
+}
+
 /* The drivers number the queues that there are: those not offered leave no gap. */
 static void list_queues(struct balloon *b, uint16_t *sizes)
 {

@@ -48,7 +48,7 @@ struct blk_req {
 
 struct io_error {
 	struct machine *m;
-	char *id;
+	char *id, *node; /* owned */
 	bool write;
 	int errnum;
 };
@@ -59,10 +59,12 @@ static void publish_error(void *opaque)
 	struct notification n = {.kind = NOTIFY_BLOCK_IO_ERROR,
 				 .number = e->errnum,
 				 .text = e->id,
-				 .text2 = e->write ? "write" : "read"};
+				 .text2 = e->write ? "write" : "read",
+				 .text3 = e->node};
 
 	notify_publish(&e->m->notify, &n);
 	free(e->id);
+	free(e->node);
 	free(e);
 }
 
@@ -71,7 +73,8 @@ static void report_error(struct virtio_blk *b, enum block_op op, int errnum)
 	struct io_error *e = NEW(struct io_error);
 
 	e->m = b->v.dev.m;
-	e->id = xstrdup(b->node->drive_id[0] ? b->node->drive_id : b->node->name);
+	e->id = xstrdup(b->node->drive_id);
+	e->node = xstrdup(b->node->name);
 	e->write = op != BLOCK_READ;
 	e->errnum = errnum;
 	loop_post(e->m->loop, publish_error, e);

@@ -14,9 +14,12 @@
 
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
+#include "vmm/base/fdset.h"
 #include "vmm/base/log.h"
+#include "vmm/host.h"
 #include "vmm/loop.h"
 #include "vmm/machine.h"
+#include "vmm/objects.h"
 #include "vmm/options/config.h"
 #include "vmm/options/device-row.h"
 
@@ -51,24 +54,47 @@ static int find_object(struct machine *m, const char *id, const struct cfg_objec
 	return 0;
 }
 
-static int open_file(struct rng_source *s, const struct cfg_object *o, struct err *err)
+/* A descriptor, or -errno. */
+static int open_file(const char *filename)
 {
+	int fd = path_open(filename, O_RDONLY | O_NONBLOCK, 0, NULL), ret = 0;
 	struct stat st;
-	int ret = 0;
 
-	s->filename = xstrdup(o->filename);
-	s->fd = open(s->filename, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	if (s->fd < 0 || fstat(s->fd, &st) < 0)
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st) < 0)
 		ret = -errno;
 	else if (S_ISDIR(st.st_mode))
 		ret = -EISDIR;
 	if (ret == 0)
-		return 0;
-	if (s->fd >= 0)
-		(void)close(s->fd);
-	return err_set(err, -ret, "-object %s,id=%s: Could not open '%s': %s", o->type, o->id,
-		       s->filename, err_text(-ret));
+		return fd;
+	path_close(fd);
+	return ret;
 }
+
+static int open_source(struct rng_source *s, const struct cfg_object *o, struct err *err)
+{
+	s->filename = xstrdup(o->filename);
+	s->fd = open_file(s->filename);
+	if (s->fd >= 0)
+		return 0;
+	return err_set(err, -s->fd, "-object %s,id=%s: Could not open '%s': %s", o->type, o->id,
+		       s->filename, err_text(-s->fd));
+}
+
+/* There is no device to read it: only that it could be. */
+static int rng_random_make(struct machine *m, struct object *o, bool later, struct err *err)
+{
+	CLEANUP(cleanup_free) char *path = host_path(m->host, o->cfg.filename);
+	int fd = later ? open_file(path) : -1;
+
+	path_close(fd);
+	return later && fd < 0 ? err_set(err, -fd, "Could not open '%.200s': %s", path,
+					 err_text(-fd))
+			       : 0;
+}
+
+const struct object_kind rng_random_kind = {.type = "rng-random", .make = rng_random_make};
 
 struct rng_source *rng_source_new(struct machine *m, const struct cfg_device *cfg,
 				  void (*ready)(void *opaque), void *opaque, struct err *err)
@@ -80,9 +106,12 @@ struct rng_source *rng_source_new(struct machine *m, const struct cfg_device *cf
 
 	*s = (struct rng_source){.m = m, .ready = ready, .opaque = opaque, .fd = -1};
 	if (ret >= 0 && o && o->filename)
-		ret = open_file(s, o, err);
-	if (ret >= 0)
+		ret = open_source(s, o, err);
+	if (ret >= 0) {
+		if (id)
+			objects_use(m, id);
 		return s;
+	}
 	free(s->filename);
 	free(s);
 	return NULL;
@@ -147,7 +176,7 @@ void rng_source_free(struct rng_source *s)
 		return;
 	if (s->fd >= 0) {
 		loop_call(s->m->io, quiet_on_io, s);
-		(void)close(s->fd);
+		path_close(s->fd);
 	}
 	free(s->filename);
 	free(s);

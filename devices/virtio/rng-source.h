@@ -13,7 +13,10 @@ struct cfg_device;
 struct err;
 struct loop;
 struct machine;
+struct object_kind;
 struct rng_source;
+
+extern const struct object_kind rng_random_kind; /* checks that the file can be read */
 
 /*
  * The source of the object that rng= names, or the kernel's generator without

@@ -56,6 +56,9 @@ struct balloon_stats {
 	int64_t updated_s; /* since 1970; 0: never */
 };
 struct balloon_stats balloon_stats(struct balloon *b);
+/* Seconds between two questions for them, 0: none are asked. */
+uint64_t balloon_stats_interval(const struct balloon *b);
+void balloon_set_stats_interval(struct balloon *b, uint64_t seconds);
 /* Ask the guest's driver to leave the guest that much; more than all is all. */
 void balloon_set_target(struct balloon *b, uint64_t bytes);
 

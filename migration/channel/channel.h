@@ -90,6 +90,7 @@ struct channel {
 	int cancel_fd;             /* borrowed eventfd; -1: cannot be cancelled */
 	bool two_way;              /* the peer can answer on it */
 	bool steady;               /* a regular file: never has to be waited for */
+	const char *set_path;      /* owned by the kind; the descriptor set it is of, or NULL */
 	size_t unheeded;           /* bytes read since a cancel was last looked for; the reader's */
 	struct patience *patience; /* borrowed; with the peer's not reading; NULL: without end */
 	struct splicer *splicer;   /* owned; NULL: bytes are copied into the channel */
@@ -115,6 +116,10 @@ bool channel_cancelled(const struct channel *c);
 
 /* The lowest channel's descriptor: to wait for, to shut down, to tell the peer by.  Borrowed. */
 int channel_fd(const struct channel *c);
+/* reopen.c: the same file once more, open(2)'s flags: owned (path_close()), or -errno. */
+int channel_open_again(const struct channel *c, int flags, struct err *err);
+/* Has the file a name of its own, as one of a descriptor set has not? */
+bool channel_has_name(const struct channel *c);
 /* Bytes that can be read though poll() on the descriptor does not say so. */
 size_t channel_pending(const struct channel *c);
 /* Has the peer closed its end, or gone?  Nothing is read; bytes may still have to be. */

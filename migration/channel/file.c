@@ -13,6 +13,11 @@
  * older one behind it, is not taken for a saved guest.  A symbolic link is followed, also one
  * to a file that does not exist yet.
  *
+ * A descriptor set (/dev/fdset/N) is written in place as well, for a client that passes
+ * descriptors has the names to itself.  A regular file of a set ends at the offset before anything
+ * is written, and its first bytes come last, as a disk's: it is a saved guest when the save has
+ * succeeded, and nothing until then and after a failure.
+ *
  * A named pipe waits for its other end.  Opened to write it cannot be watched
  * for a reader, so it is tried again from time to time until the migration is
  * cancelled; opened to read it is watched for the first byte.  It holds 64 KiB:
@@ -34,6 +39,7 @@
 #include "migration/channel/pipe.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
+#include "vmm/base/fdset.h"
 #include "vmm/base/units.h"
 
 #define HEAD_BYTES 4U /* the magic number */
@@ -45,7 +51,8 @@ struct file_channel {
 	char *temp;  /* owned; its name until then, NULL: it has none yet */
 	bool direct; /* PATH itself is open */
 	bool silent; /* a pipe without data so far: it may have no writer yet */
-	/* a disk that is written: its first bytes, which wait for finish() */
+	/* a disk or a descriptor's file that is written: its first bytes, which wait for finish()
+	 */
 	bool holds;
 	uint8_t head[HEAD_BYTES];
 	size_t n_held;
@@ -231,8 +238,7 @@ static void file_close(struct channel *c)
 
 	if (f->temp)
 		(void)unlink(f->temp);
-	if (c->fd >= 0)
-		(void)close(c->fd);
+	path_close(c->fd);
 	free(f->temp);
 	free(f->path);
 	free(f);
@@ -385,14 +391,46 @@ static int open_direct(const char *path, int cancel_fd, struct patience *patienc
 	return fd < 0 ? -errno : fd;
 }
 
+/* What the descriptor's file holds behind the offset goes. */
+static struct channel *write_fdset(const char *path, unsigned long long offset, int cancel_fd,
+				   struct err *err)
+{
+	struct file_channel *f = file_new(xstrdup(path), cancel_fd);
+	struct stat st = {0};
+
+	f->direct = true;
+	f->ch.set_path = f->path;
+	f->at = f->start = (off_t)offset;
+	f->ch.fd = path_open(path, O_WRONLY | O_NONBLOCK, 0, err);
+	if (f->ch.fd < 0)
+		goto fail;
+	if (fstat(f->ch.fd, &st) < 0 ||
+	    (S_ISREG(st.st_mode) && ftruncate(f->ch.fd, (off_t)offset) < 0)) {
+		(void)err_set(err, errno, "Unable to write to file '%s': %s", path,
+			      err_text(errno));
+		goto fail;
+	}
+	f->ch.steady = f->holds = S_ISREG(st.st_mode) || S_ISBLK(st.st_mode);
+	if (f->ch.steady || !offset)
+		return &f->ch;
+	(void)err_set(err, ESPIPE, "'%s' has no offsets: %s", path, err_text(ESPIPE));
+fail:
+	file_close(&f->ch);
+	return NULL;
+}
+
 struct channel *channel_file_write(const char *path, unsigned long long offset, int cancel_fd,
 				   struct patience *patience, struct err *err)
 {
-	struct file_channel *f = file_new(real_path(path), cancel_fd);
+	struct file_channel *f;
 	struct stat st;
-	bool exists = stat(f->path, &st) == 0;
+	bool exists;
 	int fd;
 
+	if (path_is_fdset(path))
+		return write_fdset(path, offset, cancel_fd, err);
+	f = file_new(real_path(path), cancel_fd);
+	exists = stat(f->path, &st) == 0;
 	f->at = (off_t)offset;
 	f->direct = exists && !S_ISREG(st.st_mode);
 	fd = f->direct ? open_direct(f->path, cancel_fd, patience) : open_temp(f);
@@ -423,9 +461,14 @@ struct channel *channel_file_read(const char *path, unsigned long long offset, i
 	struct stat st;
 
 	f->at = (off_t)offset;
-	f->ch.fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	if (f->ch.fd < 0 || fstat(f->ch.fd, &st) < 0) {
+	f->ch.set_path = path_is_fdset(path) ? f->path : NULL;
+	f->ch.fd = path_open(path, O_RDONLY | O_NONBLOCK, 0, err);
+	if (f->ch.fd >= 0 && fstat(f->ch.fd, &st) < 0) {
 		(void)err_set(err, errno, "Could not open '%s': %s", path, err_text(errno));
+		path_close(f->ch.fd);
+		f->ch.fd = -1;
+	}
+	if (f->ch.fd < 0) {
 		file_close(&f->ch);
 		return NULL;
 	}

@@ -149,11 +149,19 @@ static void decided(void *opaque)
 
 struct channel *incoming_layer_on(const struct incoming *in, struct channel *ch, struct err *err)
 {
-	struct tls_layer tls;
+	CLEANUP(tls_layer_fini) struct tls_layer tls;
 
-	tls_layer_fill(&tls, in->set->tls_objects, &in->set->params, NULL);
+	tls_layer_fill(&tls, in->m, &in->set->params, NULL);
 	return channel_with_layer(ch, in->set->layer ? in->set->layer : tls_layer_of(&tls), true,
 				  err);
+}
+
+void incoming_recover_tls(struct incoming *in)
+{
+	struct tls_layer tls;
+
+	tls_layer_fill(&tls, in->m, &in->set->params, NULL);
+	recover_listen_use(&in->recover, &tls);
 }
 
 static void accepted(void *opaque, int fd)

@@ -28,6 +28,7 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
+#include "vmm/base/probes.h"
 #include "vmm/base/units.h"
 #include "vmm/base/uuid.h"
 #include "vmm/machine.h"
@@ -100,10 +101,9 @@ static int load_magic(struct loader *l, struct err *err)
 	if (src_be32(l->in, &magic) < 0 || src_be32(l->in, &version) < 0)
 		return err_ended(l, "its header", err);
 	if (magic != STREAM_MAGIC)
-		return err_set(err, EINVAL,
-			       "this is not a migration stream (it begins with 0x%08x%s)", magic,
-			       magic >> 16 == TLS_HELLO ? ", as TLS does: 'tls-creds' is not set here"
-							: "");
+		return err_set(
+		    err, EINVAL, "this is not a migration stream (it begins with 0x%08x%s)", magic,
+		    magic >> 16 == TLS_HELLO ? ", as TLS does: 'tls-creds' is not set here" : "");
 	if (version == 2)
 		return err_set(err, ENOTSUP, "the stream has the obsolete version 2");
 	if (version != STREAM_VERSION)
@@ -245,6 +245,8 @@ int loader_header(struct loader *l, struct err *err)
 		return ret;
 	if (l->checks)
 		ram_load_check_only(l->ram);
+	if (l->devices_only && (p = src_peek(l->in, 1)) && *p != TAG_CONFIGURATION)
+		return 0;
 	if (src_u8(l->in, &tag) < 0)
 		return err_ended(l, "its header", err);
 	if (tag != TAG_CONFIGURATION)
@@ -319,7 +321,9 @@ static int load_body(struct loader *l, const struct seen_section *s, struct err 
 	if (l->checks || l->pages_only)
 		return section_skip(l->in, s->id) < 0 ? err_ended(l, "a section", err) : 0;
 	lock_machine(l, true);
+	PROBE(section_load_begin, s->entry->idstr, s->entry->instance);
 	ret = vms_load(s->entry->desc, s->entry->dev, l->in, s->version, err);
+	PROBE(section_load_end, s->entry->idstr, s->entry->instance, ret);
 	lock_machine(l, false);
 	return explain(l, ret, err);
 }
@@ -457,6 +461,11 @@ static int load_announced(struct loader *l, uint64_t at, struct err *err)
 			       "section '%s' at stream offset 0x%" PRIx64
 			       " has no place %s a postcopy's package",
 			       idstr, at, l->package ? "in" : "behind");
+	if (l->devices_only && !entry)
+		return err_set(err, EINVAL,
+			       "section '%s' at stream offset 0x%" PRIx64
+			       " has no place in a file of devices",
+			       idstr, at);
 	if (!entry && l->reader)
 		channel_checksum_expect(l->reader->ch, id == RAM_ID_CHECKSUM);
 	if (!entry && l->mapped)

@@ -42,6 +42,7 @@ struct loader {
 	/* The stream may have only what was written since another one, and says so here.  NULL:
 	 * then it is refused. */
 	struct parent_mark *parent;
+	bool devices_only; /* there is neither RAM nor, perhaps, a configuration (device-file.c) */
 	/* a part of the stream that is records of pages, which come by an index; empty: none is */
 	uint64_t pages_start, pages_end;
 	struct command_state commands; /* its 'caps' also tell what both ends must agree on */

@@ -13,6 +13,7 @@
 #include "migration/stream/wire.h"
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
+#include "vmm/base/units.h"
 #include "vmm/base/wake.h"
 
 /* What a connection is by its first byte; NOTHING: none has come; SHAKING: its TLS is not agreed.
@@ -31,6 +32,7 @@ void recover_listen_fini(struct recover_listen *r)
 	recover_listen_stop(r);
 	if (r->wake_fd >= 0)
 		(void)close(r->wake_fd);
+	tls_layer_fini(&r->tls);
 	pthread_mutex_destroy(&r->mutex);
 }
 
@@ -103,11 +105,13 @@ int recover_listen_given(struct recover_listen *r, int fd, struct err *err)
 	return ret;
 }
 
-void recover_listen_use(struct recover_listen *r, const struct tls_layer *tls)
+void recover_listen_use(struct recover_listen *r, struct tls_layer *tls)
 {
 	pthread_mutex_lock(&r->mutex);
+	tls_layer_fini(&r->tls);
 	r->tls = *tls;
 	pthread_mutex_unlock(&r->mutex);
+	*tls = (struct tls_layer){.wanted = false};
 }
 
 bool recover_listen_address(struct recover_listen *r, struct migration_address *address)
@@ -138,11 +142,11 @@ static struct channel *unlist(struct recover_listen *r, int i)
 static void add_connection(struct recover_listen *r, int fd)
 {
 	struct err err = {0};
-	struct tls_layer tls;
+	CLEANUP(tls_layer_fini) struct tls_layer tls;
 	struct channel *ch;
 
 	pthread_mutex_lock(&r->mutex);
-	tls = r->tls;
+	tls = tls_layer_copy(&r->tls);
 	pthread_mutex_unlock(&r->mutex);
 	ch = channel_with_layer(channel_from_socket(fd, -1),
 				r->layer ? r->layer : tls_layer_of(&tls), true, &err);
@@ -280,9 +284,30 @@ struct channel *recover_listen_main(struct recover_listen *r, int cancel_fd, int
 	return await_connection(r, MAIN, cancel_fd, watch_fd);
 }
 
-struct channel *recover_listen_preempt(struct recover_listen *r, int cancel_fd)
+struct channel *recover_listen_preempt(struct recover_listen *r, const bool *begun, int cancel_fd)
 {
+	while (!__atomic_load_n(begun, __ATOMIC_ACQUIRE)) {
+		accept_all(r);
+		look(r);
+		if (!wait_for_news(r, cancel_fd, -1))
+			return NULL;
+	}
 	return await_connection(r, PREEMPT, cancel_fd, -1);
+}
+
+void recover_listen_poke(const struct recover_listen *r)
+{
+	wake_set(r->wake_fd);
+}
+
+bool recover_listen_agrees(struct recover_listen *r)
+{
+	bool yes;
+
+	pthread_mutex_lock(&r->mutex);
+	yes = tls_layer_of(&r->tls) != NULL;
+	pthread_mutex_unlock(&r->mutex);
+	return yes;
 }
 
 void recover_listen_begin(struct recover_listen *r, const struct channel_layer *layer)

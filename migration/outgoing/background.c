@@ -28,6 +28,7 @@
 #include "migration/stream/device-state.h"
 #include "migration/stream/writer.h"
 #include "vmm/base/log.h"
+#include "vmm/base/probes.h"
 #include "vmm/base/thread.h"
 #include "vmm/base/units.h"
 #include "vmm/flush.h"
@@ -155,6 +156,7 @@ static bool background_stop(struct outgoing *o)
 	if (!ran)
 		return false;
 	m->state = RS_PAUSED;
+	PROBE(run_state, runstate_name(m->state));
 	notify_event(&m->notify, NOTIFY_STOP, CAUSE_NONE);
 	return true;
 }

@@ -15,6 +15,7 @@
 #include "migration/outgoing/hints.h"
 #include "migration/outgoing/outgoing.h"
 #include "migration/stream/writer.h"
+#include "vmm/base/probes.h"
 #include "vmm/base/units.h"
 #include "vmm/base/wake.h"
 #include "vmm/vclock.h"
@@ -91,7 +92,7 @@ int outgoing_flush(struct outgoing *o, struct err *err)
 int outgoing_sync(struct outgoing *o, struct err *err)
 {
 	bool whole = ram_save_left_pages(&o->ram) == 0;
-	uint64_t added = 0;
+	uint64_t added = 0, left;
 	int ret = outgoing_flush(o, err);
 
 	hints_stop(o);
@@ -99,8 +100,10 @@ int outgoing_sync(struct outgoing *o, struct err *err)
 		ret = ram_save_sync(&o->ram, &added, err);
 	if (ret < 0)
 		return ret;
-	stats_pass(&o->stats, added, ram_save_left_pages(&o->ram) * PAGE_BYTES, whole);
+	left = ram_save_left_pages(&o->ram) * PAGE_BYTES;
+	stats_pass(&o->stats, added, left, whole);
 	auto_converge_sync(o, added);
+	PROBE(pass, o->ram.stream.passes, added, left);
 	publish_pass(o->m, o->ram.stream.passes);
 	return 0;
 }

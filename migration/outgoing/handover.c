@@ -47,6 +47,7 @@
 #include "migration/stream/writer.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/log.h"
+#include "vmm/base/probes.h"
 #include "vmm/machine.h"
 #include "vmm/vclock.h"
 
@@ -116,6 +117,7 @@ int ownership_release(struct outgoing *o, struct err *err)
 	if (ret == 0) {
 		o->released = true;
 		machine_set_handed(m, o->where, false);
+		PROBE(switchover_released);
 	}
 	machine_unlock(m);
 	return ret;
@@ -152,6 +154,7 @@ int guest_keep(struct outgoing *o, struct err *err)
 		if (ret < 0)
 			(void)err_prefix(&why, ret, "the guest stays paused");
 	}
+	PROBE(guest_kept, ret);
 	if (ret == 0)
 		return 0;
 	log_error("%s", why.msg);
@@ -319,6 +322,7 @@ static int finish_one_way(struct outgoing *o, struct err *err)
 int handover(struct outgoing *o, struct err *err)
 {
 	stats_phase(&o->stats, MIG_PHASE_HAND_OVER);
+	PROBE(switchover_sent, o->w->bytes);
 	if (!o->ch->two_way)
 		return finish_one_way(o, err);
 	if (o->rp.minivmm)

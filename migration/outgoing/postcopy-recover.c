@@ -80,7 +80,9 @@ static void adopt_address(struct outgoing *o, struct resume_address *a)
 	uri_fini(&o->uri);
 	o->uri = a->uri;
 	o->to = a->to;
+	tls_layer_fini(&o->tls);
 	o->tls = a->tls;
+	a->tls = (struct tls_layer){.wanted = false};
 	a->uri = (struct migration_uri){0};
 	machine_unlock(o->m);
 }

@@ -35,6 +35,7 @@
 #include "migration/stream/writer.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
+#include "vmm/base/probes.h"
 #include "vmm/base/units.h"
 #include "vmm/machine.h"
 #include "vmm/vclock.h"
@@ -127,6 +128,7 @@ static int send_package(struct outgoing *o, struct err *err)
 	if (!moved) /* a minivmm, which waits for GO */
 		return err_cancelled(err);
 	pc->packaged = true;
+	PROBE(switchover_sent, o->w->bytes);
 	stats_postcopy(&o->stats);
 	if (!o->rp.minivmm)
 		pc->pidfd = peer_watch_socket(channel_fd(o->ch));
@@ -181,6 +183,7 @@ void postcopy_confirm(struct outgoing *o)
 	machine_set_handed(o->m, o->where, true);
 	(void)status_move(o->m, &o->status, MIG_POSTCOPY_DEVICE, MIG_POSTCOPY_ACTIVE);
 	machine_unlock(o->m);
+	PROBE(switchover_end, 0);
 	stats_resumed(&o->stats, host_now_ns());
 }
 

@@ -9,6 +9,7 @@
 #include "migration/outgoing/postcopy.h"
 #include "migration/stream/wire.h"
 #include "migration/stream/writer.h"
+#include "vmm/base/probes.h"
 #include "vmm/base/units.h"
 #include "vmm/vclock.h"
 
@@ -117,6 +118,7 @@ int outgoing_slice(struct outgoing *o, struct err *err)
 	    .bytes = outgoing_bytes(o) - wire,
 	    .ns = host_now_ns() - o->slice_ns,
 	};
+	PROBE(slice, sent.pages, sent.bytes, sent.ns);
 	o->undrained_pages += sent.pages;
 	stats_rate(&o->stats, &sent);
 	return ret;

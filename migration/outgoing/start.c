@@ -128,7 +128,7 @@ static int outgoing_begin(struct outgoing *o, const struct migration_where *wher
 	ret = outgoing_check_channels(o, err);
 	if (ret < 0 && o->caps[CAP_MAPPED_RAM])
 		return ret; /* said at once, as in QEMU */
-	tls_layer_fill(&o->tls, o->set->tls_objects, &o->set->params, o->uri.host);
+	tls_layer_fill(&o->tls, m, &o->set->params, o->uri.host);
 	ret = outgoing_check_tls(o, &o->uri, err);
 	if (ret < 0)
 		return ret;
@@ -152,6 +152,7 @@ int outgoing_start(struct outgoing *o, const struct migration_where *where, int 
 	wake_clear(o->cancel_fd);
 	wake_clear(o->kick_fd);
 	resume_clear(&o->resume);
+	tls_layer_fini(&o->tls);
 	o->fd = fd;
 	o->error = (struct err){0};
 	free(o->error_text);
@@ -238,6 +239,7 @@ void outgoing_fini(struct outgoing *o)
 	stats_fini(&o->stats);
 	deadline_fini(&o->deadline);
 	resume_fini(&o->resume);
+	tls_layer_fini(&o->tls);
 	close_fd(o->cancel_fd);
 	close_fd(o->kick_fd);
 	close_fd(o->fd);

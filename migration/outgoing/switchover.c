@@ -53,6 +53,7 @@
 #include "migration/stream/writer.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
+#include "vmm/base/probes.h"
 #include "vmm/base/wake.h"
 #include "vmm/flush.h"
 #include "vmm/machine.h"
@@ -94,6 +95,7 @@ static int stop_guest(struct outgoing *o, struct err *err)
 			return -EINVAL;
 	}
 	o->stopped = true;
+	PROBE(switchover_stopped);
 	if (machine_holds_vcpus(m)) /* asked for in the last moment */
 		return back_out(o, err);
 	stats_stopped(&o->stats, now);
@@ -158,6 +160,7 @@ static int switchover_stop(struct outgoing *o, struct err *err)
 	struct machine *m = o->m;
 	int ret;
 
+	PROBE(switchover_begin, ram_save_left_pages(&o->ram));
 	machine_lock(m);
 	ret = machine_flush(m, o->deadline.stop_fd, err); /* while it runs: less is left then */
 	if (ret == 0)
@@ -218,6 +221,8 @@ static int switchover_collect(struct outgoing *o, struct err *err)
 	if (ret == 0)
 		ret = machine_handover(m, HANDOVER_RELEASE, err);
 	machine_unlock(m);
+	if (ret == 0)
+		PROBE(switchover_collected, o->devices.sections.len);
 	return ret;
 }
 
@@ -440,5 +445,8 @@ int switchover(struct outgoing *o, struct err *err)
 
 	if (ret == 0)
 		ret = switchover_send(o, send_rest, err);
-	return ret == 0 ? handover(o, err) : ret;
+	if (ret == 0)
+		ret = handover(o, err);
+	PROBE(switchover_end, ret);
+	return ret;
 }

@@ -29,8 +29,8 @@ struct migration_settings {
 	/* atomic */
 	uint64_t max_bandwidth, downtime_limit_ms, xbzrle_cache_bytes, switchover_bandwidth;
 	uint64_t postcopy_bandwidth;
-	struct tls_objects *tls_objects; /* owned */
-	/* borrowed; on each connection to a peer in the place of TLS; NULL: what 'tls-creds' says */
+	/* borrowed; on each connection to a peer in the place of TLS; NULL: what 'tls-creds' says
+	 */
 	const struct channel_layer *layer;
 };
 

@@ -1,6 +1,7 @@
 /* status.c - MigrationStatus and its events */
 #include "migration/settings/status.h"
 
+#include "vmm/base/probes.h"
 #include "vmm/machine.h"
 
 static const char *const names[MIG_STATUS_COUNT] = {
@@ -32,6 +33,7 @@ static void publish(struct machine *m, enum migration_status s)
 {
 	struct notification n = {.kind = NOTIFY_MIGRATION, .text = names[s]};
 
+	PROBE(migration_status, n.text);
 	notify_publish(&m->notify, &n);
 }
 

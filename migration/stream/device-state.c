@@ -16,6 +16,7 @@
 
 #include "migration/settings/capabilities.h"
 #include "migration/stream/writer.h"
+#include "vmm/base/probes.h"
 #include "vmm/base/units.h"
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
@@ -85,6 +86,7 @@ static int collect_entry(struct device_state *ds, struct vms_entry *e, bool firs
 {
 	int ret;
 
+	PROBE(section_save_begin, e->idstr, e->instance, ds->sections.len);
 	buf_u8(&ds->sections, TAG_FULL);
 	buf_be32(&ds->sections, e->section_id);
 	buf_str8(&ds->sections, e->idstr);
@@ -99,6 +101,7 @@ static int collect_entry(struct device_state *ds, struct vms_entry *e, bool firs
 	buf_printf(&ds->json, "}");
 	buf_u8(&ds->sections, TAG_FOOTER);
 	buf_be32(&ds->sections, e->section_id);
+	PROBE(section_save_end, e->idstr, e->instance, ds->sections.len);
 	return 0;
 }
 

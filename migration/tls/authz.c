@@ -84,7 +84,7 @@ static int load_file(struct authz *a, struct err *err)
 
 	if (!text)
 		return -EIO;
-	ret = options_authz(&rules, text, err);
+	ret = options_authz_json(&rules, text, err);
 	if (ret < 0) {
 		config_authz_fini(&rules);
 		return err_prefix(err, ret, "%s", a->path);
@@ -118,35 +118,37 @@ bool authz_allows(struct authz *a, const char *identity, struct err *err)
 
 /* ---- kinds ---- */
 
-static void copy_rule(struct cfg_authz *to, const char *match, bool allow, bool glob)
+static void rule_for(struct cfg_authz *a, const char *identity)
 {
-	to->rules = xrealloc(to->rules, (to->n_rules + 1) * sizeof(to->rules[0]));
-	to->rules[to->n_rules++] =
-	    (struct cfg_authz_rule){.match = xstrdup(match), .allow = allow, .glob = glob};
+	a->rules = NEW(struct cfg_authz_rule);
+	a->rules[0] = (struct cfg_authz_rule){.match = xstrdup(identity), .allow = true};
+	a->n_rules = 1;
 }
 
 struct authz *authz_new(const struct cfg_object *o, struct err *err)
 {
+	const char *file = keyvals_get(&o->props, "filename"),
+		   *identity = keyvals_get(&o->props, "identity");
 	struct authz *a = NEW(struct authz);
+	int ret = 0;
 
 	pthread_mutex_init(&a->lock, NULL);
 	a->refs = 1;
-	if (o->filename) {
-		a->path = xstrdup(o->filename);
-		a->refresh = o->refresh;
-		if (load_file(a, err) < 0) {
-			authz_unref(a);
-			return NULL;
-		}
-	} else if (o->identity) {
-		copy_rule(&a->rules, o->identity, true, false);
+	if (file) {
+		a->path = realpath(file, NULL); /* the program may have another folder later */
+		if (!a->path)
+			a->path = xstrdup(file);
+		a->refresh = keyvals_bool(&o->props, "refresh", true);
+		ret = load_file(a, err);
+	} else if (identity) {
+		rule_for(&a->rules, identity);
 	} else {
-		a->rules.allow = o->authz.allow;
-		for (size_t i = 0; i < o->authz.n_rules; i++)
-			copy_rule(&a->rules, o->authz.rules[i].match, o->authz.rules[i].allow,
-				  o->authz.rules[i].glob);
+		ret = options_authz(&a->rules, &o->props, err);
 	}
-	return a;
+	if (ret == 0)
+		return a;
+	authz_unref(a);
+	return NULL;
 }
 
 struct authz *authz_ref(struct authz *a)

@@ -48,6 +48,8 @@ static int check_priority(const struct tls_creds *c, struct err *err)
 struct tls_creds *tls_creds_new(const struct cfg_object *o, const char *password, struct err *err)
 {
 	const struct tls_library *g = tls_library(err);
+	const char *end = keyvals_get(&o->props, "endpoint"),
+		   *priority = keyvals_get(&o->props, "priority");
 	struct tls_creds *c;
 	int ret;
 
@@ -57,10 +59,9 @@ struct tls_creds *tls_creds_new(const struct cfg_object *o, const char *password
 	c->g = g;
 	c->refs = 1;
 	c->kind = kind_of(o->type);
-	c->server = o->endpoint == CFG_ENDPOINT_SERVER;
-	c->verify_peer = o->verify_peer;
-	c->priority =
-	    xasprintf("%s%s", o->priority ? o->priority : "NORMAL", c->kind->more_priorities);
+	c->server = end && !strcmp(end, "server");
+	c->verify_peer = keyvals_bool(&o->props, "verify-peer", true);
+	c->priority = xasprintf("%s%s", priority ? priority : "NORMAL", c->kind->more_priorities);
 	ret = check_priority(c, err);
 	if (ret == 0)
 		ret = c->kind->load(c, o, password, err);

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "migration/channel/channel.h"
 #include "migration/settings/params.h"
@@ -11,18 +10,17 @@
 #include "migration/tls/creds.h"
 #include "migration/tls/objects.h"
 #include "migration/tls/session.h"
-#include "vmm/base/error.h"
 
-static int check_end(const struct tls_layer *l, const struct tls_creds *creds, bool incoming,
-		     struct err *err)
+static int check_end(const struct tls_layer *l, bool incoming, struct err *err)
 {
-	if (tls_creds_of_server(creds) != incoming)
+	if (!l->creds || l->why.errnum)
+		return err_set(err, l->why.errnum, "%s", l->why.msg);
+	if (tls_creds_of_server(l->creds) != incoming)
 		return err_set(err, EINVAL,
-			       "Expected TLS credentials for a %s endpoint: '%.80s' has "
-			       "endpoint=%s",
-			       incoming ? "server" : "client", l->creds,
-			       incoming ? "client" : "server");
-	if (!incoming && tls_creds_want_host(creds) && !l->host[0])
+			       "Expected TLS credentials for a %s endpoint: those of 'tls-creds' "
+			       "have endpoint=%s",
+			       incoming ? "server" : "client", incoming ? "client" : "server");
+	if (!incoming && tls_creds_want_host(l->creds) && !l->host[0])
 		return err_set(err, EINVAL,
 			       "the address has no host's name to compare the destination's "
 			       "certificate with: set 'tls-hostname'");
@@ -33,42 +31,55 @@ static struct channel *put_on(const struct channel_layer *layer, struct channel 
 			      bool incoming, struct err *err)
 {
 	const struct tls_layer *l = (const struct tls_layer *)layer;
-	struct tls_creds *creds = tls_objects_creds(l->objects, l->creds, err);
-	struct authz *authz = NULL;
 	struct channel *c = NULL;
-	int ret = creds ? check_end(l, creds, incoming, err) : -ENOENT;
+	int ret = check_end(l, incoming, err);
 
 	if (ret == 0 && !below->two_way)
 		ret = err_set(err, EINVAL,
 			      "TLS needs a channel on which both ends can talk, and a %s is none",
 			      below->ops->kind);
-	if (ret == 0 && incoming && l->authz[0]) {
-		authz = tls_objects_authz(l->objects, l->authz, err);
-		ret = authz ? 0 : -ENOENT;
-	}
 	if (ret == 0)
-		c = tls_channel_new(below, creds, authz, l->host[0] ? l->host : NULL, incoming,
-				    err);
+		c = tls_channel_new(below, l->creds, incoming ? l->authz : NULL,
+				    l->host[0] ? l->host : NULL, incoming, err);
 	if (!c)
 		channel_close(below);
-	authz_unref(authz);
-	tls_creds_unref(creds);
 	return c;
 }
 
-void tls_layer_fill(struct tls_layer *l, struct tls_objects *objects,
-		    const struct migration_params *p, const char *host)
+void tls_layer_fill(struct tls_layer *l, const struct machine *m, const struct migration_params *p,
+		    const char *host)
 {
-	*l = (struct tls_layer){.layer = {put_on}, .objects = objects};
-	memcpy(l->creds, p->tls_creds, sizeof(l->creds));
-	memcpy(l->authz, p->tls_authz, sizeof(l->authz));
+	*l = (struct tls_layer){.layer = {put_on}, .wanted = p->tls_creds[0]};
+	if (!l->wanted)
+		return;
+	l->creds = tls_find_creds(m, p->tls_creds, &l->why);
+	if (l->creds && tls_creds_of_server(l->creds) && p->tls_authz[0])
+		l->authz = tls_find_authz(m, p->tls_authz, &l->why);
 	(void)snprintf(l->host, sizeof(l->host), "%s",
 		       p->tls_hostname[0] ? p->tls_hostname
 		       : host             ? host
 					  : "");
 }
 
+struct tls_layer tls_layer_copy(const struct tls_layer *l)
+{
+	struct tls_layer c = *l;
+
+	if (c.creds)
+		(void)tls_creds_ref(c.creds);
+	if (c.authz)
+		(void)authz_ref(c.authz);
+	return c;
+}
+
+void tls_layer_fini(struct tls_layer *l)
+{
+	tls_creds_unref(l->creds);
+	authz_unref(l->authz);
+	*l = (struct tls_layer){.wanted = false};
+}
+
 const struct channel_layer *tls_layer_of(const struct tls_layer *l)
 {
-	return l->creds[0] ? &l->layer : NULL;
+	return l->wanted ? &l->layer : NULL;
 }

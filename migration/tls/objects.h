@@ -1,36 +1,19 @@
-/*
- * objects.h - the objects that TLS is set up with, by name: tls-creds-*, authz-*
- *
- * Any thread; a lock of its own, a leaf (vmm/machine.h).  An object that a connection uses may be
- * deleted: the connection keeps what it holds.
- */
+/* objects.h - the kinds of -object that TLS is set up with: tls-creds-*, authz-* */
 #ifndef MINIVMM_TLS_OBJECTS_H
 #define MINIVMM_TLS_OBJECTS_H
 
-#include <stdbool.h>
-
 struct authz;
-struct cfg_object;
 struct err;
+struct machine;
+struct object_kind;
 struct tls_creds;
-struct tls_objects;
 
-struct tls_objects *tls_objects_new(void);
-void tls_objects_free(struct tls_objects *s); /* NULL is fine */
+extern const struct object_kind tls_x509_kind, tls_psk_kind, tls_anon_kind;
+extern const struct object_kind authz_simple_kind, authz_list_kind, authz_list_file_kind,
+    authz_listfile_kind;
 
-/* Is this qom-type one of these? */
-bool tls_objects_has_type(const char *type);
-/*
- * Make what 'o' describes; the files are read and checked now.  'password', borrowed, is that of
- * 'passwordid', or NULL.  -EEXIST: the name is taken.
- */
-int tls_objects_add(struct tls_objects *s, const struct cfg_object *o, const char *password,
-		    struct err *err);
-/* -ENOENT: there is none of that name. */
-int tls_objects_del(struct tls_objects *s, const char *id);
-
-/* References; NULL with *err set. */
-struct tls_creds *tls_objects_creds(struct tls_objects *s, const char *id, struct err *err);
-struct authz *tls_objects_authz(struct tls_objects *s, const char *id, struct err *err);
+/* References to what the object of that name is; NULL with *err set.  Machine lock held. */
+struct tls_creds *tls_find_creds(const struct machine *m, const char *id, struct err *err);
+struct authz *tls_find_authz(const struct machine *m, const char *id, struct err *err);
 
 #endif

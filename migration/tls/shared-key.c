@@ -87,13 +87,16 @@ static int psk_server(struct tls_creds *c, const char *folder, struct err *err)
 static int psk_load(struct tls_creds *c, const struct cfg_object *o, const char *password,
 		    struct err *err)
 {
+	const char *folder = keyvals_get(&o->props, "dir"),
+		   *user = keyvals_get(&o->props, "username");
+
 	(void)password;
-	if (c->server && o->username)
+	if (c->server && user)
 		return err_set(err, EINVAL,
 			       "'username' is for endpoint=client: a server takes every "
 			       "user in its " KEYS_FILE);
-	return c->server ? psk_server(c, o->dir, err)
-			 : psk_client(c, o->dir, o->username ? o->username : "qemu", err);
+	return c->server ? psk_server(c, folder, err)
+			 : psk_client(c, folder, user ? user : "qemu", err);
 }
 
 static void psk_unload(struct tls_creds *c)

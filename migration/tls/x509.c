@@ -113,13 +113,13 @@ static int x509_load(struct tls_creds *c, const struct cfg_object *o, const char
 		     struct err *err)
 {
 	struct x509_files f = {
-	    .folder = o->dir,
+	    .folder = keyvals_get(&o->props, "dir"),
 	    .cert_name = c->server ? "server-cert.pem" : "client-cert.pem",
 	    .key_name = c->server ? "server-key.pem" : "client-key.pem",
 	};
 	int ret = read_files(&f, c->server, err);
 
-	if (ret == 0 && o->sanity_check)
+	if (ret == 0 && keyvals_bool(&o->props, "sanity-check", true))
 		ret = check_files(c->g, &f, c->server, err);
 	if (ret == 0)
 		ret = use_files(c, &f, password, err);

@@ -19,7 +19,7 @@
 
 /* ---- types ---- */
 
-static const char *const detect_values[] = {"off", NULL};
+static const char *const detect_values[] = {"off", "on", "unmap", NULL};
 static const struct qmp_type detect_type =
     QMP_ENUM_TYPE("BlockdevDetectZeroesOptions", detect_values);
 
@@ -51,6 +51,8 @@ static const struct qmp_type compression_type =
     QMP_ENUM_TYPE("Qcow2CompressionType", compression_values);
 static const struct qmp_member facts_members[] = {
     QMP_REQ(struct qcow2_facts, compat, "compat"),
+    QMP_NONE("data-file", &qmp_str),
+    QMP_NONE("data-file-raw", &qmp_bool),
     QMP_OPT(struct qcow2_facts, extended_l2, "extended-l2"),
     QMP_OPT(struct qcow2_facts, lazy, "lazy-refcounts"),
     QMP_OPT(struct qcow2_facts, corrupt, "corrupt"),
@@ -109,6 +111,8 @@ static const struct qmp_member image_members[] = {
     QMP_OPT(struct image_info, actual, "actual-size"),
     QMP_REQ(struct image_info, virtual, "virtual-size"),
     QMP_OPT(struct image_info, cluster, "cluster-size"),
+    QMP_NONE("encrypted", &qmp_bool),
+    QMP_NONE("compressed", &qmp_bool),
     QMP_SET(struct image_info, backing, "backing-filename"),
     QMP_SET(struct image_info, full_backing, "full-backing-filename"),
     QMP_SET(struct image_info, backing_format, "backing-filename-format"),
@@ -120,6 +124,10 @@ static const struct qmp_member image_members[] = {
 static const struct qmp_type image_type =
     QMP_OBJECT_TYPE(struct image_info, "ImageInfo", image_members);
 
+#define LIMITS(what)                                                                               \
+	QMP_NONE("bps" what, &qmp_i64), QMP_NONE("bps_rd" what, &qmp_i64),                         \
+	    QMP_NONE("bps_wr" what, &qmp_i64), QMP_NONE("iops" what, &qmp_i64),                    \
+	    QMP_NONE("iops_rd" what, &qmp_i64), QMP_NONE("iops_wr" what, &qmp_i64)
 static const struct qmp_member info_members[] = {
     QMP_REQ(struct block_info, file, "file"),
     QMP_SET(struct block_info, name, "node-name"),
@@ -135,6 +143,10 @@ static const struct qmp_member info_members[] = {
     QMP_REQ(struct block_info, zero, "iops"),
     QMP_REQ(struct block_info, zero, "iops_rd"),
     QMP_REQ(struct block_info, zero, "iops_wr"),
+    LIMITS("_max"),
+    LIMITS("_max_length"),
+    QMP_NONE("iops_size", &qmp_i64),
+    QMP_NONE("group", &qmp_str),
     QMP_REQ_T(struct block_info, image, "image", &image_type),
     QMP_REQ_T(struct block_info, cache, "cache", &cache_type),
     QMP_REQ(struct block_info, zero, "write_threshold"),

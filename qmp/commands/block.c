@@ -46,7 +46,7 @@ struct disk {
 };
 
 /* A failed request is reported to the guest and stops nothing, so the status stays good. */
-static const char *const io_states[] = {"ok", NULL};
+static const char *const io_states[] = {"ok", "failed", "nospace", NULL};
 static const struct qmp_type io_state_type = QMP_ENUM_TYPE("BlockDeviceIoStatus", io_states);
 
 static const struct qmp_member disk_members[] = {
@@ -55,6 +55,7 @@ static const struct qmp_member disk_members[] = {
     QMP_REQ(struct disk, type, "type"),
     QMP_REQ(struct disk, removable, "removable"),
     QMP_REQ(struct disk, locked, "locked"),
+    QMP_NONE("tray_open", &qmp_bool),
     QMP_OPT_T(struct disk, inserted, "inserted", &qmp_block_info),
     QMP_OPT_T(struct disk, io_status, "io-status", &io_state_type),
     {0},
@@ -67,11 +68,17 @@ static bool is_disk(const struct block_node *n)
 	return n->user || (n->drive_id && *n->drive_id);
 }
 
-static const char *device_id(const struct block_node *n)
+/*
+ * The path at which libvirt looks for a virtio disk: that of the block device behind a transport.
+ * QEMU says so of virtio-blk-pci, and only the id of virtio-blk-device.
+ */
+static const char *qdev(struct qmp_pool *pool, const struct block_node *n)
 {
 	const struct device *d = n->user;
 
-	return d && d->id && *d->id ? d->id : NULL;
+	return d && d->id && *d->id
+		   ? qmp_printf(pool, "/machine/peripheral/%s/virtio-backend", d->id)
+		   : NULL;
 }
 
 static int query_block(struct qmp_call *call, const void *arg, void *ret, struct err *err)
@@ -89,7 +96,7 @@ static int query_block(struct qmp_call *call, const void *arg, void *ret, struct
 			continue;
 		disks[n++] = (struct disk){
 		    .device = b->drive_id ? b->drive_id : "",
-		    .qdev = device_id(b),
+		    .qdev = qdev(call->pool, b),
 		    .type = "unknown",
 		    .has_inserted = true,
 		    .inserted = block_info_of(b, false, call->pool),
@@ -227,7 +234,7 @@ static int query_blockstats(struct qmp_call *call, const void *arg, void *ret, s
 		    .device = all           ? NULL
 			      : b->drive_id ? b->drive_id
 					    : "",
-		    .qdev = all ? NULL : device_id(b),
+		    .qdev = all ? NULL : qdev(call->pool, b),
 		    .name = b->name,
 		    .stats = counters(&b->stats),
 		    .parent = parent_stats(b, call->pool),

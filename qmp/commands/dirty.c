@@ -180,10 +180,10 @@ static int query_limits(struct qmp_call *call, const void *arg, void *ret, struc
 }
 
 const struct qmp_command qmp_dirty_commands[] = {
-    {"calc-dirty-rate",  &calc_type, NULL, calc_dirty_rate, 0},
+    {"calc-dirty-rate",  &calc_type, NULL, calc_dirty_rate, QMP_GUEST},
     {"query-dirty-rate",              NULL, &rate_type, query_dirty_rate, 0},
-    {"set-vcpu-dirty-limit",                 &set_limit_type, NULL, set_limit, 0},
-    {"cancel-vcpu-dirty-limit", &cancel_limit_type, NULL, set_limit, 0},
+    {"set-vcpu-dirty-limit",         &set_limit_type, NULL, set_limit, QMP_GUEST},
+    {"cancel-vcpu-dirty-limit", &cancel_limit_type, NULL, set_limit, QMP_GUEST},
     {"query-vcpu-dirty-limit",        NULL, &limit_list, query_limits, 0},
     {0		},
 };

@@ -1,6 +1,7 @@
 /* facts.c - what this machine is: name, uuid, processors, what it could be (qmp-surface 5.1, 5.2)
  */
 #include <errno.h>
+#include <string.h>
 
 #include "devices/vmgenid.h"
 #include "qmp/command.h"
@@ -95,6 +96,33 @@ static int query_kvm(struct qmp_call *call, const void *arg, void *ret, struct e
 	return 0;
 }
 
+/* ---- query-accelerators ---- */
+
+struct accelerators {
+	int enabled;
+	struct qmp_array present;
+};
+
+static const char *const accelerators[] = {"kvm", NULL};
+static const struct qmp_type accelerator_enum = QMP_ENUM_TYPE("Accelerator", accelerators);
+static const struct qmp_type accelerator_list = QMP_ARRAY_TYPE(&accelerator_enum);
+static const struct qmp_member accelerators_members[] = {
+    QMP_REQ_T(struct accelerators, enabled, "enabled", &accelerator_enum),
+    QMP_REQ_T(struct accelerators, present, "present", &accelerator_list),
+    {0},
+};
+static const struct qmp_type accelerators_type =
+    QMP_OBJECT_TYPE(struct accelerators, "AcceleratorInfo", accelerators_members);
+
+static int query_accelerators(struct qmp_call *call, const void *arg, void *ret, struct err *err)
+{
+	(void)arg;
+	(void)err;
+	((struct accelerators *)ret)->present =
+	    (struct qmp_array){qmp_alloc(call->pool, 1, sizeof(int)), 1};
+	return 0;
+}
+
 /* ---- query-cpus-fast ---- */
 
 struct topology {
@@ -109,20 +137,29 @@ struct cpu {
 	int target;
 };
 
-static const char *const targets[] = {"x86_64", NULL};
+static const char *const targets[] = {
+    "x86_64",   "aarch64",     "alpha",    "arm",        "avr",          "cris",  "hppa",
+    "i386",     "loongarch64", "m68k",     "microblaze", "microblazeel", "mips",  "mips64",
+    "mips64el", "mipsel",      "nios2",    "or1k",       "ppc",          "ppc64", "riscv32",
+    "riscv64",  "rx",          "s390x",    "sh4",        "sh4eb",        "sparc", "sparc64",
+    "tricore",  "xtensa",      "xtensaeb", NULL};
+/* all that the interface names; this one is the first */
 static const struct qmp_type target_enum = QMP_ENUM_TYPE("SysEmuTarget", targets);
+#define PROP(m, wire) QMP_MEMBER_(struct topology, m, wire, &qmp_i64, QMP_ALWAYS)
 static const struct qmp_member topology_members[] = {
-    QMP_REQ(struct topology, core, "core-id"),
-    QMP_REQ(struct topology, thread, "thread-id"),
-    QMP_REQ(struct topology, socket, "socket-id"),
+    QMP_NONE("node-id", &qmp_i64),
+    PROP(socket, "socket-id"),
     QMP_OPT(struct topology, die, "die-id"),
+    QMP_NONE("cluster-id", &qmp_i64),
+    PROP(core, "core-id"),
+    PROP(thread, "thread-id"),
     {0},
 };
 static const struct qmp_type topology_type =
     QMP_OBJECT_TYPE(struct topology, "CpuInstanceProperties", topology_members);
 static const struct qmp_member cpu_members[] = {
     QMP_REQ(struct cpu, thread_id, "thread-id"),
-    QMP_REQ_T(struct cpu, props, "props", &topology_type),
+    QMP_MEMBER_(struct cpu, props, "props", &topology_type, QMP_ALWAYS),
     QMP_REQ(struct cpu, path, "qom-path"),
     QMP_REQ(struct cpu, index, "cpu-index"),
     QMP_REQ_T(struct cpu, target, "target", &target_enum),
@@ -190,7 +227,7 @@ struct machine_info {
 	const char *name, *cpu_type, *ram_id;
 	bool has_is_default, is_default;
 	int64_t cpu_max;
-	bool hotpluggable_cpus, numa, deprecated;
+	bool hotpluggable_cpus, numa, deprecated, acpi;
 };
 
 static const struct qmp_member machine_members[] = {
@@ -202,6 +239,7 @@ static const struct qmp_member machine_members[] = {
     QMP_REQ(struct machine_info, deprecated, "deprecated"),
     QMP_SET(struct machine_info, cpu_type, "default-cpu-type"),
     QMP_SET(struct machine_info, ram_id, "default-ram-id"),
+    QMP_REQ(struct machine_info, acpi, "acpi"),
     {0},
 };
 static const struct qmp_type machine_type =
@@ -210,18 +248,22 @@ static const struct qmp_type machine_list = QMP_ARRAY_TYPE(&machine_type);
 
 static int query_machines(struct qmp_call *call, const void *arg, void *ret, struct err *err)
 {
-	struct machine_info *microvm = qmp_alloc(call->pool, 1, sizeof(*microvm));
+	static const struct machine_info machines[] = {
+	    {.name = "none",      .cpu_max = 1},
+	    { .name = "microvm",
+	     .cpu_type = "host-x86_64-cpu",
+	     .ram_id = "microvm.ram",
+	     .has_is_default = true,
+	     .is_default = true,
+	     .cpu_max = MAX_CPUS,
+	     .acpi = true},
+	};
+	struct machine_info *v = qmp_alloc(call->pool, ARRAY_LEN(machines), sizeof(*v));
 
 	(void)arg;
 	(void)err;
-	*microvm = (struct machine_info){
-	    .name = "microvm",
-	    .ram_id = "microvm.ram",
-	    .has_is_default = true,
-	    .is_default = true,
-	    .cpu_max = MAX_CPUS,
-	};
-	*(struct qmp_array *)ret = (struct qmp_array){microvm, 1};
+	memcpy(v, machines, sizeof(machines));
+	*(struct qmp_array *)ret = (struct qmp_array){v, ARRAY_LEN(machines)};
 	return 0;
 }
 
@@ -276,10 +318,11 @@ const struct qmp_command qmp_facts_commands[] = {
     {"query-uuid",              NULL, &uuid_type, query_uuid, 0},
     {"query-vm-generation-id",                       NULL, &generation_type, query_generation, 0},
     {"query-kvm",             NULL, &kvm_type, query_kvm, QMP_DEPRECATED},
-    {"query-cpus-fast",              NULL, &cpu_list, query_cpus, 0},
-    {"query-target",		       NULL, &target_type, query_target, 0},
-    {"query-machines", NULL, &machine_list, query_machines, 0},
-    {"query-current-machine",        NULL, &current_type, query_current_machine, 0},
-    {"query-iothreads",                       NULL, &iothread_list, query_none, 0},
-    {0	     },
+    {"query-accelerators",              NULL, &accelerators_type, query_accelerators, 0},
+    {"query-cpus-fast",                       NULL, &cpu_list, query_cpus, 0},
+    {"query-target", NULL, &target_type, query_target, 0},
+    {"query-machines",        NULL, &machine_list, query_machines, 0},
+    {"query-current-machine",                       NULL, &current_type, query_current_machine, 0},
+    {"query-iothreads",              NULL, &iothread_list, query_none, 0},
+    {0	      },
 };

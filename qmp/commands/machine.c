@@ -156,8 +156,8 @@ static int quit(struct qmp_call *call, const void *arg, void *ret, struct err *e
 const struct qmp_command qmp_machine_commands[] = {
     {"query-status", NULL, &status_type, query_status, 0},
     {"stop",  NULL, NULL, stop, QMP_WAITS},
-    {"cont",	     &cont_type, NULL, cont, QMP_WAITS},
-    {"system_reset",         NULL, NULL, system_reset, QMP_WAITS},
+    {"cont",	     &cont_type, NULL, cont, QMP_WAITS | QMP_GUEST},
+    {"system_reset",         NULL, NULL, system_reset, QMP_WAITS | QMP_GUEST},
     {"system_powerdown",          NULL, NULL, system_powerdown, QMP_WAITS},
     {"quit",     &quit_type, NULL, quit, 0},
     {0	},

@@ -11,6 +11,7 @@
 #include "qmp/command.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
+#include "vmm/base/fdset.h"
 #include "vmm/base/units.h"
 #include "vmm/host.h"
 #include "vmm/machine.h"
@@ -53,7 +54,7 @@ struct memdev {
 	int policy;
 };
 
-static const char *const policies[] = {"default", NULL};
+static const char *const policies[] = {"default", "preferred", "bind", "interleave", NULL};
 static const struct qmp_type policy_type = QMP_ENUM_TYPE("HostMemPolicy", policies);
 static const struct qmp_type node_list = QMP_ARRAY_TYPE(&qmp_i64);
 static const struct qmp_member memdev_members[] = {
@@ -158,6 +159,25 @@ static int write_range(int fd, const struct memory *mem, uint64_t gpa, uint64_t 
 	return 0;
 }
 
+/* A descriptor of a client: the file has no name that we could put another in the place of. */
+static int save_to_set(const char *path, const struct memory *mem, const struct pmemsave_args *a,
+		       struct err *err)
+{
+	int fd = path_open(path, O_WRONLY | O_CREAT | O_TRUNC, 0, err), ret;
+	struct stat st;
+
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st) < 0 || !(S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)))
+		ret = err_set(err, EINVAL,
+			      "Could not open '%.200s': it is neither a regular file nor a disk",
+			      path);
+	else if ((ret = write_range(fd, mem, a->gpa, a->bytes)) < 0)
+		(void)err_set(err, -ret, "Could not write '%.200s': %s", path, err_text(-ret));
+	path_close(fd);
+	return ret;
+}
+
 /* The file appears whole: what is a regular file, or none yet, is replaced by a finished one. */
 static int save_file(const char *path, const struct memory *mem, const struct pmemsave_args *a,
 		     struct err *err)
@@ -206,7 +226,8 @@ static int pmemsave(struct qmp_call *call, const void *arg, void *ret, struct er
 		CLEANUP(cleanup_free) char *path = host_path(call->m->host, a->filename);
 
 		machine_unlock(call->m); /* the file, or a page, may take its time */
-		r = save_file(path, &call->m->mem, a, err);
+		r = path_is_fdset(path) ? save_to_set(path, &call->m->mem, a, err)
+					: save_file(path, &call->m->mem, a, err);
 		machine_lock(call->m);
 		if (r == -EFAULT)
 			(void)room_check_files(&call->m->mem, err); /* why */
@@ -217,6 +238,6 @@ static int pmemsave(struct qmp_call *call, const void *arg, void *ret, struct er
 const struct qmp_command qmp_memory_commands[] = {
     {"query-memory-size-summary", NULL, &size_type, query_memory_size, 0},
     {"query-memdev",                 NULL, &memdev_list, query_memdev, 0},
-    {"pmemsave",			  &pmemsave_type, NULL, pmemsave, QMP_WAITS},
+    {"pmemsave",			  &pmemsave_type, NULL, pmemsave, QMP_WAITS | QMP_GUEST},
     {0	     },
 };

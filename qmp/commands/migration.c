@@ -13,6 +13,7 @@
 #include "migration/migration.h"
 #include "qmp/channels.h"
 #include "qmp/command.h"
+#include "qmp/commands/bitmap-mapping.h"
 #include "qmp/session.h"
 #include "qmp/types.h"
 #include "vmm/base/alloc.h"
@@ -149,14 +150,35 @@ static const struct qmp_type *param_type(const struct migration_param_info *p, b
 	}
 }
 
+/* The table's values, and behind them what is no single value. */
+struct params {
+	struct migration_params value;
+	bool has_mapping;
+	struct qmp_array mapping;
+};
+
+struct set_params {
+	struct migration_params_set set;
+	bool has_mapping;
+	struct qmp_array mapping;
+};
+
+static const struct qmp_member params_mapping =
+    QMP_OPT_T(struct params, mapping, "block-bitmap-mapping", &qmp_bitmap_mapping_type);
+static const struct qmp_member set_params_mapping =
+    QMP_OPT_T(struct set_params, mapping, "block-bitmap-mapping", &qmp_bitmap_mapping_type);
+
 static bool param_member(size_t i, bool set, struct qmp_member *out)
 {
 	const struct migration_param_info *p = migration_param_table;
+	size_t k;
 
-	for (size_t k = 0; k < i && p->name; k++)
+	for (k = 0; k < i && p->name; k++)
 		p++;
-	if (!p->name)
-		return false;
+	if (!p->name) {
+		*out = set ? set_params_mapping : params_mapping;
+		return k == i;
+	}
 	*out = (struct qmp_member){
 	    .name = p->name,
 	    .type = param_type(p, set),
@@ -187,27 +209,43 @@ static bool set_member_at(const struct qmp_type *t, size_t i, struct qmp_member 
 static const struct qmp_type params_type = {
     .kind = QMP_KIND_OBJECT,
     .name = "MigrationParameters",
-    .size = sizeof(struct migration_params),
+    .size = sizeof(struct params),
     .member_at = query_member_at,
 };
 static const struct qmp_type set_params_type = {
     .kind = QMP_KIND_OBJECT,
     .name = "MigrateSetParameters",
-    .size = sizeof(struct migration_params_set),
+    .size = sizeof(struct set_params),
     .member_at = set_member_at,
 };
 
 static int set_params(struct qmp_call *call, const void *arg, void *ret, struct err *err)
 {
+	const struct set_params *a = arg;
+	struct bitmap_mapping map = {0};
+	int r = 0;
+
 	(void)ret;
-	return migration_set_params(call->mg, arg, err);
+	if (a->has_mapping) {
+		qmp_bitmap_mapping_take(call->pool, &a->mapping, &map);
+		r = bitmap_mapping_check(&map, err);
+	}
+	if (r == 0)
+		r = migration_set_params(call->mg, &a->set, err);
+	return r == 0 && a->has_mapping ? migration_set_bitmap_mapping(call->mg, &map, err) : r;
 }
 
 static int query_params(struct qmp_call *call, const void *arg, void *ret, struct err *err)
 {
+	const struct bitmap_mapping *map = migration_bitmap_mapping(call->mg);
+	struct params *p = ret;
+
 	(void)arg;
 	(void)err;
-	*(struct migration_params *)ret = *migration_get_params(call->mg);
+	p->value = *migration_get_params(call->mg);
+	p->has_mapping = map->given;
+	if (map->given)
+		qmp_bitmap_mapping_show(call->pool, map, &p->mapping);
 	return 0;
 }
 
@@ -352,12 +390,12 @@ static int migrate_continue(struct qmp_call *call, const void *arg, void *ret, s
 }
 
 const struct qmp_command qmp_migration_commands[] = {
-    {"migrate",          &migrate_type, NULL, migrate, 0},
-    {"migrate-incoming",              &incoming_type, NULL, migrate_incoming, 0},
-    {"migrate_cancel",                 NULL, NULL, migrate_cancel, 0},
+    {"migrate",          &migrate_type, NULL, migrate, QMP_GUEST},
+    {"migrate-incoming",              &incoming_type, NULL, migrate_incoming, QMP_GUEST},
+    {"migrate_cancel",         NULL, NULL, migrate_cancel, 0},
     {"migrate-continue", &continue_type, NULL, migrate_continue, 0},
     {"migrate-start-postcopy",              NULL, NULL, start_postcopy, 0},
-    {"migrate-set-capabilities",                 &set_capabilities_type, NULL, set_capabilities, 0},
+    {"migrate-set-capabilities",         &set_capabilities_type, NULL, set_capabilities, 0},
     {"query-migrate-capabilities",   NULL, &capability_list, query_capabilities, 0},
     {"migrate-set-parameters",              &set_params_type, NULL, set_params, 0},
     {"query-migrate-parameters",                 NULL, &params_type, query_params, 0},

@@ -53,6 +53,16 @@ static const struct qmp_member compression_members[] = {
 static const struct qmp_type compression_type =
     QMP_OBJECT_TYPE(struct migration_compression_stats, "CompressionStats", compression_members);
 
+struct vfio_stats {
+	int64_t transferred;
+};
+static const struct qmp_member vfio_members[] = {
+    QMP_REQ(struct vfio_stats, transferred, "transferred"),
+    {0},
+};
+static const struct qmp_type vfio_type =
+    QMP_OBJECT_TYPE(struct vfio_stats, "VfioStats", vfio_members);
+
 /* Beyond QEMU: where the migration stands and what would help. */
 static const char *const phase_names[] = {
     [MIG_PHASE_CONNECT] = "connect",
@@ -170,6 +180,9 @@ static const struct qmp_type u64_list = QMP_ARRAY_TYPE(&qmp_u64);
 static const struct qmp_member info_members[] = {
     QMP_OPT_T(struct migrate_info, status, "status", &qmp_migration_status_type),
     QMP_OPT_T(struct migrate_info, ram, "ram", &ram_type),
+ /* neither block migration nor VFIO here */
+    {.name = "disk",    .type = &ram_type, .has = QMP_NEVER, .features = QMP_DEPRECATED},
+    QMP_NONE("vfio", &vfio_type),
     QMP_OPT_T(struct migrate_info, xbzrle, "xbzrle-cache", &xbzrle_type),
     QMP_OPT(struct migrate_info, total, "total-time"),
     QMP_OPT(struct migrate_info, expected, "expected-downtime"),

@@ -86,8 +86,8 @@ static int snapshot_delete_job(struct qmp_call *call, const void *arg, void *ret
 }
 
 const struct qmp_command qmp_snapshot_commands[] = {
-    {"snapshot-save", &save_type, NULL, snapshot_save_job, 0},
-    {"snapshot-load",           &load_type, NULL, snapshot_load_job, 0},
-    {"snapshot-delete",              &delete_type, NULL, snapshot_delete_job, 0},
+    {"snapshot-save", &save_type, NULL, snapshot_save_job, QMP_GUEST},
+    {"snapshot-load",           &load_type, NULL, snapshot_load_job, QMP_GUEST},
+    {"snapshot-delete",      &delete_type, NULL, snapshot_delete_job, QMP_GUEST},
     {0},
 };

@@ -16,14 +16,35 @@ struct instance {
 
 static const char *const kind_names[] = {"block-node", "chardev", "migration", NULL};
 static const struct qmp_type kind_type = QMP_ENUM_TYPE("YankInstanceType", kind_names);
-static const struct qmp_member instance_members[] = {
-    QMP_REQ_T(struct instance, kind, "type", &kind_type),
-    QMP_SET(struct instance, node_name, "node-name"),
-    QMP_SET(struct instance, id, "id"),
+static const struct qmp_member node_members[] = {
+    QMP_REQ(struct instance, node_name, "node-name"),
     {0},
 };
-static const struct qmp_type instance_type =
-    QMP_OBJECT_TYPE(struct instance, "YankInstance", instance_members);
+static const struct qmp_member chardev_members[] = {
+    QMP_REQ(struct instance, id, "id"),
+    {0},
+};
+static const struct qmp_type node_type =
+    QMP_OBJECT_TYPE(struct instance, "YankInstanceBlockNode", node_members);
+static const struct qmp_type chardev_type =
+    QMP_OBJECT_TYPE(struct instance, "YankInstanceChardev", chardev_members);
+static const struct qmp_type *const instance_variants[] = {
+    [YANK_BLOCK_NODE] = &node_type,
+    [YANK_CHARDEV] = &chardev_type,
+    [YANK_MIGRATION] = NULL,
+};
+static const struct qmp_member instance_members[] = {
+    QMP_REQ_T(struct instance, kind, "type", &kind_type),
+    {0},
+};
+static const struct qmp_type instance_type = {
+    .kind = QMP_KIND_OBJECT,
+    .name = "YankInstance",
+    .size = sizeof(struct instance),
+    .members = instance_members,
+    .tag = "type",
+    .variants = instance_variants,
+};
 static const struct qmp_type instance_list = QMP_ARRAY_TYPE(&instance_type);
 
 struct yank_args {
@@ -36,23 +57,6 @@ static const struct qmp_member yank_members[] = {
 };
 static const struct qmp_type yank_type =
     QMP_OBJECT_TYPE(struct yank_args, "q_obj_yank-arg", yank_members);
-
-/* The member that names it, and no other. */
-static int check_names(const struct instance *in, size_t i, struct err *err)
-{
-	static const char *const wanted[] = {"node-name", "id", NULL};
-	const char *const given[] = {in->node_name, in->id};
-
-	for (int k = YANK_BLOCK_NODE; k < YANK_MIGRATION; k++) {
-		if (in->kind == k && !given[k])
-			return err_set(err, EINVAL, "Parameter 'instances[%zu].%s' is missing", i,
-				       wanted[k]);
-		if (in->kind != k && given[k])
-			return err_set(err, EINVAL, "Parameter 'instances[%zu].%s' is unexpected",
-				       i, wanted[k]);
-	}
-	return 0;
-}
 
 static bool cut(struct machine *m, const struct instance *in, bool dry)
 {
@@ -69,8 +73,6 @@ static int yank(struct qmp_call *call, const void *arg, void *ret, struct err *e
 
 	(void)ret;
 	for (size_t i = 0; i < list->n; i++) {
-		if (check_names(&in[i], i, err) < 0)
-			return -EINVAL;
 		if (cut(call->m, &in[i], true))
 			continue;
 		call->error_class = "DeviceNotFound";

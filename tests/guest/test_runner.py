@@ -6,6 +6,7 @@ from itertools import combinations, product
 
 import pairwise
 from case import only_minivmm, table
+from journal import Journal
 
 RUNNER = os.path.join(os.path.dirname(os.path.abspath(pairwise.__file__)), "runner.py")
 FREE = {"_".join(map(str, v)): dict(zip("abcd", v)) for v in product(range(3), range(4), range(2), "xy")}
@@ -53,3 +54,21 @@ def test_every(t):
     assert set(chosen) < set(every), chosen
     left = next(name for name in every if name not in chosen)
     assert listed("--only", left) == [left]
+
+
+@only_minivmm(ONLY_ONCE)
+def test_journal(t):
+    """What has ended is not done again, what was cut off once is, and what was cut off twice has failed."""
+    path = t.path("journal")
+    first = Journal(path)
+    first.begin("a")
+    first.end({"name": "a", "result": "PASS", "seconds": 1.0, "text": ""})
+    for name in ("b", "c", "c"):
+        first.begin(name)
+    with open(path, "a", encoding="utf-8") as f:
+        f.write('{"begun": "b')     # the machine ended here
+    again = Journal(path)
+    assert again.earlier("a")["result"] == "PASS"
+    assert again.earlier("b") is None and again.earlier("d") is None
+    assert again.earlier("c")["result"] == "FAIL" and "2 times" in again.earlier("c")["text"]
+    assert Journal(None).earlier("c") is None

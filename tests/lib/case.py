@@ -195,6 +195,9 @@ class Test:
             print("     " + " ".join(m.argv))
             print("stderr: " + m.stderr()[-3000:])
             print("serial: " + m.serial.seen[-2000:])
+        for other in self._others:
+            if hasattr(other, "explain"):
+                other.explain()
 
     def close(self):
         for m in self._machines:

@@ -21,6 +21,7 @@
 
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
+#include "vmm/base/fdset.h"
 #include "vmm/base/units.h"
 #include "vmm/memory/memory.h"
 
@@ -47,7 +48,7 @@ static bool is_memfd(const struct ram_backend *be)
 	return be->kind == RAM_MEMFD || (be->kind == RAM_ANONYMOUS && be->share);
 }
 
-/* A file without a name in a directory. */
+/* A file without a name in a directory; -errno. */
 static int open_in(const char *directory)
 {
 	int fd = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
@@ -60,7 +61,7 @@ static int open_in(const char *directory)
 		if (fd >= 0)
 			(void)unlink(path);
 	}
-	return fd;
+	return fd < 0 ? -errno : fd;
 }
 
 static int open_file(struct backing *b, const char *name, const char *path, struct err *err)
@@ -72,17 +73,17 @@ static int open_file(struct backing *b, const char *name, const char *path, stru
 		fd = open_in(path);
 	} else {
 		b->path = path;
-		fd = open(path, O_RDWR | O_CLOEXEC);
-		if (fd < 0 && errno == ENOENT) {
-			fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+		fd = path_open(path, O_RDWR, 0, NULL);
+		if (fd == -ENOENT && !path_is_fdset(path)) {
+			fd = path_open(path, O_RDWR | O_CREAT | O_EXCL, 0644, NULL);
 			b->created = fd >= 0;
 		}
-		if (fd < 0 && errno == EEXIST) /* another process has created it meanwhile */
-			fd = open(path, O_RDWR | O_CLOEXEC);
+		if (fd == -EEXIST) /* another process has created it meanwhile */
+			fd = path_open(path, O_RDWR, 0, NULL);
 	}
 	if (fd < 0)
-		return err_set(err, errno, "can't open backing store %s for guest RAM '%s': %s",
-			       path, name, err_text(errno));
+		return err_set(err, -fd, "can't open backing store %s for guest RAM '%s': %s", path,
+			       name, err_text(-fd));
 	return fd;
 }
 

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "vmm/base/probes.h"
 #include "vmm/base/units.h"
 #include "vmm/base/wake.h"
 #include "vmm/memory/userfault.h"
@@ -69,8 +70,10 @@ static int fault_serve(struct fault_thread *t)
 	struct userfault_msg msgs[MESSAGES];
 	int n = userfault_read(t->u, msgs, MESSAGES), ret = 0;
 
-	for (int i = 0; ret == 0 && i < n; i++)
+	for (int i = 0; ret == 0 && i < n; i++) {
+		PROBE(fault, msgs[i].hva, msgs[i].flags, msgs[i].tid);
 		ret = t->ops->handle(t->opaque, &msgs[i]);
+	}
 	return ret < 0 ? ret : n;
 }
 

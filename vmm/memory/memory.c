@@ -31,6 +31,7 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/bitmap.h"
 #include "vmm/base/error.h"
+#include "vmm/base/fdset.h"
 #include "vmm/base/units.h"
 #include "vmm/memory/backing.h"
 #include "vmm/memory/fault.h"
@@ -55,10 +56,8 @@ static void block_free(struct ram_block *b)
 	fault_forget(b);
 	if (b->hva)
 		(void)munmap(b->hva - MAX(BLOCK_ALIGN, b->page_bytes), b->map_bytes);
-	if (b->fd >= 0)
-		(void)close(b->fd);
-	if (b->aside_fd >= 0)
-		(void)close(b->aside_fd);
+	path_close(b->fd);
+	path_close(b->aside_fd);
 	free(b->dma_dirty);
 	(void)pthread_rwlock_destroy(b->missing_lock);
 	free(b->missing_lock);
@@ -273,7 +272,7 @@ int memory_replace_backing(struct ram_block *b, int fd, struct err *err)
 	if (b->aside_fd < 0)
 		b->aside_fd = b->fd;
 	else
-		(void)close(b->fd);
+		path_close(b->fd);
 	b->fd = fd;
 	fault_watch(b);
 	block_advise(b);
@@ -292,7 +291,7 @@ void memory_commit_backing(struct ram_block *b, bool keep)
 	if (!keep)
 		b->fd = b->aside_fd;
 	b->aside_fd = -1;
-	(void)close(drop);
+	path_close(drop);
 	fault_forget(b);
 	fault_watch(b);
 	block_advise(b);

@@ -26,6 +26,7 @@
 
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
+#include "vmm/base/probes.h"
 #include "vmm/base/units.h"
 #include "vmm/memory/fault.h"
 #include "vmm/memory/userfault-abi.h"
@@ -257,7 +258,11 @@ int userfault_protect(const struct userfault *u, const struct ram_block *b, uint
 	do
 		ret = ioctl(u->fd, UF_PROTECT, &p);
 	while (ret < 0 && (errno == EAGAIN || errno == EINTR)); /* the address space is changing */
-	return ret < 0 ? -errno : 0;
+	if (ret < 0)
+		ret = -errno;
+	if (!on)
+		PROBE(fault_released, p.range.start, bytes, ret);
+	return ret;
 }
 
 /*
@@ -310,6 +315,7 @@ int userfault_copy(const struct userfault *u, const struct ram_block *b, uint64_
 		ret = ioctl(u->fd, UF_COPY, &c);
 		ret = advance(b, &at, end, ret, c.done);
 	} while (ret > 0);
+	PROBE(fault_filled, b->hva + off, bytes, ret);
 	return ret;
 }
 
@@ -343,6 +349,7 @@ int userfault_zero(const struct userfault *u, const struct ram_block *b, uint64_
 		ret = ioctl(u->fd, UF_ZEROPAGE, &z);
 		ret = advance(b, &at, end, ret, z.done);
 	} while (ret > 0);
+	PROBE(fault_filled, b->hva + off, bytes, ret);
 	return ret;
 }
 

@@ -88,6 +88,12 @@ static const struct opt_type backends[] = {
     {"socket", &opt_socket_list},
 };
 
+const struct opt_type *opt_chardev_types(size_t *n)
+{
+	*n = ARRAY_LEN(backends);
+	return backends;
+}
+
 #define OTHER_BACKENDS                                                                             \
 	"pty|pipe|ringbuf|memory|udp|vc|serial|tty|parallel|parport|msmouse|wctablet|braille|"     \
 	"testdev|mux|spicevmc|spiceport|qemu-vdagent|dbus|console"

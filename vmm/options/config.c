@@ -53,6 +53,40 @@ static char *copy_of(const char *s)
 	return s ? xstrdup(s) : NULL;
 }
 
+struct cfg_object config_object_copy(const struct cfg_object *o)
+{
+	struct cfg_object c = *o;
+
+	c.type = copy_of(o->type);
+	c.id = copy_of(o->id);
+	c.mem_path = copy_of(o->mem_path);
+	c.filename = copy_of(o->filename);
+	c.where = copy_of(o->where);
+	c.props = (struct keyvals){0};
+	for (size_t i = 0; i < o->props.n; i++)
+		keyvals_add(&c.props, o->props.v[i].key, o->props.v[i].val);
+	return c;
+}
+
+void config_object_fini(struct cfg_object *o)
+{
+	free(o->type);
+	free(o->id);
+	free(o->mem_path);
+	free(o->filename);
+	free(o->where);
+	keyvals_fini(&o->props);
+	*o = (struct cfg_object){0};
+}
+
+void config_authz_fini(struct cfg_authz *a)
+{
+	for (size_t i = 0; i < a->n_rules; i++)
+		free(a->rules[i].match);
+	free(a->rules);
+	*a = (struct cfg_authz){0};
+}
+
 struct cfg_blockdev config_blockdev_copy(const struct cfg_blockdev *bd)
 {
 	struct cfg_blockdev c = *bd;
@@ -150,8 +184,6 @@ void config_make_absolute(struct config *c, const char *folder)
 {
 	make_absolute(&c->pidfile, folder);
 	make_absolute(&c->logfile, folder);
-	for (size_t i = 0; i < c->n_objects; i++) /* a list that is read again when it changes */
-		make_absolute(&c->objects[i].filename, folder);
 	for (size_t i = 0; i < c->n_chardevs; i++) {
 		make_absolute(&c->chardevs[i].path, folder);
 		make_absolute(&c->chardevs[i].logfile, folder);
@@ -169,31 +201,12 @@ void config_make_absolute(struct config *c, const char *folder)
 	}
 }
 
-void config_authz_fini(struct cfg_authz *a)
-{
-	for (size_t i = 0; i < a->n_rules; i++)
-		free(a->rules[i].match);
-	free(a->rules);
-	*a = (struct cfg_authz){0};
-}
-
-void config_object_fini(struct cfg_object *o)
-{
-	free(o->where);
-	free(o->type);
-	free(o->id);
-	free(o->mem_path);
-	free(o->filename);
-	free(o->dir);
-	free(o->priority);
-	free(o->username);
-	free(o->passwordid);
-	free(o->identity);
-	config_authz_fini(&o->authz);
-}
-
 static void free_backends(struct config *c)
 {
+	for (size_t i = 0; i < c->n_add_fds; i++) {
+		free(c->add_fds[i].where);
+		free(c->add_fds[i].opaque);
+	}
 	for (size_t i = 0; i < c->n_objects; i++)
 		config_object_fini(&c->objects[i]);
 	for (size_t i = 0; i < c->n_blockdevs; i++)
@@ -245,6 +258,7 @@ void config_fini(struct config *c)
 		free(c->devices[i].id);
 		keyvals_fini(&c->devices[i].props);
 	}
+	free(c->add_fds);
 	free(c->objects);
 	free(c->blockdevs);
 	free(c->netdevs);

@@ -38,10 +38,7 @@ struct cfg_authz {
 	bool allow;
 };
 
-enum cfg_endpoint { CFG_ENDPOINT_CLIENT, CFG_ENDPOINT_SERVER };
-
-/* -object TYPE,id=ID,... (memory-backend-ram|memfd|file, rng-random|builtin, tls-creds-*, authz-*)
- */
+/* -object TYPE,id=ID,... (memory-backend-ram|memfd|file, rng-random|builtin) */
 struct cfg_object {
 	char *type, *id;
 	uint64_t size;          /* bytes */
@@ -52,16 +49,9 @@ struct cfg_object {
 	bool reserve;           /* huge pages: be sure of them from the start (default) */
 	char *mem_path;         /* file only */
 	bool readonly;
-	char *filename; /* rng-random, authz-list-file */
-	/* tls-creds-* */
-	char *dir, *priority, *username, *passwordid;
-	unsigned endpoint; /* enum cfg_endpoint */
-	bool verify_peer, sanity_check;
-	/* authz-* */
-	char *identity;
-	bool refresh; /* read the file again when it has changed */
-	struct cfg_authz authz;
-	char *where; /* owned: the option as typed, for messages; NULL: a default */
+	char *filename;       /* rng-random only */
+	struct keyvals props; /* all of it as given and checked: secret, tls-creds-*, authz-* */
+	char *where;          /* owned: the option as typed, for messages; NULL: a default */
 };
 
 enum cfg_auto { CFG_AUTO, CFG_ON, CFG_OFF };
@@ -115,6 +105,14 @@ struct cfg_netdev {
 	char *where;          /* owned: the option as typed, for messages; NULL: a default */
 };
 
+/* -add-fd */
+struct cfg_add_fd {
+	int fd;
+	uint64_t set;
+	char *opaque; /* what the client calls it, or NULL */
+	char *where;  /* owned: the option as typed, for messages */
+};
+
 /* -chardev, or what -serial, -qmp and -monitor stand for */
 struct cfg_chardev {
 	char *type, *id;                   /* stdio null file socket */
@@ -156,7 +154,14 @@ struct cfg_board {
 enum cfg_action_panic { PANIC_PAUSE, PANIC_SHUTDOWN, PANIC_EXIT_FAILURE, PANIC_NONE };
 
 /* A text that was asked for and that higher floors have a part in. */
-enum config_text { TEXT_NONE, TEXT_CPU_MODELS, TEXT_MAN, TEXT_COMPLETION };
+enum config_text {
+	TEXT_NONE,
+	TEXT_CPU_MODELS,
+	TEXT_MAN,
+	TEXT_COMPLETION,
+	TEXT_QMP_MARKDOWN,
+	TEXT_QMP_MAN
+};
 
 struct config {
 	/* identity */
@@ -167,6 +172,7 @@ struct config {
 	bool uuid_set;
 
 	/* machine */
+	bool no_board; /* -machine none: there is no guest, the program only tells what it has */
 	struct cfg_board board;
 	bool acpi, pic, pit, rtc, isa_serial; /* -M microvm,... */
 	bool ioapic2;         /* a second IOAPIC, and 24 virtio slots on it instead of 8 */
@@ -187,12 +193,14 @@ struct config {
 	char *kernel, *initrd, *append, *bios;
 
 	/* devices */
+	struct cfg_add_fd *add_fds;
 	struct cfg_object *objects;
 	struct cfg_blockdev *blockdevs;
 	struct cfg_netdev *netdevs;
 	struct cfg_chardev *chardevs;
 	struct cfg_monitor *monitors;
 	struct cfg_device *devices;
+	size_t n_add_fds;
 	size_t n_objects, n_blockdevs, n_netdevs, n_chardevs, n_monitors, n_devices;
 	/* -global of a part of the board: "driver.property", checked, in order */
 	struct keyvals globals;
@@ -221,7 +229,8 @@ const struct cfg_object *config_object(const struct config *c, const char *id);
 const struct cfg_blockdev *config_blockdev(const struct config *c, const char *name);
 const struct cfg_netdev *config_netdev(const struct config *c, const char *id);
 const struct cfg_chardev *config_chardev(const struct config *c, const char *id);
-/* Frees what it owns, not the struct. */
+/* A deep copy; config_object_fini() frees all that it owns, not the struct. */
+struct cfg_object config_object_copy(const struct cfg_object *o);
 void config_object_fini(struct cfg_object *o);
 void config_authz_fini(struct cfg_authz *a);
 /* A deep copy; config_blockdev_fini() frees it. */

@@ -213,21 +213,29 @@ int opt_accel(struct opt_parse *p, struct err *err);
 int opt_enable_kvm(struct opt_parse *p, struct err *err);
 int opt_cpu(struct opt_parse *p, struct err *err);
 int opt_check_accel(struct opt_parse *p, struct err *err);
+/* -machine none with what needs a guest. */
+int opt_check_no_board(struct opt_parse *p, struct err *err);
 /* What the board has, from what was given and from stock=on. */
 int opt_finish_board(struct opt_parse *p, struct err *err);
 /* smp.c */
 extern const struct opt_list opt_smp_list, opt_m_list;
 int opt_smp(struct opt_parse *p, struct err *err);
 int opt_m(struct opt_parse *p, struct err *err);
+/* add-fd.c */
+extern const struct opt_list opt_add_fd_list;
+int opt_add_fd(struct opt_parse *p, struct err *err);
 /* object.c */
 extern const struct opt_list opt_memory_ram_list, opt_memory_memfd_list, opt_memory_file_list;
-extern const struct opt_list opt_rng_random_list, opt_rng_builtin_list;
+extern const struct opt_list opt_rng_random_list, opt_rng_builtin_list, opt_secret_list;
 int opt_object(struct opt_parse *p, struct err *err);
 /* object-tls.c */
 extern const struct opt_list opt_tls_x509_list, opt_tls_psk_list, opt_tls_anon_list;
 extern const struct opt_list opt_authz_simple_list, opt_authz_list_list, opt_authz_file_list;
-/* The pairs rules.N.*, which leave kv. */
-int opt_take_rules(struct cfg_authz *a, struct keyvals *kv, struct err *err);
+/* opt_apply() for authz-list, whose rules are checked as well. */
+int opt_apply_authz(struct opt_parse *p, void *base, const struct keyvals *kv, struct err *err);
+/* object.c: both are tables of all types there are. */
+const struct opt_type *opt_object_types(size_t *n);
+const struct opt_type *opt_chardev_types(size_t *n);
 int opt_check_memory(struct opt_parse *p, struct err *err);
 /* drive.c, blockdev.c */
 extern const struct opt_list opt_drive_list;
@@ -307,8 +315,8 @@ int opt_finish_serial(struct opt_parse *p, struct err *err);
 /* What reconnect= (seconds) and reconnect-ms= of a socket say, both checked by its table. */
 int opt_reconnect(const struct keyvals *kv, bool server, uint64_t *ms, struct err *err);
 extern const struct opt_list opt_name_list, opt_action_list, opt_msg_list, opt_rtc_list;
-extern const struct opt_list opt_boot_list, opt_overcommit_list, opt_sandbox_list,
-    opt_run_with_list;
+extern const struct opt_list opt_boot_list, opt_overcommit_list, opt_run_with_list;
+int opt_sandbox(struct opt_parse *p, struct err *err);
 int opt_uuid(struct opt_parse *p, struct err *err);
 int opt_incoming(struct opt_parse *p, struct err *err);
 int opt_none_only(struct opt_parse *p, struct err *err);
@@ -318,5 +326,6 @@ int opt_help(struct opt_parse *p, struct err *err);
 int opt_version(struct opt_parse *p, struct err *err);
 int opt_man(struct opt_parse *p, struct err *err);
 int opt_completion(struct opt_parse *p, struct err *err);
+int opt_qmp_reference(struct opt_parse *p, struct err *err);
 
 #endif

@@ -16,7 +16,7 @@
 #define AT(member) offsetof(struct config, member)
 
 /* What QEMU has besides KVM. */
-#define OTHER_ACCELERATORS "tcg|xen|hax|hvf|nvmm|whpx|qtest"
+#define OTHER_ACCELERATORS "tcg|xen|hax|hvf|mshv|nvmm|whpx|qtest"
 
 static int name_accelerators(struct opt_parse *p, const char *list, struct err *err)
 {
@@ -43,12 +43,12 @@ static int name_accelerators(struct opt_parse *p, const char *list, struct err *
 
 static int set_type(struct opt_parse *p, void *base, const char *val, struct err *err)
 {
+	struct config *cfg = base;
+
 	(void)p;
-	(void)base;
-	if (!strcmp(val, "microvm"))
+	cfg->no_board = !strcmp(val, "none");
+	if (cfg->no_board || !strcmp(val, "microvm"))
 		return 0;
-	if (!strcmp(val, "none"))
-		return err_set(err, ENOTSUP, "machine 'none' is not supported: use microvm");
 	return err_set(err, EINVAL,
 		       "unsupported machine type\nUse -machine help to list supported machines");
 }
@@ -67,7 +67,8 @@ static int set_machine_accel(struct opt_parse *p, void *base, const char *val, s
 	"but the local APICs in minivmm (default with ioapic2=on)"
 
 static const struct opt_prop machine_props[] = {
-    PROP_CALL("type", "microvm", set_type, "the board; there is one"),
+    PROP_CALL("type", "microvm|none", set_type,
+	      "the board; none: no machine at all, for a client that asks what minivmm has"),
     PROP_CALL("accel", "kvm", set_machine_accel, "as -accel; in a list like kvm:tcg, kvm is taken"),
     PROP_ONLY("acpi", OPT_AUTO, AT(acpi), "on|off|auto", "on|auto",
 	      "guests find their devices through ACPI tables; use acpi=on",
@@ -128,7 +129,8 @@ int opt_machine(struct opt_parse *p, struct err *err)
 {
 	if (!strcmp(p->val, "help") || !strcmp(p->val, "type=help")) {
 		(void)puts("Supported machines are:\n"
-			   "microvm              virtio-mmio board for KVM (default)");
+			   "microvm              virtio-mmio board for KVM (default)\n"
+			   "none                 no machine: only tells over QMP what minivmm has");
 		p->done = true;
 		return 0;
 	}
@@ -213,6 +215,32 @@ int opt_check_accel(struct opt_parse *p, struct err *err)
 			       "The -accel and \"-machine accel=\" options are incompatible");
 	if (p->accel_other && !p->accel_kvm)
 		return err_set(err, ENOTSUP, "%s", p->accel_other);
+	return 0;
+}
+
+int opt_check_no_board(struct opt_parse *p, struct err *err)
+{
+	const struct config *cfg = p->cfg;
+	const struct {
+		bool given;
+		const char *what;
+	} needs[] = {
+	    {cfg->kernel || cfg->bios, "-kernel and -bios"   },
+	    {cfg->incoming,            "-incoming"           },
+	    {cfg->loadvm,              "-loadvm"             },
+	    {cfg->n_devices,           "-device"             },
+	    {cfg->n_blockdevs,         "-drive and -blockdev"},
+	    {cfg->n_netdevs,           "-netdev and -nic"    },
+	    {cfg->dumpdtb,             "-machine dumpdtb="   },
+	    {cfg->dump_vmstate,        "-dump-vmstate"       },
+	};
+
+	for (size_t i = 0; cfg->no_board && i < ARRAY_LEN(needs); i++)
+		if (needs[i].given)
+			return err_set(err, EINVAL,
+				       "-machine none has no guest, which %s needs; use -machine "
+				       "microvm",
+				       needs[i].what);
 	return 0;
 }
 

@@ -120,22 +120,27 @@ const struct opt_list opt_stream_list = {
 static const struct opt_type types[] = {
     {"tap",    &opt_tap_list   },
     {"stream", &opt_stream_list},
+#ifndef MINIVMM_WITHOUT_SLIRP
     {"user",   &opt_user_list  },
+#endif
     {"passt",  &opt_passt_list },
 };
 
 static const struct {
 	const char *name, *use;
 } others[] = {
-    {"socket",     "use stream"                    },
-    {"dgram",      "use stream"                    },
-    {"bridge",     "use tap"                       },
-    {"hubport",    "use the host's bridge with tap"},
-    {"l2tpv3",     "use tap"                       },
-    {"vde",        "use tap"                       },
-    {"netmap",     "use tap"                       },
-    {"vhost-user", "use tap"                       },
-    {"vhost-vdpa", "use tap"                       },
+#ifdef MINIVMM_WITHOUT_SLIRP
+    {"user",       "this minivmm was built without libslirp; use passt or tap"},
+#endif
+    {"socket",     "use stream"					       },
+    {"dgram",      "use stream"					       },
+    {"bridge",     "use tap"						  },
+    {"hubport",    "use the host's bridge with tap"                           },
+    {"l2tpv3",     "use tap"						  },
+    {"vde",        "use tap"						  },
+    {"netmap",     "use tap"						  },
+    {"vhost-user", "use tap"						  },
+    {"vhost-vdpa", "use tap"						  },
 };
 
 static int check_tap(const struct cfg_netdev *n, const struct keyvals *kv, struct err *err)

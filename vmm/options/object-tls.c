@@ -7,63 +7,62 @@
 #include "vmm/options/internal.h"
 #include "vmm/options/options.h"
 
-#define AT(member) offsetof(struct cfg_object, member)
+#define ID offsetof(struct cfg_object, id)
 
 #define RULES_MAX 100
 
 #define CREDS_PROPS                                                                                \
 	PROP_SEEN("qom-type", "tls-creds-...", "the kind of object"),                              \
-	    PROP_NEEDED("id", OPT_ID, AT(id), NULL, "the name for the parameter tls-creds"),       \
-	    PROP("endpoint", OPT_ENUM, AT(endpoint), "client|server",                              \
+	    PROP_NEEDED("id", OPT_ID, ID, NULL, "the name for the parameter tls-creds"),           \
+	    PROP("endpoint", OPT_ENUM, OPT_NOWHERE, "client|server",                               \
 		 "client for a source, server for a destination (default client)"),                \
-	    PROP("priority", OPT_STRING, AT(priority), "TEXT",                                     \
+	    PROP("priority", OPT_STRING, OPT_NOWHERE, "TEXT",                                      \
 		 "versions and ciphers, as GnuTLS writes them (default NORMAL)")
-#define VERIFY_PEER(h) PROP("verify-peer", OPT_BOOL, AT(verify_peer), "on|off", h)
+#define VERIFY_PEER(h) PROP("verify-peer", OPT_BOOL, OPT_NOWHERE, "on|off", h)
 
 static const struct opt_prop x509_props[] = {
     CREDS_PROPS,
-    PROP_NEEDED("dir", OPT_STRING, AT(dir), "PATH",
+    PROP_NEEDED("dir", OPT_STRING, OPT_NOWHERE, "PATH",
 		"the folder of ca-cert.pem, ca-crl.pem and of server-cert.pem and server-key.pem, "
 		"or client-cert.pem and client-key.pem"),
     VERIFY_PEER("refuse a peer whose certificate is not one of ca-cert.pem's (default on)"),
-    PROP("sanity-check", OPT_BOOL, AT(sanity_check), "on|off",
+    PROP("sanity-check", OPT_BOOL, OPT_NOWHERE, "on|off",
 	 "look at our own certificates when the object is made (default on)"),
-    PROP("passwordid", OPT_STRING, AT(passwordid), "ID",
+    PROP("passwordid", OPT_STRING, OPT_NOWHERE, "ID",
 	 "the secret with the password of the key file"),
     PROP_END,
 };
 
 static const struct opt_prop psk_props[] = {
     CREDS_PROPS,
-    PROP_NEEDED("dir", OPT_STRING, AT(dir), "PATH", "the folder of keys.psk"),
-    PROP("username", OPT_STRING, AT(username), "NAME", "of a client (default qemu)"),
+    PROP_NEEDED("dir", OPT_STRING, OPT_NOWHERE, "PATH", "the folder of keys.psk"),
+    PROP("username", OPT_STRING, OPT_NOWHERE, "NAME", "of a client (default qemu)"),
     VERIFY_PEER("no effect: who has the key is the peer"),
     PROP_END,
 };
 
 static const struct opt_prop anon_props[] = {
     CREDS_PROPS,
-    PROP("dir", OPT_STRING, AT(dir), "PATH", "no effect: the Diffie-Hellman group is a known one"),
+    PROP("dir", OPT_STRING, OPT_NOWHERE, "PATH",
+	 "no effect: the Diffie-Hellman group is a known one"),
     VERIFY_PEER("no effect: the peer is not known"),
     PROP_END,
 };
 
 #define AUTHZ_PROPS                                                                                \
 	PROP_SEEN("qom-type", "authz-...", "the kind of object"),                                  \
-	    PROP_NEEDED("id", OPT_ID, AT(id), NULL, "the name for the parameter tls-authz")
+	    PROP_NEEDED("id", OPT_ID, ID, NULL, "the name for the parameter tls-authz")
 
 static const struct opt_prop simple_props[] = {
     AUTHZ_PROPS,
-    PROP_NEEDED("identity", OPT_STRING, AT(identity), "NAME",
+    PROP_NEEDED("identity", OPT_STRING, OPT_NOWHERE, "NAME",
 		"the one name that may come in, as it stands in the certificate"),
     PROP_END,
 };
 
-static int set_allow(struct opt_parse *p, void *base, const char *val, struct err *err);
-
 static const struct opt_prop list_props[] = {
     AUTHZ_PROPS,
-    PROP_CALL("policy", "deny|allow", set_allow, "what no rule fits (default deny)"),
+    PROP("policy", OPT_ENUM, OPT_NOWHERE, "deny|allow", "what no rule fits (default deny)"),
     PROP_SEEN("rules.0.match", "NAME", "what the first rule fits"),
     PROP_SEEN("rules.0.policy", "deny|allow", "what becomes of that"),
     PROP_SEEN("rules.0.format", "exact|glob", "is match a pattern? (default exact)"),
@@ -72,9 +71,9 @@ static const struct opt_prop list_props[] = {
 
 static const struct opt_prop file_props[] = {
     AUTHZ_PROPS,
-    PROP_NEEDED("filename", OPT_STRING, AT(filename), "PATH",
+    PROP_NEEDED("filename", OPT_STRING, OPT_NOWHERE, "PATH",
 		"JSON with the members policy and rules of authz-list"),
-    PROP("refresh", OPT_BOOL, AT(refresh), "on|off",
+    PROP("refresh", OPT_BOOL, OPT_NOWHERE, "on|off",
 	 "read it again when it has changed (default on)"),
     PROP_END,
 };
@@ -105,12 +104,6 @@ static int take_policy(const char *key, const char *val, bool *allow, struct err
 			       key, val);
 	*allow = i;
 	return 0;
-}
-
-static int set_allow(struct opt_parse *p, void *base, const char *val, struct err *err)
-{
-	(void)p;
-	return take_policy("policy", val, &((struct cfg_object *)base)->authz.allow, err);
 }
 
 /* rules.N.MEMBER=val; the rules are numbered from 0, and N is at most the next one. */
@@ -152,23 +145,15 @@ static bool is_rule(const struct keyval *kv)
 	return strncmp(kv->key, "rules.", strlen("rules.")) == 0 && strcmp(kv->key, "rules.") != 0;
 }
 
-int opt_take_rules(struct cfg_authz *a, struct keyvals *kv, struct err *err)
+int options_authz(struct cfg_authz *a, const struct keyvals *props, struct err *err)
 {
 	bool decided[RULES_MAX] = {false};
-	size_t kept = 0;
-	int ret = 0;
+	const char *policy = keyvals_get(props, "policy");
+	int ret = policy ? take_policy("policy", policy, &a->allow, err) : 0;
 
-	for (size_t i = 0; i < kv->n; i++) {
-		if (!is_rule(&kv->v[i])) {
-			kv->v[kept++] = kv->v[i];
-			continue;
-		}
-		if (ret == 0)
-			ret = take_member(a, decided, &kv->v[i], err);
-		free(kv->v[i].key);
-		free(kv->v[i].val);
-	}
-	kv->n = kept;
+	for (size_t i = 0; ret == 0 && i < props->n; i++)
+		if (is_rule(&props->v[i]))
+			ret = take_member(a, decided, &props->v[i], err);
 	for (size_t i = 0; ret == 0 && i < a->n_rules; i++)
 		if (!a->rules[i].match || !decided[i])
 			ret = err_set(err, EINVAL, "Parameter 'rules.%zu.%s' is missing", i,
@@ -176,19 +161,27 @@ int opt_take_rules(struct cfg_authz *a, struct keyvals *kv, struct err *err)
 	return ret;
 }
 
-int options_authz(struct cfg_authz *a, const char *json, struct err *err)
+int options_authz_json(struct cfg_authz *a, const char *json, struct err *err)
 {
 	CLEANUP(keyvals_fini) struct keyvals kv = {0};
 	int ret = opt_split_json(&kv, json, err);
 
-	if (ret == 0)
-		ret = opt_take_rules(a, &kv, err);
-	for (size_t i = 0; ret == 0 && i < kv.n; i++) {
-		if (!strcmp(kv.v[i].key, "policy"))
-			ret = take_policy("policy", kv.v[i].val, &a->allow, err);
-		else
+	for (size_t i = 0; ret == 0 && i < kv.n; i++)
+		if (!is_rule(&kv.v[i]) && strcmp(kv.v[i].key, "policy") != 0)
 			ret = err_set(err, EINVAL, "Parameter '" OPT_QUOTE "' is unexpected",
 				      kv.v[i].key);
-	}
-	return ret;
+	return ret == 0 ? options_authz(a, &kv, err) : ret;
+}
+
+int opt_apply_authz(struct opt_parse *p, void *base, const struct keyvals *kv, struct err *err)
+{
+	CLEANUP(keyvals_fini) struct keyvals plain = {0};
+	CLEANUP(config_authz_fini) struct cfg_authz rules = {0};
+
+	for (size_t i = 0; i < kv->n; i++)
+		if (!is_rule(&kv->v[i]))
+			keyvals_add(&plain, kv->v[i].key, kv->v[i].val);
+	if (opt_apply(p, &opt_authz_list_list, base, &plain, err) < 0)
+		return -EINVAL;
+	return options_authz(&rules, kv, err);
 }

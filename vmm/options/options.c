@@ -135,8 +135,8 @@ static int check_boot(const struct config *cfg, struct err *err)
 static int options_finish(struct opt_parse *p, struct err *err)
 {
 	int (*const checks[])(struct opt_parse *, struct err *) = {
-	    opt_check_accel,    opt_finish_board, opt_check_memory,  opt_check_chardevs,
-	    opt_check_run_with, opt_check_loadvm, opt_finish_serial,
+	    opt_check_accel,    opt_finish_board, opt_check_memory,   opt_check_chardevs,
+	    opt_check_run_with, opt_check_loadvm, opt_check_no_board, opt_finish_serial,
 	};
 	int ret = check_boot(p->cfg, err);
 

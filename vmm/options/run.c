@@ -170,7 +170,13 @@ static const struct opt_prop sandbox_props[] = {
     PROP("resourcecontrol", OPT_ENUM, OPT_NOWHERE, "allow|deny", "no effect when off"),
     PROP_END,
 };
-const struct opt_list opt_sandbox_list = {"-sandbox", "enable", .props = sandbox_props};
+static const struct opt_list sandbox_list = {"-sandbox", "enable", .props = sandbox_props};
+
+/* Its list is not shown: a manager that sees it asks for enable=on. */
+int opt_sandbox(struct opt_parse *p, struct err *err)
+{
+	return opt_apply_list(p, &sandbox_list, p->cfg, err);
+}
 
 static const struct opt_prop run_with_props[] = {
     PROP("exit-with-parent", OPT_BOOL, AT(exit_with_parent), ON_OFF,
@@ -265,4 +271,13 @@ int opt_completion(struct opt_parse *p, struct err *err)
 {
 	(void)err;
 	return request_text(p, TEXT_COMPLETION);
+}
+
+int opt_qmp_reference(struct opt_parse *p, struct err *err)
+{
+	if (!strcmp(p->val, "md"))
+		return request_text(p, TEXT_QMP_MARKDOWN);
+	if (!strcmp(p->val, "man"))
+		return request_text(p, TEXT_QMP_MAN);
+	return err_set(err, EINVAL, "'%.100s' is no form of it: md or man", p->val);
 }

@@ -143,7 +143,7 @@ int opt_finish_serial(struct opt_parse *p, struct err *err)
 	}
 	if (p->serial_given || p->nodefaults || !cfg->isa_serial)
 		return 0;
-	if (p->nographic && cfg->daemonize)
+	if (p->nographic && cfg->daemonize && !cfg->no_board)
 		return err_set(err, EINVAL, "-nographic cannot be used with -daemonize");
 	if (config_chardev(cfg, "serial0"))
 		return err_set(err, EEXIST,

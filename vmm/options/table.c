@@ -43,9 +43,9 @@
 
 const struct opt_row option_table[] = {
     HEADING("Machine"),
-    CALL_LISTS("machine", "[type=]microvm[,prop=value...]", opt_machine, LISTS(&opt_machine_list),
-	       "The board and its variant; -machine help lists them."),
-    CALL("M", "[type=]microvm[,prop=value...]", opt_machine, "The same as -machine."),
+    CALL_LISTS("machine", "[type=]microvm|none[,prop=value...]", opt_machine,
+	       LISTS(&opt_machine_list), "The board and its variant; -machine help lists them."),
+    CALL("M", "[type=]microvm|none[,prop=value...]", opt_machine, "The same as -machine."),
     CALL_LISTS("accel", "kvm[,prop=value...]", opt_accel, LISTS(&opt_accel_list),
 	       "The accelerator.  Given several times, kvm is taken if it is among them."),
     CALL("enable-kvm", NULL, opt_enable_kvm, "The same as -accel kvm."),
@@ -59,15 +59,17 @@ const struct opt_row option_table[] = {
 	       "Guest RAM (default 128 MiB; the unit is MiB)."),
     CALL_LISTS("object", "TYPE,id=ID[,prop=value...]", opt_object,
 	       LISTS(&opt_memory_ram_list, &opt_memory_memfd_list, &opt_memory_file_list,
-		     &opt_rng_random_list, &opt_rng_builtin_list, &opt_tls_x509_list,
-		     &opt_tls_psk_list, &opt_tls_anon_list, &opt_authz_simple_list,
-		     &opt_authz_list_list, &opt_authz_file_list),
+		     &opt_rng_random_list, &opt_rng_builtin_list, &opt_secret_list,
+		     &opt_tls_x509_list, &opt_tls_psk_list, &opt_tls_anon_list,
+		     &opt_authz_simple_list, &opt_authz_list_list, &opt_authz_file_list),
 	       "What guest RAM is made of (memory-backend-ram, memory-backend-memfd, "
-	       "memory-backend-file), where random bytes come from (rng-random, rng-builtin), "
-	       "who the ends of a migration over TLS are (tls-creds-x509, tls-creds-psk, "
-	       "tls-creds-anon) and whom the destination lets in (authz-simple, authz-list, "
-	       "authz-list-file).  "
-	       "Takes JSON."),
+	       "memory-backend-file), where random bytes come from (rng-random, rng-builtin), a "
+	       "secret, who an end of a migration over TLS is (tls-creds-x509, tls-creds-psk, "
+	       "tls-creds-anon), or whom a destination lets in (authz-simple, authz-list, "
+	       "authz-list-file).  Takes JSON."),
+    CALL_LISTS("add-fd", "fd=N,set=N[,opaque=TEXT]", opt_add_fd, LISTS(&opt_add_fd_list),
+	       "Add a descriptor that minivmm was started with to a set of them, which paths name "
+	       "as /dev/fdset/N."),
     CALL("global", "DRIVER.PROPERTY=VALUE", opt_global,
 	 "A default for a property of all devices of a kind.  migration.NAME=VALUE sets a "
 	 "parameter or capability of migration, or "
@@ -161,8 +163,7 @@ const struct opt_row option_table[] = {
 	 "Use of the host: only these values, which are the default, are supported."),
     LIST("run-with", "exit-with-parent=on|off", LISTS(&opt_run_with_list),
 	 "How minivmm runs as a process."),
-    LIST("sandbox", "off", LISTS(&opt_sandbox_list),
-	 "System calls are not filtered; only off is supported."),
+    CALL("sandbox", "off", opt_sandbox, "System calls are not filtered; only off is supported."),
     NOTHING("no-user-config", "Accepted without effect: there are no configuration files."),
 
     HEADING("Texts"),
@@ -172,8 +173,9 @@ const struct opt_row option_table[] = {
     CALL("man", NULL, opt_man, "The manual page, as roff source."),
     CALL("completion", NULL, opt_completion,
 	 "The completion of bash for this command line; source <(minivmm -completion)."),
+    CALL("qmp-reference", "md|man", opt_qmp_reference,
+	 "The commands, events and types of QMP, as Markdown or as roff source."),
 
-    REFUSED("add-fd", "give descriptors as fd=N of -netdev or -chardev"),
     REFUSED("acpitable", "the ACPI tables are those of the board"),
     REFUSED("audio", "the board has no sound"),
     REFUSED("cdrom", "use -drive file=...,readonly=on"),

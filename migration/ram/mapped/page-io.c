@@ -11,7 +11,7 @@
  *
  * With 'direct' the pieces go through a second open file of the same inode, for
  * O_DIRECT wants pages in memory and in the file, and the stream's bytes are not
- * so.  It is opened by way of /proc/self/fd: the file has no name yet.
+ * so.
  */
 #include "migration/ram/mapped/page-io.h"
 
@@ -27,6 +27,7 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/error.h"
+#include "vmm/base/fdset.h"
 #include "vmm/base/thread.h"
 #include "vmm/base/units.h"
 #include "vmm/base/xxh64.h"
@@ -179,22 +180,6 @@ static void *page_io_thread(void *opaque)
 
 /* ---- the caller ---- */
 
-static int open_direct(const struct channel *ch, bool writing, struct err *err)
-{
-	char self[32];
-	int fd;
-
-	(void)snprintf(self, sizeof(self), "/proc/self/fd/%d", channel_fd(ch));
-	fd = open(self, (writing ? O_WRONLY : O_RDONLY) | O_DIRECT | O_CLOEXEC);
-	if (fd < 0)
-		return err_set(
-		    err, errno,
-		    "the file cannot be used past the page cache: %s; set 'direct-io' to "
-		    "false, or take a file system that offers O_DIRECT",
-		    err_text(errno));
-	return fd;
-}
-
 static int start_threads(struct page_io *io, struct err *err)
 {
 	for (; io->n_threads < MIN(io->cfg.threads, MAX_THREADS); io->n_threads++) {
@@ -223,7 +208,8 @@ struct page_io *page_io_new(struct channel *ch, const struct page_io_config *cfg
 	pthread_cond_init(&io->given, NULL);
 	pthread_cond_init(&io->moved, NULL);
 	if (cfg->direct)
-		ret = io->fd = open_direct(ch, cfg->writing, err);
+		ret = io->fd =
+		    channel_open_again(ch, (cfg->writing ? O_WRONLY : O_RDONLY) | O_DIRECT, err);
 	if (ret >= 0)
 		ret = start_threads(io, err);
 	if (ret >= 0)
@@ -242,8 +228,7 @@ void page_io_free(struct page_io *io)
 	pthread_mutex_unlock(&io->lock);
 	for (unsigned i = 0; i < io->n_threads; i++)
 		thread_join(&io->threads[i]);
-	if (io->fd >= 0)
-		(void)close(io->fd);
+	path_close(io->fd);
 	pthread_mutex_destroy(&io->lock);
 	pthread_mutex_destroy(&io->write_turn);
 	pthread_cond_destroy(&io->given);

@@ -25,6 +25,7 @@
 #include "vmm/base/bitmap.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/error.h"
+#include "vmm/base/fdset.h"
 #include "vmm/base/units.h"
 #include "vmm/base/xxh64.h"
 #include "vmm/memory/memory.h"
@@ -38,6 +39,7 @@ struct mapped_source {
 	char name[PATH_MAX + 3]; /* in quotes */
 	struct stat was;
 	bool regular;
+	bool named; /* ... and a client may look beside it */
 	uint64_t pages_off[MEMORY_MAX_BLOCKS];
 	struct xxh64 bitmaps; /* of all blocks */
 };
@@ -124,7 +126,7 @@ static char *mapped_source_notes(const struct page_source *s)
 	const struct mapped_source *m = source_of(s);
 	struct stat st;
 
-	if (!m->regular || stat(m->path, &st) < 0 || st.st_dev != m->was.st_dev ||
+	if (!m->named || stat(m->path, &st) < 0 || st.st_dev != m->was.st_dev ||
 	    st.st_ino != m->was.st_ino)
 		return NULL;
 	return xasprintf("%s" NOTES_SUFFIX, m->path);
@@ -134,8 +136,7 @@ static void mapped_source_close(struct page_source *s)
 {
 	struct mapped_source *m = source_of(s);
 
-	if (m->fd >= 0)
-		(void)close(m->fd); /* the last descriptor of the open file: the locks go, too */
+	path_close(m->fd); /* the last descriptor of the open file: the locks go, too */
 	free(m);
 }
 
@@ -145,20 +146,6 @@ static const struct page_source_ops mapped_source_ops = {
     .notes_path = mapped_source_notes,
     .close = mapped_source_close,
 };
-
-/* An open file of our own: locks and O_DIRECT belong to it. */
-static int open_again(int fd, bool direct, struct err *err)
-{
-	char self[32];
-	int ret;
-
-	(void)snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
-	ret = open(self, O_RDONLY | O_CLOEXEC | (direct ? O_DIRECT : 0));
-	if (ret < 0)
-		return err_set(err, errno, "the file cannot be opened once more: %s",
-			       err_text(errno));
-	return ret;
-}
 
 static void find_path(struct mapped_source *m)
 {
@@ -189,7 +176,8 @@ struct page_source *mapped_source_new(const struct channel *ch, bool direct, str
 	m->base.ops = &mapped_source_ops;
 	m->base.name = m->name;
 	xxh64_init(&m->bitmaps);
-	m->fd = open_again(channel_fd(ch), direct, err);
+	/* An open file of its own: locks and O_DIRECT belong to it. */
+	m->fd = channel_open_again(ch, O_RDONLY | (direct ? O_DIRECT : 0), err);
 	if (m->fd < 0)
 		goto fail;
 	find_path(m);
@@ -198,6 +186,7 @@ struct page_source *mapped_source_new(const struct channel *ch, bool direct, str
 		goto fail;
 	}
 	m->regular = S_ISREG(m->was.st_mode);
+	m->named = m->regular && channel_has_name(ch);
 	if (lock_file(m, err) == 0)
 		return &m->base;
 fail:

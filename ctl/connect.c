@@ -1,0 +1,134 @@
+/*
+ * connect.c - the way to a monitor
+ *
+ * A monitor serves one client at a time: the next ones wait in the backlog of its socket, connected
+ * but without a greeting.
+ */
+#include "ctl/connect.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "vmm/base/alloc.h"
+#include "vmm/base/error.h"
+#include "vmm/base/inet.h"
+#include "vmm/base/units.h"
+
+#define RETRY_MS 20
+
+/* The sentence for a unix socket that cannot be connected to. */
+static int refused(const char *path, int errnum, struct err *err)
+{
+	switch (errnum) {
+	case ENOENT:
+		return err_set(err, errnum,
+			       "%s: there is no such socket ('minivmm-ctl list' shows what runs)",
+			       path);
+	case EACCES:
+	case EPERM:
+		return err_set(err, errnum, "%s: no permission to connect to this socket", path);
+	case ECONNREFUSED:
+		return err_set(err, errnum,
+			       "%s: nobody listens there: it is a socket that a program has left "
+			       "behind, or no socket",
+			       path);
+	case EPROTOTYPE:
+		return err_set(err, errnum, "%s: this is a socket of another kind, not a monitor",
+			       path);
+	default:
+		return err_set(err, errnum, "%s: cannot connect: %s", path, err_text(errnum));
+	}
+}
+
+static int connect_unix(const char *path, int wait_ms, struct err *err)
+{
+	CLEANUP(cleanup_close) int fd = -1;
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	int waited = 0, out;
+
+	if (!*path || strlen(path) >= sizeof(un.sun_path))
+		return err_set(err, EINVAL, "'%s' is no path of a socket: it has 1 to %zu bytes",
+			       path, sizeof(un.sun_path) - 1);
+	memcpy(un.sun_path, path, strlen(path));
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return err_set(err, errno, "%s: no socket: %s", path, err_text(errno));
+	while (connect(fd, (const struct sockaddr *)&un, sizeof(un)) < 0) {
+		if (errno == EINTR)
+			continue;
+		if (errno != EAGAIN)
+			return refused(path, errno, err);
+		if (wait_ms && waited >= wait_ms)
+			return err_set(err, EBUSY, "%s: too many clients wait for this monitor",
+				       path);
+		(void)poll(NULL, 0, RETRY_MS);
+		waited += RETRY_MS;
+	}
+	out = fd;
+	fd = -1;
+	return out;
+}
+
+/* 'where' is behind "tcp:". */
+static int connect_tcp(const char *where, const char *path, int wait_ms, struct err *err)
+{
+	const char *colon = strrchr(where, ':');
+	CLEANUP(cleanup_free) char *host = NULL;
+	struct sockaddr_list list = {0};
+	int ret, last = ECONNREFUSED;
+
+	if (!colon || !colon[1])
+		return err_set(err, EINVAL, "%s: it is tcp:HOST:PORT", path);
+	host = where[0] == '[' && colon > where && colon[-1] == ']'
+		   ? xstrndup(where + 1, (size_t)(colon - where) - 2)
+		   : xstrndup(where, (size_t)(colon - where));
+	ret = inet_lookup(&list, host, colon + 1, AF_UNSPEC, 0, err);
+	if (ret < 0)
+		return err_prefix(err, ret, "%s: ", path);
+	for (int i = 0; i < list.n; i++) {
+		int fd =
+		    socket(list.addr[i].ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		struct pollfd p = {.fd = fd, .events = POLLOUT};
+		socklen_t n = sizeof(last);
+
+		if (fd < 0)
+			continue;
+		if (connect(fd, (struct sockaddr *)&list.addr[i], list.len[i]) == 0)
+			return fd;
+		last = errno;
+		if (last == EINPROGRESS && poll(&p, 1, wait_ms ? wait_ms : -1) == 1 &&
+		    getsockopt(fd, SOL_SOCKET, SO_ERROR, &last, &n) == 0 && last == 0)
+			return fd;
+		(void)close(fd);
+	}
+	return err_set(err, last, "%s: cannot connect: %s", path,
+		       err_text(last == EINPROGRESS ? ETIMEDOUT : last));
+}
+
+int connect_to(const char *path, int wait_ms, struct err *err)
+{
+	if (!strncmp(path, "tcp:", 4))
+		return connect_tcp(path + 4, path, wait_ms, err);
+	return connect_unix(!strncmp(path, "unix:", 5) ? path + 5 : path, wait_ms, err);
+}
+
+void connect_say_held(int fd, const char *path)
+{
+	(void)fd;
+	(void)path;
+}
+
+int connect_silent(int fd, const char *path, struct err *err)
+{
+	(void)fd;
+	return err_set(
+	    err, ETIMEDOUT,
+	    "%s: it does not greet: another client holds the monitor, which takes one at a "
+	    "time, or the peer hangs",
+	    path);
+}
