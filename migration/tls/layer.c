@@ -10,11 +10,12 @@
 #include "migration/tls/creds.h"
 #include "migration/tls/objects.h"
 #include "migration/tls/session.h"
+#include "vmm/base/error.h"
 
 static int check_end(const struct tls_layer *l, bool incoming, struct err *err)
 {
-	if (!l->creds || l->why.errnum)
-		return err_set(err, l->why.errnum, "%s", l->why.msg);
+	if (!l->creds || l->errnum)
+		return err_set(err, l->errnum, "%s", l->why);
 	if (tls_creds_of_server(l->creds) != incoming)
 		return err_set(err, EINVAL,
 			       "Expected TLS credentials for a %s endpoint: those of 'tls-creds' "
@@ -49,12 +50,16 @@ static struct channel *put_on(const struct channel_layer *layer, struct channel 
 void tls_layer_fill(struct tls_layer *l, const struct machine *m, const struct migration_params *p,
 		    const char *host)
 {
+	struct err why = {0};
+
 	*l = (struct tls_layer){.layer = {put_on}, .wanted = p->tls_creds[0]};
 	if (!l->wanted)
 		return;
-	l->creds = tls_find_creds(m, p->tls_creds, &l->why);
+	l->creds = tls_find_creds(m, p->tls_creds, &why);
 	if (l->creds && tls_creds_of_server(l->creds) && p->tls_authz[0])
-		l->authz = tls_find_authz(m, p->tls_authz, &l->why);
+		l->authz = tls_find_authz(m, p->tls_authz, &why);
+	l->errnum = why.errnum;
+	(void)snprintf(l->why, sizeof(l->why), "%.199s", why.msg);
 	(void)snprintf(l->host, sizeof(l->host), "%s",
 		       p->tls_hostname[0] ? p->tls_hostname
 		       : host             ? host

@@ -11,10 +11,11 @@
 #include <stdbool.h>
 
 #include "migration/channel/open.h"
-#include "vmm/base/error.h"
 
+struct authz;
 struct machine;
 struct migration_params;
+struct tls_creds;
 
 struct tls_layer {
 	struct channel_layer layer; /* comes first */
@@ -23,7 +24,8 @@ struct tls_layer {
 	struct tls_creds *creds;
 	struct authz *authz;
 	char host[256]; /* what the server's certificate must name; "": not known */
-	struct err why;
+	int errnum;
+	char why[200];
 };
 
 /*
