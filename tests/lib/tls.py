@@ -64,9 +64,9 @@ def keys(folder, **users):
     return folder
 
 
-def creds(kind, end, folder=None, **more):
-    """The option for the object "tls0" of that end."""
-    text = f"tls-creds-{kind},id=tls0,endpoint={end}" + (f",dir={folder}" if folder else "")
+def creds(kind, end, folder=None, name="tls0", **more):
+    """The option for the object of that end."""
+    text = f"tls-creds-{kind},id={name},endpoint={end}" + (f",dir={folder}" if folder else "")
     return ("-object", text + "".join(f",{k.replace('_', '-')}={v}" for k, v in more.items()))
 
 
