@@ -40,16 +40,9 @@ NARROWER = {
     "query-block->[].inserted.image.format-specific": "formats that minivmm does not read",
     "query-block->[].inserted.image.format-specific.type": "formats that minivmm does not read",
     "query-block->[].inserted.image.format-specific(qcow2).data.encrypt": "encrypted images are refused",
-    "query-block->[].inserted.dirty-bitmaps": "told in format-specific",
     "query-blockstats->[].driver-specific": "there are no such figures",
     "query-blockstats->[].backing": "backing files are only read, and their requests are counted above",
-    "query-blockstats->[].stats.idle_time_ns": "not measured",
-    "query-blockstats->[].stats.rd_latency_histogram": "set by a command that is not there",
-    "query-blockstats->[].stats.wr_latency_histogram": "set by a command that is not there",
-    "query-blockstats->[].stats.flush_latency_histogram": "set by a command that is not there",
-    "query-blockstats->[].stats.timed_stats[]": "intervals that cannot be asked for",
     "query-cpus-fast->[]": "s390x's variant",
-    "GUEST_PANICKED.info": "of machines that say more",
 }
 # Since 8.2 'channels' may be in the place of 'uri'.
 OPTIONAL_NOW = {"migrate.uri", "migrate-incoming.uri"}

@@ -307,7 +307,7 @@ static void check_variants(const struct qmp_type *t, bool argument, int depth)
 		if (!strcmp(m.name, t->tag))
 			break;
 	}
-	ck_assert(m.has == QMP_REQUIRED && m.type->kind == QMP_KIND_ENUM);
+	ck_assert((m.has == QMP_REQUIRED || m.has == QMP_SHAPE) && m.type->kind == QMP_KIND_ENUM);
 	for (size_t i = 0; (value = qmp_value_at(m.type, i, &features)); i++) {
 		if (!t->variants[i])
 			continue;
