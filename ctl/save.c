@@ -15,7 +15,6 @@
 #include "ctl/commands.h"
 #include "ctl/move.h"
 #include "ctl/say.h"
-#include "ctl/schema.h"
 #include "ctl/uri.h"
 #include "qmp/json.h"
 #include "vmm/base/alloc.h"
@@ -24,9 +23,32 @@
 
 #define FD_NAME "minivmm-ctl"
 
+/* Is it the enumeration of the kinds of addresses, with files among them? */
+static bool names_file(const struct json_object *e)
+{
+	static const char *const kinds[] = {"socket", "exec", "rdma", "file"};
+	struct json_object *values;
+	size_t found = 0;
+
+	if (json_kind(e) != JSON_OBJECT || !json_get(e, "values", &values) ||
+	    json_kind(values) != JSON_ARRAY || json_len(values) < ARRAY_LEN(kinds))
+		return false;
+	for (size_t i = 0; i < json_len(values); i++)
+		for (size_t k = 0;
+		     json_kind(json_at(values, i)) == JSON_STRING && k < ARRAY_LEN(kinds); k++)
+			found += !strcmp(json_str(json_at(values, i)), kinds[k]);
+	return found == ARRAY_LEN(kinds);
+}
+
+/* By its schema: since QEMU 8.2. */
 static bool has_file(struct client *c)
 {
-	return client_is_minivmm(c) || client_has(c, "migrate", "channels.addr.filename", NULL);
+	const struct json_object *all = client_is_minivmm(c) ? NULL : client_schema(c, NULL);
+	bool found = client_is_minivmm(c);
+
+	for (size_t i = 0; !found && json_kind(all) == JSON_ARRAY && i < json_len(all); i++)
+		found = names_file(json_at(all, i));
+	return found;
 }
 
 static struct json_object *uri_args(const char *uri)
