@@ -35,6 +35,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "lib")]
 
 import chart  # noqa: E402
+import clients  # noqa: E402
 import disks  # noqa: E402
 import managed  # noqa: E402
 import measure  # noqa: E402
@@ -410,6 +411,9 @@ class Bench:
     def compare(self):
         disks.compare(self, TMP)
 
+    def client(self):
+        clients.status(self, TMP)
+
     def image_writes(self):
         disks.writes(self, TMP)
 
@@ -426,7 +430,8 @@ class Bench:
 WORKS = ("start", "idle", "one_channel", "default_memory", "multifd_none", "multifd_zstd", "tcp", "mapped", "lazy", "untouched",
          "zeros", "dirtying", "encoders", "background", "snapshots", "snapshot_load", "scaling", "postcopy_faults",
          "postcopy_sweep", "postcopy_start", "postcopy_sparse", "postcopy_memory", "convert", "compare", "image_writes",
-         "libvirt_probe", "libvirt_start", "libvirt_domstats")
+         "libvirt_probe", "libvirt_start", "libvirt_domstats",
+         "client")
 
 
 def line(r):
