@@ -308,3 +308,19 @@ def test_silent_source(t):
     with socket.socket(socket.AF_UNIX) as first:
         first.connect(dest.path)
         still_there(t, ends, dest)
+
+
+def only(test, *rows):
+    """In each run; --every: all rows."""
+    test.chosen = frozenset(rows)
+
+
+only(test_move, "x509_tcp", "psk_unix", "anon_tcp")
+only(test_multifd, "none")
+only(test_postcopy, "preempt")
+only(test_recover, "preempt")
+only(test_source_is_not_let_in, "expired", "denied")
+only(test_destination_is_not_the_right_one, "host", "authority")
+only(test_psk_of_somebody_else, "key")
+only(test_silent_in_the_handshake, "cancel", "timeout", "yank")
+only(test_cut_in_the_handshake, "from_the_source_at_300", "to_the_source_at_200")

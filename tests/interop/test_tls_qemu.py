@@ -116,3 +116,10 @@ def test_refused(t, release, way, what):
         assert {"host": "is not one of host", "plain_destination": "in the handshake",
                 "plain_source": "clos"}[what] in told, told
     goes_on(source)
+
+
+# In each run; --every: all rows.
+test_postcopy.chosen = frozenset(("7_2_to", "11_1_from"))
+test_recover.chosen = frozenset(("10_0_from_preempt", "11_1_to_preempt"))
+test_name_is_asked_for.chosen = frozenset(("7_2_from", "11_1_to"))
+test_refused.chosen = frozenset(("7_2_to_plain_destination", "10_0_to_plain_source", "11_1_to_host", "11_1_from_host"))
