@@ -283,8 +283,8 @@ static void check_members(const struct qmp_type *t, bool argument, int depth)
 		if (m.has < QMP_SHAPE)
 			ck_assert_msg(m.has < t->size, "%s.%s", t->name, m.name);
 		if (m.has == QMP_IF_SET)
-			ck_assert(m.type->kind == QMP_KIND_STR || m.type->kind == QMP_KIND_ARRAY ||
-				  m.type->kind == QMP_KIND_BELOW);
+			ck_assert_msg(m.type->kind == QMP_KIND_STR || m.type->kind == QMP_KIND_ARRAY ||
+				  m.type->kind == QMP_KIND_BELOW, "%s.%s", t->name, m.name);
 		if (argument)
 			ck_assert_msg(m.has != QMP_ALWAYS, "%s.%s", t->name, m.name);
 	}
