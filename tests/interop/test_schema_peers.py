@@ -66,7 +66,8 @@ class Comparison:
 
 
 # Of a yank instance we list all members at once; QEMU's are in variants.
-ELSEWHERE = {"yank.instances[].id", "yank.instances[].node-name"}
+ELSEWHERE = {"yank.instances[].id", "yank.instances[].node-name",
+             "object-add.qom-type.authz-list-file"}     # QEMU calls it authz-listfile there, and so do we
 # Deprecated by a release between the two, or by the later one.
 LATER = {"10.0": {"query-kvm": "deprecated", "migrate.detach": "deprecated"}, "11.1": {}}
 # Its feature savevm-monitor-nodes is about a line that ours does not have.
