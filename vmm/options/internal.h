@@ -289,6 +289,7 @@ extern const struct opt_list opt_nic_list;
 int opt_nic(struct opt_parse *p, struct err *err);
 int opt_net(struct opt_parse *p, struct err *err);
 /* chardev.c */
+extern const struct opt_list opt_ringbuf_list;
 extern const struct opt_list opt_null_list, opt_stdio_list, opt_file_list, opt_socket_list;
 int opt_chardev(struct opt_parse *p, struct err *err);
 /* Add a chardev of this type from the pairs; takes nothing.  Refuses a second stdio, a used id. */

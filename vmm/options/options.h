@@ -8,7 +8,9 @@
 #include <stdint.h>
 #include <stdio.h>
 
+struct cfg_chardev;
 struct cfg_object;
+struct keyvals;
 struct config;
 struct device_row;
 struct device_table;
@@ -37,6 +39,13 @@ int options_blockdev(struct config *cfg, const char *json, struct err *err);
 int options_object(struct cfg_object *o, const char *json, struct err *err);
 /* Why there are no objects of this type, and what to use; NULL: it is not one that is refused. */
 const char *options_object_refused(const char *type);
+
+/*
+ * A chardev as QMP describes it, by the keys of -chardev: config_chardev_fini() frees it.  A
+ * server does not wait unless the keys say so.
+ */
+int options_chardev(struct cfg_chardev *c, const char *type, const char *id,
+		    const struct keyvals *kv, struct err *err);
 
 /* What can stand in an option's list, for code that describes the command line. */
 enum option_key_type { OPTION_KEY_STRING, OPTION_KEY_BOOLEAN, OPTION_KEY_NUMBER, OPTION_KEY_SIZE };
