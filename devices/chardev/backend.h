@@ -8,7 +8,7 @@
 
 extern const struct chardev_ops chardev_ringbuf_ops;
 extern const struct chardev_ops chardev_null_ops, chardev_file_ops, chardev_stdio_ops,
-    chardev_socket_ops;
+    chardev_socket_ops, chardev_pty_ops;
 
 /* How many bytes the front end takes now, at most CHARDEV_CHUNK; 0 without one. */
 size_t chardev_room(const struct chardev *c);
