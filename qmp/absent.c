@@ -47,6 +47,7 @@ const struct qmp_absent qmp_absent[] = {
     {"query-acpi-ospm-status query-memory-devices query-hotpluggable-cpus set-numa-node",
      "there is no hotplug of processors or memory, and one NUMA node"														  },
     {"query-pci",										"there is no PCI bus: devices are virtio-mmio"                                        },
+    {"netdev_add",									       "network cards and what is behind them are made at start: give it as -netdev"         },
     {"query-pr-managers",									"there are no SCSI reservations"                                                      },
     {"query-replay replay-break replay-delete-break replay-seek",
      "executions are not recorded: use snapshots"																      },

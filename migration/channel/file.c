@@ -26,7 +26,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,6 +34,7 @@
 #include <unistd.h>
 
 #include "migration/channel/channel.h"
+#include "migration/channel/file-path.h"
 #include "migration/channel/patience.h"
 #include "migration/channel/pipe.h"
 #include "vmm/base/alloc.h"
@@ -59,8 +59,7 @@ struct file_channel {
 	off_t start;
 };
 
-#define LINKS_MAX 40 /* as in the kernel */
-#define AGAIN_MS  20 /* between two looks for a pipe's reader */
+#define AGAIN_MS 20 /* between two looks for a pipe's reader */
 
 static struct file_channel *file_of(struct channel *c)
 {
@@ -148,30 +147,10 @@ static void file_seek(struct channel *c, off_t to)
 	file_of(c)->at = to;
 }
 
-/* Owned. */
-static char *directory_of(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	if (!slash)
-		return xstrdup(".");
-	return slash == path ? xstrdup("/") : xstrndup(path, (size_t)(slash - path));
-}
-
-/* A name beside 'path' that does not exist yet, with room for mkostemp's letters; owned. */
-static char *temp_template(const char *path)
-{
-	CLEANUP(cleanup_free) char *dir = directory_of(path);
-	const char *slash = strrchr(path, '/');
-
-	/* a name component is at most 255 bytes */
-	return xasprintf("%s/.%.200s.XXXXXX", dir, slash ? slash + 1 : path);
-}
-
 /* Give a nameless file a temporary name. */
 static int name_it(struct file_channel *f, struct err *err)
 {
-	char *name = temp_template(f->path);
+	char *name = file_temp_template(f->path);
 	char self[32];
 	int fd = mkostemp(name, O_CLOEXEC); /* finds a free name ... */
 
@@ -194,7 +173,7 @@ static int name_it(struct file_channel *f, struct err *err)
 /* The directory entry must last as well. */
 static void sync_directory(const char *path)
 {
-	CLEANUP(cleanup_free) char *dir = directory_of(path);
+	CLEANUP(cleanup_free) char *dir = file_directory_of(path);
 	CLEANUP(cleanup_close)
 	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
@@ -268,12 +247,12 @@ static struct file_channel *file_new(char *path, int cancel_fd)
 /* A descriptor, or -errno. */
 static int open_temp(struct file_channel *f)
 {
-	CLEANUP(cleanup_free) char *dir = directory_of(f->path);
+	CLEANUP(cleanup_free) char *dir = file_directory_of(f->path);
 	int fd = open(dir, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
 
 	if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL))
 		return fd < 0 ? -errno : fd;
-	f->temp = temp_template(f->path);
+	f->temp = file_temp_template(f->path);
 	fd = mkostemp(f->temp, O_CLOEXEC);
 	if (fd < 0) {
 		fd = -errno;
@@ -307,37 +286,6 @@ static int carry_over(struct file_channel *f, uint64_t bytes, struct err *err)
 		at += (uint64_t)n;
 	}
 	return 0;
-}
-
-/* What the symbolic link 'path' says, as seen from here; NULL when it is none.  Owned. */
-static char *link_target(const char *path)
-{
-	char to[PATH_MAX];
-	ssize_t n = readlink(path, to, sizeof(to) - 1);
-	CLEANUP(cleanup_free) char *dir = NULL;
-
-	if (n < 0)
-		return NULL;
-	to[n] = 0;
-	if (*to == '/')
-		return xstrdup(to);
-	dir = directory_of(path);
-	return xasprintf("%s/%s", dir, to);
-}
-
-/* Where the bytes really are: rename must not replace a symbolic link by a file. */
-static char *real_path(const char *path)
-{
-	char *real = realpath(path, NULL), *at, *next;
-
-	if (real)
-		return real;
-	at = xstrdup(path); /* it does not exist; links that lead to it may */
-	for (int i = 0; i < LINKS_MAX && (next = link_target(at)); i++) {
-		free(at);
-		at = next;
-	}
-	return at;
 }
 
 static bool is_pipe(const char *path)
@@ -429,7 +377,7 @@ struct channel *channel_file_write(const char *path, unsigned long long offset, 
 
 	if (path_is_fdset(path))
 		return write_fdset(path, offset, cancel_fd, err);
-	f = file_new(real_path(path), cancel_fd);
+	f = file_new(file_real_path(path), cancel_fd);
 	exists = stat(f->path, &st) == 0;
 	f->at = (off_t)offset;
 	f->direct = exists && !S_ISREG(st.st_mode);

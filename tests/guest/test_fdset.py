@@ -278,6 +278,23 @@ def test_failed_save_is_no_guest(t):
 
 
 @only_minivmm("QEMU 7.2 has no file:")
+@table(plain={}, mapped={"mapped": True})
+def test_full_disk(t, mapped=False):
+    """A save for which there is no room says so, leaves no guest, and the next one, elsewhere, succeeds."""
+    source = machine(t, **GUEST)
+    path = header(os.path.join(t.tmpfs(512), "saved"))
+    way_of(source, mapped, 0, False)
+    assert save_to_set(source, path) == "failed"
+    assert "No space left on device" in source.migration()["error-desc"], source.migration()
+    with open(path, "rb") as f:
+        assert f.read(ODD) == b"H" * ODD and f.read(4) in (b"", bytes(4))
+    goes_on(source, 2)
+    source.cmd("remove-fd", fdset_id=1)
+    assert sets(source) == {}, "what the failed save had open is closed"
+    assert save_to_set(source, header(t.path("other"))) == "completed", source.migration()
+
+
+@only_minivmm("QEMU 7.2 has no file:")
 def test_save_refused(t):
     source = machine(t, **GUEST)
     path = header(t.path("saved"))

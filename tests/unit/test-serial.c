@@ -157,6 +157,24 @@ START_TEST(receives_without_fifo)
 }
 END_TEST
 
+/* A zero byte, and the line status says that it is a break; both go when it is read. */
+START_TEST(sees_a_break)
+{
+	setup();
+	uart_write(&u, 1, 0x04); /* line status interrupt */
+	uart_break(&u);
+	ck_assert_uint_eq(uart_read(&u, 2) & 0x0f, 0x06);
+	ck_assert_uint_eq(uart_read(&u, 5) & 0x11, 0x11);
+	ck_assert_uint_eq(uart_read(&u, 5) & 0x11, 0x01);
+	ck_assert_uint_eq(uart_read(&u, 0), 0);
+	ck_assert_uint_eq(uart_read(&u, 5) & 0x11, 0);
+	uart_write(&u, 4, 0x10); /* in loopback there is no line */
+	uart_break(&u);
+	ck_assert_uint_eq(uart_read(&u, 5) & 0x11, 0);
+	teardown();
+}
+END_TEST
+
 START_TEST(receives_with_fifo)
 {
 	setup();
@@ -259,5 +277,5 @@ START_TEST(interrupt_priority)
 END_TEST
 
 CHECK_MAIN("serial", reset_values, sends_at_once, waits_for_the_line, drops_when_nobody_is_there,
-	   stopped_machine_keeps_still, receives_without_fifo, receives_with_fifo,
+	   stopped_machine_keeps_still, receives_without_fifo, receives_with_fifo, sees_a_break,
 	   character_timeout, fifo_full, loopback, interrupt_priority)

@@ -204,6 +204,43 @@ START_TEST(receive_waits_while_paused)
 }
 END_TEST
 
+static void cable(void *opaque, struct nic *nic)
+{
+	nic_set_link(nic, *(bool *)opaque);
+}
+
+/* Without its cable a card drops frames both ways, and says so; a reset does not put it back. */
+START_TEST(without_cable)
+{
+	struct fix f;
+	bool up = false;
+
+	fix_init(&f, false, ALL);
+	post_buffers(&f, 2, 2048);
+	ring_desc(&f.r[1], 0, BUF, 12 + 60, 0, 0);
+	nic_for_each(f.m, cable, &up);
+	ck_assert_uint_eq(reg_get(f.m, SLOT, 0x60), 2);
+	ck_assert_uint_eq(bus_read(&f.m->mmio, slot_base(SLOT) + 0x106, 2), 0);
+	ck_assert_int_eq(arrive_for(&f, own), 0);
+	ck_assert_uint_eq(ring_used_idx(&f.r[0]), 0);
+	ring_avail(&f.r[1], 0);
+	kick(f.m, SLOT, NIC_TX);
+	guest_wait_idle(f.m);
+	ck_assert_uint_eq(ring_used_idx(&f.r[1]), 1);
+	ck_assert_uint_eq(f.net.n_sent, 0);
+	up = true;
+	nic_for_each(f.m, cable, &up);
+	ck_assert_uint_eq(bus_read(&f.m->mmio, slot_base(SLOT) + 0x106, 2), 1);
+	ck_assert_int_eq(arrive_for(&f, own), 0);
+	ck_assert_uint_eq(ring_used_idx(&f.r[0]), 1);
+	ring_avail(&f.r[1], 0);
+	kick(f.m, SLOT, NIC_TX);
+	guest_wait_idle(f.m);
+	ck_assert_uint_eq(f.net.n_sent, 1);
+	fix_fini(&f);
+}
+END_TEST
+
 static void announce(void *opaque, struct nic *nic)
 {
 	unsigned *n = opaque;
@@ -441,4 +478,5 @@ CHECK_MAIN("virtio-net", legacy_address, legacy_header, legacy_features,
 	   features_follow_the_back_end, transmit, transmit_waits_for_a_full_network,
 	   odd_frames_are_dropped, receive_one_buffer, receive_spread_over_buffers,
 	   receive_without_mergeable_buffers, receive_header_without_room,
-	   receive_waits_while_paused, announcements, properties, default_addresses_differ)
+	   receive_waits_while_paused, without_cable, announcements, properties,
+	   default_addresses_differ)

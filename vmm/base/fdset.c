@@ -4,11 +4,6 @@
  * The table is at file scope, as the names in it are the process's.  What is open from a set is
  * noted by its number until path_close(): a set that is in use stays, so that a disk can be opened
  * again with other access after its client has left.
- *
- * A duplicate shares flags, place in the file and locks with the descriptor that was passed in and
- * with all others of it.  So a file, a pipe or a terminal is opened once more by way of
- * /proc/self/fd, which makes an open file of its own; where the permissions do not allow that, and
- * for all else (sockets, devices that are another one each time), it is a duplicate.
  */
 #include "vmm/base/fdset.h"
 
@@ -16,15 +11,14 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
+#include "vmm/base/fd-again.h"
 #include "vmm/base/list.h"
 #include "vmm/base/units.h"
 
@@ -321,50 +315,6 @@ static const struct member *pick(const struct fdset *s, int flags)
 	return other;
 }
 
-static int open_again(int fd, int flags)
-{
-	char self[32];
-	int ret;
-
-	(void)snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
-	ret = open(self, (flags & ~(O_CREAT | O_EXCL | O_TRUNC)) | O_CLOEXEC);
-	return ret < 0 ? -errno : ret;
-}
-
-/* To open /dev/ptmx again makes another terminal. */
-static bool may_open_again(int fd, const struct stat *st)
-{
-	return S_ISREG(st->st_mode) || S_ISBLK(st->st_mode) || S_ISFIFO(st->st_mode) ||
-	       (S_ISCHR(st->st_mode) && st->st_rdev != makedev(5, 2) && isatty(fd));
-}
-
-static int duplicate(int from, int flags, const struct stat *st)
-{
-	int have = fcntl(from, F_GETFL), want = have | (flags & (O_APPEND | O_NONBLOCK));
-	int fd = fcntl(from, F_DUPFD_CLOEXEC, 0), ret = 0;
-
-	if (fd < 0)
-		return -errno;
-	if (want != have && fcntl(fd, F_SETFL, want) < 0)
-		ret = -errno;
-	if (ret == 0 && S_ISREG(st->st_mode))
-		(void)lseek(fd, 0, SEEK_SET);
-	if (ret == 0)
-		return fd;
-	(void)close(fd);
-	return ret;
-}
-
-/* A descriptor with the flags that are asked for, or -errno. */
-static int open_from(int from, int flags, const struct stat *st)
-{
-	int fd = may_open_again(from, st) ? open_again(from, flags) : -EINVAL;
-
-	if (fd >= 0 || (fcntl(from, F_GETFL) & O_DIRECT) != (flags & O_DIRECT))
-		return fd;
-	return duplicate(from, flags, st);
-}
-
 static int say_none(const char *path, int flags, struct err *err)
 {
 	return err_set(err, EACCES,
@@ -377,7 +327,7 @@ static int open_member(const struct member *m, const char *path, int flags, stru
 {
 	bool empties = (flags & O_TRUNC) || (flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL);
 	struct stat st;
-	int fd = fstat(m->fd, &st) < 0 ? -errno : open_from(m->fd, flags, &st);
+	int fd = fstat(m->fd, &st) < 0 ? -errno : fd_open_again(m->fd, flags, &st);
 
 	if (fd < 0 && (flags & O_DIRECT))
 		return err_set(err, -fd,

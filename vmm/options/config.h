@@ -121,6 +121,8 @@ struct cfg_chardev {
 	unsigned ipv4, ipv6;               /* ... enum ip_choice */
 	int fd;                            /* socket: given descriptor, else -1 */
 	bool server, wait, append, signal; /* signal: stdio, ^C ends the program */
+	bool later;                        /* made by QMP: nothing may be waited for */
+	uint64_t size;                     /* ringbuf: bytes; 0: the default */
 	uint64_t reconnect_ms;             /* socket client: try again after that time; 0: never */
 	char *logfile;
 	bool logappend; /* keep what the log file holds */
@@ -233,6 +235,8 @@ const struct cfg_chardev *config_chardev(const struct config *c, const char *id)
 /* A deep copy; config_object_fini() frees all that it owns, not the struct. */
 struct cfg_object config_object_copy(const struct cfg_object *o);
 void config_object_fini(struct cfg_object *o);
+/* Frees all that it owns, not the struct. */
+void config_chardev_fini(struct cfg_chardev *c);
 void config_authz_fini(struct cfg_authz *a);
 /* A deep copy; config_blockdev_fini() frees it. */
 struct cfg_blockdev config_blockdev_copy(const struct cfg_blockdev *bd);

@@ -11,7 +11,9 @@
 #include "vmm/base/completion.h"
 
 struct cfg_authz;
+struct cfg_chardev;
 struct cfg_object;
+struct keyvals;
 struct config;
 struct device_row;
 struct device_table;
@@ -42,6 +44,12 @@ int options_object(struct cfg_object *o, const char *json, struct err *err);
 /* Why there are no objects of this type, and what to use; NULL: it is not one that is refused. */
 const char *options_object_refused(const char *type);
 
+/*
+ * A chardev as QMP describes it, by the keys of -chardev: config_chardev_fini() frees it.  A
+ * server does not wait unless the keys say so.
+ */
+int options_chardev(struct cfg_chardev *c, const char *type, const char *id,
+		    const struct keyvals *kv, struct err *err);
 /*
  * The rules of an authz-list, from its properties or from a file of JSON with the same members.
  * 'a' is zeroed; config_authz_fini() frees it, whatever the result.

@@ -109,10 +109,10 @@ const struct opt_row option_table[] = {
     CALL("net", "none", opt_net, "The same as -nic none."),
 
     HEADING("Characters and monitors"),
-    CALL_LISTS(
-	"chardev", "null|stdio|file|socket|pty,id=ID[,prop=value...]", opt_chardev,
-	LISTS(&opt_null_list, &opt_stdio_list, &opt_file_list, &opt_socket_list, &opt_pty_list),
-	"A byte stream to the outside."),
+    CALL_LISTS("chardev", "null|stdio|file|socket|pty|ringbuf,id=ID[,prop=value...]", opt_chardev,
+	       LISTS(&opt_null_list, &opt_stdio_list, &opt_file_list, &opt_socket_list,
+		     &opt_pty_list, &opt_ringbuf_list),
+	       "A byte stream to the outside."),
     CALL("serial", "none|null|stdio|pty|file:PATH|unix:PATH|tcp:HOST:PORT|chardev:ID", opt_serial,
 	 "The other end of the UART (default stdio; null when stdio has another use or with "
 	 "-daemonize; none with -nodefaults).  unix: and tcp: take ,server=on and the other keys "
