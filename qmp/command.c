@@ -33,6 +33,7 @@ static const struct qmp_command *const tables[] = {
     qmp_qom_type_commands,
     qmp_cpu_model_commands,
     qmp_action_commands,
+    qmp_stats_commands,
     /* clang-format on */
 };
 

@@ -86,6 +86,7 @@ extern const struct qmp_command qmp_qom_commands[];
 extern const struct qmp_command qmp_qom_type_commands[];
 extern const struct qmp_command qmp_cpu_model_commands[];
 extern const struct qmp_command qmp_action_commands[];
+extern const struct qmp_command qmp_stats_commands[];
 
 /* The i-th of all commands, NULL behind the last. */
 const struct qmp_command *qmp_command_at(size_t i);

@@ -340,6 +340,20 @@ static void describe_str_or_null(struct walk *w, struct info *info)
 	info->members = (struct qmp_array){members, 2};
 }
 
+static void describe_alternate(struct walk *w, const struct qmp_type *t, struct info *info)
+{
+	struct info_member *members;
+	size_t n = 0;
+
+	while (t->variants[n])
+		n++;
+	members = qmp_alloc(w->pool, n, sizeof(*members));
+	for (size_t i = 0; i < n; i++)
+		members[i].type = mention(w, t->variants[i]);
+	info->meta = META_ALTERNATE;
+	info->members = (struct qmp_array){members, n};
+}
+
 static struct info *info_add(struct walk *w, const char *name)
 {
 	struct info *info = &w->infos[w->n_infos++];
@@ -362,6 +376,9 @@ static void add_type(struct walk *w, const struct qmp_type *t)
 		break;
 	case QMP_KIND_STR_OR_NULL:
 		describe_str_or_null(w, info);
+		break;
+	case QMP_KIND_ALTERNATE:
+		describe_alternate(w, t, info);
 		break;
 	default:
 		describe_object(w, t, info);

@@ -47,7 +47,9 @@ enum qmp_kind {
 	QMP_KIND_ENUM,
 	QMP_KIND_ARRAY,
 	QMP_KIND_OBJECT,
-	QMP_KIND_ANY,   /* struct qmp_any */
+	QMP_KIND_ANY,       /* struct qmp_any */
+	QMP_KIND_ALTERNATE, /* struct qmp_any of one of the 'variants', a list that ends with NULL;
+			       output only */
 	QMP_KIND_BELOW, /* const void *: an 'element' elsewhere, so that a type may contain itself;
 			   output only */
 };
@@ -161,6 +163,11 @@ extern const struct qmp_type qmp_str, qmp_chars, qmp_bool, qmp_i64, qmp_u64, qmp
 	{                                                                                          \
 		.kind = QMP_KIND_ARRAY, .name = "array", .size = sizeof(struct qmp_array),         \
 		.element = (t)                                                                     \
+	}
+#define QMP_ALTERNATE_TYPE(wire, list)                                                             \
+	{                                                                                          \
+		.kind = QMP_KIND_ALTERNATE, .name = (wire), .size = sizeof(struct qmp_any),        \
+		.variants = (list)                                                                 \
 	}
 #define QMP_BELOW_TYPE(t)                                                                          \
 	{                                                                                          \

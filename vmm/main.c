@@ -275,7 +275,7 @@ static int fds_needed(const struct config *cfg)
 {
 	size_t devices = cfg->n_devices + cfg->n_blockdevs + cfg->n_netdevs + cfg->n_chardevs;
 
-	return (int)(28 + 2 * cfg->cpus + 4 * devices);
+	return (int)(28 + 3 * cfg->cpus + 4 * devices);
 }
 
 /* Without all of these nothing would ever happen.  Asked last: an option that is wrong is named

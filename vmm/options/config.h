@@ -37,9 +37,9 @@ struct cfg_object {
 	bool reserve;           /* huge pages: be sure of them from the start (default) */
 	char *mem_path;         /* file only */
 	bool readonly;
-	char *filename; /* rng-random only */
+	char *filename;       /* rng-random only */
 	struct keyvals props; /* all of it as given and checked: secret */
-	char *where;    /* owned: the option as typed, for messages; NULL: a default */
+	char *where;          /* owned: the option as typed, for messages; NULL: a default */
 };
 
 enum cfg_auto { CFG_AUTO, CFG_ON, CFG_OFF };

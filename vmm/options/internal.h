@@ -289,7 +289,8 @@ extern const struct opt_list opt_nic_list;
 int opt_nic(struct opt_parse *p, struct err *err);
 int opt_net(struct opt_parse *p, struct err *err);
 /* chardev.c */
-extern const struct opt_list opt_null_list, opt_stdio_list, opt_file_list, opt_socket_list;
+extern const struct opt_list opt_null_list, opt_stdio_list, opt_file_list, opt_socket_list,
+    opt_pty_list;
 int opt_chardev(struct opt_parse *p, struct err *err);
 /* Add a chardev of this type from the pairs; takes nothing.  Refuses a second stdio, a used id. */
 int opt_add_chardev(struct opt_parse *p, const char *type, const char *id, const struct keyvals *kv,

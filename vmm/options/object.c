@@ -1,5 +1,6 @@
 /*
- * object.c - -object and object-add: what guest RAM is made of, where random bytes come from, secrets
+ * object.c - -object and object-add: what guest RAM is made of, where random bytes come from,
+ * secrets
  *
  * One table of types and their properties for both.  What is made of a description, and when, is
  * the affair of vmm/objects.c.
@@ -106,7 +107,8 @@ const struct opt_list opt_rng_builtin_list = {
 };
 
 #define WHY_PLAIN                                                                                  \
-	"encrypted secrets are not offered: give it in the clear, as file=, which only minivmm may "     \
+	"encrypted secrets are not offered: give it in the clear, as file=, which only minivmm "   \
+	"may "                                                                                     \
 	"read"
 
 static const struct opt_prop secret_props[] = {
@@ -134,7 +136,7 @@ static const struct opt_type kinds[] = {
     {"memory-backend-file",  &opt_memory_file_list },
     {"rng-random",           &opt_rng_random_list  },
     {"rng-builtin",          &opt_rng_builtin_list },
-    {"secret",               &opt_secret_list      },
+    {"secret",	       &opt_secret_list      },
 };
 
 const struct opt_type *opt_object_types(size_t *n)

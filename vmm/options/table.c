@@ -105,10 +105,11 @@ const struct opt_row option_table[] = {
     CALL("net", "none", opt_net, "The same as -nic none."),
 
     HEADING("Characters and monitors"),
-    CALL_LISTS("chardev", "null|stdio|file|socket,id=ID[,prop=value...]", opt_chardev,
-	       LISTS(&opt_null_list, &opt_stdio_list, &opt_file_list, &opt_socket_list),
-	       "A byte stream to the outside."),
-    CALL("serial", "none|null|stdio|file:PATH|unix:PATH|tcp:HOST:PORT|chardev:ID", opt_serial,
+    CALL_LISTS(
+	"chardev", "null|stdio|file|socket|pty,id=ID[,prop=value...]", opt_chardev,
+	LISTS(&opt_null_list, &opt_stdio_list, &opt_file_list, &opt_socket_list, &opt_pty_list),
+	"A byte stream to the outside."),
+    CALL("serial", "none|null|stdio|pty|file:PATH|unix:PATH|tcp:HOST:PORT|chardev:ID", opt_serial,
 	 "The other end of the UART (default stdio; null when stdio has another use or with "
 	 "-daemonize; none with -nodefaults).  unix: and tcp: take ,server=on and the other keys "
 	 "of -chardev socket.  mon:stdio is stdio with ^C for the guest: there is no monitor to "
@@ -159,8 +160,7 @@ const struct opt_row option_table[] = {
 	 "Use of the host: only these values, which are the default, are supported."),
     LIST("run-with", "exit-with-parent=on|off", LISTS(&opt_run_with_list),
 	 "How minivmm runs as a process."),
-    CALL("sandbox", "off", opt_sandbox,
-	 "System calls are not filtered; only off is supported."),
+    CALL("sandbox", "off", opt_sandbox, "System calls are not filtered; only off is supported."),
     NOTHING("no-user-config", "Accepted without effect: there are no configuration files."),
 
     HEADING("Texts"),
