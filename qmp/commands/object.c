@@ -45,8 +45,7 @@ static const struct qmp_type object_type_type = {
     .refused = refused,
 };
 
-static const char *const formats[] = {
-    [SECRET_RAW] = "raw", [SECRET_BASE64] = "base64", NULL};
+static const char *const formats[] = {[SECRET_RAW] = "raw", [SECRET_BASE64] = "base64", NULL};
 static const struct qmp_type format_type = QMP_ENUM_TYPE("QCryptoSecretFormat", formats);
 static const struct qmp_member secret_members[] = {
     QMP_SET(struct object_args, data, "data"),
@@ -115,6 +114,6 @@ static int object_del(struct qmp_call *call, const void *arg, void *ret, struct 
 
 const struct qmp_command qmp_object_commands[] = {
     {"object-add", &object_type, NULL, object_add, 0},
-    {"object-del",    &del_type, NULL, object_del, 0},
-    {0         },
+    {"object-del",        &del_type, NULL, object_del, 0},
+    {0	  },
 };
