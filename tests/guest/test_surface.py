@@ -179,6 +179,10 @@ def test_devices_alone(t):
         with open(cut, "wb") as f:
             f.write(bad)
         assert vm.qmp.fails("xen-load-devices-state", filename=cut).startswith("An IO error has occurred: ")
+    at = data.index(b"/virtio-blk") + len("/virtio-blk") + 8
+    with open(cut, "wb") as f:              # the right layout, and a state that no such device has
+        f.write(data[:at] + b"\xff" * 16 + data[at + 16:])
+    assert "virtio-blk" in vm.qmp.fails("xen-load-devices-state", filename=cut)
     os.mkfifo(t.path("pipe"))
     for command in ("xen-load-devices-state", "xen-save-devices-state"):
         assert "Unable to open" in vm.qmp.fails(command, filename=t.path("pipe"))
