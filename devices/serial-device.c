@@ -239,7 +239,24 @@ static void chr_writable(void *opaque)
 	uart_retry(opaque);
 }
 
+static void chr_moved(void *opaque, struct chardev *to)
+{
+	((struct uart *)opaque)->chr = to;
+}
+
+static int chr_break(void *opaque, struct err *err)
+{
+	struct uart *u = opaque;
+
+	if (!u->running)
+		return err_set(err, EBUSY, "the guest does not run, and would not see a break");
+	uart_break(u);
+	return 0;
+}
+
 static const struct chardev_client chr_client = {
+    .moved = chr_moved,
+    .take_break = chr_break,
     .closed = chr_writable,
     .can_read = chr_can_read,
     .read = chr_read,

@@ -220,6 +220,15 @@ void uart_receive(struct uart *u, const uint8_t *p, size_t n)
 	update_irq(u);
 }
 
+void uart_break(struct uart *u)
+{
+	if (u->mcr & MCR_LOOP)
+		return;
+	receive_byte(u, 0);
+	u->lsr |= LSR_BI;
+	update_irq(u);
+}
+
 static void accept_input(struct uart *u)
 {
 	if (u->chr && uart_can_receive(u))

@@ -4,8 +4,8 @@
  * Bytes go out as the guest writes them; the line's speed only sets the
  * character timeout of the receive FIFO.  Output that the chardev does not
  * take waits in the transmitter (LSR.TEMT clear) until it does; without a
- * connection it is dropped.  The modem lines are always up; break and
- * parity mean nothing here.
+ * connection it is dropped.  The modem lines are always up; a break comes
+ * only from a monitor (chardev-send-break), and parity means nothing here.
  */
 #ifndef MINIVMM_DEVICES_SERIAL_H
 #define MINIVMM_DEVICES_SERIAL_H
@@ -67,6 +67,8 @@ void uart_write(struct uart *u, unsigned reg, uint8_t val);
 /* How many bytes from the line the UART takes now; take them. */
 size_t uart_can_receive(const struct uart *u);
 void uart_receive(struct uart *u, const uint8_t *p, size_t n);
+/* The line is held low for longer than a byte: the guest sees a break, and a zero byte. */
+void uart_break(struct uart *u);
 /* Try again to send what waits. */
 void uart_retry(struct uart *u);
 /* Switch timers and input on or off. */

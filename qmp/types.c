@@ -33,18 +33,18 @@ static const struct qmp_member vsock_members[] = {
     QMP_REQ(struct qmp_socket_address, port, "port"),
     {0},
 };
-static const struct qmp_type inet_type =
+const struct qmp_type qmp_inet_address_type =
     QMP_OBJECT_TYPE(struct qmp_socket_address, "InetSocketAddress", inet_members);
-static const struct qmp_type unix_type =
+const struct qmp_type qmp_unix_address_type =
     QMP_OBJECT_TYPE(struct qmp_socket_address, "UnixSocketAddress", unix_members);
-static const struct qmp_type fd_type =
+const struct qmp_type qmp_fd_address_type =
     QMP_OBJECT_TYPE(struct qmp_socket_address, "FdSocketAddress", fd_members);
 
 static const struct qmp_type vsock_type =
     QMP_OBJECT_TYPE(struct qmp_socket_address, "VsockSocketAddress", vsock_members);
 
-static const struct qmp_type *const socket_variants[] = {&inet_type, &unix_type, &fd_type,
-							 &vsock_type};
+static const struct qmp_type *const socket_variants[] = {
+    &qmp_inet_address_type, &qmp_unix_address_type, &qmp_fd_address_type, &vsock_type};
 
 static const struct qmp_member socket_members[] = {
     QMP_REQ_T(struct qmp_socket_address, type, "type", &socket_type),

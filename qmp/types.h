@@ -26,6 +26,8 @@ struct qmp_socket_address {
 };
 
 extern const struct qmp_type qmp_socket_address_type;
+/* Of its kinds, what is not the type: over the same struct. */
+extern const struct qmp_type qmp_inet_address_type, qmp_unix_address_type, qmp_fd_address_type;
 extern const struct qmp_type qmp_migration_status_type;              /* enum migration_status */
 extern const struct qmp_type qmp_run_state_type;                     /* enum runstate */
 extern const struct qmp_type qmp_job_status_type;                    /* enum job_status */

@@ -50,6 +50,12 @@ int address_resolve(struct host *h, struct sockaddr_list *as, const struct cfg_c
 		return err_set(
 		    err, EINVAL,
 		    "chardev '%s': a socket needs path=, host= and port=, or fd=", cfg->id);
+	if (cfg->later) /* no name server is waited for */
+		return inet_lookup(
+		    as, cfg->host, cfg->port, ip_family(cfg->ipv4, cfg->ipv6),
+		    (cfg->server ? AI_PASSIVE : 0) |
+			(cfg->host && strcmp(cfg->host, "localhost") != 0 ? AI_NUMERICHOST : 0),
+		    err);
 	what = xasprintf("chardev '%s' looks its host up", cfg->id ? cfg->id : "");
 	return host_lookup(h, as, cfg->host, cfg->port, ip_family(cfg->ipv4, cfg->ipv6),
 			   cfg->server ? AI_PASSIVE : 0, what, err);

@@ -6,6 +6,7 @@
 
 #define CHARDEV_CHUNK 4096 /* bytes handed to a front end at once, at most */
 
+extern const struct chardev_ops chardev_ringbuf_ops;
 extern const struct chardev_ops chardev_null_ops, chardev_file_ops, chardev_stdio_ops,
     chardev_socket_ops, chardev_pty_ops;
 

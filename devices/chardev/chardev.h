@@ -31,6 +31,10 @@ struct chardev_client {
 	void (*rest)(void *opaque, const uint8_t *p, size_t n);
 	/* A descriptor came with SCM_RIGHTS, before the bytes it rode on; taken by the callee. */
 	void (*receive_fd)(void *opaque, int fd);
+	/* From now on it is on this chardev (borrowed).  NULL: it cannot move to another. */
+	void (*moved)(void *opaque, struct chardev *to);
+	/* The other end of the line sends a break.  NULL: it is no such line. */
+	int (*take_break)(void *opaque, struct err *err);
 	/*
 	 * Input is bytes of a line that outlives a peer: what a peer sent before it
 	 * left is delivered later.  False: it is dropped with the peer,
@@ -96,5 +100,16 @@ void chardevs_start(struct chardevs *cs);
 bool chardevs_have_logs(const struct chardevs *cs);
 void chardevs_reopen_logs(struct chardevs *cs);
 void chardevs_close(struct chardevs *cs);
+/*
+ * change.c, while the program runs, machine lock: one more, one less, another back end for one,
+ * which stays as it is when the new one cannot be made.  Nothing waits.  -EBUSY: it has a front
+ * end.
+ */
+int chardevs_add(struct chardevs *cs, struct machine *m, const struct cfg_chardev *cfg,
+		 struct err *err);
+int chardevs_remove(struct chardevs *cs, const char *id, struct err *err);
+int chardevs_change(struct chardevs *cs, struct machine *m, const struct cfg_chardev *cfg,
+		    struct err *err);
+int chardev_send_break(struct chardev *c, struct err *err);
 
 #endif

@@ -420,6 +420,22 @@ static void try_connect(void *opaque)
 	update_events(c);
 }
 
+/* What is refused at once is an error; what is not yet decided shows in query-chardev. */
+static int connect_later(struct chardev *c, const struct cfg_chardev *cfg, struct err *err)
+{
+	struct sock *s = c->state;
+	int fd = address_connect_start(&s->peers, 0);
+
+	if (fd < 0)
+		return err_set(err, -fd, "Failed to connect to '%s%s%s': %s",
+			       cfg->path ? cfg->path : cfg->host, cfg->path ? "" : ":",
+			       cfg->path ? "" : cfg->port, err_text(-fd));
+	take_fd(c, fd);
+	s->connecting = true;
+	update_events(c);
+	return 0;
+}
+
 static int start_connecting(struct chardev *c, const struct cfg_chardev *cfg, struct err *err)
 {
 	struct sock *s = c->state;
@@ -431,6 +447,8 @@ static int start_connecting(struct chardev *c, const struct cfg_chardev *cfg, st
 		try_connect(c);
 		return 0;
 	}
+	if (cfg->later)
+		return connect_later(c, cfg, err);
 	fd = address_connect(c->m->host, &s->peers, cfg, err);
 	if (fd < 0)
 		return fd;
@@ -445,7 +463,7 @@ static int start_connecting(struct chardev *c, const struct cfg_chardev *cfg, st
 static int use_fd(struct chardev *c, const struct cfg_chardev *cfg, struct err *err)
 {
 	CLEANUP(cleanup_free) char *what = xasprintf("chardev '%s'", c->id);
-	int type = 0, ret = host_claim_fd(c->m->host, cfg->fd, what, err);
+	int type = 0, ret = cfg->later ? 0 : host_claim_fd(c->m->host, cfg->fd, what, err);
 	socklen_t len = sizeof(type);
 
 	if (ret < 0)

@@ -135,6 +135,25 @@ struct net_backend *net_backends_find(const struct net_backends *ns, const char 
 	return NULL;
 }
 
+int net_backends_del(struct net_backends *ns, const char *id, struct err *err)
+{
+	size_t i = 0;
+
+	while (i < ns->n && strcmp(ns->v[i]->id, id) != 0)
+		i++;
+	if (i == ns->n)
+		return err_set(err, ENOENT, "Device '%.96s' not found", id);
+	if (ns->v[i]->io)
+		return err_set(err, EBUSY,
+			       "netdev '%s' is in use by a network card, which stays as long as "
+			       "the guest; set_link takes it off the network",
+			       id);
+	net_backend_free(ns->v[i]);
+	memmove(&ns->v[i], &ns->v[i + 1], (ns->n - i - 1) * sizeof(ns->v[0]));
+	ns->n--;
+	return 0;
+}
+
 void net_backends_close(struct net_backends *ns)
 {
 	for (size_t i = 0; i < ns->n; i++)

@@ -83,6 +83,8 @@ struct net_backends {
 };
 int net_backends_open(struct net_backends *ns, struct machine *m, struct err *err);
 struct net_backend *net_backends_find(const struct net_backends *ns, const char *id);
+/* Close one that exists.  -EBUSY: a network card uses it. */
+int net_backends_del(struct net_backends *ns, const char *id, struct err *err);
 void net_backends_close(struct net_backends *ns);
 
 #endif

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "devices/virtio/nic.h"
+#include "devices/virtio/virtio-devices.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/iov.h"
 #include "vmm/base/units.h"
@@ -51,6 +52,34 @@ void nic_push_offloads(struct nic *nic)
 }
 
 /* ---- the filter ---- */
+
+static enum nic_rx rx_state(bool none, bool all)
+{
+	return none ? NIC_RX_NONE : all ? NIC_RX_ALL : NIC_RX_NORMAL;
+}
+
+/* The I/O thread may write to it meanwhile: what is read is bounded, and may be of two moments. */
+void nic_filter_read(struct nic *nic, struct nic_filter_info *out)
+{
+	const struct nic_filter f = nic->filter;
+	bool filters_vlans = virtio_has(&nic->v, NET_F_CTRL_VLAN);
+
+	*out = (struct nic_filter_info){
+	    .promiscuous = f.promisc,
+	    .broadcast = !f.nobcast,
+	    .multi_overflow = f.multi_overflow,
+	    .uni_overflow = f.uni_overflow,
+	    .multicast = rx_state(f.nomulti, f.allmulti),
+	    .unicast = rx_state(f.nouni, f.alluni),
+	    .vlan = filters_vlans ? NIC_RX_NORMAL : NIC_RX_ALL,
+	    .n_macs = MIN(f.n_macs, NIC_MACS),
+	    .first_multi = MIN(f.first_multi, MIN(f.n_macs, NIC_MACS)),
+	};
+	nic_mac(nic, out->main_mac);
+	memcpy(out->macs, f.macs, sizeof(out->macs));
+	if (filters_vlans)
+		memcpy(out->vlans, f.vlans, sizeof(out->vlans));
+}
 
 void nic_filter_reset(struct nic *nic)
 {

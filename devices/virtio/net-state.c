@@ -66,6 +66,7 @@ int nic_loaded(struct virtio_device *v, struct err *err)
 	uint64_t allowed = v->features & NET_GUEST_OFFLOADS;
 	char list[256] = "";
 
+	__atomic_store_n(&nic->link_down, !(nic->status & NET_S_LINK_UP), __ATOMIC_RELAXED);
 	if (!virtio_has(v, NET_F_CTRL_OFFLOADS))
 		nic->guest_offloads = nic->be->vnet_hdr ? allowed : 0;
 	board_feature_list(list, sizeof(list), nic_feature_name, nic->guest_offloads & ~allowed, 0);

@@ -114,6 +114,11 @@ static int rx_frame(struct nic *nic, struct rx *rx)
 	return 0;
 }
 
+static bool is_unplugged(const struct nic *nic)
+{
+	return __atomic_load_n(&nic->link_down, __ATOMIC_RELAXED);
+}
+
 static int nic_receive(void *opaque, const uint8_t *frame, size_t n)
 {
 	struct nic *nic = opaque;
@@ -124,7 +129,7 @@ static int nic_receive(void *opaque, const uint8_t *frame, size_t n)
 		return -EAGAIN;
 	if (n < hdr + ETH_HEADER_BYTES || n > NET_MAX_FRAME)
 		return -EMSGSIZE;
-	if (!nic_wants(nic, frame + hdr, n - hdr))
+	if (is_unplugged(nic) || !nic_wants(nic, frame + hdr, n - hdr))
 		return 0;
 	memcpy(rx.header, frame, MIN(hdr, sizeof(rx.header)));
 	put_le16(rx.header + NUM_BUFFERS_AT, 1);
@@ -167,9 +172,8 @@ static bool tx_one(struct virtio_device *v)
 		virtio_fail(v, "queue 1: a frame has no header");
 		return false;
 	}
-	if (bytes <= NET_MAX_FRAME && bytes >= hdr + ETH_HEADER_BYTES) {
+	if (bytes <= NET_MAX_FRAME && bytes >= hdr + ETH_HEADER_BYTES && !is_unplugged(nic))
 		ret = tx_send(nic, e, hdr, bytes);
-	}
 	if (ret == -EAGAIN) {
 		virtq_unpop(&v->queues[NIC_TX], 1);
 		nic->tx_blocked = true;
@@ -239,7 +243,7 @@ static void nic_reset(struct virtio_device *v)
 	nic->guest_offloads = 0;
 	pthread_mutex_lock(&v->irq_lock);
 	nic->mac = nic->own_mac;
-	nic->status = NET_S_LINK_UP;
+	nic->status = is_unplugged(nic) ? 0 : NET_S_LINK_UP;
 	pthread_mutex_unlock(&v->irq_lock);
 }
 
@@ -273,6 +277,24 @@ const char *nic_id(const struct nic *nic)
 	return nic->v.dev.id ? nic->v.dev.id : "";
 }
 
+const char *nic_netdev(const struct nic *nic)
+{
+	return nic->be->id;
+}
+
+void nic_set_link(struct nic *nic, bool up)
+{
+	struct virtio_device *v = &nic->v;
+
+	if (is_unplugged(nic) == !up)
+		return;
+	__atomic_store_n(&nic->link_down, !up, __ATOMIC_RELAXED);
+	pthread_mutex_lock(&v->irq_lock);
+	nic->status = (uint16_t)((nic->status & ~NET_S_LINK_UP) | (up ? NET_S_LINK_UP : 0));
+	pthread_mutex_unlock(&v->irq_lock);
+	virtio_config_changed(v);
+}
+
 void nic_mac(struct nic *nic, uint8_t mac[6])
 {
 	pthread_mutex_lock(&nic->v.irq_lock);
@@ -294,7 +316,8 @@ static void send_raw(void *opaque)
 	struct iovec v = {.iov_base = r->bytes + NIC_HDR_BYTES - hdr, .iov_len = hdr + r->n};
 
 	/* A full back end drops the frame, as a network does. */
-	(void)net_backend_send(be, &v, 1);
+	if (!is_unplugged(r->nic))
+		(void)net_backend_send(be, &v, 1);
 	free(r);
 }
 

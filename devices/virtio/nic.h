@@ -85,6 +85,7 @@ struct nic {
 	/* irq_lock; written on the I/O loop, or under the machine lock while stopped */
 	struct nic_mac mac;
 	uint16_t status;
+	bool link_down; /* atomic; frames are dropped */
 	/* I/O loop while started, else machine lock */
 	struct nic_filter filter;
 	uint64_t guest_offloads;

@@ -150,7 +150,13 @@ static void chr_closed(void *opaque)
 	virtio_again(&s->v, VSER_CONTROL_IN);
 }
 
+static void chr_moved(void *opaque, struct chardev *to)
+{
+	((struct vser_port *)opaque)->chr = to;
+}
+
 static const struct chardev_client chr_client = {
+    .moved = chr_moved,
     .opened = chr_opened,
     .closed = chr_closed,
     .can_read = chr_can_read,

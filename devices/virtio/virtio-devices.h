@@ -81,6 +81,26 @@ void balloon_hints_stop(struct balloon *b);
 void nic_for_each(struct machine *m, void (*fn)(void *opaque, struct nic *nic), void *opaque);
 /* The user's id; "" when none was given.  Lives as long as the nic. */
 const char *nic_id(const struct nic *nic);
+/* The id of what is behind it. */
+const char *nic_netdev(const struct nic *nic);
+/*
+ * The cable is in, or out: frames are dropped both ways, and a guest that reads the state of the
+ * link is told.  As a migration or a snapshot has it afterwards.
+ */
+void nic_set_link(struct nic *nic, bool up);
+/* Which frames the guest wants, as it was at some moment. */
+#define NIC_INFO_MACS  64
+#define NIC_INFO_VLANS 4096
+enum nic_rx { NIC_RX_NORMAL, NIC_RX_NONE, NIC_RX_ALL };
+struct nic_filter_info {
+	uint8_t main_mac[6];
+	bool promiscuous, broadcast, multi_overflow, uni_overflow;
+	enum nic_rx multicast, unicast, vlan;
+	size_t n_macs, first_multi; /* unicast addresses come first */
+	uint8_t macs[NIC_INFO_MACS][6];
+	uint8_t vlans[NIC_INFO_VLANS / 8]; /* bits */
+};
+void nic_filter_read(struct nic *nic, struct nic_filter_info *out);
 /* The address that the guest uses now. */
 void nic_mac(struct nic *nic, uint8_t mac[6]);
 /* Put one frame of n bytes (at least 14, at most 1514) on the back end as if the guest had sent it.

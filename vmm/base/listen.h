@@ -48,5 +48,7 @@ void listen_close(struct listen_set *set);
 
 /* A process that has the unix socket at 'path' open, of those that we may look at; 0: unknown. */
 pid_t unix_socket_owner(const char *path);
+/* The same by the inode of a socket. */
+pid_t unix_inode_owner(unsigned long inode);
 
 #endif

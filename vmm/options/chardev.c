@@ -13,13 +13,14 @@
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
 #include "vmm/options/internal.h"
+#include "vmm/options/options.h"
 
 #define AT(member) offsetof(struct cfg_chardev, member)
 #define ON_OFF     "on|off"
 #define WHY_PLAIN  "the bytes are sent as they are"
 
 #define CHARDEV_PROPS                                                                              \
-	PROP_SEEN("backend", "null|stdio|file|socket|pty", "the kind of chardev"),                 \
+	PROP_SEEN("backend", "null|stdio|file|socket|pty|ringbuf", "the kind of chardev"),         \
 	    PROP_SEEN("id", "ID", "the name for -mon chardev= and -serial chardev:"),              \
 	    PROP("logfile", OPT_STRING, AT(logfile), "PATH",                                       \
 		 "a copy of all output goes to this file"),                                        \
@@ -76,6 +77,13 @@ static const struct opt_prop socket_props[] = {
     PROP_END,
 };
 
+static const struct opt_prop ringbuf_props[] = {
+    CHARDEV_PROPS,
+    PROP("size", OPT_SIZE, AT(size), "SIZE", "bytes that are kept, a power of two (default 64k)"),
+    PROP_END,
+};
+
+const struct opt_list opt_ringbuf_list = {"-chardev ringbuf", "backend", .props = ringbuf_props};
 static const struct opt_prop pty_props[] = {
     CHARDEV_PROPS,
     PROP_REFUSED("path", "query-chardev tells the path of the terminal"),
@@ -89,11 +97,12 @@ const struct opt_list opt_file_list = {"-chardev file", "backend", .props = file
 const struct opt_list opt_socket_list = {"-chardev socket", "backend", .props = socket_props};
 
 static const struct opt_type backends[] = {
-    {"null",   &opt_null_list  },
-    {"stdio",  &opt_stdio_list },
-    {"file",   &opt_file_list  },
-    {"socket", &opt_socket_list},
-    {"pty",    &opt_pty_list   },
+    {"null",    &opt_null_list   },
+    {"stdio",   &opt_stdio_list  },
+    {"file",    &opt_file_list   },
+    {"socket",  &opt_socket_list },
+    {"pty",     &opt_pty_list    },
+    {"ringbuf", &opt_ringbuf_list},
 };
 
 const struct opt_type *opt_chardev_types(size_t *n)
@@ -103,7 +112,7 @@ const struct opt_type *opt_chardev_types(size_t *n)
 }
 
 #define OTHER_BACKENDS                                                                             \
-	"pipe|ringbuf|memory|udp|vc|serial|tty|parallel|parport|msmouse|wctablet|braille|"         \
+	"pipe|memory|udp|vc|serial|tty|parallel|parport|msmouse|wctablet|braille|"                 \
 	"testdev|mux|spicevmc|spiceport|qemu-vdagent|dbus|console"
 
 static int backend_list(const char *type, const struct opt_list **list, struct err *err)
@@ -121,7 +130,7 @@ static int backend_list(const char *type, const struct opt_list **list, struct e
 		    err, ENOTSUP,
 		    "chardev '%s' is not supported: use socket, file, pty, stdio or null", type);
 	return err_set(err, EINVAL, "'" OPT_QUOTE "' is not a valid char driver name%s", type,
-		       opt_near_words(type, "null|stdio|file|socket|pty", near));
+		       opt_near_words(type, "null|stdio|file|socket|pty|ringbuf", near));
 }
 
 int opt_reconnect(const struct keyvals *kv, bool server, uint64_t *ms, struct err *err)
@@ -207,6 +216,30 @@ int opt_add_chardev(struct opt_parse *p, const char *type, const char *id, const
 		ret = check_chardev(p, &c, kv, err);
 	/* Either the config has it now, or config_fini() frees the strings. */
 	*OPT_ADD(p->cfg->chardevs, p->cfg->n_chardevs) = c;
+	return ret;
+}
+
+int options_chardev(struct cfg_chardev *c, const char *type, const char *id,
+		    const struct keyvals *kv, struct err *err)
+{
+	struct opt_parse p = {.opt = "chardev-add"};
+	const struct opt_list *list = NULL;
+	int ret = opt_need_id("id", id, err);
+
+	*c = (struct cfg_chardev){.fd = -1, .later = true};
+	if (ret == 0)
+		ret = backend_list(type, &list, err);
+	if (ret < 0)
+		return ret;
+	c->type = xstrdup(type);
+	c->id = xstrdup(id);
+	ret = opt_apply(&p, list, c, kv, err);
+	if (ret == 0 && !strcmp(type, "file") && (!c->path || !*c->path))
+		ret = err_set(err, EINVAL, "chardev: file: no filename given");
+	if (ret == 0 && !strcmp(type, "socket"))
+		ret = check_socket(c, kv, err);
+	if (ret < 0)
+		config_chardev_fini(c);
 	return ret;
 }
 

@@ -79,6 +79,26 @@ void config_object_fini(struct cfg_object *o)
 	*o = (struct cfg_object){0};
 }
 
+void config_chardev_fini(struct cfg_chardev *c)
+{
+	free(c->where);
+	free(c->type);
+	free(c->id);
+	free(c->path);
+	free(c->host);
+	free(c->port);
+	free(c->logfile);
+	*c = (struct cfg_chardev){.fd = -1};
+}
+
+void config_authz_fini(struct cfg_authz *a)
+{
+	for (size_t i = 0; i < a->n_rules; i++)
+		free(a->rules[i].match);
+	free(a->rules);
+	*a = (struct cfg_authz){0};
+}
+
 struct cfg_blockdev config_blockdev_copy(const struct cfg_blockdev *bd)
 {
 	struct cfg_blockdev c = *bd;
@@ -218,17 +238,8 @@ static void free_backends(struct config *c)
 		free(n->path);
 		keyvals_fini(&n->props);
 	}
-	for (size_t i = 0; i < c->n_chardevs; i++) {
-		struct cfg_chardev *d = &c->chardevs[i];
-
-		free(d->where);
-		free(d->type);
-		free(d->id);
-		free(d->path);
-		free(d->host);
-		free(d->port);
-		free(d->logfile);
-	}
+	for (size_t i = 0; i < c->n_chardevs; i++)
+		config_chardev_fini(&c->chardevs[i]);
 }
 
 void config_fini(struct config *c)
