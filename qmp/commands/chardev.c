@@ -115,7 +115,8 @@ static const struct qmp_member socket_members[] = {
     QMP_OPT(struct backend_data, telnet, "telnet"),
     QMP_OPT(struct backend_data, tn3270, "tn3270"),
     QMP_OPT(struct backend_data, websocket, "websocket"),
-    QMP_OPT(struct backend_data, reconnect, "reconnect"),
+    QMP_OLD(struct backend_data, reconnect, "reconnect",
+	    offsetof(struct backend_data, has_reconnect)),
     {0},
 };
 static const struct qmp_type socket_type =
