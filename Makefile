@@ -13,6 +13,8 @@
 # STRICT=1 makes a skip that tests/skips does not allow a failure.
 CC      ?= gcc
 BUILD   ?= build
+# The same words for the same folder, or what was built by one name is never found out of date by another.
+override BUILD := $(patsubst $(CURDIR)/%,%,$(BUILD))
 PREFIX  ?= /usr/local
 DESTDIR ?=
 SAN     ?=
