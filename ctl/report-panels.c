@@ -15,7 +15,7 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/units.h"
 
-#define RATE_WINDOW 0.2 /* seconds, at least */
+#define RATE_WINDOW 0.1 /* seconds, at least */
 
 static const struct report_side *source_of(const struct report *r)
 {
@@ -106,7 +106,7 @@ static void rates_of(const struct report *r, struct rates *x)
 {
 	const struct report_side *s = source_of(r);
 	size_t n = report_under_way(s);
-	double window = MAX(RATE_WINDOW, report_seconds(r) / 200);
+	double window = MAX(RATE_WINDOW, report_seconds(r) / 25);
 
 	*x = (struct rates){.sent = xcalloc(n + 1, sizeof(*x->sent)),
 			    .dirty = xcalloc(n + 1, sizeof(*x->dirty))};
@@ -231,7 +231,8 @@ static void caption_throttle(const struct report *r, char *out, size_t n)
 
 static double expected_ms(const struct figures *f)
 {
-	if (figures_ended(f))
+	/* in the first pass it is only the limit that was set */
+	if (figures_ended(f) || f->passes < 2)
 		return 0;
 	if (f->has_progress && f->predicted_ms)
 		return (double)f->predicted_ms;
@@ -248,7 +249,8 @@ static bool has_expected(const struct report *r)
 	return report_pause(r).known;
 }
 
-static void draw_real_pause(const struct report *r, const struct plot *p)
+/* 'before_ms': what was expected last. */
+static void draw_real_pause(const struct report *r, const struct plot *p, double before_ms)
 {
 	const struct report_pause pause = report_pause(r);
 	char text[64];
@@ -260,10 +262,9 @@ static void draw_real_pause(const struct report *r, const struct plot *p)
 	words_seconds(text, sizeof(text), pause.ms / 1e3);
 	x = plot_x(p, (pause.from + pause.to) / 2);
 	y = plot_y(p, pause.ms);
-	/* the line comes from above: below it, unless the axis is there, on the side with more room
-	 */
+	/* on the side with more room, and on that of the dot where the line is not */
 	left = x > p->x + p->w / 2;
-	below = y + 24 < p->y + p->h;
+	below = before_ms >= pause.ms && y + 24 < p->y + p->h;
 	svg_dot(p->out, x, y, 4.5, "dot");
 	svg_text(p->out, left ? x - 8 : x + 8, below ? y + 18 : MAX(y - 9, p->y + 12), "alarm halo",
 		 left ? "end" : "start", "it was %s", text);
@@ -274,7 +275,7 @@ static void draw_expected(const struct report *r, struct plot *p)
 	const struct report_side *s = source_of(r);
 	size_t n = report_under_way(s), m = 0;
 	CLEANUP(cleanup_free) struct plot_point *v = xcalloc(n + 1, sizeof(*v));
-	double most = MAX(report_pause(r).ms, (double)r->limit_ms), at;
+	double pause_ms = report_pause(r).ms, most = MAX(pause_ms, (double)r->limit_ms), at;
 
 	for (size_t i = 0; i < n; i++) {
 		double ms = expected_ms(&s->looks[i].f);
@@ -298,7 +299,7 @@ static void draw_expected(const struct report *r, struct plot *p)
 		at = plot_key(p, at, "fill limit", "downtime-limit");
 	if (report_pause(r).known)
 		(void)plot_key(p, at, "fill dot", "the pause");
-	draw_real_pause(r, p);
+	draw_real_pause(r, p, m ? v[m - 1].v : pause_ms);
 	plot_time_axis(p, true);
 }
 
