@@ -26,7 +26,7 @@ endif
 # ---- set-up: what is missing is installed first, then make looks again ----
 GOALS := $(or $(MAKECMDGOALS),all)
 GROUPS := $(if $(filter-out clean uninstall,$(GOALS)),build) $(if $(filter check check-all check-fast bench,$(GOALS)),check) \
-	$(if $(filter check check-all demo,$(GOALS)),check guest lab) $(if $(filter lint fuzz check check-all,$(GOALS)),lint)
+	$(if $(filter check check-all demo,$(GOALS)),check guest lab) $(if $(filter lint fuzz check check-all,$(GOALS)),lint) $(if $(filter check-all,$(GOALS)),look)
 ifneq ($(if $(NO_SETUP),,$(strip $(GROUPS))),)
 SETUP := $(shell scripts/setup $(sort $(GROUPS)) >&2 || echo failed)
 ifneq ($(SETUP),)
