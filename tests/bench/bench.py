@@ -35,6 +35,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "lib")]
 
 import chart  # noqa: E402
+import clients  # noqa: E402
 import disks  # noqa: E402
 import measure  # noqa: E402
 import memory  # noqa: E402
@@ -409,13 +410,16 @@ class Bench:
     def compare(self):
         disks.compare(self, TMP)
 
+    def client(self):
+        clients.status(self, TMP)
+
     def image_writes(self):
         disks.writes(self, TMP)
 
 
 WORKS = ("start", "idle", "one_channel", "default_memory", "multifd_none", "multifd_zstd", "tcp", "mapped", "lazy", "untouched",
          "zeros", "dirtying", "encoders", "background", "snapshots", "snapshot_load", "scaling", "postcopy_faults",
-         "postcopy_sweep", "postcopy_start", "postcopy_sparse", "postcopy_memory", "convert", "compare", "image_writes")
+         "postcopy_sweep", "postcopy_start", "postcopy_sparse", "postcopy_memory", "convert", "compare", "image_writes", "client")
 
 
 def line(r):

@@ -25,10 +25,6 @@ def settings(vm):
     return vm.cmd("query-migrate-parameters"), vm.cmd("query-migrate-capabilities")
 
 
-def percents(lines):
-    return [int(m[1]) for line in lines if (m := re.search(r"(\d+) %", line))]
-
-
 @table(plain={"options": []}, limits={"options": ["--rate", "0", "--max-pause", "500", "--deadline", "50", "--or", "force"]},
        encoders={"options": ["--auto-converge", "--xbzrle-cache", "1M"]})
 def test_move(t, options):
@@ -107,7 +103,7 @@ def test_ctrl_c(t, key, status):
     run.until(r"\(c\)ancel the move, \(l\)eave it running")
     run.type(key)
     assert run.end() == status, run.text
-    shown = percents(run.lines())
+    shown = ctl.percents(run.lines())
     assert shown and shown == sorted(shown), run.text
     assert max(len(line) for line in run.lines() if "%" in line) < 100, run.lines()
     if key == "c":

@@ -33,7 +33,7 @@ GREETINGS = {
     "odd_version": (says(b'{"QMP": {"version": 7}}'), 1, "no version"),
     "deep": (says(b"[" * 100000), 1, "this is not a QMP monitor"),
     "endless": (lambda c: [c.sendall(b'{"x": "' + b"y" * (1 << 20))] + [c.sendall(b"y" * (1 << 20)) for _ in range(80)],
-                1, "this is not a QMP monitor"),
+                1, "without a greeting"),     # what is above a bound is dropped, not kept
 }
 
 

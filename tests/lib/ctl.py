@@ -46,6 +46,10 @@ class Done:
         return f"{' '.join(self.argv)}: {self.status}\n{self.text}{self.said}"
 
 
+def percents(lines):
+    return [int(m[1]) for line in lines if (m := re.search(r"(\d+) %", line))]
+
+
 def environment(t):
     """Entries of other tests are not seen, and this one's are its own."""
     return dict(os.environ, XDG_RUNTIME_DIR=t.tmp)
