@@ -188,7 +188,7 @@ MAN_DIR  := $(DESTDIR)$(PREFIX)/share/man/man1
 DOC_DIR  := $(DESTDIR)$(PREFIX)/share/doc/minivmm
 BASH_DIR := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 # The README's links work in there, too, as far as they lead to pages of docs/.
-PAGES := README.md CHANGELOG.md CONTRIBUTING.md LICENSE $(wildcard docs/*.md docs/interfaces/*.md)
+PAGES := README.md CHANGELOG.md CONTRIBUTING.md LICENSE $(wildcard docs/*.md docs/*.svg docs/interfaces/*.md)
 
 install: $(BIN) $(IMG) $(CTL)
 	$(BIN) -man >$(BUILD)/minivmm.1
