@@ -150,7 +150,7 @@ $(BUILD)/fuzz/libminivmm.a: $(FUZZ_OBJ)
 $(BUILD)/fuzz/%: tests/fuzz/%.c $(BUILD)/fuzz/libminivmm.a
 	@echo "  FUZZ $@"
 	@clang $(BASE_CFLAGS) -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined $< \
-		$(BUILD)/fuzz/libminivmm.a $(PKG_LIBS) -o $@
+		$(BUILD)/fuzz/libminivmm.a $(PKG_LIBS) -lm -o $@
 
 fuzz: fuzz-bins
 	scripts/fuzz $(T) $(FUZZ_BIN)
