@@ -45,9 +45,13 @@ int client_poll(struct client *c, short events, int64_t until)
 		    {.fd = c->fd,           .events = events},
                     {.fd = c->interrupt_fd, .events = POLLIN}
                 };
-		int64_t left = until == INT64_MAX ? -1 : MAX(until - now_ms(), 0);
-		int n = poll(p, 2, left > INT_MAX ? INT_MAX : (int)left);
+		int64_t left = until == INT64_MAX ? -1 : until - now_ms();
+		int n;
 
+		if (left < 0 &&
+		    until != INT64_MAX) /* also when there is always something to read */
+			return 0;
+		n = poll(p, 2, left > INT_MAX ? INT_MAX : (int)left);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n > 0 && p[1].revents)
