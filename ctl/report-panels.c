@@ -90,6 +90,14 @@ static void caption_remaining(const struct report *r, char *out, size_t n)
 
 /* ---- rates ---- */
 
+/* The guest is not here any more: what it writes, and a pause to come, are of the past. */
+static bool is_behind(const struct report *r, const struct report_look *look)
+{
+	const struct report_pause pause = report_pause(r);
+
+	return pause.known && look->t > pause.from;
+}
+
 struct rates {
 	struct plot_point *sent, *dirty; /* owned; bytes a second */
 	size_t n_sent, n_dirty;
@@ -125,7 +133,7 @@ static void rates_of(const struct report *r, struct rates *x)
 			x->most_sent = MAX(x->most_sent, rate);
 		}
 		rate = (double)now->f.dirty_pages_rate * (double)now->f.page_bytes;
-		if (!figures_ended(&now->f) && (x->n_dirty || rate > 0)) {
+		if (!figures_ended(&now->f) && !is_behind(r, now) && (x->n_dirty || rate > 0)) {
 			x->dirty[x->n_dirty++] = (struct plot_point){now->t, rate};
 			x->most_dirty = MAX(x->most_dirty, rate);
 		}
@@ -154,7 +162,7 @@ static void draw_rate(const struct report *r, struct plot *p)
 	plot_line(p, x.sent, x.n_sent, false, "line sent");
 	plot_line(p, x.dirty, x.n_dirty, true, "line dirty");
 	at = plot_key(p, p->x, "fill sent", "sent");
-	if (x.n_dirty)
+	if (x.n_dirty > 1)
 		(void)plot_key(p, at, "fill dirty", "written by the guest");
 	plot_time_axis(p, true);
 }
@@ -170,7 +178,7 @@ static void caption_rate(const struct report *r, char *out, size_t n)
 	words_bytes(most, sizeof(most), x.most_sent);
 	words_bytes(mean, sizeof(mean), (double)f->transferred / seconds);
 	words_bytes(dirty, sizeof(dirty), x.most_dirty);
-	if (!x.n_dirty)
+	if (x.n_dirty < 2)
 		(void)snprintf(out, n,
 			       "Sent: %s/s on average, %s/s at most. How fast the guest writes is "
 			       "known from the second pass on.",
@@ -229,10 +237,12 @@ static void caption_throttle(const struct report *r, char *out, size_t n)
 
 /* ---- expected pause ---- */
 
-static double expected_ms(const struct figures *f)
+static double expected_ms(const struct report *r, const struct report_look *look)
 {
+	const struct figures *f = &look->f;
+
 	/* in the first pass it is only the limit that was set */
-	if (figures_ended(f) || f->passes < 2)
+	if (figures_ended(f) || f->passes < 2 || is_behind(r, look))
 		return 0;
 	if (f->has_progress && f->predicted_ms)
 		return (double)f->predicted_ms;
@@ -244,7 +254,7 @@ static bool has_expected(const struct report *r)
 	const struct report_side *s = source_of(r);
 
 	for (size_t i = 0; i < s->n; i++)
-		if (expected_ms(&s->looks[i].f) > 0)
+		if (expected_ms(r, &s->looks[i]) > 0)
 			return true;
 	return report_pause(r).known;
 }
@@ -278,7 +288,7 @@ static void draw_expected(const struct report *r, struct plot *p)
 	double pause_ms = report_pause(r).ms, most = MAX(pause_ms, (double)r->limit_ms), at;
 
 	for (size_t i = 0; i < n; i++) {
-		double ms = expected_ms(&s->looks[i].f);
+		double ms = expected_ms(r, &s->looks[i]);
 
 		if (ms > 0) {
 			v[m++] = (struct plot_point){s->looks[i].t, ms};
@@ -294,7 +304,7 @@ static void draw_expected(const struct report *r, struct plot *p)
 		svg_line(p->out, p->x, plot_y(p, (double)r->limit_ms), p->x + p->w,
 			 plot_y(p, (double)r->limit_ms), "limit");
 	plot_line(p, v, m, true, "line expected");
-	at = m ? plot_key(p, p->x, "fill expected", "pause, were the guest stopped now") : p->x;
+	at = m > 1 ? plot_key(p, p->x, "fill expected", "pause, were the guest stopped now") : p->x;
 	if (r->limit_ms)
 		at = plot_key(p, at, "fill limit", "downtime-limit");
 	if (report_pause(r).known)
