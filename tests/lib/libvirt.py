@@ -65,10 +65,10 @@ def serial_xml(kind):
     return f"<serial type='{kind}'>{mode}<target type='isa-serial' port='0'/></serial>"
 
 
-def disk_xml(path):
+def disk_xml(path, dev="vda"):
     form = "qcow2" if path.endswith(".qcow2") else "raw"
     return (f"<disk type='file' device='disk'><driver name='qemu' type='{form}'/><source file='{path}'/>"
-            "<target dev='vda' bus='virtio'/><address type='virtio-mmio'/></disk>")
+            f"<target dev='{dev}' bus='virtio'/><address type='virtio-mmio'/></disk>")
 
 
 def domain(guest="idle", append="", *, name="mv", number=1, mib=32, cpus=1, disk=None, serial="unix", balloon=False,
@@ -368,4 +368,4 @@ def refused(host, name, text):
     raise AssertionError(f"{name} is not refused any more: it is an operation now")
 
 
-__all__ = ["Host", "Refused", "VERSIONS", "domain", "operation", "qcow2", "refused", "versions"]
+__all__ = ["Host", "Refused", "VERSIONS", "disk_xml", "domain", "operation", "qcow2", "refused", "versions"]
