@@ -408,10 +408,10 @@ static int read_greeting(struct client *c, struct err *err)
 }
 
 /* Until the greeting is there.  After HINT_MS without one it is found out why, and said once. */
-static int wait_greeting(struct client *c, int64_t until, struct err *err)
+static int wait_greeting(struct client *c, int64_t until, bool quiet, struct err *err)
 {
 	int64_t hint = MIN(now_ms() + CONNECT_HINT_MS, until);
-	bool hinted = false;
+	bool hinted = quiet;
 	int ret = 0;
 
 	while (ret == 0 && !c->special) {
@@ -436,7 +436,8 @@ static int wait_greeting(struct client *c, int64_t until, struct err *err)
 	return ret;
 }
 
-struct client *client_open_fd(int fd, const char *where, int wait_ms, struct err *err)
+static struct client *client_new(int fd, const char *where, int wait_ms, bool quiet,
+				 struct err *err)
 {
 	struct client *c = NEW(struct client);
 	int ret;
@@ -446,7 +447,7 @@ struct client *client_open_fd(int fd, const char *where, int wait_ms, struct err
 	c->where = xstrdup(where);
 	c->reader = json_reader_new();
 	c->patience_ms = wait_ms;
-	ret = wait_greeting(c, deadline(wait_ms), err);
+	ret = wait_greeting(c, deadline(wait_ms), quiet, err);
 	if (ret == 0)
 		ret = read_greeting(c, err);
 	if (ret == 0)
@@ -457,11 +458,23 @@ struct client *client_open_fd(int fd, const char *where, int wait_ms, struct err
 	return NULL;
 }
 
+struct client *client_open_fd(int fd, const char *where, int wait_ms, struct err *err)
+{
+	return client_new(fd, where, wait_ms, true, err);
+}
+
 struct client *client_open(const char *path, int wait_ms, struct err *err)
 {
 	int fd = connect_to(path, wait_ms, err);
 
-	return fd < 0 ? NULL : client_open_fd(fd, path, wait_ms, err);
+	return fd < 0 ? NULL : client_new(fd, path, wait_ms, false, err);
+}
+
+struct client *client_open_quiet(const char *path, int wait_ms, struct err *err)
+{
+	int fd = connect_to(path, wait_ms, err);
+
+	return fd < 0 ? NULL : client_new(fd, path, wait_ms, true, err);
 }
 
 void client_close(struct client *c)

@@ -25,14 +25,18 @@ struct err;
 struct json_object;
 struct client;
 
+#define CLIENT_TRY_MS  400
 #define CLIENT_WAIT_MS 10000 /* for a greeting, and for a reply, unless it is said otherwise */
 
 /*
  * Connect to the monitor at 'path' (a unix socket, or tcp:HOST:PORT), read its greeting and
- * negotiate, all within wait_ms (0: without end).  Returns owned; NULL with a sentence: no such
- * socket, no permission, nobody listens, another client holds it, silent, not QMP.
+ * negotiate, all within wait_ms (0: without end).  While another client holds it that is said on
+ * standard error.  Returns owned; NULL with a sentence: no such socket, no permission, nobody
+ * listens, another client holds it, silent, not QMP.
  */
 struct client *client_open(const char *path, int wait_ms, struct err *err);
+/* The same without a word on standard error while another client holds it. */
+struct client *client_open_quiet(const char *path, int wait_ms, struct err *err);
 /* The same over a stream socket, which is taken.  'where' (copied) is its name in messages. */
 struct client *client_open_fd(int fd, const char *where, int wait_ms, struct err *err);
 void client_close(struct client *c); /* NULL is fine */

@@ -14,6 +14,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "ctl/backlog.h"
+#include "ctl/say.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/inet.h"
@@ -117,18 +119,46 @@ int connect_to(const char *path, int wait_ms, struct err *err)
 	return connect_unix(!strncmp(path, "unix:", 5) ? path + 5 : path, wait_ms, err);
 }
 
+/* "minivmm-ctl, pid 12", or "another client". */
+static const char *holder_text(pid_t pid, char out[64])
+{
+	char path[64], comm[32] = "";
+	FILE *f;
+
+	(void)snprintf(out, 64, "another client");
+	(void)snprintf(path, sizeof(path), "/proc/%ld/comm", (long)pid);
+	f = pid ? fopen(path, "re") : NULL;
+	if (!f)
+		return out;
+	if (fgets(comm, sizeof(comm), f))
+		(void)snprintf(out, 64, "another client, %.*s (pid %ld)", (int)strcspn(comm, "\n"),
+			       comm, (long)pid);
+	(void)fclose(f);
+	return say_clean(out);
+}
+
 void connect_say_held(int fd, const char *path)
 {
-	(void)fd;
-	(void)path;
+	char text[64];
+	pid_t holder;
+
+	if (backlog_waits(fd, &holder))
+		(void)fprintf(
+		    stderr,
+		    "minivmm-ctl: %s: %s holds the monitor, which takes one at a time: waiting\n",
+		    path, holder_text(holder, text));
 }
 
 int connect_silent(int fd, const char *path, struct err *err)
 {
-	(void)fd;
+	char text[64];
+	pid_t holder;
+
+	if (backlog_waits(fd, &holder))
+		return err_set(err, EBUSY, "%s: %s holds the monitor, which takes one at a time",
+			       path, holder_text(holder, text));
 	return err_set(
 	    err, ETIMEDOUT,
-	    "%s: it does not greet: another client holds the monitor, which takes one at a "
-	    "time, or the peer hangs",
+	    "%s: it is connected, and does not greet: the peer hangs, or this is not a QMP monitor",
 	    path);
 }

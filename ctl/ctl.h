@@ -73,12 +73,11 @@ struct ctl {
 
 /*
  * The connection to the monitor that -s or -n names, or to the only one there is; made at the first
- * call.  NULL: the reason has been said, and the status is CTL_FAILED or, for a name, CTL_USAGE
- * (*status).
+ * call.  NULL: the reason has been said, and *status is CTL_FAILED.
  */
 struct client *ctl_client(struct ctl *ctl, int *status);
-
-/* The path of the monitor; owned.  NULL with a sentence. (names.c) */
-char *ctl_find_monitor(const struct ctl *ctl, struct err *err);
+/* A connection by the path of a socket, or (NULL) by the name or pid of one that runs; owned.  NULL
+ * with a sentence. */
+struct client *ctl_connect(const char *socket, const char *name, int timeout_ms, struct err *err);
 
 #endif

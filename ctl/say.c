@@ -1,4 +1,8 @@
-/* say.c - errors, notes, values, and numbers as people read them */
+/*
+ * say.c - errors, notes, values, and numbers as people read them
+ *
+ * What a peer or an entry says goes to a terminal without its control characters.
+ */
 #include "ctl/say.h"
 
 #include <errno.h>
@@ -15,14 +19,33 @@
 
 #define TEXT_BYTES 1024
 
-static void say_line(const struct ctl *ctl, const char *key, const char *text, int status)
+char *say_clean(char *text)
+{
+	for (char *p = text; *p; p++)
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			*p = '?';
+	return text;
+}
+
+void say_text(const char *fmt, ...)
+{
+	char text[TEXT_BYTES];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	(void)printf("%s\n", say_clean(text));
+}
+
+static void say_line(const struct ctl *ctl, const char *key, char *text, int status)
 {
 	struct buf out = {0};
 	struct json_writer w = json_writer(&out, false);
 
 	if (!ctl->json) {
 		(void)fflush(stdout); /* what stands before it */
-		(void)fprintf(stderr, "minivmm-ctl: %s\n", text);
+		(void)fprintf(stderr, "minivmm-ctl: %s\n", say_clean(text));
 		return;
 	}
 	jw_open(&w, '{');

@@ -31,6 +31,11 @@ void say_note(const struct ctl *ctl, const char *fmt, ...) __attribute__((format
 /* A result as it is, on standard output: one line with --json, else indented.  Borrows v. */
 void say_value(const struct ctl *ctl, const struct json_object *v);
 
+/* A foreign text for a terminal: control characters become '?'.  Returns 'text', changed. */
+char *say_clean(char *text);
+/* Text, or --json's value: print text with say_clean() on standard output. */
+void say_text(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
 /* Texts: "1.4 GiB", "312 MiB/s", "1:02:03" or "4.2 s", "737 ms". */
 #define SAY_BYTES 24
 const char *say_size(char out[SAY_BYTES], uint64_t bytes);

@@ -19,6 +19,7 @@
 #include "qmp/channels.h"
 #include "qmp/object-kinds.h"
 #include "qmp/reference.h"
+#include "qmp/runtime-text.h"
 #include "qmp/server.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/error.h"
@@ -38,6 +39,7 @@
 #include "vmm/objects.h"
 #include "vmm/options/config.h"
 #include "vmm/options/options.h"
+#include "vmm/runtime-entry.h"
 #include "vmm/vmstate-dump.h"
 
 struct program {
@@ -50,7 +52,8 @@ struct program {
 	struct loop_fd *signals;
 	struct merge_watch *merging;
 	int pid_fd;
-	int ready_fd; /* daemonize: the parent waits for a byte here; else -1 */
+	struct runtime_entry entry; /* for minivmm-ctl */
+	int ready_fd;               /* daemonize: the parent waits for a byte here; else -1 */
 };
 
 /* ---- daemonize, pid file ---- */
@@ -130,6 +133,17 @@ static int write_pidfile(struct program *p, struct err *err)
 	p->pid_fd = fd;
 	leftover_add(path);
 	return 0;
+}
+
+/* Behind the guest's start, which it does not hold up; without one the program is only not listed.
+ */
+static void add_entry(struct program *p)
+{
+	struct buf text = {0};
+
+	if (p->cfg.n_monitors && runtime_text(&text, &p->cfg))
+		(void)runtime_entry_add(&p->entry, text.data, text.len);
+	buf_free(&text);
 }
 
 /* ---- signals ---- */
@@ -275,7 +289,7 @@ static int fds_needed(const struct config *cfg)
 {
 	size_t devices = cfg->n_devices + cfg->n_blockdevs + cfg->n_netdevs + cfg->n_chardevs;
 
-	return (int)(28 + 2 * cfg->cpus + 4 * devices);
+	return (int)(28 + 3 * cfg->cpus + 4 * devices);
 }
 
 /* Without all of these nothing would ever happen.  Asked last: an option that is wrong is named
@@ -378,6 +392,7 @@ static bool program_end(struct program *p, int status)
 			machine_free(p->m);
 		}
 	}
+	runtime_entry_remove(&p->entry);
 	if (p->pid_fd >= 0) {
 		leftover_forget(p->cfg.pidfile);
 		(void)unlink(p->cfg.pidfile);
@@ -401,7 +416,9 @@ static void print_text(enum config_text text)
 	else if (text == TEXT_MAN)
 		options_print_man(stdout, &device_table, migration_manual);
 	else if (text == TEXT_COMPLETION)
-		options_print_completion(stdout, &device_table, migration_manual);
+		options_print_completion(stdout, COMPLETION_BASH, &device_table, migration_manual);
+	else if (text == TEXT_COMPLETION_ZSH)
+		options_print_completion(stdout, COMPLETION_ZSH, &device_table, migration_manual);
 	else if (text == TEXT_QMP_MARKDOWN)
 		qmp_reference_print(stdout, QMP_REFERENCE_MARKDOWN);
 	else if (text == TEXT_QMP_MAN)
@@ -410,7 +427,7 @@ static void print_text(enum config_text text)
 
 int main(int argc, char **argv)
 {
-	struct program p = {.pid_fd = -1, .ready_fd = -1};
+	struct program p = {.pid_fd = -1, .ready_fd = -1, .entry.fd = -1};
 	struct err err = {0};
 	int ret, status;
 
@@ -444,6 +461,7 @@ int main(int argc, char **argv)
 	if (ret < 0)
 		log_error("%s", err.msg);
 	if (ret == 0) {
+		add_entry(&p);
 		tell_parent(&p);
 		chardevs_start(&p.be.chardevs);
 		loop_run(p.m->loop);

@@ -1,18 +1,16 @@
 /*
- * pty.c - a pseudoterminal: a program opens the terminal that query-chardev names, and is the peer
+ * pty.c - a pseudo terminal, for screen, minicom or virsh console
  *
- * Only the master end is kept open.  While no program has the terminal open
- * the master is hung up: what the guest prints then is dropped, as on a line
- * without a listener, so each write looks first.  A hang-up is a level that
- * stays, so the event loop watches an epoll descriptor that reports edges
- * (input, room, a hang-up that begins), and 'readable' keeps an edge until all
- * input has been read.
+ * The program holds the master; query-chardev tells the path of the other side.  A peer is who has
+ * that side open.  Nothing says that somebody opens it, so while there is no peer a timer looks
+ * whether the master still hangs up, and output is dropped: what the terminal holds of it would
+ * be old when somebody comes.  The other side is raw: bytes pass as they are, and nothing is
+ * echoed.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -22,140 +20,165 @@
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
 #include "vmm/loop.h"
+#include "vmm/machine.h"
 #include "vmm/options/config.h"
 
-#define NAME_BYTES 64
+#define LOOK_MS 200
 
 struct pty {
 	/* set at creation and then constant */
-	int master, edges; /* edges: an epoll descriptor, readable when something has changed */
+	int fd; /* the master */
 	struct loop_fd *watch;
-	/* the loop's thread */
-	bool readable; /* the front end may not have had all that was typed */
-	bool reading;
+	struct loop_timer *timer;
+	/* the chardev's loop */
+	bool blocked; /* the terminal is full: wait until it can be written */
 };
 
-/* Reads while the front end takes something; it calls accept_input out of this, too. */
-static void pty_read(struct chardev *c)
+static void follow(const struct chardev *c)
 {
-	struct pty *s = c->state;
-	uint8_t bytes[CHARDEV_CHUNK];
-	size_t room;
+	const struct pty *p = c->state;
 
-	if (s->reading)
-		return;
-	s->reading = true;
-	while (s->readable && (room = chardev_room(c)) > 0) {
-		ssize_t n = read(s->master, bytes, room);
-
-		if (n > 0)
-			chardev_deliver(c, bytes, (size_t)n);
-		else if (n == 0 || errno != EINTR) /* EIO: no program has the terminal open */
-			s->readable = false;
-	}
-	s->reading = false;
+	loop_fd_events(p->watch, c->connected ? (chardev_room(c) ? LOOP_READABLE : 0) |
+						    (p->blocked ? LOOP_WRITABLE : 0)
+					      : 0);
 }
 
-static void pty_edge(void *opaque, int ready)
+static void lose_peer(struct chardev *c)
+{
+	struct pty *p = c->state;
+
+	p->blocked = false;
+	chardev_set_connected(c, false);
+	follow(c);
+	loop_timer_arm_ms(p->timer, LOOK_MS);
+}
+
+static bool hangs_up(const struct pty *p)
+{
+	struct pollfd pfd = {.fd = p->fd, .events = POLLIN};
+
+	return poll(&pfd, 1, 0) > 0 && (pfd.revents & POLLHUP);
+}
+
+static void look_for_peer(void *opaque)
 {
 	struct chardev *c = opaque;
-	struct pty *s = c->state;
-	struct epoll_event ev;
+	struct pty *p = c->state;
 
-	(void)ready;
-	if (epoll_wait(s->edges, &ev, 1, 0) != 1)
+	if (hangs_up(p)) {
+		loop_timer_arm_ms(p->timer, LOOK_MS);
 		return;
-	s->readable = true;
-	pty_read(c);
-	if (ev.events & (EPOLLOUT | EPOLLHUP))
-		chardev_tell_writable(c);
-}
-
-static ssize_t pty_write(struct chardev *c, const uint8_t *p, size_t n)
-{
-	const struct pty *s = c->state;
-	struct pollfd look = {.fd = s->master};
-	ssize_t ret;
-
-	if (poll(&look, 1, 0) == 1 && look.revents & POLLHUP)
-		return (ssize_t)n;
-	ret = chardev_write_fd(s->master, p, n);
-	return ret == -EIO ? (ssize_t)n : ret;
-}
-
-/* Raw, as no one's echo is wanted.  The hang-up begins when the terminal has been open once. */
-static int set_up_terminal(const char *path)
-{
-	struct termios t;
-	int fd = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
-	int ret;
-
-	if (fd < 0)
-		return -errno;
-	ret = tcgetattr(fd, &t);
-	if (ret == 0) {
-		cfmakeraw(&t);
-		ret = tcsetattr(fd, TCSAFLUSH, &t);
 	}
-	ret = ret ? -errno : 0;
-	(void)close(fd);
-	return ret;
+	chardev_set_connected(c, true);
+	follow(c);
 }
 
-/* -errno; 'name' has room for NAME_BYTES. */
-static int open_master(struct pty *s, char *name)
+static void pty_read(struct chardev *c)
 {
-	struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT | EPOLLET};
+	const struct pty *p = c->state;
+	uint8_t bytes[CHARDEV_CHUNK];
+	size_t room = MIN(chardev_room(c), sizeof(bytes));
+	ssize_t n = room ? read(p->fd, bytes, room) : 0;
 
-	s->master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
-	if (s->master < 0 || grantpt(s->master) < 0 || unlockpt(s->master) < 0)
-		return -errno;
-	if (ptsname_r(s->master, name, NAME_BYTES) != 0)
-		return -errno;
-	s->edges = epoll_create1(EPOLL_CLOEXEC);
-	if (s->edges < 0 || epoll_ctl(s->edges, EPOLL_CTL_ADD, s->master, &ev) < 0)
-		return -errno;
-	return set_up_terminal(name);
+	if (n > 0)
+		chardev_deliver(c, bytes, (size_t)n);
+	else if (n < 0 && errno != EAGAIN && errno != EINTR)
+		lose_peer(c); /* EIO: the other side was closed */
 }
 
-static void pty_close(struct chardev *c)
+static void pty_ready(void *opaque, int ready)
 {
-	struct pty *s = c->state;
+	struct chardev *c = opaque;
+	struct pty *p = c->state;
 
-	loop_fd_del(s->watch);
-	if (s->edges >= 0)
-		(void)close(s->edges);
-	if (s->master >= 0)
-		(void)close(s->master);
-	free(s);
+	if (ready & LOOP_READABLE)
+		pty_read(c);
+	else if (hangs_up(p))
+		lose_peer(c);
+	if (c->connected && (ready & LOOP_WRITABLE)) {
+		p->blocked = false;
+		chardev_tell_writable(c);
+	}
+	follow(c);
+}
+
+static void pty_accept_input(struct chardev *c)
+{
+	if (c->state)
+		follow(c);
+}
+
+/* The path of the other side, which is made raw; it is closed again, so that the master hangs up.
+ */
+static int set_up(int fd, char *path, size_t bytes, struct err *err)
+{
+	CLEANUP(cleanup_close) int other = -1;
+	struct termios t;
+
+	if (grantpt(fd) < 0 || unlockpt(fd) < 0 || ptsname_r(fd, path, bytes) != 0)
+		return err_set(err, errno, "Failed to create PTY: %s", err_text(errno));
+	other = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (other < 0 || tcgetattr(other, &t) < 0)
+		return err_set(err, errno, "Failed to create PTY: %s: %s", path, err_text(errno));
+	cfmakeraw(&t);
+	if (tcsetattr(other, TCSAFLUSH, &t) < 0)
+		return err_set(err, errno, "Failed to create PTY: %s: %s", path, err_text(errno));
+	return 0;
 }
 
 static int pty_open(struct chardev *c, const struct cfg_chardev *cfg, struct err *err)
 {
-	struct pty *s = NEW(struct pty);
-	char name[NAME_BYTES];
+	int fd = posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+	char path[64];
+	struct pty *p;
 	int ret;
 
 	(void)cfg;
-	s->master = s->edges = -1;
-	c->state = s;
-	ret = open_master(s, name);
+	if (fd < 0)
+		return err_set(err, errno, "Failed to create PTY: %s", err_text(errno));
+	ret = set_up(fd, path, sizeof(path), err);
 	if (ret < 0) {
-		pty_close(c);
-		c->state = NULL;
-		return err_set(err, -ret, "chardev '%s': no pseudoterminal", c->id);
+		(void)close(fd);
+		return ret;
 	}
-	s->watch = loop_fd_add(c->loop, s->edges, LOOP_READABLE, pty_edge, c);
-	chardev_set_filename(c, "pty:%s", name);
-	c->connected = true;
-	log_notice("char device redirected to %s (label %s)", name, c->id);
+	p = NEW(struct pty);
+	p->fd = fd;
+	c->state = p;
+	p->watch = loop_fd_add(c->loop, fd, 0, pty_ready, c);
+	p->timer = loop_timer_new(c->loop, look_for_peer, c);
+	loop_timer_arm_ms(p->timer, LOOK_MS);
+	chardev_set_filename(c, "pty:%s", path);
+	log_notice("char device redirected to %s (label %s)", path, c->id);
 	return 0;
+}
+
+static ssize_t pty_write(struct chardev *c, const uint8_t *bytes, size_t n)
+{
+	struct pty *p = c->state;
+	ssize_t ret = chardev_write_fd(p->fd, bytes, n);
+
+	if (ret >= 0 && (size_t)ret < n) {
+		p->blocked = true;
+		follow(c);
+	}
+	return ret == -EIO ? (ssize_t)n
+			   : ret; /* the other side was closed; the loop finds it too */
+}
+
+static void pty_close(struct chardev *c)
+{
+	struct pty *p = c->state;
+
+	loop_fd_del(p->watch);
+	loop_timer_free(p->timer);
+	(void)close(p->fd);
+	free(p);
 }
 
 const struct chardev_ops chardev_pty_ops = {
     .type = "pty",
     .open = pty_open,
     .write = pty_write,
-    .accept_input = pty_read,
+    .accept_input = pty_accept_input,
     .close = pty_close,
 };

@@ -176,7 +176,8 @@ class Vmm:
         self.argv = argv
         self._stderr = open(os.path.join(tmp, name + ".stderr"), "w+b")
         self.process = subprocess.Popen(argv, pass_fds=self._pass, stdin=subprocess.DEVNULL,
-                                        stdout=self._stderr, stderr=self._stderr)
+                                        stdout=self._stderr, stderr=self._stderr,
+                                        env=dict(os.environ, XDG_RUNTIME_DIR=tmp))
         serial_theirs.close()
         for listener in self._listeners:
             listener.close()        # only the program holds them now: they end with it

@@ -89,16 +89,13 @@ static bool has_open(const char *pid, const char *link)
 	return found;
 }
 
-pid_t unix_socket_owner(const char *path)
+/* The first process that has such a descriptor; 0: none that may be looked at. */
+static pid_t find_owner(const char *link)
 {
-	char link[64];
 	const struct dirent *e;
 	long pid = 0;
-	DIR *d;
+	DIR *d = opendir("/proc");
 
-	if (!find_socket(path, link, sizeof(link)))
-		return 0;
-	d = opendir("/proc");
 	/* NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is this call's own */
 	while (d && !pid && (e = readdir(d)))
 		if (isdigit((unsigned char)*e->d_name) && has_open(e->d_name, link))
@@ -106,4 +103,19 @@ pid_t unix_socket_owner(const char *path)
 	if (d)
 		(void)closedir(d);
 	return (pid_t)pid;
+}
+
+pid_t unix_inode_owner(unsigned long inode)
+{
+	char link[64];
+
+	(void)snprintf(link, sizeof(link), "socket:[%lu]", inode);
+	return find_owner(link);
+}
+
+pid_t unix_socket_owner(const char *path)
+{
+	char link[64];
+
+	return find_socket(path, link, sizeof(link)) ? find_owner(link) : 0;
 }
