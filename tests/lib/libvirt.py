@@ -72,7 +72,7 @@ def disk_xml(path, dev="vda"):
 
 
 def domain(guest="idle", append="", *, name="mv", number=1, mib=32, cpus=1, disk=None, serial="unix", balloon=False,
-           net=False, extra=()):
+           net=False, firmware=None, extra=()):
     """
     A microvm with a tiny guest: its kernel is /mv/GUEST.elf, its serial port /own/serial, a socket. extra: options
     for the emulator that libvirt has no words for.
@@ -84,7 +84,8 @@ def domain(guest="idle", append="", *, name="mv", number=1, mib=32, cpus=1, disk
     devices += ("<memballoon model='virtio'><address type='virtio-mmio'/></memballoon>" if balloon else
                 "<memballoon model='none'/>")
     devices += "<controller type='usb' model='none'/>"
-    boot = (element("type", "hvm", arch="x86_64", machine="microvm") + element("kernel", f"/mv/{guest}.elf") +
+    rom = element("loader", firmware, readonly="yes", type="rom") if firmware else ""
+    boot = (element("type", "hvm", arch="x86_64", machine="microvm") + rom + element("kernel", f"/mv/{guest}.elf") +
             (element("cmdline", append) if append else ""))
     options = "".join(element("qemu:arg", value=e) for e in extra)
     return ("<domain type='kvm' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>" +
