@@ -91,7 +91,8 @@ def test_figures(t, version):
         before = arrived(alpha, beta, before)
         said = figures(beta.virsh("domjobinfo", "mv", "--completed"))
         assert said["Operation"] in ("Incoming migration", "Outgoing migration"), said
-        assert re.match(r"\d+ +ms", said["Total downtime"]) and said["Data processed"] != "0.000 B", said
+        assert re.match(r"[1-9]\d* +ms", said["Total downtime"]) and said["Memory remaining"] == "0.000 B", said
+        assert said["Memory total"].startswith("32.") and int(said["Normal pages"]) >= 1000, said
     with operation(beta, "migrate --postcopy, migrate-postcopy"):
         job = beta.start_virsh(*command(beta, alpha, "--postcopy", "--bandwidth", "1"))
         sending(beta, job)
