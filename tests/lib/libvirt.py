@@ -6,6 +6,7 @@ hosts of a test have. The emulator is /own/emulator, so that a domain finds anot
 path on another host. Everything that a host has started ends with it.
 """
 import contextlib
+import glob
 import json
 import os
 import re
@@ -25,6 +26,7 @@ HOST = os.path.join(os.path.dirname(os.path.abspath(__file__)), "libvirt-host")
 KEPT = os.path.join(BUILD, "check", "libvirt")
 RESULTS = os.path.join(BUILD, "check", "libvirt-operations.jsonl")
 NOISE = re.compile("ethtool ioctl|dnsmasq|DBus|udevGetDMI|cgroup controller")
+LOADED_LATER = "/usr/lib/*-linux-gnu/libgnutls.so.30"    # for TLS; ldd does not see it
 UUID = "6d696e69-766d-4d20-8000-{:012x}"
 
 
@@ -177,9 +179,10 @@ class Host:
         os.makedirs(libs)
         program = PROGRAMS[self.emulator]["path"]
         shutil.copy(program, os.path.join(libs, "minivmm"))
-        found = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
-        for lib in re.findall(r"(/\S+)", found):
-            shutil.copy(lib, libs)
+        for what in [program, *glob.glob(LOADED_LATER)]:
+            found = subprocess.run(["ldd", what], capture_output=True, text=True, check=True).stdout
+            for lib in re.findall(r"(/\S+)", found) + [what] * (what != program):
+                shutil.copy(lib, libs)
         with open(path, "w", encoding="ascii") as f:
             f.write('#!/bin/sh\nexec /own/libs/ld-linux-x86-64.so.2 --library-path /own/libs /own/libs/minivmm "$@"\n')
         os.chmod(path, 0o755)
