@@ -1,4 +1,4 @@
-"""Under libvirt 9.0 (scripts/libvirt-root): its probe of the program, the start of a domain, figures that are asked for all the time."""
+"""Under libvirt 9.0 (scripts/libvirt-root): its probe of the program, the start of a domain, figures that are polled."""
 import os
 import shutil
 import socket
@@ -98,7 +98,8 @@ def start(bench):
             host.define(libvirt.domain().replace("mode='bind'", "mode='connect'"))
             start_ms(host)
         got = bench.alternate(lambda kind: start_ms(hosts[kind]) if kind in hosts else None)
-        bench.row(f"libvirt {VERSION}: virsh start to the guest's first byte", "ms", {k: got[k] for k in hosts}, 1 / 2, False)
+        bench.row(f"libvirt {VERSION}: virsh start to the guest's first byte", "ms", {k: got[k] for k in hosts}, 1 / 2,
+                  False)
 
 
 class Poller:
@@ -155,5 +156,5 @@ def domstats(bench):
             raise RuntimeError(f"the move ended: {move.communicate()[0]}")
         host.virsh("domjobabort", "mv")
         move.communicate()
-    bench.row("generations a second, domstats each 100 ms during a move", "1/s", {"minivmm": rates[True], "qemu": rates[False]},
-              0.99, True, "second figure: without asking")
+    bench.row("generations a second, domstats each 100 ms during a move", "1/s",
+              {"minivmm": rates[True], "qemu": rates[False]}, 0.99, True, "second figure: without asking")

@@ -6,6 +6,7 @@ hosts of a test have. The emulator is /own/emulator, so that a domain finds anot
 path on another host. Everything that a host has started ends with it.
 """
 import contextlib
+import glob
 import json
 import os
 import re
@@ -25,6 +26,7 @@ HOST = os.path.join(os.path.dirname(os.path.abspath(__file__)), "libvirt-host")
 KEPT = os.path.join(BUILD, "check", "libvirt")
 RESULTS = os.path.join(BUILD, "check", "libvirt-operations.jsonl")
 NOISE = re.compile("ethtool ioctl|dnsmasq|DBus|udevGetDMI|cgroup controller")
+LOADED_LATER = "/usr/lib/*-linux-gnu/libgnutls.so.30"    # for TLS; ldd does not see it
 UUID = "6d696e69-766d-4d20-8000-{:012x}"
 
 
@@ -65,14 +67,14 @@ def serial_xml(kind):
     return f"<serial type='{kind}'>{mode}<target type='isa-serial' port='0'/></serial>"
 
 
-def disk_xml(path):
+def disk_xml(path, dev="vda"):
     form = "qcow2" if path.endswith(".qcow2") else "raw"
     return (f"<disk type='file' device='disk'><driver name='qemu' type='{form}'/><source file='{path}'/>"
-            "<target dev='vda' bus='virtio'/><address type='virtio-mmio'/></disk>")
+            f"<target dev='{dev}' bus='virtio'/><address type='virtio-mmio'/></disk>")
 
 
 def domain(guest="idle", append="", *, name="mv", number=1, mib=32, cpus=1, disk=None, serial="unix", balloon=False,
-           net=False, extra=()):
+           net=False, firmware=None, extra=()):
     """
     A microvm with a tiny guest: its kernel is /mv/GUEST.elf, its serial port /own/serial, a socket. extra: options
     for the emulator that libvirt has no words for.
@@ -84,7 +86,8 @@ def domain(guest="idle", append="", *, name="mv", number=1, mib=32, cpus=1, disk
     devices += ("<memballoon model='virtio'><address type='virtio-mmio'/></memballoon>" if balloon else
                 "<memballoon model='none'/>")
     devices += "<controller type='usb' model='none'/>"
-    boot = (element("type", "hvm", arch="x86_64", machine="microvm") + element("kernel", f"/mv/{guest}.elf") +
+    rom = element("loader", firmware, readonly="yes", type="rom") if firmware else ""
+    boot = (element("type", "hvm", arch="x86_64", machine="microvm") + rom + element("kernel", f"/mv/{guest}.elf") +
             (element("cmdline", append) if append else ""))
     options = "".join(element("qemu:arg", value=e) for e in extra)
     return ("<domain type='kvm' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>" +
@@ -176,9 +179,10 @@ class Host:
         os.makedirs(libs)
         program = PROGRAMS[self.emulator]["path"]
         shutil.copy(program, os.path.join(libs, "minivmm"))
-        found = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
-        for lib in re.findall(r"(/\S+)", found):
-            shutil.copy(lib, libs)
+        for what in [program, *glob.glob(LOADED_LATER)]:
+            found = subprocess.run(["ldd", what], capture_output=True, text=True, check=True).stdout
+            for lib in re.findall(r"(/\S+)", found) + [what] * (what != program):
+                shutil.copy(lib, libs)
         with open(path, "w", encoding="ascii") as f:
             f.write('#!/bin/sh\nexec /own/libs/ld-linux-x86-64.so.2 --library-path /own/libs /own/libs/minivmm "$@"\n')
         os.chmod(path, 0o755)
@@ -368,4 +372,4 @@ def refused(host, name, text):
     raise AssertionError(f"{name} is not refused any more: it is an operation now")
 
 
-__all__ = ["Host", "Refused", "VERSIONS", "domain", "operation", "qcow2", "refused", "versions"]
+__all__ = ["Host", "Refused", "VERSIONS", "disk_xml", "domain", "operation", "qcow2", "refused", "versions"]

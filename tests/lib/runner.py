@@ -36,7 +36,7 @@ from case import BUILD, Skip, Test  # noqa: E402  pylint: disable=wrong-import-p
 from journal import Journal  # noqa: E402  pylint: disable=wrong-import-position
 
 FOLDERS = ["guest", "interop", "fault", "img"]
-HANG = 240      # seconds after which a whole test has hung
+HANG = int(os.environ.get("TEST_HANG", "240"))  # seconds after which a whole test has hung
 AGAIN = 6       # more failures than these are not the host's
 SKIPPED = 77
 REASON = "skipped: "    # in front of it in a test's output, which may have had other lines before

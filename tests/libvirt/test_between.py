@@ -22,6 +22,15 @@ def test_qemu(t, version):
         there_and_back(beta, alpha)
 
 
+@versions()
+def test_to_qemu(t, version):
+    """A guest that was started by minivmm goes to QEMU, with firmware of one size at both ends, and back."""
+    firmware = None if version == "9.0" else "/usr/share/seabios/bios-microvm.bin"
+    alpha, beta = two_hosts(t, version, kinds=("minivmm", "qemu"), extra=STOCK, firmware=firmware)
+    with operation(alpha, "migrate --live --p2p (to QEMU, and back)"):
+        there_and_back(alpha, beta)
+
+
 def mark(function):
     """Rows of pairs are no choice of 'make check'."""
     function.chosen = frozenset()

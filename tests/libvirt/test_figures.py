@@ -1,12 +1,23 @@
 """What libvirt asks a running domain for: figures of its processors, disk, network and memory."""
+import os
 import re
 
-from libvirt import Host, domain, operation, qcow2, refused, versions
+from libvirt import Host, Refused, disk_xml, domain, operation, qcow2, refused, versions
 
 
 def figures(text):
     """'name=value' or 'name: value' or 'dev name value' lines, numbers only."""
     return {k: int(v) for k, v in re.findall(r"^\s*(?:vda |mvtap )?([\w.-]+)[ =:]+(\d+)", text, re.MULTILINE)}
+
+
+def cannot(host, text, *arguments):
+    """virsh says no, for a reason that names what cannot be."""
+    try:
+        host.virsh(*arguments)
+    except Refused as e:
+        assert text in str(e), e
+    else:
+        raise AssertionError(f"virsh {arguments[0]} was not refused")
 
 
 def started(t, version, **options):
@@ -74,3 +85,15 @@ def test_memory(t, version):
         assert serial.expect(r"checked (\d+) (\d+)").group(2) == "0"
     with refused(host, "dommemstat --period", "unable to set balloon driver collection period"):
         host.virsh("dommemstat", "mv", "--period", "1", "--live")
+
+
+@versions()
+def test_no_hotplug(t, version):
+    """A disk that is attached is refused by name, and the guest and its disk are as before."""
+    host = started(t, version, disk=qcow2(t))
+    with open(os.path.join(host.own, "disk.xml"), "w", encoding="ascii") as f:
+        f.write(disk_xml(qcow2(t, "other.qcow2"), "vdb"))
+    with operation(host, "attach-device is refused"):
+        cannot(host, "device_add", "attach-device", "mv", "/own/disk.xml", "--live")
+        assert host.virsh("domblklist", "mv").split() == ["vda", "/mv/disk.qcow2"]
+        host.report()

@@ -1,7 +1,10 @@
 """Live migration peer to peer between two hosts of one libvirt, with each way that virsh has for it."""
+import os
 import re
+import shutil
 
-from libvirt import VERSIONS, operation, versions
+import tls
+from libvirt import VERSIONS, Refused, operation, versions
 from libvirt_moves import arrived, command, two_hosts
 from qmp import GUARD
 
@@ -51,6 +54,41 @@ def test_ways(t, version):
         here, there = there, here
 
 
+def certificates(t, *hosts):
+    """What libvirt gives to both ends: /etc/pki/qemu of each host, of one authority."""
+    t.need("openssl")
+    authority = tls.Authority(t.path("ca"))
+    for host in hosts:
+        folder = os.path.join(host.own, "etc", "pki", "qemu")
+        os.makedirs(folder)
+        for end in ("server", "client"):
+            made = authority.credentials(t.path(f"{host.name}-{end}"), end, names=f"DNS:{host.name}")
+            for name in ("ca-cert", f"{end}-cert", f"{end}-key"):
+                shutil.copy(os.path.join(made, name + ".pem"), folder)
+
+
+@versions()
+def test_tls(t, version):
+    """--tls, one connection and several; and a destination that has another name is refused, with the guest as it was."""
+    alpha, beta = two_hosts(t, version)
+    certificates(t, alpha, beta)
+    before = alpha.report(alpha.serial())[0]
+    with operation(alpha, "migrate --live --p2p --tls"):
+        alpha.virsh(*command(alpha, beta, "--tls", "--tls-destination", "beta"))
+        before = arrived(alpha, beta, before)
+        assert asked(beta, '"qom-type":"tls-creds-x509"'), "the destination has no credentials"
+    with operation(alpha, "migrate --live --p2p --tls --parallel"):
+        beta.virsh(*command(beta, alpha, "--parallel", "--tls", "--tls-destination", "alpha"))
+        before = arrived(beta, alpha, before)
+    try:
+        alpha.virsh(*command(alpha, beta, "--tls", "--tls-destination", "gamma"))
+    except Refused as e:
+        assert "gamma" in str(e) or "certificate" in str(e), e
+    else:
+        raise AssertionError("a destination with another name was trusted")
+    assert alpha.state() == "running" and alpha.report(alpha.serial())[0]["errors"] == 0
+
+
 def sending(host, job):
     """Waits until pages are on their way; what domjobinfo says then."""
     while True:
@@ -91,7 +129,8 @@ def test_figures(t, version):
         before = arrived(alpha, beta, before)
         said = figures(beta.virsh("domjobinfo", "mv", "--completed"))
         assert said["Operation"] in ("Incoming migration", "Outgoing migration"), said
-        assert re.match(r"\d+ +ms", said["Total downtime"]) and said["Data processed"] != "0.000 B", said
+        assert re.match(r"[1-9]\d* +ms", said["Total downtime"]) and said["Memory remaining"] == "0.000 B", said
+        assert said["Memory total"].startswith("32.") and int(said["Normal pages"]) >= 1000, said
     with operation(beta, "migrate --postcopy, migrate-postcopy"):
         job = beta.start_virsh(*command(beta, alpha, "--postcopy", "--bandwidth", "1"))
         sending(beta, job)

@@ -61,6 +61,9 @@ def save_sparse(t, version, direct):
     with operation(host, " ".join(["restore (sparse)", *more])):
         host.virsh("restore", "/own/saved", *more)
         goes_on(host, before)
+    with operation(host, "snapshot-create-as (after a sparse restore)"):
+        host.virsh("snapshot-create-as", "mv", "s1")
+        host.virsh("snapshot-delete", "mv", "s1")
 
 
 @versions("12.9")
