@@ -1,7 +1,7 @@
 #!/bin/bash
 # move.sh - a guest moves, while it runs, from one process to another on this host
 #
-#     GUEST="-kernel vmlinuz -initrd initrd.img -append console=ttyS0 -m 512" ./move.sh
+#     GUEST="-kernel vmlinuz -initrd initrd.img -append console=ttyS0 -m 512" examples/move.sh
 #
 # Between hosts it is '-incoming tcp:0:4444' there, and 'move tcp:HOST:4444' here.
 set -eu

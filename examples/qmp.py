@@ -13,18 +13,17 @@ import sys
 
 class Qmp:
     def __init__(self, path):
-        sock = socket.socket(socket.AF_UNIX)
-        sock.connect(path)
-        self.stream = sock.makefile("rw", encoding="utf-8")
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(path)
+        self.lines = self.sock.makefile(encoding="utf-8")    # one that also writes would forget what it has read ahead
         self.events = []
-        greeting = json.loads(self.stream.readline())
+        greeting = json.loads(self.lines.readline())
         self.version = greeting["QMP"]["version"]["package"]
         self.call("qmp_capabilities")
 
     def call(self, command, **arguments):
-        self.stream.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
-        self.stream.flush()
-        for line in self.stream:
+        self.sock.sendall(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
+        for line in self.lines:
             reply = json.loads(line)
             if "return" in reply:
                 return reply["return"]
@@ -37,7 +36,7 @@ class Qmp:
         """The next one; None: the program has ended."""
         if self.events:
             return self.events.pop(0)
-        line = self.stream.readline()
+        line = self.lines.readline()
         return json.loads(line) if line else None
 
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # recover.sh - postcopy: the guest runs there before its memory is; the connection is lost, and it goes on over another one
 #
-#     GUEST="-kernel vmlinuz -append console=ttyS0 -m 512" ./recover.sh
+#     GUEST="-kernel vmlinuz -append console=ttyS0 -m 512" examples/recover.sh
 #
 # The destination needs userfaultfd: root, or vm.unprivileged_userfaultfd=1, or access to /dev/userfaultfd.
 set -eu

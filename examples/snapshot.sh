@@ -1,7 +1,7 @@
 #!/bin/bash
 # snapshot.sh - memory, devices and disk of a running guest at one instant, in its qcow2 image; and back to it
 #
-#     GUEST="-kernel vmlinuz -append 'console=ttyS0 root=/dev/vda' -m 512" ./snapshot.sh
+#     GUEST="-kernel vmlinuz -append 'console=ttyS0 root=/dev/vda' -m 512" examples/snapshot.sh
 set -eu
 dir=$(mktemp -d)
 trap 'kill $(cat "$dir"/*.pid 2>/dev/null) 2>/dev/null || :; rm -rf "$dir"' EXIT
