@@ -44,7 +44,7 @@ WARN := -Wall -Wextra $(WERROR) -Wshadow -Wvla -Wundef -Wformat=2 -Wpointer-arit
 # is then refused by name; a static build does so with those that have no static form here (Debian's libslirp).
 STATIC  ?=
 lacks   = $(if $(filter /%,$(shell $(CC) -print-file-name=lib$1.a)),,$1)
-WITHOUT ?= $(if $(STATIC),$(call lacks,slirp))
+WITHOUT ?= $(if $(STATIC),$(call lacks,slirp) gnutls)
 PKGS := libuv json-c liburing zlib libzstd
 OPT  ?= -O2
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
@@ -66,11 +66,14 @@ ALL_CFLAGS := $(BASE_CFLAGS) $(OPT) -MMD -MP -fstack-protector-strong $(WARN) \
 ALL_LDFLAGS := -pthread $(if $(SAN),-fsanitize=$(SAN)) $(if $(STATIC),-static-pie) $(LDFLAGS)
 
 DIRS := vmm/base vmm/memory vmm/options vmm arch/x86 devices devices/virtio devices/block devices/block/qcow2 devices/net \
-	devices/chardev migration/settings migration/channel migration/stream migration/ram \
+	devices/chardev migration/settings migration/channel migration/tls migration/stream migration/ram \
 	migration/ram/encode migration/ram/lazy migration/ram/mapped migration/ram/multifd migration/ram/postcopy \
 	migration/peer \
 	migration/outgoing migration/incoming migration/dirty migration/snapshot migration qmp qmp/commands img ctl
-LEFT_OUT := $(if $(filter slirp,$(WITHOUT)),devices/net/user.c devices/net/user-poll.c)
+# What includes GnuTLS, which is opened at run time; without it migration/tls/without-gnutls.c is built instead.
+FILES_gnutls := $(addprefix migration/tls/,certificate.c creds.c handshake.c library.c session.c shared-key.c verify.c x509.c)
+LEFT_OUT := $(if $(filter slirp,$(WITHOUT)),devices/net/user.c devices/net/user-poll.c) \
+	$(if $(filter gnutls,$(WITHOUT)),$(FILES_gnutls),migration/tls/without-gnutls.c)
 SRC  := $(filter-out $(LEFT_OUT),$(sort $(foreach d,$(DIRS),$(wildcard $(d)/*.c))))
 OBJ  := $(SRC:%.c=$(BUILD)/%.o)
 LIB_OBJ := $(filter-out $(BUILD)/vmm/main.o $(BUILD)/img/main.o $(BUILD)/ctl/main.o,$(OBJ))

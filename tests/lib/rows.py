@@ -47,11 +47,7 @@ UNLISTED_CAPABILITIES = {
 }
 
 # The text behind "... by this version of minivmm, beyond its default", and a value that is refused.
-TUNNEL = ": use a tunnel, such as ssh, with unix: or exec:"
 ABSENT_PARAMETERS = {
-    "tls-creds": ("x", TUNNEL),
-    "tls-hostname": ("x", TUNNEL),
-    "tls-authz": ("x", TUNNEL),
     "x-checkpoint-delay": (1, ""),
     "block-incremental": (True, ": copy the disks first, or share them"),
 }
@@ -70,6 +66,9 @@ PARAMETERS = {
     "announce-step": (100, [0, 10001], "a value between 1 and 10000", ANNOUNCED),
     "compress-level": (1, [10], "a value between 0 and 9",
                        COMPRESSED + ["unit/test-encoders:test_compress_level_0"]),
+    "tls-creds": ("", [], "", ["guest/test_tls:test_move", "interop/test_tls_qemu:test_move"]),
+    "tls-hostname": ("", [], "", ["guest/test_tls:test_destination_is_not_the_right_one"]),
+    "tls-authz": ("", [], "", ["guest/test_tls:test_source_is_not_let_in", "unit/test-authz:simple"]),
     "compress-threads": (8, [0], "a value between 1 and 255", COMPRESSED),
     "compress-wait-thread": (True, [], "", ["unit/test-encoders:test_compress_does_not_wait"]),
     "decompress-threads": (2, [0], "a value between 1 and 255", COMPRESSED),

@@ -228,7 +228,12 @@ int opt_add_fd(struct opt_parse *p, struct err *err);
 extern const struct opt_list opt_memory_ram_list, opt_memory_memfd_list, opt_memory_file_list;
 extern const struct opt_list opt_rng_random_list, opt_rng_builtin_list, opt_secret_list;
 int opt_object(struct opt_parse *p, struct err *err);
-/* Both are tables of all types there are. */
+/* object-tls.c */
+extern const struct opt_list opt_tls_x509_list, opt_tls_psk_list, opt_tls_anon_list;
+extern const struct opt_list opt_authz_simple_list, opt_authz_list_list, opt_authz_file_list;
+/* opt_apply() for authz-list, whose rules are checked as well. */
+int opt_apply_authz(struct opt_parse *p, void *base, const struct keyvals *kv, struct err *err);
+/* object.c: both are tables of all types there are. */
 const struct opt_type *opt_object_types(size_t *n);
 const struct opt_type *opt_chardev_types(size_t *n);
 int opt_check_memory(struct opt_parse *p, struct err *err);

@@ -59,10 +59,14 @@ const struct opt_row option_table[] = {
 	       "Guest RAM (default 128 MiB; the unit is MiB)."),
     CALL_LISTS("object", "TYPE,id=ID[,prop=value...]", opt_object,
 	       LISTS(&opt_memory_ram_list, &opt_memory_memfd_list, &opt_memory_file_list,
-		     &opt_rng_random_list, &opt_rng_builtin_list, &opt_secret_list),
+		     &opt_rng_random_list, &opt_rng_builtin_list, &opt_secret_list,
+		     &opt_tls_x509_list, &opt_tls_psk_list, &opt_tls_anon_list,
+		     &opt_authz_simple_list, &opt_authz_list_list, &opt_authz_file_list),
 	       "What guest RAM is made of (memory-backend-ram, memory-backend-memfd, "
-	       "memory-backend-file), where random bytes come from (rng-random, rng-builtin), or a "
-	       "secret.  Takes JSON."),
+	       "memory-backend-file), where random bytes come from (rng-random, rng-builtin), a "
+	       "secret, who an end of a migration over TLS is (tls-creds-x509, tls-creds-psk, "
+	       "tls-creds-anon), or whom a destination lets in (authz-simple, authz-list, "
+	       "authz-list-file).  Takes JSON."),
     CALL_LISTS("add-fd", "fd=N,set=N[,opaque=TEXT]", opt_add_fd, LISTS(&opt_add_fd_list),
 	       "Add a descriptor that minivmm was started with to a set of them, which paths name "
 	       "as /dev/fdset/N."),
@@ -159,8 +163,7 @@ const struct opt_row option_table[] = {
 	 "Use of the host: only these values, which are the default, are supported."),
     LIST("run-with", "exit-with-parent=on|off", LISTS(&opt_run_with_list),
 	 "How minivmm runs as a process."),
-    CALL("sandbox", "off", opt_sandbox,
-	 "System calls are not filtered; only off is supported."),
+    CALL("sandbox", "off", opt_sandbox, "System calls are not filtered; only off is supported."),
     NOTHING("no-user-config", "Accepted without effect: there are no configuration files."),
 
     HEADING("Texts"),
