@@ -197,7 +197,8 @@ static int move_command(struct ctl *ctl, const struct ctl_args *args)
 	int status;
 
 	settings_init(&s);
-	if (!ctl_opt(args, "detach"))
+	/* One that is resumed has the capabilities that it began with. */
+	if (!ctl_opt(args, "detach") && !ctl_opt(args, "resume"))
 		settings_cap(&s, "events", true, NULL);
 	if (settings_read(&s, args, &err) < 0 || read_follow(&f, args, &err) < 0)
 		status = say_error(ctl, CTL_USAGE, "%s", err.msg);

@@ -1,12 +1,19 @@
 /* simple.c - commands that are one QMP command each: pause, cont, reset, powerdown, quit; and qmp,
  * any */
 #include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "ctl/client.h"
 #include "ctl/commands.h"
 #include "ctl/say.h"
 #include "qmp/json.h"
+#include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
 
@@ -51,21 +58,67 @@ static int reset_run(struct ctl *ctl, const struct ctl_args *args)
 	return simple(ctl, "system_reset", NULL);
 }
 
-/* With --wait: until the program is gone, however long its guest takes. */
-static int until_gone(struct ctl *ctl, const struct ctl_args *args, int status)
+/* Is it a program that may have made the monitor, and not one that gave it an open socket? */
+static bool is_vmm(pid_t pid)
 {
-	struct err err = {0};
+	char link[32], exe[PATH_MAX];
+	const char *name;
+	ssize_t n;
 
+	(void)snprintf(link, sizeof(link), "/proc/%d/exe", (int)pid);
+	n = readlink(link, exe, sizeof(exe) - 1);
+	exe[n > 0 ? n : 0] = '\0';
+	name = strrchr(exe, '/');
+	return name && (!strncmp(name, "/minivmm", 8) || !strncmp(name, "/qemu-", 6));
+}
+
+/* A descriptor that is readable when the process at the other end has ended; -1: it is not known.
+ */
+static int watch_process(int fd)
+{
+	struct ucred peer = {0};
+	socklen_t n = sizeof(peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) < 0 || peer.pid <= 0 ||
+	    !is_vmm(peer.pid))
+		return -1;
+	return (int)syscall(SYS_pidfd_open, peer.pid, 0);
+}
+
+/*
+ * One command that ends the program. With --wait: until its connection is closed and, where its
+ * process is known, until that has ended and its locks are free, however long the guest takes.
+ */
+static int end_program(struct ctl *ctl, const struct ctl_args *args, const char *command,
+		       struct json_object *words)
+{
+	CLEANUP(cleanup_close) int process = -1;
+	struct pollfd p = {.events = POLLIN};
+	struct err err = {0};
+	int status = CTL_DONE;
+
+	if (ctl_opt(args, "wait") && ctl_client(ctl, &status))
+		process = watch_process(client_fd(ctl->client));
+	if (status != CTL_DONE) {
+		json_free(words);
+		return status;
+	}
+	status = simple(ctl, command, words);
 	if (status != CTL_DONE || !ctl_opt(args, "wait"))
 		return status;
 	while (!client_gone(ctl->client) && client_wait(ctl->client, -1, &err) >= 0)
 		json_free(client_event(ctl->client));
-	return client_gone(ctl->client) ? CTL_DONE : say_call_error(ctl, -EINTR, &err);
+	if (!client_gone(ctl->client))
+		return say_call_error(ctl, -EINTR, &err);
+	p.fd = process; /* -1: poll() leaves it out */
+	while (process >= 0 && poll(&p, 1, -1) < 0 && errno == EINTR)
+		;
+	return CTL_DONE;
 }
 
 static int powerdown_run(struct ctl *ctl, const struct ctl_args *args)
 {
-	return until_gone(ctl, args, simple(ctl, "system_powerdown", NULL));
+	return end_program(ctl, args, "system_powerdown", NULL);
 }
 
 static int quit_run(struct ctl *ctl, const struct ctl_args *args)
@@ -74,7 +127,7 @@ static int quit_run(struct ctl *ctl, const struct ctl_args *args)
 
 	if (forced)
 		json_set(forced, "x-minivmm-force", json_new_bool(true));
-	return until_gone(ctl, args, simple(ctl, "quit", forced));
+	return end_program(ctl, args, "quit", forced);
 }
 
 /* '{"execute": ...}' as it is, or NAME [ARGUMENTS] */

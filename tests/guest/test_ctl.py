@@ -61,11 +61,11 @@ def test_gone(t):
     vm.serial.expect("button")
     vm.serial.write("q")
     assert asked.end() == 0, asked.lines()
-    assert vm.wait() == 0
+    assert vm.process.poll() == 0
     vm = ctl.machine(t)
     done = ctl.run(t, vm, "quit", "--wait")
     assert done.status == 0, done
-    assert vm.wait() == 0
+    assert vm.process.poll() == 0
 
 
 def test_multifd_and_json(t):

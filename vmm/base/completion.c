@@ -105,12 +105,22 @@ static size_t typed_part(const char *sketch, size_t n)
 	return typed && typed + 1 < n && sketch[typed] == '.' ? 0 : typed; /* "..." */
 }
 
+/* Up to a '|' that is in no brackets. */
+static size_t one_word(const char *sketch)
+{
+	size_t n = 0;
+
+	for (int depth = 0; sketch[n] && (sketch[n] != '|' || depth > 0); n++)
+		depth += (sketch[n] == '[') - (sketch[n] == ']');
+	return n;
+}
+
 void completion_words(FILE *out, const char *sketch)
 {
 	const char *space = "";
 
 	while (*sketch) {
-		size_t n = strcspn(sketch, "|"), typed = typed_part(sketch, n);
+		size_t n = one_word(sketch), typed = typed_part(sketch, n);
 
 		if (typed) {
 			(void)fprintf(out, "%s%.*s", space, (int)typed, sketch);
