@@ -35,14 +35,16 @@ endif
 endif
 
 VERSION := 0.1.0
-WARN := -Wall -Wextra -Werror -Wshadow -Wvla -Wundef -Wformat=2 -Wpointer-arith -Wwrite-strings \
+# A compiler that knows more warnings than those that it was written with: WERROR=
+WERROR ?= -Werror
+WARN := -Wall -Wextra $(WERROR) -Wshadow -Wvla -Wundef -Wformat=2 -Wpointer-arith -Wwrite-strings \
 	-Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition -Wnull-dereference \
 	-Wimplicit-fallthrough -Wconversion -Wframe-larger-than=8192
 # STATIC=1 (make static): no shared library at all. WITHOUT=slirp leaves a library out, and with it what it is for, which
 # is then refused by name; a static build does so with those that have no static form here (Debian's libslirp).
 STATIC  ?=
 lacks   = $(if $(filter /%,$(shell $(CC) -print-file-name=lib$1.a)),,$1)
-WITHOUT ?= $(if $(STATIC),$(call lacks,slirp))
+WITHOUT ?= $(if $(STATIC),$(call lacks,slirp) gnutls)
 PKGS := libuv json-c liburing zlib libzstd
 OPT  ?= -O2
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
@@ -60,15 +62,18 @@ BASE_CFLAGS := -std=gnu11 -g -D_GNU_SOURCE -DMINIVMM_VERSION='"$(VERSION)"' -I. 
 	$(if $(filter slirp,$(WITHOUT)),-DMINIVMM_WITHOUT_SLIRP)
 # No warnings with sanitizers: what gcc says then is of the code that it has put in itself.
 ALL_CFLAGS := $(BASE_CFLAGS) $(OPT) -MMD -MP -fstack-protector-strong $(WARN) \
-	$(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -w) $(CFLAGS)
+	$(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -w) $(CPPFLAGS) $(CFLAGS)
 ALL_LDFLAGS := -pthread $(if $(SAN),-fsanitize=$(SAN)) $(if $(STATIC),-static-pie) $(LDFLAGS)
 
 DIRS := vmm/base vmm/memory vmm/options vmm arch/x86 devices devices/virtio devices/block devices/block/qcow2 devices/net \
-	devices/chardev migration/settings migration/channel migration/stream migration/ram \
+	devices/chardev migration/settings migration/channel migration/tls migration/stream migration/ram \
 	migration/ram/encode migration/ram/lazy migration/ram/mapped migration/ram/multifd migration/ram/postcopy \
 	migration/peer \
 	migration/outgoing migration/incoming migration/dirty migration/snapshot migration qmp qmp/commands img ctl
-LEFT_OUT := $(if $(filter slirp,$(WITHOUT)),devices/net/user.c devices/net/user-poll.c)
+# What includes GnuTLS, which is opened at run time; without it migration/tls/without-gnutls.c is built instead.
+FILES_gnutls := $(addprefix migration/tls/,certificate.c creds.c handshake.c library.c session.c shared-key.c verify.c x509.c)
+LEFT_OUT := $(if $(filter slirp,$(WITHOUT)),devices/net/user.c devices/net/user-poll.c) \
+	$(if $(filter gnutls,$(WITHOUT)),$(FILES_gnutls),migration/tls/without-gnutls.c)
 SRC  := $(filter-out $(LEFT_OUT),$(sort $(foreach d,$(DIRS),$(wildcard $(d)/*.c))))
 OBJ  := $(SRC:%.c=$(BUILD)/%.o)
 LIB_OBJ := $(filter-out $(BUILD)/vmm/main.o $(BUILD)/img/main.o $(BUILD)/ctl/main.o,$(OBJ))
@@ -91,7 +96,7 @@ $(IMG): $(BUILD)/img/main.o $(LIB)
 # Only this one, with its shell, needs readline.
 $(CTL): $(BUILD)/ctl/main.o $(LIB)
 	@echo "  LD   $@"
-	@$(CC) $(ALL_LDFLAGS) $(OWN_LDFLAGS) $^ $(OWN_LIBS) -lreadline -lm $(if $(STATIC),-ltinfo) -o $@
+	@$(CC) $(ALL_LDFLAGS) $(OWN_LDFLAGS) $^ $(OWN_LIBS) -lreadline $(if $(STATIC),-ltinfo) -lm -o $@
 
 # The programs in one file each, for an empty chroot or another distribution.
 .PHONY: static
@@ -183,30 +188,53 @@ lint:
 	scripts/lint
 
 # ---- install, uninstall ----
+SHARE    := $(DESTDIR)$(PREFIX)/share
 BIN_DIR  := $(DESTDIR)$(PREFIX)/bin
-MAN_DIR  := $(DESTDIR)$(PREFIX)/share/man/man1
-DOC_DIR  := $(DESTDIR)$(PREFIX)/share/doc/minivmm
-BASH_DIR := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+MAN_DIR  := $(SHARE)/man
+DOC_DIR  := $(SHARE)/doc/minivmm
+BASH_DIR := $(SHARE)/bash-completion/completions
+ZSH_DIR  ?= $(PREFIX)/share/zsh/site-functions
+# Empty: without the unit of systemd.
+UNIT_DIR ?= $(PREFIX)/lib/systemd/system
 # The README's links work in there, too, as far as they lead to pages of docs/.
 PAGES := README.md CHANGELOG.md CONTRIBUTING.md LICENSE $(wildcard docs/*.md docs/interfaces/*.md)
+EXAMPLES := packaging/minivmm.conf $(wildcard scripts/trace/*.bt) $(filter-out %.pyc,$(wildcard examples/*))
+TEXTS := $(BUILD)/texts
 
-install: $(BIN) $(IMG) $(CTL)
-	$(BIN) -man >$(BUILD)/minivmm.1
-	$(BIN) -completion >$(BUILD)/completion
-	$(IMG) --man >$(BUILD)/minivmm-img.1
-	$(IMG) --completion >$(BUILD)/completion-img
-	install -d "$(BIN_DIR)" "$(MAN_DIR)" "$(DOC_DIR)" "$(BASH_DIR)"
+# What the programs print of themselves.
+.PHONY: texts
+texts: $(BIN) $(IMG) $(CTL)
+	@mkdir -p $(TEXTS)/bash $(TEXTS)/zsh $(TEXTS)/man1 $(TEXTS)/man7
+	@$(BIN) -man >$(TEXTS)/man1/minivmm.1
+	@$(IMG) --man >$(TEXTS)/man1/minivmm-img.1
+	@$(CTL) --man >$(TEXTS)/man1/minivmm-ctl.1
+	@$(BIN) -qmp-reference man >$(TEXTS)/man7/minivmm-qmp.7
+	@$(BIN) -completion >$(TEXTS)/bash/minivmm
+	@$(IMG) --completion >$(TEXTS)/bash/minivmm-img
+	@$(CTL) --completion >$(TEXTS)/bash/minivmm-ctl
+	@$(BIN) -completion-zsh >$(TEXTS)/zsh/_minivmm
+	@$(IMG) --completion-zsh >$(TEXTS)/zsh/_minivmm-img
+	@$(CTL) --completion-zsh >$(TEXTS)/zsh/_minivmm-ctl
+
+install: texts
+	install -d "$(BIN_DIR)" "$(MAN_DIR)/man1" "$(MAN_DIR)/man7" "$(DOC_DIR)/examples" "$(BASH_DIR)" "$(DESTDIR)$(ZSH_DIR)"
 	install -m 755 $(BIN) $(IMG) $(CTL) "$(BIN_DIR)"
-	install -m 644 $(BUILD)/minivmm.1 $(BUILD)/minivmm-img.1 "$(MAN_DIR)"
-	install -m 644 $(BUILD)/completion "$(BASH_DIR)/minivmm"
-	install -m 644 $(BUILD)/completion-img "$(BASH_DIR)/minivmm-img"
+	install -m 644 $(TEXTS)/man1/* "$(MAN_DIR)/man1"
+	install -m 644 $(TEXTS)/man7/* "$(MAN_DIR)/man7"
+	install -m 644 $(TEXTS)/bash/* "$(BASH_DIR)"
+	install -m 644 $(TEXTS)/zsh/* "$(DESTDIR)$(ZSH_DIR)"
+	install -m 644 $(EXAMPLES) "$(DOC_DIR)/examples"
 	for page in $(PAGES); do install -D -m 644 $$page "$(DOC_DIR)/$$page" || exit 1; done
+ifneq ($(UNIT_DIR),)
+	install -d "$(DESTDIR)$(UNIT_DIR)"
+	sed 's|/usr/bin/|$(PREFIX)/bin/|' packaging/minivmm@.service >"$(DESTDIR)$(UNIT_DIR)/minivmm@.service"
+endif
 
 # What install has made, and no folder that others may use.
 uninstall:
-	rm -f "$(BIN_DIR)/minivmm" "$(MAN_DIR)/minivmm.1" "$(BASH_DIR)/minivmm"
-	rm -f "$(BIN_DIR)/minivmm-img" "$(MAN_DIR)/minivmm-img.1" "$(BASH_DIR)/minivmm-img"
-	rm -f "$(BIN_DIR)/minivmm-ctl"
+	for name in minivmm minivmm-img minivmm-ctl; do \
+		rm -f "$(BIN_DIR)/$$name" "$(MAN_DIR)/man1/$$name.1" "$(BASH_DIR)/$$name" "$(DESTDIR)$(ZSH_DIR)/_$$name"; done
+	rm -f "$(MAN_DIR)/man7/minivmm-qmp.7" $(if $(UNIT_DIR),"$(DESTDIR)$(UNIT_DIR)/minivmm@.service")
 	rm -rf "$(DOC_DIR)"
 
 clean:

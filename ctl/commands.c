@@ -19,6 +19,10 @@ const struct ctl_command *const ctl_commands[] = {
     &ctl_powerdown_command,
     &ctl_quit_command,
     &ctl_qmp_command,
+    &ctl_dirty_rate_command,
+    &ctl_stats_command,
+    &ctl_report_command,
+    &ctl_shell_command,
     NULL,
 };
 /* clang-format on */

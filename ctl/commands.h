@@ -9,6 +9,9 @@ extern const struct ctl_command ctl_status_command, ctl_list_command, ctl_qmp_co
     ctl_move_command, ctl_watch_command, ctl_cancel_command, ctl_save_command, ctl_load_command,
     ctl_snapshot_command;
 
+extern const struct ctl_command ctl_shell_command, ctl_dirty_rate_command, ctl_stats_command,
+    ctl_report_command;
+
 extern const struct ctl_command *const ctl_commands[]; /* ends with NULL */
 
 #endif

@@ -121,17 +121,17 @@ static bool add_member(const struct member *m, void *opaque)
 	return true;
 }
 
-/* The next element of a list that is given one by one. */
-static void add_element(struct collector *c, const struct json_object *of)
+/* The elements of a list that are given one by one, and the next one. */
+static void add_elements(struct collector *c, const struct json_object *of)
 {
 	for (size_t i = 0; i <= c->words->n; i++) {
 		CLEANUP(cleanup_free) char *name = xasprintf("%s%zu", c->prefix, i);
-		bool inside;
+		bool inside, whole = is_given(c->words, name, &inside);
 
-		if (is_given(c->words, name, &inside) || inside)
-			continue;
-		add(c, name, is_nested(c, of) ? "." : "=");
-		return;
+		if (!whole)
+			add(c, name, is_nested(c, of) ? "." : "=");
+		if (!whole && !inside)
+			return;
 	}
 }
 
@@ -150,7 +150,7 @@ static void add_names(struct collector *c, const struct json_object *arguments)
 	}
 	c->prefix = prefix;
 	if (type_kind(type) == TYPE_ARRAY)
-		add_element(c, array_of(c->d, type));
+		add_elements(c, array_of(c->d, type));
 	else if (type)
 		type_members(c->d, type, prefix, &given, add_member, c);
 }

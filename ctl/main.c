@@ -28,6 +28,20 @@ static int print_text(const struct ctl *ctl, const struct ctl_command *c)
 	return CTL_DONE;
 }
 
+/* A text that is installed beside the program: false, the word asks for none. */
+static bool print_page(const char *word)
+{
+	if (!strcmp(word, "--man"))
+		ctl_print_man(stdout);
+	else if (!strcmp(word, "--completion"))
+		ctl_print_completion(stdout, COMPLETION_BASH);
+	else if (!strcmp(word, "--completion-zsh"))
+		ctl_print_completion(stdout, COMPLETION_ZSH);
+	else
+		return false;
+	return true;
+}
+
 static int run(struct ctl *ctl, const struct ctl_command *c, int argc, char **argv)
 {
 	struct ctl_args a;
@@ -60,6 +74,8 @@ static int run_words(struct ctl *ctl, int argc, char **argv)
 		return ctl->help || ctl->version
 			   ? print_text(ctl, NULL)
 			   : say_error(ctl, CTL_USAGE, "it needs a command (--help lists them)");
+	if (at == 1 && argc == 2 && print_page(argv[at]))
+		return CTL_DONE;
 	if (!strcmp(argv[at], "help")) {
 		ctl->help = true;
 		at++;

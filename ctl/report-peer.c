@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "ctl/client.h"
 #include "ctl/ctl.h"
@@ -106,7 +107,8 @@ void report_take_event(struct report *r, enum report_end end, uint64_t now_ns,
 struct report_peer *report_peer_new(struct report *r, const char *where, int timeout_ms,
 				    struct err *err)
 {
-	bool path = strchr(where, '/') || strncmp(where, "tcp:", 4) == 0;
+	bool path =
+	    strchr(where, '/') || strncmp(where, "tcp:", 4) == 0 || access(where, F_OK) == 0;
 	struct client *c = ctl_connect(path ? where : NULL, path ? NULL : where, timeout_ms, err);
 	struct report_peer *p;
 

@@ -51,10 +51,21 @@ static int reset_run(struct ctl *ctl, const struct ctl_args *args)
 	return simple(ctl, "system_reset", NULL);
 }
 
+/* With --wait: until the program is gone, however long its guest takes. */
+static int until_gone(struct ctl *ctl, const struct ctl_args *args, int status)
+{
+	struct err err = {0};
+
+	if (status != CTL_DONE || !ctl_opt(args, "wait"))
+		return status;
+	while (!client_gone(ctl->client) && client_wait(ctl->client, -1, &err) >= 0)
+		json_free(client_event(ctl->client));
+	return client_gone(ctl->client) ? CTL_DONE : say_call_error(ctl, -EINTR, &err);
+}
+
 static int powerdown_run(struct ctl *ctl, const struct ctl_args *args)
 {
-	(void)args;
-	return simple(ctl, "system_powerdown", NULL);
+	return until_gone(ctl, args, simple(ctl, "system_powerdown", NULL));
 }
 
 static int quit_run(struct ctl *ctl, const struct ctl_args *args)
@@ -63,7 +74,7 @@ static int quit_run(struct ctl *ctl, const struct ctl_args *args)
 
 	if (forced)
 		json_set(forced, "x-minivmm-force", json_new_bool(true));
-	return simple(ctl, "quit", forced);
+	return until_gone(ctl, args, simple(ctl, "quit", forced));
 }
 
 /* '{"execute": ...}' as it is, or NAME [ARGUMENTS] */
@@ -114,7 +125,12 @@ static const struct ctl_opt cont_opts[] = {
 };
 static const struct ctl_opt quit_opts[] = {
     {"force", NULL, "also while the guest is being saved (minivmm)"},
+    {"wait",  NULL, "until the program is gone"                    },
     {NULL,    NULL, NULL					   },
+};
+static const struct ctl_opt powerdown_opts[] = {
+    {"wait", NULL, "until the program is gone, however long the guest takes"},
+    {NULL,   NULL, NULL						     },
 };
 
 const struct ctl_command ctl_pause_command = {
@@ -126,8 +142,11 @@ const struct ctl_command ctl_cont_command = {.name = "cont",
 					     .run = cont_run};
 const struct ctl_command ctl_reset_command = {
     .name = "reset", .arguments = "", .help = "the guest boots anew", .run = reset_run};
-const struct ctl_command ctl_powerdown_command = {
-    .name = "powerdown", .arguments = "", .help = "press the power button", .run = powerdown_run};
+const struct ctl_command ctl_powerdown_command = {.name = "powerdown",
+						  .arguments = "",
+						  .help = "press the power button",
+						  .opts = powerdown_opts,
+						  .run = powerdown_run};
 const struct ctl_command ctl_quit_command = {.name = "quit",
 					     .arguments = "",
 					     .help = "end the program, at once",

@@ -44,7 +44,9 @@ static bool print_text(const char *word)
 	else if (!strcmp(word, "--man"))
 		img_print_man(stdout);
 	else if (!strcmp(word, "--completion"))
-		img_print_completion(stdout);
+		img_print_completion(stdout, COMPLETION_BASH);
+	else if (!strcmp(word, "--completion-zsh"))
+		img_print_completion(stdout, COMPLETION_ZSH);
 	else
 		return false;
 	return true;

@@ -10,8 +10,10 @@
 #include <string.h>
 
 #include "img/img.h"
+#include "vmm/base/roff.h"
 #include "vmm/base/version.h"
 
+#define PROGRAM     "minivmm-img"
 #define HELP_COLUMN 28
 
 void img_print_version(FILE *out)
@@ -64,19 +66,6 @@ void img_print_command_help(FILE *out, const struct img_command *c)
 
 /* ---- minivmm-img(1) ---- */
 
-/* Text for roff: no hyphenation of dashes. */
-static void roff(FILE *out, const char *text)
-{
-	for (; *text; text++) {
-		if (*text == '-')
-			(void)fputs("\\-", out);
-		else if (*text == '\\')
-			(void)fputs("\\e", out);
-		else
-			(void)fputc(*text, out);
-	}
-}
-
 static void roff_option(FILE *out, const struct img_opt *o)
 {
 	(void)fputs(".TP\n.BR \"", out);
@@ -84,17 +73,16 @@ static void roff_option(FILE *out, const struct img_opt *o)
 		(void)fprintf(out, "\\-%c", o->key);
 	if (o->name) {
 		(void)fputs(o->key < IMG_OUTPUT ? ", \\-\\-" : "\\-\\-", out);
-		roff(out, o->name);
+		roff_text(out, o->name);
 	}
 	(void)fputs("\"", out);
 	if (o->arg) {
 		(void)fputs(o->name ? " \"=" : " \" ", out);
-		roff(out, o->arg);
+		roff_text(out, o->arg);
 		(void)fputs("\"", out);
 	}
 	(void)fputc('\n', out);
-	roff(out, o->help);
-	(void)fputc('\n', out);
+	roff_line(out, o->help);
 }
 
 static const char man_rest[] =
@@ -132,10 +120,9 @@ void img_print_man(FILE *out)
 		const struct img_command *c = img_commands[i];
 
 		(void)fprintf(out, ".SS \"%s ", c->name);
-		roff(out, c->files);
+		roff_text(out, c->files);
 		(void)fputs("\"\n", out);
-		roff(out, c->help);
-		(void)fputc('\n', out);
+		roff_line(out, c->help);
 		for (const struct img_opt *o = c->opts; o->key; o++)
 			if (o->help)
 				roff_option(out, o);
@@ -144,28 +131,6 @@ void img_print_man(FILE *out)
 }
 
 /* ---- completion ---- */
-
-/* clang-format off */
-static const char function[] =
-    "_minivmm_img() {\n"
-    "    local cur=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} cmd=${COMP_WORDS[1]-}\n"
-    "    COMPREPLY=()\n"
-    "    [ \"$cur\" != = ] || cur=\n"
-    "    [ \"$before\" != = ] || before=${COMP_WORDS[COMP_CWORD-2]}\n"
-    "    if ((COMP_CWORD == 1)); then\n"
-    "        mapfile -t COMPREPLY < <(compgen -W \"${!_minivmm_img_options[*]} --help --version\" -- \"$cur\")\n"
-    "    elif [[ $before == -* && -n ${_minivmm_img_values[\"$cmd $before\"]-} ]]; then\n"
-    "        mapfile -t COMPREPLY < <(compgen -W \"${_minivmm_img_values[\"$cmd $before\"]}\" -- \"$cur\")\n"
-    "    elif [[ $cur == -* ]]; then\n"
-    "        mapfile -t COMPREPLY < <(compgen -W \"${_minivmm_img_options[$cmd]-}\" -- \"$cur\")\n"
-    "        [[ ${COMPREPLY[0]-} != *= ]] || compopt -o nospace 2>/dev/null\n"
-    "    else\n"
-    "        mapfile -t COMPREPLY < <(compgen -f -- \"$cur\")\n"
-    "    fi\n"
-    "}\n"
-    "\n"
-    "complete -o filenames -F _minivmm_img minivmm-img\n";
-/* clang-format on */
 
 static void complete_options(FILE *out, const struct img_command *c)
 {
@@ -179,24 +144,23 @@ static void complete_options(FILE *out, const struct img_command *c)
 	(void)fputs("'\n", out);
 }
 
-/* Words that an option's argument can be: "human|json", or those of a well-known one. */
-static void put_words(FILE *out, const char *arg)
+/* What an option's argument can be: the words of its sketch, or those that a well-known one stands
+ * for. */
+static void put_values(FILE *out, const char *arg)
 {
 	static const struct {
 		const char *arg, *words;
 	} known[] = {
 	    {"FORMAT", "raw qcow2"				    },
-            {"CACHE",  "none writeback writethrough directsync unsafe"}
-        };
+	    {"CACHE",  "none writeback writethrough directsync unsafe"},
+	};
 
+	(void)fputs("- ", out);
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
 		if (!strcmp(arg, known[i].arg))
 			(void)fputs(known[i].words, out);
-	for (; *arg; arg++) {
-		if (*arg >= 'A' && *arg <= 'Z')
-			return;
-		(void)fputc(*arg == '|' ? ' ' : *arg, out);
-	}
+	completion_words(out, arg);
+	(void)fputs("'\n", out);
 }
 
 static void complete_values(FILE *out, const struct img_command *c)
@@ -204,23 +168,36 @@ static void complete_values(FILE *out, const struct img_command *c)
 	for (const struct img_opt *o = c->opts; o->key; o++) {
 		if (!o->help || !o->arg)
 			continue;
-		if (o->key < IMG_OUTPUT)
+		if (o->key < IMG_OUTPUT) {
 			(void)fprintf(out, "    [\"%s -%c\"]='", c->name, o->key);
-		else
+			put_values(out, o->arg);
+		}
+		if (o->name) {
 			(void)fprintf(out, "    [\"%s --%s\"]='", c->name, o->name);
-		put_words(out, o->arg);
-		(void)fputs("'\n", out);
+			put_values(out, o->arg);
+		}
 	}
 }
 
-void img_print_completion(FILE *out)
+void img_print_completion(FILE *out, enum completion_shell shell)
 {
-	(void)fputs("# bash completion for minivmm-img\ndeclare -gA _minivmm_img_options=(\n", out);
+	completion_open(out, shell, PROGRAM);
+	completion_array(out, PROGRAM, "options");
+	(void)fputs("    [-]='--help --version'\n", out);
 	for (size_t i = 0; img_commands[i]; i++)
 		complete_options(out, img_commands[i]);
-	(void)fputs(")\ndeclare -gA _minivmm_img_values=(\n", out);
+	completion_array_end(out);
+	completion_array(out, PROGRAM, "values");
 	for (size_t i = 0; img_commands[i]; i++)
 		complete_values(out, img_commands[i]);
-	(void)fputs(")\n", out);
-	(void)fputs(function, out);
+	completion_array_end(out);
+	completion_array(out, PROGRAM, "words");
+	(void)fputs("    [-]='", out);
+	for (size_t i = 0; img_commands[i]; i++)
+		(void)fprintf(out, "%s ", img_commands[i]->name);
+	(void)fputs("'\n", out);
+	for (size_t i = 0; img_commands[i]; i++)
+		(void)fprintf(out, "    [%s]='FILE'\n", img_commands[i]->name);
+	completion_array_end(out);
+	completion_close_commands(out, shell, PROGRAM);
 }

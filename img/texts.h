@@ -4,6 +4,8 @@
 
 #include <stdio.h>
 
+#include "vmm/base/completion.h"
+
 struct img_command;
 
 void img_print_version(FILE *out);
@@ -11,7 +13,6 @@ void img_print_help(FILE *out);
 void img_print_command_help(FILE *out, const struct img_command *c);
 /* minivmm-img(1), for man */
 void img_print_man(FILE *out);
-/* for bash */
-void img_print_completion(FILE *out);
+void img_print_completion(FILE *out, enum completion_shell shell);
 
 #endif

@@ -25,6 +25,7 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/error.h"
+#include "vmm/base/fdset.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
 #include "vmm/dirty.h"
@@ -48,15 +49,20 @@ static int check_free(struct migration *mg, enum machine_hold what, struct err *
 /* A pipe would hold up the commands of all monitors until its other end is there. */
 static int open_file(const char *path, int flags, struct err *err)
 {
-	int fd = open(path, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0600);
+	int fd = path_open(path, flags | O_NONBLOCK | O_NOCTTY, 0600, NULL);
 	struct stat st;
 
 	if (fd < 0)
-		return err_set(err, errno, "Unable to open %.200s: %s", path, err_text(errno));
+		return err_set(err, -fd, "Unable to open %.200s: %s", path, err_text(-fd));
 	if (fstat(fd, &st) == 0 && !S_ISFIFO(st.st_mode) && !S_ISDIR(st.st_mode))
 		return fd;
-	(void)close(fd);
+	path_close(fd);
 	return err_set(err, EINVAL, "Unable to open %.200s: it is a pipe or a folder", path);
+}
+
+static void close_file(const int *fd)
+{
+	path_close(*fd);
 }
 
 static int err_io(struct err *err, const char *why)
@@ -147,7 +153,7 @@ static int save_to(struct migration *mg, int fd, bool live, struct err *err)
 int migration_save_devices(struct migration *mg, const char *path, bool live, struct err *err)
 {
 	CLEANUP(cleanup_free) char *full = host_path(mg->m->host, path);
-	CLEANUP(cleanup_close) int fd = -1;
+	CLEANUP(close_file) int fd = -1;
 	int ret = check_free(mg, HOLD_SAVE, err);
 
 	if (ret < 0)
@@ -234,7 +240,7 @@ int migration_load_devices(struct migration *mg, const char *path, struct err *e
 {
 	CLEANUP(cleanup_free) char *full = host_path(mg->m->host, path);
 	CLEANUP(buf_free) struct buf file = {0};
-	CLEANUP(cleanup_close) int fd = -1;
+	CLEANUP(close_file) int fd = -1;
 	struct machine *m = mg->m;
 	int ret;
 

@@ -42,6 +42,7 @@
 static void follow_params(struct migration *mg)
 {
 	settings_publish(&mg->set);
+	incoming_recover_tls(&mg->in);
 	outgoing_follow(&mg->out);
 	incoming_lazy_follow(&mg->in);
 }

@@ -105,8 +105,10 @@ static int wait_there(struct migration *mg, struct migration_uri *uri, int *fd, 
 		ret = look_up(mg, uri, true, !oob, &list, err);
 	if (ret < 0)
 		return ret;
-	if (!oob) /* else the main loop does it soon */
+	if (!oob) { /* else the main loop does it soon */
 		incoming_stop_listening(&mg->in);
+		incoming_recover_tls(&mg->in);
+	}
 	if (uri->kind != URI_FD)
 		return recover_listen_at(&mg->in.recover, uri, &list, err);
 	ret = recover_listen_given(&mg->in.recover, *fd, err);
@@ -159,6 +161,7 @@ int migration_resume(struct migration *mg, const struct migration_where *where, 
 	if (ret == 0) {
 		uri_anchor(&a.uri, mg->m->host);
 		ret = look_up(mg, &a.uri, false, true, &a.to, err);
+		tls_layer_fill(&a.tls, mg->m, &mg->set.params, a.uri.host);
 	}
 	if (ret < 0) {
 		resume_address_fini(&a);

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "qmp/hmp.h"
 #include "qmp/json.h"
 #include "vmm/base/units.h"
 
@@ -32,6 +33,7 @@ static const struct qmp_command *const tables[] = {
     qmp_qom_type_commands,
     qmp_cpu_model_commands,
     qmp_action_commands,
+    qmp_stats_commands,
     /* clang-format on */
 };
 
@@ -68,4 +70,15 @@ bool qmp_request_oob(const struct json_object *request)
 	struct json_object *name;
 
 	return json_kind(request) == JSON_OBJECT && json_get(request, "exec-oob", &name);
+}
+
+bool qmp_request_waits(const struct qmp_command *c, const struct json_object *request)
+{
+	struct json_object *arguments, *line;
+
+	if (!(c->flags & QMP_BY_LINE))
+		return c->flags & QMP_WAITS;
+	return json_get(request, "arguments", &arguments) && json_kind(arguments) == JSON_OBJECT &&
+	       json_get(arguments, "command-line", &line) && json_kind(line) == JSON_STRING &&
+	       hmp_waits(json_str(line));
 }

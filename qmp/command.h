@@ -49,6 +49,7 @@ typedef int qmp_command_fn(struct qmp_call *call, const void *arg, void *ret, st
 /* What a command may be, in its row, besides QMP_UNSTABLE and QMP_DEPRECATED. */
 #define QMP_OOB      4u  /* it may be run out of band too */
 #define QMP_WAITS    8u  /* for disks, or for guest memory */
+#define QMP_BY_LINE  64u /* as QMP_WAITS, if what the line of the human monitor asks for does */
 #define QMP_TAKES_FD 16u /* the descriptor that came with the request */
 #define QMP_GUEST    32u /* it is refused where there is no guest: -machine none */
 
@@ -85,6 +86,7 @@ extern const struct qmp_command qmp_qom_commands[];
 extern const struct qmp_command qmp_qom_type_commands[];
 extern const struct qmp_command qmp_cpu_model_commands[];
 extern const struct qmp_command qmp_action_commands[];
+extern const struct qmp_command qmp_stats_commands[];
 
 /* The i-th of all commands, NULL behind the last. */
 const struct qmp_command *qmp_command_at(size_t i);
@@ -93,5 +95,7 @@ const struct qmp_command *qmp_command_find(const char *name);
 const struct qmp_command *qmp_request_command(const struct json_object *request);
 /* Does it ask to be run out of band? */
 bool qmp_request_oob(const struct json_object *request);
+/* Has it to be run on the work loop?  'c' is its command. */
+bool qmp_request_waits(const struct qmp_command *c, const struct json_object *request);
 
 #endif

@@ -198,7 +198,7 @@ static void run_posted(void *opaque)
 	value = container_of(c->queue.next, struct qmp_request, link)->value;
 	connection_unlock(c);
 	cmd = qmp_request_command(value);
-	if (cmd && (cmd->flags & QMP_WAITS))
+	if (cmd && qmp_request_waits(cmd, value))
 		loop_post(c->ctx->m->work, run_waiting, c);
 	else
 		run_first(c);

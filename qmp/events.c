@@ -61,8 +61,43 @@ struct panic_data {
 
 static const char *const panic_actions[] = {"pause", "poweroff", "run", NULL};
 static const struct qmp_type panic_action_type = QMP_ENUM_TYPE("GuestPanicAction", panic_actions);
+/* What other machines tell besides. */
+static const char *const panic_kinds[] = {"hyper-v", "s390", NULL};
+static const struct qmp_type panic_kind_type =
+    QMP_ENUM_TYPE("GuestPanicInformationType", panic_kinds);
+static const char *const s390_reasons[] = {"unknown",     "disabled-wait", "extint-loop",
+					   "pgmint-loop", "opint-loop",    NULL};
+static const struct qmp_type s390_reason_type = QMP_ENUM_TYPE("S390CrashReason", s390_reasons);
+static const struct qmp_member hyperv_members[] = {
+    QMP_ONLY("arg1", &qmp_u64), QMP_ONLY("arg2", &qmp_u64), QMP_ONLY("arg3", &qmp_u64),
+    QMP_ONLY("arg4", &qmp_u64), QMP_ONLY("arg5", &qmp_u64), {0},
+};
+static const struct qmp_member s390_members[] = {
+    QMP_ONLY("core", &qmp_u32),
+    QMP_ONLY("psw-mask", &qmp_u64),
+    QMP_ONLY("psw-addr", &qmp_u64),
+    QMP_ONLY("reason", &s390_reason_type),
+    {0},
+};
+static const struct qmp_type hyperv_type =
+    QMP_SHAPE_TYPE("GuestPanicInformationHyperV", hyperv_members);
+static const struct qmp_type s390_type = QMP_SHAPE_TYPE("GuestPanicInformationS390", s390_members);
+static const struct qmp_type *const panic_variants[] = {&hyperv_type, &s390_type};
+static const struct qmp_member panic_info_members[] = {
+    QMP_ONLY("type", &panic_kind_type),
+    {0},
+};
+static const struct qmp_type panic_info_type = {
+    .kind = QMP_KIND_OBJECT,
+    .name = "GuestPanicInformation",
+    .size = 1,
+    .members = panic_info_members,
+    .tag = "type",
+    .variants = panic_variants,
+};
 static const struct qmp_member panic_members[] = {
     QMP_REQ_T(struct panic_data, action, "action", &panic_action_type),
+    QMP_NONE("info", &panic_info_type),
     {0},
 };
 static const struct qmp_type panic_type =

@@ -195,6 +195,18 @@ static bool next_param(const char **at, struct param *p)
 	return true;
 }
 
+/* Which of the row's flags is this word?  -1: none. */
+static int find_flag(const struct hmp_command *c, const char *word)
+{
+	const char *at = c->params;
+	struct param p;
+
+	for (int i = 0; next_param(&at, &p) && i < HMP_MAX_ARGS; i++)
+		if (p.flag && strlen(word) == p.len && !memcmp(word, p.at, p.len))
+			return i;
+	return -1;
+}
+
 /* Give each parameter its word; false: they do not fit, which has been told. */
 static bool bind(const struct hmp_command *c, const char *const *words, size_t n,
 		 struct hmp_args *args, struct buf *out)
@@ -202,14 +214,15 @@ static bool bind(const struct hmp_command *c, const char *const *words, size_t n
 	const char *at = c->params;
 	struct param p;
 	size_t used = 0;
+	int flag;
 
+	for (; used < n && (flag = find_flag(c, words[used])) >= 0; used++)
+		args->v[flag] = "";
 	for (size_t i = 0; next_param(&at, &p) && i < HMP_MAX_ARGS; i++) {
-		bool there = used < n;
-
-		if (there && p.flag)
-			there = strlen(words[used]) == p.len && !memcmp(words[used], p.at, p.len);
-		if (there)
-			args->v[i] = p.flag ? (used++, "") : words[used++];
+		if (p.flag)
+			continue;
+		if (used < n)
+			args->v[i] = words[used++];
 		else if (!p.optional) {
 			show_misuse(c, "string expected", out);
 			return false;
@@ -305,10 +318,22 @@ void hmp_run_in(struct qmp_call *call, const struct hmp_command *const *tables, 
 	free(w.store);
 }
 
+static const struct hmp_command *const all_tables[] = {
+    hmp_machine_commands,   hmp_info_commands,     hmp_migrate_info_commands,
+    hmp_migration_commands, hmp_snapshot_commands, NULL};
+
+bool hmp_waits(const char *line)
+{
+	const struct hmp_command *c = NULL;
+	struct words w;
+
+	if (split(line, &w) && w.n)
+		c = find(all_tables, w.v[0]);
+	free(w.store);
+	return c && c->waits;
+}
+
 void hmp_run(struct qmp_call *call, const char *line, struct buf *out)
 {
-	static const struct hmp_command *const tables[] = {hmp_machine_commands, hmp_info_commands,
-							   hmp_snapshot_commands, NULL};
-
-	hmp_run_in(call, tables, line, out);
+	hmp_run_in(call, all_tables, line, out);
 }

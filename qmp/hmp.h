@@ -9,6 +9,7 @@
 #ifndef MINIVMM_QMP_HMP_H
 #define MINIVMM_QMP_HMP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct buf;
@@ -27,8 +28,8 @@ struct hmp_args {
 
 /*
  * Append what is to be shown, lines that end with '\n', to 'out'.  0, or -errno
- * with *err set, which is shown as "Error: ...".  Machine lock held; as a command
- * with QMP_WAITS it runs on the work loop and may give the lock up.
+ * with *err set, which is shown as "Error: ...".  Machine lock held; main loop, or
+ * for a row that waits the work loop, and it may give the lock up.
  */
 typedef int hmp_command_fn(struct qmp_call *call, const struct hmp_args *args, struct buf *out,
 			   struct err *err);
@@ -42,15 +43,18 @@ struct hmp_command {
 	const char *params;
 	const char *help;
 	hmp_command_fn *run;
+	bool waits; /* as QMP_WAITS */
 };
 
 /* Each ends with a NULL name; hmp_run() has the list of them. */
 extern const struct hmp_command hmp_machine_commands[], hmp_info_commands[],
-    hmp_snapshot_commands[];
+    hmp_snapshot_commands[], hmp_migration_commands[], hmp_migrate_info_commands[];
 
 /* Carry the line out and append its text, whose lines end with CR and LF.  It never fails: what
  * went wrong is told in the text. */
 void hmp_run(struct qmp_call *call, const char *line, struct buf *out);
+/* Does what the line asks for wait?  Any thread. */
+bool hmp_waits(const char *line);
 /* The same with other tables, of which NULL is the last. */
 void hmp_run_in(struct qmp_call *call, const struct hmp_command *const *tables, const char *line,
 		struct buf *out);

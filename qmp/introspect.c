@@ -248,19 +248,27 @@ static const char *mention(struct walk *w, const struct qmp_type *t)
 	return qmp_printf(w->pool, "[%zu]", type_number(w, t->element));
 }
 
-/* 'flags': QMP_UNSTABLE, QMP_DEPRECATED */
+/* What the schema says of 'flags'. */
 static struct qmp_array features(struct walk *w, unsigned flags)
 {
+	static const struct {
+		unsigned flag;
+		const char *name;
+	} names[] = {
+	    {QMP_DEPRECATED, "deprecated"          },
+	    {QMP_UNSTABLE,   "unstable"            },
+	    {QMP_NODES,      "savevm-monitor-nodes"},
+	};
 	struct qmp_array a = {0};
-	const char **v;
+	const char **v = NULL;
 
-	if (!(flags & (QMP_UNSTABLE | QMP_DEPRECATED)))
-		return a;
-	a.v = v = qmp_alloc(w->pool, 2, sizeof(*v));
-	if (flags & QMP_DEPRECATED)
-		v[a.n++] = "deprecated";
-	if (flags & QMP_UNSTABLE)
-		v[a.n++] = "unstable";
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		if (!(flags & names[i].flag))
+			continue;
+		if (!v)
+			a.v = v = qmp_alloc(w->pool, ARRAY_LEN(names), sizeof(*v));
+		v[a.n++] = names[i].name;
+	}
 	return a;
 }
 
@@ -332,6 +340,20 @@ static void describe_str_or_null(struct walk *w, struct info *info)
 	info->members = (struct qmp_array){members, 2};
 }
 
+static void describe_alternate(struct walk *w, const struct qmp_type *t, struct info *info)
+{
+	struct info_member *members;
+	size_t n = 0;
+
+	while (t->variants[n])
+		n++;
+	members = qmp_alloc(w->pool, n, sizeof(*members));
+	for (size_t i = 0; i < n; i++)
+		members[i].type = mention(w, t->variants[i]);
+	info->meta = META_ALTERNATE;
+	info->members = (struct qmp_array){members, n};
+}
+
 static struct info *info_add(struct walk *w, const char *name)
 {
 	struct info *info = &w->infos[w->n_infos++];
@@ -354,6 +376,9 @@ static void add_type(struct walk *w, const struct qmp_type *t)
 		break;
 	case QMP_KIND_STR_OR_NULL:
 		describe_str_or_null(w, info);
+		break;
+	case QMP_KIND_ALTERNATE:
+		describe_alternate(w, t, info);
 		break;
 	default:
 		describe_object(w, t, info);

@@ -3,6 +3,7 @@
 #include <stddef.h>
 
 #include "devices/virtio/rng-source.h"
+#include "migration/tls/objects.h"
 #include "vmm/objects.h"
 #include "vmm/secret.h"
 
@@ -14,5 +15,18 @@ static const struct object_kind file = {"memory-backend-file", WHY_RAM, NULL, NU
 static const struct object_kind rng_builtin = {"rng-builtin", NULL, NULL, NULL};
 
 const struct object_kind *const object_kinds[] = {
-    &ram, &memfd, &file, &rng_random_kind, &rng_builtin, &secret_kind, NULL,
+    &ram,
+    &memfd,
+    &file,
+    &rng_random_kind,
+    &rng_builtin,
+    &secret_kind,
+    &tls_x509_kind,
+    &tls_psk_kind,
+    &tls_anon_kind,
+    &authz_simple_kind,
+    &authz_list_kind,
+    &authz_list_file_kind,
+    &authz_listfile_kind,
+    NULL,
 };

@@ -10,6 +10,10 @@
 /* It would align one column of every other row. */
 /* clang-format off */
 const struct qmp_text qmp_texts[] = {
+    {"add-fd", "1.2",
+     "Puts the descriptor that came with the request (SCM_RIGHTS) into a set, a new one if no "
+     "number is given; /dev/fdset/N is a path to the set.",
+     NO_FD "Parameter 'fdset-id' expects a non-negative value."},
     {"announce-self", "4.0",
      "Tells the network where the guest is: RARP and virtio-net announcements in rounds, from each "
      "network device or from those named. A call with the id of an earlier one takes its place.",
@@ -40,6 +44,8 @@ const struct qmp_text qmp_texts[] = {
      "was handed to another machine runs here only with x-minivmm-force.",
      "Migration is not finalized yet. Resetting the Virtual Machine is required. Why the guest is not "
      "here. Image lock errors."},
+    {"device-list-properties", "1.2", "The properties of a model of -device, with their defaults.",
+     "DeviceNotFound: Device 'x' not found."},
     {"getfd", "0.14",
      "Names the descriptor that came with the request (SCM_RIGHTS), the newest if there are several. "
      "An earlier one of that name is closed.",
@@ -83,12 +89,39 @@ const struct qmp_text qmp_texts[] = {
      "started after migration has been started."},
     {"migrate_cancel", "0.14", "Gives the migration up; the guest runs on here.",
      "Of a postcopy, whose guest is at the destination."},
+    {"object-add", "2.0",
+     "Makes an object, as -object does.",
+     "Parameter 'qom-type' does not accept value 'x'. attempt to add duplicate property 'x' to "
+     "object (type 'container'). Others of the type."},
+    {"object-del", "2.0",
+     "Removes an object that nothing uses.",
+     "object 'x' not found. object 'x' is in use, can not be deleted."},
     {"pmemsave", "0.14",
      "Writes guest memory, size bytes from the guest-physical address val, to a file, which appears "
      "whole. All of it has to be RAM.",
      "Could not open 'x', and why. there is no RAM at an address."},
     {"qmp_capabilities", "0.13", "Ends the negotiation; enable: oob.",
      "CommandNotFound: Capabilities negotiation is already complete, command ignored."},
+    {"qom-get", "1.2", "The value of a property of what is at a path, as qom-list tells them.",
+     "DeviceNotFound: Device 'x' not found. Property 'type.x' not found."},
+    {"qom-list", "1.2",
+     "The properties of what is at a path: /machine has the keys of -machine, /machine/peripheral the "
+     "devices by id, /machine/unattached the vCPUs, /objects and /chardevs those by id.",
+     "DeviceNotFound: Device 'x' not found."},
+    {"qom-list-get", "10.1", "qom-list of each path, with all values.",
+     "DeviceNotFound: Device 'x' not found."},
+    {"qom-list-properties", "2.12", "The properties that an object of the type has.",
+     "DeviceNotFound: Class 'x' not found."},
+    {"qom-list-types", "1.1",
+     "The types there are: models of devices, of -object and of -chardev, processor models, and those "
+     "they are kinds of. implements: only what is of that type. abstract: also those that nothing is "
+     "made of.",
+     NULL},
+    {"qom-set", "1.2",
+     "Sets a property: guest-stats-polling-interval of a balloon, in seconds, is the one that can be "
+     "set.",
+     "DeviceNotFound: Device 'x' not found. Property 'type.x' is not writable."},
+    {"query-accelerators", "10.2", "Which accelerator runs the guest, and which there are: kvm.", NULL},
     {"query-balloon", "0.14", "Memory that the guest has, less what is in the balloon.",
      "DeviceNotActive: No balloon device has been activated."},
     {"query-block", "0.14", "The disks, and the nodes that they use.", NULL},
@@ -99,9 +132,19 @@ const struct qmp_text qmp_texts[] = {
     {"query-command-line-options", "1.5", "What options of the command line can hold.",
      "invalid option name: x."},
     {"query-commands", "0.14", "The names of all commands.", NULL},
+    {"query-cpu-definitions", "1.2",
+     "The processor models, and of each the features that this host has not got.", NULL},
+    {"query-cpu-model-expansion", "2.8",
+     "What a model with such properties is on this host: all of its features, true or false. static: "
+     "as properties of the model base, which has none. full: of the model itself, with all that -cpu "
+     "takes.",
+     "unable to find CPU model 'x'. Property 'x-x86_64-cpu.y' not found."},
     {"query-cpus-fast", "2.12", "Index, thread and place of each vCPU.", NULL},
     {"query-current-machine", "4.0", "The guest cannot suspend.", NULL},
     {"query-dirty-rate", "5.2", "What calc-dirty-rate has measured.", NULL},
+    {"query-fdsets", "1.2",
+     "The sets of descriptors.",
+     NULL},
     {"query-iothreads", "2.0", "There are none that a user makes.", NULL},
     {"query-jobs", "3.0", "All jobs, up to their dismissal.", NULL},
     {"query-kvm", "0.14", "Both are true.", NULL},
@@ -117,6 +160,11 @@ const struct qmp_text qmp_texts[] = {
     {"query-named-block-nodes", "2.0",
      "All nodes that have a name; flat: without what lies below their images.", NULL},
     {"query-qmp-schema", "2.5", "All commands, events and types.", NULL},
+    {"query-stats", "7.1",
+     "What KVM has counted, of the machine or of its vCPUs: what a kernel before 5.14 does not tell is "
+     "not there.",
+     NULL},
+    {"query-stats-schemas", "7.1", "What query-stats can tell, with types and units.", NULL},
     {"query-status", "0.14", "The run state. singlestep is always false.", NULL},
     {"query-target", "1.2", "x86_64.", NULL},
     {"query-uuid", "0.14", "The machine's UUID, zeros without one.", NULL},
@@ -131,6 +179,13 @@ const struct qmp_text qmp_texts[] = {
      "Ends the program, also with -no-shutdown; while the guest is being saved only with "
      "x-minivmm-force.",
      "What would be given up."},
+    {"remove-fd", "1.2",
+     "Removes a descriptor from its set, or all of them.",
+     "File descriptor named 'fdset-id:1, fd:2' not found."},
+    {"set-action", "6.0",
+     "What the guest's reboot, power-off and panic lead to from now on, as -action has it. There is no "
+     "watchdog.",
+     "Parameter 'x' does not accept value 'y'."},
     {"set-vcpu-dirty-limit", "7.1",
      "Slows one vCPU, or all, down to dirty-rate MB/s of dirtying; 0 lifts the limit.",
      "dirty page limit feature requires KVM with accelerator property 'dirty-ring-size' set. incorrect "

@@ -163,6 +163,15 @@ static const char *scalar_name(const struct qmp_type *t)
 	}
 }
 
+/* Where a heading is found, in small letters. */
+static void put_anchor(const struct page *p, const char *name)
+{
+	(void)fputs("](#", p->out);
+	for (; *name; name++)
+		(void)fputc(*name >= 'A' && *name <= 'Z' ? *name - 'A' + 'a' : *name, p->out);
+	(void)fputs(")", p->out);
+}
+
 static void put_type(struct page *p, const struct qmp_type *t)
 {
 	if (t->kind == QMP_KIND_BELOW)
@@ -175,9 +184,10 @@ static void put_type(struct page *p, const struct qmp_type *t)
 	}
 	mention(p, t);
 	if (!p->man)
-		(void)fprintf(p->out, "[`%s`](#%s)", t->name, t->name);
-	else
-		put_name(p, t->name);
+		(void)fputs("[", p->out);
+	put_name(p, t->name);
+	if (!p->man)
+		put_anchor(p, t->name);
 }
 
 static bool never_there(const struct qmp_member *m)

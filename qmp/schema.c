@@ -368,6 +368,7 @@ static int parse_value(struct parse *p, const struct qmp_type *t, // NOLINT(misc
 		((struct qmp_any *)out)->v = v;
 		return 0;
 	case QMP_KIND_NULL:
+	case QMP_KIND_ALTERNATE:
 	case QMP_KIND_BELOW:
 		return json_kind(v) == JSON_NULL ? 0 : wrong_type(p, t->name);
 	default:
@@ -476,6 +477,7 @@ void qmp_write(struct json_writer *w, const struct qmp_type *t, // NOLINT(misc-n
 		jw_close(w, ']');
 		break;
 	case QMP_KIND_ANY:
+	case QMP_KIND_ALTERNATE:
 		qmp_write(w, ((const struct qmp_any *)p)->type, ((const struct qmp_any *)p)->p);
 		break;
 	case QMP_KIND_BELOW:

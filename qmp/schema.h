@@ -47,7 +47,9 @@ enum qmp_kind {
 	QMP_KIND_ENUM,
 	QMP_KIND_ARRAY,
 	QMP_KIND_OBJECT,
-	QMP_KIND_ANY,   /* struct qmp_any */
+	QMP_KIND_ANY,       /* struct qmp_any */
+	QMP_KIND_ALTERNATE, /* struct qmp_any of one of the 'variants', a list that ends with NULL;
+			       output only */
 	QMP_KIND_BELOW, /* const void *: an 'element' elsewhere, so that a type may contain itself;
 			   output only */
 };
@@ -68,8 +70,9 @@ struct qmp_any {
 };
 
 /* What the schema says of a command, member or value. */
-#define QMP_UNSTABLE   1u /* it may change */
-#define QMP_DEPRECATED 2u /* a newer QEMU has dropped it, or is going to */
+#define QMP_UNSTABLE   1u   /* it may change */
+#define QMP_DEPRECATED 2u   /* a newer QEMU has dropped it, or is going to */
+#define QMP_NODES      128u /* of human-monitor-command: savevm finds disks without a -drive */
 
 /* How a member's presence shows in the struct: a bool's offset, or one of these. */
 #define QMP_REQUIRED ((size_t)-1) /* must be given; is always written */
@@ -160,6 +163,11 @@ extern const struct qmp_type qmp_str, qmp_chars, qmp_bool, qmp_i64, qmp_u64, qmp
 	{                                                                                          \
 		.kind = QMP_KIND_ARRAY, .name = "array", .size = sizeof(struct qmp_array),         \
 		.element = (t)                                                                     \
+	}
+#define QMP_ALTERNATE_TYPE(wire, list)                                                             \
+	{                                                                                          \
+		.kind = QMP_KIND_ALTERNATE, .name = (wire), .size = sizeof(struct qmp_any),        \
+		.variants = (list)                                                                 \
 	}
 #define QMP_BELOW_TYPE(t)                                                                          \
 	{                                                                                          \

@@ -16,8 +16,8 @@
  * The end takes the same steps, but waits for disks at most END_MS; what they
  * have not finished by then is left behind and the program ends with _exit().
  */
-#include "vmm/objects.h"
 #include "vmm/machine.h"
+#include "vmm/objects.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -156,11 +156,11 @@ struct machine {
 	pthread_mutex_t control_lock;
 	pthread_mutex_t lock;
 	/* under lock */
-	pthread_cond_t cond;  /* a vCPU parked or may run; a request arrived */
-	struct list devices;  /* struct device, in order of creation */
-	struct list objects;  /* struct object, in order of creation */
+	pthread_cond_t cond; /* a vCPU parked or may run; a request arrived */
+	struct list devices; /* struct device, in order of creation */
+	struct list objects; /* struct object, in order of creation */
 	const struct object_kind *const *object_kinds; /* set at start; objects.h */
-	struct list jobs;     /* struct job, in order of creation */
+	struct list jobs;                              /* struct job, in order of creation */
 	struct list blockers; /* struct blocker: why this machine cannot be moved */
 	struct notify notify;
 	struct vclock vclock;

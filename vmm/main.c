@@ -289,7 +289,7 @@ static int fds_needed(const struct config *cfg)
 {
 	size_t devices = cfg->n_devices + cfg->n_blockdevs + cfg->n_netdevs + cfg->n_chardevs;
 
-	return (int)(28 + 2 * cfg->cpus + 4 * devices);
+	return (int)(28 + 3 * cfg->cpus + 4 * devices);
 }
 
 /* Without all of these nothing would ever happen.  Asked last: an option that is wrong is named
@@ -416,7 +416,9 @@ static void print_text(enum config_text text)
 	else if (text == TEXT_MAN)
 		options_print_man(stdout, &device_table, migration_manual);
 	else if (text == TEXT_COMPLETION)
-		options_print_completion(stdout, &device_table, migration_manual);
+		options_print_completion(stdout, COMPLETION_BASH, &device_table, migration_manual);
+	else if (text == TEXT_COMPLETION_ZSH)
+		options_print_completion(stdout, COMPLETION_ZSH, &device_table, migration_manual);
 	else if (text == TEXT_QMP_MARKDOWN)
 		qmp_reference_print(stdout, QMP_REFERENCE_MARKDOWN);
 	else if (text == TEXT_QMP_MAN)

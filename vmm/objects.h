@@ -2,7 +2,8 @@
  * objects.h - what -object and object-add make: each has an id, and a kind that says what it is
  *
  * The command line's table (vmm/options/object.c) has checked a description before it comes here.
- * A kind makes of it what others use: the bytes of a secret.  Kinds are rows (object-kinds.c in qmp/).
+ * A kind makes of it what others use: the bytes of a secret.  Kinds are rows (object-kinds.c in
+ * qmp/).
  *
  * Lock: the machine lock, unless said otherwise.
  */
@@ -23,7 +24,7 @@ struct object_kind {
 	/* object-add refuses it with this reason; NULL: it can be made at any time. */
 	const char *not_later;
 	/*
-	 * Fill in o->state.  'later': the guest may run, so that it must not wait for a file.  NULL:
+	 * Fill in o->state.  'later': the guest may run, so that it must not wait for a file. NULL:
 	 * there is nothing to make.
 	 */
 	int (*make)(struct machine *m, struct object *o, bool later, struct err *err);

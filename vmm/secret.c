@@ -113,8 +113,7 @@ static int secret_make(struct machine *m, struct object *o, bool later, struct e
 	return ret;
 }
 
-const struct object_kind secret_kind = {
-    .type = "secret", .make = secret_make, .free = secret_free};
+const struct object_kind secret_kind = {.type = "secret", .make = secret_make, .free = secret_free};
 
 int secret_lookup(const struct machine *m, const char *id, const uint8_t **bytes, size_t *n,
 		  struct err *err)

@@ -33,6 +33,7 @@
 #include "vmm/base/thread.h"
 #include "vmm/base/wake.h"
 #include "vmm/dirty-ring.h"
+#include "vmm/kvm-stats.h"
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
 #include "vmm/throttle.h"
@@ -58,9 +59,11 @@ struct vcpu *vcpu_new(struct machine *m, unsigned index, struct err *err)
 	v->m = m;
 	v->index = index;
 	v->run = MAP_FAILED;
+	v->stats_fd = -1;
 	v->fd = ioctl(m->vm_fd, KVM_CREATE_VCPU, (unsigned long)index);
 	if (v->fd < 0 || bytes < 0)
 		goto fail;
+	v->stats_fd = kvm_stats_open(v->fd);
 	v->run_bytes = (size_t)bytes;
 	v->run = mmap(NULL, v->run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0);
 	if (v->run == MAP_FAILED)
@@ -85,6 +88,8 @@ void vcpu_free(struct vcpu *v)
 		(void)munmap(v->run, v->run_bytes);
 	if (v->fd >= 0)
 		(void)close(v->fd);
+	if (v->stats_fd >= 0)
+		(void)close(v->stats_fd);
 	free(v);
 }
 

@@ -29,8 +29,9 @@ struct vcpu {
 	int fd;
 	struct kvm_run *run;
 	size_t run_bytes;
-	void *arch; /* owned by arch/ */
-	void *ring; /* the dirty ring, or NULL; owned by dirty-ring.c */
+	void *arch;   /* owned by arch/ */
+	int stats_fd; /* KVM's statistics; -1: it has none */
+	void *ring;   /* the dirty ring, or NULL; owned by dirty-ring.c */
 	struct thread thread;
 	pid_t tid;
 	/* under the machine lock */

@@ -7,7 +7,7 @@
 #define CHARDEV_CHUNK 4096 /* bytes handed to a front end at once, at most */
 
 extern const struct chardev_ops chardev_null_ops, chardev_file_ops, chardev_stdio_ops,
-    chardev_socket_ops;
+    chardev_socket_ops, chardev_pty_ops;
 
 /* How many bytes the front end takes now, at most CHARDEV_CHUNK; 0 without one. */
 size_t chardev_room(const struct chardev *c);

@@ -22,7 +22,8 @@
 static const struct chardev_ops *find_ops(const char *type)
 {
 	static const struct chardev_ops *const all[] = {&chardev_null_ops, &chardev_file_ops,
-							&chardev_stdio_ops, &chardev_socket_ops};
+							&chardev_stdio_ops, &chardev_socket_ops,
+							&chardev_pty_ops};
 
 	for (size_t i = 0; i < ARRAY_LEN(all); i++)
 		if (!strcmp(all[i]->type, type))

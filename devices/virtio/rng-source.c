@@ -89,9 +89,9 @@ static int rng_random_make(struct machine *m, struct object *o, bool later, stru
 	int fd = later ? open_file(path) : -1;
 
 	path_close(fd);
-	return later && fd < 0 ? err_set(err, -fd, "Could not open '%.200s': %s", path,
-					 err_text(-fd))
-			       : 0;
+	return later && fd < 0
+		   ? err_set(err, -fd, "Could not open '%.200s': %s", path, err_text(-fd))
+		   : 0;
 }
 
 const struct object_kind rng_random_kind = {.type = "rng-random", .make = rng_random_make};

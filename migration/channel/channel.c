@@ -14,6 +14,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "migration/channel/patience.h"
@@ -96,7 +97,7 @@ ssize_t channel_try_writev(struct channel *c, struct iovec *iov, int n_iov)
 	return c->ops->writev(c, iov, n_iov);
 }
 
-static int wait_once(const struct channel *c, short events, int timeout_ms)
+static int poll_once(const struct channel *c, short events, int timeout_ms)
 {
 	bool ready = c->steady || (events & POLLIN && channel_pending(c) > 0);
 	struct pollfd p[2] = {
@@ -113,6 +114,36 @@ static int wait_once(const struct channel *c, short events, int timeout_ms)
 	if (p[1].revents)
 		return -ECANCELED;
 	return ready || p[0].revents;
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* What comes may be for a layer alone: then the wait goes on. */
+static int wait_filled(const struct channel *c, int timeout_ms)
+{
+	int64_t until = timeout_ms > 0 ? now_ms() + timeout_ms : 0;
+	int ret;
+
+	for (;;) {
+		ret = poll_once(c, POLLIN, timeout_ms);
+		if (ret <= 0 || c->ops->fill(c))
+			return ret;
+		if (timeout_ms > 0)
+			timeout_ms = (int)MAX(until - now_ms(), 0);
+	}
+}
+
+static int wait_once(const struct channel *c, short events, int timeout_ms)
+{
+	if (events & POLLIN && c->ops && c->ops->fill)
+		return wait_filled(c, timeout_ms);
+	return poll_once(c, events, timeout_ms);
 }
 
 static int wait_for_peer(const struct channel *c, short events, struct patience *p)
@@ -160,6 +191,8 @@ int channel_say_failed(const struct channel *c, int ret, const char *verb, struc
 			       "the destination has read nothing for %u s "
 			       "(x-minivmm-peer-timeout): is it stopped or cut off?",
 			       patience_limit_s(c->patience));
+	if (channel_explain(c, err))
+		return ret;
 	while (c->below)
 		c = c->below;
 	end = channel_peer_end(c);
@@ -179,6 +212,66 @@ ssize_t channel_read(struct channel *c, void *buf, size_t n, struct err *err)
 	if (got < 0)
 		return channel_say_failed(c, (int)got, "read from", err);
 	return got;
+}
+
+int channel_try_handshake(struct channel *c)
+{
+	return c->ops->handshake ? c->ops->handshake(c) : 0;
+}
+
+/* In pieces: what a layer waits for may be room to write. */
+static int handshake_wait(const struct channel *c, struct patience *p)
+{
+	int ret = poll_once(c, POLLIN, PIECE_MS);
+
+	if (ret == 0 && patience_ended(p))
+		return -ETIME;
+	if (ret > 0) {
+		patience_go_on(p);
+		patience_wait(p);
+	}
+	return MIN(ret, 0);
+}
+
+static int handshake_run(struct channel *c)
+{
+	int ret = channel_try_handshake(c);
+
+	while (ret == -EAGAIN) {
+		ret = handshake_wait(c, c->patience);
+		if (ret == 0)
+			ret = channel_try_handshake(c);
+	}
+	return ret;
+}
+
+int channel_handshake(struct channel *c, struct err *err)
+{
+	int ret;
+
+	if (!c->ops->handshake)
+		return 0;
+	patience_wait(c->patience);
+	ret = channel_cancelled(c) ? -ECANCELED : handshake_run(c);
+	patience_go_on(c->patience);
+	if (ret == -ETIME)
+		return err_set(err, ETIMEDOUT,
+			       "the destination has not gone on with the handshake of TLS for %u s "
+			       "(x-minivmm-peer-timeout): is it stopped or cut off?",
+			       patience_limit_s(c->patience));
+	return ret < 0 ? channel_say_failed(c, ret, "begin on", err) : 0;
+}
+
+bool channel_explain(const struct channel *c, struct err *err)
+{
+	return c->ops && c->ops->explain && c->ops->explain(c, err);
+}
+
+int channel_say_closed(const struct channel *c, const char *peer, struct err *err)
+{
+	if (channel_explain(c, err))
+		return -ECONNRESET;
+	return err_set(err, ECONNRESET, "the %s closed the connection", peer);
 }
 
 bool channel_scatters(const struct channel *c)

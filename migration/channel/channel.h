@@ -53,6 +53,16 @@ struct channel_ops {
 	ssize_t (*peek)(struct channel *c, void *buf, size_t n);
 	/* Bytes that read() gives without the descriptor; layers only, NULL: none. */
 	size_t (*pending)(const struct channel *c);
+	/*
+	 * Poll has said that there is something to read: is it for the reader, bytes, the end or a
+	 * failure, and not only a part of what the layer makes bytes of?  Layers only, NULL: yes.
+	 */
+	bool (*fill)(const struct channel *c);
+	/* One attempt at what has to be agreed with the peer first: 0: it is; -EAGAIN, or another
+	 * -errno.  Layers only, NULL: nothing.  A read and a peek do it too. */
+	int (*handshake)(struct channel *c);
+	/* It has failed, and knows more than an errno value: true, and *err says it.  NULL: no. */
+	bool (*explain)(const struct channel *c, struct err *err);
 	/* Has the peer closed its end?  Does not read.  NULL: as 'below', else not known. */
 	bool (*hung_up)(const struct channel *c);
 	/* The place in the file of the next byte.  Regular files and disks only, else NULL. */
@@ -137,6 +147,18 @@ void channel_put_above(struct channel *c, const struct channel_ops *ops, struct 
 ssize_t channel_try_read(struct channel *c, void *buf, size_t n);
 ssize_t channel_try_writev(struct channel *c, struct iovec *iov, int n_iov);
 
+/*
+ * Agree with the peer on what the layers need, waiting for it: 0, or -errno with *err set.  Who
+ * is going to write first calls it before.
+ */
+int channel_handshake(struct channel *c, struct err *err);
+/* One attempt of it: 0: done; -EAGAIN: the peer has to say more; another -errno. */
+int channel_try_handshake(struct channel *c);
+/* Why it has failed, where it knows a sentence of its own: true, and *err is set. */
+bool channel_explain(const struct channel *c, struct err *err);
+/* The peer has closed it, or broken off: -ECONNRESET, or as channel_explain() says. */
+int channel_say_closed(const struct channel *c, const char *peer, struct err *err);
+
 /* 'ret', a cancel or what the kernel said, as "Unable to VERB socket: ..."; returns it. */
 int channel_say_failed(const struct channel *c, int ret, const char *verb, struct err *err);
 
@@ -217,9 +239,11 @@ void channel_keep_unread_little(const struct channel *c);
 struct channel *channel_from_socket(int fd, int cancel_fd);
 /* Any descriptor: socket, pipe, regular file. */
 struct channel *channel_from_fd(int fd, int cancel_fd, struct err *err);
+/* Which end of a command the bytes go to or come from; both: it passes them on, both ways. */
+enum exec_end { EXEC_INPUT, EXEC_OUTPUT, EXEC_BOTH };
 /* Child process, in 'folder' (NULL: our own); messages call it 'command'. */
 struct channel *channel_exec(const char *const *argv, const char *command, const char *folder,
-			     bool writing, int cancel_fd, struct err *err);
+			     enum exec_end end, int cancel_fd, struct err *err);
 /* A file to be complete or absent: nothing is seen under 'path' before finish.  'patience' is with
  * a named pipe's reader. */
 struct channel *channel_file_write(const char *path, unsigned long long offset, int cancel_fd,

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -147,6 +148,11 @@ static void exec_close(struct channel *c)
 	free(e);
 }
 
+static void exec_end_writing(struct channel *c)
+{
+	(void)shutdown(c->fd, SHUT_WR);
+}
+
 static const struct channel_ops exec_ops = {
     .kind = "command",
     .read = exec_read,
@@ -156,38 +162,62 @@ static const struct channel_ops exec_ops = {
     .close = exec_close,
 };
 
-/* The child's end of the pipe becomes its stdin or stdout; 0 or an errno value. */
+/* A relay of what two ends say to each other: that the command has read it all says nothing. */
+static const struct channel_ops exec_both_ops = {
+    .kind = "command",
+    .read = exec_read,
+    .writev = exec_writev,
+    .peer_end = exec_peer_end,
+    .end_writing = exec_end_writing,
+    .close = exec_close,
+};
+
+/* The child's end becomes its stdin, its stdout or both; 0 or an errno value. */
 static int start_command(pid_t *pid, const char *const *argv, const char *folder, int child_end,
-			 bool writing)
+			 enum exec_end end)
 {
 	struct spawn s = {
 	    .argv = argv,
 	    .folder = folder,
-	    .in = writing ? child_end : -1,
-	    .out = writing ? -1 : child_end,
+	    .in = end == EXEC_OUTPUT ? -1 : child_end,
+	    .out = end == EXEC_INPUT ? -1 : child_end,
 	    .group = true,
 	};
 
 	return spawn_program(pid, &s);
 }
 
+/* Ours and the child's; -errno. */
+static int make_ends(int *ours, int *child_end, enum exec_end end)
+{
+	int fd[2];
+
+	if (end == EXEC_BOTH) {
+		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd) < 0)
+			return -errno;
+	} else {
+		if (pipe2(fd, O_CLOEXEC) < 0)
+			return -errno;
+		/* the host's limits may refuse it */
+		(void)fcntl(fd[1], F_SETPIPE_SZ, (int)PIPE_BYTES);
+	}
+	*ours = fd[end == EXEC_INPUT ? 1 : 0];
+	*child_end = fd[end == EXEC_INPUT ? 0 : 1];
+	return 0;
+}
+
 struct channel *channel_exec(const char *const *argv, const char *command, const char *folder,
-			     bool writing, int cancel_fd, struct err *err)
+			     enum exec_end end, int cancel_fd, struct err *err)
 {
 	struct exec_channel *e;
 	pid_t pid = 0;
-	int pipe_fd[2], ret, ours, child_end;
+	int ours = -1, child_end = -1, ret = make_ends(&ours, &child_end, end);
 
-	if (pipe2(pipe_fd, O_CLOEXEC) < 0) {
-		(void)err_set(err, errno, "cannot make a pipe for the command: %s",
-			      err_text(errno));
+	if (ret < 0) {
+		(void)err_set(err, -ret, "cannot make a pipe for the command: %s", err_text(-ret));
 		return NULL;
 	}
-	(void)fcntl(pipe_fd[1], F_SETPIPE_SZ,
-		    (int)PIPE_BYTES); /* the host's limits may refuse it */
-	ours = pipe_fd[writing ? 1 : 0];
-	child_end = pipe_fd[writing ? 0 : 1];
-	ret = start_command(&pid, argv, folder, child_end, writing);
+	ret = start_command(&pid, argv, folder, child_end, end);
 	(void)close(child_end);
 	if (ret) {
 		(void)close(ours);
@@ -196,9 +226,10 @@ struct channel *channel_exec(const char *const *argv, const char *command, const
 	}
 	(void)fcntl(ours, F_SETFL, O_NONBLOCK);
 	e = NEW(struct exec_channel);
-	e->ch.ops = &exec_ops;
+	e->ch.ops = end == EXEC_BOTH ? &exec_both_ops : &exec_ops;
 	e->ch.fd = ours;
 	e->ch.cancel_fd = cancel_fd;
+	e->ch.two_way = end == EXEC_BOTH;
 	e->pid = pid;
 	return &e->ch;
 }

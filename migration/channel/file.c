@@ -14,9 +14,9 @@
  * to a file that does not exist yet.
  *
  * A descriptor set (/dev/fdset/N) is written in place as well, for a client that passes
- * descriptors has the names to itself.  A regular file of a set ends at the offset before anything is
- * written, and its first bytes come last, as a disk's: it is a saved guest when the save has succeeded,
- * and nothing until then and after a failure.
+ * descriptors has the names to itself.  A regular file of a set ends at the offset before anything
+ * is written, and its first bytes come last, as a disk's: it is a saved guest when the save has
+ * succeeded, and nothing until then and after a failure.
  *
  * A named pipe waits for its other end.  Opened to write it cannot be watched
  * for a reader, so it is tried again from time to time until the migration is
@@ -51,7 +51,8 @@ struct file_channel {
 	char *temp;  /* owned; its name until then, NULL: it has none yet */
 	bool direct; /* PATH itself is open */
 	bool silent; /* a pipe without data so far: it may have no writer yet */
-	/* a disk or a descriptor's file that is written: its first bytes, which wait for finish() */
+	/* a disk or a descriptor's file that is written: its first bytes, which wait for finish()
+	 */
 	bool holds;
 	uint8_t head[HEAD_BYTES];
 	size_t n_held;

@@ -39,7 +39,10 @@ static struct channel *open_exec(const struct target *t, struct err *err)
 	const char *const shell[] = {"/bin/sh", "-c", u->path, NULL};
 
 	return channel_exec(u->argv ? (const char *const *)u->argv : shell, u->path, u->folder,
-			    t->writing, t->cancel_fd, err);
+			    u->both      ? EXEC_BOTH
+			    : t->writing ? EXEC_INPUT
+					 : EXEC_OUTPUT,
+			    t->cancel_fd, err);
 }
 
 static struct channel *open_file(const struct target *t, struct err *err)

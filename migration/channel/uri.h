@@ -32,6 +32,7 @@ struct migration_uri {
 	uint64_t offset;
 	char *folder; /* exec: owned, where the command runs; NULL: the working directory */
 	char **argv;  /* exec: owned, ends with NULL; NULL: 'path' is for /bin/sh */
+	bool both;    /* exec: its input and its output are one connection; the opener says so */
 };
 
 /* An address as it is given: one of the two; borrowed. */

@@ -3,6 +3,7 @@
 
 #include "migration/incoming/incoming.h"
 #include "migration/incoming/lazy.h"
+#include "migration/incoming/postcopy.h"
 #include "migration/incoming/report.h"
 #include "migration/peer/shared-memory.h"
 #include "migration/stream/go.h"
@@ -28,7 +29,7 @@ static bool wants_disks(const struct incoming *in)
 /* Are pages of its memory still to come? */
 static bool comes_later(const struct incoming *in)
 {
-	return in->lazy || in->postcopy;
+	return in->lazy || incoming_postcopy_begun(in->postcopy);
 }
 
 int arrival_push(struct incoming *in, struct err *err)
@@ -68,7 +69,7 @@ static int enter_state(struct incoming *in, struct err *err)
 static void arrived(struct incoming *in)
 {
 	in->resumed_ns = host_now_ns();
-	if (!in->postcopy)
+	if (!incoming_postcopy_begun(in->postcopy)) /* it may have stayed a precopy */
 		status_set(in->m, &in->status, in->lazy ? MIG_POSTCOPY_ACTIVE : MIG_COMPLETED);
 	report_incoming_done(in);
 }
@@ -84,7 +85,7 @@ int arrival_take_over(struct incoming *in, const struct go_requests *asked, stru
 	if (asked->stop) /* which the run state that came before does not know */
 		globalstate_replace(in->globalstate, RS_PAUSED);
 	ret = incoming_lazy_run(in, err);
-	if (ret == 0 && in->postcopy)
+	if (ret == 0 && incoming_postcopy_begun(in->postcopy))
 		status_set(m, &in->status, MIG_POSTCOPY_ACTIVE);
 	if (ret == 0)
 		ret = enter_state(in, err);

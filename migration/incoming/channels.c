@@ -27,6 +27,7 @@
 #include "migration/ram/ram.h"
 #include "migration/stream/reader.h"
 #include "migration/stream/wire.h"
+#include "migration/tls/layer.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
 #include "vmm/listener.h"
@@ -146,12 +147,28 @@ static void decided(void *opaque)
 		multifd_recv_poke(in->multifd);
 }
 
+struct channel *incoming_layer_on(const struct incoming *in, struct channel *ch, struct err *err)
+{
+	CLEANUP(tls_layer_fini) struct tls_layer tls;
+
+	tls_layer_fill(&tls, in->m, &in->set->params, NULL);
+	return channel_with_layer(ch, in->set->layer ? in->set->layer : tls_layer_of(&tls), true,
+				  err);
+}
+
+void incoming_recover_tls(struct incoming *in)
+{
+	struct tls_layer tls;
+
+	tls_layer_fill(&tls, in->m, &in->set->params, NULL);
+	recover_listen_use(&in->recover, &tls);
+}
+
 static void accepted(void *opaque, int fd)
 {
 	struct incoming *in = opaque;
 	struct err err = {0};
-	struct channel *ch =
-	    channel_with_layer(channel_from_socket(fd, -1), in->set->layer, true, &err);
+	struct channel *ch = incoming_layer_on(in, channel_from_socket(fd, -1), &err);
 
 	if (ch)
 		connections_add(in->connections, ch);

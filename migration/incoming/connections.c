@@ -24,6 +24,8 @@
  *                            wrong with the stream; otherwise refused
  *
  * The bytes are peeked at, so that the reader of the connection finds them again.
+ * Where a connection has a layer that has to agree with the peer first (TLS), that
+ * comes before all this: a peer that is not let in is no connection of any kind.
  * With a part of the magic the socket stays readable, so the watch pauses and
  * a timer peeks again.  A connection that is silent for too long is dropped;
  * when the list is full, the oldest one makes room.  Each decision calls back,
@@ -36,8 +38,10 @@
 #include <stdlib.h>
 
 #include "migration/channel/channel.h"
+#include "migration/stream/wire.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/bytes.h"
+#include "vmm/base/error.h"
 #include "vmm/base/list.h"
 #include "vmm/base/log.h"
 #include "vmm/loop.h"
@@ -51,6 +55,7 @@ struct connection {
 	struct loop_fd *watch;
 	struct loop_timer *again;   /* only a part of the magic has come */
 	struct loop_timer *silence; /* time is up */
+	bool shaken;                /* what its layers need has been agreed with the peer */
 };
 
 struct connections {
@@ -204,15 +209,22 @@ static void conn_surplus(struct connection *c, unsigned k)
 
 static void conn_refuse(struct connection *c, uint32_t magic)
 {
-	log_warn("a connection to the incoming migration was refused: it begins with 0x%08x, as "
+	log_warn("a connection to the incoming migration was refused: it begins with 0x%08x%s, as "
 		 "nothing does that is expected here",
-		 magic);
+		 magic, magic >> 16 == TLS_HELLO ? " (TLS: is 'tls-creds' to be set here?)" : "");
 	channel_close(connection_release(c));
 }
 
 static void conn_drop(struct connection *c, const char *why)
 {
 	struct connections *cs = c->cs;
+	struct err err = {0};
+
+	if (channel_explain(c->ch, &err)) {
+		log_warn("a connection to the incoming migration was refused: %s", err.msg);
+		channel_close(connection_release(c));
+		return;
+	}
 
 	if (!cs->told)
 		log_info("a connection to the incoming migration is dropped: the peer %s", why);
@@ -220,11 +232,22 @@ static void conn_drop(struct connection *c, const char *why)
 	channel_close(connection_release(c));
 }
 
+/* The oldest one whose peer is known; NULL: there is none. */
+static struct connection *oldest_shaken(const struct connections *cs)
+{
+	list_for_each (c, &cs->waiting, struct connection, link)
+		if (c->shaken)
+			return c;
+	return NULL;
+}
+
 /* Those that have waited become what needs no byte, the oldest one first. */
 static void reconsider(struct connections *cs)
 {
-	while (cs->n && needs_no_byte(cs))
-		conn_take(container_of(cs->waiting.next, struct connection, link), only_left(cs));
+	struct connection *c;
+
+	while (needs_no_byte(cs) && (c = oldest_shaken(cs)))
+		conn_take(c, only_left(cs));
 	cs->decided(cs->opaque);
 }
 
@@ -266,11 +289,28 @@ static void conn_end(struct connection *c, const char *why)
 
 /* ---- waiting for the first bytes ---- */
 
+/* Its layers have agreed with the peer on what they need.  Not yet, or it is gone: false. */
+static bool conn_shake(struct connection *c)
+{
+	int ret = c->shaken ? 0 : channel_try_handshake(c->ch);
+
+	if (ret == -EAGAIN || ret == -EINTR)
+		return false;
+	if (ret < 0) {
+		conn_end(c, "has closed it without a word");
+		return false;
+	}
+	c->shaken = true;
+	return true;
+}
+
 static void conn_classify(struct connection *c)
 {
 	uint8_t magic[4];
 	ssize_t n;
 
+	if (!conn_shake(c))
+		return;
 	if (needs_no_byte(c->cs)) {
 		reconsider(c->cs);
 		return;

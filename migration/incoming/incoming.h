@@ -119,6 +119,10 @@ void incoming_fini(struct incoming *in);
 
 /* Main loop: wait for connections to a tcp: or unix: address; takes *uri over as far as needed. */
 int incoming_listen(struct incoming *in, struct migration_uri *uri, struct err *err);
+/* With TLS on it, as the parameters say; a 'ch' that is NULL stays so.  Machine lock held. */
+struct channel *incoming_layer_on(const struct incoming *in, struct channel *ch, struct err *err);
+/* On the connections of a source that comes back, too, from now on.  Machine lock held. */
+void incoming_recover_tls(struct incoming *in);
 /* Also closes the connections that are not classified yet. */
 void incoming_stop_listening(struct incoming *in);
 /* The same, and free all; the threads of the channels have ended, or else it waits for them. */

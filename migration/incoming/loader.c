@@ -101,8 +101,9 @@ static int load_magic(struct loader *l, struct err *err)
 	if (src_be32(l->in, &magic) < 0 || src_be32(l->in, &version) < 0)
 		return err_ended(l, "its header", err);
 	if (magic != STREAM_MAGIC)
-		return err_set(err, EINVAL,
-			       "this is not a migration stream (it begins with 0x%08x)", magic);
+		return err_set(
+		    err, EINVAL, "this is not a migration stream (it begins with 0x%08x%s)", magic,
+		    magic >> 16 == TLS_HELLO ? ", as TLS does: 'tls-creds' is not set here" : "");
 	if (version == 2)
 		return err_set(err, ENOTSUP, "the stream has the obsolete version 2");
 	if (version != STREAM_VERSION)

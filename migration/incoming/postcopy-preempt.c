@@ -33,7 +33,8 @@ static int take(struct incoming_postcopy *pc, struct channel *ch, struct err *er
 /* The thread's.  0, and none has come: it is not wanted any more. */
 static int await_channel(struct incoming_postcopy *pc, struct err *err)
 {
-	struct channel *ch = recover_listen_preempt(&pc->in->recover, pc->preempt_fd);
+	struct channel *ch =
+	    recover_listen_preempt(&pc->in->recover, &pc->preempt_begun, pc->preempt_fd);
 	int ret = 0;
 
 	if (!ch)
@@ -139,6 +140,9 @@ int incoming_preempt_await(struct incoming_postcopy *pc, struct err *err)
 {
 	int ret;
 
+	if (pc->preempt.thread.live)
+		return 0;
+	__atomic_store_n(&pc->preempt_begun, false, __ATOMIC_RELEASE);
 	wake_clear(pc->preempt_fd);
 	pthread_mutex_lock(&pc->lock);
 	pc->closing = false;
@@ -146,6 +150,12 @@ int incoming_preempt_await(struct incoming_postcopy *pc, struct err *err)
 	pc->preempt_due = ret == 0;
 	pthread_mutex_unlock(&pc->lock);
 	return ret;
+}
+
+void incoming_preempt_begin(struct incoming_postcopy *pc)
+{
+	__atomic_store_n(&pc->preempt_begun, true, __ATOMIC_RELEASE);
+	recover_listen_poke(&pc->in->recover);
 }
 
 void incoming_preempt_stop(struct incoming_postcopy *pc, bool cut)

@@ -88,8 +88,11 @@ int incoming_postcopy_resume(struct incoming_postcopy *pc, struct err *err)
 	if (!pc->resuming)
 		return err_set(err, EINVAL, "no migration is being resumed");
 	pc->resuming = false;
-	if (pc->in->set->caps[CAP_POSTCOPY_PREEMPT] && incoming_preempt_await(pc, err) < 0)
-		return -EAGAIN;
+	if (pc->in->set->caps[CAP_POSTCOPY_PREEMPT]) {
+		if (incoming_preempt_await(pc, err) < 0)
+			return -EAGAIN;
+		incoming_preempt_begin(pc);
+	}
 	put_be32(payload, RESUME_ACK_VALUE);
 	return rp_send(pc->loader->reader->ch, RP_RESUME_ACK, payload, sizeof(payload), err);
 }
@@ -134,8 +137,13 @@ static int handshake(struct incoming_postcopy *pc, struct err *err)
 
 void incoming_postcopy_disconnect(struct incoming_postcopy *pc)
 {
-	yank_del(&pc->in->m->yanks, &pc->attempt->yank);
-	recover_listen_begin(&pc->in->recover, pc->in->set->layer);
+	struct incoming *in = pc->in;
+
+	yank_del(&in->m->yanks, &pc->attempt->yank);
+	machine_lock(in->m);
+	incoming_recover_tls(in); /* an object may have come since the parameters were set */
+	machine_unlock(in->m);
+	recover_listen_begin(&in->recover, in->set->layer);
 }
 
 /* What watched the channels of before has seen them break. */
@@ -206,7 +214,11 @@ static int resume_over(struct incoming_postcopy *pc, struct channel *ch, struct 
 	if (ret < 0)
 		return ret;
 	set_status(pc, MIG_POSTCOPY_RECOVER, &why);
-	ret = handshake(pc, err);
+	/* A source may wait for the handshake of TLS on it before it resumes. */
+	if (pc->in->set->caps[CAP_POSTCOPY_PREEMPT] && recover_listen_agrees(&pc->in->recover))
+		ret = incoming_preempt_await(pc, err);
+	if (ret == 0)
+		ret = handshake(pc, err);
 	if (ret == 0)
 		return 0;
 	yank_del(&pc->in->m->yanks, &pc->attempt->yank);

@@ -69,9 +69,10 @@ struct incoming_postcopy {
 	struct err why;
 	bool ready, went; /* READY was sent; GO has come, with: */
 	struct go_requests asked;
-	bool pong_due;    /* the source wants to know when the guest runs */
-	bool closing;     /* no further preempt channel is taken */
-	bool preempt_due; /* it is waited for */
+	bool pong_due;      /* the source wants to know when the guest runs */
+	bool closing;       /* no further preempt channel is taken */
+	bool preempt_due;   /* it is waited for */
+	bool preempt_begun; /* atomic: the source resumes, and the connection may be taken */
 	bool preempt_done;
 	struct incoming_preempt preempt;
 };
@@ -125,6 +126,8 @@ void incoming_postcopy_fail(struct incoming_postcopy *pc, int ret, const struct 
 void incoming_preempt_start(struct incoming_postcopy *pc, struct channel *ch);
 /* A move is resumed: its preempt channel comes to in->recover, now or later.  0 or -errno. */
 int incoming_preempt_await(struct incoming_postcopy *pc, struct err *err);
+/* ... and may take it from now on: the source has said RESUME. */
+void incoming_preempt_begin(struct incoming_postcopy *pc);
 /* It has ended when this returns; 'cut': at once. */
 void incoming_preempt_stop(struct incoming_postcopy *pc, bool cut);
 /* postcopy-recover.c: the connection is no more; another one is waited for. */

@@ -13,10 +13,12 @@
 #include "migration/stream/wire.h"
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
+#include "vmm/base/units.h"
 #include "vmm/base/wake.h"
 
-/* What a connection is by its first byte; NOTHING: none has come. */
-enum recover_kind { NOTHING, MAIN, PREEMPT, STRANGER };
+/* What a connection is by its first byte; NOTHING: none has come; SHAKING: its TLS is not agreed.
+ */
+enum recover_kind { NOTHING, MAIN, PREEMPT, STRANGER, SHAKING };
 
 int recover_listen_init(struct recover_listen *r)
 {
@@ -30,6 +32,7 @@ void recover_listen_fini(struct recover_listen *r)
 	recover_listen_stop(r);
 	if (r->wake_fd >= 0)
 		(void)close(r->wake_fd);
+	tls_layer_fini(&r->tls);
 	pthread_mutex_destroy(&r->mutex);
 }
 
@@ -102,6 +105,15 @@ int recover_listen_given(struct recover_listen *r, int fd, struct err *err)
 	return ret;
 }
 
+void recover_listen_use(struct recover_listen *r, struct tls_layer *tls)
+{
+	pthread_mutex_lock(&r->mutex);
+	tls_layer_fini(&r->tls);
+	r->tls = *tls;
+	pthread_mutex_unlock(&r->mutex);
+	*tls = (struct tls_layer){.wanted = false};
+}
+
 bool recover_listen_address(struct recover_listen *r, struct migration_address *address)
 {
 	bool yes;
@@ -130,8 +142,14 @@ static struct channel *unlist(struct recover_listen *r, int i)
 static void add_connection(struct recover_listen *r, int fd)
 {
 	struct err err = {0};
-	struct channel *ch = channel_with_layer(channel_from_socket(fd, -1), r->layer, true, &err);
+	CLEANUP(tls_layer_fini) struct tls_layer tls;
+	struct channel *ch;
 
+	pthread_mutex_lock(&r->mutex);
+	tls = tls_layer_copy(&r->tls);
+	pthread_mutex_unlock(&r->mutex);
+	ch = channel_with_layer(channel_from_socket(fd, -1),
+				r->layer ? r->layer : tls_layer_of(&tls), true, &err);
 	if (!ch) {
 		log_warn("a connection to the migration that is to be resumed was refused: %s",
 			 err.msg);
@@ -161,8 +179,12 @@ static void accept_all(struct recover_listen *r)
 static enum recover_kind classify(struct channel *ch)
 {
 	uint8_t first;
-	ssize_t got = channel_peek(ch, &first, 1);
+	ssize_t got = channel_try_handshake(ch);
 
+	if (got == -EAGAIN || got == -EINTR)
+		return SHAKING;
+	if (got == 0)
+		got = channel_peek(ch, &first, 1);
 	if (got == -EAGAIN || got == -EINTR)
 		return NOTHING;
 	if (got <= 0)
@@ -183,11 +205,17 @@ static void drop_strangers(struct recover_listen *r, enum recover_kind wanted)
 {
 	for (int i = r->n_waiting - 1; i >= 0; i--) {
 		int kind = r->waiting[i].kind;
+		struct err err = {0};
 
 		if (kind != STRANGER && (kind != MAIN || wanted == MAIN))
 			continue;
-		log_warn("a connection to the migration that is to be resumed is not its source's: "
-			 "closed");
+		if (channel_explain(r->waiting[i].ch, &err))
+			log_warn("a connection to the migration that is to be resumed was refused: "
+				 "%s",
+				 err.msg);
+		else
+			log_warn("a connection to the migration that is to be resumed is not its "
+				 "source's: closed");
 		channel_close(unlist(r, i));
 	}
 }
@@ -228,7 +256,7 @@ static bool wait_for_news(struct recover_listen *r, int cancel_fd, int watch_fd)
 		p[n++] = (struct pollfd){.fd = r->set.fd[i], .events = POLLIN};
 	pthread_mutex_unlock(&r->mutex);
 	for (int i = 0; i < r->n_waiting; i++)
-		if (r->waiting[i].kind == NOTHING)
+		if (r->waiting[i].kind == NOTHING || r->waiting[i].kind == SHAKING)
 			p[n++] =
 			    (struct pollfd){.fd = channel_fd(r->waiting[i].ch), .events = POLLIN};
 	(void)poll(p, n, -1);
@@ -256,9 +284,30 @@ struct channel *recover_listen_main(struct recover_listen *r, int cancel_fd, int
 	return await_connection(r, MAIN, cancel_fd, watch_fd);
 }
 
-struct channel *recover_listen_preempt(struct recover_listen *r, int cancel_fd)
+struct channel *recover_listen_preempt(struct recover_listen *r, const bool *begun, int cancel_fd)
 {
+	while (!__atomic_load_n(begun, __ATOMIC_ACQUIRE)) {
+		accept_all(r);
+		look(r);
+		if (!wait_for_news(r, cancel_fd, -1))
+			return NULL;
+	}
 	return await_connection(r, PREEMPT, cancel_fd, -1);
+}
+
+void recover_listen_poke(const struct recover_listen *r)
+{
+	wake_set(r->wake_fd);
+}
+
+bool recover_listen_agrees(struct recover_listen *r)
+{
+	bool yes;
+
+	pthread_mutex_lock(&r->mutex);
+	yes = tls_layer_of(&r->tls) != NULL;
+	pthread_mutex_unlock(&r->mutex);
+	return yes;
 }
 
 void recover_listen_begin(struct recover_listen *r, const struct channel_layer *layer)

@@ -19,6 +19,7 @@
 #include <stdbool.h>
 
 #include "migration/channel/address.h"
+#include "migration/tls/layer.h"
 #include "vmm/base/listen.h"
 
 struct channel;
@@ -41,8 +42,9 @@ struct recover_listen {
 	int given; /* the descriptor of fd:, not taken yet, owned; -1: none */
 	bool has_address;
 	struct migration_address address;
+	struct tls_layer tls; /* as the parameters are now */
 	/* the waiting thread's */
-	const struct channel_layer *layer; /* borrowed */
+	const struct channel_layer *layer; /* borrowed; in the place of 'tls' */
 	struct recover_waiting {
 		struct channel *ch; /* owned */
 		int kind;           /* by its first byte, when it was looked at last */
@@ -65,20 +67,31 @@ int recover_listen_at(struct recover_listen *r, const struct migration_uri *uri,
 		      const struct sockaddr_list *list, struct err *err);
 /* The connection is there already: fd: (taken). */
 int recover_listen_given(struct recover_listen *r, int fd, struct err *err);
+/* What the parameters say about TLS (taken), for connections that come from now on. */
+void recover_listen_use(struct recover_listen *r, struct tls_layer *tls);
 /* Where it listens; false: nowhere. */
 bool recover_listen_address(struct recover_listen *r, struct migration_address *address);
 
 /* ---- the waiting thread ---- */
 
-/* A source may come back from now on.  'layer': on each connection; NULL: none. */
+/* A source may come back from now on.  'layer': on each connection, in the place of TLS, or NULL.
+ */
 void recover_listen_begin(struct recover_listen *r, const struct channel_layer *layer);
 /*
  * Wait for the source's main connection; returned owned, with 'cancel_fd' in it.  NULL: cancel_fd
  * (an eventfd) has become readable, or 'watch_fd' (-1: none).  The machine lock is not held.
  */
 struct channel *recover_listen_main(struct recover_listen *r, int cancel_fd, int watch_fd);
-/* The same for the connection of postcopy-preempt, behind the main one. */
-struct channel *recover_listen_preempt(struct recover_listen *r, int cancel_fd);
+/*
+ * The same for the connection of postcopy-preempt, behind the main one.  Until *begun is true
+ * (atomic; recover_listen_poke() tells that) nothing is taken: a source may agree on TLS on it
+ * before it says that it resumes.
+ */
+struct channel *recover_listen_preempt(struct recover_listen *r, const bool *begun, int cancel_fd);
+/* Whoever waits looks again.  Any thread. */
+void recover_listen_poke(const struct recover_listen *r);
+/* Is there a layer on the connections, on which something has to be agreed first?  Any thread. */
+bool recover_listen_agrees(struct recover_listen *r);
 /* Enough have come: close what listens and what waits; no other source may come back. */
 void recover_listen_stop(struct recover_listen *r);
 

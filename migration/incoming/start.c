@@ -78,7 +78,7 @@ void incoming_connected(struct incoming *in, struct channel *ch)
 		incoming_not_started(in, &err);
 }
 
-static int open_now(struct incoming *in, const struct migration_uri *uri, int fd, struct err *err)
+static int open_now(struct incoming *in, struct migration_uri *uri, int fd, struct err *err)
 {
 	struct channel *ch;
 
@@ -87,7 +87,14 @@ static int open_now(struct incoming *in, const struct migration_uri *uri, int fd
 		if (fd < 0)
 			return fd;
 	}
+	if (uri->kind == URI_FILE && in->set->params.tls_creds[0])
+		return err_set(err, EINVAL,
+			       "'tls-creds' is for a source that talks, and a file is none: set it "
+			       "to \"\" for file:");
+	uri->both = in->set->params.tls_creds[0];
 	ch = channel_open(uri, NULL, fd, false, in->cancel_fd, NULL, err);
+	if (uri->kind != URI_FILE)
+		ch = incoming_layer_on(in, ch, err);
 	if (ch && !ch->two_way)
 		ch = channel_checksum_read(ch);
 	return ch ? start_loading(in, ch, err) : -EIO;

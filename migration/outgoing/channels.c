@@ -11,7 +11,7 @@
 #include <errno.h>
 
 #include "migration/channel/channel.h"
-#include "migration/channel/open.h"
+#include "migration/outgoing/connect.h"
 #include "migration/outgoing/outgoing.h"
 #include "migration/ram/mapped/mapped.h"
 #include "migration/ram/multifd/multifd.h"
@@ -35,10 +35,9 @@ int outgoing_open_channels(struct outgoing *o, struct err *err)
 	o->ch->cancel_fd = multifd_send_alarm(o->multifd);
 	for (unsigned i = 0; i < o->multifd_config.channels; i++) {
 		struct channel *ch =
-		    channel_open(&o->uri, &o->to, -1, true, o->ch->cancel_fd, &o->patience, err);
+		    outgoing_connect(o, &o->uri, &o->to, -1, &o->tls, o->ch->cancel_fd, err);
 		int ret;
 
-		ch = channel_with_layer(ch, o->set->layer, false, err);
 		if (!ch && err->errnum == ECANCELED)
 			return -ECANCELED;
 		if (!ch)
@@ -46,7 +45,6 @@ int outgoing_open_channels(struct outgoing *o, struct err *err)
 					  "multifd channel %u of %u (are 'multifd' and "
 					  "'multifd-channels' the same at the destination?)",
 					  i, o->multifd_config.channels);
-		ch->patience = &o->patience;
 		ret = multifd_send_add(o->multifd, ch, err);
 		if (ret < 0)
 			return ret;

@@ -39,7 +39,7 @@ int outgoing_listen(struct outgoing *o, struct err *err)
 		return err_set(err, EPROTO,
 			       "the destination said that the guest runs before it had it all");
 	if (o->rp.ended)
-		return err_set(err, ECONNRESET, "the destination closed the connection");
+		return channel_say_closed(o->ch, "destination", err);
 	return o->multifd ? multifd_send_check(o->multifd, err) : 0;
 }
 

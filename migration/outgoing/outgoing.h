@@ -93,6 +93,7 @@ struct outgoing {
 	struct sockaddr_list to;
 	struct migration_uri uri;
 	int fd;               /* of fd:, -1 once it belongs to the channel */
+	struct tls_layer tls; /* of every connection; as the parameters were at the start */
 	bool caps[CAP_COUNT]; /* as they were at the start */
 	bool flush_sections;  /* ... and multifd-flush-after-each-section */
 	uint8_t zero_pages;   /* ... and zero-page-detection */

@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #include "migration/channel/channel.h"
-#include "migration/channel/open.h"
+#include "migration/outgoing/connect.h"
 #include "migration/outgoing/handover.h"
 #include "migration/outgoing/outgoing.h"
 #include "migration/outgoing/postcopy.h"
@@ -80,6 +80,9 @@ static void adopt_address(struct outgoing *o, struct resume_address *a)
 	uri_fini(&o->uri);
 	o->uri = a->uri;
 	o->to = a->to;
+	tls_layer_fini(&o->tls);
+	o->tls = a->tls;
+	a->tls = (struct tls_layer){.wanted = false};
 	a->uri = (struct migration_uri){0};
 	machine_unlock(o->m);
 }
@@ -95,8 +98,7 @@ static struct channel *connect_again(struct outgoing *o, struct resume_address *
 		return NULL;
 	}
 	a->fd = -1;
-	ch = channel_open(&a->uri, &a->to, fd, true, either, &o->patience, err);
-	ch = channel_with_layer(ch, o->set->layer, false, err);
+	ch = outgoing_connect(o, &a->uri, &a->to, fd, &a->tls, either, err);
 	(void)close(either);
 	if (ch && !ch->two_way) {
 		channel_close(ch);
@@ -121,7 +123,7 @@ static int await_word(struct outgoing *o, const bool *said, struct err *err)
 		if (o->rp.cause[0] || o->rp.shut)
 			return rp_refused(&o->rp, err);
 		if (o->rp.ended)
-			return err_set(err, ECONNRESET, "the destination closed the connection");
+			return channel_say_closed(o->ch, "destination", err);
 		ret = rp_poll(&o->rp, -1, err);
 	}
 	return ret < 0 ? ret : 0;
@@ -192,7 +194,7 @@ static int await_ack(struct outgoing *o, struct err *err)
 		if (ret < 0)
 			return ret;
 		if (news.ended || news.shut)
-			return err_set(err, ECONNRESET, "the destination closed the connection");
+			return channel_say_closed(o->ch, "destination", err);
 		(void)poll(p, 2, -1);
 		if (p[0].revents)
 			return err_cancelled(err);

@@ -24,7 +24,7 @@
 #include <unistd.h>
 
 #include "migration/channel/channel.h"
-#include "migration/channel/open.h"
+#include "migration/outgoing/connect.h"
 #include "migration/outgoing/handover.h"
 #include "migration/outgoing/modes.h"
 #include "migration/outgoing/outgoing.h"
@@ -155,9 +155,7 @@ int postcopy_open_urgent(struct outgoing *o, bool early, struct err *err)
 	if (ret < 0)
 		return ret;
 	pc = o->postcopy;
-	pc->urgent =
-	    channel_open(&o->uri, &o->to, -1, true, o->deadline.stop_fd, &o->patience, err);
-	pc->urgent = channel_with_layer(pc->urgent, o->set->layer, false, err);
+	pc->urgent = outgoing_connect(o, &o->uri, &o->to, -1, &o->tls, o->deadline.stop_fd, err);
 	if (!pc->urgent)
 		return err->errnum == ECANCELED
 			   ? -ECANCELED
@@ -165,7 +163,6 @@ int postcopy_open_urgent(struct outgoing *o, bool early, struct err *err)
 					"the connection of postcopy-preempt (is it on at the "
 					"destination too?)");
 	channel_bound_silence(pc->urgent);
-	pc->urgent->patience = &o->patience;
 	pc->urgent_w = writer_new(pc->urgent);
 	pc->urgent_early = early;
 	return 0;

@@ -8,6 +8,7 @@
 void resume_address_fini(struct resume_address *a)
 {
 	uri_fini(&a->uri);
+	tls_layer_fini(&a->tls);
 	if (a->fd >= 0)
 		(void)close(a->fd);
 	*a = (struct resume_address){.fd = -1};

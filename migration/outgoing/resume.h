@@ -11,11 +11,13 @@
 #include <stdbool.h>
 
 #include "migration/channel/uri.h"
+#include "migration/tls/layer.h"
 
 struct resume_address {
 	struct migration_uri uri; /* owned */
 	struct sockaddr_list to;  /* tcp: what its host stands for */
 	int fd;                   /* fd: owned; -1: none */
+	struct tls_layer tls;     /* as the parameters are when the command comes */
 };
 
 void resume_address_fini(struct resume_address *a);

@@ -15,8 +15,8 @@
 
 #include "migration/channel/channel.h"
 #include "migration/channel/checksum.h"
-#include "migration/channel/open.h"
 #include "migration/channel/resolve.h"
+#include "migration/outgoing/connect.h"
 #include "migration/outgoing/modes.h"
 #include "migration/outgoing/outgoing.h"
 #include "migration/outgoing/report.h"
@@ -28,13 +28,6 @@
 #include "vmm/loop.h"
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
-
-/*
- * Both ends work at the same time then, instead of in turn.  Not where a
- * program in between may carry the bytes on slowly: what lies in the queue
- * when the guest is stopped lengthens its pause.
- */
-#define SEND_BUFFER_BYTES MiB
 
 static void close_fd(int fd)
 {
@@ -51,16 +44,12 @@ static int open_channel(struct outgoing *o, struct channel **ch, struct err *err
 	if (ret < 0)
 		return ret;
 	o->fd = -1;
-	*ch = channel_open(&o->uri, &o->to, fd, true, o->deadline.stop_fd, &o->patience, err);
-	if (uri_is_address(o->uri.kind))
-		*ch = channel_with_layer(*ch, o->set->layer, false, err);
+	*ch = outgoing_connect(o, &o->uri, &o->to, fd, &o->tls, o->deadline.stop_fd, err);
 	if (!*ch)
 		return err->errnum == ECANCELED ? -ECANCELED : -EIO;
 	o->checksum = o->checksum && !(*ch)->two_way;
 	if (o->checksum)
 		*ch = channel_checksum_write(*ch);
-	if (o->uri.kind == URI_UNIX)
-		channel_send_buffer(*ch, SEND_BUFFER_BYTES);
 	return 0;
 }
 
@@ -139,6 +128,10 @@ static int outgoing_begin(struct outgoing *o, const struct migration_where *wher
 	ret = outgoing_check_channels(o, err);
 	if (ret < 0 && o->caps[CAP_MAPPED_RAM])
 		return ret; /* said at once, as in QEMU */
+	tls_layer_fill(&o->tls, m, &o->set->params, o->uri.host);
+	ret = outgoing_check_tls(o, &o->uri, err);
+	if (ret < 0)
+		return ret;
 	report_outgoing_start(o, where);
 	if (o->uri.kind != URI_TCP || resolve_now(&o->uri, false, &o->to, NULL) == 0)
 		return start_thread(o, err);
@@ -159,6 +152,7 @@ int outgoing_start(struct outgoing *o, const struct migration_where *where, int 
 	wake_clear(o->cancel_fd);
 	wake_clear(o->kick_fd);
 	resume_clear(&o->resume);
+	tls_layer_fini(&o->tls);
 	o->fd = fd;
 	o->error = (struct err){0};
 	free(o->error_text);
@@ -245,6 +239,7 @@ void outgoing_fini(struct outgoing *o)
 	stats_fini(&o->stats);
 	deadline_fini(&o->deadline);
 	resume_fini(&o->resume);
+	tls_layer_fini(&o->tls);
 	close_fd(o->cancel_fd);
 	close_fd(o->kick_fd);
 	close_fd(o->fd);

@@ -29,8 +29,6 @@ static const char *const policies[] = {"cancel", "force", "postcopy", NULL};
 
 #define YEAR_S 31536000 /* 365 days */
 
-static const char no_tls[] = "use a tunnel, such as ssh, with unix: or exec:";
-
 /* It would align one column of every other row. */
 /* clang-format off */
 const struct migration_param_info migration_param_table[] = {
@@ -70,9 +68,12 @@ const struct migration_param_info migration_param_table[] = {
     {"cpu-throttle-tailslow", PARAM_BOOL, AT(cpu_throttle_tailslow), RANGE(0, 1), INITIAL(0),
      .offered = true,
      .help = "take smaller steps towards the end"},
-    {"tls-creds", PARAM_STR_OR_NULL, AT(tls_creds), ABSENT(no_tls)},
-    {"tls-hostname", PARAM_STR_OR_NULL, AT(tls_hostname), ABSENT(no_tls)},
-    {"tls-authz", PARAM_STR_OR_NULL, AT(tls_authz), ABSENT(no_tls)},
+    {"tls-creds", PARAM_STR_OR_NULL, AT(tls_creds), .offered = true,
+     .help = "the object tls-creds-* that the migration is encrypted with; \"\": it is not"},
+    {"tls-hostname", PARAM_STR_OR_NULL, AT(tls_hostname), .offered = true,
+     .help = "what the destination's certificate must name; \"\": the host of the address"},
+    {"tls-authz", PARAM_STR_OR_NULL, AT(tls_authz), .offered = true,
+     .help = "the object authz-* that lets a source in by its certificate's name (destination)"},
     {"max-bandwidth", PARAM_SIZE, AT(max_bandwidth), RANGE(0, UINT64_MAX), INITIAL(128 * MiB),
      .offered = true,
      .help = "bytes a second; 0: no limit"},

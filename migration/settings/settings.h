@@ -29,7 +29,9 @@ struct migration_settings {
 	/* atomic */
 	uint64_t max_bandwidth, downtime_limit_ms, xbzrle_cache_bytes, switchover_bandwidth;
 	uint64_t postcopy_bandwidth;
-	const struct channel_layer *layer; /* borrowed; on each socket to a peer; NULL: none */
+	/* borrowed; on each connection to a peer in the place of TLS; NULL: what 'tls-creds' says
+	 */
+	const struct channel_layer *layer;
 };
 
 /* 's' is zeroed: all defaults. */

@@ -7,6 +7,7 @@
 #ifndef MINIVMM_MIGRATION_WIRE_H
 #define MINIVMM_MIGRATION_WIRE_H
 
+#define TLS_HELLO      0x1603U /* what the greeting of TLS begins with, instead of a magic */
 #define STREAM_MAGIC   0x5145564dU
 #define STREAM_VERSION 3U
 

@@ -124,6 +124,14 @@ static const struct qmp_member image_members[] = {
 static const struct qmp_type image_type =
     QMP_OBJECT_TYPE(struct image_info, "ImageInfo", image_members);
 
+static const struct qmp_member dirty_members[] = {
+    QMP_NONE("name", &qmp_str),          QMP_ONLY("count", &qmp_i64),
+    QMP_ONLY("granularity", &qmp_u32),   QMP_ONLY("recording", &qmp_bool),
+    QMP_ONLY("busy", &qmp_bool),         QMP_ONLY("persistent", &qmp_bool),
+    QMP_NONE("inconsistent", &qmp_bool), {0},
+};
+static const struct qmp_type dirty_type = QMP_SHAPE_TYPE("BlockDirtyInfo", dirty_members);
+static const struct qmp_type dirty_list = QMP_ARRAY_TYPE(&dirty_type);
 #define LIMITS(what)                                                                               \
 	QMP_NONE("bps" what, &qmp_i64), QMP_NONE("bps_rd" what, &qmp_i64),                         \
 	    QMP_NONE("bps_wr" what, &qmp_i64), QMP_NONE("iops" what, &qmp_i64),                    \
@@ -147,6 +155,7 @@ static const struct qmp_member info_members[] = {
     LIMITS("_max_length"),
     QMP_NONE("iops_size", &qmp_i64),
     QMP_NONE("group", &qmp_str),
+    QMP_NONE("dirty-bitmaps", &dirty_list), /* they are in image.format-specific */
     QMP_REQ_T(struct block_info, image, "image", &image_type),
     QMP_REQ_T(struct block_info, cache, "cache", &cache_type),
     QMP_REQ(struct block_info, zero, "write_threshold"),

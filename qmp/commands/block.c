@@ -133,15 +133,37 @@ struct timed_stats {
 	uint64_t interval_length;
 };
 
+#define LATENCIES(what)                                                                            \
+	QMP_ONLY("min_" what "_latency_ns", &qmp_u64),                                             \
+	    QMP_ONLY("max_" what "_latency_ns", &qmp_u64),                                         \
+	    QMP_ONLY("avg_" what "_latency_ns", &qmp_u64)
+/* The list is always empty: what has to be asked for at the start is not offered. */
 static const struct qmp_member timed_members[] = {
     QMP_REQ(struct timed_stats, interval_length, "interval_length"),
+    LATENCIES("rd"),
+    LATENCIES("wr"),
+    LATENCIES("flush"),
+    QMP_ONLY("avg_rd_queue_depth", &qmp_number),
+    QMP_ONLY("avg_wr_queue_depth", &qmp_number),
     {0},
 };
 static const struct qmp_type timed_type =
     QMP_OBJECT_TYPE(struct timed_stats, "BlockDeviceTimedStats", timed_members);
 static const struct qmp_type timed_list = QMP_ARRAY_TYPE(&timed_type);
 
+static const struct qmp_type u64_list = QMP_ARRAY_TYPE(&qmp_u64);
+static const struct qmp_member histogram_members[] = {
+    QMP_ONLY("boundaries", &u64_list),
+    QMP_ONLY("bins", &u64_list),
+    {0},
+};
+static const struct qmp_type histogram_type =
+    QMP_SHAPE_TYPE("BlockLatencyHistogramInfo", histogram_members);
 static const struct qmp_member counter_members[] = {
+    QMP_NONE("idle_time_ns", &qmp_i64),
+    QMP_NONE("rd_latency_histogram", &histogram_type),
+    QMP_NONE("wr_latency_histogram", &histogram_type),
+    QMP_NONE("flush_latency_histogram", &histogram_type),
     QMP_REQ(struct counters, s.rd_bytes, "rd_bytes"),
     QMP_REQ(struct counters, s.wr_bytes, "wr_bytes"),
     QMP_REQ(struct counters, s.unmap_bytes, "unmap_bytes"),

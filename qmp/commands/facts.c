@@ -137,14 +137,25 @@ struct cpu {
 	int target;
 };
 
+/* All that the interface names; this one is the first. */
 static const char *const targets[] = {
-    "x86_64",   "aarch64",     "alpha",    "arm",        "avr",          "cris",  "hppa",
-    "i386",     "loongarch64", "m68k",     "microblaze", "microblazeel", "mips",  "mips64",
-    "mips64el", "mipsel",      "nios2",    "or1k",       "ppc",          "ppc64", "riscv32",
-    "riscv64",  "rx",          "s390x",    "sh4",        "sh4eb",        "sparc", "sparc64",
-    "tricore",  "xtensa",      "xtensaeb", NULL};
-/* all that the interface names; this one is the first */
-static const struct qmp_type target_enum = QMP_ENUM_TYPE("SysEmuTarget", targets);
+    "x86_64",      "aarch64", "alpha",        "arm",     "avr",     "hppa",     "i386",
+    "loongarch64", "m68k",    "microblaze",   "mips",    "mips64",  "mips64el", "mipsel",
+    "or1k",        "ppc",     "ppc64",        "riscv32", "riscv64", "rx",       "s390x",
+    "sh4",         "sh4eb",   "sparc",        "sparc64", "tricore", "xtensa",   "xtensaeb",
+    "cris",        "nios2",   "microblazeel", /* a newer QEMU has dropped these */
+};
+#define OLD_TARGETS 3U
+
+static const char *target_at(const struct qmp_type *t, size_t i, unsigned *features)
+{
+	(void)t;
+	*features = i + OLD_TARGETS >= ARRAY_LEN(targets) ? QMP_DEPRECATED : 0;
+	return i < ARRAY_LEN(targets) ? targets[i] : NULL;
+}
+
+static const struct qmp_type target_enum = {
+    .kind = QMP_KIND_ENUM, .name = "SysEmuTarget", .size = sizeof(int), .value_at = target_at};
 #define PROP(m, wire) QMP_MEMBER_(struct topology, m, wire, &qmp_i64, QMP_ALWAYS)
 static const struct qmp_member topology_members[] = {
     QMP_NONE("node-id", &qmp_i64),

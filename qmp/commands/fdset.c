@@ -40,8 +40,7 @@ static int add_fd(struct qmp_call *call, const void *arg, void *ret, struct err 
 	int fd = *call->fd, r;
 
 	if (fd >= 0 && a->has_set && a->set < 0)
-		return err_set(err, EINVAL,
-			       "Parameter 'fdset-id' expects a non-negative value");
+		return err_set(err, EINVAL, "Parameter 'fdset-id' expects a non-negative value");
 	*call->fd = -1;
 	r = fdset_add(&set, fd, a->opaque, err);
 	if (r == 0)
@@ -119,9 +118,7 @@ static int query_fdsets(struct qmp_call *call, const void *arg, void *ret, struc
 		const struct fdset_entry *e = &entries[i];
 
 		if (!i || e->set != entries[i - 1].set)
-			sets[n_sets++] = (struct set_info){
-			    .set = e->set, .fds = {.v = &fds[i]}
-                         };
+			sets[n_sets++] = (struct set_info){.set = e->set, .fds = {.v = &fds[i]}};
 		fds[i].fd = e->fd;
 		if (e->opaque)
 			fds[i].opaque = qmp_printf(call->pool, "%s", e->opaque);
@@ -133,8 +130,8 @@ static int query_fdsets(struct qmp_call *call, const void *arg, void *ret, struc
 }
 
 const struct qmp_command qmp_fdset_commands[] = {
-    {"add-fd", &add_type, &added_type, add_fd, QMP_TAKES_FD},
-    {"remove-fd",	 &remove_type, NULL, remove_fd, 0},
-    {"query-fdsets",	   NULL, &set_list, query_fdsets, 0},
-    {0     },
+    {"add-fd",      &add_type, &added_type, add_fd, QMP_TAKES_FD},
+    {"remove-fd",  &remove_type, NULL, remove_fd, 0},
+    {"query-fdsets", NULL, &set_list, query_fdsets, 0},
+    {0  },
 };

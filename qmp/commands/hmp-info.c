@@ -1,17 +1,20 @@
 /* hmp-info.c - topics of the human monitor's info, in QEMU's words */
+#include <errno.h>
 #include <inttypes.h>
 
 #include "devices/microvm.h"
+#include "devices/virtio/virtio-devices.h"
 #include "devices/vmgenid.h"
-#include "migration/migration.h"
 #include "qmp/command.h"
 #include "qmp/commands/version.h"
 #include "qmp/hmp.h"
 #include "vmm/base/buf.h"
+#include "vmm/base/error.h"
 #include "vmm/base/units.h"
 #include "vmm/base/uuid.h"
 #include "vmm/machine.h"
 #include "vmm/options/config.h"
+#include "vmm/vcpu.h"
 
 /* ---- the machine ---- */
 
@@ -112,64 +115,98 @@ static int info_block(struct qmp_call *call, const struct hmp_args *args, struct
 	return 0;
 }
 
-/* ---- migration ---- */
+/* ---- processors, chardevs, memory ---- */
 
-static void show_ram(const struct migration_ram_stats *ram, struct buf *out)
+static int info_kvm(struct qmp_call *call, const struct hmp_args *args, struct buf *out,
+		    struct err *err)
 {
-	const struct {
-		const char *name, *unit;
-		uint64_t v;
-	} rows[] = {
-	    {"transferred ram",  " kbytes", ram->transferred / KiB },
-	    {"remaining ram",    " kbytes", ram->remaining / KiB   },
-	    {"total ram",        " kbytes", ram->total / KiB       },
-	    {"duplicate",        " pages",  ram->duplicate         },
-	    {"skipped",          " pages",  ram->skipped           },
-	    {"normal",           " pages",  ram->normal            },
-	    {"normal bytes",     " kbytes", ram->normal_bytes / KiB},
-	    {"dirty sync count", "",        ram->dirty_sync_count  },
-	    {"page size",        " kbytes", ram->page_size / KiB   },
-	};
-
-	buf_printf(out, "throughput: %0.2f mbps\n", ram->mbps);
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-		buf_printf(out, "%s: %" PRIu64 "%s\n", rows[i].name, rows[i].v, rows[i].unit);
+	(void)call;
+	(void)args;
+	(void)err;
+	buf_printf(out, "kvm support: enabled\n");
+	return 0;
 }
 
-static int info_migrate(struct qmp_call *call, const struct hmp_args *args, struct buf *out,
-			struct err *err)
+static int info_cpus(struct qmp_call *call, const struct hmp_args *args, struct buf *out,
+		     struct err *err)
 {
-	struct migration_info *i = qmp_alloc(call->pool, 1, sizeof(*i));
+	const struct machine *m = call->m;
 
 	(void)args;
 	(void)err;
-	migration_query(call->mg, i);
-	if (i->status == MIG_NONE)
-		return 0;
-	buf_printf(out, "Migration status: %s", migration_status_name(i->status));
-	if (*i->error_desc)
-		buf_printf(out, " (%s)", i->error_desc);
-	buf_printf(out, "\n");
-	if (i->has_times)
-		buf_printf(out, "total time: %" PRIu64 " ms\n", i->total_time_ms);
-	if (i->has_expected)
-		buf_printf(out, "expected downtime: %" PRIu64 " ms\n", i->expected_downtime_ms);
-	if (i->has_downtime)
-		buf_printf(out, "downtime: %" PRIu64 " ms\n", i->downtime_ms);
-	if (i->has_setup)
-		buf_printf(out, "setup: %" PRIu64 " ms\n", i->setup_time_ms);
-	if (i->has_ram)
-		show_ram(&i->ram, out);
+	for (unsigned i = 0; i < m->n_vcpus; i++)
+		buf_printf(out, "%c CPU #%u: thread_id=%d\n", i ? ' ' : '*', i,
+			   (int)m->vcpus[i]->tid);
+	return 0;
+}
+
+static int info_chardev(struct qmp_call *call, const struct hmp_args *args, struct buf *out,
+			struct err *err)
+{
+	const struct chardevs *cs = &call->be->chardevs;
+
+	(void)args;
+	(void)err;
+	pthread_mutex_lock(&call->m->control_lock); /* some are the control thread's */
+	for (size_t i = 0; i < cs->n; i++)
+		buf_printf(out, "%s: filename=%s\n", cs->v[i]->id,
+			   cs->v[i]->filename ? cs->v[i]->filename : cs->v[i]->ops->type);
+	pthread_mutex_unlock(&call->m->control_lock);
+	return 0;
+}
+
+static int info_memory(struct qmp_call *call, const struct hmp_args *args, struct buf *out,
+		       struct err *err)
+{
+	(void)args;
+	(void)err;
+	buf_printf(out, "base memory: %" PRIu64 "\nplugged memory: 0\n", call->m->cfg->ram_bytes);
+	return 0;
+}
+
+static int info_balloon(struct qmp_call *call, const struct hmp_args *args, struct buf *out,
+			struct err *err)
+{
+	struct balloon *b = balloon_find(call->m);
+
+	(void)args;
+	if (!b)
+		return err_set(err, ENODEV, "No balloon device has been activated");
+	buf_printf(out, "balloon: actual=%llu\n",
+		   (unsigned long long)balloon_actual_bytes(b) / MiB);
+	return 0;
+}
+
+/* Where RAM and devices are in the guest's address spaces. */
+static int info_mtree(struct qmp_call *call, const struct hmp_args *args, struct buf *out,
+		      struct err *err)
+{
+	const struct machine *m = call->m;
+
+	(void)args;
+	(void)err;
+	buf_printf(out, "address-space: memory\n");
+	for (size_t i = 0; i < m->mem.n_slots; i++) {
+		const struct mem_slot *s = &m->mem.slots[i];
+
+		buf_printf(out, "  %016" PRIx64 "-%016" PRIx64 " (prio 0, ram): %s\n", s->gpa,
+			   s->gpa + s->bytes - 1, s->block->name);
+	}
 	return 0;
 }
 
 const struct hmp_command hmp_info_commands[] = {
-    {"info block",		      NULL, "show info of all block devices", info_block},
-    {"info migrate", NULL, "show migration status", info_migrate},
-    {"info name",				 NULL, "show the current VM name", info_name},
-    {"info status",			     NULL, "show the current VM status (running|paused)", info_status},
-    {"info uuid",		     NULL, "show the current VM UUID", info_uuid},
-    {"info version",		       NULL, "show the version of minivmm", info_version},
-    {"info vm-generation-id",       NULL, "Show Virtual Machine Generation ID", info_generation},
+    {"info block",				   NULL, "show info of all block devices", info_block, false},
+    {"info name",              NULL, "show the current VM name", info_name, false},
+    {"info status",					 NULL, "show the current VM status (running|paused)", info_status, false},
+    {"info uuid",				    NULL, "show the current VM UUID", info_uuid, false},
+    {"info version",                    NULL, "show the version of minivmm", info_version, false},
+    {"info vm-generation-id",					 NULL, "Show Virtual Machine Generation ID", info_generation, false},
+    {"info kvm",				  NULL, "show KVM information", info_kvm, false},
+    {"info cpus", NULL, "show infos for each CPU", info_cpus, false},
+    {"info chardev",					 NULL, "show the character devices", info_chardev, false},
+    {"info memory_size_summary",				    NULL, "show the amount of memory", info_memory, false},
+    {"info balloon",                    NULL, "show balloon information", info_balloon, false},
+    {"info mtree",					 NULL, "show where memory is", info_mtree, false},
     {0				},
 };

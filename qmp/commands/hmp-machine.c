@@ -53,10 +53,10 @@ static int hmp_quit(struct qmp_call *call, const struct hmp_args *args, struct b
 }
 
 const struct hmp_command hmp_machine_commands[] = {
-    {"cont|c",            NULL, "resume emulation", hmp_cont},
-    {"quit|q", NULL, "quit the emulator", hmp_quit},
-    {"stop|s",		   NULL, "stop emulation", hmp_stop},
-    {"system_powerdown",               NULL, "send system power down event", hmp_powerdown},
-    {"system_reset",           NULL, "reset the system", hmp_reset},
-    {0	   },
+    {"cont|c",             NULL, "resume emulation", hmp_cont, true},
+    {"quit|q",  NULL, "quit the emulator", hmp_quit, false},
+    {"stop|s",		NULL, "stop emulation", hmp_stop, true},
+    {"system_powerdown",             NULL, "send system power down event", hmp_powerdown, true},
+    {"system_reset", NULL, "reset the system", hmp_reset, true},
+    {0	      },
 };

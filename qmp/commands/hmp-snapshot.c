@@ -263,9 +263,10 @@ static int hmp_info_snapshots(struct qmp_call *call, const struct hmp_args *args
 }
 
 const struct hmp_command hmp_snapshot_commands[] = {
-    {"savevm",						     "[tag]", "save a snapshot of the guest, instead of one of that name", hmp_savevm},
-    {"loadvm", "tag", "go back to a snapshot", hmp_loadvm},
-    {"delvm",							    "tag", "delete a snapshot", hmp_delvm},
-    {"info snapshots",						       NULL, "show the snapshots", hmp_info_snapshots},
-    {0						 },
+    {"savevm",						     "[tag]", "save a snapshot of the guest, instead of one of that name", hmp_savevm,
+     true},
+    {"loadvm", "tag", "go back to a snapshot", hmp_loadvm, true},
+    {"delvm",							 "tag", "delete a snapshot", hmp_delvm, true},
+    {"info snapshots",						     NULL, "show the snapshots", hmp_info_snapshots, false},
+    {0				    },
 };

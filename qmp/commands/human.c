@@ -38,6 +38,6 @@ static int human(struct qmp_call *call, const void *arg, void *ret, struct err *
 }
 
 const struct qmp_command qmp_human_commands[] = {
-    {"human-monitor-command", &human_type, &qmp_str, human, QMP_WAITS | QMP_GUEST},
+    {"human-monitor-command", &human_type, &qmp_str, human, QMP_BY_LINE | QMP_NODES | QMP_GUEST},
     {0	      },
 };

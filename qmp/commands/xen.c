@@ -54,8 +54,8 @@ static int set_log(struct qmp_call *call, const void *arg, void *ret, struct err
 }
 
 const struct qmp_command qmp_xen_commands[] = {
-    {"xen-save-devices-state", &save_type, NULL, save_devices, QMP_WAITS},
-    {"xen-load-devices-state",                    &load_type, NULL, load_devices, QMP_WAITS},
-    {"xen-set-global-dirty-log",               &log_type, NULL, set_log, QMP_WAITS},
+    {"xen-save-devices-state", &save_type, NULL, save_devices, QMP_WAITS | QMP_GUEST},
+    {"xen-load-devices-state",                    &load_type, NULL, load_devices, QMP_WAITS | QMP_GUEST},
+    {"xen-set-global-dirty-log",   &log_type, NULL, set_log, QMP_WAITS | QMP_GUEST},
     {0},
 };

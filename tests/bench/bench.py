@@ -37,6 +37,7 @@ sys.path[:0] = [HERE, os.path.join(HERE, "..", "lib")]
 import chart  # noqa: E402
 import clients  # noqa: E402
 import disks  # noqa: E402
+import managed  # noqa: E402
 import measure  # noqa: E402
 import memory  # noqa: E402
 import network  # noqa: E402
@@ -416,10 +417,20 @@ class Bench:
     def image_writes(self):
         disks.writes(self, TMP)
 
+    def libvirt_probe(self):
+        managed.probe(self)
+
+    def libvirt_start(self):
+        managed.start(self)
+
+    def libvirt_domstats(self):
+        managed.domstats(self)
+
 
 WORKS = ("start", "idle", "one_channel", "default_memory", "multifd_none", "multifd_zstd", "tcp", "mapped", "lazy", "untouched",
          "zeros", "dirtying", "encoders", "background", "snapshots", "snapshot_load", "scaling", "postcopy_faults",
-         "postcopy_sweep", "postcopy_start", "postcopy_sparse", "postcopy_memory", "convert", "compare", "image_writes", "client")
+         "postcopy_sweep", "postcopy_start", "postcopy_sparse", "postcopy_memory", "convert", "compare", "image_writes",
+         "client", "libvirt_probe", "libvirt_start", "libvirt_domstats")
 
 
 def line(r):

@@ -52,6 +52,22 @@ def test_postcopy(t, options):
     goes_on(dest)
 
 
+def test_gone(t):
+    """With --wait it returns when the program is gone, and not before: the guest here takes its time."""
+    vm = t.vmm("requester", extra=["-qmp", f"unix:{t.path('ctl')},server=on,wait=off"])
+    vm.ctl = t.path("ctl")
+    vm.serial.expect("boot")
+    asked = ctl.Terminal(t, vm, "powerdown", "--wait")
+    vm.serial.expect("button")
+    vm.serial.write("q")
+    assert asked.end() == 0, asked.lines()
+    assert vm.wait() == 0
+    vm = ctl.machine(t)
+    done = ctl.run(t, vm, "quit", "--wait")
+    assert done.status == 0, done
+    assert vm.wait() == 0
+
+
 def test_multifd_and_json(t):
     """With --json all is on standard output, an object a line, the result the last."""
     source, dest, uri = two(t, "multifd")

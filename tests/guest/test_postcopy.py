@@ -6,7 +6,7 @@ from itertools import product
 
 import postcopy
 from case import only_minivmm, table
-from moves import goes_on
+from moves import Way, arrived, destination, goes_on, machine
 from pairwise import choose
 from qmp import GUARD
 
@@ -102,6 +102,19 @@ def test_source_stands_still(t, mode):
     postcopy.finish(source, dest)
     t.forget(source)
     postcopy.runs_on(dest)
+
+
+@table(plain={"mode": "plain"}, preempt={"mode": "preempt"})
+def test_never_started(t, mode):
+    """postcopy-ram is on and nobody starts it: an ordinary move, completed at both ends."""
+    capabilities = ("postcopy-ram", "return-path", *CAPABILITIES[mode])
+    source, way = machine(t, backend="tmpfs"), Way(t, "unix")
+    source.capabilities(*capabilities)
+    dest = destination(t, source, way.incoming(), capabilities)
+    way.start(source, dest)
+    arrived(source, dest)
+    t.forget(source)
+    goes_on(dest, 1)
 
 
 def processors(vm, name):

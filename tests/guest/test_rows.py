@@ -46,7 +46,7 @@ def test_every_row_is_listed(t):
           for v in schema[m["type"]]["members"]),
          [*rows.CAPABILITIES, *rows.ABSENT_CAPABILITIES, *rows.UNLISTED_CAPABILITIES])
     same("parameters", (m["name"] for m in arg("migrate-set-parameters")["members"]),
-         [*rows.PARAMETERS, *rows.ABSENT_PARAMETERS])
+         [*rows.PARAMETERS, *rows.ABSENT_PARAMETERS, *rows.STRUCTURED_PARAMETERS])
     same("parameters shown", vm.cmd("query-migrate-parameters"),
          [*rows.PARAMETERS, *rows.ABSENT_PARAMETERS])
     manual = subprocess.run([vm.argv[0], "-man"], capture_output=True, text=True, check=True).stdout

@@ -15,6 +15,7 @@ import tempfile
 from pairwise import choose
 from proxy import EchoNet, Proxy
 from tap import TapEcho
+from terminal import Terminal
 from vmm import BUILD, PROGRAMS, Vmm, guest_path
 
 PACKAGES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "scripts", "packages")
@@ -126,6 +127,12 @@ class Test:
         proxy = Proxy(self.path(f"proxy{self._count}"), target, harm, keep)
         self._others.append(proxy)
         return proxy
+
+    def terminal(self, argv, env=None, columns=200):
+        """A program on a terminal (terminal.py)."""
+        terminal = Terminal(argv, env, columns)
+        self._others.append(terminal)
+        return terminal
 
     def net(self):
         self._count += 1

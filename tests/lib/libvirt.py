@@ -16,7 +16,6 @@ import subprocess
 import threading
 import time
 
-import vmm
 from qmp import GUARD, Closed, Hang
 from vmm import BUILD, PROGRAMS, ROOT, Serial, guest_path
 
@@ -33,9 +32,14 @@ class Refused(Exception):
     """virsh said no; the text is what it said."""
 
 
-def rows(*versions, **more):
-    """A row of @table for each version: its arguments are version and what is in more."""
-    return {v: dict(more, version=v) for v in versions or VERSIONS}
+def versions(*names, **more):
+    """A test with a row for each version of libvirt: its arguments are version and what is in more. Debian 12's is the
+    choice of 'make check'; --every, or a pattern with the row's name, runs the others."""
+    def mark(function):
+        function.rows = {v: dict(more, version=v) for v in names or VERSIONS}
+        function.chosen = frozenset(["9.0"])
+        return function
+    return mark
 
 
 def root(t, version):
@@ -133,10 +137,12 @@ class Host:
     version   of libvirt
     emulator  a kind of PROGRAMS, "minivmm" or "qemu": the latter is the QEMU of libvirt's own suite
     options   for libvirtd, and conf: lines for libvirtd.conf
-    netns     the path of a network namespace that exists, else it has one of its own
+    netns     the name of a network namespace of ip(8), else it has one of its own
+    names     lines for its /etc/hosts
+    quiet     its log is without what it and the emulator say to each other, which takes time
     """
 
-    def __init__(self, t, name, version, emulator="minivmm", *, netns=None, options="", conf=""):
+    def __init__(self, t, name, version, emulator="minivmm", *, netns=None, options="", conf="", names="", quiet=False):
         self.t, self.name, self.version, self.emulator = t, name, version, emulator
         tree = root(t, version)
         self.shared = shared_directory(t)
@@ -145,11 +151,13 @@ class Host:
         self._write_emulator()
         self.watcher = None
         self.serials = []
-        enter = ["nsenter", f"--net={netns}"] if netns else []
+        enter = ["nsenter", f"--net=/run/netns/{netns}"] if netns else []
         argv = [*enter, "unshare", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child",
                 *([] if netns else ["--net"]), "bash", HOST, name, tree, self.own, self.shared]
         self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                        env=dict(os.environ, LIBVIRTD_OPTIONS=options, LIBVIRTD_CONF=conf))
+                                        env=dict(os.environ, LIBVIRTD_OPTIONS=options, LIBVIRTD_CONF=conf,
+                                                 HOST_NAMES=names,
+                                                 **({"LIBVIRTD_FILTERS": "3:qemu"} if quiet else {})))
         t._others.append(self)      # pylint: disable=protected-access
         answer = self.process.stdout.readline().strip()
         if answer != "ready":
@@ -179,7 +187,7 @@ class Host:
 
     def inside(self, *command):
         """The command line that runs it in the host's namespaces and root."""
-        return ["env", "-i", f"PATH={os.environ['PATH']}", "TERM=dumb", "nsenter", "-t", str(self.first), "-m", "-u",
+        return ["env", "-i", f"PATH={os.environ['PATH']}", "TERM=dumb", "nsenter", "-t", str(self.first), "-m", "-r", "-u",
                 "-i", "-p", "-n", "--", "chroot", os.path.join(self.own, "root"), *command]
 
     @property
@@ -360,4 +368,4 @@ def refused(host, name, text):
     raise AssertionError(f"{name} is not refused any more: it is an operation now")
 
 
-__all__ = ["Host", "Refused", "VERSIONS", "domain", "operation", "qcow2", "refused", "rows", "vmm"]
+__all__ = ["Host", "Refused", "VERSIONS", "domain", "operation", "qcow2", "refused", "versions"]

@@ -234,7 +234,8 @@ def wait_end_or_failure(vm):
             return info["error-desc"]
         if info.get("status") == "completed":
             return "completed"
-        if "status" not in info and "incoming migration is dropped" in vm.stderr():
+        if "status" not in info and ("incoming migration is dropped" in vm.stderr() or
+                                     "incoming migration was refused: TLS" in vm.stderr()):
             return "dropped"
         if time.monotonic() > deadline:
             raise Hang(f"{vm.name} neither completes nor fails: {info}")

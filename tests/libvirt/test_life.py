@@ -1,8 +1,7 @@
 """The life of a domain on one host: from define to destroy, and what libvirt asks about it in between."""
 import re
 
-from case import table
-from libvirt import Host, domain, operation, qcow2, rows
+from libvirt import Host, domain, operation, qcow2, versions
 
 
 def started(t, version, **options):
@@ -16,7 +15,7 @@ def started(t, version, **options):
     return host, host.serial()
 
 
-@table(**rows())
+@versions()
 def test_life(t, version):
     """define, start, suspend, resume, reset, reboot, shutdown by the power button, start again, destroy."""
     host, serial = started(t, version, disk=qcow2(t))

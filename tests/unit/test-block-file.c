@@ -333,7 +333,8 @@ static const struct {
     {"/tmp",         false, "Could not open '/tmp': Is a directory"                                },
     {"/tmp",         true,  "Could not open '/tmp': Is a directory"                                },
     {"/dev/null",    true,  "Could not open '/dev/null': neither a regular file nor a block device"},
-    {"/dev/fdset/3", true,  "Could not open '/dev/fdset/3': descriptor sets are not supported"     },
+    {"/dev/fdset/3", true,
+     "Could not open '/dev/fdset/3': there is no such descriptor set (-add-fd, add-fd)"            },
 };
 
 START_TEST(what_is_no_disk_is_refused)

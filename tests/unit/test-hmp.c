@@ -31,16 +31,17 @@ static int refuse(struct qmp_call *call, const struct hmp_args *args, struct buf
 }
 
 static const struct hmp_command test_rows[] = {
-    {"savevm",  "[tag]", "save", say},
-    {"loadvm",   "tag", "load", say},
-    {"copy|cp",         "[-f] from [to]", "copy", say},
-    {"broken",  NULL, "fails", refuse},
-    {"info things",      "[name]", "things", say},
+    {"savevm",  "[tag]", "save", say, false},
+    {"loadvm",   "tag", "load", say, false},
+    {"copy|cp",    "[-f] from [to]", "copy", say, false},
+    {"both",  "[-a] [-b] name", "both", say, false},
+    {"broken",   NULL, "fails", refuse, false},
+    {"info things",    "[name]", "things", say, false},
     {0},
 };
 static const struct hmp_command *const test_tables[] = {test_rows, NULL};
 
-#define KNOWN "there are: help, info, savevm, loadvm, copy|cp, broken\r\n"
+#define KNOWN "there are: help, info, savevm, loadvm, copy|cp, both, broken\r\n"
 
 static const struct {
 	const char *line, *text;
@@ -63,6 +64,8 @@ static const struct {
     {"copy a b",		   "<-><a><b>\r\n"							  },
     {"copy -f a",		  "<><a><->\r\n"							   },
     {"copy -g a",		  "<-><-g><a>\r\n"							 },
+    {"both -b -a x",               "<><><x>\r\n"							    },
+    {"both -b x",		  "<-><><x>\r\n"							   },
     {"copy -f",		    "copy|cp: string expected\r\nTry \"help copy\" for more information\r\n" },
     {"copy|cp a",		  "unknown command: 'copy|cp'\r\n" KNOWN                                   },
     {"c a",			"unknown command: 'c'\r\n" KNOWN                                         },
@@ -77,9 +80,9 @@ static const struct {
     {"help loadvm",                "loadvm tag -- load\r\n"						 },
     {"? cp",		       "copy|cp [-f] from [to] -- copy\r\n"                                     },
     {"help nope",		  "unknown command: 'nope'\r\n" KNOWN                                      },
-    {"help",
-     "savevm [tag] -- save\r\nloadvm tag -- load\r\ncopy|cp [-f] from [to] -- copy\r\nbroken  -- "
-     "fails\r\n"											    },
+    {"help",		       "savevm [tag] -- save\r\nloadvm tag -- load\r\ncopy|cp [-f] from [to] -- copy\r\n"
+	     "both [-a] [-b] name -- both\r\nbroken  -- "
+	     "fails\r\n"									},
     {"1 2 3 4 5 6 7 8 9 10 11 12", "too many words: 12\r\n"                                                 },
 };
 

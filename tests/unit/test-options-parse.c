@@ -340,7 +340,8 @@ START_TEST(hostile)
 	     *object = repeated("{\"a\":\"", "y", 10000, "\"}");
 
 	if (r->kind != OPT_ROW_HEADING &&
-	    opt_word_index("h|help|version|man|completion", r->name, strlen(r->name)) < 0) {
+	    opt_word_index("h|help|version|man|completion|completion-zsh", r->name,
+			   strlen(r->name)) < 0) {
 		for (size_t i = 0; i < ARRAY_LEN(values); i++) {
 			char *copy = xstrdup(values[i]);
 

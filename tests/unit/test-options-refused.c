@@ -33,7 +33,7 @@
 		(args), (text)                                                                     \
 	}
 #define NO_DRIVER                                                                                  \
-	" is not a valid char driver: use unix:PATH, tcp:HOST:PORT, file:PATH, stdio or null"
+	" is not a valid char driver: use unix:PATH, tcp:HOST:PORT, file:PATH, pty, stdio or null"
 /* The only option is at fault. */
 #define ONE(args, text) ROW(args, args, text)
 
@@ -67,7 +67,10 @@ static const struct {
  /* machine */
     ONE("-M zz", "unsupported machine type\nUse -machine help to list supported machines"),
     ONE("-machine pc", "unsupported machine type\nUse -machine help to list supported machines"),
-    ONE("-M none", "machine 'none' is not supported: use microvm"),
+    BARE("-M none -kernel k",
+	 "with -machine none there is no guest for -kernel and -bios: use -machine microvm"),
+    BARE("-M none -incoming defer",
+	 "with -machine none there is no guest for -incoming: use -machine microvm"),
     ONE("-M microvm,zz=1", "Property 'microvm-machine.zz' not found"),
     ONE("-M microvm,rtc=zz", "Parameter 'rtc' does not accept value 'zz'"),
     ONE("-M microvm,rtc", "Expected '=' after parameter 'rtc'"),
@@ -383,7 +386,8 @@ static const struct {
     ROW("-nic user,id=a -nic user,id=a", "-nic user,id=a", "Duplicate ID 'a' for netdev"),
  /* characters and monitors */
     ONE("-chardev zz,id=a", "'zz' is not a valid char driver name"),
-    ONE("-chardev pty,id=a", "chardev 'pty' is not supported: use socket, file, stdio or null"),
+    ONE("-chardev pipe,id=a",
+	"chardev 'pipe' is not supported: use socket, file, pty, stdio or null"),
     ONE("-chardev null", "chardev: no id specified"),
     ONE("-chardev id=a", "chardev: \"a\" missing backend"),
     ONE("-chardev null,id=1a", ID_HINT),
@@ -421,8 +425,9 @@ static const struct {
     ONE("-serial zz", "'zz'" NO_DRIVER),
     {"-serial ",   "-serial : ''" NO_DRIVER                   },
     ONE("-serial null,x=1", "'null,x=1'" NO_DRIVER),
-    ONE("-serial pty", "'pty' is not supported: use unix:PATH, tcp:HOST:PORT, file:PATH, stdio or "
-		       "null"),
+    ONE("-serial vc",
+	"'vc' is not supported: use unix:PATH, tcp:HOST:PORT, file:PATH, pty, stdio or "
+	"null"),
     ONE("-serial file:", "chardev: file: no filename given"),
     ONE("-serial unix:", "chardev: socket: no path, host or fd given"),
     ONE("-serial unix:/x,zz=1", "Invalid parameter 'zz'"),

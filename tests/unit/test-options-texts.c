@@ -191,9 +191,10 @@ static const struct {
 	const char *line;
 	enum config_text text;
 } asked[] = {
-    {"-append x -cpu help -zz", TEXT_CPU_MODELS},
-    {"-man -zz",                TEXT_MAN       },
-    {"-completion -zz",         TEXT_COMPLETION},
+    {"-append x -cpu help -zz", TEXT_CPU_MODELS    },
+    {"-man -zz",                TEXT_MAN           },
+    {"-completion -zz",         TEXT_COMPLETION    },
+    {"-completion-zsh -zz",     TEXT_COMPLETION_ZSH},
 };
 
 START_TEST(text_for_main)

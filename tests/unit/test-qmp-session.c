@@ -443,7 +443,7 @@ START_TEST(test_no_reboot_reset_is_shutdown)
 	struct rig *r = rig_new();
 	struct peer *p = rig_peer(r, 0);
 
-	r->cfg.no_reboot = true;
+	r->m.actions.no_reboot = true;
 	ck_assert_str_eq(event_tail(peer_ask(p, "{\"execute\":\"system_reset\"}")),
 			 "\"event\": \"SHUTDOWN\", \"data\": {\"guest\": false, \"reason\": "
 			 "\"host-qmp-system-reset\"}}\r\n" OK);

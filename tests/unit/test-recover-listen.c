@@ -85,11 +85,13 @@ static int connect_to(const struct rig *g, const char *name, const char *says, s
 	return fd;
 }
 
+static const bool begun = true;
+
 static void *wait_thread(void *opaque)
 {
 	struct rig *g = opaque;
 
-	g->got = g->preempt ? recover_listen_preempt(&g->r, g->cancel_fd)
+	g->got = g->preempt ? recover_listen_preempt(&g->r, &begun, g->cancel_fd)
 			    : recover_listen_main(&g->r, g->cancel_fd, g->watch_fd);
 	return NULL;
 }

@@ -7,8 +7,8 @@
 #include <sys/types.h>
 
 /*
- * Decode n characters into 'to', which has room for 3 bytes for each 4 of them and may be where they
- * are.  White space is skipped; the padding must be there.  How many bytes, or -EINVAL.
+ * Decode n characters into 'to', which has room for 3 bytes for each 4 of them and may be where
+ * they are.  White space is skipped; the padding must be there.  How many bytes, or -EINVAL.
  */
 ssize_t base64_decode(uint8_t *to, const char *text, size_t n);
 /* Room for the text of n bytes, with its NUL. */

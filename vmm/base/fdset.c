@@ -53,7 +53,9 @@ static struct {
 	size_t n_members;
 	unsigned clients;
 	bool guest_runs;
-} table = {.lock = PTHREAD_MUTEX_INITIALIZER, .sets = {&table.sets, &table.sets}};
+} table = {
+    .lock = PTHREAD_MUTEX_INITIALIZER, .sets = {&table.sets, &table.sets}
+};
 
 /* ---- the table ---- */
 
@@ -184,8 +186,8 @@ static int remove_locked(int64_t set, int fd, struct err *err)
 	if (fd < 0)
 		return err_set(err, ENOENT,
 			       "File descriptor named 'fdset-id:%" PRId64 "' not found", set);
-	return err_set(err, ENOENT,
-		       "File descriptor named 'fdset-id:%" PRId64 ", fd:%d' not found", set, fd);
+	return err_set(err, ENOENT, "File descriptor named 'fdset-id:%" PRId64 ", fd:%d' not found",
+		       set, fd);
 }
 
 int fdset_remove(int64_t set, int fd, struct err *err)

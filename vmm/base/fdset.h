@@ -2,8 +2,8 @@
  * fdset.h - descriptor sets: open files that a client passed in, as paths "/dev/fdset/N"
  *
  * A set has a number and descriptors with different access (qmp-surface 1.7).  A path to it opens
- * the file of one: that of the access mode that is asked for, and with or without O_DIRECT as that is
- * asked for.  Paths belong to the process, so the sets do, too.
+ * the file of one: that of the access mode that is asked for, and with or without O_DIRECT as that
+ * is asked for.  Paths belong to the process, so the sets do, too.
  *
  * All functions: any thread; the lock within is a leaf.
  */

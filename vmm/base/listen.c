@@ -231,9 +231,15 @@ int listen_inet(struct listen_set *set, const struct sockaddr_list *list, int fa
 
 void listen_given(struct listen_set *set, int fd)
 {
+	int listens = 0;
+	socklen_t len = sizeof(listens);
+
 	*set = (struct listen_set){.n = 1};
 	set->fd[0] = fd;
 	(void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+	/* Who made it may have thought of a single client. */
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 && listens)
+		(void)listen(fd, LISTEN_BACKLOG);
 }
 
 int listen_accept(const struct listen_set *set)

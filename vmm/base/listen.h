@@ -36,7 +36,8 @@ int listen_unix(struct listen_set *set, const char *path, struct err *err);
  */
 int listen_inet(struct listen_set *set, const struct sockaddr_list *list, int family,
 		uint16_t port_to, const char *what, struct err *err);
-/* A descriptor that was given, which is then owned. */
+/* A descriptor that was given, which is then owned; one that listens gets the room for a burst,
+ * too. */
 void listen_given(struct listen_set *set, int fd);
 /* A new connection (owned), non-blocking, or -EAGAIN. */
 int listen_accept(const struct listen_set *set);

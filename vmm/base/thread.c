@@ -89,7 +89,7 @@ void thread_join(struct thread *t)
 
 void thread_give_way(void)
 {
-	(void)nice(GIVE_WAY);
+	(void)!nice(GIVE_WAY);
 }
 
 enum thread_role thread_role(void)

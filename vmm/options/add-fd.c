@@ -13,13 +13,13 @@
 static const struct opt_prop props[] = {
     PROP("fd", OPT_FD, AT(fd), "N", "the descriptor's number, from 3 on"),
     {
-     .key = "set",
-     .kind = OPT_U64,
-     .off = AT(set),
-     .values = "N",
-     .help = "the set",
-     .max = INT64_MAX,
-     },
+								       .key = "set",
+								       .kind = OPT_U64,
+								       .off = AT(set),
+								       .values = "N",
+								       .help = "the set",
+								       .max = INT64_MAX,
+								       },
     PROP("opaque", OPT_STRING, AT(opaque), "TEXT", "what query-fdsets says of it"),
     PROP_END,
 };

@@ -19,7 +19,7 @@
 #define WHY_PLAIN  "the bytes are sent as they are"
 
 #define CHARDEV_PROPS                                                                              \
-	PROP_SEEN("backend", "null|stdio|file|socket", "the kind of chardev"),                     \
+	PROP_SEEN("backend", "null|stdio|file|socket|pty", "the kind of chardev"),                 \
 	    PROP_SEEN("id", "ID", "the name for -mon chardev= and -serial chardev:"),              \
 	    PROP("logfile", OPT_STRING, AT(logfile), "PATH",                                       \
 		 "a copy of all output goes to this file"),                                        \
@@ -76,6 +76,13 @@ static const struct opt_prop socket_props[] = {
     PROP_END,
 };
 
+static const struct opt_prop pty_props[] = {
+    CHARDEV_PROPS,
+    PROP_REFUSED("path", "query-chardev tells the path of the terminal"),
+    PROP_END,
+};
+
+const struct opt_list opt_pty_list = {"-chardev pty", "backend", .props = pty_props};
 const struct opt_list opt_null_list = {"-chardev null", "backend", .props = null_props};
 const struct opt_list opt_stdio_list = {"-chardev stdio", "backend", .props = stdio_props};
 const struct opt_list opt_file_list = {"-chardev file", "backend", .props = file_props};
@@ -86,6 +93,7 @@ static const struct opt_type backends[] = {
     {"stdio",  &opt_stdio_list },
     {"file",   &opt_file_list  },
     {"socket", &opt_socket_list},
+    {"pty",    &opt_pty_list   },
 };
 
 const struct opt_type *opt_chardev_types(size_t *n)
@@ -95,7 +103,7 @@ const struct opt_type *opt_chardev_types(size_t *n)
 }
 
 #define OTHER_BACKENDS                                                                             \
-	"pty|pipe|ringbuf|memory|udp|vc|serial|tty|parallel|parport|msmouse|wctablet|braille|"     \
+	"pipe|ringbuf|memory|udp|vc|serial|tty|parallel|parport|msmouse|wctablet|braille|"         \
 	"testdev|mux|spicevmc|spiceport|qemu-vdagent|dbus|console"
 
 static int backend_list(const char *type, const struct opt_list **list, struct err *err)
@@ -109,11 +117,11 @@ static int backend_list(const char *type, const struct opt_list **list, struct e
 		}
 	}
 	if (opt_word_index(OTHER_BACKENDS, type, strlen(type)) >= 0)
-		return err_set(err, ENOTSUP,
-			       "chardev '%s' is not supported: use socket, file, stdio or null",
-			       type);
+		return err_set(
+		    err, ENOTSUP,
+		    "chardev '%s' is not supported: use socket, file, pty, stdio or null", type);
 	return err_set(err, EINVAL, "'" OPT_QUOTE "' is not a valid char driver name%s", type,
-		       opt_near_words(type, "null|stdio|file|socket", near));
+		       opt_near_words(type, "null|stdio|file|socket|pty", near));
 }
 
 int opt_reconnect(const struct keyvals *kv, bool server, uint64_t *ms, struct err *err)

@@ -1,9 +1,9 @@
 /*
- * completion.c - a script for bash that completes options, keys and values
+ * completion.c - scripts for bash and zsh that complete options, keys and values
  *
- * The script is a fixed function over four associative arrays that are written
+ * A script is a fixed function over four associative arrays that are written
  * from the tables, so a new option, key or device is completed without a line
- * here:
+ * here (vmm/base/completion.h):
  *
  *   args[-serial]            words that the argument can begin with; empty: it takes none
  *   types[-netdev]           "tap stream": the first element of such a list
@@ -18,7 +18,7 @@
 #include "vmm/options/options.h"
 
 /* clang-format off */
-static const char function[] =
+static const char bash_function[] =
     "_minivmm() {\n"
     "    local line=${COMP_LINE:0:COMP_POINT} cur opt elem key type part=\n"
     "    local -a typed\n"
@@ -64,6 +64,7 @@ static const char function[] =
     "    local word cut=$2\n"
     "    local -a found\n"
     "    [[ $3 != FILE ]] || set -- \"$1\" \"$2\" '' FILE\n"
+    "    [ -z \"${4-}\" ] || compopt -o filenames 2>/dev/null\n"
     "    mapfile -t found < <(compgen -W \"$3\" -- \"$1\"; [ -z \"${4-}\" ] || compgen -f -- \"$1\")\n"
     "    for word in \"${found[@]}\"; do\n"
     "        [[ $word == *[=:] || -n $2 ]] && compopt -o nospace 2>/dev/null\n"
@@ -74,31 +75,49 @@ static const char function[] =
     "        COMPREPLY+=(\"$word\")\n"
     "    done\n"
     "}\n"
+    "\n";
+
+static const char zsh_function[] =
+    "_minivmm() {\n"
+    "    local opt= elem key keys type\n"
+    "    (( CURRENT > 2 )) && opt=${(Q)words[CURRENT-1]}\n"
+    "    [[ $opt == --* ]] && opt=${opt#-}\n"
+    "    if [[ $opt != -* || -z ${_minivmm_args[$opt]-} ]]; then\n"
+    "        _minivmm_reply \"${(k)_minivmm_args} FILE\"\n"
+    "        return\n"
+    "    fi\n"
+    "    type=${${PREFIX%%,*}#*=}\n"
+    "    keys=${_minivmm_keys[$opt $type]-${_minivmm_keys[$opt]-}}\n"
+    "    elem=${PREFIX##*,}\n"
+    "    key=${elem%%=*}\n"
+    "    if [[ $PREFIX == *,* ]]; then\n"
+    "        compset -P '*,'\n"
+    "        [[ $elem == *=* ]] || { _minivmm_reply $keys; return }\n"
+    "    fi\n"
+    "    if [[ $elem == *=* ]]; then\n"
+    "        compset -P '*='\n"
+    "        _minivmm_reply ${_minivmm_values[$opt $key]-}\n"
+    "    elif [[ $elem == file:* ]]; then\n"
+    "        compset -P 'file:'\n"
+    "        _files\n"
+    "    elif [[ -n ${_minivmm_types[$opt]-} ]]; then\n"
+    "        _minivmm_reply ${_minivmm_types[$opt]}\n"
+    "    else\n"
+    "        _minivmm_reply \"${_minivmm_args[$opt]#- } $keys\"\n"
+    "    fi\n"
+    "}\n"
     "\n"
-    "complete -o filenames -o nosort -F _minivmm minivmm\n";
+    "# _minivmm_reply WORDS\n"
+    "_minivmm_reply() {\n"
+    "    local -a all=(${=1}) open\n"
+    "    open=(${(M)all:#*[=:]})\n"
+    "    (( ${all[(I)FILE]} )) && _files\n"
+    "    all=(${all:#(*[=:]|FILE|-)})\n"
+    "    (( $#open )) && compadd -S '' -- $open\n"
+    "    (( $#all )) && compadd -- $all\n"
+    "}\n"
+    "\n";
 /* clang-format on */
-
-/* The words of "a|b|C:NAME" that one can type as they stand: "a b". */
-static void put_words(FILE *out, const char *sketch)
-{
-	const char *space = "";
-
-	while (*sketch) {
-		size_t n = strcspn(sketch, "|");
-		size_t typed = 0;
-
-		while (typed < n && !isupper((unsigned char)sketch[typed]) &&
-		       !strchr("[],. ", sketch[typed]))
-			typed++;
-		if (typed && typed + 1 < n && sketch[typed] == '.')
-			typed = 0; /* "..." */
-		if (typed) {
-			(void)fprintf(out, "%s%.*s", space, (int)typed, sketch);
-			space = " ";
-		}
-		sketch += n + (sketch[n] == '|');
-	}
-}
 
 /* What the argument of an option begins with; "-": nothing is known. */
 static void put_args(FILE *out, const struct opt_row *r)
@@ -113,7 +132,7 @@ static void put_args(FILE *out, const struct opt_row *r)
 			sketch += strcspn(sketch, "]") + 1;
 		(void)fputs("- ", out);
 		if (!r->lists || r->kind != OPT_ROW_LIST)
-			put_words(out, sketch);
+			completion_words(out, sketch);
 	}
 	(void)fputs("'\n", out);
 }
@@ -136,7 +155,7 @@ static void put_values(FILE *out, const char *option, const struct opt_prop *pro
 		if (opt_is_file_key(p->key))
 			(void)fputs("FILE", out);
 		else
-			put_words(out, opt_sketch(p));
+			completion_words(out, opt_sketch(p));
 		(void)fputs("'\n", out);
 	}
 }
@@ -190,13 +209,8 @@ static void global_values(void *opaque, const char *name, const char *values, co
 {
 	(void)help;
 	(void)fprintf(opaque, "    [\"-global migration.%s\"]='", name);
-	put_words(opaque, values);
+	completion_words(opaque, values);
 	(void)fputs("'\n", opaque);
-}
-
-static void array_begin(FILE *out, const char *array)
-{
-	(void)fprintf(out, "declare -gA _minivmm_%s=(\n", array);
 }
 
 static void put_all_keys(FILE *out, const struct device_table *devices,
@@ -232,28 +246,30 @@ static bool is_option(const struct opt_row *r)
 	return r->kind != OPT_ROW_HEADING && r->kind != OPT_ROW_REFUSED;
 }
 
-void options_print_completion(FILE *out, const struct device_table *devices,
-			      const struct manual_part *parts)
+void options_print_completion(FILE *out, enum completion_shell shell,
+			      const struct device_table *devices, const struct manual_part *parts)
 {
-	(void)fputs("# completion of minivmm for bash, written by minivmm -completion\n", out);
-	array_begin(out, "args");
+	completion_open(out, shell, "minivmm");
+	completion_array(out, "minivmm", "args");
 	for (const struct opt_row *r = option_table; r->name; r++)
 		if (is_option(r))
 			put_args(out, r);
-	(void)fputs(")\n", out);
-	array_begin(out, "types");
+	completion_array_end(out);
+	completion_array(out, "minivmm", "types");
 	for (const struct opt_row *r = option_table; r->name; r++)
 		put_types(out, r);
 	(void)fputs("    [-device]='", out);
 	for (const struct device_row *const *d = devices->rows; *d; d++)
 		if ((*d)->kind != DEVICE_PART)
 			(void)fprintf(out, "%s ", (*d)->name);
-	(void)fputs("'\n)\n", out);
-	array_begin(out, "keys");
+	(void)fputs("'\n", out);
+	completion_array_end(out);
+	completion_array(out, "minivmm", "keys");
 	put_all_keys(out, devices, parts);
-	(void)fputs(")\n", out);
-	array_begin(out, "values");
+	completion_array_end(out);
+	completion_array(out, "minivmm", "values");
 	put_all_values(out, devices, parts);
-	(void)fputs(")\n\n", out);
-	(void)fputs(function, out);
+	completion_array_end(out);
+	(void)fprintf(out, "\n%s", shell == COMPLETION_ZSH ? zsh_function : bash_function);
+	completion_register(out, shell, "minivmm");
 }

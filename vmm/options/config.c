@@ -79,6 +79,14 @@ void config_object_fini(struct cfg_object *o)
 	*o = (struct cfg_object){0};
 }
 
+void config_authz_fini(struct cfg_authz *a)
+{
+	for (size_t i = 0; i < a->n_rules; i++)
+		free(a->rules[i].match);
+	free(a->rules);
+	*a = (struct cfg_authz){0};
+}
+
 struct cfg_blockdev config_blockdev_copy(const struct cfg_blockdev *bd)
 {
 	struct cfg_blockdev c = *bd;

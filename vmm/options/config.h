@@ -26,6 +26,18 @@ struct keyvals {
 	size_t n;
 };
 
+/* Who may come in: the first rule that fits decides, else 'allow' of the whole. */
+struct cfg_authz_rule {
+	char *match; /* owned */
+	bool allow;
+	bool glob; /* 'match' is a pattern, as of file names */
+};
+struct cfg_authz {
+	struct cfg_authz_rule *rules; /* owned */
+	size_t n_rules;
+	bool allow;
+};
+
 /* -object TYPE,id=ID,... (memory-backend-ram|memfd|file, rng-random|builtin) */
 struct cfg_object {
 	char *type, *id;
@@ -37,9 +49,9 @@ struct cfg_object {
 	bool reserve;           /* huge pages: be sure of them from the start (default) */
 	char *mem_path;         /* file only */
 	bool readonly;
-	char *filename; /* rng-random only */
-	struct keyvals props; /* all of it as given and checked: secret */
-	char *where;    /* owned: the option as typed, for messages; NULL: a default */
+	char *filename;       /* rng-random only */
+	struct keyvals props; /* all of it as given and checked: secret, tls-creds-*, authz-* */
+	char *where;          /* owned: the option as typed, for messages; NULL: a default */
 };
 
 enum cfg_auto { CFG_AUTO, CFG_ON, CFG_OFF };
@@ -147,6 +159,7 @@ enum config_text {
 	TEXT_CPU_MODELS,
 	TEXT_MAN,
 	TEXT_COMPLETION,
+	TEXT_COMPLETION_ZSH,
 	TEXT_QMP_MARKDOWN,
 	TEXT_QMP_MAN
 };
@@ -220,6 +233,7 @@ const struct cfg_chardev *config_chardev(const struct config *c, const char *id)
 /* A deep copy; config_object_fini() frees all that it owns, not the struct. */
 struct cfg_object config_object_copy(const struct cfg_object *o);
 void config_object_fini(struct cfg_object *o);
+void config_authz_fini(struct cfg_authz *a);
 /* A deep copy; config_blockdev_fini() frees it. */
 struct cfg_blockdev config_blockdev_copy(const struct cfg_blockdev *bd);
 /* Frees all that it owns, not the struct. */

@@ -228,7 +228,12 @@ int opt_add_fd(struct opt_parse *p, struct err *err);
 extern const struct opt_list opt_memory_ram_list, opt_memory_memfd_list, opt_memory_file_list;
 extern const struct opt_list opt_rng_random_list, opt_rng_builtin_list, opt_secret_list;
 int opt_object(struct opt_parse *p, struct err *err);
-/* Both are tables of all types there are. */
+/* object-tls.c */
+extern const struct opt_list opt_tls_x509_list, opt_tls_psk_list, opt_tls_anon_list;
+extern const struct opt_list opt_authz_simple_list, opt_authz_list_list, opt_authz_file_list;
+/* opt_apply() for authz-list, whose rules are checked as well. */
+int opt_apply_authz(struct opt_parse *p, void *base, const struct keyvals *kv, struct err *err);
+/* object.c: both are tables of all types there are. */
 const struct opt_type *opt_object_types(size_t *n);
 const struct opt_type *opt_chardev_types(size_t *n);
 int opt_check_memory(struct opt_parse *p, struct err *err);
@@ -289,7 +294,8 @@ extern const struct opt_list opt_nic_list;
 int opt_nic(struct opt_parse *p, struct err *err);
 int opt_net(struct opt_parse *p, struct err *err);
 /* chardev.c */
-extern const struct opt_list opt_null_list, opt_stdio_list, opt_file_list, opt_socket_list;
+extern const struct opt_list opt_null_list, opt_stdio_list, opt_file_list, opt_socket_list,
+    opt_pty_list;
 int opt_chardev(struct opt_parse *p, struct err *err);
 /* Add a chardev of this type from the pairs; takes nothing.  Refuses a second stdio, a used id. */
 int opt_add_chardev(struct opt_parse *p, const char *type, const char *id, const struct keyvals *kv,
@@ -321,6 +327,7 @@ int opt_help(struct opt_parse *p, struct err *err);
 int opt_version(struct opt_parse *p, struct err *err);
 int opt_man(struct opt_parse *p, struct err *err);
 int opt_completion(struct opt_parse *p, struct err *err);
+int opt_completion_zsh(struct opt_parse *p, struct err *err);
 int opt_qmp_reference(struct opt_parse *p, struct err *err);
 
 #endif

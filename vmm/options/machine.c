@@ -238,7 +238,7 @@ int opt_check_no_board(struct opt_parse *p, struct err *err)
 	for (size_t i = 0; cfg->no_board && i < ARRAY_LEN(needs); i++)
 		if (needs[i].given)
 			return err_set(err, EINVAL,
-				       "-machine none has no guest, which %s needs; use -machine "
+				       "with -machine none there is no guest for %s: use -machine "
 				       "microvm",
 				       needs[i].what);
 	return 0;

@@ -2,31 +2,11 @@
  * manual.c - minivmm(1): the tables of options and devices, what higher floors add, and
  * the chapters that are plain text
  */
+#include "vmm/base/roff.h"
 #include "vmm/base/units.h"
 #include "vmm/base/version.h"
 #include "vmm/options/internal.h"
 #include "vmm/options/options.h"
-
-/* Text for roff: no hyphenation of dashes, no request from a leading dot or quote. */
-static void roff(FILE *out, const char *text)
-{
-	for (; *text; text++) {
-		if (*text == '-')
-			(void)fputs("\\-", out);
-		else if (*text == '\\')
-			(void)fputs("\\e", out);
-		else
-			(void)fputc(*text, out);
-	}
-}
-
-static void roff_line(FILE *out, const char *text)
-{
-	if (*text == '.' || *text == '\'')
-		(void)fputs("\\&", out);
-	roff(out, text);
-	(void)fputc('\n', out);
-}
 
 static void man_props(FILE *out, const struct opt_prop *props)
 {
@@ -37,9 +17,9 @@ static void man_props(FILE *out, const struct opt_prop *props)
 			continue;
 		text = opt_describe(pr);
 		(void)fputs(".TP\n.RI \"", out);
-		roff(out, pr->key);
+		roff_text(out, pr->key);
 		(void)fputs("=\" \"", out);
-		roff(out, opt_sketch(pr));
+		roff_text(out, opt_sketch(pr));
 		(void)fputs("\"\n", out);
 		roff_line(out, text);
 	}
@@ -56,11 +36,11 @@ static void man_list(FILE *out, const struct opt_list *list)
 static void man_row(FILE *out, const struct opt_row *r)
 {
 	(void)fputs(".TP\n.BR \"\\-", out);
-	roff(out, r->name);
+	roff_text(out, r->name);
 	(void)fputc('"', out);
 	if (r->arg) {
 		(void)fputs(" \" ", out);
-		roff(out, r->arg);
+		roff_text(out, r->arg);
 		(void)fputc('"', out);
 	}
 	(void)fputc('\n', out);
@@ -102,9 +82,9 @@ static void man_item(void *opaque, const char *name, const char *values, const c
 	FILE *out = opaque;
 
 	(void)fputs(".TP\n.BR \"", out);
-	roff(out, name);
+	roff_text(out, name);
 	(void)fputs("\" \" ", out);
-	roff(out, values);
+	roff_text(out, values);
 	(void)fputs("\"\n", out);
 	roff_line(out, help);
 }

@@ -1,5 +1,6 @@
 /*
- * object.c - -object and object-add: what guest RAM is made of, where random bytes come from, secrets
+ * object.c - -object and object-add: what guest RAM is made of, where random bytes come from,
+ * secrets
  *
  * One table of types and their properties for both.  What is made of a description, and when, is
  * the affair of vmm/objects.c.
@@ -106,7 +107,8 @@ const struct opt_list opt_rng_builtin_list = {
 };
 
 #define WHY_PLAIN                                                                                  \
-	"encrypted secrets are not offered: give it in the clear, as file=, which only minivmm may "     \
+	"encrypted secrets are not offered: give it in the clear, as file=, which only minivmm "   \
+	"may "                                                                                     \
 	"read"
 
 static const struct opt_prop secret_props[] = {
@@ -126,15 +128,20 @@ const struct opt_list opt_secret_list = {
     .props = secret_props,
 };
 
-#define WHY_TLS "TLS is not offered"
-
 static const struct opt_type kinds[] = {
     {"memory-backend-ram",   &opt_memory_ram_list  },
     {"memory-backend-memfd", &opt_memory_memfd_list},
     {"memory-backend-file",  &opt_memory_file_list },
     {"rng-random",           &opt_rng_random_list  },
     {"rng-builtin",          &opt_rng_builtin_list },
-    {"secret",               &opt_secret_list      },
+    {"secret",	       &opt_secret_list      },
+    {"tls-creds-x509",       &opt_tls_x509_list    },
+    {"tls-creds-psk",        &opt_tls_psk_list     },
+    {"tls-creds-anon",       &opt_tls_anon_list    },
+    {"authz-simple",         &opt_authz_simple_list},
+    {"authz-list",           &opt_authz_list_list  },
+    {"authz-list-file",      &opt_authz_file_list  },
+    {"authz-listfile",       &opt_authz_file_list  },
 };
 
 const struct opt_type *opt_object_types(size_t *n)
@@ -147,13 +154,7 @@ static const struct {
 	const char *name, *use;
 } others[] = {
     {"rng-egd",            "use rng-random, with a FIFO or a device as filename="},
-    {"tls-creds-x509",     WHY_TLS					       },
-    {"tls-creds-psk",      WHY_TLS					       },
-    {"tls-creds-anon",     WHY_TLS					       },
-    {"authz-simple",       WHY_TLS					       },
-    {"authz-list",         WHY_TLS					       },
-    {"authz-list-file",    WHY_TLS					       },
-    {"authz-pam",          WHY_TLS					       },
+    {"authz-pam",          "use authz-list-file"                                 },
     {"iothread",           "queues have an I/O thread; leave iothread= out"      },
     {"throttle-group",     "use the host's cgroups"                              },
     {"memory-backend-epc", "use memory-backend-memfd"                            },
@@ -245,7 +246,8 @@ static int parse_object(struct opt_parse *p, struct cfg_object *o, struct err *e
 		o->type = xstrdup(type);
 		o->share = list == &opt_memory_memfd_list;
 		o->reserve = true;
-		ret = opt_apply(p, list, o, &o->props, err);
+		ret = list == &opt_authz_list_list ? opt_apply_authz(p, o, &o->props, err)
+						   : opt_apply(p, list, o, &o->props, err);
 	}
 	if (ret == 0)
 		ret = check_object(o, list, err);

@@ -8,11 +8,15 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "vmm/base/completion.h"
+
+struct cfg_authz;
 struct cfg_object;
 struct config;
 struct device_row;
 struct device_table;
 struct err;
+struct keyvals;
 
 /*
  * Parse argv into *cfg (zeroed by this call, config_fini() frees it, whatever
@@ -37,6 +41,13 @@ int options_blockdev(struct config *cfg, const char *json, struct err *err);
 int options_object(struct cfg_object *o, const char *json, struct err *err);
 /* Why there are no objects of this type, and what to use; NULL: it is not one that is refused. */
 const char *options_object_refused(const char *type);
+
+/*
+ * The rules of an authz-list, from its properties or from a file of JSON with the same members.
+ * 'a' is zeroed; config_authz_fini() frees it, whatever the result.
+ */
+int options_authz(struct cfg_authz *a, const struct keyvals *props, struct err *err);
+int options_authz_json(struct cfg_authz *a, const char *json, struct err *err);
 
 /* What can stand in an option's list, for code that describes the command line. */
 enum option_key_type { OPTION_KEY_STRING, OPTION_KEY_BOOLEAN, OPTION_KEY_NUMBER, OPTION_KEY_SIZE };
@@ -87,8 +98,8 @@ struct manual_part {
 /* minivmm(1) as roff source. */
 void options_print_man(FILE *out, const struct device_table *devices,
 		       const struct manual_part *parts);
-/* A script for bash that completes options, keys and values. */
-void options_print_completion(FILE *out, const struct device_table *devices,
-			      const struct manual_part *parts);
+/* A script that completes options, keys and values. */
+void options_print_completion(FILE *out, enum completion_shell shell,
+			      const struct device_table *devices, const struct manual_part *parts);
 
 #endif

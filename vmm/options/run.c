@@ -273,6 +273,12 @@ int opt_completion(struct opt_parse *p, struct err *err)
 	return request_text(p, TEXT_COMPLETION);
 }
 
+int opt_completion_zsh(struct opt_parse *p, struct err *err)
+{
+	(void)err;
+	return request_text(p, TEXT_COMPLETION_ZSH);
+}
+
 int opt_qmp_reference(struct opt_parse *p, struct err *err)
 {
 	if (!strcmp(p->val, "md"))

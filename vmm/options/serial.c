@@ -11,7 +11,7 @@
 #include "vmm/base/units.h"
 #include "vmm/options/internal.h"
 
-#define OTHER_SHORT "pty|vc|pipe|udp|telnet|websocket|tn3270|con|tty|ringbuf|braille|msmouse"
+#define OTHER_SHORT "vc|pipe|udp|telnet|websocket|tn3270|con|tty|ringbuf|braille|msmouse"
 
 /* Does val begin with "word:"?  Then what follows. */
 static const char *after(const char *val, const char *word)
@@ -54,11 +54,11 @@ static int not_a_driver(const char *val, struct err *err)
 	if (opt_word_index(OTHER_SHORT, val, n) >= 0 || *val == '/')
 		return err_set(err, ENOTSUP,
 			       "'" OPT_QUOTE "' is not supported: use unix:PATH, tcp:HOST:PORT, "
-			       "file:PATH, stdio or null",
+			       "file:PATH, pty, stdio or null",
 			       val);
 	return err_set(err, EINVAL,
 		       "'" OPT_QUOTE "' is not a valid char driver: use unix:PATH, tcp:HOST:PORT, "
-		       "file:PATH, stdio or null",
+		       "file:PATH, pty, stdio or null",
 		       val);
 }
 
@@ -69,7 +69,7 @@ static int add_short(struct opt_parse *p, const char *val, const char *id, struc
 	const char *rest;
 	int ret;
 
-	if (!strcmp(val, "null") || !strcmp(val, "stdio"))
+	if (!strcmp(val, "null") || !strcmp(val, "stdio") || !strcmp(val, "pty"))
 		return opt_add_chardev(p, val, id, &kv, err);
 	rest = after(val, "file");
 	if (rest) {

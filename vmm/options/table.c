@@ -59,10 +59,14 @@ const struct opt_row option_table[] = {
 	       "Guest RAM (default 128 MiB; the unit is MiB)."),
     CALL_LISTS("object", "TYPE,id=ID[,prop=value...]", opt_object,
 	       LISTS(&opt_memory_ram_list, &opt_memory_memfd_list, &opt_memory_file_list,
-		     &opt_rng_random_list, &opt_rng_builtin_list, &opt_secret_list),
+		     &opt_rng_random_list, &opt_rng_builtin_list, &opt_secret_list,
+		     &opt_tls_x509_list, &opt_tls_psk_list, &opt_tls_anon_list,
+		     &opt_authz_simple_list, &opt_authz_list_list, &opt_authz_file_list),
 	       "What guest RAM is made of (memory-backend-ram, memory-backend-memfd, "
-	       "memory-backend-file), where random bytes come from (rng-random, rng-builtin), or a "
-	       "secret.  Takes JSON."),
+	       "memory-backend-file), where random bytes come from (rng-random, rng-builtin), a "
+	       "secret, who an end of a migration over TLS is (tls-creds-x509, tls-creds-psk, "
+	       "tls-creds-anon), or whom a destination lets in (authz-simple, authz-list, "
+	       "authz-list-file).  Takes JSON."),
     CALL_LISTS("add-fd", "fd=N,set=N[,opaque=TEXT]", opt_add_fd, LISTS(&opt_add_fd_list),
 	       "Add a descriptor that minivmm was started with to a set of them, which paths name "
 	       "as /dev/fdset/N."),
@@ -105,10 +109,11 @@ const struct opt_row option_table[] = {
     CALL("net", "none", opt_net, "The same as -nic none."),
 
     HEADING("Characters and monitors"),
-    CALL_LISTS("chardev", "null|stdio|file|socket,id=ID[,prop=value...]", opt_chardev,
-	       LISTS(&opt_null_list, &opt_stdio_list, &opt_file_list, &opt_socket_list),
-	       "A byte stream to the outside."),
-    CALL("serial", "none|null|stdio|file:PATH|unix:PATH|tcp:HOST:PORT|chardev:ID", opt_serial,
+    CALL_LISTS(
+	"chardev", "null|stdio|file|socket|pty,id=ID[,prop=value...]", opt_chardev,
+	LISTS(&opt_null_list, &opt_stdio_list, &opt_file_list, &opt_socket_list, &opt_pty_list),
+	"A byte stream to the outside."),
+    CALL("serial", "none|null|stdio|pty|file:PATH|unix:PATH|tcp:HOST:PORT|chardev:ID", opt_serial,
 	 "The other end of the UART (default stdio; null when stdio has another use or with "
 	 "-daemonize; none with -nodefaults).  unix: and tcp: take ,server=on and the other keys "
 	 "of -chardev socket.  mon:stdio is stdio with ^C for the guest: there is no monitor to "
@@ -159,8 +164,7 @@ const struct opt_row option_table[] = {
 	 "Use of the host: only these values, which are the default, are supported."),
     LIST("run-with", "exit-with-parent=on|off", LISTS(&opt_run_with_list),
 	 "How minivmm runs as a process."),
-    CALL("sandbox", "off", opt_sandbox,
-	 "System calls are not filtered; only off is supported."),
+    CALL("sandbox", "off", opt_sandbox, "System calls are not filtered; only off is supported."),
     NOTHING("no-user-config", "Accepted without effect: there are no configuration files."),
 
     HEADING("Texts"),
@@ -170,6 +174,8 @@ const struct opt_row option_table[] = {
     CALL("man", NULL, opt_man, "The manual page, as roff source."),
     CALL("completion", NULL, opt_completion,
 	 "The completion of bash for this command line; source <(minivmm -completion)."),
+    CALL("completion-zsh", NULL, opt_completion_zsh,
+	 "The completion of zsh; source <(minivmm -completion-zsh) behind compinit."),
     CALL("qmp-reference", "md|man", opt_qmp_reference,
 	 "The commands, events and types of QMP, as Markdown or as roff source."),
 

@@ -208,8 +208,8 @@ struct page_io *page_io_new(struct channel *ch, const struct page_io_config *cfg
 	pthread_cond_init(&io->given, NULL);
 	pthread_cond_init(&io->moved, NULL);
 	if (cfg->direct)
-		ret = io->fd = channel_open_again(
-		    ch, (cfg->writing ? O_WRONLY : O_RDONLY) | O_DIRECT, err);
+		ret = io->fd =
+		    channel_open_again(ch, (cfg->writing ? O_WRONLY : O_RDONLY) | O_DIRECT, err);
 	if (ret >= 0)
 		ret = start_threads(io, err);
 	if (ret >= 0)
