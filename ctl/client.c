@@ -408,3 +408,23 @@ struct json_object *client_schema(struct client *c, struct err *err)
 		(void)client_call(c, "query-qmp-schema", NULL, &c->schema, err);
 	return c->schema;
 }
+
+/* Has the entity a member of that text? */
+static bool member_is(const struct json_object *e, const char *key, const char *text)
+{
+	struct json_object *m;
+
+	return json_kind(e) == JSON_OBJECT && json_get(e, key, &m) && json_kind(m) == JSON_STRING &&
+	       !strcmp(json_str(m), text);
+}
+
+bool client_has_command(struct client *c, const char *name)
+{
+	const struct json_object *all = client_schema(c, NULL);
+
+	for (size_t i = 0; json_kind(all) == JSON_ARRAY && i < json_len(all); i++)
+		if (member_is(json_at(all, i), "meta-type", "command") &&
+		    member_is(json_at(all, i), "name", name))
+			return true;
+	return false;
+}

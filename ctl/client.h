@@ -79,5 +79,7 @@ struct json_object *client_event(struct client *c);
 
 /* The reply of query-qmp-schema, asked for once; borrowed.  NULL on failure. */
 struct json_object *client_schema(struct client *c, struct err *err);
+/* Does the schema have that command?  False also when the schema cannot be had. */
+bool client_has_command(struct client *c, const char *name);
 
 #endif

@@ -445,8 +445,7 @@ class Bench:
 WORKS = ("start", "idle", "one_channel", "default_memory", "multifd_none", "multifd_zstd", "tls", "tcp", "mapped", "lazy", "untouched",
          "zeros", "dirtying", "encoders", "background", "snapshots", "snapshot_load", "scaling", "postcopy_faults",
          "postcopy_sweep", "postcopy_start", "postcopy_sparse", "postcopy_memory", "convert", "compare", "image_writes",
-         "libvirt_probe", "libvirt_start", "libvirt_domstats",
-         "client")
+         "client", "libvirt_probe", "libvirt_start", "libvirt_domstats")
 
 
 def line(r):
