@@ -13,6 +13,8 @@
 # STRICT=1 makes a skip that tests/skips does not allow a failure.
 CC      ?= gcc
 BUILD   ?= build
+# The same words for the same folder, or what was built by one name is never found out of date by another.
+override BUILD := $(patsubst $(CURDIR)/%,%,$(BUILD))
 PREFIX  ?= /usr/local
 DESTDIR ?=
 SAN     ?=
@@ -26,7 +28,7 @@ endif
 # ---- set-up: what is missing is installed first, then make looks again ----
 GOALS := $(or $(MAKECMDGOALS),all)
 GROUPS := $(if $(filter-out clean uninstall,$(GOALS)),build) $(if $(filter check check-all check-fast bench,$(GOALS)),check) \
-	$(if $(filter check check-all demo,$(GOALS)),check guest lab) $(if $(filter lint fuzz check check-all,$(GOALS)),lint)
+	$(if $(filter check check-all demo,$(GOALS)),check guest lab) $(if $(filter lint fuzz check check-all,$(GOALS)),lint) $(if $(filter check-all,$(GOALS)),look)
 ifneq ($(if $(NO_SETUP),,$(strip $(GROUPS))),)
 SETUP := $(shell scripts/setup $(sort $(GROUPS)) >&2 || echo failed)
 ifneq ($(SETUP),)
@@ -155,7 +157,7 @@ $(BUILD)/fuzz/libminivmm.a: $(FUZZ_OBJ)
 $(BUILD)/fuzz/%: tests/fuzz/%.c $(BUILD)/fuzz/libminivmm.a
 	@echo "  FUZZ $@"
 	@clang $(BASE_CFLAGS) -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined $< \
-		$(BUILD)/fuzz/libminivmm.a $(PKG_LIBS) -o $@
+		$(BUILD)/fuzz/libminivmm.a $(PKG_LIBS) -lm -o $@
 
 fuzz: fuzz-bins
 	scripts/fuzz $(T) $(FUZZ_BIN)
@@ -197,7 +199,7 @@ ZSH_DIR  ?= $(PREFIX)/share/zsh/site-functions
 # Empty: without the unit of systemd.
 UNIT_DIR ?= $(PREFIX)/lib/systemd/system
 # The README's links work in there, too, as far as they lead to pages of docs/.
-PAGES := README.md CHANGELOG.md CONTRIBUTING.md LICENSE $(wildcard docs/*.md docs/interfaces/*.md)
+PAGES := README.md CHANGELOG.md CONTRIBUTING.md LICENSE $(wildcard docs/*.md docs/*.svg docs/interfaces/*.md)
 EXAMPLES := packaging/minivmm.conf $(wildcard scripts/trace/*.bt) $(filter-out %.pyc,$(wildcard examples/*))
 TEXTS := $(BUILD)/texts
 

@@ -18,34 +18,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "ctl/connect.h"
+#include "ctl/client-internal.h"
 #include "qmp/json.h"
 #include "vmm/base/alloc.h"
 #include "vmm/base/buf.h"
 #include "vmm/base/error.h"
 #include "vmm/base/units.h"
-
-#define READ_BYTES 65536
-#define MAX_EVENTS 4096 /* queued; of more the oldest is dropped */
-
-struct client {
-	/* set at creation and then constant */
-	int fd;
-	char *where, *package; /* owned */
-	unsigned version;
-	struct json_reader *reader;
-
-	bool gone;
-	int patience_ms, interrupt_fd;
-	uint64_t last_id;
-	struct json_object *reply;   /* owned: of last_id */
-	struct json_object *special; /* owned: the greeting, until it is looked at */
-	struct json_object *event[MAX_EVENTS];
-	unsigned first_event, n_events;
-	struct json_object *schema; /* owned */
-	char error_class[64];
-	uint8_t bytes[READ_BYTES]; /* of one recv() */
-};
 
 static int64_t now_ms(void)
 {
@@ -55,22 +33,25 @@ static int64_t now_ms(void)
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-static int64_t deadline(int wait_ms)
+int64_t client_deadline(int wait_ms)
 {
 	return wait_ms > 0 ? now_ms() + wait_ms : INT64_MAX;
 }
 
-/* Wait for the socket until 'until': 1 ready, 0 the time is over, -EINTR. */
-static int client_poll(struct client *c, short events, int64_t until)
+int client_poll(struct client *c, short events, int64_t until)
 {
 	for (;;) {
 		struct pollfd p[2] = {
 		    {.fd = c->fd,           .events = events},
                     {.fd = c->interrupt_fd, .events = POLLIN}
                 };
-		int64_t left = until == INT64_MAX ? -1 : MAX(until - now_ms(), 0);
-		int n = poll(p, 2, left > INT_MAX ? INT_MAX : (int)left);
+		int64_t left = until == INT64_MAX ? -1 : until - now_ms();
+		int n;
 
+		if (left < 0 &&
+		    until != INT64_MAX) /* also when there is always something to read */
+			return 0;
+		n = poll(p, 2, left > INT_MAX ? INT_MAX : (int)left);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n > 0 && p[1].revents)
@@ -82,7 +63,7 @@ static int client_poll(struct client *c, short events, int64_t until)
 
 /* ---- what comes ---- */
 
-static int lose(struct client *c, struct err *err, int errnum, const char *why)
+int client_lose(struct client *c, struct err *err, int errnum, const char *why)
 {
 	c->gone = true;
 	return err_set(err, errnum, "%s: %s", c->where, why);
@@ -114,14 +95,14 @@ static int take_message(struct client *c, struct json_object *v, struct err *err
 
 	if (json_kind(v) != JSON_OBJECT) {
 		json_free(v);
-		return lose(c, err, EPROTO,
-			    "this is not a QMP monitor: it sends JSON, but no objects");
+		return client_lose(c, err, EPROTO,
+				   "this is not a QMP monitor: it sends JSON, but no objects");
 	}
 	if (json_get(v, "event", &m)) {
 		if (json_kind(m) != JSON_STRING) {
 			json_free(v);
-			return lose(c, err, EPROTO,
-				    "it sends an event without a name: this is not QMP");
+			return client_lose(c, err, EPROTO,
+					   "it sends an event without a name: this is not QMP");
 		}
 		queue_event(c, v);
 	} else if (json_get(v, "return", &m) || json_get(v, "error", &m)) {
@@ -133,8 +114,9 @@ static int take_message(struct client *c, struct json_object *v, struct err *err
 		c->special = v;
 	} else {
 		json_free(v);
-		return lose(c, err, EPROTO,
-			    "it sends neither a reply nor an event: this is not a QMP monitor");
+		return client_lose(
+		    c, err, EPROTO,
+		    "it sends neither a reply nor an event: this is not a QMP monitor");
 	}
 	return 0;
 }
@@ -297,7 +279,7 @@ static int refused(struct client *c, const struct json_object *e, struct err *er
 
 	c->error_class[0] = '\0';
 	if (json_kind(e) != JSON_OBJECT)
-		return lose(c, err, EPROTO, "an error of it is no object: this is not QMP");
+		return client_lose(c, err, EPROTO, "an error of it is no object: this is not QMP");
 	if (json_get(e, "class", &m) && json_kind(m) == JSON_STRING)
 		(void)snprintf(c->error_class, sizeof(c->error_class), "%s", json_str(m));
 	if (!json_get(e, "desc", &m) || json_kind(m) != JSON_STRING)
@@ -325,7 +307,7 @@ static int call(struct client *c, struct json_object *request, int fd, struct js
 	CLEANUP(cleanup_json) struct json_object *owned = request;
 	struct buf out = {0};
 	struct json_writer w = json_writer(&out, false);
-	int64_t until = deadline(c->patience_ms);
+	int64_t until = client_deadline(c->patience_ms);
 	struct json_object *m;
 	char id[24];
 	int r;
@@ -376,121 +358,6 @@ int client_call_request(struct client *c, struct json_object *request, struct js
 const char *client_error_class(const struct client *c)
 {
 	return c->error_class;
-}
-
-/* ---- greeting ---- */
-
-static unsigned number_of(const struct json_object *o, const char *key)
-{
-	struct json_object *m;
-	int64_t v = o && json_get(o, key, &m) && json_kind(m) == JSON_INT ? json_int(m) : 0;
-
-	return v < 0 || v > 9999 ? 0 : (unsigned)v;
-}
-
-/* {"QMP": {"version": {"qemu": {major, minor, micro}, "package"}, "capabilities"}} */
-static int read_greeting(struct client *c, struct err *err)
-{
-	struct json_object *qmp, *version = NULL, *qemu = NULL, *package = NULL;
-
-	if (!json_get(c->special, "QMP", &qmp) || json_kind(qmp) != JSON_OBJECT)
-		return lose(c, err, EPROTO, "the greeting is not that of a QMP monitor");
-	if (!json_get(qmp, "version", &version) || json_kind(version) != JSON_OBJECT ||
-	    !json_get(version, "qemu", &qemu) || json_kind(qemu) != JSON_OBJECT)
-		return lose(
-		    c, err, EPROTO,
-		    "the greeting has no version: this is QMP, but not of a virtual machine");
-	if (json_get(version, "package", &package) && json_kind(package) == JSON_STRING)
-		c->package = xstrdup(json_str(package));
-	c->version = number_of(qemu, "major") * 10000 + number_of(qemu, "minor") * 100 +
-		     number_of(qemu, "micro");
-	return 0;
-}
-
-/* Until the greeting is there.  After HINT_MS without one it is found out why, and said once. */
-static int wait_greeting(struct client *c, int64_t until, bool quiet, struct err *err)
-{
-	int64_t hint = MIN(now_ms() + CONNECT_HINT_MS, until);
-	bool hinted = quiet;
-	int ret = 0;
-
-	while (ret == 0 && !c->special) {
-		int ready = client_poll(c, POLLIN, hinted ? until : hint);
-
-		if (ready < 0)
-			return ready;
-		if (!ready && !hinted) {
-			connect_say_held(c->fd, c->where);
-			hinted = true;
-		} else if (!ready) {
-			return connect_silent(c->fd, c->where, err);
-		} else {
-			ret = client_read(c, err);
-		}
-		if (ret == 0 && !c->special && (c->n_events || c->reply))
-			return lose(c, err, EPROTO, "it does not greet: this is not a QMP monitor");
-	}
-	if (ret == -EPIPE)
-		return err_set(err, EPIPE, "%s: the peer ended the connection without a greeting",
-			       c->where);
-	return ret;
-}
-
-static struct client *client_new(int fd, const char *where, int wait_ms, bool quiet,
-				 struct err *err)
-{
-	struct client *c = NEW(struct client);
-	int ret;
-
-	c->fd = fd;
-	c->interrupt_fd = -1;
-	c->where = xstrdup(where);
-	c->reader = json_reader_new();
-	c->patience_ms = wait_ms;
-	ret = wait_greeting(c, deadline(wait_ms), quiet, err);
-	if (ret == 0)
-		ret = read_greeting(c, err);
-	if (ret == 0)
-		ret = client_call(c, "qmp_capabilities", NULL, NULL, err);
-	if (ret == 0)
-		return c;
-	client_close(c);
-	return NULL;
-}
-
-struct client *client_open_fd(int fd, const char *where, int wait_ms, struct err *err)
-{
-	return client_new(fd, where, wait_ms, true, err);
-}
-
-struct client *client_open(const char *path, int wait_ms, struct err *err)
-{
-	int fd = connect_to(path, wait_ms, err);
-
-	return fd < 0 ? NULL : client_new(fd, path, wait_ms, false, err);
-}
-
-struct client *client_open_quiet(const char *path, int wait_ms, struct err *err)
-{
-	int fd = connect_to(path, wait_ms, err);
-
-	return fd < 0 ? NULL : client_new(fd, path, wait_ms, true, err);
-}
-
-void client_close(struct client *c)
-{
-	if (!c)
-		return;
-	(void)close(c->fd);
-	for (struct json_object *e; (e = client_event(c));)
-		json_free(e);
-	json_reader_free(c->reader);
-	json_free(c->reply);
-	json_free(c->special);
-	json_free(c->schema);
-	free(c->where);
-	free(c->package);
-	free(c);
 }
 
 /* ---- what it is ---- */

@@ -22,8 +22,8 @@ struct collector {
 	struct completion *out;
 	const char *part; /* what stands there, of n bytes */
 	size_t n;
-	const char *prefix;              /* of a nested name: "a.b." */
-	const struct shell_words *words; /* whose names are left out */
+	const char *prefix;       /* of a nested name: "a.b." */
+	struct shell_words words; /* of the whole line: their names are left out; owned */
 	const struct dictionary *d;
 };
 
@@ -112,7 +112,7 @@ static bool add_member(const struct member *m, void *opaque)
 	CLEANUP(cleanup_free) char *name = xasprintf("%s%s", c->prefix, m->name);
 	bool inside, nested = is_nested(c, m->type) || is_nested(c, array_of(c->d, m->type));
 
-	if (is_given(c->words, name, &inside))
+	if (is_given(&c->words, name, &inside))
 		return true;
 	if (nested)
 		add(c, name, ".");
@@ -124,9 +124,9 @@ static bool add_member(const struct member *m, void *opaque)
 /* The elements of a list that are given one by one, and the next one. */
 static void add_elements(struct collector *c, const struct json_object *of)
 {
-	for (size_t i = 0; i <= c->words->n; i++) {
+	for (size_t i = 0; i <= c->words.n; i++) {
 		CLEANUP(cleanup_free) char *name = xasprintf("%s%zu", c->prefix, i);
-		bool inside, whole = is_given(c->words, name, &inside);
+		bool inside, whole = is_given(&c->words, name, &inside);
 
 		if (!whole)
 			add(c, name, is_nested(c, of) ? "." : "=");
@@ -138,7 +138,7 @@ static void add_elements(struct collector *c, const struct json_object *of)
 /* Names in the object that the part's last '.' leads to. */
 static void add_names(struct collector *c, const struct json_object *arguments)
 {
-	struct given given = shell_given(c->words);
+	struct given given = shell_given(&c->words);
 	CLEANUP(cleanup_free) char *part = xstrndup(c->part, c->n);
 	char *dot = strrchr(part, '.');
 	CLEANUP(cleanup_free) char *prefix = xstrndup(part, dot ? (size_t)(dot + 1 - part) : 0);
@@ -203,11 +203,10 @@ static void complete_json(struct collector *c, const char *line, size_t cursor)
 static void complete_words(struct collector *c, const char *line, size_t cursor)
 {
 	CLEANUP(shell_words_free) struct shell_words before = shell_split(line, cursor);
-	CLEANUP(shell_words_free) struct shell_words all = shell_split(line, strlen(line));
 	bool fresh = !cursor || isspace((unsigned char)line[cursor - 1]);
 	const struct shell_word *last = before.n && !fresh ? &before.v[before.n - 1] : NULL;
 	const struct json_object *arguments;
-	struct given given = shell_given(&all);
+	struct given given = shell_given(&c->words);
 
 	if (before.open)
 		return;
@@ -222,7 +221,6 @@ static void complete_words(struct collector *c, const char *line, size_t cursor)
 	arguments = command_arguments(c->d, before.v[0].name);
 	if (!arguments)
 		return;
-	c->words = &all;
 	c->out->start = !last ? cursor : last->value ? last->at + strlen(last->name) + 1 : last->at;
 	c->part = line + c->out->start;
 	c->n = cursor - c->out->start;
@@ -237,10 +235,12 @@ struct completion complete_line(const struct dictionary *d, const char *line, si
 	struct completion out = {.start = cursor};
 	struct collector c = {.out = &out, .d = d, .part = "", .prefix = ""};
 
+	c.words = shell_split(line, strlen(line));
 	if (line[strspn(line, " \t")] == '{')
 		complete_json(&c, line, cursor);
 	else
 		complete_words(&c, line, cursor);
+	shell_words_free(&c.words);
 	sort_unique(&out);
 	return out;
 }

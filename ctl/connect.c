@@ -47,11 +47,29 @@ static int refused(const char *path, int errnum, struct err *err)
 	}
 }
 
+/* A full backlog is tried again. */
+static int connect_fd(int fd, const struct sockaddr_un *un, int wait_ms, struct err *err)
+{
+	int waited = 0;
+
+	while (connect(fd, (const struct sockaddr *)un, sizeof(*un)) < 0) {
+		if (errno == EINTR)
+			continue;
+		if (errno != EAGAIN)
+			return refused(un->sun_path, errno, err);
+		if (wait_ms && waited >= wait_ms)
+			return err_set(err, EBUSY, "%s: too many clients wait for this monitor",
+				       un->sun_path);
+		(void)poll(NULL, 0, RETRY_MS);
+		waited += RETRY_MS;
+	}
+	return 0;
+}
+
 static int connect_unix(const char *path, int wait_ms, struct err *err)
 {
-	CLEANUP(cleanup_close) int fd = -1;
 	struct sockaddr_un un = {.sun_family = AF_UNIX};
-	int waited = 0, out;
+	int fd, ret;
 
 	if (!*path || strlen(path) >= sizeof(un.sun_path))
 		return err_set(err, EINVAL, "'%s' is no path of a socket: it has 1 to %zu bytes",
@@ -60,20 +78,10 @@ static int connect_unix(const char *path, int wait_ms, struct err *err)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return err_set(err, errno, "%s: no socket: %s", path, err_text(errno));
-	while (connect(fd, (const struct sockaddr *)&un, sizeof(un)) < 0) {
-		if (errno == EINTR)
-			continue;
-		if (errno != EAGAIN)
-			return refused(path, errno, err);
-		if (wait_ms && waited >= wait_ms)
-			return err_set(err, EBUSY, "%s: too many clients wait for this monitor",
-				       path);
-		(void)poll(NULL, 0, RETRY_MS);
-		waited += RETRY_MS;
-	}
-	out = fd;
-	fd = -1;
-	return out;
+	ret = connect_fd(fd, &un, wait_ms, err);
+	if (ret < 0)
+		(void)close(fd);
+	return ret < 0 ? ret : fd;
 }
 
 /* 'where' is behind "tcp:". */

@@ -178,7 +178,7 @@ static void command(struct watch *w, const char *name)
 	struct err err = {0};
 	int ret = client_call(w->f->client, name, NULL, NULL, &err);
 
-	if (ret == -EREMOTEIO) {
+	if (ret < 0) {
 		screen_clear(&w->screen);
 		say_note(w->f->ctl, "%s: %s", name, err.msg);
 	}
@@ -282,7 +282,8 @@ static bool look(struct watch *w, int ret, const struct json_object *v, const st
 	}
 	w->answered_ms = now;
 	figures_read(&w->f->last, v);
-	w->was_postcopy = w->was_postcopy || !strncmp(w->f->last.status, "postcopy", 8);
+	w->was_postcopy =
+	    w->was_postcopy || (!w->f->incoming && !strncmp(w->f->last.status, "postcopy", 8));
 	live_take(&w->live, &w->f->last, now);
 	report_sample(w->f->report, w->f->incoming ? REPORT_PEER : REPORT_SOURCE, report_now_ns(),
 		      &w->f->last);

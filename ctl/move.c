@@ -55,6 +55,7 @@ int move_run(struct ctl *ctl, struct settings *s, struct follow *f, const char *
 				       : say_call_error(ctl, ret, &err);
 	}
 	keep_deadline(f, s);
+	report_describe(f->report, REPORT_SOURCE, f->client);
 	ret = client_call(f->client, command, args, NULL, &err);
 	if (ret < 0) {
 		status = say_call_error(ctl, ret, &err);
@@ -138,7 +139,6 @@ static int open_report(struct ctl *ctl, struct follow *f, const struct ctl_args 
 	f->report = report_new(file, &err);
 	if (!f->report)
 		return say_error(ctl, CTL_USAGE, "%s", err.msg);
-	report_describe(f->report, REPORT_SOURCE, f->client);
 	report_move(f->report, uri, words);
 	if (peer) {
 		f->peer = report_peer_new(f->report, peer, ctl->timeout_ms, &err);

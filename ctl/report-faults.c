@@ -209,9 +209,10 @@ static void caption_faults(const struct report *r, char *out, size_t n)
 		(void)snprintf(text, sizeof(text), "; the mean is %s", mean);
 	(void)snprintf(
 	    out, n,
-	    "%s waits for pages that had not come yet, counted at the %s: half took less "
+	    "%s wait%s for pages that had not come yet, counted at the %s: half took less "
 	    "than %s, 99 %% less than %s%s.",
-	    count, end == REPORT_PEER ? "destination" : "source", half, most, text);
+	    count, figures_waits(f) == 1 ? "" : "s", end == REPORT_PEER ? "destination" : "source",
+	    half, most, text);
 }
 
 const struct report_panel report_faults = {

@@ -28,6 +28,7 @@ struct report_side {
 	size_t n;
 	size_t every, passed;    /* of so many looks one is kept; how many were passed over since */
 	struct report_look last; /* the newest one, kept or not */
+	double news;             /* when its status or its waits changed last */
 	bool seen;
 };
 
@@ -53,7 +54,7 @@ struct report_pause {
 };
 
 /* ---- report.c ---- */
-/* The time axis' end: the last look or note at either end; > 0. */
+/* The time axis' end: the source's last look, the last note or news at either end; > 0. */
 double report_seconds(const struct report *r);
 /* The move has more than one look: there is something to draw over time. */
 bool report_has_time(const struct report *r);
@@ -94,7 +95,7 @@ struct report_panel {
 };
 
 #define REPORT_WIDTH 860.0
-#define REPORT_LEFT  70.0
+#define REPORT_LEFT  86.0
 #define REPORT_RIGHT 24.0
 #define REPORT_ABOVE 34.0 /* of the plot's area: unit and keys */
 #define REPORT_BELOW 42.0 /* of it: times and what they are */

@@ -15,7 +15,7 @@
 #include "vmm/base/alloc.h"
 #include "vmm/base/units.h"
 
-#define RATE_WINDOW 0.2 /* seconds, at least */
+#define RATE_WINDOW 0.1 /* seconds, at least */
 
 static const struct report_side *source_of(const struct report *r)
 {
@@ -90,6 +90,14 @@ static void caption_remaining(const struct report *r, char *out, size_t n)
 
 /* ---- rates ---- */
 
+/* The guest is not here any more: what it writes, and a pause to come, are of the past. */
+static bool is_behind(const struct report *r, const struct report_look *look)
+{
+	const struct report_pause pause = report_pause(r);
+
+	return pause.known && look->t > pause.from;
+}
+
 struct rates {
 	struct plot_point *sent, *dirty; /* owned; bytes a second */
 	size_t n_sent, n_dirty;
@@ -106,7 +114,7 @@ static void rates_of(const struct report *r, struct rates *x)
 {
 	const struct report_side *s = source_of(r);
 	size_t n = report_under_way(s);
-	double window = MAX(RATE_WINDOW, report_seconds(r) / 200);
+	double window = MAX(RATE_WINDOW, report_seconds(r) / 25);
 
 	*x = (struct rates){.sent = xcalloc(n + 1, sizeof(*x->sent)),
 			    .dirty = xcalloc(n + 1, sizeof(*x->dirty))};
@@ -125,7 +133,7 @@ static void rates_of(const struct report *r, struct rates *x)
 			x->most_sent = MAX(x->most_sent, rate);
 		}
 		rate = (double)now->f.dirty_pages_rate * (double)now->f.page_bytes;
-		if (!figures_ended(&now->f) && (x->n_dirty || rate > 0)) {
+		if (!figures_ended(&now->f) && !is_behind(r, now) && (x->n_dirty || rate > 0)) {
 			x->dirty[x->n_dirty++] = (struct plot_point){now->t, rate};
 			x->most_dirty = MAX(x->most_dirty, rate);
 		}
@@ -154,7 +162,7 @@ static void draw_rate(const struct report *r, struct plot *p)
 	plot_line(p, x.sent, x.n_sent, false, "line sent");
 	plot_line(p, x.dirty, x.n_dirty, true, "line dirty");
 	at = plot_key(p, p->x, "fill sent", "sent");
-	if (x.n_dirty)
+	if (x.n_dirty > 1)
 		(void)plot_key(p, at, "fill dirty", "written by the guest");
 	plot_time_axis(p, true);
 }
@@ -170,7 +178,7 @@ static void caption_rate(const struct report *r, char *out, size_t n)
 	words_bytes(most, sizeof(most), x.most_sent);
 	words_bytes(mean, sizeof(mean), (double)f->transferred / seconds);
 	words_bytes(dirty, sizeof(dirty), x.most_dirty);
-	if (!x.n_dirty)
+	if (x.n_dirty < 2)
 		(void)snprintf(out, n,
 			       "Sent: %s/s on average, %s/s at most. How fast the guest writes is "
 			       "known from the second pass on.",
@@ -229,9 +237,12 @@ static void caption_throttle(const struct report *r, char *out, size_t n)
 
 /* ---- expected pause ---- */
 
-static double expected_ms(const struct figures *f)
+static double expected_ms(const struct report *r, const struct report_look *look)
 {
-	if (figures_ended(f))
+	const struct figures *f = &look->f;
+
+	/* in the first pass it is only the limit that was set */
+	if (figures_ended(f) || f->passes < 2 || is_behind(r, look))
 		return 0;
 	if (f->has_progress && f->predicted_ms)
 		return (double)f->predicted_ms;
@@ -243,12 +254,13 @@ static bool has_expected(const struct report *r)
 	const struct report_side *s = source_of(r);
 
 	for (size_t i = 0; i < s->n; i++)
-		if (expected_ms(&s->looks[i].f) > 0)
+		if (expected_ms(r, &s->looks[i]) > 0)
 			return true;
 	return report_pause(r).known;
 }
 
-static void draw_real_pause(const struct report *r, const struct plot *p)
+/* 'before_ms': what was expected last. */
+static void draw_real_pause(const struct report *r, const struct plot *p, double before_ms)
 {
 	const struct report_pause pause = report_pause(r);
 	char text[64];
@@ -260,10 +272,9 @@ static void draw_real_pause(const struct report *r, const struct plot *p)
 	words_seconds(text, sizeof(text), pause.ms / 1e3);
 	x = plot_x(p, (pause.from + pause.to) / 2);
 	y = plot_y(p, pause.ms);
-	/* the line comes from above: below it, unless the axis is there, on the side with more room
-	 */
+	/* on the side with more room, and on that of the dot where the line is not */
 	left = x > p->x + p->w / 2;
-	below = y + 24 < p->y + p->h;
+	below = before_ms >= pause.ms && y + 24 < p->y + p->h;
 	svg_dot(p->out, x, y, 4.5, "dot");
 	svg_text(p->out, left ? x - 8 : x + 8, below ? y + 18 : MAX(y - 9, p->y + 12), "alarm halo",
 		 left ? "end" : "start", "it was %s", text);
@@ -274,10 +285,10 @@ static void draw_expected(const struct report *r, struct plot *p)
 	const struct report_side *s = source_of(r);
 	size_t n = report_under_way(s), m = 0;
 	CLEANUP(cleanup_free) struct plot_point *v = xcalloc(n + 1, sizeof(*v));
-	double most = MAX(report_pause(r).ms, (double)r->limit_ms), at;
+	double pause_ms = report_pause(r).ms, most = MAX(pause_ms, (double)r->limit_ms), at;
 
 	for (size_t i = 0; i < n; i++) {
-		double ms = expected_ms(&s->looks[i].f);
+		double ms = expected_ms(r, &s->looks[i]);
 
 		if (ms > 0) {
 			v[m++] = (struct plot_point){s->looks[i].t, ms};
@@ -293,12 +304,12 @@ static void draw_expected(const struct report *r, struct plot *p)
 		svg_line(p->out, p->x, plot_y(p, (double)r->limit_ms), p->x + p->w,
 			 plot_y(p, (double)r->limit_ms), "limit");
 	plot_line(p, v, m, true, "line expected");
-	at = m ? plot_key(p, p->x, "fill expected", "pause, were the guest stopped now") : p->x;
+	at = m > 1 ? plot_key(p, p->x, "fill expected", "pause, were the guest stopped now") : p->x;
 	if (r->limit_ms)
 		at = plot_key(p, at, "fill limit", "downtime-limit");
 	if (report_pause(r).known)
 		(void)plot_key(p, at, "fill dot", "the pause");
-	draw_real_pause(r, p);
+	draw_real_pause(r, p, m ? v[m - 1].v : pause_ms);
 	plot_time_axis(p, true);
 }
 

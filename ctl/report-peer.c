@@ -64,17 +64,22 @@ void report_describe(struct report *r, enum report_end end, struct client *c)
 {
 	CLEANUP(cleanup_json) struct json_object *v = NULL;
 	char program[96];
+	const char *package = client_package(c);
 	unsigned version = client_version(c);
 	const char *name;
 
 	if (!r)
 		return;
 	if (client_is_minivmm(c))
-		(void)snprintf(program, sizeof(program), "%s", client_package(c));
+		(void)snprintf(program, sizeof(program), "%.*s", (int)strcspn(package, "("),
+			       package);
 	else
 		(void)snprintf(program, sizeof(program), "QEMU %u.%u.%u", version / 10000,
 			       version / 100 % 100, version % 100);
 	(void)client_call(c, "query-name", NULL, &v, NULL);
+	/* "minivmm 0.1.0 (..." */
+	if (*program && program[strlen(program) - 1] == ' ')
+		program[strlen(program) - 1] = '\0';
 	name = text_of(v, "name");
 	report_about(r, end, name ? name : client_where(c), program);
 	if (end == REPORT_SOURCE)

@@ -100,7 +100,7 @@ static void draw_phases_lane(const struct report *r, const struct plot *p)
 static void draw_guest_lane(const struct report *r, const struct plot *p, enum report_end end)
 {
 	const struct report_pause pause = report_pause(r);
-	const char *text = end == REPORT_SOURCE ? "runs at the source" : "runs at the destination";
+	const char *text = "the guest runs";
 	double from = end == REPORT_SOURCE ? 0 : -1; /* below 0: it does not run */
 	double lane = end == REPORT_SOURCE ? 1 : 2;
 	bool told = false;
@@ -147,13 +147,12 @@ static void draw_pause_label(const struct report *r, const struct plot *p)
 
 static void draw_phases(const struct report *r, struct plot *p)
 {
-	static const char *const lanes[] = {"move", "guest", ""};
+	static const char *const lanes[] = {"move", "source", "destination"};
 
 	report_draw_pause(r, p);
 	for (size_t i = 0; i < ARRAY_LEN(lanes); i++)
-		if (*lanes[i])
-			svg_text(p->out, p->x - 8, p->y + (double)i * LANE + 13, "tick", "end",
-				 "%s", lanes[i]);
+		svg_text(p->out, p->x - 8, p->y + (double)i * LANE + 13, "tick", "end", "%s",
+			 lanes[i]);
 	draw_phases_lane(r, p);
 	draw_guest_lane(r, p, REPORT_SOURCE);
 	draw_guest_lane(r, p, REPORT_PEER);

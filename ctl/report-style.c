@@ -48,7 +48,7 @@ const char report_page_style[] =
     ".tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(100px,1fr));gap:16px 20px;"
     "margin:28px 0 8px;padding:18px 0;border-top:1px solid var(--grid);"
     "border-bottom:1px solid var(--grid)}\n"
-    ".tiles b{display:block;font-size:21px;font-weight:650;line-height:1.25}\n"
+    ".tiles b{display:block;font-size:18px;font-weight:650;line-height:1.25}\n"
     ".tiles span{font-size:13px;color:var(--soft)}\n"
     "figure{margin:32px 0 0}\n"
     "h2{font-size:17px;font-weight:650;margin:0}\n"

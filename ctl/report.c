@@ -142,6 +142,8 @@ void report_sample(struct report *r, enum report_end end, uint64_t now_ns, const
 		s->looks = xcalloc(REPORT_SAMPLES, sizeof(*s->looks));
 	/* what a change of state looks like is never passed over */
 	news = !s->seen || strcmp(s->last.f.status, f->status) != 0;
+	if (news || figures_waits(&s->last.f) != figures_waits(f))
+		s->news = time_of(r, now_ns);
 	s->last = (struct report_look){time_of(r, now_ns), *f};
 	s->seen = true;
 	if (!news && ++s->passed < s->every)
@@ -169,10 +171,9 @@ void report_event(struct report *r, enum report_end end, uint64_t now_ns, const 
 
 double report_seconds(const struct report *r)
 {
-	double t = 0;
+	/* what is seen again and again of a destination that has the guest is no news */
+	double t = MAX(r->side[REPORT_SOURCE].last.t, r->side[REPORT_PEER].news);
 
-	for (size_t i = 0; i < REPORT_ENDS; i++)
-		t = MAX(t, r->side[i].last.t);
 	for (size_t i = 0; i < r->n_notes; i++)
 		t = MAX(t, r->notes[i].t);
 	return MAX(t, 0.001);

@@ -15,7 +15,6 @@
 #include "ctl/commands.h"
 #include "ctl/move.h"
 #include "ctl/say.h"
-#include "ctl/schema.h"
 #include "ctl/uri.h"
 #include "qmp/json.h"
 #include "vmm/base/alloc.h"
@@ -24,9 +23,32 @@
 
 #define FD_NAME "minivmm-ctl"
 
+/* Is it the enumeration of the kinds of addresses, with files among them? */
+static bool names_file(const struct json_object *e)
+{
+	static const char *const kinds[] = {"socket", "exec", "rdma", "file"};
+	struct json_object *values;
+	size_t found = 0;
+
+	if (json_kind(e) != JSON_OBJECT || !json_get(e, "values", &values) ||
+	    json_kind(values) != JSON_ARRAY || json_len(values) < ARRAY_LEN(kinds))
+		return false;
+	for (size_t i = 0; i < json_len(values); i++)
+		for (size_t k = 0;
+		     json_kind(json_at(values, i)) == JSON_STRING && k < ARRAY_LEN(kinds); k++)
+			found += !strcmp(json_str(json_at(values, i)), kinds[k]);
+	return found == ARRAY_LEN(kinds);
+}
+
+/* By its schema: since QEMU 8.2. */
 static bool has_file(struct client *c)
 {
-	return client_is_minivmm(c) || client_has(c, "migrate", "channels.addr.filename", NULL);
+	const struct json_object *all = client_is_minivmm(c) ? NULL : client_schema(c, NULL);
+	bool found = client_is_minivmm(c);
+
+	for (size_t i = 0; !found && json_kind(all) == JSON_ARRAY && i < json_len(all); i++)
+		found = names_file(json_at(all, i));
+	return found;
 }
 
 static struct json_object *uri_args(const char *uri)
@@ -126,6 +148,23 @@ static int save_command(struct ctl *ctl, const struct ctl_args *args)
 
 /* ---- load ---- */
 
+/* A guest that is here would only be let run, or stopped. */
+static int check_awaited(struct client *c, struct err *err)
+{
+	CLEANUP(cleanup_json) struct json_object *v = NULL;
+	struct json_object *m;
+	int ret = client_call(c, "query-status", NULL, &v, err);
+
+	if (ret < 0)
+		return ret;
+	if (json_kind(v) == JSON_OBJECT && json_get(v, "status", &m) &&
+	    json_kind(m) == JSON_STRING && !strcmp(json_str(m), "inmigrate"))
+		return 0;
+	return err_set(err, EBUSY,
+		       "%s: no guest is awaited there: start the program with '-incoming defer'",
+		       client_where(c));
+}
+
 static int start_load(struct follow *f, const char *path, struct json_object **args,
 		      struct err *err)
 {
@@ -150,21 +189,24 @@ static int load_from(struct ctl *ctl, const struct ctl_args *args, struct settin
 {
 	CLEANUP(cleanup_free) char *path = path_absolute(args->word[0]);
 	CLEANUP(cleanup_free) char *what = xasprintf("loaded from %s", path);
-	int status = CTL_DONE;
+	int status = CTL_DONE, ret;
 	struct follow f = {.incoming = true, .client = ctl_client(ctl, &status)};
 	struct json_object *from = NULL;
 	struct err err = {0};
 
 	if (!f.client)
 		return status;
+	if (check_awaited(f.client, &err) < 0)
+		return say_error(ctl, CTL_FAILED, "%s", err.msg);
 	if (start_load(&f, path, &from, &err) < 0)
 		return say_error(ctl, CTL_FAILED, "%s", err.msg);
-	status = move_run(ctl, s, &f, "migrate-incoming", from, what);
-	if (status == CTL_DONE && !ctl_opt(args, "paused") &&
-	    client_call(f.client, "cont", NULL, NULL, &err) < 0)
-		return say_error(ctl, CTL_FAILED, "the guest is loaded, and does not run: %s",
-				 err.msg);
-	return status;
+	/* While a guest is awaited this says what becomes of it when it is there. */
+	ret = client_call(f.client, ctl_opt(args, "paused") ? "stop" : "cont", NULL, NULL, &err);
+	if (ret < 0) {
+		json_free(from);
+		return say_call_error(ctl, ret, &err);
+	}
+	return move_run(ctl, s, &f, "migrate-incoming", from, what);
 }
 
 static int load_command(struct ctl *ctl, const struct ctl_args *args)

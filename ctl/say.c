@@ -122,8 +122,9 @@ const char *say_size(char out[SAY_BYTES], uint64_t bytes)
 
 const char *say_rate(char out[SAY_BYTES], uint64_t bytes_a_second)
 {
-	(void)say_size(out, bytes_a_second);
-	(void)strcat(out, "/s");
+	size_t n = strlen(say_size(out, bytes_a_second));
+
+	(void)snprintf(out + n, SAY_BYTES - n, "/s");
 	return out;
 }
 

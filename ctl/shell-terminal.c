@@ -32,7 +32,7 @@
 
 static struct shell *shell; /* main thread */
 static int new_lines;       /* of the history, since the beginning */
-static volatile sig_atomic_t interrupted;
+static int interrupts[2];   /* a pipe: a byte for each Ctrl-C, from the handler */
 
 /* ---- history ---- */
 
@@ -117,6 +117,14 @@ static char **texts_at(const char *text, int start, int end)
 
 static void show_prompt(void);
 
+static void forget_interrupts(void)
+{
+	char bytes[64];
+
+	while (read(interrupts[0], bytes, sizeof(bytes)) > 0)
+		;
+}
+
 static void take_line(char *line)
 {
 	rl_callback_handler_remove(); /* the terminal is as a command's output wants it */
@@ -128,6 +136,7 @@ static void take_line(char *line)
 	if (line[strspn(line, " \t")]) {
 		history_take(line);
 		(void)shell_run_line(shell, line);
+		forget_interrupts(); /* of an answer that was not waited for */
 		shell_print_events(shell);
 	}
 	free(line);
@@ -158,14 +167,17 @@ static void take_news(void)
 
 static void on_interrupt(int signal)
 {
+	int saved = errno;
+
 	(void)signal;
-	interrupted = 1;
+	(void)!write(interrupts[1], "", 1);
+	errno = saved;
 }
 
 /* Ctrl-C throws away the line. */
 static void drop_line(void)
 {
-	interrupted = 0;
+	forget_interrupts();
 	rl_free_line_state();
 	rl_callback_sigcleanup();
 	(void)printf("^C\n");
@@ -176,18 +188,19 @@ static void drop_line(void)
 
 static void loop(void)
 {
-	struct pollfd p[2] = {
+	struct pollfd p[3] = {
 	    {.fd = STDIN_FILENO,             .events = POLLIN},
 	    {.fd = client_fd(shell->client), .events = POLLIN},
+	    {.fd = interrupts[0],            .events = POLLIN},
 	};
 
 	while (!shell->left && !client_gone(shell->client)) {
 		int n = poll(p, ARRAY_LEN(p), -1);
 
-		if (interrupted)
-			drop_line();
 		if (n <= 0)
 			continue;
+		if (p[2].revents)
+			drop_line();
 		if (p[1].revents)
 			take_news();
 		if (p[0].revents && !client_gone(shell->client))
@@ -200,21 +213,28 @@ int shell_terminal(struct shell *s)
 	CLEANUP(cleanup_free) char *path = history_path();
 	struct sigaction act = {.sa_handler = on_interrupt}, before;
 
+	if (pipe2(interrupts, O_CLOEXEC | O_NONBLOCK) < 0)
+		return say_error(s->ctl, CTL_FAILED, "no pipe: %s", err_text(errno));
 	shell = s;
 	rl_readline_name = "minivmm-ctl";
 	rl_attempted_completion_function = texts_at;
 	rl_completer_word_break_characters = " \t=\"";
 	rl_basic_quote_characters = "";
 	rl_catch_signals = 0;
-	(void)rl_variable_bind("show-all-if-ambiguous", "on"); /* unless ~/.inputrc says otherwise */
+	(void)rl_variable_bind("show-all-if-ambiguous",
+			       "on"); /* unless ~/.inputrc says otherwise */
 	history_begin(path);
 	(void)sigaction(SIGINT, &act, &before);
 	(void)printf("Commands of %s; Tab completes, 'help' lists them, 'exit' leaves.\n",
 		     client_where(s->client));
+	client_set_interrupt(s->client, interrupts[0]);
 	show_prompt();
 	loop();
 	rl_callback_handler_remove();
 	(void)sigaction(SIGINT, &before, NULL);
+	client_set_interrupt(s->client, -1);
+	(void)close(interrupts[0]);
+	(void)close(interrupts[1]);
 	if (path && append_history(MIN(new_lines, history_length), path) == 0)
 		(void)history_truncate_file(path, HISTORY_LINES);
 	if (!s->left && !s->quitting)

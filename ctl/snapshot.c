@@ -186,7 +186,8 @@ static int run_job(struct ctl *ctl, const struct ctl_args *args, struct client *
 
 	if (ret < 0) {
 		json_free(to);
-		return say_error(ctl, ret == -EREMOTEIO ? CTL_FAILED : CTL_FAILED, "%s", err.msg);
+		return client_gone(c) ? say_call_error(ctl, ret, &err)
+				      : say_error(ctl, CTL_FAILED, "%s", err.msg);
 	}
 	json_set(to, "job-id", new_text(id));
 	if (ctl_opt(args, "track"))

@@ -8,7 +8,8 @@
  *
  * That is QEMU's layout.  QEMU itself refuses to load it outside of Xen, for want of the
  * configuration; here a file is loaded with or without one.  It is read twice: first nothing is
- * changed, so that a file which does not fit leaves the guest as it is.
+ * changed, and should a device refuse its state then, all get back what they had: a file which does
+ * not fit leaves the guest as it is.
  */
 #include "migration/device-file.h"
 
@@ -199,7 +200,7 @@ static int load_once(struct machine *m, const struct buf *file, bool checks, str
 }
 
 /* The lock is not held; the guest is. */
-static int load_held(struct migration *mg, const struct buf *file, struct err *err)
+static int load_whole(struct migration *mg, const struct buf *file, struct err *err)
 {
 	struct machine *m = mg->m;
 	int ret = load_once(m, file, false, err);
@@ -212,11 +213,33 @@ static int load_held(struct migration *mg, const struct buf *file, struct err *e
 	return ret;
 }
 
+/* A device may refuse what the check has let pass: then all of them get what they had.  'lost':
+ * they did not. */
+static int load_held(struct migration *mg, const struct buf *file, bool *lost, struct err *err)
+{
+	CLEANUP(buf_free) struct buf before = {0};
+	struct err why = {0};
+	int ret;
+
+	machine_lock(mg->m);
+	ret = collect(mg, &before, err);
+	machine_unlock(mg->m);
+	if (ret < 0)
+		return ret;
+	ret = load_whole(mg, file, err);
+	if (ret < 0 && load_whole(mg, &before, &why) < 0) {
+		*lost = true;
+		log_error("the devices cannot get back what they had: %s", why.msg);
+	}
+	return ret;
+}
+
 /* Machine lock held; given up while files and devices are read. */
 static int load_from(struct migration *mg, const struct buf *file, struct err *err)
 {
 	struct machine *m = mg->m;
 	struct err why = {0};
+	bool lost = false;
 	int ret = load_once(m, file, true, &why);
 
 	machine_lock(m);
@@ -224,13 +247,15 @@ static int load_from(struct migration *mg, const struct buf *file, struct err *e
 		ret = machine_hold(m, HOLD_LOAD, -1, &why);
 	if (ret == 0) {
 		machine_unlock(m);
-		ret = load_held(mg, file, &why);
+		ret = load_held(mg, file, &lost, &why);
 		machine_lock(m);
-		if (ret < 0)
+		if (ret == 0) { /* memory is the caller's; a failed load before does not matter */
+			m->needs_boot = false;
+			m->broken.errnum = 0;
+		}
+		if (lost)
 			machine_let_go_broken(m, &why);
 		else
-			m->needs_boot = false;
-		if (ret == 0)
 			(void)machine_let_go(m, NULL);
 	}
 	return ret < 0 ? err_io(err, why.msg) : 0;

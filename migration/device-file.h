@@ -19,8 +19,7 @@ struct migration;
 int migration_save_devices(struct migration *mg, const char *path, bool live, struct err *err);
 /*
  * xen-load-devices-state, of a guest that does not run.  -errno with *err set: the file does not
- * fit and nothing has changed; or a device refuses its state, and there is no guest to run until
- * the machine is reset.
+ * fit, and nothing has changed.
  */
 int migration_load_devices(struct migration *mg, const char *path, struct err *err);
 /*

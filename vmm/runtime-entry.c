@@ -43,7 +43,7 @@ int runtime_entry_add(struct runtime_entry *e, const void *text, size_t n)
 	e->fd = -1;
 	if (ret < 0)
 		return ret;
-	(void)mkdir(folder, strncmp(folder, "/run/minivmm", 13) != 0 ? 0700 : 0755);
+	(void)mkdir(folder, strcmp(folder, "/run/minivmm") != 0 ? 0700 : 0755);
 	(void)snprintf(e->path, sizeof(e->path), "%.900s/%ld", folder, (long)getpid());
 	(void)snprintf(dotted, sizeof(dotted), "%.900s/.%ld", folder, (long)getpid());
 	(void)unlink(dotted); /* of one with our number that was killed meanwhile */

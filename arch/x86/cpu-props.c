@@ -33,6 +33,10 @@ static int parse_hz(const char *val, uint64_t *out, struct err *err)
 	char *end;
 	double v;
 
+	if (!strcmp(val, "0")) { /* the host's */
+		*out = 0;
+		return 0;
+	}
 	errno = 0;
 	v = strtod(val, &end);
 	if (*end == 'k' || *end == 'K')

@@ -3,7 +3,7 @@
  * -anon
  *
  * Credentials are read and checked when they are made, and do not change after that; a
- * session holds a reference.  No GnuTLS here: credentials.c and what it names is behind it.
+ * session holds a reference.  No GnuTLS here: creds.c and the kinds that it names are behind it.
  */
 #ifndef MINIVMM_TLS_CREDS_H
 #define MINIVMM_TLS_CREDS_H

@@ -35,6 +35,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "lib")]
 
 import chart  # noqa: E402
+import clients  # noqa: E402
 import disks  # noqa: E402
 import managed  # noqa: E402
 import measure  # noqa: E402
@@ -44,6 +45,7 @@ import peers  # noqa: E402
 import postcopy  # noqa: E402
 import saved  # noqa: E402
 import saving  # noqa: E402
+import tls  # noqa: E402
 from measure import MIB  # noqa: E402
 from vmm import PROGRAMS, Vmm  # noqa: E402
 
@@ -84,15 +86,19 @@ class Bench:
 
     # ---- pieces ----
 
-    def pair(self, kind, guest, append, memory, backend, caps=(), params=None, ram=(None, None), hosts=None):
-        """A source that runs, a destination that waits for it, and its URI; ram: the files behind their memory."""
+    def pair(self, kind, guest, append, memory, backend, caps=(), params=None, ram=(None, None), hosts=None, ends=None):
+        """A source that runs, a destination that waits for it, and its URI; ram: the files behind their memory; ends: TLS."""
         self.count += 1
         uri = f"tcp:{hosts.address}:4444" if hosts else f"unix:{TMP}/m{self.count}"
         options = dict(memory=memory, backend=backend)
         prefixes = hosts.prefixes if hosts else ((), ())
-        source = Vmm(kind, TMP, guest, append, name=f"s{self.count}", ram=ram[0], prefix=prefixes[0], **options)
-        dest = Vmm(kind, TMP, guest, append, name=f"d{self.count}", ram=ram[1], prefix=prefixes[1],
+        extra = [ends.options(end) if ends else () for end in ("client", "server")]
+        source = Vmm(kind, TMP, guest, append, name=f"s{self.count}", ram=ram[0], prefix=prefixes[0], extra=extra[0],
+                     **options)
+        dest = Vmm(kind, TMP, guest, append, name=f"d{self.count}", ram=ram[1], prefix=prefixes[1], extra=extra[1],
                    incoming="defer", **options)
+        if ends:
+            ends.use(source, dest)
         for vm in (source, dest):
             vm.capabilities("events", *caps)
             vm.cmd("migrate-set-parameters", **(params or {}))
@@ -207,6 +213,16 @@ class Bench:
             backend="anonymous", write=(RANDOM_FROM, COPIED)))
         self.row("the same, memory without options, best run: rate", "MiB/s",
                  {k: [max(2048 / r["seen_s"] for r in v)] for k, v in got.items()}, None, True)
+
+    def tls(self):
+        """Encrypted; the aim is to lose nothing against QEMU, for both spend their time in one library."""
+        folder = os.path.join(TMP, "tls")
+        os.mkdir(folder)
+        ends = tls.Ends(folder)
+        for name, caps, params in (("one channel", (), None), ("multifd 2", ("multifd",), {"multifd_channels": 2})):
+            got, _ = self.copy(f"2 GiB random, TLS, {name}", 1, caps=caps, params=params, ends=ends)
+            self.row("CPU seconds per GiB, both ends", "s",
+                     {k: [r["cpu_s"] / 2 for r in v] for k, v in got.items()}, 1, False)
 
     def multifd_none(self):
         self.copy("2 GiB random, multifd 2", 1.5, caps=("multifd",), params={"multifd_channels": 2})
@@ -410,6 +426,9 @@ class Bench:
     def compare(self):
         disks.compare(self, TMP)
 
+    def client(self):
+        clients.status(self, TMP)
+
     def image_writes(self):
         disks.writes(self, TMP)
 
@@ -423,10 +442,11 @@ class Bench:
         managed.domstats(self)
 
 
-WORKS = ("start", "idle", "one_channel", "default_memory", "multifd_none", "multifd_zstd", "tcp", "mapped", "lazy", "untouched",
+WORKS = ("start", "idle", "one_channel", "default_memory", "multifd_none", "multifd_zstd", "tls", "tcp", "mapped", "lazy", "untouched",
          "zeros", "dirtying", "encoders", "background", "snapshots", "snapshot_load", "scaling", "postcopy_faults",
          "postcopy_sweep", "postcopy_start", "postcopy_sparse", "postcopy_memory", "convert", "compare", "image_writes",
-         "libvirt_probe", "libvirt_start", "libvirt_domstats")
+         "libvirt_probe", "libvirt_start", "libvirt_domstats",
+         "client")
 
 
 def line(r):

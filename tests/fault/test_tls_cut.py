@@ -15,7 +15,7 @@ class TlsPair(Pair):
     """Each machine has both credentials, for a destination is the next source."""
 
     def __init__(self, t, multifd=None):
-        self.ends = tls.Ends(t)
+        self.ends = tls.Ends(t.tmp)
         self.options = tuple(word for end in ("server", "client")
                              for word in tls.creds("x509", end, self.ends.folders[end], name=end))
         super().__init__(t, multifd)

@@ -90,9 +90,13 @@ def test_save_and_load(t):
     done = ctl.run(t, dest, "load", path)
     assert done.status == 0 and done.out[-1].startswith(f"loaded from {path}"), done
     goes_on(dest)
+    done = ctl.run(t, dest, "load", path)
+    assert done.status == 1 and "no guest is awaited there" in done.said, done
     third = ctl.machine(t, incoming="defer")
     done = ctl.run(t, third, "load", t.path("nothing"))
     assert done.status == 1 and "nothing" in done.said, done
+    assert ctl.run(t, third, "load", "--paused", path).status == 0
+    assert third.status() == "paused"
 
 
 def test_failure_leaves_the_guest(t):

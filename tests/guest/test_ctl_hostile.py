@@ -17,7 +17,15 @@ def says(*parts):
     return serve
 
 
-G = ctl.Peer.GREETING
+def flood(first, again):
+    """Bytes without end: none of them may be kept, and the time does not stand still for them."""
+    def serve(connection):
+        connection.sendall(first)
+        while True:
+            connection.sendall(again)
+    return serve
+
+
 GREETINGS = {
     "silent": (says(), 1, "does not greet"),
     "half": (says(b'{"QMP": {"version"'), 1, "does not greet"),
@@ -32,8 +40,8 @@ GREETINGS = {
     "no_version": (says(b'{"QMP": {}}'), 1, "no version"),
     "odd_version": (says(b'{"QMP": {"version": 7}}'), 1, "no version"),
     "deep": (says(b"[" * 100000), 1, "this is not a QMP monitor"),
-    "endless": (lambda c: [c.sendall(b'{"x": "' + b"y" * (1 << 20))] + [c.sendall(b"y" * (1 << 20)) for _ in range(80)],
-                1, "this is not a QMP monitor"),
+    "endless": (flood(b'{"x": "' + b"y" * (1 << 20), b"y" * (1 << 20)), 1, "does not greet"),
+    "brackets": (flood(b"[" * 100000, b"[" * 100000), 1, "this is not a QMP monitor"),
 }
 
 
@@ -87,6 +95,7 @@ REPLIES = {
     "escapes": (b'{"error": {"desc": "\\u001b[2Jgone"}}', 1, "?[2Jgone"),
     "another_id": (b'{"return": {}, "id": 99}', 3, "the peer does not answer"),
     "events": (b'{"event": "STOP", "timestamp": 0}' * 20000, 3, "the peer does not answer"),
+    "flood": (ctl.FLOOD, 3, "the peer does not answer"),
     "no_event_name": (b'{"event": {}}', 3, "an event without a name"),
 }
 

@@ -118,6 +118,23 @@ def test_keys_and_history(t):
 
 
 @only_minivmm(ONLY)
+def test_answer_that_is_not_waited_for(t):
+    """Ctrl-C while the peer is silent: the prompt is back, and the late answer is nobody's."""
+    vm, path = monitored(t)
+    terminal = shell(t, path)
+    vm.process.send_signal(signal.SIGSTOP)
+    terminal.type("query-name\n")
+    terminal.expect("query-name\n")
+    terminal.type("\x03")
+    terminal.expect(r"'query-name' was not waited for\nminivmm> ")
+    vm.process.send_signal(signal.SIGCONT)
+    terminal.type("query-status\n")
+    terminal.expect(r'^\{\n    "status": "running"')
+    terminal.type("exit\n")
+    assert terminal.wait() == 0
+
+
+@only_minivmm(ONLY)
 def test_peer_that_dies(t):
     vm, path = monitored(t)
     terminal = shell(t, path)
@@ -187,6 +204,33 @@ def test_stats(t, peer):
     vm.cmd("migrate", uri=f"exec:cat >{t.path('saved')}")
     vm.wait_migration("completed")
     assert re.search(r"^migration  completed, .* passes, pause ", ctl(path, "stats").stdout, re.M)
+
+
+@only_minivmm(ONLY)
+@table(**PEERS)
+def test_report_of_a_move(t, peer):
+    """Both ends are in it: the events of each, and the pause between them."""
+    vm, path = monitored(t, peer)
+    beside = t.path("beside.sock")
+    to = t.vmm("counter", "pages=100 rate=2000", kind=vm.kind, incoming="defer",
+               extra=["-qmp", f"unix:{beside},server=on,wait=off"])
+    to.cmd("migrate-incoming", uri=f"unix:{t.path('way')}")
+    page = t.path("page.html")
+    done = ctl(path, "move", f"unix:{t.path('way')}", "--rate", "20M", "--max-pause", "40", "--report", page, "--peer", beside)
+    assert done.returncode == 0, done
+    with open(page, encoding="utf-8") as f:
+        text = f.read().replace("\u00a0", " ")
+    assert re.search(r"<h1>The guest moved in [0-9.]+ m?s, and stood still for [0-9.]+ m?s\.</h1>", text), text[:6000]
+    assert "The guest may be stopped once it is below 40 ms." in text
+    for end, event in (("source", "STOP"), ("destination", "RESUME")):
+        assert f"<td>{end}</td><td>{event}</td>" in text, text
+    assert 'class="band"' in text and to.status() == "running"
+    with open(page, "w", encoding="utf-8") as f:
+        f.write("older")
+    done = ctl(path, "move", "unix:/nowhere/at/all", "--report", t.path("no/page.html"))
+    assert done.returncode == 2 and "cannot be written" in done.stderr, done
+    with open(page, encoding="utf-8") as f:
+        assert f.read() == "older"
 
 
 @only_minivmm(ONLY)

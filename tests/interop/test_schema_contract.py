@@ -140,6 +140,10 @@ def test_shapes(t):
         assert words.split() in enums, name
     parameters = [m["name"] for m in ours[ours["migrate-set-parameters"]["arg-type"]]["members"]]
     assert sorted(parameters) in [sorted(e) for e in enums], "MigrationParameter"
+    for name, entry in theirs.items():              # each command is there, or is refused with what to use
+        if entry["meta-type"] == "command" and name not in ours:
+            said = ours_vm.qmp.fails(name)
+            assert said.startswith(f"The command {name} has not been found: "), said
     # what both have besides: nothing is advertised with another shape than theirs
     others = Walk(ours, theirs)
     for name, entry in ours.items():

@@ -65,7 +65,7 @@ def declared_programs():
     """What the tests may need, as scripts/packages has it: so that set-up brings it."""
     with open(PACKAGES, encoding="ascii") as f:
         rows = [line.split() for line in f if not line.startswith("#")]
-    return {word for row in rows if row[0] in ("check", "guest", "lab") for word in row[2].split(",")}
+    return {word for row in rows if row[0] in ("check", "guest", "lab", "look") for word in row[2].split(",")}
 
 
 class Test:

@@ -78,16 +78,19 @@ def use(vm, creds_id="tls0", **parameters):
 class Ends:
     """What both ends of a test use: options for each, and what to tell them."""
 
-    def __init__(self, t, kind="x509"):
-        self.t, self.kind = t, kind
+    def __init__(self, folder, kind="x509"):
+        self.kind = kind
         self.authority = None
         self.folders = {}
+
+        def path(name):
+            return os.path.join(folder, name)
         if kind == "x509":
-            self.authority = Authority(t.path("ca"))
+            self.authority = Authority(path("ca"))
             for end in ("server", "client"):
-                self.folders[end] = self.authority.credentials(t.path(end), end)
+                self.folders[end] = self.authority.credentials(path(end), end)
         elif kind == "psk":
-            folder = keys(t.path("keys"), qemu="0123456789abcdef0123456789abcdef")
+            folder = keys(path("keys"), qemu="0123456789abcdef0123456789abcdef")
             self.folders = {"server": folder, "client": folder}
 
     def options(self, end, **more):

@@ -55,31 +55,37 @@ START_TEST(simple)
 }
 END_TEST
 
+/* A list's rules, who comes, and whether that is allowed. */
+#define CASE(json, identity, allowed)                                                              \
+	{                                                                                          \
+		LIST(json), identity, allowed                                                      \
+	}
+
 START_TEST(list)
 {
 	static const struct {
 		const char *json, *identity;
 		bool allowed;
 	} rows[] = {
-	    {LIST(""),					  "a",					    false											},
-	    {																						LIST(",'policy':'deny'"),																																			 "a",											  false								     },
-	    {																					     LIST(",'policy':'allow'"),																																					    "a", true},
-	    {										     LIST(",'rules':[{'match':'a','policy':'allow'}]"),											      "a",											  true											   },
-	    {																				  LIST(",'rules':[{'match':'a','policy':'allow'}]"),																																	     "b",                                            false										    },
- /* exact is the default, and no pattern */
-	    {																		       LIST(",'rules':[{'match':'*','policy':'allow'}]"),																																			  "a",                                          false											 },
-	    {																					 LIST(",'rules':[" RULE("*",																									"allow",                                        "exact") "]"),													   "*", true},
-	    {																																	     LIST(",'rules':[" RULE("*CN=a*",																																									   "allow",                                  "glob") "]"),											 DN("ab"), true},
-	    {																													     LIST(",'rules':[" RULE("*CN=a",																																																																	 "allow",               "glob") "]"),      DN("ab"), false},
-	    {		LIST(",'rules':[" RULE("*CN=[ab]",																																							  "allow",                           "glob") "]"),                     DN("b"), true},
-	    { LIST(",'rules':[" RULE("*CN=?", "allow",											   "glob") "]"),																			      DN("bb"), false},
- /* the first that fits decides */
-	    {																																				    LIST(",'rules':[" RULE("b*",																      "deny",										"glob") "," RULE("*",																							     "allow", "glob") "]"), "bc",
-	     false},
-	    {																																													    LIST(",'rules':[" RULE("b*",																																																						 "deny",									       "glob") "," RULE("*",											 "allow", "glob") "]"), "c",
-	     true},
-	    {																								 LIST(",'policy':'allow','rules':[" RULE("b",																																																	      "deny",									       "exact") "]"),                                                                        "b", false},
-	    {							 LIST(",'policy':'allow','rules':[" RULE("b",																																					   "deny",												 "exact") "]"),																							       "c", true},
+	    CASE("", "a", false),
+	    CASE(",'policy':'deny'", "a", false),
+	    CASE(",'policy':'allow'", "a", true),
+	    CASE(",'rules':[{'match':'a','policy':'allow'}]", "a", true),
+	    CASE(",'rules':[{'match':'a','policy':'allow'}]", "b", false),
+	    /* exact is the default, and no pattern */
+	    CASE(",'rules':[{'match':'*','policy':'allow'}]", "a", false),
+	    CASE(",'rules':[" RULE("*", "allow", "exact") "]", "*", true),
+	    CASE(",'rules':[" RULE("*CN=a*", "allow", "glob") "]", DN("ab"), true),
+	    CASE(",'rules':[" RULE("*CN=a", "allow", "glob") "]", DN("ab"), false),
+	    CASE(",'rules':[" RULE("*CN=[ab]", "allow", "glob") "]", DN("b"), true),
+	    CASE(",'rules':[" RULE("*CN=?", "allow", "glob") "]", DN("bb"), false),
+	    /* the first that fits decides */
+	    CASE(",'rules':[" RULE("b*", "deny", "glob") "," RULE("*", "allow", "glob") "]", "bc",
+		 false),
+	    CASE(",'rules':[" RULE("b*", "deny", "glob") "," RULE("*", "allow", "glob") "]", "c",
+		 true),
+	    CASE(",'policy':'allow','rules':[" RULE("b", "deny", "exact") "]", "b", false),
+	    CASE(",'policy':'allow','rules':[" RULE("b", "deny", "exact") "]", "c", true),
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
@@ -88,24 +94,30 @@ START_TEST(list)
 }
 END_TEST
 
+#define REFUSED(json, text)                                                                        \
+	{                                                                                          \
+		json, text                                                                         \
+	}
+
 START_TEST(refused)
 {
 	static const struct {
 		const char *json, *says;
 	} rows[] = {
-	    {"{'qom-type':'authz-simple','id':'a'}",                                       "Parameter 'identity' is missing"                   },
-	    {LIST(",'policy':'perhaps'"),						  "Parameter 'policy' does not accept value 'perhaps'"},
-	    {LIST(",'rules':[{'match':'a'}]"),                                             "Parameter 'rules.0.policy' is missing"             },
-	    {LIST(",'rules':[{'policy':'deny'}]"),                                         "Parameter 'rules.0.match' is missing"              },
-	    {LIST(",'rules':[" RULE("a",						   "deny",                                               "regex") "]"),
-	     "Parameter 'rules.0.format' does not accept value 'regex'"},
-	    {LIST(",'rules':[{'match':'a','policy':'no'}]"),
-	     "Parameter 'rules.0.policy' does not accept value 'no'"								      },
-	    {LIST(",'other':1"),                      "Invalid parameter 'other'"   },
-	    {"{'qom-type':'authz-list','id':'a','rules.1.match':'a'}",
-	     "Parameter 'rules.1.match' is not one of rules.0 to rules.99 in their order"                                                                            },
-	    {"{'qom-type':'authz-list-file','id':'a','filename':'/nope'}",
-	     "Unable to read /nope: No such file or directory"},
+	    REFUSED("{'qom-type':'authz-simple','id':'a'}", "Parameter 'identity' is missing"),
+	    REFUSED(LIST(",'policy':'perhaps'"),
+		    "Parameter 'policy' does not accept value 'perhaps'"),
+	    REFUSED(LIST(",'rules':[{'match':'a'}]"), "Parameter 'rules.0.policy' is missing"),
+	    REFUSED(LIST(",'rules':[{'policy':'deny'}]"), "Parameter 'rules.0.match' is missing"),
+	    REFUSED(LIST(",'rules':[" RULE("a", "deny", "regex") "]"),
+		    "Parameter 'rules.0.format' does not accept value 'regex'"),
+	    REFUSED(LIST(",'rules':[{'match':'a','policy':'no'}]"),
+		    "Parameter 'rules.0.policy' does not accept value 'no'"),
+	    REFUSED(LIST(",'other':1"), "Invalid parameter 'other'"),
+	    REFUSED("{'qom-type':'authz-list','id':'a','rules.1.match':'a'}",
+		    "Parameter 'rules.1.match' is not one of rules.0 to rules.99 in their order"),
+	    REFUSED("{'qom-type':'authz-list-file','id':'a','filename':'/nope'}",
+		    "Unable to read /nope: No such file or directory"),
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {

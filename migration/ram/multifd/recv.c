@@ -333,8 +333,7 @@ static bool unread(const struct recv_channel *c)
 {
 	int n = 0;
 
-	return channel_pending(c->ch) > 0 ||
-	       (ioctl(channel_fd(c->ch), FIONREAD, &n) == 0 && n > 0);
+	return channel_pending(c->ch) > 0 || (ioctl(channel_fd(c->ch), FIONREAD, &n) == 0 && n > 0);
 }
 
 /*
