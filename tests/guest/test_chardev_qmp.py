@@ -38,6 +38,16 @@ def test_add_and_remove(t):
     assert {"null", "file", "socket", "stdio", "ringbuf"} <= names, names
 
 
+def test_terminal(t):
+    """A pty that is made later is told in the reply, and can be opened."""
+    vm = t.vmm("idle")
+    path = vm.cmd("chardev-add", id="p", backend={"type": "pty", "data": {}})["pty"]
+    os.close(os.open(path, os.O_RDWR | os.O_NOCTTY))
+    assert labels(vm)["p"] == f"pty:{path}"
+    vm.cmd("chardev-remove", id="p")
+    assert not os.path.exists(path)
+
+
 def test_descriptor(t):
     """A socket that getfd has named."""
     vm = t.vmm("idle")
