@@ -1,9 +1,9 @@
 /*
  * What a peer says to minivmm-ctl's shell and reports: a schema, and answers of query-migrate.
  *
- * The first line is what is typed; behind it stand JSON values. The first two are taken for schemas,
- * by which the line is completed and read, and each for what query-migrate said, of both ends in
- * turn; all of them make one page and one picture.
+ * The first line is what is typed; behind it stand JSON values. The first two are taken for
+ * schemas, by which the line is completed and read, and each for what query-migrate said, of both
+ * ends in turn; all of them make one page and one picture.
  */
 #include <stdlib.h>
 #include <string.h>
