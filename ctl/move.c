@@ -196,7 +196,7 @@ static int move_command(struct ctl *ctl, const struct ctl_args *args)
 	struct err err = {0};
 	int status;
 
-	settings_init(&s);
+	ctl_settings_init(&s);
 	/* One that is resumed has the capabilities that it began with. */
 	if (!ctl_opt(args, "detach") && !ctl_opt(args, "resume"))
 		settings_cap(&s, "events", true, NULL);

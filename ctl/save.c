@@ -136,7 +136,7 @@ static int save_command(struct ctl *ctl, const struct ctl_args *args)
 	struct err err = {0};
 	int status;
 
-	settings_init(&s);
+	ctl_settings_init(&s);
 	settings_cap(&s, "events", true, NULL);
 	if (settings_read(&s, args, &err) < 0)
 		status = say_error(ctl, CTL_USAGE, "%s", err.msg);
@@ -215,7 +215,7 @@ static int load_command(struct ctl *ctl, const struct ctl_args *args)
 	struct err err = {0};
 	int status;
 
-	settings_init(&s);
+	ctl_settings_init(&s);
 	settings_cap(&s, "events", true, NULL);
 	if (settings_read(&s, args, &err) < 0)
 		status = say_error(ctl, CTL_USAGE, "%s", err.msg);

@@ -41,7 +41,7 @@ static const struct rule {
     {"background",     "background-snapshot",    RULE_CAP,    0, 0      },
 };
 
-void settings_init(struct settings *s)
+void ctl_settings_init(struct settings *s)
 {
 	*s = (struct settings){
 	    .caps = json_new_object(), .params = json_new_object(), .options = json_new_object()};

@@ -23,7 +23,7 @@ struct settings {
 	struct json_object *old_params;
 };
 
-void settings_init(struct settings *s);
+void ctl_settings_init(struct settings *s);
 void settings_fini(struct settings *s);
 /* 'option' is named when the peer has no such capability; NULL: it is left out then. */
 void settings_cap(struct settings *s, const char *name, bool on, const char *option);

@@ -123,7 +123,7 @@ START_TEST(settings_of_options)
 
 	for (size_t i = 0; i < ARRAY_LEN(mappings); i++) {
 		ck_assert_int_eq(parse(&ctl, &a, mappings[i].line, NULL), 0);
-		settings_init(&s);
+		ctl_settings_init(&s);
 		ck_assert_int_eq(settings_read(&s, &a, NULL), 0);
 		caps = text_of(s.caps);
 		params = text_of(s.params);
