@@ -290,7 +290,8 @@ def test_full_disk(t, mapped=False):
         assert f.read(ODD) == b"H" * ODD and f.read(4) in (b"", bytes(4))
     goes_on(source, 2)
     source.cmd("remove-fd", fdset_id=1)
-    assert sets(source) == {}, "what the failed save had open is closed"
+    while sets(source):     # what the failed save had open is closed behind "failed"
+        os.sched_yield()
     assert save_to_set(source, header(t.path("other"))) == "completed", source.migration()
 
 
