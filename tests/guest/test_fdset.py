@@ -282,6 +282,7 @@ def test_failed_save_is_no_guest(t):
 def test_full_disk(t, mapped=False):
     """A save for which there is no room says so, leaves no guest, and the next one, elsewhere, succeeds."""
     source = machine(t, **GUEST)
+    goes_on(source, 2)      # all its pages have content
     path = header(os.path.join(t.tmpfs(512), "saved"))
     way_of(source, mapped, 0, False)
     assert save_to_set(source, path) == "failed"
