@@ -33,6 +33,16 @@ static void man_list(FILE *out, const struct opt_list *list)
 	(void)fputs(".RE\n", out);
 }
 
+/* Alternatives; a line may be broken behind each. */
+static void man_sketch(FILE *out, const char *sketch)
+{
+	for (; *sketch; sketch++) {
+		roff_text(out, (char[]){*sketch, '\0'});
+		if (*sketch == '|')
+			(void)fputs("\\:", out);
+	}
+}
+
 static void man_row(FILE *out, const struct opt_row *r)
 {
 	(void)fputs(".TP\n.BR \"\\-", out);
@@ -40,7 +50,7 @@ static void man_row(FILE *out, const struct opt_row *r)
 	(void)fputc('"', out);
 	if (r->arg) {
 		(void)fputs(" \" ", out);
-		roff_text(out, r->arg);
+		man_sketch(out, r->arg);
 		(void)fputc('"', out);
 	}
 	(void)fputc('\n', out);
