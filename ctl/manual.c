@@ -96,7 +96,7 @@ static char letter_of(const struct ctl_opt *o)
 {
 	const char *also = strstr(o->help, "also -");
 
-	return also ? also[6] : '\0';
+	return (char)(also ? also[6] : '\0');
 }
 
 static void complete_options(FILE *out, const char *command, const struct ctl_opt *o, bool letters)
@@ -121,7 +121,7 @@ static void put_value(FILE *out, const char *command, const char *dashes, const 
 static void complete_values(FILE *out, const char *command, const struct ctl_opt *o, bool letters)
 {
 	for (; o && o->name; o++) {
-		char letter = letters ? letter_of(o) : '\0';
+		char letter = (char)(letters ? letter_of(o) : '\0');
 
 		if (!o->arg)
 			continue;
