@@ -87,6 +87,12 @@ CTL  := $(BUILD)/minivmm-ctl
 .PHONY: all
 all: $(BIN) $(IMG) $(CTL)
 
+# What is asked for by its whole path, as scripts do, is the same file.
+WHOLE := $(filter $(CURDIR)/%,$(MAKECMDGOALS))
+ifneq ($(WHOLE),)
+$(WHOLE): $(CURDIR)/%: % ;
+endif
+
 $(BIN): $(BUILD)/vmm/main.o $(LIB)
 	@echo "  LD   $@"
 	@$(CC) $(ALL_LDFLAGS) $(OWN_LDFLAGS) $^ $(OWN_LIBS) -o $@
