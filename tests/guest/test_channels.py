@@ -121,7 +121,7 @@ REFUSED = {
     "rdma": ({"channels": [channel(transport="rdma", host="h", port="1")]},
              "Parameter 'transport' does not accept value 'rdma'", None),
     "vsock": ({"channels": [channel(transport="socket", type="vsock", cid="1", port="1")]},
-              "Parameter 'type' does not accept value 'vsock'", None),
+              "address type 'vsock' is not supported by minivmm: use inet, or unix and a program that connects the two", None),
     "no_addr": ({"channels": [{"channel-type": "main"}]}, "Parameter 'channels[0].addr' is missing", None),
     "no_type": ({"channels": [channel(transport="socket")]},
                 "Parameter 'channels[0].addr.type' is missing", None),

@@ -34,7 +34,8 @@ class Shell:
         if self.pid == 0:
             os.environ.update(TERM="dumb", LC_ALL="C.UTF-8", HOME="/nonexistent", HISTFILE="", COLUMNS="250", LINES="200")
             os.execvp(argv[0], argv)
-        self.run("stty cols 250 rows 200")
+        # What is typed before the shell reads by keys must not be taken back by the terminal itself.
+        self.run("stty cols 250 rows 200 kill undef")
         self.run(self.prepare)
         for script in scripts:
             said = self.run(f"source {shlex.quote(script)}")
@@ -62,9 +63,12 @@ class Shell:
         said = self.until(rf"(?m)^{END}$")
         return re.search(r"(?m)^:='(.*?) *'$", said)[1]
 
-    def listed(self, typed):
-        self.type(typed + "\t\t" + "\x15" + f"echo {END[:2]}'{END[2:]}'\n")
-        return self.until(rf"(?m)^{END}$").split()
+    def listed(self, typed, words):
+        """What is listed until all of these are; then the line is dropped."""
+        self.type(typed + "\t\t")
+        said = self.until("".join(rf"(?s)(?=.*\s{re.escape(word)}\s)"[0 if not n else 4:] for n, word in enumerate(words)))
+        self.run("\x15")
+        return said.split()
 
     def close(self):
         os.kill(self.pid, signal.SIGKILL)
@@ -78,8 +82,9 @@ def main():
         for line in sys.stdin.read().splitlines():
             typed, expected = line.split(" => ")
             if expected.startswith("LIST "):
-                got = shell.listed(typed)
-                good = set(expected.split()[1:]) <= set(got)
+                words = expected.split()[1:]
+                got = shell.listed(typed, words)
+                good = set(words) <= set(got)
             else:
                 got = shell.complete(typed)
                 good = got == expected
