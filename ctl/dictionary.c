@@ -33,15 +33,6 @@ struct dictionary {
 	size_t n_commands;
 };
 
-static const char *text_of(const struct json_object *o, const char *key)
-{
-	struct json_object *m;
-
-	return json_kind(o) == JSON_OBJECT && json_get(o, key, &m) && json_kind(m) == JSON_STRING
-		   ? json_str(m)
-		   : NULL;
-}
-
 /* A member that is an array, or NULL. */
 static const struct json_object *list_of(const struct json_object *o, const char *key)
 {
@@ -76,12 +67,12 @@ struct dictionary *dictionary_new(struct json_object *schema)
 	d->entries = xcalloc(n + 1, sizeof(*d->entries));
 	d->commands = xcalloc(n + 1, sizeof(*d->commands));
 	for (size_t i = 0; i < n; i++) {
-		struct entry e = {text_of(json_at(schema, i), "name"), json_at(schema, i)};
+		struct entry e = {json_get_str(json_at(schema, i), "name"), json_at(schema, i)};
 
 		if (!e.name)
 			continue;
 		d->entries[d->n++] = e;
-		if (is(text_of(e.entity, "meta-type"), "command"))
+		if (is(json_get_str(e.entity, "meta-type"), "command"))
 			d->commands[d->n_commands++] = e;
 	}
 	qsort(d->entries, d->n, sizeof(*d->entries), by_name);
@@ -143,14 +134,14 @@ enum type_kind type_kind(const struct json_object *type)
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
-		if (is(text_of(type, kinds[i].key), kinds[i].text))
+		if (is(json_get_str(type, kinds[i].key), kinds[i].text))
 			return kinds[i].kind;
 	return TYPE_NONE;
 }
 
 const struct json_object *command_arguments(const struct dictionary *d, const char *command)
 {
-	return dictionary_find(d, text_of(dictionary_command(d, command), "arg-type"));
+	return dictionary_find(d, json_get_str(dictionary_command(d, command), "arg-type"));
 }
 
 const char *enum_value(const struct json_object *type, size_t i)
@@ -161,7 +152,7 @@ const char *enum_value(const struct json_object *type, size_t i)
 	if (!values) {
 		const struct json_object *members = list_of(type, "members");
 
-		return i < list_len(members) ? text_of(json_at(members, i), "name") : NULL;
+		return i < list_len(members) ? json_get_str(json_at(members, i), "name") : NULL;
 	}
 	if (i >= list_len(values))
 		return NULL;
@@ -174,14 +165,15 @@ const struct json_object *alternate_at(const struct dictionary *d, const struct 
 {
 	const struct json_object *members = list_of(type, "members");
 
-	return i < list_len(members) ? dictionary_find(d, text_of(json_at(members, i), "type"))
+	return i < list_len(members) ? dictionary_find(d, json_get_str(json_at(members, i), "type"))
 				     : NULL;
 }
 
 const struct json_object *array_of(const struct dictionary *d, const struct json_object *type)
 {
-	return type_kind(type) == TYPE_ARRAY ? dictionary_find(d, text_of(type, "element-type"))
-					     : NULL;
+	return type_kind(type) == TYPE_ARRAY
+		   ? dictionary_find(d, json_get_str(type, "element-type"))
+		   : NULL;
 }
 
 static bool has_feature(const struct json_object *o, const char *name)
@@ -210,7 +202,7 @@ static bool walk_type(const struct walk *w, const struct json_object *type, unsi
 static bool walk_branches(const struct walk *w, const struct json_object *type, unsigned depth)
 {
 	const struct json_object *branches = list_of(type, "variants");
-	const char *tag = text_of(type, "tag"), *value;
+	const char *tag = json_get_str(type, "tag"), *value;
 	char path[PATH_BYTES];
 
 	if (!tag || !branches || !w->given)
@@ -218,9 +210,9 @@ static bool walk_branches(const struct walk *w, const struct json_object *type, 
 	(void)snprintf(path, sizeof(path), "%s%s", w->prefix, tag);
 	value = w->given->value(w->given->opaque, path);
 	for (size_t i = 0; value && i < json_len(branches); i++)
-		if (is(text_of(json_at(branches, i), "case"), value))
+		if (is(json_get_str(json_at(branches, i), "case"), value))
 			return walk_type(
-			    w, dictionary_find(w->d, text_of(json_at(branches, i), "type")),
+			    w, dictionary_find(w->d, json_get_str(json_at(branches, i), "type")),
 			    depth + 1);
 	return true;
 }
@@ -243,8 +235,8 @@ static bool walk_type(const struct walk *w, const struct json_object *type, unsi
 		const struct json_object *m = json_at(members, i);
 		struct json_object *unused;
 		struct member found = {
-		    .name = text_of(m, "name"),
-		    .type = dictionary_find(w->d, text_of(m, "type")),
+		    .name = json_get_str(m, "name"),
+		    .type = dictionary_find(w->d, json_get_str(m, "type")),
 		    .optional = json_kind(m) == JSON_OBJECT && json_get(m, "default", &unused),
 		    .deprecated = has_feature(m, "deprecated"),
 		    .unstable = has_feature(m, "unstable"),

@@ -28,25 +28,7 @@ struct measure {
 	const char *mode; /* or NULL: the peer's */
 };
 
-static const char *text_of(const struct json_object *o, const char *key)
-{
-	struct json_object *m;
-
-	return json_kind(o) == JSON_OBJECT && json_get(o, key, &m) && json_kind(m) == JSON_STRING
-		   ? json_str(m)
-		   : "";
-}
-
 /* -1: it has none. */
-static int64_t number_of(const struct json_object *o, const char *key)
-{
-	struct json_object *m;
-
-	return json_kind(o) == JSON_OBJECT && json_get(o, key, &m) && json_kind(m) == JSON_INT
-		   ? json_int(m)
-		   : -1;
-}
-
 /* Events are nobody's business here. False: the peer is gone. */
 static bool pass_time(struct client *c, uint64_t until_ns)
 {
@@ -74,7 +56,7 @@ static int calculate(const struct measure *m, struct err *err)
 
 static void print_rate(const struct measure *m, const struct json_object *v)
 {
-	int64_t rate = number_of(v, "dirty-rate");
+	int64_t rate = json_get_int(v, "dirty-rate", -1);
 	struct json_object *list;
 	char size[SAY_BYTES];
 
@@ -83,16 +65,17 @@ static void print_rate(const struct measure *m, const struct json_object *v)
 		return;
 	}
 	if (rate < 0)
-		say_text("no rate was measured (%s)", text_of(v, "status"));
+		say_text("no rate was measured (%s)", json_get_text(v, "status"));
 	else
 		say_text("%s (%s, %llu s)", say_rate(size, (uint64_t)rate * MiB),
-			 text_of(v, "mode"), (unsigned long long)m->seconds);
+			 json_get_text(v, "mode"), (unsigned long long)m->seconds);
 	if (!json_get(v, "vcpu-dirty-rate", &list) || json_kind(list) != JSON_ARRAY)
 		return;
 	for (size_t i = 0; i < json_len(list); i++) {
-		rate = number_of(json_at(list, i), "dirty-rate");
+		rate = json_get_int(json_at(list, i), "dirty-rate", -1);
 		if (rate >= 0)
-			say_text("  vCPU %lld: %s", (long long)number_of(json_at(list, i), "id"),
+			say_text("  vCPU %lld: %s",
+				 (long long)json_get_int(json_at(list, i), "id", -1),
 				 say_rate(size, (uint64_t)rate * MiB));
 	}
 }
@@ -111,7 +94,7 @@ static int wait_rate(const struct measure *m, struct err *err)
 		ret = client_call(m->client, "query-dirty-rate", NULL, &v, err);
 		if (ret < 0)
 			return ret;
-		if (strcmp(text_of(v, "status"), "measuring") != 0) {
+		if (strcmp(json_get_text(v, "status"), "measuring") != 0) {
 			print_rate(m, v);
 			(void)fflush(stdout);
 			return 0;

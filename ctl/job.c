@@ -42,13 +42,6 @@ static uint64_t now_ms(void)
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-static const char *text_of(const struct json_object *o, const char *key)
-{
-	struct json_object *m;
-
-	return json_get(o, key, &m) && json_kind(m) == JSON_STRING ? json_str(m) : "";
-}
-
 static uint64_t number_of(const struct json_object *o, const char *key)
 {
 	struct json_object *m;
@@ -63,7 +56,7 @@ static const struct json_object *find_job(const struct json_object *list, const 
 {
 	for (size_t i = 0; json_kind(list) == JSON_ARRAY && i < json_len(list); i++)
 		if (json_kind(json_at(list, i)) == JSON_OBJECT &&
-		    !strcmp(text_of(json_at(list, i), "id"), id))
+		    !strcmp(json_get_text(json_at(list, i), "id"), id))
 			return json_at(list, i);
 	return NULL;
 }
@@ -75,7 +68,7 @@ static void show(struct job_watch *w, const struct json_object *job)
 
 	if (all)
 		w->percent = MAX(w->percent, (unsigned)(MIN((double)done / (double)all, 1.0) * 99));
-	(void)snprintf(w->status, sizeof(w->status), "%.31s", text_of(job, "status"));
+	(void)snprintf(w->status, sizeof(w->status), "%.31s", json_get_text(job, "status"));
 	(void)snprintf(line, sizeof(line), "%s  %u %%  %s of %s", w->status, w->percent,
 		       say_size(a, done), say_size(b, all));
 	if (w->screen.terminal)
@@ -97,7 +90,7 @@ static int command(struct job_watch *w, const char *name, struct err *err)
 
 static int concluded(struct job_watch *w, const struct json_object *job)
 {
-	const char *error = text_of(job, "error");
+	const char *error = json_get_text(job, "error");
 	const struct json_object *figures = NULL;
 	struct json_object *m;
 	char size[SAY_BYTES], total[SAY_BYTES], pause[SAY_BYTES];

@@ -39,15 +39,6 @@ uint64_t report_now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
 }
 
-static const char *text_of(const struct json_object *o, const char *key)
-{
-	struct json_object *m;
-
-	return json_kind(o) == JSON_OBJECT && json_get(o, key, &m) && json_kind(m) == JSON_STRING
-		   ? json_str(m)
-		   : NULL;
-}
-
 static uint64_t downtime_limit(struct client *c)
 {
 	CLEANUP(cleanup_json) struct json_object *v = NULL;
@@ -80,7 +71,7 @@ void report_describe(struct report *r, enum report_end end, struct client *c)
 	/* "minivmm 0.1.0 (..." */
 	if (*program && program[strlen(program) - 1] == ' ')
 		program[strlen(program) - 1] = '\0';
-	name = text_of(v, "name");
+	name = json_get_str(v, "name");
 	report_about(r, end, name ? name : client_where(c), program);
 	if (end == REPORT_SOURCE)
 		report_limit(r, downtime_limit(c));
@@ -91,7 +82,7 @@ void report_take_event(struct report *r, enum report_end end, uint64_t now_ns,
 {
 	CLEANUP(buf_free) struct buf text = {0};
 	struct json_writer w = json_writer(&text, false);
-	const char *name = text_of(event, "event"), *status;
+	const char *name = json_get_str(event, "event"), *status;
 	struct json_object *data = NULL;
 
 	if (!r || !name)
@@ -100,7 +91,7 @@ void report_take_event(struct report *r, enum report_end end, uint64_t now_ns,
 		report_event(r, end, now_ns, name, "");
 		return;
 	}
-	status = strcmp(name, "MIGRATION") == 0 ? text_of(data, "status") : NULL;
+	status = strcmp(name, "MIGRATION") == 0 ? json_get_str(data, "status") : NULL;
 	if (!status) {
 		jw_value(&w, data);
 		buf_u8(&text, 0);
@@ -132,7 +123,7 @@ static void take_events(struct report_peer *p)
 	struct json_object *event;
 
 	while ((event = client_event(p->client)) != NULL) {
-		const char *name = text_of(event, "event");
+		const char *name = json_get_str(event, "event");
 
 		if (name && strcmp(name, "RESUME") == 0)
 			p->runs = true;

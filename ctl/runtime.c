@@ -23,20 +23,6 @@
 
 #define MAX_RUNNING 4096
 
-static const char *text_of(const struct json_object *o, const char *key)
-{
-	struct json_object *m;
-
-	return json_get(o, key, &m) && json_kind(m) == JSON_STRING ? json_str(m) : "";
-}
-
-static int64_t number_of(const struct json_object *o, const char *key)
-{
-	struct json_object *m;
-
-	return json_get(o, key, &m) && json_kind(m) == JSON_INT ? json_int(m) : 0;
-}
-
 const char *running_monitor(const struct running *r, size_t i)
 {
 	struct json_object *list;
@@ -55,10 +41,10 @@ static void add(struct running_list *l, struct json_object *o)
 		json_free(o);
 		return;
 	}
-	r = (struct running){.pid = number_of(o, "pid"),
-			     .started = number_of(o, "started"),
-			     .ram_bytes = (uint64_t)MAX(number_of(o, "ram"), 0),
-			     .name = text_of(o, "name"),
+	r = (struct running){.pid = json_get_int(o, "pid", 0),
+			     .started = json_get_int(o, "started", 0),
+			     .ram_bytes = (uint64_t)MAX(json_get_int(o, "ram", 0), 0),
+			     .name = json_get_text(o, "name"),
 			     .text = o};
 	r.monitor = running_monitor(&r, 0);
 	if (r.pid <= 0 || !r.monitor) {

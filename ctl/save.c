@@ -130,7 +130,10 @@ static int save_to(struct ctl *ctl, const struct ctl_args *args, struct settings
 	return status;
 }
 
-static int save_command(struct ctl *ctl, const struct ctl_args *args)
+/* What save and load have in common: 's' holds what the options ask for. */
+typedef int save_fn(struct ctl *ctl, const struct ctl_args *args, struct settings *s);
+
+static int with_settings(struct ctl *ctl, const struct ctl_args *args, save_fn *run)
 {
 	struct settings s;
 	struct err err = {0};
@@ -141,9 +144,14 @@ static int save_command(struct ctl *ctl, const struct ctl_args *args)
 	if (settings_read(&s, args, &err) < 0)
 		status = say_error(ctl, CTL_USAGE, "%s", err.msg);
 	else
-		status = save_to(ctl, args, &s);
+		status = run(ctl, args, &s);
 	settings_fini(&s);
 	return status;
+}
+
+static int save_command(struct ctl *ctl, const struct ctl_args *args)
+{
+	return with_settings(ctl, args, save_to);
 }
 
 /* ---- load ---- */
@@ -211,18 +219,7 @@ static int load_from(struct ctl *ctl, const struct ctl_args *args, struct settin
 
 static int load_command(struct ctl *ctl, const struct ctl_args *args)
 {
-	struct settings s;
-	struct err err = {0};
-	int status;
-
-	ctl_settings_init(&s);
-	settings_cap(&s, "events", true, NULL);
-	if (settings_read(&s, args, &err) < 0)
-		status = say_error(ctl, CTL_USAGE, "%s", err.msg);
-	else
-		status = load_from(ctl, args, &s);
-	settings_fini(&s);
-	return status;
+	return with_settings(ctl, args, load_from);
 }
 
 static const struct ctl_opt save_opts[] = {

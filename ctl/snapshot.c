@@ -30,20 +30,6 @@ struct disks {
 	size_t n;
 };
 
-static const char *text_of(const struct json_object *o, const char *key)
-{
-	struct json_object *m;
-
-	return json_get(o, key, &m) && json_kind(m) == JSON_STRING ? json_str(m) : "";
-}
-
-static int64_t number_of(const struct json_object *o, const char *key)
-{
-	struct json_object *m;
-
-	return json_get(o, key, &m) && json_kind(m) == JSON_INT ? json_int(m) : 0;
-}
-
 static bool is_true(const struct json_object *o, const char *key)
 {
 	struct json_object *m;
@@ -57,7 +43,7 @@ static const struct json_object *inserted(const struct json_object *block)
 	struct json_object *m;
 
 	return json_kind(block) == JSON_OBJECT && json_get(block, "inserted", &m) &&
-		       json_kind(m) == JSON_OBJECT && *text_of(m, "node-name")
+		       json_kind(m) == JSON_OBJECT && *json_get_text(m, "node-name")
 		   ? m
 		   : NULL;
 }
@@ -68,21 +54,21 @@ static int take_disk(struct disks *d, const struct json_object *in, bool strict,
 
 	if (is_true(in, "ro"))
 		return 0;
-	if (strcmp(text_of(in, "drv"), "qcow2") != 0) {
+	if (strcmp(json_get_text(in, "drv"), "qcow2") != 0) {
 		if (!strict)
 			return 0;
 		return err_set(
 		    err, EINVAL,
 		    "the disk '%.100s' is %.30s, which holds no snapshots: name those that "
 		    "take part with --disks",
-		    text_of(in, "node-name"), text_of(in, "drv"));
+		    json_get_text(in, "node-name"), json_get_text(in, "drv"));
 	}
 	if (d->n == MAX_DISKS)
 		return err_set(err, E2BIG, "there are more than %d disks", MAX_DISKS);
 	if (json_get(in, "image", &image) && json_kind(image) != JSON_OBJECT)
 		image = NULL;
 	d->image[d->n] = image;
-	d->node[d->n++] = text_of(in, "node-name");
+	d->node[d->n++] = json_get_text(in, "node-name");
 	return 0;
 }
 
@@ -121,7 +107,8 @@ static const char *memory_node(const struct disks *d, const char *tag)
 
 	for (size_t k = 0; k < d->n; k++)
 		for (size_t i = 0; (s = snapshot_at(d->image[k], i)); i++)
-			if (!strcmp(text_of(s, "name"), tag) && number_of(s, "vm-state-size") > 0)
+			if (!strcmp(json_get_text(s, "name"), tag) &&
+			    json_get_int(s, "vm-state-size", 0) > 0)
 				return d->node[k];
 	return d->node[0];
 }
@@ -203,13 +190,13 @@ static int run_job(struct ctl *ctl, const struct ctl_args *args, struct client *
 static void print_snapshot(const char *node, const struct json_object *s)
 {
 	char size[SAY_BYTES], date[32] = "?";
-	time_t when = (time_t)number_of(s, "date-sec");
-	int64_t bytes = number_of(s, "vm-state-size");
+	time_t when = (time_t)json_get_int(s, "date-sec", 0);
+	int64_t bytes = json_get_int(s, "vm-state-size", 0);
 	struct tm tm;
 
 	if (localtime_r(&when, &tm))
 		(void)strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &tm);
-	say_text("%-20s %-16s %9s  %s", text_of(s, "name"), node,
+	say_text("%-20s %-16s %9s  %s", json_get_text(s, "name"), node,
 		 bytes > 0 ? say_size(size, (uint64_t)bytes) : "-", date);
 }
 

@@ -23,13 +23,6 @@ static const struct json_object *member(const struct json_object *o, const char 
 	return json_kind(o) == JSON_OBJECT && json_get(o, key, &m) ? m : NULL;
 }
 
-static const char *text_of(const struct json_object *o, const char *key)
-{
-	const struct json_object *m = member(o, key);
-
-	return json_kind(m) == JSON_STRING ? json_str(m) : "";
-}
-
 static uint64_t count_of(const struct json_object *o, const char *key)
 {
 	const struct json_object *m = member(o, key);
@@ -66,9 +59,9 @@ static void print_migration(const struct json_object *info)
 static void print_disk(const struct json_object *disk)
 {
 	const struct json_object *s = member(disk, "stats");
-	const char *name = *text_of(disk, "device")      ? text_of(disk, "device")
-			   : *text_of(disk, "node-name") ? text_of(disk, "node-name")
-							 : text_of(disk, "qdev");
+	const char *name = *json_get_text(disk, "device")      ? json_get_text(disk, "device")
+			   : *json_get_text(disk, "node-name") ? json_get_text(disk, "node-name")
+							       : json_get_text(disk, "qdev");
 	char in[SAY_BYTES], out[SAY_BYTES];
 
 	say_text("disk %s", name);
@@ -87,19 +80,19 @@ static void print_disk(const struct json_object *disk)
 static void print_counters(const char *what, size_t number, const struct json_object *result)
 {
 	const struct json_object *stats = member(result, "stats"), *v;
-	const char *path = text_of(result, "qom-path");
+	const char *path = json_get_text(result, "qom-path");
 
 	if (*path)
-		say_text("%s %s (%s)", what, path, text_of(result, "provider"));
+		say_text("%s %s (%s)", what, path, json_get_text(result, "provider"));
 	else
-		say_text("%s %zu (%s)", what, number, text_of(result, "provider"));
+		say_text("%s %zu (%s)", what, number, json_get_text(result, "provider"));
 	for (size_t i = 0; i < list_len(stats); i++) {
 		v = member(json_at(stats, i), "value");
 		if (json_kind(v) == JSON_UINT || (json_kind(v) == JSON_INT && json_int(v)))
-			say_text("  %-32s %20llu", text_of(json_at(stats, i), "name"),
+			say_text("  %-32s %20llu", json_get_text(json_at(stats, i), "name"),
 				 (unsigned long long)json_uint(v));
 		else if (json_kind(v) == JSON_BOOL && json_is_true(v))
-			say_text("  %-32s %20s", text_of(json_at(stats, i), "name"), "true");
+			say_text("  %-32s %20s", json_get_text(json_at(stats, i), "name"), "true");
 	}
 }
 
@@ -136,7 +129,7 @@ static void print_all(const struct json_object *all)
         };
 	const struct json_object *disks = member(all, "blockstats"), *list;
 
-	say_text("guest      %s", text_of(member(all, "status"), "status"));
+	say_text("guest      %s", json_get_text(member(all, "status"), "status"));
 	print_migration(member(all, "migration"));
 	for (size_t i = 0; i < list_len(disks); i++)
 		print_disk(json_at(disks, i));

@@ -27,19 +27,10 @@ static const char *const questions[ASKED] = {"query-status",    "query-name",
 					     "query-cpus-fast", "query-memory-size-summary",
 					     "query-block",     "query-migrate"};
 
-static const char *text_of(const struct json_object *o, const char *key)
-{
-	struct json_object *m;
-
-	return json_kind(o) == JSON_OBJECT && json_get(o, key, &m) && json_kind(m) == JSON_STRING
-		   ? json_str(m)
-		   : "";
-}
-
 static void print_machine(const struct client *c, struct json_object *const *a)
 {
 	char peer[PEER_NAME_BYTES], size[SAY_BYTES];
-	const char *name = text_of(a[ASK_NAME], "name");
+	const char *name = json_get_text(a[ASK_NAME], "name");
 	struct json_object *m;
 	uint64_t ram = 0;
 	size_t cpus = json_kind(a[ASK_CPUS]) == JSON_ARRAY ? json_len(a[ASK_CPUS]) : 0;
@@ -48,8 +39,8 @@ static void print_machine(const struct client *c, struct json_object *const *a)
 	    json_kind(m) == JSON_INT)
 		ram = json_uint(m);
 	say_text("%s: %s, %s, %zu vCPU%s, %s", *name ? name : client_where(c),
-		 text_of(a[ASK_STATUS], "status"), peer_name(c, peer), cpus, cpus == 1 ? "" : "s",
-		 say_size(size, ram));
+		 json_get_text(a[ASK_STATUS], "status"), peer_name(c, peer), cpus,
+		 cpus == 1 ? "" : "s", say_size(size, ram));
 }
 
 static void print_disks(const struct json_object *list)
@@ -59,8 +50,8 @@ static void print_disks(const struct json_object *list)
 
 		if (json_kind(json_at(list, i)) == JSON_OBJECT &&
 		    json_get(json_at(list, i), "inserted", &in) && json_kind(in) == JSON_OBJECT)
-			say_text("%s: %s, %s", text_of(in, "node-name"), text_of(in, "drv"),
-				 text_of(in, "file"));
+			say_text("%s: %s, %s", json_get_text(in, "node-name"),
+				 json_get_text(in, "drv"), json_get_text(in, "file"));
 	}
 }
 

@@ -73,6 +73,31 @@ bool json_get(const struct json_object *object, const char *key, struct json_obj
 	return json_object_object_get_ex(object, key, val);
 }
 
+const char *json_get_str(const struct json_object *o, const char *key)
+{
+	struct json_object *m;
+
+	return json_kind(o) == JSON_OBJECT && json_get(o, key, &m) && json_kind(m) == JSON_STRING
+		   ? json_str(m)
+		   : NULL;
+}
+
+const char *json_get_text(const struct json_object *o, const char *key)
+{
+	const char *text = json_get_str(o, key);
+
+	return text ? text : "";
+}
+
+int64_t json_get_int(const struct json_object *o, const char *key, int64_t otherwise)
+{
+	struct json_object *m;
+
+	return json_kind(o) == JSON_OBJECT && json_get(o, key, &m) && json_kind(m) == JSON_INT
+		   ? json_int(m)
+		   : otherwise;
+}
+
 bool json_next(const struct json_object *object, struct json_iter *it)
 {
 	it->at = it->started ? it->at->next : json_object_get_object(object)->head;

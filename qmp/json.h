@@ -43,6 +43,14 @@ size_t json_len(const struct json_object *array);
 struct json_object *json_at(const struct json_object *array, size_t i); /* borrowed */
 /* Is there such a member?  *val is borrowed. */
 bool json_get(const struct json_object *object, const char *key, struct json_object **val);
+/*
+ * Its value where 'o' is an object with such a member of that type, else NULL, "" or what is given.
+ * Text is borrowed.
+ */
+const char *json_get_str(const struct json_object *o, const char *key);
+const char *json_get_text(const struct json_object *o, const char *key)
+    __attribute__((returns_nonnull));
+int64_t json_get_int(const struct json_object *o, const char *key, int64_t otherwise);
 
 /* Walk the members in their order: struct json_iter it = {0}; while (json_next(o, &it)) ... */
 struct json_iter {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "devices/virtio/virtio-devices.h"
+#include "qmp/balloon-stats.h"
 #include "qmp/json.h"
 #include "qmp/qom.h"
 #include "vmm/base/error.h"
@@ -23,16 +24,7 @@ struct guest_stats {
 #define STAT(i, wire) QMP_MEMBER_(struct numbers, v[i], wire, &qmp_u64, QMP_REQUIRED)
 
 static const struct qmp_member number_members[] = {
-    STAT(0, "stat-swap-in"),
-    STAT(1, "stat-swap-out"),
-    STAT(2, "stat-major-faults"),
-    STAT(3, "stat-minor-faults"),
-    STAT(4, "stat-free-memory"),
-    STAT(5, "stat-total-memory"),
-    STAT(6, "stat-available-memory"),
-    STAT(7, "stat-disk-caches"),
-    STAT(8, "stat-htlb-pgalloc"),
-    STAT(9, "stat-htlb-pgfail"),
+    BALLOON_STAT_MEMBERS(STAT),
     {0},
 };
 static const struct qmp_type numbers_type =

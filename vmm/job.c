@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "vmm/base/alloc.h"
+#include "vmm/base/identifier.h"
 #include "vmm/base/log.h"
 #include "vmm/base/probes.h"
 #include "vmm/base/units.h"
@@ -277,21 +278,6 @@ void job_add_done(struct job *j, uint64_t bytes)
 
 /* ---- clients ---- */
 
-static bool is_letter(char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
-static bool id_well_formed(const char *id)
-{
-	if (!is_letter(*id))
-		return false;
-	for (; *id; id++)
-		if (!is_letter(*id) && !(*id >= '0' && *id <= '9') && !strchr("-._", *id))
-			return false;
-	return true;
-}
-
 struct job *job_find(struct machine *m, const char *id)
 {
 	list_for_each (j, &m->jobs, struct job, link)
@@ -315,7 +301,7 @@ struct job *job_new(struct machine *m, const struct job_config *cfg, struct err 
 	int fd;
 
 	job_free_ended(m);
-	if (!id_well_formed(cfg->id)) {
+	if (!identifier_well_formed(cfg->id)) {
 		(void)err_set(err, EINVAL, "Invalid job ID '%s'", cfg->id);
 		return NULL;
 	}

@@ -6,6 +6,7 @@
 
 #include "vmm/base/alloc.h"
 #include "vmm/base/error.h"
+#include "vmm/base/identifier.h"
 
 #define MAX_NODE_NAME   31
 #define MAX_ALIAS       255
@@ -14,21 +15,6 @@
 #define INVALID "Invalid mapping given for block-bitmap-mapping: "
 
 /* ---- names ---- */
-
-static bool is_letter(char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
-static bool well_formed(const char *id)
-{
-	if (!is_letter(*id))
-		return false;
-	for (; *id; id++)
-		if (!is_letter(*id) && !(*id >= '0' && *id <= '9') && !strchr("-._", *id))
-			return false;
-	return true;
-}
 
 static int check_length(const char *what, const char *name, size_t max, struct err *err)
 {
@@ -67,7 +53,7 @@ static int check_node(const struct bitmap_mapping *map, size_t i, struct err *er
 
 	if (ret == 0)
 		ret = check_length("node alias", n->alias, MAX_ALIAS, err);
-	if (ret == 0 && !well_formed(n->alias))
+	if (ret == 0 && !identifier_well_formed(n->alias))
 		ret = err_set(err, EINVAL, INVALID "The node alias '%s' is not well-formed",
 			      n->alias);
 	for (size_t k = 0; ret == 0 && k < i; k++) {

@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "devices/virtio/virtio-devices.h"
+#include "qmp/balloon-stats.h"
 #include "qmp/command.h"
 #include "vmm/base/error.h"
 
@@ -53,16 +54,7 @@ struct stats {
 
 static const struct qmp_member stats_members[] = {
     QMP_REQ(struct stats, updated, "last-update"),
-    STAT(0, "stat-swap-in"),
-    STAT(1, "stat-swap-out"),
-    STAT(2, "stat-major-faults"),
-    STAT(3, "stat-minor-faults"),
-    STAT(4, "stat-free-memory"),
-    STAT(5, "stat-total-memory"),
-    STAT(6, "stat-available-memory"),
-    STAT(7, "stat-disk-caches"),
-    STAT(8, "stat-htlb-pgalloc"),
-    STAT(9, "stat-htlb-pgfail"),
+    BALLOON_STAT_MEMBERS(STAT),
     {0},
 };
 static const struct qmp_type stats_type =

@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "tests/unit/options-run.h"
+#include "vmm/base/identifier.h"
 #include "vmm/base/units.h"
 #include "vmm/options/internal.h"
 
@@ -272,9 +273,9 @@ START_TEST(words)
 	static const char *const others[] = {"", "9", "a b", "\xc3\xa9", "_a", "-a", "a,"};
 
 	for (size_t i = 0; i < ARRAY_LEN(ids); i++)
-		ck_assert(opt_is_id(ids[i]));
+		ck_assert(identifier_well_formed(ids[i]));
 	for (size_t i = 0; i < ARRAY_LEN(others); i++)
-		ck_assert(!opt_is_id(others[i]));
+		ck_assert(!identifier_well_formed(others[i]));
 	ck_assert_int_eq(opt_word_index("a|bc|d", "bc", 2), 1);
 	ck_assert_int_eq(opt_word_index("a|bc|d", "b", 1), -1);
 	ck_assert_int_eq(opt_word_index("a|bc|d", "", 0), -1);

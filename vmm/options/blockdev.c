@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "vmm/base/error.h"
+#include "vmm/base/identifier.h"
 #include "vmm/base/units.h"
 #include "vmm/options/internal.h"
 #include "vmm/options/options.h"
@@ -72,7 +73,7 @@ int opt_check_node_name(const struct config *cfg, const char *name, struct err *
 
 static int check_name(const char *name, struct err *err)
 {
-	if (!opt_is_id(name))
+	if (!identifier_well_formed(name))
 		return err_set(err, EINVAL, "Invalid node-name: '" OPT_QUOTE "'", name);
 	if (strlen(name) > NODE_NAME_MAX)
 		return err_set(err, EINVAL, "Node name too long");

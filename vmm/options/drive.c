@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "vmm/base/error.h"
+#include "vmm/base/identifier.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
 #include "vmm/options/internal.h"
@@ -237,7 +238,7 @@ static int check_drive(struct opt_parse *p, struct drive *d, struct err *err)
 		    xasprintf("%s%u", d->interface == IF_NONE ? "none" : "virtio", d->index);
 	if (!bd->node_name)
 		bd->node_name = xasprintf("#block%03u", p->n_nodes++);
-	else if (!opt_is_id(bd->node_name))
+	else if (!identifier_well_formed(bd->node_name))
 		return err_set(err, EINVAL, "Invalid node-name: '" OPT_QUOTE "'", bd->node_name);
 	if (!strcmp(bd->node_name, bd->drive_id) || config_blockdev(p->cfg, bd->drive_id))
 		return err_set(err, EEXIST,

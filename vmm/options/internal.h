@@ -118,7 +118,6 @@ int opt_split_any(struct keyvals *kv, const char *text, const char *implied, boo
 
 /* 0, or -EINVAL, and *out untouched then. */
 int opt_parse_bool(const char *s, bool *out);
-bool opt_is_id(const char *s);
 /* Is the value of this key the name of a file? */
 bool opt_is_file_key(const char *key);
 /* Is the n-byte word one of "a|b|c"?  Its index, or -1. */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "vmm/base/error.h"
+#include "vmm/base/identifier.h"
 #include "vmm/base/log.h"
 #include "vmm/base/units.h"
 #include "vmm/options/internal.h"
@@ -213,20 +214,6 @@ int opt_parse_size(const char *s, uint64_t *out)
 	return 0;
 }
 
-static bool is_letter(char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
-bool opt_is_id(const char *s)
-{
-	if (!is_letter(*s))
-		return false;
-	while (is_letter(*s) || digit_of(*s) < 10 || *s == '-' || *s == '.' || *s == '_')
-		s++;
-	return !*s;
-}
-
 bool opt_is_file_key(const char *key)
 {
 	static const char keys[] = "file|filename|path|addr.path|mem-path|logfile|dumpdtb|script|"
@@ -237,7 +224,7 @@ bool opt_is_file_key(const char *key)
 
 int opt_need_id(const char *key, const char *val, struct err *err)
 {
-	if (opt_is_id(val))
+	if (identifier_well_formed(val))
 		return 0;
 	return err_set(err, EINVAL,
 		       "Parameter '%s' expects an identifier\n"
