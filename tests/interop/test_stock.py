@@ -89,8 +89,8 @@ def test_firmware_is_adopted(t, version):
     source = machine(t, "idle", "", kind="qemu", program=qemu(t, version), variant="stock")
     dest = move(t, source, kind=t.kind, program=None, paused=True)
     for vm in (source, dest):
-        vm.cmd("pmemsave", val=(1 << 32) - FIRMWARE[version], size=FIRMWARE[version], filename=t.path(vm.kind))
-    ours, theirs = (open(t.path(vm.kind), "rb").read() for vm in (dest, source))
+        vm.cmd("pmemsave", val=(1 << 32) - FIRMWARE[version], size=FIRMWARE[version], filename=t.path("firmware-" + vm.kind))
+    ours, theirs = (open(t.path("firmware-" + vm.kind), "rb").read() for vm in (dest, source))
     assert len(ours) == len(theirs) and any(ours)
     differ = [i for i in range(len(ours)) if ours[i] != theirs[i]]
     assert not differ or differ[-1] - differ[0] < 32, [hex(i) for i in differ]
