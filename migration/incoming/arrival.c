@@ -69,8 +69,10 @@ static int enter_state(struct incoming *in, struct err *err)
 static void arrived(struct incoming *in)
 {
 	in->resumed_ns = host_now_ns();
-	if (!incoming_postcopy_begun(in->postcopy)) /* it may have stayed a precopy */
-		status_set(in->m, &in->status, in->lazy ? MIG_POSTCOPY_ACTIVE : MIG_COMPLETED);
+	if (in->lazy)
+		incoming_lazy_show(in);
+	else if (!incoming_postcopy_begun(in->postcopy)) /* it may have stayed a precopy */
+		status_set(in->m, &in->status, MIG_COMPLETED);
 	report_incoming_done(in);
 }
 

@@ -66,6 +66,8 @@ struct incoming {
 	bool dirty;         /* an earlier attempt has loaded something */
 	bool arrived;       /* a guest has been loaded and has not run here yet */
 	bool ran;           /* ... and now does: announce it */
+	bool lazy_shown;    /* incoming_lazy_show() */
+	int lazy_status;    /* enum migration_status: what a load whose pages come later is at */
 	bool listens;       /* for connections: tcp:, unix: */
 	bool failed;        /* the last attempt has; cont is refused, another one may follow */
 	bool exit_on_error; /* should this attempt end the program when it fails? */

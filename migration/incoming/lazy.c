@@ -36,6 +36,23 @@ static void set_status(struct incoming *in, enum migration_status s)
 		status_set(in->m, &in->status, s);
 }
 
+/*
+ * What the load itself says: it may end or stall before the guest has arrived, which is said first.
+ * Machine lock held.
+ */
+static void say(struct incoming *in, enum migration_status s)
+{
+	in->lazy_status = s;
+	if (in->lazy_shown)
+		set_status(in, s);
+}
+
+void incoming_lazy_show(struct incoming *in)
+{
+	in->lazy_shown = true;
+	set_status(in, (enum migration_status)in->lazy_status);
+}
+
 static uint64_t resident_us(const struct incoming *in)
 {
 	struct lazy_info l = {.resident_ns = 0};
@@ -52,7 +69,7 @@ static void on_resident(void *opaque)
 	machine_lock(in->m);
 	in->error = (struct err){0};
 	machine_set_stuck(in->m, false);
-	set_status(in, MIG_COMPLETED);
+	say(in, MIG_COMPLETED);
 	jobs_set_resident(in->m, in->loads, resident_us(in));
 	report_incoming_resident(in);
 	pthread_cond_broadcast(&in->m->cond); /* incoming_lazy_await() */
@@ -69,7 +86,7 @@ static void on_stalled(void *opaque, const struct err *why)
 	in->error = *why;
 	log_error("the guest's memory cannot be loaded further%s: %s",
 		  machine_running(m) ? ", so the guest is stopped" : "", why->msg);
-	set_status(in, MIG_POSTCOPY_PAUSED);
+	say(in, MIG_POSTCOPY_PAUSED);
 	machine_set_stuck(m, true);
 	if (machine_running(m))
 		machine_request_stop(m, RS_IO_ERROR);
@@ -84,7 +101,7 @@ static void on_recovered(void *opaque)
 	machine_lock(in->m);
 	in->error = (struct err){0};
 	machine_set_stuck(in->m, false);
-	set_status(in, MIG_POSTCOPY_ACTIVE);
+	say(in, MIG_POSTCOPY_ACTIVE);
 	machine_retry_requests(in->m);
 	log_notice(
 	    "the guest's memory can be loaded again%s",
@@ -121,6 +138,10 @@ static int begin(struct incoming *in, struct lazy *lazy, struct err *err)
 	int ret;
 
 	incoming_lazy_forget(in);
+	machine_lock(in->m);
+	in->lazy_shown = false;
+	in->lazy_status = MIG_POSTCOPY_ACTIVE;
+	machine_unlock(in->m);
 	ret = lazy_begin(lazy, &owner, err);
 	machine_lock(in->m);
 	in->lazy = lazy;
@@ -142,17 +163,21 @@ int incoming_lazy_begin(struct incoming *in, struct loader *l, struct err *err)
 int incoming_lazy_adopt(struct incoming *in, struct lazy *lazy, const char *from, int64_t since,
 			struct err *err)
 {
-	int ret = begin(in, lazy, err);
+	int ret;
 
+	incoming_lazy_forget(in);
 	machine_lock(in->m);
 	in->quiet = true;
 	in->loads++;
 	in->begun_ns = since;
-	in->resumed_ns = host_now_ns();
 	free(in->from);
 	in->from = xstrdup(from);
 	in->error = (struct err){0};
-	set_status(in, MIG_POSTCOPY_ACTIVE);
+	machine_unlock(in->m);
+	ret = begin(in, lazy, err);
+	machine_lock(in->m);
+	in->resumed_ns = host_now_ns();
+	incoming_lazy_show(in);
 	machine_unlock(in->m);
 	return ret;
 }

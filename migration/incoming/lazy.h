@@ -33,6 +33,11 @@ int incoming_lazy_adopt(struct incoming *in, struct lazy *lazy, const char *from
 void incoming_lazy_forget(struct incoming *in);
 /* The guest is about to run.  Machine lock held. */
 int incoming_lazy_run(struct incoming *in, struct err *err);
+/*
+ * The guest has arrived: the status is that of its load from now on, which may have ended or
+ * stalled already.  Machine lock held.
+ */
+void incoming_lazy_show(struct incoming *in);
 /* It runs, if it is to.  Machine lock held. */
 void incoming_lazy_resumed(struct incoming *in);
 /*

@@ -377,3 +377,19 @@ def test_working_set(t):
         dest.close()
         t.forget(dest)
     assert os.stat(path).st_size > len(was)
+
+
+@only_minivmm(REASON)
+def test_all_there_at_once(t):
+    """So little memory that all of it is there before the guest has arrived, or right behind: that is said last, and once."""
+    source = machine(t, "idle", "", backend="anonymous", memory="64M", disk=t.qcow2("64M"))
+    path = save(t, source)
+    for n in range(20):
+        dest = destination(t, source, None, ("mapped-ram", "events", "multifd"), paused=True)
+        dest.cmd("migrate-incoming", uri=f"file:{path}")
+        assert dest.wait_migration("completed", "failed") == "completed"
+        assert (dest.status(), dest.migration()["status"]) == ("paused", "completed"), n
+        assert not [e for e in dest.qmp.events if e["event"] == "MIGRATION"], (n, dest.qmp.events)
+        dest.cmd("quit")
+        assert dest.wait() == 0
+        t.forget(dest)
